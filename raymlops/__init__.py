@@ -1,0 +1,59 @@
+"""raymlops: a self-operating model lifecycle on a plain Ray cluster.
+
+    from raymlops import Workspace, operate
+
+    with Workspace.open("configs/flights.yaml") as workspace, workspace.connect():
+        training = operate.train(workspace, operate.add_data(workspace, "flights.parquet"))
+        version = operate.register(workspace, training)
+
+Names load when they are used, so that importing raymlops costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raymlops.ledger import Ledger, at, why
+    from raymlops.models import Bundle
+    from raymlops.monitor import write_report
+    from raymlops.operate import Operator, Workspace
+    from raymlops.serve import Client
+    from raymlops.storage import Store
+
+__version__ = version("raymlops")
+__all__ = [
+    "Bundle",
+    "Client",
+    "Ledger",
+    "Operator",
+    "Store",
+    "Workspace",
+    "at",
+    "why",
+    "write_report",
+]
+
+_HOUSE_OF = {
+    "Bundle": "models",
+    "Client": "serve",
+    "Ledger": "ledger",
+    "Operator": "operate",
+    "Store": "storage",
+    "Workspace": "operate",
+    "at": "ledger",
+    "why": "ledger",
+    "write_report": "monitor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOUSE_OF:
+        raise AttributeError(f"module 'raymlops' has no attribute '{name}'")
+    return getattr(import_module(f"raymlops.{_HOUSE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

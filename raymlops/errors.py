@@ -1,0 +1,117 @@
+"""Every error raymlops raises on purpose.
+
+    RaymlopsError
+    ├── ConfigError          a setting is unknown, of the wrong type or impossible
+    ├── StorageError         a store cannot be reached or holds no such object
+    │   └── IntegrityError   bytes differ from the digest that was recorded for them
+    ├── CoordinationError    a lock or an election was lost
+    ├── ClusterError         Ray cannot be started, reached or asked
+    ├── LedgerError          a record contradicts the ledger
+    │   ├── NotFoundError    no such run, version, alias, request ...
+    │   └── ConflictError    the version exists already
+    ├── DataError            a dataset is malformed
+    │   └── ExpectationError a dataset broke rules; holds one violation a rule
+    ├── SignatureError       columns do not fit a model's signature; names the field
+    ├── ModelError           a bundle cannot be written or loaded
+    │   └── ParityError      an exported model predicts differently from its original
+    ├── TrainingError        a training run ended without a model
+    ├── RequestError         a request is refused; carries the HTTP status
+    └── ReleaseError         a release cannot start or go on
+
+Errors cross process boundaries by pickle: each hands every constructor argument to
+`super().__init__`, or it would come back as another type.
+"""
+
+from __future__ import annotations
+
+
+class RaymlopsError(Exception):
+    """The base of every error raymlops raises on purpose."""
+
+
+class ConfigError(RaymlopsError):
+    """A setting is unknown, of the wrong type or impossible."""
+
+
+class StorageError(RaymlopsError):
+    """A store cannot be reached or holds no such object."""
+
+
+class IntegrityError(StorageError):
+    """Bytes differ from the digest that was recorded for them."""
+
+
+class CoordinationError(RaymlopsError):
+    """A lock or an election was lost, or its holder is no longer the newest."""
+
+
+class ClusterError(RaymlopsError):
+    """Ray cannot be started, reached or asked."""
+
+
+class LedgerError(RaymlopsError):
+    """A record contradicts what the ledger holds."""
+
+
+class NotFoundError(LedgerError):
+    """The ledger holds no such run, version, alias or request."""
+
+
+class ConflictError(LedgerError):
+    """What was to be added exists already."""
+
+
+class DataError(RaymlopsError):
+    """A dataset is malformed."""
+
+
+class ExpectationError(DataError):
+    """A dataset broke its expectations; `violations` holds a line for each broken rule."""
+
+    def __init__(self, dataset: str, violations: tuple[str, ...]) -> None:
+        super().__init__(dataset, violations)
+        self.dataset = dataset
+        self.violations = violations
+
+    def __str__(self) -> str:
+        return f"{self.dataset} is refused:\n  " + "\n  ".join(self.violations)
+
+
+class SignatureError(RaymlopsError):
+    """Columns do not fit a model's signature; `field` is the one at fault."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"field '{self.field}': {self.problem}"
+
+
+class ModelError(RaymlopsError):
+    """A bundle cannot be written or loaded."""
+
+
+class ParityError(ModelError):
+    """An exported model predicts differently from the model it was exported from."""
+
+
+class TrainingError(RaymlopsError):
+    """A training run ended without a model."""
+
+
+class RequestError(RaymlopsError):
+    """A request is refused with HTTP `status`."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ReleaseError(RaymlopsError):
+    """A release cannot start or go on."""
