@@ -1,0 +1,104 @@
+"""Connections to the ledger's database: short write transactions, reads that never block them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from raymlops.errors import LedgerError
+from raymlops.ledger import schema
+
+_BUSY_TIMEOUT_S = 60
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Database:
+    """One engine; `write()` is a transaction that holds the write lock from its first statement.
+
+    Raises:
+        LedgerError: the URL is malformed, the database cannot be reached, or it was written by a
+            newer raymlops.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise LedgerError(
+                f"ledger.url '{url}' is no database URL, e.g. sqlite:///ledger.db"
+            ) from error
+        self._is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self._is_sqlite and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = create_engine(parsed)
+        if self._is_sqlite:
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _take_write_lock)
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._create_schema()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: committed at the end of the block, rolled back by an exception."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self._reader.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _create_schema(self) -> None:
+        try:
+            with self.write() as connection:
+                schema.metadata.create_all(connection)
+                found = connection.scalar(
+                    select(schema.meta.c.value).where(schema.meta.c.key == "schema")
+                )
+                if found is None:
+                    row = {"key": "schema", "value": str(schema.SCHEMA_VERSION)}
+                    connection.execute(insert(schema.meta), row)
+        except DBAPIError as error:
+            raise LedgerError(
+                f"the ledger at {self._shown_url()} cannot be opened: {error.orig}"
+            ) from error
+        if found is not None and int(found) != schema.SCHEMA_VERSION:
+            raise LedgerError(
+                f"the ledger at {self._shown_url()} has schema {found}, this raymlops reads "
+                f"schema {schema.SCHEMA_VERSION}; use the raymlops that wrote it"
+            )
+
+    def _shown_url(self) -> str:
+        return make_url(self.url).render_as_string(hide_password=True)
+
+
+def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # transactions are begun by _take_write_lock alone
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+        "journal_mode=WAL",
+        "synchronous=FULL",  # an acknowledged write survives a power cut
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _take_write_lock(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails with "database is locked" when another
+    # process wrote in between; taking the lock at once makes writers queue instead.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

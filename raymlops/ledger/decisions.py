@@ -1,0 +1,100 @@
+"""Decisions: every act of the system or of a person, with its reason and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from raymlops.errors import NotFoundError
+from raymlops.ledger.database import Database, now
+from raymlops.ledger.records import Decision
+from raymlops.ledger.schema import decisions
+
+
+def append(
+    connection: Connection,
+    *,
+    model: str,
+    kind: str,
+    outcome: str,
+    who: str,
+    why: str,
+    evidence: Mapping[str, Any],
+    event_time: datetime | None,
+) -> Decision:
+    """Adds a decision inside the caller's transaction, so that act and reason land together."""
+    row: dict[str, Any] = {
+        "model": model,
+        "kind": kind,
+        "outcome": outcome,
+        "who": who,
+        "why": why,
+        "evidence": dict(evidence),
+        "at": now(),
+        "event_time": event_time,
+    }
+    key = connection.execute(insert(decisions), row).inserted_primary_key
+    assert key is not None, "an insert of one row has a key"
+    return Decision(id=key[0], **row)
+
+
+class Decisions:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        *,
+        model: str,
+        kind: str,
+        outcome: str,
+        who: str,
+        why: str,
+        evidence: Mapping[str, Any],
+        event_time: datetime | None = None,
+    ) -> Decision:
+        with self._database.write() as connection:
+            return append(
+                connection,
+                model=model,
+                kind=kind,
+                outcome=outcome,
+                who=who,
+                why=why,
+                evidence=evidence,
+                event_time=event_time,
+            )
+
+    def get(self, decision_id: int) -> Decision:
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(decisions).where(decisions.c.id == decision_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFoundError(f"the ledger holds no decision {decision_id}")
+        return _decision(row)
+
+    def list(self, *, model: str, kind: str | None = None) -> Sequence[Decision]:
+        """The decisions about `model`, oldest first."""
+        query = select(decisions).where(decisions.c.model == model)
+        if kind is not None:
+            query = query.where(decisions.c.kind == kind)
+        with self._database.read() as connection:
+            return [_decision(row) for row in connection.execute(query.order_by(decisions.c.id))]
+
+
+def _decision(row: Row[Any]) -> Decision:
+    return Decision(
+        id=row.id,
+        model=row.model,
+        kind=row.kind,
+        outcome=row.outcome,
+        who=row.who,
+        why=row.why,
+        evidence=row.evidence,
+        at=row.at,
+        event_time=row.event_time,
+    )

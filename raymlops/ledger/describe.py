@@ -1,0 +1,72 @@
+"""Answers of the ledger as labelled lines, for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from raymlops.ledger.lineage import Lineage, Reign
+
+Lines = tuple[tuple[str, str], ...]
+"""(label, text) in the order they are to be shown."""
+
+
+def lineage_lines(lineage: Lineage) -> Lines:
+    """The chain from a prediction, or a version, down to code and configuration."""
+    version, run = lineage.version, lineage.run
+    lines: list[tuple[str, str]] = []
+    if (prediction := lineage.prediction) is not None:
+        lines += [
+            (
+                "prediction",
+                f"{prediction.request_id}: {prediction.num_rows} rows, served "
+                f"{_time(prediction.served_at)} for event time {_time(prediction.event_time)}",
+            ),
+            ("arm", f"{prediction.arm}, on replica {prediction.replica}"),
+        ]
+    lines += [
+        (
+            "version",
+            f"{version}, bundle {version.bundle[:12]}, registered {_time(version.created_at)}",
+        ),
+        ("run", f"{run.id}, {run.status}, started {_time(run.started_at)}"),
+    ]
+    for role, dataset in lineage.datasets:
+        lines.append(
+            (
+                f"{role} data",
+                f"{dataset.name} version {dataset.version}, {dataset.num_rows:,} rows, digest "
+                f"{dataset.digest[:12]} ({dataset.description or 'no description'})",
+            )
+        )
+    dirty = run.code.dirty_digest
+    changes = f"with uncommitted changes {dirty[:12]}" if dirty else "nothing uncommitted"
+    packages = len(lineage.environment.splitlines()) - 1
+    return (
+        *lines,
+        ("commit", f"{run.code.commit[:12]}, {changes}"),
+        ("config", f"digest {run.config_digest[:12]}, {len(lineage.config.splitlines())} lines"),
+        ("environment", f"digest {run.environment_digest[:12]}, {packages} packages"),
+    )
+
+
+def reign_lines(reign: Reign) -> Lines:
+    """Which version it was, since when, by whose decision and on what evidence."""
+    decision = reign.decision
+    since = f"wall time {_time(reign.move.at)}"
+    if reign.move.event_time is not None:
+        since += f", event time {_time(reign.move.event_time)}"
+    evidence = ", ".join(
+        f"{key} {f'{value:.4g}' if isinstance(value, float) else value}"
+        for key, value in decision.evidence.items()
+    )
+    return (
+        (reign.move.alias, str(reign.version)),
+        ("since", since),
+        ("by", decision.who),
+        ("because", decision.why),
+        ("evidence", evidence or "none"),
+    )
+
+
+def _time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"

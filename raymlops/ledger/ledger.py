@@ -1,0 +1,53 @@
+"""The ledger: the one place where everything that happened is written down."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from raymlops.ledger import texts
+from raymlops.ledger.database import Database
+from raymlops.ledger.datasets import Datasets
+from raymlops.ledger.decisions import Decisions
+from raymlops.ledger.observations import Observations
+from raymlops.ledger.registry import Registry
+from raymlops.ledger.releases import Releases
+from raymlops.ledger.runs import Runs
+
+
+class Ledger:
+    """The ledger at a SQLAlchemy URL; its schema is made at the first opening.
+
+    Any number of processes on one machine may open the same SQLite file; it is in WAL mode and
+    writers queue.
+
+    Raises:
+        LedgerError: the database cannot be opened or was written by another schema.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._database = Database(url)
+        self.datasets = Datasets(self._database)
+        self.runs = Runs(self._database)
+        self.registry = Registry(self._database)
+        self.decisions = Decisions(self._database)
+        self.releases = Releases(self._database)
+        self.observations = Observations(self._database)
+
+    def text(self, digest: str) -> str:
+        """A kept text: a configuration, an environment, a signature."""
+        return texts.read(self._database, digest)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

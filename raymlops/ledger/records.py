@@ -1,0 +1,216 @@
+"""What the ledger hands out: frozen rows with aware UTC times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.ledger.version import Version
+
+RunStatus = Literal["running", "finished", "failed"]
+ReleaseStatus = Literal["running", "promoted", "rolled_back"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One version of a named table; `digest` is over its content, `manifest` names its blobs."""
+
+    name: str
+    version: int
+    digest: str
+    manifest: str
+    fields: tuple[tuple[str, str], ...]
+    num_rows: int
+    size_bytes: int
+    description: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """The commit code ran from, and the digest of what differed from it (None: nothing)."""
+
+    commit: str
+    dirty_digest: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    id: str
+    parent_id: str | None
+    kind: str
+    model: str
+    status: RunStatus
+    params: Mapping[str, Any]
+    code: Code
+    config_digest: str
+    environment_digest: str
+    started_at: datetime
+    ended_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    name: str
+    step: int
+    value: float
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """A registered bundle; `event_time` is how far its training data reached."""
+
+    model: str
+    version: Version
+    bundle: str
+    signature_digest: str
+    run_id: str
+    created_at: datetime
+    event_time: datetime | None
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """An act of the system or of a person, with its reason and the numbers behind it."""
+
+    id: int
+    model: str
+    kind: str
+    outcome: str
+    who: str
+    why: str
+    evidence: Mapping[str, Any]
+    at: datetime
+    event_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasMove:
+    id: int
+    model: str
+    alias: str
+    version: Version
+    decision_id: int
+    at: datetime
+    event_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    id: int
+    model: str
+    champion: Version
+    challenger: Version
+    strategy: Mapping[str, Any]
+    status: ReleaseStatus
+    state: Mapping[str, Any]
+    started_at: datetime
+    event_time: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One answered request: float32 `scores` [rows], in the order of the request's rows."""
+
+    request_id: str
+    model: str
+    version: str
+    arm: str
+    scores: bytes
+    num_rows: int
+    served_at: datetime
+    event_time: datetime
+    replica: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """A metric of one arm over one window of event time, with its 95 % interval."""
+
+    model: str
+    version: str
+    arm: str
+    window_start: datetime
+    window_end: datetime
+    metric: str
+    num_rows: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far one feature's window lies from the reference profile of `version`."""
+
+    model: str
+    version: str
+    window_start: datetime
+    window_end: datetime
+    feature: str
+    test: str
+    num_rows: int
+    effect: float
+    p_value: float
+    drifted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What came true for one request: 0/1 as int8 `labels` [rows], in the request's row order."""
+
+    request_id: str
+    model: str
+    labels: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pane:
+    """One arm's traffic of one UTC day of event time, as counts that merge by addition.
+
+    `cells` [profile.num_cells] are rows by cell of the version's reference profile, `latency`
+    answered requests by bucket, `num_failed` requests that ended in an error of the server.
+    """
+
+    model: str
+    version: str
+    arm: str
+    day: date
+    num_rows: int
+    num_failed: int
+    cells: NDArray[np.int64]
+    latency: tuple[int, ...]
+
+    def __add__(self, other: Pane) -> Pane:
+        """Both panes' traffic; the identity stays that of the left one."""
+        return replace(
+            self,
+            num_rows=self.num_rows + other.num_rows,
+            num_failed=self.num_failed + other.num_failed,
+            cells=self.cells + other.cells,
+            latency=tuple(a + b for a, b in zip(self.latency, other.latency, strict=True)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A prediction whose labels have arrived: `scores` float32 and `labels` int8, both [rows]."""
+
+    request_id: str
+    version: str
+    arm: str
+    event_time: datetime
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int8]

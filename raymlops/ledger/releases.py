@@ -1,0 +1,114 @@
+"""Releases and the traffic tables they publish: how each stands, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from raymlops.errors import ConflictError, NotFoundError
+from raymlops.ledger.database import Database, now
+from raymlops.ledger.records import Release, ReleaseStatus
+from raymlops.ledger.schema import releases, traffic
+from raymlops.ledger.version import Version
+
+
+class Releases:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(
+        self,
+        *,
+        model: str,
+        champion: Version,
+        challenger: Version,
+        strategy: Mapping[str, Any],
+        state: Mapping[str, Any],
+        event_time: datetime | None,
+    ) -> Release:
+        """Raises ConflictError while another release of the model is running."""
+        with self._database.write() as connection:
+            running = connection.execute(
+                select(releases).where(releases.c.model == model, releases.c.status == "running")
+            ).first()
+            if running is not None:
+                raise ConflictError(
+                    f"release {running.id} of {model} {running.challenger} is running; "
+                    f"{challenger} must wait for its end"
+                )
+            key = connection.execute(
+                insert(releases),
+                {
+                    "model": model,
+                    "champion": str(champion),
+                    "challenger": str(challenger),
+                    "strategy": dict(strategy),
+                    "status": "running",
+                    "state": dict(state),
+                    "started_at": now(),
+                    "event_time": event_time,
+                },
+            ).inserted_primary_key
+        assert key is not None, "an insert of one row has a key"
+        return self.get(key[0])
+
+    def advance(self, release_id: int, state: Mapping[str, Any], status: ReleaseStatus) -> Release:
+        ended_at = None if status == "running" else now()
+        with self._database.write() as connection:
+            connection.execute(
+                update(releases)
+                .where(releases.c.id == release_id)
+                .values(state=dict(state), status=status, ended_at=ended_at)
+            )
+        return self.get(release_id)
+
+    def get(self, release_id: int) -> Release:
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(releases).where(releases.c.id == release_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFoundError(f"the ledger holds no release {release_id}")
+        return _release(row)
+
+    def list(self, model: str) -> Sequence[Release]:
+        query = select(releases).where(releases.c.model == model).order_by(releases.c.id)
+        with self._database.read() as connection:
+            return [_release(row) for row in connection.execute(query)]
+
+    def running(self, model: str) -> Release | None:
+        return next((row for row in self.list(model) if row.status == "running"), None)
+
+    def publish(self, model: str, table: Mapping[str, Any]) -> int:
+        """Stores the traffic table all replicas should follow; returns its generation."""
+        row = {"model": model, "table": dict(table), "at": now()}
+        with self._database.write() as connection:
+            key = connection.execute(insert(traffic), row).inserted_primary_key
+        assert key is not None, "an insert of one row has a key"
+        generation: int = key[0]
+        return generation
+
+    def published(self, model: str) -> tuple[int, Mapping[str, Any]] | None:
+        """The newest (generation, traffic table), None before the first."""
+        query = select(traffic).where(traffic.c.model == model)
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(traffic.c.generation.desc()).limit(1)).first()
+        return None if row is None else (row.generation, row.table)
+
+
+def _release(row: Row[Any]) -> Release:
+    return Release(
+        id=row.id,
+        model=row.model,
+        champion=Version.parse(row.champion),
+        challenger=Version.parse(row.challenger),
+        strategy=row.strategy,
+        status=row.status,
+        state=row.state,
+        started_at=row.started_at,
+        event_time=row.event_time,
+        ended_at=row.ended_at,
+    )

@@ -1,0 +1,90 @@
+"""What tests of several houses share: a ledger, a store, a small real table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from raymlops.cluster import ClusterSettings, Session, connect
+from raymlops.data import Feature, TableSchema
+from raymlops.ledger import Code, Dataset, Ledger, Run
+from raymlops.storage import Store
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def dataset(ledger: Ledger) -> Dataset:
+    return ledger.datasets.add(
+        name="tumours",
+        digest="d" * 64,
+        manifest="m" * 64,
+        fields=(("radius", "double"),),
+        num_rows=569,
+        size_bytes=1000,
+        description="all",
+    )
+
+
+@pytest.fixture
+def run(ledger: Ledger, dataset: Dataset) -> Run:
+    return ledger.runs.start(
+        kind="train",
+        model="tumours",
+        params={"epochs": 3},
+        code=Code(commit="c" * 40, dirty_digest=None),
+        config="{}",
+        environment="python==3.11",
+        inputs={"train": dataset},
+    )
+
+
+@pytest.fixture(scope="session")
+def tumours() -> pa.Table:
+    """scikit-learn's breast cancer set as a table of events, one an hour."""
+    loaded = load_breast_cancer(as_frame=True)
+    frame = loaded.frame.rename(columns=lambda name: name.replace(" ", "_"))
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(hours=hour) for hour in range(table.num_rows)]
+    sizes = ["large" if radius > 14 else "small" for radius in table["mean_radius"].to_pylist()]
+    table = table.append_column("seen_at", pa.array(times, pa.timestamp("us", tz="UTC")))
+    return table.append_column("size", pa.array(sizes))
+
+
+@pytest.fixture(scope="session")
+def tumour_schema() -> TableSchema:
+    return TableSchema(
+        dataset="tumours",
+        target="target",
+        event_time="seen_at",
+        min_rows=100,
+        features=(
+            Feature(name="mean_radius", kind="number", low=0, high=100),
+            Feature(name="mean_texture", kind="number", low=0, high=100),
+            Feature(name="worst_concavity", kind="number", low=0, high=10, max_missing=0.2),
+            Feature(name="size", kind="category"),
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """One private Ray for all tests that only need some cluster."""
+    settings = ClusterSettings(num_cpus=4)
+    with connect(settings, home=tmp_path_factory.mktemp("cluster")) as session:
+        yield session

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import math
+import multiprocessing
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from raymlops.errors import ConflictError, LedgerError, NotFoundError
+from raymlops.ledger import Code, Dataset, Ledger, Run, Version
+
+
+def register_many(url: str, run_id: str, count: int) -> None:
+    with Ledger(url) as ledger:
+        for _ in range(count):
+            ledger.registry.register("tumours", bundle="b", signature="{}", run_id=run_id)
+
+
+def test_a_run_keeps_parameters_metrics_and_inputs(ledger: Ledger, run: Run) -> None:
+    ledger.runs.log(run.id, {"loss": 0.5, "auc": 0.7}, step=1)
+    ledger.runs.log(run.id, {"loss": 0.4}, step=2)
+    ledger.runs.finish(run.id)
+
+    found = ledger.runs.get(run.id)
+    assert found.status == "finished"
+    assert found.params == {"epochs": 3}
+    assert [(m.step, m.value) for m in ledger.runs.metrics(run.id, "loss")] == [(1, 0.5), (2, 0.4)]
+    assert ledger.runs.last_metrics(run.id) == {"loss": 0.4, "auc": 0.7}
+    assert ledger.runs.inputs(run.id) == {"train": ("tumours", 1)}
+    assert ledger.text(found.config_digest) == "{}"
+
+
+def test_nan_and_infinity_are_kept(ledger: Ledger, run: Run) -> None:
+    ledger.runs.log(run.id, {"nan": math.nan, "high": math.inf, "low": -math.inf})
+    last = ledger.runs.last_metrics(run.id)
+    assert math.isnan(last["nan"])
+    assert (last["high"], last["low"]) == (math.inf, -math.inf)
+
+
+def test_a_run_that_raises_is_failed_with_its_error(ledger: Ledger, run: Run) -> None:
+    with pytest.raises(ZeroDivisionError), ledger.runs.recording(run):
+        _ = 1 / 0
+    found = ledger.runs.get(run.id)
+    assert (found.status, found.error) == ("failed", "ZeroDivisionError: division by zero")
+
+
+def test_a_run_ends_once(ledger: Ledger, run: Run) -> None:
+    ledger.runs.finish(run.id)
+    with pytest.raises(LedgerError, match="is finished already, it cannot become failed"):
+        ledger.runs.fail(run.id, "late")
+
+
+def test_nested_runs_are_found_by_their_parent(ledger: Ledger, run: Run, dataset: Dataset) -> None:
+    nested = ledger.runs.start(
+        kind="trial",
+        model="tumours",
+        params={},
+        code=Code(commit="c", dirty_digest=None),
+        config="{}",
+        environment="",
+        inputs={"train": dataset},
+        parent_id=run.id,
+    )
+    assert [found.id for found in ledger.runs.list(parent_id=run.id)] == [nested.id]
+
+
+def test_the_same_content_is_the_same_dataset_version(ledger: Ledger, dataset: Dataset) -> None:
+    def add(digest: str) -> Dataset:
+        return ledger.datasets.add(
+            name="tumours",
+            digest=digest,
+            manifest="m",
+            fields=(),
+            num_rows=1,
+            size_bytes=1,
+            description="",
+        )
+
+    assert add(dataset.digest) == dataset
+    assert add("e" * 64).version == 2
+    assert ledger.datasets.get("tumours").version == 2
+    with pytest.raises(NotFoundError, match="no dataset tumours version 9; the ledger holds"):
+        ledger.datasets.get("tumours", 9)
+
+
+def test_versions_are_numbered_from_the_largest_and_never_overwritten(
+    ledger: Ledger, run: Run
+) -> None:
+    registry = ledger.registry
+
+    def register(**more: object) -> str:
+        version = registry.register(
+            "tumours",
+            bundle="b",
+            signature="{}",
+            run_id=run.id,
+            **more,  # type: ignore[arg-type]
+        )
+        return str(version.version)
+
+    assert register() == "1.0.0"
+    assert register(version=Version(1, 9, 0)) == "1.9.0"
+    assert register(version=Version(1, 10, 0)) == "1.10.0"
+    # A rollback must not make the registry number from the version it went back to.
+    registry.move("tumours", "champion", Version(1, 0, 0), who="me", why="rollback", evidence={})
+    assert register() == "1.10.1"
+    assert register(bump="major") == "2.0.0"
+    assert [str(v.version) for v in registry.list("tumours")] == [
+        "1.0.0", "1.9.0", "1.10.0", "1.10.1", "2.0.0",
+    ]  # fmt: skip
+    with pytest.raises(ConflictError, match=r"tumours 1\.9\.0 exists already; the newest is 2"):
+        register(version=Version(1, 9, 0))
+
+
+def test_processes_that_register_at_once_get_distinct_versions(ledger: Ledger, run: Run) -> None:
+    context = multiprocessing.get_context("spawn")
+    arguments = (ledger.url, run.id, 10)
+    processes = [context.Process(target=register_many, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    versions = [version.version for version in ledger.registry.list("tumours")]
+    assert versions == [Version(1, 0, patch) for patch in range(40)]
+
+
+def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) -> None:
+    first = ledger.registry.register("tumours", bundle="b", signature="{}", run_id=run.id)
+    ledger.registry.move(
+        "tumours", "champion", first.version, who="me", why="the first", evidence={"auc": 0.9}
+    )
+    assert ledger.registry.resolve("tumours@champion") == first
+    assert ledger.registry.resolve("tumours@1.0.0") == first
+    with pytest.raises(NotFoundError, match="tumours has no alias 'latest'; it has champion"):
+        ledger.registry.resolve("tumours@latest")
+    with pytest.raises(NotFoundError, match=r"no tumours 3\.0\.0; the ledger holds 1\.0\.0"):
+        ledger.registry.resolve("tumours@3.0.0")
+    with pytest.raises(NotFoundError, match="write MODEL@ALIAS"):
+        ledger.registry.resolve("tumours")
+
+
+def test_an_alias_cannot_name_a_version_that_does_not_exist(ledger: Ledger, run: Run) -> None:
+    with pytest.raises(NotFoundError):
+        ledger.registry.move(
+            "tumours", "champion", Version(1, 0, 0), who="me", why="no", evidence={}
+        )
+    assert ledger.registry.moves("tumours") == []
+    assert ledger.decisions.list(model="tumours") == []
+
+
+def test_one_release_of_a_model_runs_at_a_time(ledger: Ledger) -> None:
+    def start() -> int:
+        return ledger.releases.start(
+            model="tumours",
+            champion=Version(1, 0, 0),
+            challenger=Version(1, 0, 1),
+            strategy={},
+            state={"step": 0},
+            event_time=None,
+        ).id
+
+    first = start()
+    with pytest.raises(ConflictError, match=r"release 1 of tumours 1\.0\.1 is running"):
+        start()
+    ledger.releases.advance(first, {"step": 1}, "rolled_back")
+    assert ledger.releases.running("tumours") is None
+    assert start() == first + 1
+
+
+def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(Exception, match="has no zone"):
+        ledger.decisions.add(
+            model="m",
+            kind="k",
+            outcome="o",
+            who="w",
+            why="y",
+            evidence={},
+            event_time=datetime(2024, 1, 1),
+        )
+
+
+def test_event_times_come_back_in_utc(ledger: Ledger) -> None:
+    time = datetime.fromisoformat("2024-01-01T00:00:00-05:00")
+    decision = ledger.decisions.add(
+        model="m", kind="k", outcome="o", who="w", why="y", evidence={}, event_time=time
+    )
+    found = ledger.decisions.get(decision.id).event_time
+    assert found == datetime(2024, 1, 1, 5, tzinfo=UTC)
+
+
+def test_the_newest_traffic_table_is_published(ledger: Ledger) -> None:
+    assert ledger.releases.published("m") is None
+    ledger.releases.publish("m", {"arms": 1})
+    second = ledger.releases.publish("m", {"arms": 2})
+    ledger.releases.publish("other", {"arms": 3})
+    assert ledger.releases.published("m") == (second, {"arms": 2})
+
+
+def test_a_ledger_of_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = '999' WHERE key = 'schema'")
+    connection.close()
+    with pytest.raises(LedgerError, match="has schema 999, this raymlops reads schema"):
+        Ledger(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////proc/no/such/ledger.db"])
+def test_an_unusable_url_is_named(url: str) -> None:
+    with pytest.raises((LedgerError, OSError), match=r"nonsense|/proc"):
+        Ledger(url)
