@@ -1,0 +1,102 @@
+"""The columns a model reads and predicts, declared once.
+
+From this declaration come the expectations of a dataset, the signature of the model, its
+preprocessing and its reference profile, so they cannot contradict each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raymlops.errors import DataError
+
+Column = NDArray[np.float64] | NDArray[np.object_]
+Columns = Mapping[str, Column]
+"""Columns by name, all of one length: numbers as float64 with NaN where missing, categories as
+objects (`str`, or None where missing)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """A column known before the outcome; `low` and `high` bound numbers, both inclusive."""
+
+    name: str
+    kind: Literal["number", "category"]
+    max_missing: float = 0.0
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.max_missing <= 1.0:
+            raise ValueError(f"{self.name}: max_missing is {self.max_missing}, not within 0 and 1")
+        if self.kind == "category" and (self.low is not None or self.high is not None):
+            raise ValueError(f"{self.name} is a category; low and high are for numbers")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"{self.name}: low {self.low} is above high {self.high}")
+
+    @property
+    def nullable(self) -> bool:
+        return self.max_missing > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSchema:
+    """What a table must hold to train from: features, a 0/1 target and the time of each event."""
+
+    dataset: str
+    target: str
+    event_time: str
+    features: tuple[Feature, ...]
+    min_rows: int = 1
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if not names:
+            raise ValueError(f"dataset {self.dataset} declares no features")
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"features declared twice: {', '.join(sorted(doubled))}")
+        if self.target in names:
+            raise ValueError(f"the target '{self.target}' is among the features; it would leak")
+
+
+def read_columns(table: pa.Table, features: tuple[Feature, ...]) -> dict[str, Column]:
+    """The features' columns of an Arrow table.
+
+    Raises:
+        DataError: a feature is missing from the table or has another type.
+    """
+    return {feature.name: _column(table, feature) for feature in features}
+
+
+def take(
+    columns: Columns, rows: NDArray[np.int64] | NDArray[np.bool_] | slice
+) -> dict[str, Column]:
+    """The chosen rows of every column."""
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def num_rows(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
+
+
+def _column(table: pa.Table, feature: Feature) -> Column:
+    if feature.name not in table.column_names:
+        raise DataError(
+            f"column '{feature.name}' is missing; the table has {', '.join(table.column_names)}"
+        )
+    column = table[feature.name]
+    try:
+        if feature.kind == "number":
+            return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
+        return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"column '{feature.name}' has type {column.type}, not {feature.kind}: {error}"
+        ) from error

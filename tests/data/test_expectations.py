@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.data import TableSchema, add_dataset, check, enforce, load_dataset, read_table
+from raymlops.errors import DataError, ExpectationError
+from raymlops.ledger import Ledger
+from raymlops.storage import Store
+
+
+def with_column(table: pa.Table, name: str, column: object) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def test_a_good_table_passes_every_rule(tumours: pa.Table, tumour_schema: TableSchema) -> None:
+    findings = enforce(tumours, tumour_schema)
+    assert all(finding.passed for finding in findings)
+    assert {finding.column for finding in findings} == {
+        "*", "mean_radius", "mean_texture", "worst_concavity", "size", "target", "seen_at",
+    }  # fmt: skip
+
+
+def broken_tables(table: pa.Table) -> dict[str, pa.Table]:
+    row = pa.array(range(table.num_rows))
+    third = pc.equal(pc.subtract(row, pc.multiply(pc.divide(row, 3), 3)), 0)
+    radius = table["mean_radius"]
+    return {
+        "column 'mean_radius': rule 'column present' is broken by 569 of 569 rows": table.drop(
+            ["mean_radius"]
+        ),
+        "column 'mean_radius': rule 'type number' is broken by 569 of 569 rows, e.g. it is "
+        "string": with_column(table, "mean_radius", radius.cast(pa.string())),
+        "column 'mean_radius': rule 'at most 100' is broken by 190 of 569 rows": with_column(
+            table, "mean_radius", pc.if_else(third, 500.0, radius)
+        ),
+        "column 'mean_radius': rule 'finite' is broken by 190 of 569 rows, e.g. inf": with_column(
+            table, "mean_radius", pc.if_else(third, float("inf"), radius)
+        ),
+        "column 'mean_radius': rule 'missing share at most 0' is broken by 190 of 569": with_column(
+            table, "mean_radius", pc.if_else(third, None, radius)
+        ),
+        "column 'worst_concavity': rule 'missing share at most 0.2' is broken by 190": with_column(
+            table, "worst_concavity", pc.if_else(third, float("nan"), table["worst_concavity"])
+        ),
+        "column 'target': rule '0 or 1' is broken by 190 of 569 rows, e.g. 2, 2, 2": with_column(
+            table, "target", pc.if_else(third, 2, table["target"])
+        ),
+        "column 'seen_at': rule 'timestamp with a zone' is broken by 569": with_column(
+            table, "seen_at", table["seen_at"].cast(pa.timestamp("us"))
+        ),
+        "column '*': rule 'at least 100 rows' is broken by 90 of 10 rows": table.slice(0, 10),
+    }
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_a_broken_table_is_refused_with_column_rule_and_count(
+    tumours: pa.Table, tumour_schema: TableSchema, number: int
+) -> None:
+    expected, table = list(broken_tables(tumours).items())[number]
+    with pytest.raises(ExpectationError) as refused:
+        enforce(table, tumour_schema)
+    assert expected in str(refused.value)
+
+
+def test_everything_that_is_wrong_is_said_at_once(
+    tumours: pa.Table, tumour_schema: TableSchema
+) -> None:
+    table = tumours.drop(["mean_radius", "size"])
+    broken = [finding.column for finding in check(table, tumour_schema) if not finding.passed]
+    assert broken == ["mean_radius", "size"]
+
+
+def test_a_refused_table_leaves_nothing_behind(
+    tumours: pa.Table, tumour_schema: TableSchema, ledger: Ledger, store: Store
+) -> None:
+    with pytest.raises(ExpectationError):
+        add_dataset(ledger, store, tumours.slice(0, 10), tumour_schema)
+    assert ledger.datasets.list() == []
+    assert not Path(store.uri).exists()
+
+
+def test_a_dataset_version_holds_the_table(
+    tumours: pa.Table, tumour_schema: TableSchema, ledger: Ledger, store: Store
+) -> None:
+    first = add_dataset(ledger, store, tumours, tumour_schema, description="all")
+    assert (first.version, first.num_rows) == (1, 569)
+    assert dict(first.fields)["size"] == "string"
+    assert load_dataset(store, first).equals(tumours)
+    assert add_dataset(ledger, store, tumours, tumour_schema) == first
+    assert add_dataset(ledger, store, tumours.slice(0, 500), tumour_schema).version == 2
+
+
+def test_files_are_read_by_their_kind(tumours: pa.Table, tmp_path: Path) -> None:
+    pq.write_table(tumours, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").equals(tumours)
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n")
+    assert read_table(tmp_path / "t.csv").to_pylist() == [{"a": 1, "b": "x"}]
+    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
+    for name, message in (
+        ("bad.parquet", "cannot be read"),
+        ("none.csv", "cannot be read"),
+        ("t.xlsx", "is neither .parquet nor .csv"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_table(tmp_path / name)
