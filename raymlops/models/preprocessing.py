@@ -1,0 +1,124 @@
+"""From columns to the float matrix a network reads: fitted once, kept with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data.features import Column, Columns, Feature, num_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberEncoding:
+    """(x - mean) / std, 0 where missing; nullable features add a column that is 1 where missing."""
+
+    name: str
+    mean: float
+    std: float
+    flags_missing: bool
+
+    @property
+    def width(self) -> int:
+        return 2 if self.flags_missing else 1
+
+    def encode(self, column: Column, into: NDArray[np.float32]) -> None:
+        values = np.asarray(column, dtype=np.float64)
+        missing = np.isnan(values)
+        into[:, 0] = np.where(missing, 0.0, (values - self.mean) / self.std)
+        if self.flags_missing:
+            into[:, 1] = missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryEncoding:
+    """One column a category of the training part; unknown and missing values are all zero."""
+
+    name: str
+    categories: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        return len(self.categories)
+
+    @cached_property
+    def _column_of(self) -> Mapping[str, int]:
+        return {name: index for index, name in enumerate(self.categories)}
+
+    def encode(self, column: Column, into: NDArray[np.float32]) -> None:
+        index = np.fromiter((self._column_of.get(value, -1) for value in column), np.int64)
+        known = np.flatnonzero(index >= 0)
+        into[known, index[known]] = 1.0
+
+
+Encoding = NumberEncoding | CategoryEncoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The encodings of all features, side by side."""
+
+    encodings: tuple[Encoding, ...]
+
+    @classmethod
+    def fit(cls, features: Iterable[Feature], columns: Columns) -> Preprocessing:
+        """Fitted on `columns`, which must be the training part only."""
+        return cls(encodings=tuple(_fit(feature, columns[feature.name]) for feature in features))
+
+    @property
+    def width(self) -> int:
+        return sum(encoding.width for encoding in self.encodings)
+
+    def transform(self, columns: Columns) -> NDArray[np.float32]:
+        """The matrix [rows, width]."""
+        matrix = np.zeros((num_rows(columns), self.width), dtype=np.float32)
+        start = 0
+        for encoding in self.encodings:
+            encoding.encode(columns[encoding.name], matrix[:, start : start + encoding.width])
+            start += encoding.width
+        return matrix
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "encodings": [
+                {
+                    "name": each.name,
+                    "mean": each.mean,
+                    "std": each.std,
+                    "flags_missing": each.flags_missing,
+                }
+                if isinstance(each, NumberEncoding)
+                else {"name": each.name, "categories": each.categories}
+                for each in self.encodings
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        return cls(
+            encodings=tuple(
+                CategoryEncoding(name=row["name"], categories=tuple(row["categories"]))
+                if "categories" in row
+                else NumberEncoding(**row)
+                for row in values["encodings"]
+            )
+        )
+
+
+def _fit(feature: Feature, column: Column) -> Encoding:
+    if feature.kind == "category":
+        names = sorted({value for value in column if value is not None})
+        return CategoryEncoding(name=feature.name, categories=tuple(names))
+    values = np.asarray(column, dtype=np.float64)
+    known = values[~np.isnan(values)]
+    mean, std = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
+    return NumberEncoding(
+        name=feature.name,
+        mean=mean,
+        std=std if std > 0 else 1.0,  # a constant feature encodes to zero
+        flags_missing=feature.nullable,
+    )

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raymlops.data import Columns, Feature, take
+from raymlops.models import Postprocessing, Preprocessing
+
+FEATURES = (
+    Feature(name="x", kind="number", max_missing=0.5),
+    Feature(name="k", kind="number"),
+    Feature(name="c", kind="category"),
+)
+COLUMNS = {
+    "x": np.array([1.0, 3.0, np.nan]),
+    "k": np.array([7.0, 7.0, 7.0]),
+    "c": np.array(["b", "a", "b"], dtype=object),
+}
+
+
+def test_encodings_stand_side_by_side() -> None:
+    preprocessing = Preprocessing.fit(FEATURES, COLUMNS)
+    np.testing.assert_array_equal(
+        preprocessing.transform(COLUMNS),
+        [  # x, x missing, k (constant), c=a, c=b
+            [-1, 0, 0, 0, 1],
+            [1, 0, 0, 1, 0],
+            [0, 1, 0, 0, 1],
+        ],
+    )
+
+
+def test_it_is_fitted_on_what_it_is_given_and_nothing_else() -> None:
+    older = take(COLUMNS, slice(0, 2))
+    preprocessing = Preprocessing.fit(FEATURES, older)
+    later = {
+        "x": np.array([5.0]),
+        "k": np.array([8.0]),
+        "c": np.array(["never seen"], dtype=object),
+    }
+    np.testing.assert_array_equal(preprocessing.transform(later), [[3, 0, 1, 0, 0]])
+
+
+def test_scikit_learn_encodes_real_numbers_alike(columns: Columns) -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    features = (Feature(name="mean_radius", kind="number"),)
+    ours = Preprocessing.fit(features, columns).transform(columns)
+    theirs = StandardScaler().fit_transform(columns["mean_radius"].reshape(-1, 1))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_preprocessing_survives_its_file() -> None:
+    preprocessing = Preprocessing.fit(FEATURES, COLUMNS)
+    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+
+
+def test_a_logit_becomes_a_probability_and_a_decision() -> None:
+    postprocessing = Postprocessing(label="late", threshold=0.4)
+    outputs = postprocessing.apply(np.array([0.0, -1.0, 100.0], dtype=np.float32))
+    np.testing.assert_allclose(outputs["probability"], [0.5, 0.26894143, 1.0], rtol=1e-6)
+    assert outputs["late"].tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"threshold is 1\.0, not between 0 and 1"):
+        Postprocessing(label="late", threshold=1.0)
