@@ -1,0 +1,56 @@
+"""What to train and how to lay it out over workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """A binary classifier over a table: a multilayer perceptron, Adam, a fixed number of epochs.
+
+    `batch_size` is global: every plan sees the same batches. `validation_share` is the newest part
+    of the table, which nothing is fitted on.
+    """
+
+    hidden: tuple[int, ...] = (64, 32)
+    dropout: float = 0.1
+    epochs: int = 8
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    validation_share: float = 0.2
+    threshold: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden is {self.hidden}; give one width of at least 1 a layer")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout is {self.dropout}, not within [0, 1)")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"epochs is {self.epochs} and batch_size {self.batch_size}; both are at least 1"
+            )
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate} and weight_decay {self.weight_decay}; "
+                "the first is positive, the second not negative"
+            )
+        if not 0.0 < self.validation_share < 1.0:
+            raise ValueError(f"validation_share is {self.validation_share}, not between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelPlan:
+    """How many workers hold a copy of the model and share each batch (data parallel)."""
+
+    data: int = 1
+
+    def __post_init__(self) -> None:
+        if self.data < 1:
+            raise ValueError(f"data is {self.data}; a plan has at least one worker")
+
+    @property
+    def num_workers(self) -> int:
+        return self.data

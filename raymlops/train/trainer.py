@@ -1,0 +1,141 @@
+"""Runs the loop under a parallel plan on Ray Train workers."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from raymlops.errors import TrainingError
+from raymlops.ledger import Ledger
+from raymlops.train.spec import ParallelPlan, TrainSpec
+
+if TYPE_CHECKING:
+    import ray
+
+    from raymlops.train.loop import Arrays, Epoch
+    from raymlops.train.network import Perceptron
+
+_WEIGHTS = "weights.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """Trains the network of `spec` on `plan.num_workers` Ray Train workers (torch DDP, gloo)."""
+
+    spec: TrainSpec
+    plan: ParallelPlan
+    cpus_per_worker: float = 1.0
+
+    def fit(self, arrays: Arrays, *, ledger_url: str, run_id: str) -> Perceptron:
+        """The trained network; each epoch's losses reach the ledger while training goes on.
+
+        Ray must be connected; see `raymlops.cluster.connect`.
+
+        Raises:
+            TrainingError: a worker failed for good; holds the first worker's error.
+        """
+        import ray
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        from raymlops.train.network import make_network
+
+        with tempfile.TemporaryDirectory(prefix="raymlops-train-") as scratch:
+            task = _Task(
+                spec=self.spec, arrays=[ray.put(arrays)], ledger_url=ledger_url, run_id=run_id
+            )
+            trainer = TorchTrainer(
+                _worker,
+                train_loop_config=dict(task),
+                torch_config=TorchConfig(backend="gloo"),
+                scaling_config=ScalingConfig(
+                    num_workers=self.plan.num_workers,
+                    resources_per_worker={"CPU": self.cpus_per_worker},
+                ),
+                run_config=RunConfig(
+                    name=run_id,
+                    storage_path=scratch,
+                    failure_config=FailureConfig(max_failures=1),
+                ),
+            )
+            try:
+                result = trainer.fit()
+            except Exception as error:  # Ray Train wraps what a worker raised in its own types
+                raise TrainingError(f"run {run_id}: {error}") from error
+            if result.checkpoint is None:
+                raise TrainingError(f"run {run_id} ended without a checkpoint")
+            with result.checkpoint.as_directory() as folder:
+                return _restore(make_network(arrays.width, self.spec), Path(folder))
+
+
+def fit_alone(arrays: Arrays, spec: TrainSpec, *, on_epoch: Callable[[Epoch], None]) -> Perceptron:
+    """The network trained in this process: the reference every plan is held against."""
+    from raymlops.train.loop import fit
+    from raymlops.train.network import make_network
+
+    network = make_network(arrays.width, spec)
+    fit(network, arrays, spec, on_epoch=on_epoch)
+    return network
+
+
+class _Task(TypedDict):
+    spec: TrainSpec
+    arrays: list[ray.ObjectRef[Arrays]]  # in a list, or Ray would inline megabytes into the call
+    ledger_url: str
+    run_id: str
+
+
+def _worker(config: dict[str, Any]) -> None:
+    import ray
+    import torch
+    from ray import train
+
+    from raymlops.train.loop import Seat, fit
+    from raymlops.train.network import make_network
+
+    torch.set_num_threads(1)
+    context = train.get_context()
+    seat = Seat(rank=context.get_world_rank(), world_size=context.get_world_size())
+    spec: TrainSpec = config["spec"]
+    arrays: Arrays = ray.get(config["arrays"][0])
+    network = make_network(arrays.width, spec)
+    model: torch.nn.Module = network
+    if seat.world_size > 1:
+        model = torch.nn.parallel.DistributedDataParallel(network)
+    with Ledger(config["ledger_url"]) as ledger:
+
+        def report(epoch: Epoch) -> None:
+            if seat.rank == 0:
+                losses = {
+                    "train_loss": epoch.train_loss,
+                    "validation_loss": epoch.validation_loss,
+                }
+                ledger.runs.log(config["run_id"], losses, step=epoch.number)
+
+        fit(model, arrays, spec, seat=seat, on_epoch=report)
+    _hand_over(network, seat.rank)
+
+
+def _hand_over(network: Perceptron, rank: int) -> None:
+    """Reports the weights of rank 0 as the checkpoint the driver reads."""
+    import torch
+    from ray import train
+
+    if rank != 0:
+        train.report({})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(network.state_dict(), Path(folder) / _WEIGHTS)
+        train.report({}, checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def _restore(network: Perceptron, folder: Path) -> Perceptron:
+    import torch
+
+    weights = io.BytesIO((folder / _WEIGHTS).read_bytes())
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network

@@ -1,0 +1,150 @@
+"""From a dataset version to a bundle: split, train, compare with simple models, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Profile, TableSchema, load_dataset
+from raymlops.ledger import Code, Dataset, Ledger, Run
+from raymlops.models import (
+    PROBABILITY,
+    Bundle,
+    OnnxScorer,
+    Postprocessing,
+    Signature,
+    export,
+)
+from raymlops.storage import Store
+from raymlops.train.loop import Arrays
+from raymlops.train.quality import Quality, judge
+from raymlops.train.reference import constant, logistic_regression
+from raymlops.train.spec import ParallelPlan, TrainSpec
+from raymlops.train.split import Split, split_by_time
+from raymlops.train.trainer import Trainer
+
+NETWORK = "network"
+REFERENCES = {"constant": constant, "logistic regression": logistic_regression}
+
+_NUM_PARITY_ROWS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a run is recorded with besides its data: texts of configuration and environment."""
+
+    code: Code
+    config: str
+    environment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A finished run: its bundle, the quality of the network and of the simple models on the
+    validation part, and the time of the newest row it has seen."""
+
+    run: Run
+    bundle: Bundle
+    qualities: Mapping[str, Quality]
+    last_event: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """Everything that decides what is trained, but the data."""
+
+    model: str
+    schema: TableSchema
+    spec: TrainSpec
+    plan: ParallelPlan
+    provenance: Provenance
+    cpus_per_worker: float = 1.0
+
+    def run(self, ledger: Ledger, store: Store, dataset: Dataset) -> Training:
+        """Trains on `dataset` and records everything about it as a run.
+
+        Beside the network, nested runs record simple models on the same split.
+
+        Raises:
+            TrainingError: the data cannot be split, or a worker failed for good.
+            ParityError: the exported network does not give the trained one's numbers.
+        """
+        run = self.start(ledger, dataset, "train", {**asdict(self.spec), "plan": asdict(self.plan)})
+        with ledger.runs.recording(run):
+            table = load_dataset(store, dataset)
+            split = split_by_time(table, self.schema, self.spec.validation_share)
+            qualities = {
+                name: self._reference(ledger, dataset, run, name, split.arrays)
+                for name in REFERENCES
+            }
+            trainer = Trainer(spec=self.spec, plan=self.plan, cpus_per_worker=self.cpus_per_worker)
+            network = trainer.fit(split.arrays, ledger_url=ledger.url, run_id=run.id)
+            onnx = export(network, split.arrays.validation[:_NUM_PARITY_ROWS])
+            bundle, qualities[NETWORK] = self._bundle(split, onnx)
+            ledger.runs.log(run.id, qualities[NETWORK].to_dict(), step=self.spec.epochs)
+        return Training(
+            run=ledger.runs.get(run.id),
+            bundle=bundle,
+            qualities=qualities,
+            last_event=split.last_event,
+        )
+
+    def _reference(
+        self, ledger: Ledger, dataset: Dataset, parent: Run, name: str, arrays: Arrays
+    ) -> Quality:
+        run = self.start(ledger, dataset, "reference", {"model": name}, parent_id=parent.id)
+        with ledger.runs.recording(run):
+            quality = judge(REFERENCES[name](arrays), arrays.validation_labels)
+            ledger.runs.log(run.id, quality.to_dict())
+        return quality
+
+    def start(
+        self,
+        ledger: Ledger,
+        dataset: Dataset,
+        kind: str,
+        params: Mapping[str, object],
+        parent_id: str | None = None,
+    ) -> Run:
+        """A new run of this job, of whatever kind."""
+        return ledger.runs.start(
+            kind=kind,
+            model=self.model,
+            params=params,
+            code=self.provenance.code,
+            config=self.provenance.config,
+            environment=self.provenance.environment,
+            inputs={"train": dataset},
+            parent_id=parent_id,
+        )
+
+    def _bundle(self, split: Split, onnx: bytes) -> tuple[Bundle, Quality]:
+        """The bundle of the exported network, and its quality on the validation part."""
+        postprocessing = Postprocessing(label=self.schema.target, threshold=self.spec.threshold)
+        scorer = OnnxScorer(onnx)
+
+        def probabilities(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+            return postprocessing.apply(scorer(matrix))[PROBABILITY]
+
+        arrays = split.arrays
+        validated = probabilities(arrays.validation)
+        quality = judge(validated, arrays.validation_labels)
+        profile = Profile.of(
+            self.schema.features,
+            split.columns,
+            np.concatenate([probabilities(arrays.train), validated]),
+            label_rate=float(arrays.train_labels.mean()),
+            log_loss=quality.log_loss,
+        )
+        bundle = Bundle.of(
+            signature=Signature.of(self.schema, postprocessing.outputs),
+            preprocessing=split.preprocessing,
+            model=onnx,
+            postprocessing=postprocessing,
+            profile=profile,
+        )
+        return bundle, quality

@@ -1,0 +1,159 @@
+"""Search over train specs: Ray Tune runs the trials, Optuna chooses what to try."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from raymlops.errors import TrainingError
+from raymlops.ledger import Dataset, Ledger, Run
+from raymlops.storage import Store
+from raymlops.train import TrainSpec
+from raymlops.tune.spec import TuneSpec
+
+if TYPE_CHECKING:
+    from raymlops.train.loop import Arrays, Epoch
+    from raymlops.train.training import TrainingJob
+
+METRIC = "validation_loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A finished search: its run, the best trial's run, and the spec to train with."""
+
+    run: Run
+    best_run: Run
+    best: TrainSpec
+    validation_loss: float
+    num_trials: int
+
+
+def tune(
+    job: TrainingJob, spec: TuneSpec, ledger: Ledger, store: Store, dataset: Dataset
+) -> Search:
+    """Searches around `job.spec` for the lowest validation loss.
+
+    Each trial is a run nested in the search's run, its losses logged epoch by epoch. Which trial
+    won, and with what parameters, is kept as a decision.
+
+    Raises:
+        TrainingError: no trial finished.
+    """
+    import ray
+    from ray import tune as ray_tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    from raymlops.data import load_dataset
+    from raymlops.train.split import split_by_time
+
+    search = job.start(ledger, dataset, "tune", asdict(spec))
+    with ledger.runs.recording(search), tempfile.TemporaryDirectory() as scratch:
+        split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
+        trial = functools.partial(
+            _run_trial,
+            job=job,
+            arrays=[ray.put(split.arrays)],
+            ledger_url=ledger.url,
+            parent_id=search.id,
+            dataset=dataset,
+        )
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
+            tune_config=ray_tune.TuneConfig(
+                search_alg=OptunaSearch(
+                    _space(spec), metric=METRIC, mode="min", seed=job.spec.seed
+                ),
+                num_samples=spec.num_trials,
+                max_concurrent_trials=spec.max_concurrent,
+                metric=METRIC,
+                mode="min",
+                reuse_actors=True,
+            ),
+            run_config=ray_tune.RunConfig(name=search.id, storage_path=scratch, verbose=0),
+        )
+        results = tuner.fit()
+        if results.num_terminated == 0:
+            raise TrainingError(f"all {spec.num_trials} trials failed: {results.errors[:1]}")
+        best = results.get_best_result()
+        assert best.metrics is not None, "a trial that finished has reported"
+        assert best.config is not None, "every trial has parameters"
+        found = Search(
+            run=search,
+            best_run=ledger.runs.get(best.metrics["run_id"]),
+            best=_with(job.spec, best.config),
+            validation_loss=best.metrics[METRIC],
+            num_trials=results.num_terminated,
+        )
+        _keep(ledger, job, found)
+    return found
+
+
+def _run_trial(
+    config: Mapping[str, Any],
+    *,
+    job: TrainingJob,
+    arrays: list[Any],  # one reference, in a list so that Ray does not inline the arrays
+    ledger_url: str,
+    parent_id: str,
+    dataset: Dataset,
+) -> None:
+    """One trial, called by Ray Tune in a worker with the parameters to try."""
+    import ray
+    import torch
+    from ray import tune as ray_tune
+
+    from raymlops.train.trainer import fit_alone
+
+    torch.set_num_threads(1)
+    rows: Arrays = ray.get(arrays[0])
+    spec = _with(job.spec, config)
+    with Ledger(ledger_url) as ledger:
+        run = job.start(ledger, dataset, "trial", asdict(spec), parent_id)
+        losses: list[float] = []
+
+        def report(epoch: Epoch) -> None:
+            losses.append(epoch.validation_loss)
+            values = {"train_loss": epoch.train_loss, METRIC: epoch.validation_loss}
+            ledger.runs.log(run.id, values, step=epoch.number)
+
+        with ledger.runs.recording(run):
+            fit_alone(rows, spec, on_epoch=report)
+    ray_tune.report({METRIC: losses[-1], "run_id": run.id})
+
+
+def _space(spec: TuneSpec) -> dict[str, Any]:
+    from ray import tune as ray_tune
+
+    return {
+        # Optuna's categories are plain values, so widths travel as JSON.
+        "hidden": ray_tune.choice([json.dumps(widths) for widths in spec.hidden]),
+        "dropout": ray_tune.uniform(*spec.dropout),
+        "learning_rate": ray_tune.loguniform(*spec.learning_rate),
+        "weight_decay": ray_tune.loguniform(*spec.weight_decay),
+    }
+
+
+def _with(spec: TrainSpec, config: Mapping[str, Any]) -> TrainSpec:
+    return replace(
+        spec,
+        hidden=tuple(json.loads(config["hidden"])),
+        dropout=config["dropout"],
+        learning_rate=config["learning_rate"],
+        weight_decay=config["weight_decay"],
+    )
+
+
+def _keep(ledger: Ledger, job: TrainingJob, search: Search) -> None:
+    ledger.decisions.add(
+        model=job.model,
+        kind="tune",
+        outcome=f"best of {search.num_trials} trials is {search.best_run.id}",
+        who="raymlops tune",
+        why=f"lowest validation loss, {search.validation_loss:.4f}",
+        evidence={"run": search.run.id, "best": asdict(search.best)},
+    )

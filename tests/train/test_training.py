@@ -1,0 +1,125 @@
+"""Training on a real Ray cluster: workers, ledger, bundle, search."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from raymlops.data import TableSchema, add_dataset, read_columns
+from raymlops.errors import TrainingError
+from raymlops.ledger import Code, Dataset, Ledger
+from raymlops.models import PROBABILITY
+from raymlops.storage import Store
+from raymlops.train import ParallelPlan, TrainSpec, judge
+from raymlops.train.loop import Epoch
+from raymlops.train.split import split_by_time
+from raymlops.train.trainer import Trainer, fit_alone
+from raymlops.train.training import NETWORK, Provenance, TrainingJob
+from raymlops.tune import TuneSpec
+from raymlops.tune.search import tune
+
+pytestmark = pytest.mark.cluster
+
+SPEC = TrainSpec(hidden=(8,), dropout=0.0, epochs=3, batch_size=50, learning_rate=1e-2)
+
+
+@pytest.fixture
+def job(tumour_schema: TableSchema) -> TrainingJob:
+    return TrainingJob(
+        model="tumours",
+        schema=tumour_schema,
+        spec=SPEC,
+        plan=ParallelPlan(data=2),
+        provenance=Provenance(
+            code=Code(commit="c" * 40, dirty_digest=None), config="{}", environment="python"
+        ),
+    )
+
+
+@pytest.fixture
+def data(ledger: Ledger, store: Store, tumours: pa.Table, tumour_schema: TableSchema) -> Dataset:
+    return add_dataset(ledger, store, tumours, tumour_schema)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_workers_learn_what_one_process_learns(
+    job: TrainingJob, ledger: Ledger, data: Dataset, tumours: pa.Table
+) -> None:
+    # 398 training rows in batches of 50 over two workers: the last batch is short and uneven.
+    arrays = split_by_time(tumours, job.schema, 0.3).arrays
+    epochs: list[Epoch] = []
+    alone = fit_alone(arrays, SPEC, on_epoch=epochs.append)
+    run = job.start(ledger, data, "train", {})
+    trainer = Trainer(spec=SPEC, plan=ParallelPlan(data=2))
+    together = trainer.fit(arrays, ledger_url=ledger.url, run_id=run.id)
+
+    for ours, reference in zip(together.parameters(), alone.parameters(), strict=True):
+        assert torch.allclose(ours, reference, atol=1e-5)
+    for name in ("train_loss", "validation_loss"):
+        logged = [metric.value for metric in ledger.runs.metrics(run.id, name)]
+        assert logged == pytest.approx([getattr(epoch, name) for epoch in epochs], abs=1e-5)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_training_is_recorded_and_ends_in_a_bundle(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, tumours: pa.Table
+) -> None:
+    training = job.run(ledger, store, data)
+
+    assert training.run.status == "finished"
+    assert training.run.params["plan"] == {"data": 2}
+    assert ledger.runs.inputs(training.run.id) == {"train": ("tumours", 1)}
+    references = ledger.runs.list(parent_id=training.run.id)
+    assert [run.params["model"] for run in references] == ["constant", "logistic regression"]
+    assert training.last_event == tumours["seen_at"][-1].as_py()
+
+    columns = read_columns(tumours.slice(455), job.schema.features)
+    labels = tumours["target"].to_numpy()[455:]
+    served = judge(training.bundle.predict(columns)[PROBABILITY], labels)
+    assert served == training.qualities[NETWORK]
+    assert ledger.runs.last_metrics(training.run.id)["log_loss"] == served.log_loss
+    assert training.bundle.profile.log_loss == served.log_loss
+    assert training.qualities[NETWORK].roc_auc > training.qualities["constant"].roc_auc
+    assert sum(training.bundle.profile.reference[training.bundle.profile.cells["size"]]) == 569
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_that_fails_fails_the_run_with_its_reason(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+) -> None:
+    hopeless = replace(job, spec=replace(SPEC, learning_rate=1e30))
+    with pytest.raises(TrainingError, match="the loss is nan after epoch"):
+        hopeless.run(ledger, store, data)
+    (run,) = [run for run in ledger.runs.list(model="tumours") if run.kind == "train"]
+    assert run.status == "failed"
+    assert run.error is not None
+    assert "the loss is nan after epoch" in run.error
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_search_records_its_trials_and_keeps_the_best(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+) -> None:
+    space = TuneSpec(
+        num_trials=3, max_concurrent=2, hidden=((4,), (8,)), learning_rate=(1e-3, 1e-1)
+    )
+    found = tune(job, space, ledger, store, data)
+
+    trials = ledger.runs.list(parent_id=found.run.id)
+    assert [run.status for run in trials] == ["finished"] * 3
+    losses = {run.id: ledger.runs.last_metrics(run.id)["validation_loss"] for run in trials}
+    assert found.best_run.id == min(losses, key=lambda run_id: losses[run_id])
+    assert found.validation_loss == losses[found.best_run.id]
+    assert found.best_run.params["learning_rate"] == found.best.learning_rate
+    assert tuple(found.best_run.params["hidden"]) == found.best.hidden
+    assert found.best.epochs == SPEC.epochs
+    (decision,) = ledger.decisions.list(model="tumours", kind="tune")
+    assert decision.evidence["best"] == {
+        **dataclasses.asdict(found.best), "hidden": list(found.best.hidden),
+    }  # fmt: skip
+    assert np.isfinite(found.validation_loss)

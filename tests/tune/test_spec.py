@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import pytest
+
+from raymlops.tune import TuneSpec
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_trials": 0}, "num_trials is 0 and max_concurrent 2; both are at least 1"),
+        ({"dropout": (0.5, 0.1)}, "dropout runs from 0.5 to 0.1; give the lower end first"),
+        ({"learning_rate": (0.0, 0.1)}, "a logarithmic scale needs positive ends"),
+    ],
+)
+def test_an_impossible_space_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TuneSpec(**changes)  # type: ignore[arg-type]
