@@ -1,0 +1,41 @@
+"""Serving: an Open Inference Protocol server whose versions are swapped without a restart.
+
+deployment = deploy("flights", ledger_url=..., store_uri=...)
+with Client(deployment.url) as client:
+    client.infer("flights", {"dep_hour": [7.0], "carrier": ["AA"]})
+publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
+"""
+
+from raymlops.serve.batcher import BatchPolicy
+from raymlops.serve.client import Answer, Client
+from raymlops.serve.deployment import (
+    Deployment,
+    ServeSettings,
+    application_name,
+    deploy,
+    undeploy,
+)
+from raymlops.serve.latency import quantile_s
+from raymlops.serve.publishing import publish, wait_applied
+from raymlops.serve.replica import Replica, ReplicaSpec
+from raymlops.serve.tap import TapSummary
+from raymlops.serve.traffic import Arm, TrafficTable
+
+__all__ = [
+    "Answer",
+    "Arm",
+    "BatchPolicy",
+    "Client",
+    "Deployment",
+    "Replica",
+    "ReplicaSpec",
+    "ServeSettings",
+    "TapSummary",
+    "TrafficTable",
+    "application_name",
+    "deploy",
+    "publish",
+    "quantile_s",
+    "undeploy",
+    "wait_applied",
+]

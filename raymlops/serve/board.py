@@ -1,0 +1,183 @@
+"""The board: where traffic tables are published, and where replicas say which they follow.
+
+    publish(table) --> ledger --> wakes every wait()
+    replica:  wait(following 3) ......... -> table 4, loads it, wait(following 4) ......
+    applied(4): ............................................................ -> returns
+
+One long poll carries both the table to a replica and its acknowledgement of the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raymlops.errors import ReleaseError
+from raymlops.ledger import Ledger, Version
+from raymlops.serve.traffic import TrafficTable
+
+BOARD = "raymlops-traffic-board"
+POLL_S = 20.0
+RETRY_S = 0.5
+"""How long a replica that cannot reach the board waits before it tries again."""
+
+# A board that has just been restarted knows of no replica until each had time to come back.
+_SETTLE_S = 4 * RETRY_S
+_TICK_S = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A traffic table, as `TrafficTable.to_dict` gave it, and its number."""
+
+    generation: int
+    table: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a replica follows, and the newer table it tried in vain; 0 is none."""
+
+    replica: str
+    generation: int = 0
+    refused: int = 0
+    reason: str = ""
+
+    @property
+    def newest_known(self) -> int:
+        return max(self.generation, self.refused)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """A replica's standing at its latest poll, by the board's monotonic clock."""
+
+    standing: Standing
+    at: float
+
+    def is_alive(self, now: float) -> bool:
+        """Whether the next poll is not overdue."""
+        return now - self.at < 1.5 * POLL_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Which replicas follow a generation, are still to follow it, or cannot."""
+
+    following: tuple[str, ...]
+    behind: tuple[str, ...]
+    refusals: tuple[str, ...]
+
+
+def judge(sightings: Iterable[Sighting], generation: int, now: float) -> Verdict:
+    """How far `generation` has come among the replicas seen in the last poll period."""
+    alive = [seen.standing for seen in sightings if seen.is_alive(now)]
+    return Verdict(
+        following=tuple(each.replica for each in alive if each.generation >= generation),
+        behind=tuple(each.replica for each in alive if each.newest_known < generation),
+        refusals=tuple(
+            f"{each.replica}: {each.reason}"
+            for each in alive
+            if each.generation < generation <= each.refused
+        ),
+    )
+
+
+class TrafficBoard:
+    """An actor without memory of its own: tables are in the ledger, and replicas poll again."""
+
+    def __init__(self, ledger_url: str) -> None:
+        self._ledger = Ledger(ledger_url)
+        self._newest: dict[str, Published] = {}
+        self._seen: dict[str, dict[str, Sighting]] = {}
+        self._changed = asyncio.Condition()
+        self._born = time.monotonic()
+
+    async def publish(self, model: str, table: Mapping[str, Any]) -> int:
+        """Writes `table` to the ledger, wakes the replicas, and returns the table's generation.
+
+        Raises:
+            ValueError: the table is malformed.
+            NotFoundError: it names a version the ledger does not hold.
+        """
+        generation = await asyncio.to_thread(self._write, model, TrafficTable.from_dict(table))
+        await self._learn(model, Published(generation=generation, table=table))
+        return generation
+
+    async def wait(self, model: str, standing: Standing) -> Published | None:
+        """The newest table the replica has not tried yet; None when there is none for `POLL_S`."""
+        await self._sight(model, standing)
+        published = await asyncio.to_thread(self._ledger.releases.published, model)
+        if published is not None:
+            await self._learn(model, Published(generation=published[0], table=published[1]))
+        try:
+            async with asyncio.timeout(POLL_S), self._changed:
+                await self._changed.wait_for(lambda: self._has_news(model, standing))
+                return self._newest[model]
+        except TimeoutError:
+            return None
+
+    async def leave(self, model: str, replica: str) -> None:
+        """Forgets a replica that is shutting down."""
+        async with self._changed:
+            self._seen.get(model, {}).pop(replica, None)
+            self._changed.notify_all()
+
+    async def applied(self, model: str, generation: int, timeout_s: float) -> tuple[str, ...]:
+        """The replicas that follow `generation`, once that is every one, and at least one.
+
+        Raises:
+            ReleaseError: a replica cannot serve that table, or not all did within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            now = time.monotonic()
+            verdict = judge(self._seen.get(model, {}).values(), generation, now)
+            if verdict.refusals:
+                raise ReleaseError(
+                    f"table {generation} of {model} is refused: {'; '.join(verdict.refusals)}"
+                )
+            settled = now - self._born >= _SETTLE_S
+            if settled and verdict.following and not verdict.behind:
+                return verdict.following
+            if now >= deadline:
+                raise ReleaseError(
+                    f"table {generation} of {model} is followed by {list(verdict.following)} and "
+                    f"after {timeout_s:g} s not yet by {list(verdict.behind) or 'any other'}"
+                )
+            await self._change(min(_TICK_S, deadline - now))
+
+    def _write(self, model: str, table: TrafficTable) -> int:
+        for version in table.versions:
+            self._ledger.registry.get(model, Version.parse(version))
+        return self._ledger.releases.publish(model, table.to_dict())
+
+    def _has_news(self, model: str, standing: Standing) -> bool:
+        newest = self._newest.get(model)
+        return newest is not None and newest.generation > standing.newest_known
+
+    async def _learn(self, model: str, published: Published) -> None:
+        async with self._changed:
+            known = self._newest.get(model)
+            if known is None or published.generation > known.generation:
+                self._newest[model] = published
+                self._changed.notify_all()
+
+    async def _sight(self, model: str, standing: Standing) -> None:
+        async with self._changed:
+            now = time.monotonic()
+            seen = self._seen.get(model, {})
+            self._seen[model] = {name: each for name, each in seen.items() if each.is_alive(now)}
+            self._seen[model][standing.replica] = Sighting(standing=standing, at=now)
+            self._changed.notify_all()
+
+    async def _change(self, timeout_s: float) -> None:
+        """Returns at the next change, or after `timeout_s`, since time passing is one too."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait()
+        except TimeoutError:
+            pass

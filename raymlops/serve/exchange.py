@@ -1,0 +1,40 @@
+"""One request to infer, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from raymlops.data import Columns
+from raymlops.serve.arms import LoadedVersion
+from raymlops.serve.batcher import Outputs
+from raymlops.serve.protocol import InferRequest
+
+Outcome = Literal["ok", "refused", "failed"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """Filled in as the request proceeds: what it never came to stays None."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    request: InferRequest | None = None
+    arm: str = ""
+    version: LoadedVersion | None = None
+    columns: Columns | None = None
+    outputs: Outputs | None = None
+    status: int = 0
+    latency_s: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """Refused is the client's fault, failed the server's, overload included."""
+        if self.status < 400:
+            return "ok"
+        return "refused" if self.status < 500 else "failed"
+
+
+Record = Callable[[Exchange], None]
+"""What is told of every exchange that was answered; it must not block."""

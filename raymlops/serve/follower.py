@@ -1,0 +1,86 @@
+"""A replica's loop: learn of new traffic tables from the board, and follow them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from raymlops.errors import ClusterError
+from raymlops.serve.arms import Arms
+from raymlops.serve.board import RETRY_S, Published, Standing
+from raymlops.serve.traffic import TrafficTable
+
+_logger = logging.getLogger(__name__)
+
+_LEAVE_TIMEOUT_S = 2.0
+
+
+class Board(Protocol):
+    """What a replica needs of the board; calls raise ClusterError while it is away."""
+
+    async def wait(self, standing: Standing) -> Published | None: ...
+
+    async def leave(self, replica: str) -> None: ...
+
+
+class Follower:
+    """Keeps `arms` at the newest published table that can be loaded.
+
+    While the board is away, what is loaded goes on serving.
+    """
+
+    def __init__(self, arms: Arms, board: Board, replica: str) -> None:
+        self._arms = arms
+        self._board = board
+        self._standing = Standing(replica=replica)
+        self._refused: Published | None = None
+
+    async def start_with(self, published: Published) -> None:
+        """Follows the first table, or raises what keeps it from being loaded."""
+        await self._arms.apply(TrafficTable.from_dict(published.table))
+        self._standing = replace(self._standing, generation=published.generation)
+
+    async def run(self) -> None:
+        """Never returns; cancel it to stop."""
+        away = False
+        while True:
+            try:
+                published = await self._board.wait(self._standing)
+            except ClusterError as error:
+                if not away:
+                    _logger.warning("the traffic board is away, its last table stays: %s", error)
+                away = True
+                await asyncio.sleep(RETRY_S)
+                continue
+            away = False
+            # A quiet poll period is the time to try a refused table again: its store may be back.
+            if attempt := published or self._refused:
+                await self.follow(attempt)
+
+    async def follow(self, published: Published) -> None:
+        """Applies a table; one that cannot be loaded changes nothing, and the board will hear."""
+        try:
+            await self._arms.apply(TrafficTable.from_dict(published.table))
+        except Exception as error:  # a broken version must not take down those that serve
+            _logger.exception("table %d is refused, the one before stays", published.generation)
+            self._refused = published
+            self._standing = replace(
+                self._standing,
+                refused=published.generation,
+                reason=f"{type(error).__name__}: {error}",
+            )
+        else:
+            self._refused = None
+            self._standing = Standing(
+                replica=self._standing.replica, generation=published.generation
+            )
+
+    async def leave(self) -> None:
+        """Tells the board that nobody need wait for this replica; soon or not at all."""
+        try:
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self._board.leave(self._standing.replica)
+        except (ClusterError, TimeoutError) as error:
+            _logger.info("left without telling the traffic board, which is away: %s", error)

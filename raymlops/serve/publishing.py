@@ -1,0 +1,87 @@
+"""The traffic board from afar: publish tables, wait for them, and follow them in a replica."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+from raymlops.cluster import spawn
+from raymlops.errors import ClusterError, RaymlopsError
+from raymlops.serve.board import BOARD, POLL_S, RETRY_S, Published, Standing, TrafficBoard
+from raymlops.serve.link import ActorLink
+from raymlops.serve.traffic import TrafficTable
+
+_ATTEMPTS = 5
+_TIMEOUT_S = 30.0
+"""How long the board may take to answer, beyond what it was asked to wait."""
+
+
+def publish(table: TrafficTable, *, ledger_url: str) -> int:
+    """Splits the traffic of `table.model` by `table` from now on; returns the generation of that.
+
+    Raises:
+        NotFoundError: the table names a version the ledger does not hold.
+        ClusterError: the board does not answer; whether the table was published is unknown.
+    """
+    generation: int = _ask(ledger_url, "publish", table.model, table.to_dict())
+    return generation
+
+
+def wait_applied(
+    model: str, generation: int, *, ledger_url: str, timeout_s: float = 60.0
+) -> tuple[str, ...]:
+    """The replicas that follow table `generation`, once all do.
+
+    Raises:
+        ReleaseError: a replica cannot serve that table, or not all did within `timeout_s`.
+        ClusterError: the board does not answer.
+    """
+    replicas: tuple[str, ...] = _ask(
+        ledger_url, "applied", model, generation, timeout_s, wait_s=timeout_s
+    )
+    return replicas
+
+
+def board_name(ledger_url: str) -> str:
+    """The actor that publishes what the ledger at that URL holds: one board a ledger."""
+    return f"{BOARD}-{hashlib.sha256(ledger_url.encode()).hexdigest()[:8]}"
+
+
+class RemoteBoard:
+    """The board, as the replicas of one model call it."""
+
+    def __init__(self, model: str, ledger_url: str) -> None:
+        self._model = model
+        self._link = ActorLink(board_name(ledger_url), timeout_s=POLL_S + _TIMEOUT_S)
+
+    async def wait(self, standing: Standing) -> Published | None:
+        published: Published | None = await self._link.call("wait", self._model, standing)
+        return published
+
+    async def leave(self, replica: str) -> None:
+        await self._link.call("leave", self._model, replica)
+
+
+def _ask(ledger_url: str, method: str, *args: Any, wait_s: float = 0.0) -> Any:
+    """What the board answers; one that died is started again and asked again.
+
+    That is harmless: a table published twice is the same table, under a later number.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+    name = board_name(ledger_url)
+    for _ in range(_ATTEMPTS):
+        board = spawn(TrafficBoard, name, ledger_url)
+        try:
+            return ray.get(getattr(board, method).remote(*args), timeout=wait_s + _TIMEOUT_S)
+        except RayTaskError as error:
+            if isinstance(error.cause, RaymlopsError):
+                raise error.cause from error
+            raise
+        except GetTimeoutError as error:
+            raise ClusterError(f"actor {name} does not answer to {method}") from error
+        except RayActorError:
+            time.sleep(RETRY_S)
+    raise ClusterError(f"actor {name} died {_ATTEMPTS} times over {method}; see its log")

@@ -1,0 +1,122 @@
+"""One replica of a model: an ASGI application and its loops, whatever server it runs behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+
+from raymlops.errors import NotFoundError
+from raymlops.ledger import Ledger
+from raymlops.serve.app import ModelApp
+from raymlops.serve.arms import Arms, bundle_loader
+from raymlops.serve.asgi import Application
+from raymlops.serve.batcher import BatchPolicy
+from raymlops.serve.board import Published
+from raymlops.serve.exchange import Exchange
+from raymlops.serve.follower import Board, Follower
+from raymlops.serve.metrics import Meters, Metrics
+from raymlops.serve.recorder import Recorder, Sink
+from raymlops.storage import Store
+
+_logger = logging.getLogger(__name__)
+
+_FLUSH_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaSpec:
+    """What a replica is made from."""
+
+    model: str
+    ledger_url: str
+    store_uri: str
+    batch: BatchPolicy
+    max_body_bytes: int
+
+
+class Replica:
+    """Serves `spec.model` as the newest traffic table in the ledger says, and follows `board`.
+
+    `load` it before `app` is given to a server, whose lifespan events start and stop the loops.
+    With a `sink`, every answer is told to the monitor behind it.
+    """
+
+    def __init__(
+        self, spec: ReplicaSpec, *, board: Board, sink: Sink | None, meters: Meters
+    ) -> None:
+        # A name of its own for each life, since messages of the tap are numbered from 0 in each.
+        name = f"{spec.model}-{secrets.token_hex(6)}"
+        self._model = spec.model
+        self._ledger = Ledger(spec.ledger_url)
+        loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
+        self._arms = Arms(loader, spec.batch)
+        self._follower = Follower(self._arms, board, name)
+        self._metrics = Metrics(meters)
+        self._recorder: Recorder | None = None
+        if sink is not None:
+            self._recorder = Recorder(
+                model=spec.model, replica=name, sink=sink, on_drop=meters.count_dropped_rows
+            )
+        http = ModelApp(spec.model, self._arms, self._record, max_body_bytes=spec.max_body_bytes)
+        self.app = Application(http, start=self._start, stop=self._stop)
+        self._loops: dict[str, asyncio.Task[None]] = {}
+
+    async def load(self) -> None:
+        """Loads what the newest published table names.
+
+        Raises:
+            NotFoundError: no table was published, or it names an unknown version.
+            StorageError, ModelError: a version of it cannot be loaded.
+        """
+        published = await asyncio.to_thread(self._ledger.releases.published, self._model)
+        if published is None:
+            raise NotFoundError(f"no traffic table of {self._model} was ever published")
+        await self._follower.start_with(Published(generation=published[0], table=published[1]))
+
+    def check_health(self) -> None:
+        """Raises RuntimeError when one of the loops has ended, which none should."""
+        for name, loop in self._loops.items():
+            if loop.done():
+                raise RuntimeError(f"the {name} of {self._model} has ended; see the log above")
+
+    async def _start(self) -> None:
+        loops = {"follower": self._follower.run(), "metrics": self._metrics.run()}
+        if self._recorder is not None:
+            loops["recorder"] = self._recorder.run()
+        for name, loop in loops.items():
+            self._loops[name] = asyncio.create_task(loop, name=name)
+            self._loops[name].add_done_callback(_log_failure)
+
+    async def _stop(self) -> None:
+        """Answers what is queued, tells the monitor of it, and lets go of everything."""
+        self._loops.pop("follower").cancel()
+        await self._follower.leave()
+        await self._arms.close()
+        self._loops.pop("metrics").cancel()
+        self._metrics.flush()
+        if self._recorder is not None:
+            self._recorder.close()
+            await self._finish(self._loops.pop("recorder"), self._recorder)
+        self._ledger.close()
+
+    async def _finish(self, loop: asyncio.Task[None], recorder: Recorder) -> None:
+        _, unfinished = await asyncio.wait({loop}, timeout=_FLUSH_TIMEOUT_S)
+        if unfinished:
+            loop.cancel()
+            _logger.warning(
+                "the monitor was away at shutdown: %d rows of %s and one message are lost",
+                recorder.pending_rows,
+                self._model,
+            )
+
+    def _record(self, exchange: Exchange) -> None:
+        self._metrics.note(exchange)
+        if self._recorder is not None:
+            self._recorder.note(exchange)
+
+
+def _log_failure(loop: asyncio.Task[None]) -> None:
+    if not loop.cancelled() and (error := loop.exception()) is not None:
+        _logger.error("the %s has failed", loop.get_name(), exc_info=error)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve import Arm, BatchPolicy, TrafficTable
+from raymlops.serve.app import ModelApp
+from raymlops.serve.arms import Arms
+from raymlops.serve.exchange import Exchange
+from tests.serve.conftest import MODEL, World
+
+MAX_BODY_BYTES = 10_000
+
+
+@asynccontextmanager
+async def serving(
+    bundles: dict[str, Bundle], *versions: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, list[Exchange]]]:
+    """The application itself, called without a network, and the exchanges it recorded."""
+    exchanges: list[Exchange] = []
+    arms = Arms(bundles.__getitem__, BatchPolicy())
+    if versions:
+        parts = tuple(Arm(name=f"v{v}", version=v, share=1 / len(versions)) for v in versions)
+        await arms.apply(TrafficTable(model=MODEL, arms=parts))
+    app = ModelApp(MODEL, arms, exchanges.append, max_body_bytes=MAX_BODY_BYTES)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        yield client, exchanges
+    await arms.close()
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20.0))
+
+
+def body(world: World, num_rows: int = 3, **members: Any) -> bytes:
+    inputs = [
+        {
+            "name": name,
+            "datatype": "BYTES" if column.dtype == object else "FP64",
+            "shape": [num_rows],
+            "data": [None if value != value else value for value in column.tolist()],
+        }
+        for name, column in world.rows(0, num_rows).items()
+    ]
+    return orjson.dumps({"inputs": inputs} | members)
+
+
+INFER = f"/v2/models/{MODEL}/infer"
+
+
+def test_an_answer_is_the_bundles_and_is_recorded(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0") as (client, exchanges):
+            response = await client.post(INFER, content=body(world, id="r-1"))
+        assert response.status_code == 200
+        answer = response.json()
+        assert (answer["id"], answer["model_version"]) == ("r-1", "1.0.0")
+        assert answer["parameters"] == {"arm": "v1.0.0"}
+        wanted = world.bundles["1.0.0"].predict(world.rows(0, 3))[PROBABILITY]
+        np.testing.assert_allclose(answer["outputs"][0]["data"], wanted, rtol=1e-6)
+        (exchange,) = exchanges
+        assert (exchange.outcome, exchange.status, exchange.arm) == ("ok", 200, "v1.0.0")
+        assert exchange.latency_s > 0
+
+    run(test)
+
+
+def test_a_version_can_be_asked_for_by_name(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
+            pinned = f"/v2/models/{MODEL}/versions/1.0.1/infer"
+            response = await client.post(pinned, content=body(world))
+            assert response.json()["model_version"] == "1.0.1"
+            unknown = await client.post(pinned.replace("1.0.1", "9.9.9"), content=body(world))
+            assert unknown.status_code == 404
+            assert "9.9.9 is not loaded; there are: 1.0.0, 1.0.1" in unknown.json()["error"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "", 200),
+        ("GET", "/ready", 200),
+        ("GET", "/versions/1.0.0", 200),
+        ("GET", "/versions/1.0.0/ready", 200),
+        ("GET", "/versions/1.0.2", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/versions/1.0.0/nothing", 404),
+        ("GET", "/infer", 405),
+        ("POST", "", 405),
+        ("POST", "/ready", 405),
+        ("POST", "/infer", 400),
+    ],
+)
+def test_every_path_answers_in_json(world: World, method: str, path: str, status: int) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0") as (client, _):
+            response = await client.request(method, f"/v2/models/{MODEL}{path}")
+        assert response.status_code == status
+        assert ("error" in response.json()) == (status >= 400)
+        assert ("allow" in response.headers) == (status == 405)
+
+    run(test)
+
+
+def test_metadata_names_what_is_loaded(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
+            found = (await client.get(f"/v2/models/{MODEL}")).json()
+        assert (found["name"], found["versions"]) == (MODEL, ["1.0.0", "1.0.1"])
+        assert [field["name"] for field in found["inputs"]] == [*world.columns]
+
+    run(test)
+
+
+def test_before_the_first_table_the_answer_is_to_try_again(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles) as (client, exchanges):
+            assert (await client.post(INFER, content=body(world))).status_code == 503
+            assert (await client.get(f"/v2/models/{MODEL}/ready")).status_code == 503
+        assert [exchange.outcome for exchange in exchanges] == ["failed"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_over_the_limit_is_refused(world: World, announced: bool) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b" " * 1000
+
+    async def test() -> None:
+        content = b" " * 11_000 if announced else parts()
+        async with serving(world.bundles, "1.0.0") as (client, exchanges):
+            response = await client.post(INFER, content=content)
+        assert response.status_code == 413
+        assert response.json() == {"error": "the body is larger than 10000 bytes"}
+        assert [exchange.outcome for exchange in exchanges] == ["refused"]
+
+    run(test)
+
+
+def test_a_failure_shows_no_trace_and_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0") as (client, exchanges):
+            monkeypatch.setattr(Bundle, "score", lambda *_: 1 / 0)
+            response = await client.post(INFER, content=body(world, id="r-1"))
+        assert response.status_code == 500
+        assert response.json() == {"error": "internal error, logged for request r-1"}
+        assert [exchange.outcome for exchange in exchanges] == ["failed"]
+
+    run(test)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(world: World) -> None:
+    async def test() -> None:
+        exchanges: list[Exchange] = []
+        arms = Arms(world.bundles.__getitem__, BatchPolicy())
+        app = ModelApp(MODEL, arms, exchanges.append, max_body_bytes=MAX_BODY_BYTES)
+        events = iter(
+            ({"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"})
+        )
+
+        async def receive() -> Any:
+            return next(events)
+
+        async def send(_: Any) -> None:
+            raise AssertionError("nobody is there to be answered")
+
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": []}
+        await app(scope, receive, send)
+        assert exchanges == []
+
+    run(test)
+
+
+def test_nothing_a_client_sends_is_the_servers_fault(bundles: dict[str, Bundle]) -> None:
+    members = st.sampled_from(["id", "inputs", "outputs", "parameters"])
+    values = st.none() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+    documents = st.dictionaries(members, values).map(lambda members: json.dumps(members).encode())
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        content=st.binary(max_size=200) | documents,
+        path=st.text(max_size=20).map(quote) | st.just(INFER.removeprefix("/")),
+        method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
+    )
+    def send(content: bytes, path: str, method: str) -> None:
+        async def test() -> None:
+            async with serving(bundles, "1.0.0") as (client, _):
+                response = await client.request(method, f"/{path}", content=content)
+            assert response.status_code < 500
+            assert isinstance(response.json(), dict)
+
+        run(test)
+
+    send()

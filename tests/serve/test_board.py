@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from raymlops.errors import NotFoundError, ReleaseError
+from raymlops.ledger import Ledger
+from raymlops.serve import TrafficTable, board
+from raymlops.serve.board import POLL_S, Sighting, Standing, TrafficBoard, judge
+from tests.serve.conftest import MODEL, World
+
+TABLES = [TrafficTable.champion(MODEL, version).to_dict() for version in ("1.0.0", "1.0.1")]
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20.0))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board that trusts its memory at once, and polls that end soon."""
+    monkeypatch.setattr(board, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(board, "POLL_S", 0.2)
+
+
+def seen(replica: str, generation: int, *, refused: int = 0, at: float = 0.0) -> Sighting:
+    standing = Standing(replica=replica, generation=generation, refused=refused, reason="broken")
+    return Sighting(standing=standing, at=at)
+
+
+def test_a_generation_is_judged_by_the_replicas_that_are_alive() -> None:
+    sightings = [seen("a", 5), seen("b", 4), seen("c", 4, refused=5), seen("dead", 1, at=-1e3)]
+    verdict = judge(sightings, 5, 0.0)
+    assert verdict.following == ("a",)
+    assert verdict.behind == ("b",)
+    assert verdict.refusals == ("c: broken",)
+    assert judge([seen("a", 6)], 5, POLL_S / 100).following == ("a",)
+
+
+def test_a_waiting_replica_is_woken_by_a_new_table(world: World) -> None:
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        waiting = asyncio.create_task(board.wait(MODEL, Standing(replica="r")))
+        generation = await board.publish(MODEL, TABLES[0])
+        published = await waiting
+        assert published is not None
+        assert (published.generation, published.table) == (generation, TABLES[0])
+        assert await board.wait(MODEL, Standing(replica="r", generation=generation)) is None
+
+    run(test)
+
+
+def test_a_table_is_in_the_ledger_before_anybody_hears_of_it(world: World) -> None:
+    async def test() -> None:
+        generation = await TrafficBoard(world.ledger_url).publish(MODEL, TABLES[0])
+        with Ledger(world.ledger_url) as ledger:
+            assert ledger.releases.published(MODEL) == (generation, TABLES[0])
+        reborn = TrafficBoard(world.ledger_url)
+        published = await reborn.wait(MODEL, Standing(replica="r"))
+        assert published is not None
+        assert published.generation == generation
+
+    run(test)
+
+
+def test_a_table_of_unknown_versions_is_not_published(world: World) -> None:
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        with pytest.raises(NotFoundError, match=r"no tumours 9\.9\.9"):
+            await board.publish(MODEL, TrafficTable.champion(MODEL, "9.9.9").to_dict())
+        with Ledger(world.ledger_url) as ledger:
+            assert ledger.releases.published(MODEL) is None
+
+    run(test)
+
+
+def test_applied_waits_for_every_replica(world: World) -> None:
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        first = await board.publish(MODEL, TABLES[0])
+        polls = [board.wait(MODEL, Standing(replica=name, generation=first)) for name in "ab"]
+        both = asyncio.gather(*polls)
+        await asyncio.sleep(0)
+        second = await board.publish(MODEL, TABLES[1])
+        await both
+        applied = asyncio.create_task(board.applied(MODEL, second, 10.0))
+        last = board.wait(MODEL, Standing(replica="a", generation=second))
+        await last
+        assert not applied.done()
+        await board.leave(MODEL, "b")
+        assert await applied == ("a",)
+
+    run(test)
+
+
+def test_applied_tells_what_a_replica_refused(world: World) -> None:
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        generation = await board.publish(MODEL, TABLES[0])
+        standing = Standing(replica="r", refused=generation, reason="IntegrityError: changed")
+        assert await board.wait(MODEL, standing) is None
+        with pytest.raises(ReleaseError, match="is refused: r: IntegrityError: changed"):
+            await board.applied(MODEL, generation, 10.0)
+
+    run(test)
+
+
+def test_applied_gives_up_when_nobody_follows(world: World) -> None:
+    async def test() -> None:
+        with pytest.raises(ReleaseError, match=r"after 0\.1 s not yet by any other"):
+            await TrafficBoard(world.ledger_url).applied(MODEL, 1, 0.1)
+
+    run(test)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+
+from raymlops.errors import RequestError
+from raymlops.serve import Client
+
+ANSWER = {
+    "model_name": "m",
+    "model_version": "1.0.0",
+    "id": "r-1",
+    "parameters": {"arm": "champion"},
+    "outputs": [
+        {"name": "probability", "datatype": "FP32", "shape": [2], "data": [0.1, None]},
+        {"name": "late", "datatype": "BOOL", "shape": [2], "data": [True, False]},
+    ],
+}
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client_of(handler: Handler, **options: Any) -> Client:
+    """A client whose requests are handled here."""
+    client = Client("http://server", **options)
+    client._http.close()
+    client._http = httpx.Client(
+        base_url="http://server", transport=httpx.MockTransport(handler), trust_env=False
+    )
+    return client
+
+
+def scripted(*replies: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
+    left, requests = list(replies), []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        reply = left.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    return handle, requests
+
+
+def ok() -> httpx.Response:
+    return httpx.Response(200, json=ANSWER)
+
+
+def test_a_request_says_what_the_caller_said() -> None:
+    handle, requests = scripted(ok())
+    with client_of(handle) as client:
+        answer = client.infer(
+            "m",
+            {
+                "x": np.array([1.5, np.nan]),
+                "n": [1, 2],
+                "text": np.array(["a", None], dtype=object),
+                "gone": np.array([None, None], dtype=object),
+                "holes": [1.0, None],
+            },
+            request_id="r-1",
+            key="anna",
+            event_time=datetime(2013, 7, 1, tzinfo=UTC),
+        )
+    assert requests[0].url.path == "/v2/models/m/infer"
+    sent = orjson.loads(requests[0].content)
+    assert sent["id"] == "r-1"
+    assert sent["parameters"] == {"key": "anna", "event_time": "2013-07-01T00:00:00+00:00"}
+    assert [(t["name"], t["datatype"], t["shape"], t["data"]) for t in sent["inputs"]] == [
+        ("x", "FP64", [2], [1.5, None]),
+        ("n", "INT64", [2], [1, 2]),
+        ("text", "BYTES", [2], ["a", None]),
+        ("gone", "BYTES", [2], [None, None]),
+        ("holes", "FP64", [2], [1.0, None]),
+    ]
+    assert (answer.request_id, answer.version, answer.arm) == ("r-1", "1.0.0", "champion")
+    np.testing.assert_array_equal(answer.outputs["probability"], np.float32([0.1, np.nan]))
+    assert answer.outputs["probability"].dtype == np.float32
+    assert answer.outputs["late"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ConnectError("refused"),
+        httpx.RemoteProtocolError("server disconnected"),
+        httpx.Response(503, json={"error": "full"}),
+        httpx.Response(500, text="Internal Server Error"),  # Serve's proxy: the replica died
+    ],
+)
+def test_what_may_pass_is_tried_again_under_the_same_id(
+    failure: httpx.Response | Exception,
+) -> None:
+    handle, requests = scripted(failure, ok())
+    with client_of(handle) as client:
+        client.infer("m", {"x": [1.0]})
+    first, second = (orjson.loads(request.content)["id"] for request in requests)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "message"),
+    [
+        (httpx.Response(400, json={"error": "field 'x': missing"}), 400, "field 'x': missing"),
+        (httpx.Response(500, json={"error": "internal error"}), 500, "internal error"),
+        (httpx.Response(404, text="no such path"), 404, "no such path"),
+        (httpx.ReadTimeout("slow"), 504, "did not answer in time"),
+    ],
+)
+def test_what_will_not_pass_is_raised_at_once(
+    reply: httpx.Response | Exception, status: int, message: str
+) -> None:
+    handle, requests = scripted(reply)
+    with client_of(handle) as client, pytest.raises(RequestError, match=message) as raised:
+        client.infer("m", {"x": [1.0]})
+    assert raised.value.status == status
+    assert len(requests) == 1
+
+
+def test_retries_end() -> None:
+    handle, requests = scripted(*(httpx.ConnectError("refused") for _ in range(3)))
+    with client_of(handle, retries=2) as client:
+        with pytest.raises(RequestError, match="cannot be reached: refused") as raised:
+            client.infer("m", {"x": [1.0]})
+        assert raised.value.status == 503
+    assert len(requests) == 3
+
+
+def test_ready_is_an_answer_not_an_error() -> None:
+    handle, _ = scripted(httpx.Response(200, json={}), httpx.Response(404, json={"error": ""}))
+    with client_of(handle) as client:
+        assert client.ready("m")
+        assert not client.ready("m")
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with Client("http://server") as client, pytest.raises(ValueError, match="has no zone"):
+        client.infer("m", {"x": [1.0]}, event_time=datetime(2013, 7, 1))

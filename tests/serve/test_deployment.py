@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from raymlops.errors import ClusterError
+from raymlops.serve import BatchPolicy, ServeSettings, deploy
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"port": 65536}, "port is 65536, not within 0 and 65535"),
+        ({"num_replicas": 0}, "num_replicas is 0, at least 1 is needed"),
+        ({"num_cpus": -1.0}, r"num_cpus is -1\.0, it cannot be negative"),
+        ({"max_ongoing_requests": 0}, "max_ongoing_requests is 0, at least 1 is needed"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ServeSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"max_rows": 0}, "max_rows is 0, at least 1 is needed"),
+        ({"max_wait_s": -0.1}, r"max_wait_s is -0\.1, a time cannot be negative"),
+        ({"max_rows": 8, "max_queue_rows": 7}, "max_queue_rows is 7, less than max_rows, 8"),
+    ],
+)
+def test_impossible_batches_are_refused(policy: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BatchPolicy(**policy)
+
+
+def test_a_model_needs_a_name_that_fits_a_url() -> None:
+    with pytest.raises(ValueError, match="model 'a/b' cannot be part of a URL"):
+        deploy("a/b", ledger_url="sqlite://", store_uri="store")
+
+
+def test_deploying_without_ray_says_what_to_do() -> None:
+    with pytest.raises(ClusterError, match=r"within `raymlops\.cluster\.connect`"):
+        deploy("m", ledger_url="sqlite://", store_uri="store")
+
+
+def test_importing_serve_imports_no_framework() -> None:
+    frameworks = "ray", "torch", "tensorflow", "starlette", "onnxruntime"
+    code = f"import sys, raymlops.serve; print([m for m in {frameworks} if m in sys.modules])"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"

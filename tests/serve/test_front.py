@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from raymlops.serve.front import FrontApp
+
+
+def ask(method: str, path: str, *, is_ready: bool = True) -> httpx.Response:
+    async def ready() -> bool:
+        return is_ready
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app=FrontApp(ready))
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.request(method, path)
+
+    return asyncio.run(run())
+
+
+def test_the_server_names_itself() -> None:
+    found = ask("GET", "/v2").json()
+    assert found["name"] == "raymlops"
+    assert found["extensions"] == []
+
+
+def test_ready_means_every_model_is() -> None:
+    assert ask("GET", "/v2/health/live", is_ready=False).json() == {"live": True}
+    assert ask("GET", "/v2/health/ready").json() == {"ready": True}
+    waiting = ask("GET", "/v2/health/ready", is_ready=False)
+    assert (waiting.status_code, waiting.json()) == (503, {"ready": False})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("POST", "/v2", 405, "the method must be GET"),
+        ("GET", "/v2/nothing", 404, "there is nothing at /v2/nothing"),
+        ("POST", "/v2/models/flights/infer", 404, "no model 'flights' is deployed"),
+    ],
+)
+def test_what_is_not_there_is_said_in_json(method: str, path: str, status: int, error: str) -> None:
+    response = ask(method, path)
+    assert (response.status_code, response.json()) == (status, {"error": error})

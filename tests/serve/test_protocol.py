@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymlops.errors import RequestError
+from raymlops.models import Field, Signature
+from raymlops.serve.protocol import (
+    encode_error,
+    encode_infer,
+    encode_metadata,
+    parse_infer,
+    read_columns,
+)
+
+NOW = datetime(2013, 7, 1, tzinfo=UTC)
+SIGNATURE = Signature(
+    inputs=(
+        Field(name="temp", datatype="FP64", low=-100.0, high=100.0),
+        Field(name="wind", datatype="FP64", nullable=True),
+        Field(name="carrier", datatype="BYTES", nullable=True),
+    ),
+    outputs=(Field(name="probability", datatype="FP32"), Field(name="late", datatype="BOOL")),
+)
+
+
+def tensor(name: str, data: Any, datatype: str = "FP64", shape: Any = None) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    """A good request of two rows, with some inputs (by name) or members replaced."""
+    inputs = {
+        "temp": tensor("temp", [1.5, 2]),
+        "wind": tensor("wind", [None, 3.0]),
+        "carrier": tensor("carrier", ["AA", None], "BYTES"),
+    }
+    named = {name: changes.pop(name) for name in list(changes) if name in inputs}
+    return {"inputs": list((inputs | named).values())} | changes
+
+
+def read(document: Any) -> dict[str, Any]:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return read_columns(parse_infer(body, now=NOW), SIGNATURE)
+
+
+def refusal(document: Any) -> str:
+    with pytest.raises(RequestError) as refused:
+        read(document)
+    assert refused.value.status == 400
+    return refused.value.message
+
+
+def test_columns_are_read_with_null_as_missing() -> None:
+    columns = read(request())
+    np.testing.assert_array_equal(columns["temp"], [1.5, 2.0])
+    np.testing.assert_array_equal(columns["wind"], [np.nan, 3.0])
+    assert columns["carrier"].tolist() == ["AA", None]
+
+
+def test_a_column_may_be_a_matrix_of_one_column_flat_or_nested() -> None:
+    for data in ([1.0, 2.0], [[1.0], [2.0]]):
+        columns = read(request(temp=tensor("temp", data, shape=[2, 1])))
+        assert columns["temp"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "INT64", "UINT16", "FP32"])
+def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
+    assert read(request(temp=tensor("temp", [1, 2], datatype)))["temp"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temp": tensor("tmep", [1, 2])}, "'tmep': unknown; the model takes carrier, temp, wind"),
+        ({"temp": tensor("wind", [1, 2])}, "'wind': given twice"),
+        ({"temp": tensor("temp", [1, 2], "BYTES")}, "'temp': has datatype 'BYTES', not FP64"),
+        ({"temp": tensor("temp", [1, 2], "BOOL")}, "'temp': has datatype 'BOOL', not FP64"),
+        ({"temp": tensor("temp", [1, 2], ["FP64"])}, "'temp': has datatype a list, not FP64"),
+        ({"carrier": tensor("carrier", [1, 2])}, "'carrier': has datatype 'FP64', not BYTES"),
+        ({"carrier": tensor("carrier", [1, "a"], "BYTES")}, "'carrier': row 0 is a whole number"),
+        ({"temp": tensor("temp", [1, "2"])}, "'temp': row 1 is '2', not FP64"),
+        ({"temp": tensor("temp", [True, 2])}, "'temp': row 0 is True, not FP64"),
+        ({"temp": tensor("temp", [1, 2.5], "INT64")}, "'temp': row 1 is 2.5, not INT64"),
+        ({"temp": tensor("temp", [1, 300], "INT8")}, "'temp': row 1 is 300, beyond the range of"),
+        ({"temp": tensor("temp", [1, -1], "UINT8")}, "'temp': row 1 is -1, beyond the range of"),
+        ({"temp": tensor("temp", [1, 101])}, "'temp': row 1 is 101; it must be at most 100"),
+        ({"temp": tensor("temp", [1, None])}, "'temp': row 1 is nan; it may not be missing or NaN"),
+        ({"temp": tensor("temp", [1, 10**400])}, "'temp': holds a number beyond the range of FP64"),
+        (
+            {"temp": tensor("temp", [1, 2, 3], shape=[2])},
+            "'temp': has 3 values, its shape says [2]",
+        ),
+        ({"temp": tensor("temp", [1, 2, 3])}, "'wind': has 2 rows, 'temp' has 3"),
+        ({"temp": tensor("temp", [1, 2], shape=[2, 2])}, "'temp': its shape is neither"),
+        ({"temp": tensor("temp", [1, 2], shape=[True])}, "'temp': its shape is neither"),
+        ({"temp": tensor("temp", [1, 2], shape="2")}, "'temp': its shape is neither"),
+        ({"temp": tensor("temp", [[1], [2, 3]], shape=[2, 1])}, "'temp': its data is ragged"),
+        ({"temp": tensor("temp", [[1], 2], shape=[2, 1])}, "'temp': its data is ragged"),
+        ({"temp": tensor("temp", [[[1]], [[2]]], shape=[2, 1])}, "'temp': row 0 is a list"),
+        ({"temp": {"name": "temp", "datatype": "FP64", "shape": [2]}}, "'temp': has no data"),
+        ({"temp": tensor("temp", [], shape=[0])}, "'temp': has no rows"),
+        ({"inputs": []}, "'temp': missing"),
+        ({"inputs": [3]}, "inputs holds a whole number where an object belongs"),
+        ({"inputs": {}}, "inputs is an object, not a list"),
+        ({"inputs": [{"name": 3}]}, "inputs.name is a whole number, not text"),
+        ({"id": 7}, "id is a whole number, not text"),
+        ({"id": "x" * 257}, "id has 257 characters, over 256"),
+        ({"parameters": {"key": None}}, "parameters.key is None, not text"),
+        ({"parameters": {"event_time": "yesterday"}}, "parameters.event_time is 'yesterday'"),
+        ({"parameters": {"event_time": "2013-07-01T12:00:00"}}, "parameters.event_time is '2013"),
+        ({"parameters": {"event_time": "0001-01-01T00:00:00+05:00"}}, "parameters.event_time is"),
+        ({"parameters": {"event_time": 7}}, "parameters.event_time is a whole number"),
+        ({"outputs": [{"name": "prob"}]}, "output 'prob': unknown"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(changes: dict[str, Any], message: str) -> None:
+    assert message in refusal(request(**changes))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the body is not JSON"),
+        (b"\xff", "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        (b"[]", "the body holds a list where an object belongs"),
+        (b'{"inputs": [' + b"[" * 900 + b"]" * 900 + b"]}", "inputs holds a list"),
+        (b'{"id": "\\ud800", "inputs": []}', "id is not valid Unicode"),
+    ],
+)
+def test_a_body_that_is_no_object_is_refused(body: bytes, message: str) -> None:
+    assert message in refusal(body)
+
+
+def test_nan_is_missing_where_that_is_allowed() -> None:
+    columns = read(request(wind=tensor("wind", [float("nan"), 1.0])))
+    np.testing.assert_array_equal(columns["wind"], [np.nan, 1.0])
+    nan = refusal(request(temp=tensor("temp", [float("nan"), 1.0])))
+    assert nan == "field 'temp': row 0 is nan; it may not be missing or NaN"
+
+
+@pytest.mark.parametrize("literal", ["Infinity", "-Infinity", "1e999"])
+def test_infinity_is_refused_by_name(literal: str) -> None:
+    body = json.dumps(request(wind=tensor("wind", [7777, 1.0]))).replace("7777", literal).encode()
+    assert refusal(body).endswith("inf; it must be finite")
+
+
+def test_text_that_is_not_unicode_is_refused_by_name() -> None:
+    body = request(carrier=tensor("carrier", ["A", "\ud800"], "BYTES"))
+    assert refusal(body) == "field 'carrier': row 1 is not valid Unicode"
+
+
+def test_the_envelope_has_defaults() -> None:
+    parsed = parse_infer(orjson.dumps(request(id="r-1")), now=NOW)
+    assert (parsed.id, parsed.key, parsed.event_time) == ("r-1", "r-1", NOW)
+    parameters = {"key": "anna", "event_time": "2013-07-01T02:00:00+02:00"}
+    parsed = parse_infer(orjson.dumps(request(parameters=parameters)), now=datetime.now(UTC))
+    assert (parsed.key, parsed.event_time) == ("anna", NOW)
+    other = parse_infer(orjson.dumps(request()), now=NOW)
+    assert parsed.id != other.id
+    assert len(other.id) == 32
+
+
+def test_an_answer_is_written_as_the_protocol_wants_it() -> None:
+    outputs = {"probability": np.array([0.1, np.nan], np.float32), "late": np.array([True, False])}
+    parsed = parse_infer(orjson.dumps(request(id="r-1")), now=NOW)
+    body = encode_infer(
+        parsed, outputs, model="flights", version="1.0.0", arm="canary", signature=SIGNATURE
+    )
+    assert json.loads(body) == {
+        "model_name": "flights",
+        "model_version": "1.0.0",
+        "id": "r-1",
+        "parameters": {"arm": "canary"},
+        "outputs": [
+            {"name": "probability", "datatype": "FP32", "shape": [2], "data": [0.1, None]},
+            {"name": "late", "datatype": "BOOL", "shape": [2], "data": [True, False]},
+        ],
+    }
+
+
+def test_an_answer_holds_the_outputs_that_were_asked_for() -> None:
+    outputs = {"probability": np.zeros(2, np.float32), "late": np.zeros(2, bool)}
+    parsed = parse_infer(orjson.dumps(request(outputs=[{"name": "late"}])), now=NOW)
+    body = encode_infer(parsed, outputs, model="m", version="1", arm="a", signature=SIGNATURE)
+    assert [output["name"] for output in json.loads(body)["outputs"]] == ["late"]
+
+
+def test_metadata_comes_from_the_signature() -> None:
+    found = json.loads(encode_metadata("flights", ("1.0.0",), SIGNATURE))
+    assert found["platform"] == "onnxruntime_onnx"
+    assert found["inputs"][2] == {"name": "carrier", "datatype": "BYTES", "shape": [-1]}
+    assert [output["name"] for output in found["outputs"]] == ["probability", "late"]
+
+
+def test_an_error_can_quote_what_is_not_unicode() -> None:
+    assert json.loads(encode_error("field '\ud800'")) == {"error": "field '?'"}
+
+
+_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["temp", "wind", "carrier", "FP64", "BYTES", "INT8"])
+)
+_json = st.recursive(
+    _scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text()
+            | st.sampled_from(["id", "parameters", "key", "event_time", "name", "shape", "data"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+_tensors = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["temp", "wind", "carrier"]) | _json,
+        "datatype": st.sampled_from(["FP64", "BYTES", "INT8", "UINT64", "BOOL"]) | _json,
+        "shape": st.lists(st.integers(-1, 3), max_size=2) | _json,
+        "data": st.lists(_scalars, max_size=3) | _json,
+    },
+)
+_requests = st.fixed_dictionaries(
+    {"inputs": st.lists(_tensors, max_size=4) | _json},
+    optional={"id": _json, "parameters": _json, "outputs": _json},
+)
+
+
+@given(
+    st.binary()
+    | _json.map(lambda document: json.dumps(document).encode())
+    | _requests.map(lambda document: json.dumps(document).encode())
+)
+def test_anything_at_all_is_read_or_refused_as_the_clients_fault(body: bytes) -> None:
+    try:
+        SIGNATURE.check(read(body))
+    except RequestError as error:
+        encode_error(error.message)
+        assert error.status == 400  # noqa: PT017 - a good body raises nothing, so no `raises`

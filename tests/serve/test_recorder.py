@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raymlops.errors import ClusterError
+from raymlops.models import PROBABILITY
+from raymlops.serve import BatchPolicy, TapSummary, recorder
+from raymlops.serve.arms import LoadedVersion
+from raymlops.serve.batcher import Batcher
+from raymlops.serve.exchange import Exchange
+from raymlops.serve.latency import bucket
+from raymlops.serve.protocol import InferRequest
+from raymlops.serve.recorder import Recorder
+from tests.serve.conftest import MODEL, World
+
+JULY_1 = datetime(2013, 7, 1, 23, 59, tzinfo=UTC)
+JULY_2 = datetime(2013, 7, 2, tzinfo=UTC)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20.0))
+
+
+class Traffic:
+    """Makes exchanges with the world's rows."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.version = LoadedVersion(
+            version="1.0.0",
+            bundle=world.bundles["1.0.0"],
+            batcher=Batcher(world.bundles["1.0.0"].predict, BatchPolicy()),
+        )
+        self.number = 0
+
+    def exchange(
+        self, rows: slice, *, status: int = 200, time: datetime = JULY_1, latency_s: float = 0.001
+    ) -> Exchange:
+        self.number += 1
+        columns = self.world.rows(rows.start, rows.stop)
+        return Exchange(
+            request=InferRequest(
+                id=f"r-{self.number}", key="", event_time=time, tensors=(), outputs=()
+            ),
+            arm="champion",
+            version=self.version,
+            columns=columns,
+            outputs=self.version.bundle.predict(columns) if status == 200 else None,
+            status=status,
+            latency_s=latency_s,
+        )
+
+
+class Monitor:
+    """Counts as the ledger does; refuses the calls it is told to, before or after counting."""
+
+    def __init__(self, *, lost: tuple[int, ...] = (), lost_acks: tuple[int, ...] = ()) -> None:
+        self.calls = 0
+        self.lost, self.lost_acks = lost, lost_acks
+        self.sequences: list[int] = []
+        self.rows = 0
+        self.summaries: list[TapSummary] = []
+        self.arrivals: asyncio.Queue[TapSummary] = asyncio.Queue()
+
+    async def __call__(self, summary: TapSummary) -> None:
+        self.calls += 1
+        if self.calls in self.lost:
+            raise ClusterError("lost")
+        self.sequences.append(summary.sequence)
+        if summary.sequence == len(self.summaries):
+            self.summaries.append(summary)
+            self.arrivals.put_nowait(summary)
+            self.rows += sum(pane.num_rows for pane in summary.panes)
+        if self.calls in self.lost_acks:
+            raise ClusterError("acknowledgement lost")
+
+
+def make(sink: recorder.Sink, **options: Any) -> Recorder:
+    return Recorder(model=MODEL, replica="r", sink=sink, **({"on_drop": print} | options))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_RETRY_S", 0.0)
+
+
+async def finish(recorder: Recorder) -> None:
+    recorder.close()
+    await recorder.run()
+
+
+def test_rows_become_counts_by_arm_and_day(world: World) -> None:
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor)
+        recorder.note(traffic.exchange(slice(0, 5), latency_s=0.001))
+        recorder.note(traffic.exchange(slice(5, 20), latency_s=0.1))
+        recorder.note(traffic.exchange(slice(20, 30), time=JULY_2))
+        recorder.note(traffic.exchange(slice(30, 40), time=JULY_2, status=500))
+        recorder.note(traffic.exchange(slice(40, 50), time=JULY_2, status=413))
+        await finish(recorder)
+        (summary,) = monitor.summaries
+        first, second = summary.panes
+        assert (first.version, first.arm, first.day) == ("1.0.0", "champion", date(2013, 7, 1))
+        assert (first.num_rows, first.num_failed, sum(first.latency)) == (20, 0, 2)
+        assert first.latency[bucket(0.1)] == 1
+        assert (second.day, second.num_rows, second.num_failed) == (date(2013, 7, 2), 10, 1)
+        bundle, columns = traffic.version.bundle, world.rows(0, 20)
+        wanted = bundle.profile.count(columns, bundle.predict(columns)[PROBABILITY])
+        assert first.cells.tolist() == wanted.tolist()
+
+    run(test)
+
+
+def test_predictions_carry_scores_in_row_order(world: World) -> None:
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor)
+        exchange = traffic.exchange(slice(0, 7))
+        recorder.note(exchange)
+        await finish(recorder)
+        (prediction,) = monitor.summaries[0].predictions
+        assert exchange.outputs is not None
+        scores = np.frombuffer(prediction.scores, "<f4")
+        np.testing.assert_array_equal(scores, exchange.outputs[PROBABILITY])
+        assert (prediction.request_id, prediction.event_time) == ("r-1", JULY_1)
+        assert (prediction.num_rows, prediction.replica) == (7, "r")
+
+    run(test)
+
+
+def test_lost_messages_and_lost_acknowledgements_count_once(world: World) -> None:
+    async def test() -> None:
+        traffic = Traffic(world)
+        monitor = Monitor(lost=(1, 2, 5), lost_acks=(3, 7, 8))
+        recorder = make(monitor)
+        running = asyncio.create_task(recorder.run())
+        sent = 0
+        for _ in range(4):
+            for _ in range(12):
+                recorder.note(traffic.exchange(slice(0, 100)))
+                sent += 100
+            await monitor.arrivals.get()
+        recorder.close()
+        await running
+        assert monitor.rows == sent
+        assert monitor.sequences == sorted(monitor.sequences)
+        assert [summary.sequence for summary in monitor.summaries] == [0, 1, 2, 3]
+
+    run(test)
+
+
+def test_while_the_monitor_is_dead_the_oldest_rows_are_dropped_and_counted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        dropped: list[int] = []
+        monitor = Monitor()
+        recorder = make(monitor, on_drop=dropped.append, ring_rows=100)
+        traffic = Traffic(world)
+        for i in range(15):
+            recorder.note(traffic.exchange(slice(i * 10, i * 10 + 10)))
+        assert recorder.pending_rows == 100
+        await finish(recorder)
+        assert sum(dropped) == 50
+        ids = [prediction.request_id for prediction in monitor.summaries[0].predictions]
+        assert ids == [f"r-{i}" for i in range(6, 16)]
+
+    run(test)
+    assert "50 rows of tumours never reached the monitor: the ring holds 100" in caplog.messages
+
+
+def test_a_message_holds_no_more_requests_than_the_ledger_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_MESSAGE_REQUESTS", 4)
+
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor)
+        for _ in range(10):
+            recorder.note(traffic.exchange(slice(0, 3)))
+        await finish(recorder)
+        assert [len(summary.predictions) for summary in monitor.summaries] == [4, 4, 2]
+        assert monitor.rows == 30
+
+    run(test)
+
+
+def test_failures_alone_make_an_empty_pane(world: World) -> None:
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor)
+        recorder.note(traffic.exchange(slice(0, 3), status=503))
+        await finish(recorder)
+        (pane,) = monitor.summaries[0].panes
+        assert (pane.num_rows, pane.num_failed, pane.cells.sum()) == (0, 1, 0)
+        assert len(pane.cells) == traffic.version.bundle.profile.num_cells
+
+    run(test)
+
+
+def test_an_answer_that_could_not_be_written_counts_as_failed(world: World) -> None:
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor)
+        exchange = traffic.exchange(slice(0, 3))
+        exchange.status = 500
+        recorder.note(exchange)
+        await finish(recorder)
+        (pane,) = monitor.summaries[0].panes
+        assert (pane.num_rows, pane.num_failed) == (0, 1)
+        assert monitor.summaries[0].predictions == ()
+
+    run(test)

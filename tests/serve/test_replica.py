@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from raymlops.errors import NotFoundError
+from raymlops.ledger import Ledger
+from raymlops.serve import BatchPolicy, Replica, ReplicaSpec, TapSummary, TrafficTable
+from raymlops.serve.board import Published, Standing
+from tests.serve.conftest import MODEL, World
+from tests.serve.test_app import INFER, body
+
+
+class QuietBoard:
+    """Never has news."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+
+    async def wait(self, standing: Standing) -> Published | None:
+        await asyncio.Event().wait()
+        return None
+
+    async def leave(self, replica: str) -> None:
+        self.left.append(replica)
+
+
+class CountingMeters:
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str, str], int] = {}
+        self.latencies: list[float] = []
+
+    def count_requests(self, number: int, *, version: str, arm: str, outcome: str) -> None:
+        key = (version, arm, outcome)
+        self.requests[key] = self.requests.get(key, 0) + number
+
+    def observe_latency(self, seconds: float, *, version: str, arm: str) -> None:
+        self.latencies.append(seconds)
+
+    def count_dropped_rows(self, number: int) -> None:
+        raise AssertionError("nothing is dropped here")
+
+
+class Server:
+    """Drives a replica's application as a server does: lifespan, then requests, then the end."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.replies: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def __aenter__(self) -> httpx.AsyncClient:
+        scope = {"type": "lifespan"}
+        self.life = asyncio.create_task(self.app(scope, self.events.get, self.replies.put))
+        assert await self.say("startup") == "lifespan.startup.complete"
+        transport = httpx.ASGITransport(app=self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://server")
+
+    async def __aexit__(self, *_: object) -> None:
+        assert await self.say("shutdown") == "lifespan.shutdown.complete"
+        await self.life
+
+    async def say(self, event: str) -> str:
+        await self.events.put({"type": f"lifespan.{event}"})
+        return str((await self.replies.get())["type"])
+
+
+def spec(world: World) -> ReplicaSpec:
+    return ReplicaSpec(
+        model=MODEL,
+        ledger_url=world.ledger_url,
+        store_uri=world.store_uri,
+        batch=BatchPolicy(),
+        max_body_bytes=10_000,
+    )
+
+
+def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: World) -> None:
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.1").to_dict())
+    board, meters, summaries = QuietBoard(), CountingMeters(), list[TapSummary]()
+
+    async def sink(summary: TapSummary) -> None:
+        summaries.append(summary)
+
+    async def test() -> None:
+        replica = Replica(spec(world), board=board, sink=sink, meters=meters)
+        await replica.load()
+        async with Server(replica.app) as client:
+            for _ in range(5):
+                assert (await client.post(INFER, content=body(world))).status_code == 200
+            assert (await client.post(INFER, content=b"{")).status_code == 400
+            replica.check_health()
+
+    asyncio.run(test())
+    assert sum(pane.num_rows for summary in summaries for pane in summary.panes) == 15
+    assert {summary.replica for summary in summaries} == {*board.left}
+    assert meters.requests == {("1.0.1", "champion", "ok"): 5, ("", "", "refused"): 1}
+    assert len(meters.latencies) == 5
+
+
+def test_a_replica_without_a_table_does_not_start(world: World) -> None:
+    async def test() -> None:
+        replica = Replica(spec(world), board=QuietBoard(), sink=None, meters=CountingMeters())
+        with pytest.raises(NotFoundError, match="no traffic table of tumours"):
+            await replica.load()
+
+    asyncio.run(test())
+
+
+def test_a_replica_whose_loop_has_failed_is_unhealthy(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class BrokenBoard(QuietBoard):
+        async def wait(self, standing: Standing) -> Published | None:
+            raise ZeroDivisionError
+
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+
+    async def test() -> None:
+        meters = CountingMeters()
+        replica = Replica(spec(world), board=BrokenBoard(), sink=None, meters=meters)
+        await replica.load()
+        async with Server(replica.app):
+            for _ in range(10):
+                await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="the follower of tumours has ended"):
+                replica.check_health()
+
+    asyncio.run(test())
+    assert "the follower has failed" in caplog.messages

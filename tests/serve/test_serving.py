@@ -1,0 +1,309 @@
+"""The whole of serving on a real Ray with a real model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from raymlops.cluster import ClusterSettings, connect, find, spawn
+from raymlops.errors import NotFoundError, ReleaseError, RequestError
+from raymlops.ledger import Ledger, Pane
+from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve import (
+    Arm,
+    Client,
+    Deployment,
+    ServeSettings,
+    TrafficTable,
+    deploy,
+    publish,
+    undeploy,
+    wait_applied,
+)
+from tests.serve.conftest import MODEL, World, make_world
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    # Ray Serve's own, at its import.
+    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
+]
+
+MONITOR = "test-monitor"
+DAY = datetime(2013, 7, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Service:
+    world: World
+    deployment: Deployment
+
+    def client(self) -> Client:
+        return Client(self.deployment.url)
+
+    def split(self, *arms: Arm) -> int:
+        """Publishes a table, and returns when it is in force."""
+        table = TrafficTable(model=MODEL, arms=arms, salt="test")
+        generation = publish(table, ledger_url=self.world.ledger_url)
+        wait_applied(MODEL, generation, ledger_url=self.world.ledger_url)
+        return generation
+
+
+CHAMPION = Arm(name="champion", version="1.0.0", share=1.0)
+
+
+def start_monitor(ledger_url: str) -> Any:
+    return spawn(monitor_class(), MONITOR, ledger_url)
+
+
+def monitor_class() -> type:
+    """A class that actors get by value: they cannot import this module."""
+
+    class Monitor:
+        def __init__(self, ledger_url: str) -> None:
+            self.ledger = Ledger(ledger_url)
+
+        def observe(self, summary: Any) -> int:
+            self.ledger.observations.add_tap(
+                summary.replica, summary.sequence, summary.panes, summary.predictions
+            )
+            return 0
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    return Monitor
+
+
+@pytest.fixture(scope="module")
+def service(
+    bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One replica of the model, on a Ray that this module shares."""
+    from ray import serve
+
+    world = make_world(bundles, tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(name)
+        home = tmp_path_factory.mktemp("user")
+        patch.setenv("HOME", str(home))
+        with connect(ClusterSettings(num_cpus=4), home=home):
+            start_monitor(world.ledger_url)
+            deployment = deploy(
+                MODEL,
+                ledger_url=world.ledger_url,
+                store_uri=world.store_uri,
+                settings=ServeSettings(port=0),
+                tap=MONITOR,
+            )
+            yield Service(world, deployment)
+            serve.shutdown()
+
+
+def eventually(check: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Returns once `check` holds; its failure is what the last look at the world says."""
+    never = threading.Event()
+    for _ in range(int(timeout_s / 0.1)):
+        if check():
+            return
+        never.wait(0.1)
+    raise AssertionError(f"not within {timeout_s} s: {check}")
+
+
+def test_answers_equal_the_bundles(service: Service) -> None:
+    columns = service.world.rows(0, 60)
+    with service.client() as client:
+        answer = client.infer(MODEL, columns, request_id="r-1")
+        assert client.ready(MODEL)
+        assert client.metadata(MODEL)["versions"] == ["1.0.0"]
+    wanted = service.world.bundles["1.0.0"].predict(columns)
+    assert (answer.request_id, answer.version, answer.arm) == ("r-1", "1.0.0", "champion")
+    np.testing.assert_allclose(answer.outputs[PROBABILITY], wanted[PROBABILITY], rtol=1e-6)
+    assert answer.outputs["benign"].tolist() == wanted["benign"].tolist()
+
+
+def test_a_refusal_names_the_field(service: Service) -> None:
+    columns = dict(service.world.rows(0, 3))
+    with service.client() as client:
+        columns["radius"] = np.array([1.0, -1.0, 2.0])
+        with pytest.raises(RequestError, match="field 'radius': row 1 is -1") as refused:
+            client.infer(MODEL, columns)
+        assert refused.value.status == 400
+        del columns["radius"]
+        with pytest.raises(RequestError, match="field 'radius': missing"):
+            client.infer(MODEL, columns)
+        with pytest.raises(RequestError, match="no model 'nonesuch' is deployed") as unknown:
+            client.infer("nonesuch", columns)
+        assert unknown.value.status == 404
+
+
+def test_the_server_describes_itself(service: Service) -> None:
+    with httpx.Client(base_url=service.deployment.url, trust_env=False) as http:
+        assert http.get("/v2").json()["name"] == "raymlops"
+        assert http.get("/v2/health/live").json() == {"live": True}
+        assert http.get("/v2/health/ready").json() == {"ready": True}
+        too_large = http.post(f"/v2/models/{MODEL}/infer", content=b" " * (8 * 1024 * 1024 + 1))
+        assert too_large.status_code == 413
+
+
+def test_keys_stick_to_their_arm_and_fill_its_share(service: Service) -> None:
+    service.split(
+        Arm(name="champion", version="1.0.0", share=0.75),
+        Arm(name="canary", version="1.0.1", share=0.25),
+    )
+    columns = service.world.rows(0, 1)
+    wanted = {version: b.predict(columns) for version, b in service.world.bundles.items()}
+
+    def ask(key: int) -> str:
+        answer = client.infer(MODEL, columns, key=f"user-{key}")
+        score = wanted[answer.version][PROBABILITY]
+        np.testing.assert_allclose(answer.outputs[PROBABILITY], score, rtol=1e-6)
+        return answer.arm
+
+    with service.client() as client, ThreadPoolExecutor(8) as pool:
+        first = list(pool.map(ask, range(400)))
+        assert list(pool.map(ask, range(400))) == first
+        pinned = client.infer(MODEL, columns, version="1.0.1")
+    assert Counter(first)["canary"] == pytest.approx(100, abs=30)  # 3.5 standard deviations
+    assert (pinned.version, pinned.arm) == ("1.0.1", "pinned")
+
+
+@contextmanager
+def load(service: Service, num_clients: int = 6) -> Iterator[list[str]]:
+    """Requests without pause while the block runs; yields what came of each, a version or error."""
+    done = threading.Event()
+    outcomes: list[str] = []
+    columns = service.world.rows(0, 20)
+    wanted = {version: b.predict(columns) for version, b in service.world.bundles.items()}
+
+    def ask() -> None:
+        with Client(service.deployment.url, retries=0) as client:
+            while not done.is_set():
+                try:
+                    answer = client.infer(MODEL, columns)
+                except RequestError as error:
+                    outcomes.append(f"{error.status} {error}")
+                else:
+                    score = wanted[answer.version][PROBABILITY]
+                    np.testing.assert_allclose(answer.outputs[PROBABILITY], score, rtol=1e-6)
+                    outcomes.append(answer.version)
+
+    with ThreadPoolExecutor(num_clients) as pool:
+        clients = [pool.submit(ask) for _ in range(num_clients)]
+        try:
+            yield outcomes
+        finally:
+            done.set()
+        for client in clients:
+            client.result()
+
+
+def test_no_request_fails_while_tables_are_swapped(service: Service) -> None:
+    with load(service) as outcomes:
+        for version in ("1.0.1", "1.0.2", "1.0.0", "1.0.2", "1.0.0"):
+            service.split(Arm(name="champion", version=version, share=1.0))
+            seen = len(outcomes)
+            eventually(lambda seen=seen: len(outcomes) > seen + 20)
+    assert set(outcomes) == {"1.0.0", "1.0.1", "1.0.2"}
+
+
+def test_no_request_fails_while_the_model_is_deployed_again(service: Service) -> None:
+    with load(service, num_clients=2) as outcomes:
+        eventually(lambda: len(outcomes) > 20)
+        again = deploy(
+            MODEL,
+            ledger_url=service.world.ledger_url,
+            store_uri=service.world.store_uri,
+            settings=ServeSettings(port=0),
+            tap=MONITOR,
+        )
+        seen = len(outcomes)
+        eventually(lambda: len(outcomes) > seen + 20)
+    assert again.url == service.deployment.url
+    assert set(outcomes) == {"1.0.0"}
+
+
+def test_a_version_that_cannot_be_loaded_is_refused_and_serving_goes_on(service: Service) -> None:
+    service.split(CHAMPION)
+    with Ledger(service.world.ledger_url) as ledger:
+        digest = ledger.registry.resolve(f"{MODEL}@1.0.2").bundle
+    blob = Path(service.world.store_uri) / "blobs" / digest[:2] / digest
+    intact = blob.read_bytes()
+    blob.write_bytes(intact + b" ")
+    with pytest.raises(ReleaseError, match=r"is refused: .*IntegrityError"):
+        service.split(Arm(name="champion", version="1.0.2", share=1.0))
+    blob.write_bytes(intact)
+    with service.client() as client:
+        assert client.infer(MODEL, service.world.rows(0, 1)).version == "1.0.0"
+    service.split(CHAMPION)
+
+
+def test_a_table_of_unknown_versions_is_not_published(service: Service) -> None:
+    with pytest.raises(NotFoundError, match=r"^no tumours 9\.9\.9; the ledger holds"):
+        service.split(Arm(name="champion", version="9.9.9", share=1.0))
+
+
+def test_the_monitor_counts_every_row_once_though_it_is_killed(service: Service) -> None:
+    import ray
+
+    service.split(CHAMPION)
+    with Ledger(service.world.ledger_url) as ledger, service.client() as client:
+
+        def panes() -> list[Pane]:
+            return ledger.observations.panes(MODEL, start=date(2013, 1, 1), end=date(2014, 1, 1))
+
+        def rows() -> int:
+            return sum(pane.num_rows for pane in panes())
+
+        def ask(rounds: int) -> None:
+            for _ in range(rounds):
+                client.infer(MODEL, columns, event_time=DAY)
+
+        columns = service.world.rows(0, 20)
+        ask(20)
+        os.kill(ray.get(find(MONITOR).pid.remote()), signal.SIGKILL)
+        ask(20)
+        ray.kill(find(MONITOR), no_restart=True)
+        ask(20)
+        start_monitor(service.world.ledger_url)
+        eventually(lambda: rows() >= 60 * 20)
+        ask(1)  # were anything counted twice, it would be there by the time this one is
+        eventually(lambda: rows() >= 61 * 20)
+        (pane,) = panes()
+        bundle = service.world.bundles["1.0.0"]
+        counts = bundle.profile.count(columns, bundle.predict(columns)[PROBABILITY])
+    assert (pane.version, pane.arm, pane.day) == ("1.0.0", "champion", DAY.date())
+    assert (pane.num_rows, pane.num_failed, sum(pane.latency)) == (61 * 20, 0, 61)
+    assert pane.cells.tolist() == (61 * counts).tolist()
+
+
+def test_the_board_comes_back_from_the_ledger(service: Service) -> None:
+    import ray
+
+    service.split(CHAMPION)
+    ray.kill(find(service.deployment.board), no_restart=True)
+    with service.client() as client:
+        assert client.infer(MODEL, service.world.rows(0, 1)).version == "1.0.0"
+        service.split(Arm(name="champion", version="1.0.1", share=1.0))
+        assert client.infer(MODEL, service.world.rows(0, 1)).version == "1.0.1"
+    service.split(CHAMPION)
+
+
+def test_a_model_that_is_undeployed_is_gone(service: Service) -> None:
+    undeploy(MODEL)
+    with service.client() as client:
+        assert not client.ready(MODEL)
