@@ -1,0 +1,36 @@
+"""Watching models in service: drift of their inputs, performance once labels arrive, a report."""
+
+from raymlops.monitor.actor import ALL, DriftMonitor, MonitorStatus, WindowReport, read_reports
+from raymlops.monitor.drift import DriftPolicy, FeatureDrift, compare, holm
+from raymlops.monitor.performance import (
+    Estimate,
+    difference,
+    log_losses,
+    measure,
+    paired_difference,
+)
+from raymlops.monitor.report import write_report
+from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
+
+__all__ = [
+    "ALL",
+    "DriftMonitor",
+    "DriftPolicy",
+    "Estimate",
+    "FeatureDrift",
+    "MonitorStatus",
+    "Window",
+    "WindowPolicy",
+    "WindowReport",
+    "compare",
+    "difference",
+    "due",
+    "holm",
+    "log_losses",
+    "measure",
+    "paired_difference",
+    "read_reports",
+    "window_of",
+    "windows",
+    "write_report",
+]

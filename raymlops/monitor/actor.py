@@ -1,0 +1,194 @@
+"""The monitor: gathers what replicas saw and labels that arrive, and judges windows once closed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time
+
+import numpy as np
+
+from raymlops.data import Profile
+from raymlops.ledger import Drift, Labels, Ledger, Outcome, Pane, Performance, Version
+from raymlops.models import Bundle
+from raymlops.monitor.drift import DriftPolicy, compare
+from raymlops.monitor.performance import measure
+from raymlops.monitor.windows import Window, WindowPolicy, due
+from raymlops.serve.tap import TapSummary
+from raymlops.storage import Store
+
+ALL = "all"
+"""Version and arm under which the ledger keeps the performance of all arms together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowReport:
+    """What was found in one window: drift by version and feature, performance by arm."""
+
+    model: str
+    window: Window
+    drift: tuple[Drift, ...]
+    performance: tuple[Performance, ...]
+
+    @property
+    def drifted(self) -> tuple[Drift, ...]:
+        """The features that drifted, the farthest first."""
+        return tuple(sorted((row for row in self.drift if row.drifted), key=lambda r: -r.effect))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorStatus:
+    """How far the monitor has come; `latest` is the last window judged."""
+
+    model: str
+    num_predictions: int
+    num_windows: int
+    latest: WindowReport | None
+
+
+class DriftMonitor:
+    """Keeps every state in the ledger: killed at any moment, it goes on where it was.
+
+    A plain class, to be used as it is or spawned as an actor. What `observe` and `label` have
+    returned is on disk; repeating an unanswered call changes nothing that was counted before.
+
+        replicas ──summaries──► observe ─┐
+        callers ───labels─────► label  ──┴─► ledger ──► advance ──► drift and performance rows
+    """
+
+    def __init__(
+        self,
+        ledger_url: str,
+        store_uri: str,
+        windows: WindowPolicy,
+        drift: DriftPolicy,
+    ) -> None:
+        self._ledger = Ledger(ledger_url)
+        self._store = Store(store_uri)
+        self._windows = windows
+        self._drift = drift
+        self._profiles: dict[tuple[str, str], Profile] = {}
+
+    def observe(self, summary: TapSummary) -> int:
+        """Merges a summary and returns its sequence number: that one need not be sent again.
+
+        A replica sends its next summary once this one is acknowledged: a summary that overtakes
+        an earlier one would make the earlier look like a repetition.
+        """
+        self._ledger.observations.add_tap(
+            summary.replica, summary.sequence, summary.panes, summary.predictions
+        )
+        return summary.sequence
+
+    def label(self, labels: Sequence[Labels]) -> int:
+        """Stores labels and returns how many requests had none before."""
+        return self._ledger.observations.add_labels(labels)
+
+    def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]:
+        """Judges every window that has closed by `watermark`, and returns what was found.
+
+        Each window is judged once, in order. A caller that was cut off before it got the answer
+        reads the same reports from the ledger with `read_reports`.
+        """
+        since = self._since(model)
+        if since is None:
+            return ()
+        return tuple(
+            self._judge(model, window)
+            for window in due(self._windows, since=since, watermark=watermark)
+        )
+
+    def status(self, model: str) -> MonitorStatus:
+        reports = read_reports(self._ledger, model)
+        return MonitorStatus(
+            model=model,
+            num_predictions=self._ledger.observations.count_predictions(model),
+            num_windows=len(reports),
+            latest=reports[-1] if reports else None,
+        )
+
+    def _since(self, model: str) -> datetime | None:
+        """The end of the last window judged, else the first day with traffic, else None."""
+        observations = self._ledger.observations
+        judged = [row.window_end for row in observations.performance(model)]
+        if judged:
+            return max(judged)
+        days = [pane.day for pane in observations.panes(model, start=date.min, end=date.max)]
+        return datetime.combine(min(days), time(), UTC) if days else None
+
+    def _judge(self, model: str, window: Window) -> WindowReport:
+        observations = self._ledger.observations
+        panes = observations.panes(model, start=window.start.date(), end=window.end.date())
+        outcomes = observations.outcomes(model, start=window.start, end=window.end)
+        report = WindowReport(
+            model=model,
+            window=window,
+            drift=tuple(self._drift_rows(model, window, panes)),
+            performance=tuple(self._performance_rows(model, window, outcomes)),
+        )
+        observations.add_drift(report.drift)
+        # Performance rows are never none and are written last: they mark the window as judged.
+        observations.add_performance(report.performance)
+        return report
+
+    def _drift_rows(self, model: str, window: Window, panes: list[Pane]) -> Iterable[Drift]:
+        by_version = sorted(panes, key=lambda pane: pane.version)
+        for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
+            counts = np.stack([pane.cells for pane in group]).sum(axis=0)
+            for found in compare(self._profile(model, version), counts, self._drift):
+                yield Drift(
+                    model=model,
+                    version=version,
+                    window_start=window.start,
+                    window_end=window.end,
+                    **asdict(found),
+                )
+
+    def _performance_rows(
+        self, model: str, window: Window, outcomes: list[Outcome]
+    ) -> Iterable[Performance]:
+        for (version, arm), group in _by_arm(outcomes).items():
+            num_rows = [len(outcome.labels) for outcome in group]
+            rates = [self._profile(model, outcome.version).label_rate for outcome in group]
+            rate = float(np.average(rates, weights=num_rows)) if group else 0.5
+            for estimate in measure(group, label_rate=rate):
+                yield Performance(
+                    model=model,
+                    version=version,
+                    arm=arm,
+                    window_start=window.start,
+                    window_end=window.end,
+                    **asdict(estimate),
+                )
+
+    def _profile(self, model: str, version: str) -> Profile:
+        """The reference profile of a version; versions never change, so it is read once."""
+        key = (model, version)
+        if key not in self._profiles:
+            bundle = self._ledger.registry.get(model, Version.parse(version)).bundle
+            self._profiles[key] = Bundle.load(self._store, bundle).profile
+        return self._profiles[key]
+
+
+def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
+    """What was found in every window judged so far, in order."""
+    drift, performance = ledger.observations.drift(model), ledger.observations.performance(model)
+    judged = sorted({Window(row.window_start, row.window_end) for row in performance})
+    return tuple(
+        WindowReport(
+            model=model,
+            window=window,
+            drift=tuple(row for row in drift if row.window_start == window.start),
+            performance=tuple(row for row in performance if row.window_start == window.start),
+        )
+        for window in judged
+    )
+
+
+def _by_arm(outcomes: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """Outcomes by (version, arm), in order, and all of them, be they none, under (ALL, ALL)."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.version, outcome.arm), []).append(outcome)
+    return dict(sorted(groups.items())) | {(ALL, ALL): outcomes}

@@ -1,0 +1,33 @@
+"""The drift-monitor actor, called as if it were a plain object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from raymlops.ledger import Labels
+from raymlops.monitor.actor import MonitorStatus, WindowReport
+
+
+class MonitorClient:
+    """Blocking calls to a `DriftMonitor` actor; each returns once the monitor has answered."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def label(self, labels: Sequence[Labels]) -> int:
+        return int(self._call("label", list(labels)))
+
+    def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]:
+        reports: tuple[WindowReport, ...] = self._call("advance", model, watermark)
+        return reports
+
+    def status(self, model: str) -> MonitorStatus:
+        status: MonitorStatus = self._call("status", model)
+        return status
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        import ray
+
+        return ray.get(getattr(self._handle, method).remote(*arguments))

@@ -1,0 +1,71 @@
+"""Calendar windows of event time, in UTC: what is judged as one piece, and when it is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Unit = Literal["day", "week", "month"]
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """The event times in [start, end)."""
+
+    start: datetime
+    end: datetime
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPolicy:
+    """Windows of one calendar unit, judged `label_delay` after they end.
+
+    The delay is how long labels take to arrive: a window judged earlier would miss the slow ones.
+    """
+
+    unit: Unit = "month"
+    label_delay: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("day", "week", "month"):
+            raise ValueError(f"unit is '{self.unit}', not day, week or month")
+        if self.label_delay < timedelta(0):
+            raise ValueError(f"label_delay is {self.label_delay}; labels follow their window")
+
+
+def window_of(time: datetime, unit: Unit) -> Window:
+    """The window `time` lies in; weeks start on Monday."""
+    if time.tzinfo is None:
+        raise ValueError(f"time {time.isoformat()} has no zone; give it one, e.g. UTC")
+    day = time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    match unit:
+        case "day":
+            return Window(day, day + timedelta(days=1))
+        case "week":
+            start = day - timedelta(days=day.weekday())
+            return Window(start, start + timedelta(days=7))
+        case "month":
+            start = day.replace(day=1)
+            return Window(start, (start + timedelta(days=31)).replace(day=1))
+
+
+def windows(unit: Unit, start: datetime, end: datetime) -> Iterator[Window]:
+    """The windows that overlap [start, end), in order and without gaps."""
+    while start < end:
+        window = window_of(start, unit)
+        yield window
+        start = window.end
+
+
+def due(policy: WindowPolicy, *, since: datetime, watermark: datetime) -> tuple[Window, ...]:
+    """The windows from `since` on that are complete when event time has reached `watermark`.
+
+    `since` is the end of the last window judged, or the first event seen.
+    """
+    ready = watermark - policy.label_delay
+    return tuple(window for window in windows(policy.unit, since, ready) if window.end <= ready)

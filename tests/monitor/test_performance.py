@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn import metrics
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from raymlops.ledger import Outcome
+from raymlops.monitor import Estimate, difference, log_losses, measure, paired_difference
+
+DAY = timedelta(days=1)
+FIRST = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+def _outcome(scores: object, labels: object, *, day: float = 0, arm: str = "champion") -> Outcome:
+    return Outcome(
+        request_id=f"{arm}-{day}",
+        version="1.0.0",
+        arm=arm,
+        event_time=FIRST + day * DAY,
+        scores=np.asarray(scores, dtype=np.float32),
+        labels=np.asarray(labels, dtype=np.int8),
+    )
+
+
+def _by_name(outcomes: list[Outcome], label_rate: float = 0.3) -> dict[str, Estimate]:
+    return {found.metric: found for found in measure(outcomes, label_rate=label_rate)}
+
+
+@pytest.fixture(scope="module")
+def tumours() -> tuple[np.ndarray, np.ndarray]:
+    """Scores of a real model on real rows it was not trained on, rounded so that there are ties."""
+    x, y = load_breast_cancer(return_X_y=True)
+    x, unseen, y, labels = train_test_split(x[:, :4], y, test_size=0.5, random_state=0)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y)
+    return np.round(model.predict_proba(unseen)[:, 1], 2), labels
+
+
+def test_values_are_those_of_scikit_learn(tumours: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, labels = tumours
+    scores = scores.astype(np.float32)
+    found = _by_name([_outcome(scores, labels)])
+    constant = np.full(len(labels), 0.3)
+    assert found["log_loss"].value == pytest.approx(metrics.log_loss(labels, scores), rel=1e-6)
+    assert found["roc_auc"].value == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert found["brier"].value == pytest.approx(metrics.brier_score_loss(labels, scores), rel=1e-6)
+    assert found["baseline_log_loss"].value == pytest.approx(metrics.log_loss(labels, constant))
+    assert found["label_rate"].value == pytest.approx(labels.mean())
+
+
+def test_calibration_error_is_the_mean_gap_over_bins() -> None:
+    # [0.1, 0.2): predicted 0.15, none came true. [0.8, 0.9): predicted 0.85, all did.
+    found = _by_name([_outcome([0.15, 0.15, 0.15, 0.85], [0, 0, 0, 1])])
+    assert found["calibration_error"].value == pytest.approx(0.15)
+
+
+def test_a_certain_and_wrong_prediction_costs_much_but_not_everything() -> None:
+    assert log_losses(np.array([0.0, 1.0]), np.array([1, 1])) == pytest.approx([15.94, 0], abs=0.01)
+
+
+def test_intervals_are_clustered_by_day_from_five_days_on() -> None:
+    days = [_outcome([0.3] * 4, [1] * 4 if day < 3 else [0] * 4, day=day) for day in range(6)]
+    rate = _by_name(days)["label_rate"]
+    # Days of 1 and 0: like six rows, not 24. Standard error sqrt(6/5 * 6 * (0.5/6)^2), t(5) 2.571.
+    assert rate.high - rate.value == pytest.approx(0.5)  # 0.575, cut at 1
+    brier = _by_name(days)["brier"]  # 0.49 and 0.09
+    assert brier.value - brier.low == pytest.approx(2.5706 * 0.2 * math.sqrt(1.2 / 6), rel=1e-4)
+
+
+def test_fewer_days_are_clustered_by_request() -> None:
+    requests = [_outcome([0.3], [index % 2], day=index / 10) for index in range(20)]
+    rate = _by_name(requests)["label_rate"]
+    assert rate.high - rate.value == pytest.approx(2.0930 * 0.5 / math.sqrt(19), rel=1e-4)
+
+
+def test_one_class_has_no_roc_curve() -> None:
+    found = _by_name([_outcome([0.2, 0.4], [0, 0], day=day) for day in range(6)])
+    assert math.isnan(found["roc_auc"].value)
+    assert found["log_loss"].value == pytest.approx(0.367, abs=1e-3)
+
+
+def test_one_cluster_has_no_interval() -> None:
+    loss = _by_name([_outcome([0.2, 0.4], [0, 1])])["log_loss"]
+    assert loss.value > 0
+    assert math.isnan(loss.low)
+    assert math.isnan(loss.high)
+
+
+def test_nothing_and_scores_that_are_no_numbers_are_undefined() -> None:
+    assert all(math.isnan(found.value) for found in measure([], label_rate=0.3))
+    found = _by_name([_outcome([0.2, math.nan], [0, 1])])
+    assert math.isnan(found["log_loss"].value)
+    assert math.isnan(found["roc_auc"].value)
+
+
+def _month(rng: np.random.Generator, num_days: int = 30, shift: float = 0.0) -> list[Outcome]:
+    """Days with weather of their own: it moves all labels of a day, and the model cannot see it."""
+    days = []
+    for day in range(num_days):
+        logits = rng.normal(-1, 1, 20 + rng.integers(20))
+        labels = rng.random(logits.size) < expit(logits + rng.normal(0, 0.7))
+        days.append(_outcome(expit(logits + shift), labels, day=day))
+    return days
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "brier", "label_rate"])
+def test_95_percent_of_intervals_hold_the_truth(
+    metric: str, months: tuple[dict[str, float], list[dict[str, Estimate]]]
+) -> None:
+    truth, measured = months
+    held = [found[metric].low <= truth[metric] <= found[metric].high for found in measured]
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+@pytest.fixture(scope="module")
+def months() -> tuple[dict[str, float], list[dict[str, Estimate]]]:
+    """The true metrics, from 20,000 days, and those measured in each of 400 months."""
+    rng = np.random.default_rng(0)
+    truth = {name: found.value for name, found in _by_name(_month(rng, 20_000)).items()}
+    return truth, [_by_name(_month(rng)) for _ in range(400)]
+
+
+def test_a_paired_difference_sees_what_separate_intervals_cannot() -> None:
+    rng = np.random.default_rng(1)
+    champion = _month(rng, shift=0.8)
+    labels = np.concatenate([outcome.labels for outcome in champion])
+    worse = np.concatenate([outcome.scores for outcome in champion])
+    better = expit(np.log(worse / (1 - worse)) - 0.8)
+    days = np.repeat(np.arange(30), [len(outcome.labels) for outcome in champion])
+    found = paired_difference(labels, worse, better, days)
+    expected = metrics.log_loss(labels, better) - metrics.log_loss(labels, worse)
+    assert found.value == pytest.approx(expected, abs=1e-6)
+    assert found.high < 0
+    challenger = [_outcome(better[days == day], labels[days == day], day=day) for day in range(30)]
+    losses = [_by_name(arm)["log_loss"] for arm in (champion, challenger)]
+    assert losses[1].high > losses[0].low
+
+
+def test_two_arms_share_their_days_so_bad_days_cancel() -> None:
+    rng = np.random.default_rng(2)
+    held = []
+    for _ in range(300):
+        champion, challenger = [], []
+        for whole in _month(rng):
+            half = len(whole.labels) // 2
+            day = (whole.event_time - FIRST).days
+            champion.append(_outcome(whole.scores[:half], whole.labels[:half], day=day))
+            challenger.append(_outcome(whole.scores[half:], whole.labels[half:], day=day, arm="b"))
+        found = difference(champion, challenger)
+        held.append(found.low <= 0 <= found.high)
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_an_arm_without_labels_has_no_difference() -> None:
+    found = difference([_outcome([0.2], [0])], [])
+    assert math.isnan(found.value)
+    assert math.isnan(found.low)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+from raymlops.monitor import plots
+from raymlops.serve.latency import NUM_BUCKETS
+
+
+def _panel(title: str, *curves: plots.Curve) -> plots.Panel:
+    return plots.Panel(title=title, curves=curves)
+
+
+def _curve(label: str, **values: object) -> plots.Curve:
+    return plots.Curve(**{"label": label, "x": [1, 2], "y": [0.5, 0.4], "hue": 0, **values})
+
+
+def test_ids_start_with_the_name_of_the_figure() -> None:
+    svg = plots.lines("losses", [_panel("Loss", _curve("1.0.0"))], summary="Losses")
+    ids = re.findall(r'\bid="([^"]+)"', svg)
+    assert ids
+    assert all(name.startswith("losses-") for name in ids)
+
+
+def test_labels_and_summaries_are_escaped() -> None:
+    svg = plots.lines("a", [_panel("<b>", _curve("<i>"), _curve("&"))], summary='"><script>')
+    assert "<b>" not in svg
+    assert "<i>" not in svg
+    assert "<script>" not in svg
+
+
+def test_dollar_signs_are_no_formula() -> None:
+    svg = plots.heat_map("d", {"July": {"$fare$^": 0.1}}, {"July": set()}, summary="Drift")
+    assert "$fare$^" in svg
+
+
+def test_an_undefined_interval_leaves_its_point() -> None:
+    curve = _curve("1.0.0", low=[0.4, math.nan], high=[0.6, math.nan])
+    svg = plots.lines("p", [_panel("Loss", curve)], summary="Loss")
+    assert "nan" not in svg.lower()
+    assert svg.count("<use ") >= 2
+
+
+def test_what_happened_is_named_above_the_first_panel() -> None:
+    july, august = (datetime(2013, month, 1, tzinfo=UTC) for month in (7, 8))
+    mark = plots.Mark(at=july, label="release 1.0.1")
+    panel = plots.Panel(title="Loss", curves=(_curve("1.0.0", x=[july, august]),), marks=(mark,))
+    assert plots.timeline("p", [panel, panel], summary="Loss").count("release 1.0.1") == 1
+
+
+def test_only_drifted_cells_are_shaded() -> None:
+    effects = {"July": {"temp": 0.9, "hour": 0.01}}
+    svg = plots.heat_map("d", effects, {"July": {"temp"}}, summary="Drift")
+    assert svg.count("var(--heat-7)") > 0
+    assert not re.findall(r"var\(--heat-[0-6]\)", svg)
+
+
+def test_a_latency_histogram_names_its_median_and_p99() -> None:
+    counts = [0] * NUM_BUCKETS
+    counts[10], counts[20] = 98, 2
+    svg = plots.latency_histogram("l", counts, summary="Latency")
+    assert "p50  1 ms" in svg
+    assert "p99  10 ms" in svg

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger import Ledger
+from raymlops.monitor import write_report
+
+
+@pytest.fixture(scope="module")
+def page(service, judged, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "pages" / "flights.html"
+    written = write_report(service.ledger, "flights", path, title="Late flights")
+    assert written == path
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_tells_the_whole_story(page: str) -> None:
+    assert "<h1>Late flights</h1>" in page
+    assert page.count("<svg") == 4
+    for told in ("champion -&gt; 1.0.1", "8 of 11 inputs have drifted", "release 1.0.1", "p99"):
+        assert told in page
+
+
+def test_the_report_fetches_and_runs_nothing(page: str) -> None:
+    assert "<script" not in page
+    addresses = set(re.findall(r"https?://[^\s\"')]+", page))
+    assert addresses == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_ids_of_different_figures_do_not_collide(page: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    references = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', page))
+    assert references <= set(ids)
+
+
+def test_colours_are_left_to_the_page(page: str) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert re.findall(r"#[0-9a-f]{6}", drawn) == []
+
+
+def test_the_same_ledger_draws_the_same_figures(page: str, service, tmp_path: Path) -> None:
+    again = write_report(service.ledger, "flights", tmp_path / "again.html").read_text("utf-8")
+    figures = re.compile(r"<svg.*?</svg>", flags=re.DOTALL)
+    assert figures.findall(again) == figures.findall(page)
+
+
+def test_markup_from_the_ledger_is_shown_as_text(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/l.db") as ledger:
+        ledger.decisions.add(
+            model="m",
+            kind="note",
+            outcome="<b>",
+            who="eve",
+            why="<script>alert(1)</script>",
+            evidence={},
+        )
+        text = write_report(ledger, "m", tmp_path / "m.html").read_text("utf-8")
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_a_model_without_history_has_a_page(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/l.db") as ledger:
+        text = write_report(ledger, "new", tmp_path / "new.html").read_text("utf-8")
+    assert "<h1>new</h1>" in text
+    assert "<svg" not in text
