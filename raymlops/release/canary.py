@@ -1,0 +1,169 @@
+"""Canary: a challenger earns its traffic step by step, or loses it.
+
+    0.2 ──enough evidence, guards hold──► 0.5 ──...──► promoted
+     └───────────── a guard is broken, or no evidence in time ─────► rolled back
+
+A pure state machine: evidence and time go in, the next act comes out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from raymlops.serve.traffic import Arm, TrafficTable
+
+CHAMPION = "champion"
+CANARY = "canary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryPolicy:
+    """Shares of traffic in rising order, and what each step must show before the next.
+
+    A step is judged once, when the canary has `min_rows` labelled rows and `min_days` of event
+    time have passed: looking again and again would sooner or later find a difference by chance.
+    Then its mean log loss must not, with 95 % confidence, exceed the champion's by more than
+    `max_log_loss_increase`. Without that evidence after `max_days` the release is rolled back.
+    At any time it is rolled back when the share of failed requests exceeds the champion's by
+    more than `max_error_rate_increase`, and they are at least three.
+    """
+
+    shares: tuple[float, ...] = (0.1, 0.5)
+    min_rows: int = 1000
+    min_days: float = 2.0
+    max_days: float = 14.0
+    max_error_rate_increase: float = 0.01
+    max_log_loss_increase: float = 0.02
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in zip(self.shares, self.shares[1:], strict=False))
+        if not self.shares or not rising or self.shares[0] <= 0 or self.shares[-1] >= 1:
+            raise ValueError(f"shares are {self.shares}; give rising shares between 0 and 1")
+        if not 0 < self.min_days <= self.max_days:
+            raise ValueError(
+                f"min_days is {self.min_days} and max_days {self.max_days}; the first must be "
+                "positive and not above the second"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryState:
+    """The step the release stands at, and the event time at which that step began."""
+
+    step: int
+    since: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "since": self.since.isoformat()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CanaryState:
+        return cls(step=values["step"], since=datetime.fromisoformat(values["since"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What both arms showed since the step began.
+
+    `difference` is the canary's mean log loss minus the champion's over labelled rows, with its
+    95 % interval; NaN while undefined.
+    """
+
+    canary_requests: int
+    canary_failed: int
+    champion_requests: int
+    champion_failed: int
+    canary_rows: int
+    champion_rows: int
+    difference: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def error_rate_increase(self) -> float:
+        canary = self.canary_failed / max(1, self.canary_requests + self.canary_failed)
+        champion = self.champion_failed / max(1, self.champion_requests + self.champion_failed)
+        return canary - champion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Stay at this step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advance:
+    state: CanaryState
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote:
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollBack:
+    why: str
+
+
+Act = Wait | Advance | Promote | RollBack
+
+_MIN_FAILED = 3
+
+
+def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: datetime) -> Act:
+    """The next act of a release at `state`, given the evidence at event time `now`."""
+    if (
+        evidence.canary_failed >= _MIN_FAILED
+        and evidence.error_rate_increase > policy.max_error_rate_increase
+    ):
+        sent = evidence.canary_requests + evidence.canary_failed
+        return RollBack(
+            why=f"{evidence.canary_failed} of {sent} requests failed; the error rate may exceed "
+            f"the champion's by {policy.max_error_rate_increase:.1%}"
+        )
+    elapsed = now - state.since
+    known = evidence.canary_rows >= policy.min_rows and not math.isnan(evidence.low)
+    if not known or elapsed < timedelta(days=policy.min_days):
+        if elapsed < timedelta(days=policy.max_days):
+            return Wait()
+        return RollBack(
+            why=f"{evidence.canary_rows:,} labelled rows after {policy.max_days:g} days; "
+            f"the step needs {policy.min_rows:,}"
+        )
+    if evidence.low > policy.max_log_loss_increase:
+        return RollBack(why=f"worse than the champion: {_shown(evidence)}")
+    why = f"guards hold at {policy.shares[state.step]:.0%} of requests: {_shown(evidence)}"
+    if state.step + 1 == len(policy.shares):
+        return Promote(why=why)
+    return Advance(state=CanaryState(step=state.step + 1, since=now), why=why)
+
+
+def table(
+    model: str, champion: str, challenger: str, *, share: float, release_id: int
+) -> TrafficTable:
+    """The traffic at a step; every release deals the keys out anew."""
+    return TrafficTable(
+        model=model,
+        arms=(
+            Arm(name=CHAMPION, version=champion, share=1.0 - share),
+            Arm(name=CANARY, version=challenger, share=share),
+        ),
+        salt=f"release-{release_id}",
+    )
+
+
+def _shown(evidence: Evidence) -> str:
+    return (
+        f"log loss {evidence.difference:+.4f} [{evidence.low:+.4f}, {evidence.high:+.4f}] over "
+        f"{evidence.canary_rows:,} labelled rows against {evidence.champion_rows:,}, "
+        f"{evidence.canary_failed} failed requests"
+    )

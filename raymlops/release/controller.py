@@ -1,0 +1,157 @@
+"""Carries a release through its steps: reads evidence, asks the policy, publishes, writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from raymlops.errors import ReleaseError
+from raymlops.ledger import Ledger, ModelVersion, Release
+from raymlops.monitor import difference
+from raymlops.release.canary import (
+    CANARY,
+    Act,
+    Advance,
+    CanaryPolicy,
+    CanaryState,
+    Evidence,
+    Promote,
+    RollBack,
+    decide,
+    table,
+)
+from raymlops.serve.traffic import TrafficTable
+
+Publish = Callable[[TrafficTable], None]
+"""Makes all replicas follow a table; returns once they do."""
+
+
+class ReleaseController:
+    """Everything it knows lies in the ledger, so another controller can go on at the same step.
+
+    An act is written before it is published: after a crash in between, `resume` publishes what
+    the ledger says.
+    """
+
+    def __init__(self, ledger: Ledger, policy: CanaryPolicy, publish: Publish) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._publish = publish
+
+    def start(self, challenger: ModelVersion, *, now: datetime, who: str, why: str) -> Release:
+        """Gives the challenger its first share of traffic at event time `now`.
+
+        Raises:
+            ReleaseError: the challenger is the champion.
+            ConflictError: another release of this model is running.
+        """
+        champion = self._ledger.registry.alias(challenger.model, "champion")
+        if champion == challenger.version:
+            raise ReleaseError(f"{challenger} is the champion already")
+        state = CanaryState(step=0, since=now)
+        release = self._ledger.releases.start(
+            model=challenger.model,
+            champion=champion,
+            challenger=challenger.version,
+            strategy={"canary": asdict(self._policy)},
+            state=state.to_dict(),
+            event_time=now,
+        )
+        self._ledger.registry.move(
+            challenger.model,
+            "challenger",
+            challenger.version,
+            who=who,
+            why=why,
+            evidence={"release": release.id},
+            event_time=now,
+        )
+        self._decided(release, f"canary {self._policy.shares[0]:.0%}", who, why, None, now)
+        self.resume(release)
+        return release
+
+    def resume(self, release: Release) -> None:
+        """Publishes the traffic the ledger says this release stands at."""
+        champion = str(self._ledger.registry.alias(release.model, "champion"))
+        if release.status != "running":
+            self._publish(TrafficTable.champion(release.model, champion))
+            return
+        state = CanaryState.from_dict(release.state)
+        share = self._policy.shares[state.step]
+        challenger = str(release.challenger)
+        self._publish(
+            table(release.model, champion, challenger, share=share, release_id=release.id)
+        )
+
+    def step(self, release: Release, *, now: datetime, who: str) -> Act:
+        """Takes the next act of a running release, given what was seen by event time `now`."""
+        state = CanaryState.from_dict(release.state)
+        evidence = self.evidence(release, since=state.since, now=now)
+        act = decide(self._policy, state, evidence, now)
+        match act:
+            case Advance():
+                release = self._ledger.releases.advance(release.id, act.state.to_dict(), "running")
+                share = self._policy.shares[act.state.step]
+                self._decided(release, f"canary {share:.0%}", who, act.why, evidence, now)
+            case Promote():
+                self._ledger.registry.move(
+                    release.model,
+                    "champion",
+                    release.challenger,
+                    who=who,
+                    why=act.why,
+                    evidence={"release": release.id, **evidence.to_dict()},
+                    event_time=now,
+                )
+                release = self._ledger.releases.advance(release.id, state.to_dict(), "promoted")
+                self._decided(release, "promoted", who, act.why, evidence, now)
+            case RollBack():
+                release = self._ledger.releases.advance(release.id, state.to_dict(), "rolled_back")
+                self._decided(release, "rolled back", who, act.why, evidence, now)
+            case _:
+                return act
+        self.resume(release)
+        return act
+
+    def evidence(self, release: Release, *, since: datetime, now: datetime) -> Evidence:
+        """What both arms showed in event time [since, now); failed requests by whole UTC days."""
+        observations = self._ledger.observations
+        outcomes = observations.outcomes(release.model, start=since, end=now)
+        canary = [row for row in outcomes if row.arm == CANARY]
+        champion = [row for row in outcomes if row.arm != CANARY]
+        estimate = difference(champion, canary)
+        end = now.date() + timedelta(days=1)
+        panes = observations.panes(release.model, start=since.date(), end=end)
+        of_canary = [pane for pane in panes if pane.arm == CANARY]
+        of_champion = [pane for pane in panes if pane.arm != CANARY]
+        return Evidence(
+            canary_requests=sum(sum(pane.latency) for pane in of_canary),
+            canary_failed=sum(pane.num_failed for pane in of_canary),
+            champion_requests=sum(sum(pane.latency) for pane in of_champion),
+            champion_failed=sum(pane.num_failed for pane in of_champion),
+            canary_rows=sum(len(row.labels) for row in canary),
+            champion_rows=sum(len(row.labels) for row in champion),
+            difference=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+        )
+
+    def _decided(
+        self,
+        release: Release,
+        outcome: str,
+        who: str,
+        why: str,
+        evidence: Evidence | None,
+        now: datetime,
+    ) -> None:
+        self._ledger.decisions.add(
+            model=release.model,
+            kind="release",
+            outcome=f"{release.challenger} {outcome}",
+            who=who,
+            why=why,
+            evidence={"release": release.id, **(evidence.to_dict() if evidence else {})},
+            event_time=now,
+        )

@@ -1,0 +1,73 @@
+"""The gate: whether a challenger has shown, on the same rows, that it beats the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePolicy:
+    """The newest `holdout_days` of labelled data are kept from the challenger's training and
+    decide: its mean log loss must be lower than the champion's by at least `min_gain`, with the
+    whole 95 % interval below zero."""
+
+    holdout_days: int = 14
+    min_gain: float = 0.0
+    min_rows: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.holdout_days < 5:
+            raise ValueError(f"holdout_days is {self.holdout_days}; an interval needs at least 5")
+        if self.min_gain < 0:
+            raise ValueError(f"min_gain is {self.min_gain}, not zero or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Champion and challenger on the same labelled rows of [start, end).
+
+    `difference` is challenger minus champion in mean log loss, with its 95 % interval.
+    """
+
+    start: datetime
+    end: datetime
+    num_rows: int
+    champion_log_loss: float
+    challenger_log_loss: float
+    champion_roc_auc: float
+    challenger_roc_auc: float
+    difference: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"start": self.start.isoformat(), "end": self.end.isoformat()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    passed: bool
+    why: str
+    evidence: Mapping[str, Any]
+
+
+def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
+    """Passed only on evidence: too few rows or an undefined interval refuse."""
+    shown = (
+        f"log loss {comparison.challenger_log_loss:.4f} against the champion's "
+        f"{comparison.champion_log_loss:.4f} on {comparison.num_rows:,} rows: "
+        f"difference {comparison.difference:+.4f}, "
+        f"95 % interval [{comparison.low:+.4f}, {comparison.high:+.4f}]"
+    )
+    if comparison.num_rows < policy.min_rows:
+        problem = f"fewer rows than the {policy.min_rows:,} needed"
+    elif not comparison.high < 0:  # also when it is NaN
+        problem = "not shown to be better"
+    elif not comparison.difference <= -policy.min_gain:
+        problem = f"a smaller gain than {policy.min_gain:g}"
+    else:
+        return Verdict(passed=True, why=f"better: {shown}", evidence=comparison.to_dict())
+    return Verdict(passed=False, why=f"{problem}: {shown}", evidence=comparison.to_dict())

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from raymlops.release.canary import (
+    Advance,
+    CanaryPolicy,
+    CanaryState,
+    Evidence,
+    Promote,
+    RollBack,
+    Wait,
+    decide,
+    table,
+)
+
+POLICY = CanaryPolicy(shares=(0.2, 0.5), min_rows=100, min_days=2, max_days=10)
+SINCE = datetime(2013, 7, 1, tzinfo=UTC)
+STATE = CanaryState(step=0, since=SINCE)
+GOOD = Evidence(
+    canary_requests=50,
+    canary_failed=0,
+    champion_requests=200,
+    champion_failed=0,
+    canary_rows=500,
+    champion_rows=2000,
+    difference=-0.05,
+    low=-0.10,
+    high=0.01,
+)
+
+
+def days(number: float) -> datetime:
+    return SINCE + timedelta(days=number)
+
+
+def test_enough_good_evidence_advances_then_promotes() -> None:
+    act = decide(POLICY, STATE, GOOD, days(2))
+    assert isinstance(act, Advance)
+    assert act.state == CanaryState(step=1, since=days(2))
+    assert isinstance(decide(POLICY, act.state, GOOD, days(4)), Promote)
+
+
+def test_it_waits_for_time_and_for_rows() -> None:
+    assert decide(POLICY, STATE, GOOD, days(1.9)) == Wait()
+    assert decide(POLICY, STATE, replace(GOOD, canary_rows=99), days(5)) == Wait()
+
+
+def test_a_difference_over_a_handful_of_rows_rolls_nothing_back() -> None:
+    # Once seen on flights: a good challenger was rolled back on its first two labelled rows.
+    few = replace(GOOD, canary_rows=2, difference=0.65, low=0.06, high=1.24)
+    assert decide(POLICY, STATE, few, days(1)) == Wait()
+
+
+def test_a_canary_that_is_worse_with_confidence_is_rolled_back() -> None:
+    worse = replace(GOOD, difference=0.1, low=0.05, high=0.15)
+    act = decide(POLICY, STATE, worse, days(2))
+    assert isinstance(act, RollBack)
+    assert "worse than the champion: log loss +0.1000 [+0.0500, +0.1500]" in act.why
+
+
+def test_a_canary_within_the_margin_goes_on() -> None:
+    slightly = replace(GOOD, difference=0.03, low=0.015, high=0.045)
+    assert isinstance(decide(POLICY, STATE, slightly, days(2)), Advance)
+
+
+def test_failing_requests_roll_back_at_once() -> None:
+    act = decide(POLICY, STATE, replace(GOOD, canary_failed=3, canary_rows=0), days(0.1))
+    assert isinstance(act, RollBack)
+    assert "3 of 53 requests failed" in act.why
+
+
+def test_failures_that_the_champion_shares_are_not_the_canarys_fault() -> None:
+    both = replace(GOOD, canary_failed=5, champion_failed=20)
+    assert isinstance(decide(POLICY, STATE, both, days(2)), Advance)
+
+
+@pytest.mark.parametrize(
+    "evidence", [replace(GOOD, canary_rows=10), replace(GOOD, low=math.nan, high=math.nan)]
+)
+def test_a_release_without_evidence_ends(evidence: Evidence) -> None:
+    assert decide(POLICY, STATE, evidence, days(9)) == Wait()
+    act = decide(POLICY, STATE, evidence, days(10))
+    assert isinstance(act, RollBack)
+    assert "labelled rows after 10 days; the step needs 100" in act.why
+
+
+def test_every_release_deals_the_keys_out_anew() -> None:
+    first = table("flights", "1.0.0", "1.0.1", share=0.2, release_id=1)
+    second = table("flights", "1.0.0", "1.0.1", share=0.2, release_id=2)
+    keys = [f"key-{number}" for number in range(2000)]
+    canary = {key for key in keys if first.arm_of(key).name == "canary"}
+    again = {key for key in keys if second.arm_of(key).name == "canary"}
+    assert 320 < len(canary) < 480
+    assert canary != again
+
+
+def test_the_state_survives_the_ledger() -> None:
+    assert CanaryState.from_dict(STATE.to_dict()) == STATE
+
+
+@pytest.mark.parametrize("shares", [(), (0.5, 0.2), (0.0, 0.5), (0.5, 1.0), (0.2, 0.2)])
+def test_shares_that_do_not_rise_are_refused(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="give rising shares between 0 and 1"):
+        CanaryPolicy(shares=shares)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from raymlops.release.gate import Comparison, GatePolicy, judge
+
+BETTER = Comparison(
+    start=datetime(2013, 6, 17, tzinfo=UTC),
+    end=datetime(2013, 7, 1, tzinfo=UTC),
+    num_rows=12_000,
+    champion_log_loss=0.71,
+    challenger_log_loss=0.62,
+    champion_roc_auc=0.67,
+    challenger_roc_auc=0.69,
+    difference=-0.09,
+    low=-0.15,
+    high=-0.03,
+)
+
+
+def test_a_challenger_shown_to_be_better_passes() -> None:
+    verdict = judge(GatePolicy(), BETTER)
+    assert verdict.passed
+    assert verdict.why == (
+        "better: log loss 0.6200 against the champion's 0.7100 on 12,000 rows: "
+        "difference -0.0900, 95 % interval [-0.1500, -0.0300]"
+    )
+    assert verdict.evidence["start"] == "2013-06-17T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("comparison", "reason"),
+    [
+        (replace(BETTER, high=0.001), "not shown to be better"),
+        (replace(BETTER, low=math.nan, high=math.nan), "not shown to be better"),
+        (replace(BETTER, num_rows=999), "fewer rows than the 1,000 needed"),
+        (replace(BETTER, difference=-0.01), "a smaller gain than 0.05"),
+    ],
+)
+def test_anything_less_is_refused(comparison: Comparison, reason: str) -> None:
+    verdict = judge(GatePolicy(min_gain=0.05), comparison)
+    assert not verdict.passed
+    assert verdict.why.startswith(reason)
+
+
+def test_a_holdout_too_short_for_an_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="holdout_days is 3; an interval needs at least 5"):
+        GatePolicy(holdout_days=3)
