@@ -1,0 +1,42 @@
+"""Operating models: the workspace, the verbs, and the loop that runs by itself."""
+
+from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
+from raymlops.operate.operator import Operator
+from raymlops.operate.settings import Settings, load_settings
+from raymlops.operate.triggers import RetrainPolicy
+from raymlops.operate.verbs import (
+    add_data,
+    deploy,
+    promote,
+    publisher,
+    register,
+    release,
+    rollback,
+    start_monitor,
+    train,
+    tune,
+)
+from raymlops.operate.watch import watch
+from raymlops.operate.workspace import Workspace
+
+__all__ = [
+    "Challenger",
+    "Operator",
+    "RetrainPolicy",
+    "Settings",
+    "Workspace",
+    "add_data",
+    "deploy",
+    "judge_challenger",
+    "load_settings",
+    "make_challenger",
+    "promote",
+    "publisher",
+    "register",
+    "release",
+    "rollback",
+    "start_monitor",
+    "train",
+    "tune",
+    "watch",
+]

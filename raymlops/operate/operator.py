@@ -1,0 +1,172 @@
+"""The loop that closes the circle: judge windows, retrain, gate, release, all by itself.
+
+    tick(now):  a release runs          -> it takes its next step
+                a challenger is trained -> the gate releases it or refuses it
+                a window closed badly   -> a challenger is trained, beside everything else
+
+`now` is event time: a replay passes the time it has reached, a live system the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol
+
+from raymlops.errors import RaymlopsError
+from raymlops.ledger import Decision
+from raymlops.models import Bundle
+from raymlops.monitor import WindowReport
+from raymlops.operate.challenger import Challenger, judge_challenger
+from raymlops.operate.triggers import find_trigger, suppressed_because
+from raymlops.operate.workspace import Workspace
+from raymlops.release import ReleaseController
+from raymlops.release.controller import Publish
+
+WHO = "raymlops operator"
+
+_logger = logging.getLogger(__name__)
+
+
+class Monitor(Protocol):
+    """The part of `DriftMonitor` the operator needs."""
+
+    def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]: ...
+
+
+class Operator:
+    """Watches one model of a workspace; holds the model's lock, so there is one a model.
+
+    `make_challenger` trains and registers with what is known at an event time; it runs in a thread,
+    so that releases and windows never wait for it. What the operator was doing lies in the ledger:
+    one that died is replaced by one that goes on at the same step.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        monitor: Monitor,
+        make_challenger: Callable[[datetime], Challenger],
+        publish: Publish,
+    ) -> None:
+        self._workspace = workspace
+        self._model = workspace.model
+        self._ledger = workspace.ledger
+        self._monitor = monitor
+        self._make_challenger = make_challenger
+        self._controller = ReleaseController(self._ledger, workspace.settings.release, publish)
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raymlops-train")
+        self._training: Future[Challenger] | None = None
+        self._lock = workspace.coordinator.hold(f"operator-{self._model}", timeout_s=5.0)
+
+    def __enter__(self) -> Operator:
+        """Raises CoordinationError when another operator watches this model."""
+        self._lock.__enter__()
+        if (release := self._ledger.releases.running(self._model)) is not None:
+            self._controller.resume(release)
+        elif (trigger := self._unanswered_trigger()) is not None:
+            self._train(trigger)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(wait=kind is None, cancel_futures=True)
+        self._lock.__exit__(kind, error, trace)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a challenger is being trained right now."""
+        return self._training is not None and not self._training.done()
+
+    def wait_for_training(self, timeout_s: float) -> None:
+        """Returns once nothing is being trained, or after `timeout_s`."""
+        if self._training is not None:
+            wait([self._training], timeout=timeout_s)
+
+    def tick(self, now: datetime) -> tuple[Decision, ...]:
+        """Does what is due at event time `now`; returns the decisions that led to."""
+        before = self._ledger.decisions.list(model=self._model)
+        if (release := self._ledger.releases.running(self._model)) is not None:
+            self._controller.step(release, now=now, who=WHO)
+        elif self._training is not None and self._training.done():
+            self._gate(self._training, now)
+        for report in self._monitor.advance(self._model, now):
+            self._consider(report, now)
+        return tuple(self._ledger.decisions.list(model=self._model)[len(before) :])
+
+    def _consider(self, report: WindowReport, now: datetime) -> None:
+        champion = self._ledger.registry.resolve(f"{self._model}@champion")
+        profile = Bundle.load(self._workspace.store, champion.bundle).profile
+        policy = self._workspace.settings.retrain
+        trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
+        if trigger is None:
+            return
+        past = [decision for decision in self._triggers() if decision.outcome == "retrain"]
+        obstacle = self._busy_with() or suppressed_because(policy, past, now)
+        decision = self._decide(
+            "trigger",
+            "retrain" if obstacle is None else "suppressed",
+            trigger.why if obstacle is None else f"{trigger.why}; but {obstacle}",
+            {"cause": trigger.cause, **trigger.evidence},
+            now,
+        )
+        if obstacle is None:
+            self._train(decision)
+
+    def _train(self, trigger: Decision) -> None:
+        assert trigger.event_time is not None, "the operator's decisions have an event time"
+        _logger.info("training a challenger for %s: %s", self._model, trigger.why)
+        self._training = self._threads.submit(self._make_challenger, trigger.event_time)
+
+    def _gate(self, training: Future[Challenger], now: datetime) -> None:
+        self._training = None
+        try:
+            challenger = training.result()
+        except RaymlopsError as error:
+            self._decide("gate", "refused", f"no challenger could be made: {error}", {}, now)
+            return
+        verdict = judge_challenger(self._workspace, challenger)
+        outcome = "passed" if verdict.passed else "refused"
+        version = challenger.version
+        self._decide("gate", f"{version.version} {outcome}", verdict.why, verdict.evidence, now)
+        if verdict.passed:
+            self._controller.start(version, now=now, who=WHO, why=verdict.why)
+
+    def _busy_with(self) -> str | None:
+        if self._training is not None:
+            return "a challenger is being trained already"
+        if (release := self._ledger.releases.running(self._model)) is not None:
+            return f"the release of {release.challenger} is not over"
+        return None
+
+    def _unanswered_trigger(self) -> Decision | None:
+        """The trigger whose challenger was never gated, because an operator died in between."""
+        triggers = [decision for decision in self._triggers() if decision.outcome == "retrain"]
+        gates = self._ledger.decisions.list(model=self._model, kind="gate")
+        if triggers and (not gates or gates[-1].id < triggers[-1].id):
+            return triggers[-1]
+        return None
+
+    def _triggers(self) -> list[Decision]:
+        return list(self._ledger.decisions.list(model=self._model, kind="trigger"))
+
+    def _decide(
+        self, kind: str, outcome: str, why: str, evidence: Mapping[str, Any], now: datetime
+    ) -> Decision:
+        return self._ledger.decisions.add(
+            model=self._model,
+            kind=kind,
+            outcome=outcome,
+            who=WHO,
+            why=why,
+            evidence=evidence,
+            event_time=now,
+        )

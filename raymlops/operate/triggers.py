@@ -1,0 +1,147 @@
+"""When to retrain: what a judged window says, held against what was triggered before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from raymlops.data import SCORE
+from raymlops.ledger import Decision, Performance
+from raymlops.monitor import WindowReport
+
+Cause = Literal["performance", "drift"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainPolicy:
+    """What calls for a new model, and how often it may.
+
+    `performance`: the champion's mean log loss in a window lies, with 95 % confidence, more than
+    `max_log_loss_increase` (relative) above what it was on unseen rows at training, or above that
+    of a constant. `drift`: at
+    least `min_drifted_share` of its features drifted. After any trigger, also one whose challenger
+    was refused, `cooldown_days` of event time pass before the next, and at most `budget` triggers
+    fall into `budget_days`.
+    """
+
+    on: tuple[Cause, ...] = ("performance", "drift")
+    max_log_loss_increase: float = 0.1
+    min_drifted_share: float = 0.5
+    cooldown_days: float = 28.0
+    budget: int = 4
+    budget_days: float = 180.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_drifted_share <= 1:
+            raise ValueError(f"min_drifted_share is {self.min_drifted_share}, not in (0, 1]")
+        if self.cooldown_days < 0 or self.budget < 0:
+            raise ValueError(
+                f"cooldown_days is {self.cooldown_days} and budget {self.budget}; "
+                "neither may be negative"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    cause: Cause
+    why: str
+    evidence: Mapping[str, Any]
+
+
+def find_trigger(
+    policy: RetrainPolicy, report: WindowReport, version: str, reference_log_loss: float
+) -> Trigger | None:
+    """What in a window of the champion `version` calls for a new model; performance first.
+
+    `reference_log_loss` is the champion's on unseen rows at training.
+    """
+    finders = {"performance": _performance, "drift": _drift}
+    for cause in ("performance", "drift"):
+        if cause in policy.on:
+            found = finders[cause](policy, report, version, reference_log_loss)
+            if found is not None:
+                return found
+    return None
+
+
+def suppressed_because(
+    policy: RetrainPolicy, past: Sequence[Decision], now: datetime
+) -> str | None:
+    """Why a trigger at event time `now` must not retrain, None when it may.
+
+    `past` are the earlier decisions of kind "trigger" that led to a training.
+    """
+    times = [decision.event_time for decision in past if decision.event_time is not None]
+    if times and now - max(times) < timedelta(days=policy.cooldown_days):
+        return (
+            f"the last trigger was at {max(times):%Y-%m-%d}, within {policy.cooldown_days:g} days"
+        )
+    recent = [time for time in times if now - time < timedelta(days=policy.budget_days)]
+    if len(recent) >= policy.budget:
+        return f"{len(recent)} trainings in {policy.budget_days:g} days is the whole budget"
+    return None
+
+
+def _performance(
+    policy: RetrainPolicy, report: WindowReport, version: str, reference: float
+) -> Trigger | None:
+    found = _champions_estimates(report, version)
+    if not found:
+        return None
+    loss, over_baseline = found["log_loss"], found["log_loss_over_baseline"]
+    limit = reference * (1 + policy.max_log_loss_increase)
+    if loss.low > limit:
+        problem = f"at training it was {reference:.3f}, the limit is {limit:.3f}"
+    elif over_baseline.low > 0:
+        problem = "always predicting the share of positives in training would do better"
+    else:
+        return None
+    return Trigger(
+        cause="performance",
+        why=(
+            f"log loss of {version} was {loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}] in "
+            f"{report.window} ({loss.num_rows:,} rows); {problem}"
+        ),
+        evidence={
+            "window": str(report.window),
+            "log_loss": loss.value,
+            "low": loss.low,
+            "high": loss.high,
+            "over_baseline": over_baseline.value,
+            "reference": reference,
+            "limit": limit,
+        },
+    )
+
+
+def _champions_estimates(report: WindowReport, version: str) -> dict[str, Performance]:
+    """By metric, of the arm in which `version` answered most rows."""
+    rows = [row for row in report.performance if row.version == version]
+    if not rows:
+        return {}
+    arm = max(rows, key=lambda row: row.num_rows).arm
+    return {row.metric: row for row in rows if row.arm == arm}
+
+
+def _drift(
+    policy: RetrainPolicy, report: WindowReport, version: str, reference: float
+) -> Trigger | None:
+    judged = [row for row in report.drift if row.version == version and row.feature != SCORE]
+    drifted = [row for row in judged if row.drifted]
+    if not judged or len(drifted) / len(judged) < policy.min_drifted_share:
+        return None
+    farthest = sorted(drifted, key=lambda row: -row.effect)[:3]
+    named = ", ".join(f"{row.feature} {row.effect:.2f}" for row in farthest)
+    return Trigger(
+        cause="drift",
+        why=(
+            f"{len(drifted)} of {len(judged)} features drifted in {report.window} from what "
+            f"{version} was trained on; the farthest: {named}"
+        ),
+        evidence={
+            "window": str(report.window),
+            "effects": {row.feature: row.effect for row in drifted},
+        },
+    )

@@ -1,0 +1,218 @@
+"""What a person does with models, one function a verb; the command line only prints them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from raymlops import data, serve
+from raymlops.cluster import spawn
+from raymlops.data import read_table
+from raymlops.errors import ReleaseError
+from raymlops.ledger import AliasMove, Bump, Dataset, ModelVersion, Release
+from raymlops.ledger.provenance import code_at, environment
+from raymlops.models import Signature
+from raymlops.monitor import DriftMonitor
+from raymlops.monitor.client import MonitorClient
+from raymlops.operate.workspace import Workspace
+from raymlops.release import ReleaseController
+from raymlops.release.controller import Publish
+from raymlops.serve import Deployment, TrafficTable
+
+if TYPE_CHECKING:
+    from raymlops.train.training import Training, TrainingJob
+    from raymlops.tune.search import Search
+
+
+def add_data(
+    workspace: Workspace, table: pa.Table | str | Path, *, description: str = ""
+) -> Dataset:
+    """Checks a table, or a Parquet or CSV file, and adds it as a dataset version.
+
+    Raises:
+        ExpectationError: names column, rule and count of everything that is wrong with it.
+    """
+    if not isinstance(table, pa.Table):
+        table = read_table(Path(table))
+    return data.add_dataset(
+        workspace.ledger, workspace.store, table, workspace.schema, description=description
+    )
+
+
+def train(workspace: Workspace, dataset: Dataset | None = None) -> Training:
+    """Trains on a dataset version, by default the newest of the workspace's dataset.
+
+    Ray must be connected: `with workspace.connect(): ...`.
+    """
+    dataset = dataset or workspace.ledger.datasets.get(workspace.schema.dataset)
+    return training_job(workspace).run(workspace.ledger, workspace.store, dataset)
+
+
+def tune(workspace: Workspace, dataset: Dataset | None = None) -> tuple[Search, Path]:
+    """Searches for better training parameters; returns what was found and the file it was kept
+    in, a configuration file to be named behind the model's own."""
+    from raymlops.tune.search import tune as search
+
+    dataset = dataset or workspace.ledger.datasets.get(workspace.schema.dataset)
+    found = search(
+        training_job(workspace), workspace.settings.tune, workspace.ledger, workspace.store, dataset
+    )
+    path = workspace.home / "tuned" / f"{workspace.model}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # JSON is YAML: the file is one more layer for `Workspace.open`.
+    path.write_text(json.dumps({"train": asdict(found.best)}, indent=2) + "\n")
+    return found, path
+
+
+def training_job(workspace: Workspace) -> TrainingJob:
+    """What the workspace's settings say shall be trained, with where code and settings stand."""
+    from raymlops.train.training import Provenance, TrainingJob
+
+    settings = workspace.settings
+    return TrainingJob(
+        model=workspace.model,
+        schema=workspace.schema,
+        spec=settings.train,
+        plan=settings.plan,
+        provenance=Provenance(
+            code=code_at(Path.cwd()),
+            config=json.dumps(_recorded(workspace), indent=2, sort_keys=True, default=str),
+            environment=environment(),
+        ),
+    )
+
+
+def register(workspace: Workspace, training: Training, *, bump: Bump | None = None) -> ModelVersion:
+    """Stores the bundle of a training and registers it as the next version of its model.
+
+    Without `bump` the signature decides: broken is major, extended is minor, the same is patch.
+    """
+    registry, model = workspace.ledger.registry, training.run.model
+    signature = training.bundle.signature
+    known = registry.list(model)
+    if bump is None and known:
+        older = Signature.from_dict(json.loads(workspace.ledger.text(known[-1].signature_digest)))
+        bump = signature.bump_from(older)
+    return registry.register(
+        model,
+        bundle=training.bundle.save(workspace.store),
+        signature=json.dumps(signature.to_dict(), sort_keys=True),
+        run_id=training.run.id,
+        bump=bump or "patch",
+        event_time=training.last_event,
+    )
+
+
+def promote(
+    workspace: Workspace,
+    version: ModelVersion,
+    *,
+    who: str,
+    why: str,
+    evidence: Mapping[str, Any] | None = None,
+) -> AliasMove:
+    """Makes `version` the champion; what serves the model follows when it is told to."""
+    return workspace.ledger.registry.move(
+        version.model,
+        "champion",
+        version.version,
+        who=who,
+        why=why,
+        evidence=evidence or {},
+        event_time=version.event_time,
+    )
+
+
+def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMove:
+    """Moves the champion alias back to the version it named before.
+
+    Raises:
+        ReleaseError: the alias never named another version.
+    """
+    registry = workspace.ledger.registry
+    current = registry.alias(model, "champion")
+    moves = registry.moves(model, "champion")
+    earlier = [move.version for move in moves if move.version != current]
+    if not earlier:
+        raise ReleaseError(f"{model} {current} is the only champion there ever was")
+    return registry.move(
+        model, "champion", earlier[-1], who=who, why=why, evidence={"from": str(current)}
+    )
+
+
+def release(
+    workspace: Workspace, version: ModelVersion, *, now: datetime, who: str, why: str
+) -> Release:
+    """Gives `version` its first share of a deployed model's traffic; an operator goes on from it.
+
+    Raises:
+        ConflictError: another release of this model is running.
+    """
+    controller = ReleaseController(
+        workspace.ledger, workspace.settings.release, publisher(workspace)
+    )
+    return controller.start(version, now=now, who=who, why=why)
+
+
+def monitor_name(model: str) -> str:
+    """The name of the model's drift-monitor actor."""
+    return f"raymlops-monitor-{model}"
+
+
+def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
+    """The model's drift monitor, an actor, started unless it runs."""
+    settings = workspace.settings.monitor
+    return MonitorClient(
+        spawn(
+            DriftMonitor,
+            monitor_name(model),
+            workspace.ledger_url,
+            workspace.store_uri,
+            settings.windows,
+            settings.drift,
+        )
+    )
+
+
+def publisher(workspace: Workspace) -> Publish:
+    """Makes all replicas follow a traffic table, and waits until they do."""
+
+    def publish(table: TrafficTable) -> None:
+        generation = serve.publish(table, ledger_url=workspace.ledger_url)
+        serve.wait_applied(table.model, generation, ledger_url=workspace.ledger_url)
+
+    return publish
+
+
+def deploy(workspace: Workspace, reference: str) -> Deployment:
+    """Serves MODEL@ALIAS or MODEL@1.2.3 to all requests, watched by the model's monitor.
+
+    Ray must be connected.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    version = workspace.ledger.registry.resolve(reference)
+    start_monitor(workspace, version.model)
+    table = TrafficTable.champion(version.model, str(version.version))
+    serve.publish(table, ledger_url=workspace.ledger_url)
+    return serve.deploy(
+        version.model,
+        ledger_url=workspace.ledger_url,
+        store_uri=workspace.store_uri,
+        settings=workspace.settings.serve,
+        tap=monitor_name(version.model),
+    )
+
+
+def _recorded(workspace: Workspace) -> dict[str, Any]:
+    """The settings that decide what is trained; those of the site, such as URLs with passwords,
+    do not belong into the record of a run."""
+    settings = asdict(workspace.settings)
+    return {key: settings[key] for key in ("model", "data", "train", "plan", "tune")}

@@ -1,0 +1,104 @@
+"""A workspace: the settings of one place, with its ledger, store, locks and Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from raymlops.cluster import Session, connect
+from raymlops.config import Configured
+from raymlops.coordination import Coordinator, EmbeddedCoordinator
+from raymlops.data import TableSchema
+from raymlops.errors import ConfigError
+from raymlops.ledger import Ledger
+from raymlops.operate.settings import Settings, load_settings
+from raymlops.storage import Store
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Opened from configuration files; ledger and store are reached at their first use.
+
+    with Workspace.open("configs/flights.yaml") as workspace, workspace.connect():
+        training = train(workspace)
+    """
+
+    configured: Configured[Settings]
+
+    @classmethod
+    def open(
+        cls,
+        *paths: str | Path,
+        environment: str | None = None,
+        overrides: Iterable[str] = (),
+    ) -> Workspace:
+        """Raises ConfigError when a file is missing or a setting wrong; see `load_settings`."""
+        files = [Path(path) for path in paths]
+        return cls(load_settings(files, environment=environment, overrides=overrides))
+
+    @property
+    def settings(self) -> Settings:
+        return self.configured.settings
+
+    @property
+    def home(self) -> Path:
+        return Path(self.settings.home).resolve()
+
+    @property
+    def ledger_url(self) -> str:
+        return self.settings.ledger.url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def store_uri(self) -> str:
+        return self.settings.storage.uri or str(self.home / "store")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.ledger_url)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.store_uri)
+
+    @cached_property
+    def coordinator(self) -> Coordinator:
+        return EmbeddedCoordinator(self.home / "locks")
+
+    @property
+    def model(self) -> str:
+        """Raises ConfigError when the settings describe no model."""
+        if self.settings.model is None:
+            raise ConfigError(
+                "the settings name no model; give a file such as configs/flights.yaml"
+            )
+        return self.settings.model
+
+    @property
+    def schema(self) -> TableSchema:
+        """Raises ConfigError when the settings describe no table."""
+        if self.settings.data is None:
+            raise ConfigError("the settings have no data; give a file such as configs/flights.yaml")
+        return self.settings.data
+
+    def connect(self) -> AbstractContextManager[Session]:
+        """Ray as the settings ask for it, for the length of a block."""
+        return connect(self.settings.cluster, home=self.home)
+
+    def close(self) -> None:
+        if "ledger" in self.__dict__:
+            self.ledger.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,280 @@
+"""The loop with everything real but Ray: monitor and bundles, a training that is handed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raymlops.data import TableSchema, between, num_rows, read_columns, take
+from raymlops.errors import CoordinationError, TrainingError
+from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
+from raymlops.models import PROBABILITY, Bundle
+from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
+from raymlops.operate import Challenger, Operator, Workspace
+from raymlops.serve import TrafficTable
+from raymlops.serve.latency import NUM_BUCKETS
+from tests.operate.bundles import bundle_of
+
+WINDOW_DAYS = 7
+START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
+
+
+def day(number: float) -> datetime:
+    return START + timedelta(days=number)
+
+
+@dataclass
+class World:
+    """A served model: what it is asked and answers, written down as a replica would."""
+
+    workspace: Workspace
+    table: pa.Table
+    champion: ModelVersion
+    challenger: ModelVersion
+    tables: list[TrafficTable] = field(default_factory=list)
+    trainings: list[datetime] = field(default_factory=list)
+    fails: bool = False
+    sequence: int = 0
+    bundles: dict[str, Bundle] = field(default_factory=dict)
+
+    def monitor(self) -> DriftMonitor:
+        windows = WindowPolicy(unit="week", label_delay=timedelta(0))
+        store, ledger = self.workspace.store_uri, self.workspace.ledger_url
+        return DriftMonitor(ledger, store, windows, DriftPolicy(min_rows=10**9))
+
+    def operator(self) -> Operator:
+        return Operator(
+            self.workspace,
+            monitor=self.monitor(),
+            make_challenger=self.make_challenger,
+            publish=self.tables.append,
+        )
+
+    def make_challenger(self, known_at: datetime) -> Challenger:
+        self.trainings.append(known_at)
+        if self.fails:
+            raise TrainingError("the workers are gone")
+        start = known_at - timedelta(days=7)
+        schema = self.workspace.schema
+        holdout = between(self.table, schema.event_time, start, known_at)
+        return Challenger(version=self.challenger, holdout=holdout, start=start, end=known_at)
+
+    def live(self, start: datetime, end: datetime) -> None:
+        """One request an hour; the newest traffic table decides who answers."""
+        ledger, schema = self.workspace.ledger, self.workspace.schema
+        rows = between(self.table, schema.event_time, start, end)
+        columns, labels = read_columns(rows, schema.features), rows["target"].to_numpy()
+        times = rows["seen_at"].to_pylist()
+        for hour in sorted(set(times)):
+            chosen = np.flatnonzero(np.array([time == hour for time in times]))
+            self._answer(ledger, hour, take(columns, chosen), labels[chosen])
+
+    def _bundle(self, version: str) -> Bundle:
+        if version not in self.bundles:
+            digest = self.workspace.ledger.registry.resolve(f"tumours@{version}").bundle
+            self.bundles[version] = Bundle.load(self.workspace.store, digest)
+        return self.bundles[version]
+
+    def _answer(self, ledger: Ledger, hour: datetime, columns: object, labels: object) -> None:
+        table = self.tables[-1] if self.tables else TrafficTable.champion("tumours", "1.0.0")
+        request_id = hour.isoformat()
+        arm = table.arm_of(request_id)
+        bundle = self._bundle(arm.version)
+        scores = bundle.predict(columns)[PROBABILITY]  # type: ignore[arg-type]
+        pane = Pane(
+            model="tumours",
+            version=arm.version,
+            arm=arm.name,
+            day=hour.date(),
+            num_rows=num_rows(columns),  # type: ignore[arg-type]
+            num_failed=0,
+            cells=bundle.profile.count(columns, scores),  # type: ignore[arg-type]
+            latency=(1,) + (0,) * (NUM_BUCKETS - 1),
+        )
+        prediction = Prediction(
+            request_id=request_id,
+            model="tumours",
+            version=arm.version,
+            arm=arm.name,
+            scores=scores.tobytes(),
+            num_rows=len(scores),
+            served_at=hour,
+            event_time=hour,
+            replica="r1",
+        )
+        ledger.observations.add_tap("r1", self.sequence, [pane], [prediction])
+        self.sequence += 1
+        values = np.asarray(labels, dtype=np.int8).tobytes()
+        given = Labels(request_id=request_id, model="tumours", labels=values, at=hour)
+        ledger.observations.add_labels([given])
+
+
+CONFIG = """
+model: tumours
+data:
+  dataset: tumours
+  target: target
+  event_time: seen_at
+  features:
+    - {name: mean_radius, kind: number}
+    - {name: mean_texture, kind: number}
+    - {name: worst_concavity, kind: number, max_missing: 0.2}
+    - {name: size, kind: category}
+retrain: {on: [performance], cooldown_days: 13}
+gate: {holdout_days: 7, min_rows: 50}
+release: {shares: [0.3, 0.6], min_rows: 40, min_days: 3, max_days: 10}
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    (tmp_path / "tumours.yaml").write_text(CONFIG)
+    config, home = tmp_path / "tumours.yaml", tmp_path / "home"
+    with Workspace.open(config, overrides=[f"home={home}"]) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def world(workspace: Workspace, tumours: pa.Table) -> World:
+    """Six weeks of tumours, one a half hour; the champion has learned the opposite of the truth."""
+    times = [START + timedelta(hours=number // 2) for number in range(2 * 24 * 42)]
+    repeated = pa.concat_tables([tumours] * 4).slice(0, len(times)).drop(["seen_at"])
+    table = repeated.append_column("seen_at", pa.array(times, pa.timestamp("us", tz="UTC")))
+    run = start_run(workspace.ledger)
+
+    def register(*, inverted: bool) -> ModelVersion:
+        bundle = bundle_of(tumours, workspace.schema, inverted=inverted)
+        return workspace.ledger.registry.register(
+            "tumours",
+            bundle=bundle.save(workspace.store),
+            signature=json.dumps(bundle.signature.to_dict()),
+            run_id=run.id,
+        )
+
+    champion, challenger = register(inverted=True), register(inverted=False)
+    point(workspace, champion)
+    return World(workspace=workspace, table=table, champion=champion, challenger=challenger)
+
+
+def start_run(ledger: Ledger) -> Run:
+    from raymlops.ledger import Code
+
+    dataset: Dataset = ledger.datasets.add(
+        name="tumours",
+        digest="d",
+        manifest="m",
+        fields=(),
+        num_rows=1,
+        size_bytes=1,
+        description="",
+    )
+    return ledger.runs.start(
+        kind="train",
+        model="tumours",
+        params={},
+        code=Code(commit="c", dirty_digest=None),
+        config="{}",
+        environment="",
+        inputs={"train": dataset},
+    )
+
+
+def point(workspace: Workspace, version: ModelVersion) -> None:
+    workspace.ledger.registry.move(
+        "tumours", "champion", version.version, who="test", why="first", evidence={}
+    )
+
+
+def play(world: World, operator: Operator, first: int, last: int) -> list[str]:
+    """Days [first, last): traffic, then a tick; what was decided, in order."""
+    decided = []
+    for number in range(first, last):
+        world.live(day(number), day(number + 1))
+        operator.wait_for_training(30)
+        decided += [f"{d.kind}: {d.outcome}" for d in operator.tick(day(number + 1))]
+    return decided
+
+
+def test_a_bad_week_ends_in_a_new_champion(world: World) -> None:
+    with world.operator() as operator:
+        decided = play(world, operator, 0, 21)
+    assert decided == [
+        "trigger: retrain",
+        "gate: 1.0.1 passed",
+        "alias: challenger -> 1.0.1",
+        "release: 1.0.1 canary 30%",
+        "release: 1.0.1 canary 60%",
+        "alias: champion -> 1.0.1",
+        "release: 1.0.1 promoted",
+    ]
+    assert world.trainings == [day(7)]
+    shares = [[(arm.name, arm.version, arm.share) for arm in t.arms] for t in world.tables]
+    assert shares == [
+        [("champion", "1.0.0", 0.7), ("canary", "1.0.1", 0.3)],
+        [("champion", "1.0.0", 0.4), ("canary", "1.0.1", 0.6)],
+        [("champion", "1.0.1", 1.0)],
+    ]
+
+
+def test_a_challenger_that_is_no_better_is_refused_and_does_not_retrigger(world: World) -> None:
+    world.challenger = world.champion
+    with world.operator() as operator:
+        decided = play(world, operator, 0, 20)
+        assert decided == ["trigger: retrain", "gate: 1.0.0 refused", "trigger: suppressed"]
+        # The cooldown of 13 days is over when the third week closes, as bad as the others.
+        assert play(world, operator, 20, 21) == ["trigger: retrain"]
+    assert world.tables == []
+
+
+def test_a_training_that_fails_is_a_refusal_with_its_reason(world: World) -> None:
+    world.fails = True
+    with world.operator() as operator:
+        play(world, operator, 0, 8)
+    gate = world.workspace.ledger.decisions.list(model="tumours", kind="gate")[-1]
+    assert gate.outcome == "refused"
+    assert gate.why == "no challenger could be made: the workers are gone"
+
+
+def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> None:
+    with world.operator() as operator:
+        assert play(world, operator, 0, 7) == ["trigger: retrain"]
+    # It died before the gate: the next one trains again, as of the same event time.
+    with world.operator() as operator:
+        assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
+    assert world.trainings == [day(7), day(7)]
+    # It died during the canary: the next one publishes the same table and takes the next steps.
+    published = world.tables[-1]
+    with world.operator() as operator:
+        assert world.tables[-1] == published
+        assert len(world.tables) == 2
+        assert play(world, operator, 8, 21)[-1] == "release: 1.0.1 promoted"
+
+
+def test_a_release_that_turns_bad_is_rolled_back(world: World) -> None:
+    # The truth is served, and a challenger that has learned the opposite was released by hand.
+    world.champion, world.challenger = world.challenger, world.champion
+    point(world.workspace, world.champion)
+    with world.operator() as operator:
+        operator._controller.start(world.challenger, now=day(0), who="test", why="by hand")
+        decided = play(world, operator, 0, 6)
+    assert decided == ["release: 1.0.0 rolled back"]
+    assert world.tables[-1] == TrafficTable.champion("tumours", "1.0.1")
+    assert str(world.workspace.ledger.registry.alias("tumours", "champion")) == "1.0.1"
+
+
+def test_one_operator_watches_a_model(world: World) -> None:
+    with world.operator(), pytest.raises(CoordinationError, match="is held by process"):
+        world.operator().__enter__()
+
+
+def test_the_schema_comes_from_the_settings(
+    workspace: Workspace, tumour_schema: TableSchema
+) -> None:
+    assert [f.name for f in workspace.schema.features] == [f.name for f in tumour_schema.features]

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from raymlops.data import SCORE
+from raymlops.ledger import Decision, Drift, Performance
+from raymlops.monitor import Window, WindowReport
+from raymlops.operate.triggers import RetrainPolicy, find_trigger, suppressed_because
+
+START, END = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)
+POLICY = RetrainPolicy(
+    max_log_loss_increase=0.1, min_drifted_share=0.5, cooldown_days=28, budget=2, budget_days=100
+)
+
+
+def estimate(metric: str, value: float, low: float, version: str) -> Performance:
+    return Performance(
+        model="flights",
+        version=version,
+        arm="champion",
+        window_start=START,
+        window_end=END,
+        metric=metric,
+        num_rows=27_000,
+        value=value,
+        low=low,
+        high=2 * value - low,
+    )
+
+
+def loss(
+    value: float, low: float, version: str = "1.0.0", over_baseline: float = -0.1
+) -> tuple[Performance, Performance]:
+    return (
+        estimate("log_loss", value, low, version),
+        estimate("log_loss_over_baseline", over_baseline + 0.01, over_baseline, version),
+    )
+
+
+def drift(feature: str, *, drifted: bool, version: str = "1.0.0") -> Drift:
+    return Drift(
+        model="flights",
+        version=version,
+        window_start=START,
+        window_end=END,
+        feature=feature,
+        test="ks",
+        num_rows=27_000,
+        effect=0.4 if drifted else 0.01,
+        p_value=0.0,
+        drifted=drifted,
+    )
+
+
+def report(*rows: Performance | Drift) -> WindowReport:
+    return WindowReport(
+        model="flights",
+        window=Window(START, END),
+        drift=tuple(row for row in rows if isinstance(row, Drift)),
+        performance=tuple(row for row in rows if isinstance(row, Performance)),
+    )
+
+
+def decision(day: datetime) -> Decision:
+    return Decision(
+        id=1,
+        model="flights",
+        kind="trigger",
+        outcome="retrain",
+        who="operator",
+        why="",
+        evidence={},
+        at=day,
+        event_time=day,
+    )
+
+
+def test_a_loss_above_the_limit_with_confidence_triggers() -> None:
+    found = find_trigger(POLICY, report(*loss(0.70, 0.60)), "1.0.0", 0.48)
+    assert found is not None
+    assert found.cause == "performance"
+    assert "0.700 [0.600, 0.800] in 2013-06-01 to 2013-07-01" in found.why
+    assert found.evidence["limit"] == pytest.approx(0.528)
+
+
+def test_a_loss_whose_interval_reaches_the_limit_does_not() -> None:
+    assert find_trigger(POLICY, report(*loss(0.70, 0.52)), "1.0.0", 0.48) is None
+
+
+def test_being_worse_than_a_constant_triggers_whatever_the_limit() -> None:
+    found = find_trigger(POLICY, report(*loss(0.50, 0.40, over_baseline=0.001)), "1.0.0", 0.48)
+    assert found is not None
+    assert "always predicting the share of positives in training would do better" in found.why
+
+
+def test_only_the_champions_own_loss_counts() -> None:
+    assert find_trigger(POLICY, report(*loss(0.70, 0.60, "1.0.1")), "1.0.0", 0.48) is None
+
+
+def test_drift_triggers_by_the_share_of_features_and_ignores_the_score() -> None:
+    rows = [drift("temp", drifted=True), drift("hour", drifted=False)]
+    found = find_trigger(POLICY, report(*rows), "1.0.0", 0.48)
+    assert found is not None
+    assert found.cause == "drift"
+    assert "1 of 2 features drifted" in found.why
+    with_score = [drift(SCORE, drifted=True), drift("hour", drifted=False)]
+    assert find_trigger(POLICY, report(*with_score), "1.0.0", 0.48) is None
+
+
+def test_performance_comes_before_drift_and_either_can_be_off() -> None:
+    both = report(*loss(0.7, 0.6), drift("temp", drifted=True))
+    causes = []
+    for on in (("performance", "drift"), ("drift",), ()):
+        found = find_trigger(replace(POLICY, on=on), both, "1.0.0", 0.48)  # type: ignore[arg-type]
+        causes.append(found.cause if found else None)
+    assert causes == ["performance", "drift", None]
+
+
+def test_a_trigger_is_suppressed_until_the_cooldown_is_over() -> None:
+    # A refused candidate must not retrigger for ever.
+    past = [decision(START)]
+    early = suppressed_because(POLICY, past, START + timedelta(days=27))
+    assert early == "the last trigger was at 2013-06-01, within 28 days"
+    assert suppressed_because(POLICY, past, START + timedelta(days=28)) is None
+
+
+def test_the_budget_bounds_trainings() -> None:
+    past = [decision(START), decision(START + timedelta(days=40))]
+    assert suppressed_because(POLICY, past, START + timedelta(days=80)) == (
+        "2 trainings in 100 days is the whole budget"
+    )
+    assert suppressed_because(POLICY, past, START + timedelta(days=101)) is None
