@@ -1,0 +1,29 @@
+"""Serve a version; on a cluster it stays up, on a private Ray until interrupted.
+
+python jobs/serve.py configs/flights.yaml --reference flights@champion
+ray job submit --working-dir . -- python jobs/serve.py configs/flights.yaml --home /shared/raymlops
+"""
+
+from __future__ import annotations
+
+import signal
+
+from raymlops import operate
+from raymlops.cli.job import job_parser, open_job
+from raymlops.cluster.settings import LOCAL
+
+
+def main() -> None:
+    parser = job_parser(__doc__)
+    parser.add_argument("--reference", help="MODEL@ALIAS or MODEL@1.2.3; the champion by default")
+    arguments = parser.parse_args()
+    with open_job(arguments) as workspace:
+        reference = arguments.reference or f"{workspace.model}@champion"
+        deployment = operate.deploy(workspace, reference)
+        print(f"{deployment.url}/v2/models/{deployment.model}/infer", flush=True)
+        if workspace.settings.cluster.address == LOCAL:
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""How the demo speaks: numbered acts, plain lines, small tables, one progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from raymlops.ledger import Decision
+from raymlops.ledger.describe import Lines
+from raymlops.monitor import ALL, WindowReport
+from raymlops.train import Quality
+
+_MARKS = {"trigger": "!", "gate": "=", "release": ">", "alias": "*"}
+
+
+@dataclass(frozen=True)
+class Narrator:
+    console: Console
+
+    def act(self, number: int, title: str) -> None:
+        self.console.print()
+        self.console.rule(f"[bold]{number}. {title}", align="left", style="cyan")
+
+    def say(self, text: str) -> None:
+        self.console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+
+    def lines(self, lines: Lines) -> None:
+        width = max(len(label) for label, _ in lines)
+        for label, text in lines:
+            self.console.print(
+                f"  [dim]{escape(label):>{width}}[/]  {escape(text)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def qualities(self, qualities: Mapping[str, Quality]) -> None:
+        table = Table("model", "log loss", "ROC AUC", "Brier", "calibration error", box=None)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, quality in qualities.items():
+            figures = (quality.log_loss, quality.roc_auc, quality.brier, quality.calibration_error)
+            table.add_row(name, *(f"{figure:.4f}" for figure in figures))
+        self.console.print(table)
+
+    def month(self, report: WindowReport) -> None:
+        """One line on a judged window: performance, and the features that drifted farthest."""
+        found = {row.metric: row for row in report.performance if row.arm == ALL}
+        loss, baseline, auc = (found[name] for name in ("log_loss", "baseline_log_loss", "roc_auc"))
+        judgement = "[green]better[/]" if loss.value < baseline.value else "[red]worse[/]"
+        farthest = ", ".join(f"{row.feature} {row.effect:.2f}" for row in report.drifted[:3])
+        features = {row.feature for row in report.drift}
+        drifted = {row.feature for row in report.drifted}
+        self.console.print(
+            f"  [bold]{report.window.start:%B}[/]  {loss.num_rows:>6,} rows  log loss "
+            f"{loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}], {judgement} than the constant's "
+            f"{baseline.value:.3f}  AUC {auc.value:.3f}  drift in {len(drifted)} of "
+            f"{len(features)}: {escape(farthest) or 'none'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def decisions(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            when: datetime = decision.event_time or decision.at
+            self.console.print(
+                f"  [yellow]{_MARKS.get(decision.kind, '-')} {when:%Y-%m-%d} "
+                f"{escape(decision.kind)}: {escape(decision.outcome)}[/]\n"
+                f"      {escape(decision.why)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def progress(self) -> Progress:
+        return Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("days"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
