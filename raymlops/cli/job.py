@@ -1,0 +1,38 @@
+"""What the driver scripts in jobs/ share: arguments, workspace, Ray."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from raymlops.operate import Workspace
+
+
+def job_parser(description: str | None) -> argparse.ArgumentParser:
+    """Takes configuration files, --home and --set; a script adds what else it needs."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="+", type=Path, help="configuration files")
+    parser.add_argument("--home", type=Path, help="where ledger and store lie")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    return parser
+
+
+@contextlib.contextmanager
+def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
+    """The workspace, connected to Ray: to the job's own cluster where one submitted the script,
+    else as the settings say."""
+    overrides = list(arguments.set)
+    if arguments.home is not None:
+        overrides.append(f"home={arguments.home}")
+    if "RAY_ADDRESS" in os.environ:
+        overrides.append("cluster.address=auto")
+    with (
+        Workspace.open(*arguments.configs, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        yield workspace

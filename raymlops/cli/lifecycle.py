@@ -1,0 +1,267 @@
+"""Verbs of a model's life: data, train, tune, deploy, promote, rollback, watch."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raymlops.cli.options import (
+    ConfigArgument,
+    ConfigOption,
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    SetOption,
+    WhyOption,
+    open_workspace,
+)
+from raymlops.cli.output import emit_json, emit_lines, emit_table, person
+
+if TYPE_CHECKING:
+    from raymlops.ledger import Dataset
+
+_data = typer.Typer(help="Dataset versions.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(_data, name="data")
+    for verb in (train, tune, deploy, undeploy, promote, rollback, release, watch):
+        app.command()(verb)
+
+
+@_data.command("add")
+def data_add(
+    file: Annotated[Path, typer.Argument(help="A Parquet or CSV file.")],
+    configs: ConfigArgument,
+    description: Annotated[str, typer.Option(help="What this version holds.")] = "",
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006 - typer reads it, nobody changes it
+    json: JsonOption = False,
+) -> None:
+    """Check a table against its expectations and add it as a dataset version."""
+    from raymlops.operate import add_data
+
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        dataset = add_data(workspace, file, description=description)
+    emit_json(dataset) if json else emit_lines(_dataset_lines(dataset))
+
+
+@_data.command("list")
+def data_list(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
+    """List dataset versions."""
+    with open_workspace(home=home, env=env) as workspace:
+        datasets = workspace.ledger.datasets.list()
+    if json:
+        emit_json(datasets)
+        return
+    emit_table(
+        ("dataset", "version", "rows", "digest", "description"),
+        ((d.name, d.version, f"{d.num_rows:,}", d.digest[:12], d.description) for d in datasets),
+    )
+
+
+def train(
+    configs: ConfigArgument,
+    data: Annotated[
+        Path | None, typer.Option(help="Add this file as a dataset version first.")
+    ] = None,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Train on the newest dataset version and register the model; the first becomes champion."""
+    from raymlops import operate
+
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        dataset = operate.add_data(workspace, data) if data is not None else None
+        with workspace.connect():
+            training = operate.train(workspace, dataset)
+        version = operate.register(workspace, training)
+        if not workspace.ledger.registry.moves(version.model, "champion"):
+            operate.promote(workspace, version, who=person(), why="the first version")
+    if json:
+        emit_json({"run": training.run, "version": version, "qualities": training.qualities})
+        return
+    emit_table(
+        ("model", "log loss", "ROC AUC", "Brier", "calibration error"),
+        (
+            (name, *(f"{figure:.4f}" for figure in quality.to_dict().values()))
+            for name, quality in training.qualities.items()
+        ),
+    )
+    emit_lines((("run", training.run.id), ("version", str(version))))
+
+
+def tune(
+    configs: ConfigArgument,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Search for better training parameters with Ray Tune and Optuna."""
+    from raymlops import operate
+
+    with (
+        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        search, path = operate.tune(workspace)
+    if json:
+        emit_json({"search": search, "file": path})
+        return
+    emit_lines(
+        (
+            ("best run", f"{search.best_run.id} of {search.num_trials} trials"),
+            ("validation loss", f"{search.validation_loss:.4f}"),
+            ("use it", f"raymlops train {' '.join(map(str, configs))} {path}"),
+        )
+    )
+
+
+def deploy(
+    reference: Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL@1.2.3")],
+    configs: ConfigOption = [],  # noqa: B006
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Serve a version to all requests; on a private Ray, until interrupted."""
+    from raymlops import operate
+
+    with (
+        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect() as session,
+    ):
+        deployment = operate.deploy(workspace, reference)
+        if json:
+            emit_json(deployment)
+        else:
+            emit_lines((("infer", f"POST {deployment.url}/v2/models/{deployment.model}/infer"),))
+        if session.owned:
+            _until_ended()
+
+
+def undeploy(
+    model: str,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """End a model's replicas once they have answered."""
+    from raymlops import serve
+
+    with (
+        open_workspace(home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        serve.undeploy(model)
+
+
+def promote(
+    reference: Annotated[str, typer.Argument(help="MODEL@1.2.3")],
+    why: WhyOption,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a version the champion."""
+    from raymlops import operate
+
+    with open_workspace(home=home, env=env) as workspace:
+        version = workspace.ledger.registry.resolve(reference)
+        move = operate.promote(workspace, version, who=person(), why=why)
+    emit_json(move) if json else emit_lines(((move.alias, f"{version}"),))
+
+
+def rollback(
+    model: str,
+    why: WhyOption,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Move the champion alias back to the version it named before."""
+    from raymlops import operate
+
+    with open_workspace(home=home, env=env) as workspace:
+        move = operate.rollback(workspace, model, who=person(), why=why)
+    emit_json(move) if json else emit_lines(((move.alias, f"{model} {move.version}"),))
+
+
+def release(
+    reference: Annotated[str, typer.Argument(help="MODEL@1.2.3, the challenger")],
+    why: WhyOption,
+    configs: ConfigOption = [],  # noqa: B006
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Start a canary of a version beside the deployed champion; `watch` takes its next steps."""
+    from raymlops import operate
+
+    with (
+        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        version = workspace.ledger.registry.resolve(reference)
+        found = operate.release(workspace, version, now=datetime.now(UTC), who=person(), why=why)
+    if json:
+        emit_json(found)
+        return
+    share = workspace.settings.release.shares[0]
+    emit_lines((("release", f"{found.id}: {found.challenger} answers {share:.0%} of requests"),))
+
+
+def watch(
+    configs: ConfigArgument,
+    data: Annotated[
+        Path, typer.Option(help="A file that grows: all rows whose labels are known by now.")
+    ],
+    every_s: Annotated[float, typer.Option(help="Seconds between two looks.")] = 60.0,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Judge windows, retrain, gate and release a deployed model, until interrupted."""
+    from raymlops import operate
+    from raymlops.data import read_table
+
+    ended = _ended_by_signal()
+    with (
+        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+        operate.watch(workspace, lambda _: read_table(data)) as operator,
+    ):
+        while not ended.wait(every_s):
+            for decision in operator.tick(datetime.now(UTC)):
+                emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
+
+
+def _dataset_lines(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    return (
+        ("dataset", f"{dataset.name} version {dataset.version}"),
+        ("rows", f"{dataset.num_rows:,}"),
+        ("digest", dataset.digest),
+    )
+
+
+def _until_ended() -> None:
+    _ended_by_signal().wait()
+
+
+def _ended_by_signal() -> threading.Event:
+    """Set by SIGINT or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended

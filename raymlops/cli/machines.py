@@ -1,0 +1,101 @@
+"""Verbs of the cluster: up, status, down, doctor, submit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace
+from raymlops.cli.output import emit_json, emit_lines, emit_table
+from raymlops.errors import ClusterError
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (up, status, down, doctor, submit):
+        app.command()(verb)
+
+
+def up(
+    cluster_file: Annotated[
+        Path | None, typer.Argument(help="A Ray cluster file; without one, this machine alone.")
+    ] = None,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Start Ray on this machine, or on those of a cluster file, to outlive this command."""
+    from raymlops import cluster
+
+    with open_workspace(home=home, env=env) as workspace:
+        record = cluster.up(cluster_file, home=workspace.home)
+    if json:
+        emit_json(record)
+        return
+    emit_lines((("address", record.address), ("dashboard", record.dashboard_url or "none")))
+
+
+def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
+    """Show the cluster `raymlops up` started: nodes, use and applications."""
+    from raymlops import cluster
+
+    with open_workspace(home=home, env=env) as workspace:
+        found = cluster.status(workspace.home)
+    if json:
+        emit_json(found)
+        return
+    emit_lines(
+        (
+            ("cluster", "running" if found.running else "not running"),
+            *((("address", found.address),) if found.address else ()),
+            *((("dashboard", found.dashboard_url),) if found.dashboard_url else ()),
+            *((("problem", found.problem),) if found.problem else ()),
+            *(("node", str(node)) for node in found.nodes),
+            *(("application", f"{app.name} {app.status}") for app in found.applications),
+        )
+    )
+
+
+def down(home: HomeOption = None, env: EnvOption = None) -> None:
+    """End the cluster `raymlops up` started, and nothing else."""
+    from raymlops import cluster
+
+    with open_workspace(home=home, env=env) as workspace:
+        ended = cluster.down(workspace.home)
+    emit_lines((("cluster", "ended" if ended else "none was started from this home"),))
+
+
+def doctor(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
+    """Look at Python, packages, machine and cluster for what may go wrong."""
+    from raymlops import cluster
+
+    with open_workspace(home=home, env=env) as workspace:
+        findings = cluster.diagnose(workspace.home)
+    if json:
+        emit_json(findings)
+    else:
+        emit_table(("", "subject", "finding"), ((f.level, f.subject, f.text) for f in findings))
+    if any(finding.level == "error" for finding in findings):
+        raise ClusterError("the doctor found errors")
+
+
+def submit(
+    script: Annotated[Path, typer.Argument(help="A driver script, e.g. jobs/train.py")],
+    args: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
+    working_dir: Annotated[Path, typer.Option(help="The folder to upload.")] = Path(),
+    home: HomeOption = None,
+    env: EnvOption = None,
+) -> None:
+    """Run a driver script as a Ray job and follow its output."""
+    from raymlops import cluster
+
+    with open_workspace(home=home, env=env, overrides=["cluster.address=auto"]) as workspace:
+        cluster.submit(
+            script,
+            args or [],
+            settings=workspace.settings.cluster,
+            home=workspace.home,
+            working_dir=working_dir,
+            on_log=lambda text: print(text, end="", flush=True),
+        )

@@ -1,0 +1,148 @@
+"""Verbs that ask the ledger: runs, models, decisions, why, at, report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace, parse_time
+from raymlops.cli.output import emit_json, emit_lines, emit_table
+
+ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (runs, models, decisions, why, at, report):
+        app.command()(verb)
+
+
+def runs(
+    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List runs with the latest log loss of each."""
+    with open_workspace(home=home, env=env) as workspace:
+        found = workspace.ledger.runs.list(model=model)
+        last = {run.id: workspace.ledger.runs.last_metrics(run.id) for run in found}
+    if json:
+        emit_json([{"run": run, "metrics": last[run.id]} for run in found])
+        return
+    emit_table(
+        ("run", "kind", "status", "started", "log loss"),
+        (
+            (
+                run.id,
+                run.kind,
+                run.status,
+                f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+                f"{last[run.id]['log_loss']:.4f}" if "log_loss" in last[run.id] else "",
+            )
+            for run in found
+        ),
+    )
+
+
+def models(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
+    """List model versions with the aliases that name them."""
+    with open_workspace(home=home, env=env) as workspace:
+        registry = workspace.ledger.registry
+        versions = [version for name in registry.models() for version in registry.list(name)]
+        named = {
+            (name, move.alias): move.version
+            for name in registry.models()
+            for move in registry.moves(name)
+        }
+    aliases = {
+        version: [
+            alias
+            for (name, alias), aliased in named.items()
+            if (name, aliased) == (version.model, version.version)
+        ]
+        for version in versions
+    }
+    if json:
+        emit_json([{"version": version, "aliases": aliases[version]} for version in versions])
+        return
+    emit_table(
+        ("model", "version", "aliases", "run", "registered"),
+        (
+            (
+                version.model,
+                version.version,
+                ", ".join(aliases[version]),
+                version.run_id,
+                f"{version.created_at:%Y-%m-%d %H:%M:%S}",
+            )
+            for version in versions
+        ),
+    )
+
+
+def decisions(
+    model: ModelArgument, home: HomeOption = None, env: EnvOption = None, json: JsonOption = False
+) -> None:
+    """List every decision about a model, oldest first."""
+    with open_workspace(home=home, env=env) as workspace:
+        found = workspace.ledger.decisions.list(model=model)
+    if json:
+        emit_json(found)
+        return
+    for decision in found:
+        when = decision.event_time or decision.at
+        emit_lines(((f"{when:%Y-%m-%d} {decision.kind}", f"{decision.outcome}: {decision.why}"),))
+
+
+def why(
+    subject: Annotated[str, typer.Argument(help="A request id, MODEL@ALIAS or MODEL@1.2.3")],
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the chain from a prediction, or a version, down to run, data, code and config."""
+    from raymlops import ledger
+    from raymlops.ledger.describe import lineage_lines
+
+    with open_workspace(home=home, env=env) as workspace:
+        lineage = ledger.why(workspace.ledger, subject)
+    emit_json(lineage) if json else emit_lines(lineage_lines(lineage))
+
+
+def at(
+    model: ModelArgument,
+    time: Annotated[str | None, typer.Argument(help="Wall time; now by default.")] = None,
+    event_time: Annotated[
+        str | None, typer.Option(help="A time in the data's own calendar instead.")
+    ] = None,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what was champion at a time, by whose decision and on what evidence."""
+    from raymlops import ledger
+    from raymlops.ledger.describe import reign_lines
+
+    if time is not None and event_time is not None:
+        raise typer.BadParameter("give a wall time or --event-time, not both")
+    asked = event_time or time
+    moment = parse_time(asked) if asked else datetime.now(UTC)
+    with open_workspace(home=home, env=env) as workspace:
+        reign = ledger.at(workspace.ledger, model, moment, event_time=event_time is not None)
+    emit_json(reign) if json else emit_lines(reign_lines(reign))
+
+
+def report(
+    model: ModelArgument,
+    path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+    home: HomeOption = None,
+    env: EnvOption = None,
+) -> None:
+    """Write a self-contained HTML report of a model."""
+    from raymlops.monitor import write_report
+
+    with open_workspace(home=home, env=env) as workspace:
+        emit_lines((("report", str(write_report(workspace.ledger, model, path))),))

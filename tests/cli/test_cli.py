@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from raymlops.cli import app
+from raymlops.errors import ConfigError, ExpectationError, NotFoundError
+from raymlops.ledger import Code, Ledger
+
+CONFIG = """
+model: tumours
+data:
+  dataset: tumours
+  target: target
+  event_time: seen_at
+  min_rows: 100
+  features:
+    - {name: mean_radius, kind: number, low: 0, high: 100}
+    - {name: size, kind: category}
+serve: {port: 9000}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tumours.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path, tumours: pa.Table) -> Path:
+    path = tmp_path / "tumours.parquet"
+    pq.write_table(tumours, path)
+    return path
+
+
+def run(*arguments: object) -> str:
+    """What the command printed; its error is raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def run_json(*arguments: object) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+@pytest.fixture
+def registered(home: Path, config: Path, table: Path) -> str:
+    """Two versions of a model whose data was added; the run's id."""
+    run("data", "add", table, config, "--home", home)
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        started = ledger.runs.start(
+            kind="train",
+            model="tumours",
+            params={},
+            code=Code(commit="c" * 40, dirty_digest=None),
+            config="{}",
+            environment="python",
+            inputs={"train": ledger.datasets.get("tumours")},
+        )
+        ledger.runs.log(started.id, {"log_loss": 0.123456})
+        for _ in range(2):
+            ledger.registry.register("tumours", bundle="b", signature="{}", run_id=started.id)
+    return started.id
+
+
+def test_help_names_every_verb() -> None:
+    shown = run("--help")
+    for verb in (
+        "demo", "data", "train", "tune", "deploy", "undeploy", "promote", "rollback", "release",
+        "watch", "runs", "models", "decisions", "why", "at", "report", "up", "status", "down",
+        "doctor", "submit", "config",
+    ):  # fmt: skip
+        assert f" {verb} " in shown
+
+
+def test_data_is_added_and_listed(home: Path, config: Path, table: Path) -> None:
+    added = run_json("data", "add", table, config, "--home", home, "--description", "all")
+    assert (added["name"], added["version"], added["num_rows"]) == ("tumours", 1, 569)
+    (listed,) = run_json("data", "list", "--home", home)
+    assert listed == added
+    assert "tumours" in run("data", "list", "--home", home)
+
+
+def test_a_broken_file_is_refused(home: Path, config: Path, table: Path, tumours: pa.Table) -> None:
+    pq.write_table(tumours.slice(0, 10), table)
+    with pytest.raises(ExpectationError, match="at least 100 rows' is broken by 90 of 10 rows"):
+        run("data", "add", table, config, "--home", home)
+
+
+def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> None:
+    run("promote", "tumours@1.0.0", "--why", "first", "--home", home)
+    run("promote", "tumours@1.0.1", "--why", "better", "--home", home)
+    assert [row["aliases"] for row in run_json("models", "--home", home)] == [[], ["champion"]]
+    moved = run_json("rollback", "tumours", "--why", "it was not", "--home", home)
+    assert moved["version"] == {"major": 1, "minor": 0, "patch": 0}
+    shown = run("at", "tumours", "--home", home)
+    assert "tumours 1.0.0" in shown
+    assert "it was not" in shown
+    told = run("decisions", "tumours", "--home", home)
+    assert told.index("first") < told.index("better") < told.index("it was not")
+
+
+def test_runs_and_lineage_are_shown(home: Path, registered: str) -> None:
+    assert "0.1235" in run("runs", "--home", home)
+    assert run_json("runs", "--home", home)[0]["metrics"] == {"log_loss": 0.123456}
+    lines = run("why", "tumours@1.0.1", "--home", home)
+    assert registered in lines
+    assert "tumours version 1, 569 rows" in lines
+    assert run_json("why", "tumours@1.0.1", "--home", home)["run"]["id"] == registered
+
+
+def test_what_is_not_there_is_an_error(home: Path, registered: str) -> None:
+    with pytest.raises(NotFoundError, match="no prediction for request 'abc'"):
+        run("why", "abc", "--home", home)
+    with pytest.raises(ConfigError, match="'soon' is no time; write 2013-06-15"):
+        run("at", "tumours", "soon", "--home", home)
+
+
+def test_config_tells_where_a_setting_comes_from(config: Path) -> None:
+    (port,) = run_json("config", "explain", "serve.port", "-c", config)
+    assert port == {"key": "serve.port", "value": 9000, "origin": f"{config}:11"}
+    (host,) = run_json("config", "explain", "serve.host", "--set", "serve.host=0.0.0.0")
+    assert host["origin"] == "option --set serve.host=0.0.0.0"
+    with pytest.raises(ConfigError, match=r"did you mean 'serve.port'\?"):
+        run("config", "explain", "serve.prot")
+
+
+def test_every_shipped_configuration_is_valid() -> None:
+    for environment in ("development", "production"):
+        run("config", "explain", "serve", "--env", environment, "-c", "configs/flights.yaml")
+    with pytest.raises(ConfigError, match="there is no environment 'prod'"):
+        run("config", "explain", "serve", "--env", "prod")
+
+
+def test_a_cluster_that_was_not_started_is_told(home: Path) -> None:
+    assert "not running" in run("status", "--home", home)
+    assert "none was started from this home" in run("down", "--home", home)
+
+
+def test_the_doctor_names_what_it_looked_at(home: Path) -> None:
+    subjects = {finding["subject"] for finding in run_json("doctor", "--home", home)}
+    assert {"python", "ray", "torch", "tensorflow"} <= {subject.lower() for subject in subjects}

@@ -1,0 +1,79 @@
+"""Houses import only from those above them, and `import raymlops` stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import raymlops
+
+# From the ground up; ARCHITECTURE.md explains each.
+HOUSES = (
+    "errors", "config", "storage", "coordination", "cluster", "ledger", "data", "models",
+    "train", "tune", "serve", "monitor", "release", "operate", "demo", "cli",
+)  # fmt: skip
+PACKAGE = Path(raymlops.__file__).parent
+
+# Modules that decide and nothing else: no clock, no cluster, no network.
+POLICIES = (
+    "serve/traffic.py", "serve/protocol.py", "serve/latency.py",
+    "monitor/drift.py", "monitor/performance.py", "monitor/windows.py",
+    "release/gate.py", "release/canary.py", "operate/triggers.py",
+    "data/expectations.py", "data/profile.py", "train/batches.py",
+)  # fmt: skip
+RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module imported anywhere in the file, by full name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names if node.module == "raymlops" else {str(node.module)}
+    return found
+
+
+def house_of(path: Path) -> str:
+    part = path.relative_to(PACKAGE).parts[0]
+    return part.removesuffix(".py")
+
+
+@pytest.mark.parametrize("house", HOUSES)
+def test_a_house_imports_only_from_those_above_it(house: str) -> None:
+    allowed = set(HOUSES[: HOUSES.index(house) + 1])
+    paths = [path for path in PACKAGE.rglob("*.py") if house_of(path) == house]
+    assert paths, f"there is no house {house}"
+    for path in paths:
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("raymlops.")}
+        assert used <= allowed, f"{path} imports from {sorted(used - allowed)}"
+
+
+def test_every_house_is_listed() -> None:
+    found = {house_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__"}
+    assert found == set(HOUSES)
+
+
+@pytest.mark.parametrize("module", POLICIES)
+def test_policy_knows_no_clock_and_no_cluster(module: str) -> None:
+    roots = {name.split(".")[0] for name in imports(PACKAGE / module)}
+    assert not roots & RIM
+
+
+def test_importing_raymlops_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, raymlops; raymlops.Workspace; "
+        "heavy = {'ray', 'torch', 'tensorflow', 'matplotlib', 'onnxruntime', 'sklearn'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
