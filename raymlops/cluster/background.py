@@ -1,0 +1,195 @@
+"""A Ray node in the background, ended by what was recorded when it started.
+
+`ray stop` ends every Ray of the machine, other people's too; `stop_node` ends one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from raymlops.cluster.address import free_port, is_loopback
+from raymlops.cluster.auth import ensure_token, token_auth_wanted
+from raymlops.cluster.environment import ray_variables
+from raymlops.cluster.files import tail
+from raymlops.cluster.head import find_head
+from raymlops.cluster.process import SessionLeader
+from raymlops.errors import ClusterError
+
+_DASHBOARD_PORT = 8265
+_START_TIMEOUT_S = 90.0
+# Ray drains a node for up to 30 s before it ends its processes.
+_STOP_GRACE_S = 35.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePlan:
+    """What `ray start` is told. Without `join` it starts a head; None leaves a choice to Ray."""
+
+    join: str | None = None
+    host: str | None = "127.0.0.1"
+    port: int = 0
+    dashboard_host: str = "127.0.0.1"
+    num_cpus: int | None = None
+    object_store_bytes: int | None = None
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nobody beyond this machine may reach the node."""
+        return self.host is not None and is_loopback(self.host)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRecord:
+    """A node that was started: its process, where to reach its head, and its files.
+
+    `scratch` holds Ray's sockets and session logs, and goes when the node is stopped.
+    """
+
+    leader: SessionLeader
+    address: str
+    dashboard_url: str | None
+    scratch: str
+    log: str
+
+    @property
+    def running(self) -> bool:
+        """Whether the recorded process, and no later one of the same pid, is alive."""
+        return self.leader.process() is not None
+
+    @classmethod
+    def from_json(cls, text: str) -> NodeRecord:
+        """The record `to_json` wrote."""
+        fields = json.loads(text)
+        return cls(**{**fields, "leader": SessionLeader(**fields["leader"])})
+
+    def to_json(self) -> str:
+        """The record as one JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def ray_start_command(
+    plan: NodePlan, *, scratch: Path, dashboard_port: int, client_port: int
+) -> list[str]:
+    """The `ray start` line of `plan`, every port its own so that nodes share a machine."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+    command += ["--disable-usage-stats", "--log-color=false", "--dashboard-agent-listen-port=0"]
+    if plan.host is not None:
+        command.append(f"--node-ip-address={plan.host}")
+    if plan.num_cpus is not None:
+        command.append(f"--num-cpus={plan.num_cpus}")
+    if plan.object_store_bytes is not None:
+        command.append(f"--object-store-memory={plan.object_store_bytes}")
+    if plan.loopback:
+        # Ray numbers workers from 10002 up, and so would a second head on this machine.
+        command += ["--min-worker-port=0", "--max-worker-port=0"]
+    if plan.join is not None:
+        # A worker not told where takes the head's folder, though it is on another machine.
+        return [*command, f"--address={plan.join}", f"--temp-dir={_temp_dir(scratch)}"]
+    command += ["--head", f"--port={plan.port}", f"--ray-client-server-port={client_port}"]
+    # `ray start` goes on without a dashboard where this port is taken.
+    return [
+        *command,
+        f"--dashboard-host={plan.dashboard_host}",
+        f"--dashboard-port={dashboard_port}",
+    ]
+
+
+def start_node(plan: NodePlan, *, log: Path) -> NodeRecord:
+    """A node that outlives this process, started and answering.
+
+    Raises:
+        ClusterError: Ray ended, or did not answer in time; the message ends with its log.
+    """
+    token_auth = token_auth_wanted()
+    if token_auth:
+        ensure_token()
+    scratch = Path(tempfile.mkdtemp(prefix="raymlops-", dir="/tmp"))  # socket paths: 107 bytes
+    leader = _spawn(plan, token_auth=token_auth, scratch=scratch, log=log)
+    try:
+        address = _wait_for_address(leader, scratch=scratch, log=log)
+        dashboard_url = find_head(address).dashboard_url()
+    except BaseException:
+        leader.end(grace_s=5.0)
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return NodeRecord(
+        leader=leader,
+        address=address,
+        dashboard_url=dashboard_url,
+        scratch=str(scratch),
+        log=str(log),
+    )
+
+
+def stop_node(record: NodeRecord) -> None:
+    """End the recorded node and all it started, on this machine; nothing if it has ended."""
+    record.leader.end(grace_s=_STOP_GRACE_S)
+    shutil.rmtree(record.scratch, ignore_errors=True)
+
+
+def read_node(path: Path) -> NodeRecord | None:
+    """The record at `path`, or None."""
+    try:
+        return NodeRecord.from_json(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _spawn(plan: NodePlan, *, token_auth: bool, scratch: Path, log: Path) -> SessionLeader:
+    command = ray_start_command(
+        plan,
+        scratch=scratch,
+        dashboard_port=free_port(plan.dashboard_host, preferred=_DASHBOARD_PORT),
+        client_port=free_port("127.0.0.1"),
+    )
+    binaries = os.path.dirname(sys.executable)
+    variables = {
+        **os.environ,
+        **ray_variables(token_auth=token_auth, loopback=plan.loopback),
+        # --temp-dir would not do: Ray's job supervisor looks for its cluster in the folder this
+        # variable names, and takes any head it finds on the machine where that is the common one.
+        "RAY_TMPDIR": str(scratch),
+        # A job's `python` is the one that runs the cluster.
+        "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+    variables.pop("RAY_ADDRESS", None)
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawn(
+        command[0],
+        command,
+        variables,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), appending, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return SessionLeader.of(pid)
+
+
+def _temp_dir(scratch: Path) -> Path:
+    """Where Ray keeps its files when RAY_TMPDIR is `scratch`."""
+    return scratch / "ray"
+
+
+def _wait_for_address(leader: SessionLeader, *, scratch: Path, log: Path) -> str:
+    # Ray writes this file once the node is up, in two steps: an empty one comes first.
+    announced = _temp_dir(scratch) / "ray_current_cluster"
+    deadline_s = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(FileNotFoundError):
+            if address := announced.read_text().strip():
+                return address
+        if leader.process() is None:
+            raise ClusterError(f"`ray start` ended at once; {log} ends with:\n{tail(log)}")
+        time.sleep(0.05)
+    raise ClusterError(f"Ray was not up after {_START_TIMEOUT_S:.0f} s; {log} ends:\n{tail(log)}")

@@ -1,0 +1,37 @@
+"""Small files under raymlops' home: replaced whole, or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Make `text` the content of `path`; a reader sees the old or the new, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log, or a note that there is none."""
+    try:
+        return last_lines(path.read_text(errors="replace"))
+    except FileNotFoundError:
+        return f"(no log at {path})"
+
+
+def last_lines(text: str, *, num_lines: int = 15) -> str:
+    """The end of `text`, as much as an error message can hold."""
+    return "\n".join(text.splitlines()[-num_lines:])
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for, then hold, the lock file `path`; it is freed when the holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

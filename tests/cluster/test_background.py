@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raymlops.cluster.background import NodePlan, NodeRecord, ray_start_command, start_node
+from raymlops.cluster.process import SessionLeader
+from raymlops.errors import ClusterError
+
+
+def flags(plan: NodePlan) -> list[str]:
+    return ray_start_command(
+        plan, scratch=Path("/tmp/raymlops-x"), dashboard_port=8265, client_port=10001
+    )[4:]
+
+
+def test_a_head_binds_loopback_and_ports_of_its_own() -> None:
+    assert flags(NodePlan(num_cpus=2, object_store_bytes=10**8)) == [
+        "--block",
+        "--disable-usage-stats",
+        "--log-color=false",
+        "--dashboard-agent-listen-port=0",
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+        "--object-store-memory=100000000",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        "--head",
+        "--port=0",
+        "--ray-client-server-port=10001",
+        "--dashboard-host=127.0.0.1",
+        "--dashboard-port=8265",
+    ]
+
+
+def test_a_worker_joins_in_a_folder_of_its_own_and_starts_no_head() -> None:
+    plan = NodePlan(join="10.0.0.1:6379", host=None)
+    assert flags(plan)[-2:] == ["--address=10.0.0.1:6379", "--temp-dir=/tmp/raymlops-x/ray"]
+    assert "--head" not in flags(plan)
+
+
+def test_a_node_on_an_address_of_its_own_is_not_private() -> None:
+    assert NodePlan().loopback
+    assert not NodePlan(host=None).loopback
+    assert not NodePlan(host="10.0.0.1").loopback
+
+
+def test_a_record_survives_its_file() -> None:
+    record = NodeRecord(
+        leader=SessionLeader(pid=7, started_s=1.5),
+        address="127.0.0.1:6379",
+        dashboard_url=None,
+        scratch="/tmp/raymlops-x",
+        log="/home/x/cluster.log",
+    )
+    assert NodeRecord.from_json(record.to_json()) == record
+
+
+@pytest.mark.cluster
+def test_a_start_that_ray_refuses_shows_its_reason_and_leaves_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "node.log"
+    before = set(Path("/tmp").glob("raymlops-????????"))
+    with pytest.raises(ClusterError, match="object store memory"):
+        start_node(NodePlan(object_store_bytes=1), log=log)
+    assert set(Path("/tmp").glob("raymlops-????????")) == before

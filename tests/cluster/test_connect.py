@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raymlops.cluster import ClusterRecord, ClusterSettings, connect
+from raymlops.cluster.connect import resolve_address
+from raymlops.errors import ClusterError
+
+LOCAL = ClusterSettings(num_cpus=1)
+AUTO = ClusterSettings(address="auto")
+
+# A process with a private Ray: says its address, then ends when its input does.
+NEIGHBOUR = """
+import sys
+from pathlib import Path
+import ray
+from raymlops.cluster import ClusterSettings, connect
+with connect(ClusterSettings(num_cpus=1), home=Path(sys.argv[1])) as session:
+    print(session.address, flush=True)
+    sys.stdin.read()
+    print(ray.get(ray.put("well")), flush=True)
+"""
+
+
+def test_auto_prefers_the_address_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert resolve_address("auto", home=tmp_path) == "10.0.0.1:6379"
+    assert resolve_address("10.0.0.9:1", home=tmp_path) == "10.0.0.9:1"
+
+
+def test_ray_client_is_not_taken_for_a_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
+    with pytest.raises(ClusterError, match="not Ray Client"):
+        resolve_address("auto", home=tmp_path)
+
+
+def test_auto_without_a_cluster_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="start one with `raymlops up`"):
+        resolve_address("auto", home=tmp_path)
+
+
+@pytest.mark.cluster
+def test_a_private_ray_binds_loopback_and_leaves_no_process(tmp_path: Path) -> None:
+    import ray
+
+    def worker_environment() -> tuple[str | None, ...]:
+        names = ("RAY_USAGE_STATS_ENABLED", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "RAY_AUTH_MODE")
+        return tuple(os.environ.get(name) for name in names)
+
+    before = set(psutil.Process().children(recursive=True))
+    with connect(LOCAL, home=tmp_path) as session:
+        family = {psutil.Process(), *psutil.Process().children(recursive=True)}
+        ports = [port for process in family for port in process.net_connections(kind="inet")]
+        listening = {port.laddr.ip for port in ports if port.status == psutil.CONN_LISTEN}
+        assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        assert ray.get(ray.remote(worker_environment).remote()) == ("0", "0.1", "token")
+        assert session.owned
+    assert not ray.is_initialized()
+    assert set(psutil.Process().children(recursive=True)) == before
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+@pytest.mark.cluster
+def test_an_interrupt_ends_the_private_ray_too(tmp_path: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(KeyboardInterrupt), connect(LOCAL, home=tmp_path):
+        raise KeyboardInterrupt
+    assert set(psutil.Process().children(recursive=True)) == before
+
+
+@pytest.mark.cluster
+def test_two_private_rays_live_side_by_side(tmp_path: Path) -> None:
+    import ray
+
+    command = [sys.executable, "-c", NEIGHBOUR, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as neighbour:
+        with connect(LOCAL, home=tmp_path) as session:
+            assert neighbour.stdout is not None
+            assert neighbour.stdout.readline().strip() not in ("", session.address)
+            assert ray.get(ray.put("well")) == "well"
+        output, _ = neighbour.communicate()
+    assert (output, neighbour.returncode) == ("well\n", 0)
+
+
+@pytest.mark.cluster
+def test_auto_joins_what_up_started_and_leaves_it_running(
+    cluster: ClusterRecord, home: Path
+) -> None:
+    for _ in range(2):
+        with connect(AUTO, home=home) as session:
+            assert (session.address, session.owned) == (cluster.address, False)
+            assert session.dashboard_url == cluster.dashboard_url
+
+
+@pytest.mark.cluster
+def test_a_ray_of_this_process_is_joined_and_not_ended(
+    cluster: ClusterRecord, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    with connect(AUTO, home=home) as outer:
+        with connect(LOCAL, home=home) as inner:
+            assert (inner.address, inner.owned) == (outer.address, False)
+        assert ray.is_initialized()
+    assert "initialised in this process already" in caplog.text
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_takes_anybody_is_refused_where_a_token_was_demanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raymlops.cluster.background import NodePlan, start_node, stop_node
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    node = start_node(NodePlan(num_cpus=1), log=tmp_path / "node.log")
+    try:
+        settings = ClusterSettings(address=node.address)
+        with connect(settings, home=tmp_path) as session:
+            assert session.address == node.address
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        with (
+            pytest.raises(ClusterError, match="takes anybody in"),
+            connect(settings, home=tmp_path),
+        ):
+            pass
+    finally:
+        stop_node(node)

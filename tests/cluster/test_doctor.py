@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from raymlops.cluster import ClusterRecord, Level, diagnose, doctor
+
+
+def test_both_distributions_of_tensorflow_serve_but_not_together() -> None:
+    assert doctor.judge_tensorflow("2.21.0", None).text == "2.21.0 from tensorflow"
+    assert doctor.judge_tensorflow(None, "2.21.0").text == "2.21.0 from tensorflow-cpu"
+    assert doctor.judge_tensorflow("2.21.0", "2.21.0").level is Level.WARNING
+    assert doctor.judge_tensorflow(None, None).level is Level.NOTE
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [(None, "error"), ("2.59.1", "warning"), ("2.60.0", "ok"), ("3.0.0", "warning")],
+)
+def test_ray_is_judged_by_its_version(found: str | None, level: str) -> None:
+    assert doctor.judge_ray(found).level == level
+
+
+def test_a_cpu_build_of_torch_is_noted() -> None:
+    assert doctor.judge_torch("2.13.0+cpu").level is Level.NOTE
+    assert doctor.judge_torch("2.13.0").level is Level.OK
+    assert doctor.judge_torch(None).level is Level.ERROR
+
+
+def test_too_little_room_is_a_warning_with_both_figures() -> None:
+    short = doctor.judge_room("disk", 2**30, wanted_bytes=2**32)
+    assert (short.level, short.text) == (Level.WARNING, "1.0 GiB free, 4 GiB wanted")
+    assert doctor.judge_room("disk", 2**33, wanted_bytes=2**32).level is Level.OK
+
+
+def test_a_token_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    assert doctor.judge_token(token).level is Level.NOTE
+    token.touch(mode=0o600)
+    assert doctor.judge_token(token).level is Level.OK
+    token.chmod(0o644)
+    assert "chmod 600" in doctor.judge_token(token).text
+
+
+def test_a_machine_without_a_cluster_is_diagnosed_without_importing_torch(tmp_path: Path) -> None:
+    had_torch = "torch" in sys.modules
+    subjects = {finding.subject: finding for finding in diagnose(tmp_path / "new")}
+    assert {"python", "ray", "torch", "cores", "memory", "disk", "token"} <= subjects.keys()
+    assert subjects["cluster"].level is Level.NOTE
+    assert ("torch" in sys.modules) == had_torch
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_answers_is_ok(cluster: ClusterRecord, home: Path) -> None:
+    (finding,) = (found for found in diagnose(home) if found.subject == "cluster")
+    assert (finding.level, finding.text) == (Level.OK, f"{cluster.address}, 1 node(s)")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raymlops.cluster import ClusterRecord, down, status, up
+from raymlops.cluster.connect import resolve_address
+from raymlops.errors import ClusterError
+
+
+def test_a_home_without_a_cluster_has_nothing_to_end(tmp_path: Path) -> None:
+    assert not down(tmp_path)
+    assert not down(tmp_path / "missing")
+    assert not status(tmp_path).running
+
+
+def test_sizes_beside_a_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"are set in cluster\.yaml"):
+        up(Path("cluster.yaml"), home=tmp_path, num_cpus=2)
+
+
+@pytest.mark.cluster
+def test_up_again_is_the_same_cluster(cluster: ClusterRecord, home: Path) -> None:
+    assert up(None, home=home) == cluster
+
+
+@pytest.mark.cluster
+def test_everything_of_the_cluster_listens_on_loopback_only(cluster: ClusterRecord) -> None:
+    assert cluster.node is not None
+    ports = [
+        port
+        for process in cluster.node.leader.members()
+        for port in process.net_connections(kind="inet")
+    ]
+    listening = {port.laddr.ip for port in ports if port.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.cluster
+def test_status_shows_nodes_and_no_application_yet(cluster: ClusterRecord, home: Path) -> None:
+    found = status(home)
+    assert (found.running, found.problem) == (True, None)
+    assert (found.address, found.dashboard_url) == (cluster.address, cluster.dashboard_url)
+    assert [node.total["CPU"] for node in found.nodes] == [2.0]
+    assert found.applications == ()
+
+
+@pytest.mark.cluster
+def test_down_ends_its_own_cluster_and_no_other(
+    cluster: ClusterRecord, home: Path, tmp_path: Path
+) -> None:
+    bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    second = up(None, home=tmp_path, num_cpus=1)
+    assert second.node is not None
+    members = second.node.leader.members()
+    assert down(tmp_path)
+    assert [process for process in members if process.is_running()] == []
+    assert not Path(second.node.scratch).exists()
+    assert not (tmp_path / "cluster.json").exists()
+    assert status(home).running
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
+@pytest.mark.cluster
+def test_a_stale_record_is_recognised_and_replaced_by_up(tmp_path: Path) -> None:
+    record = {
+        "address": "127.0.0.1:1",
+        "dashboard_url": None,
+        "node": {
+            "leader": {"pid": 2**22 + 1, "started_s": 1.0},
+            "address": "127.0.0.1:1",
+            "dashboard_url": None,
+            "scratch": str(tmp_path / "scratch"),
+            "log": "",
+        },
+    }
+    (tmp_path / "cluster.json").write_text(json.dumps(record))
+    assert not status(tmp_path).running
+    with pytest.raises(ClusterError, match="has ended"):
+        resolve_address("auto", home=tmp_path)
+    try:
+        assert up(None, home=tmp_path, num_cpus=1).address != "127.0.0.1:1"
+        assert status(tmp_path).running
+    finally:
+        down(tmp_path)
+
+
+@pytest.mark.cluster
+def test_a_record_keeps_all_it_was_given(cluster: ClusterRecord, home: Path) -> None:
+    assert json.loads((home / "cluster.json").read_text()) == asdict(cluster)
