@@ -35,7 +35,6 @@ def main() -> None:
             workspace.schema,
             start=arguments.start,
             end=arguments.end,
-            group="origin",
         )
         with Traffic(arguments.url, workspace.model, monitor, label_delay=delay) as traffic:
             for day, calls in days:

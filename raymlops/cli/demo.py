@@ -41,7 +41,8 @@ def demo(
     from raymlops.demo.narrator import Narrator
     from raymlops.demo.story import DemoPlan, run_demo
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # Ray Serve sets its logger's level when it is imported; a filter stays.
+    logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
     console = Console()
     started = time.monotonic()
     with PeakMemory() as memory:

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from raymlops.ledger import Decision
+from raymlops.data import SCORE
+from raymlops.ledger import Decision, Drift
 from raymlops.ledger.describe import Lines
 from raymlops.monitor import ALL, WindowReport
 from raymlops.train import Quality
@@ -53,28 +54,31 @@ class Narrator:
         found = {row.metric: row for row in report.performance if row.arm == ALL}
         loss, baseline, auc = (found[name] for name in ("log_loss", "baseline_log_loss", "roc_auc"))
         judgement = "[green]better[/]" if loss.value < baseline.value else "[red]worse[/]"
-        farthest = ", ".join(f"{row.feature} {row.effect:.2f}" for row in report.drifted[:3])
-        features = {row.feature for row in report.drift}
-        drifted = {row.feature for row in report.drifted}
+        inputs = _drift_of_main_version(report)
+        drifted = sorted((row for row in inputs if row.drifted), key=lambda row: -row.effect)
+        farthest = ", ".join(f"{row.feature} {row.effect:.2f}" for row in drifted[:3])
         self.console.print(
             f"  [bold]{report.window.start:%B}[/]  {loss.num_rows:>6,} rows  log loss "
             f"{loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}], {judgement} than the constant's "
             f"{baseline.value:.3f}  AUC {auc.value:.3f}  drift in {len(drifted)} of "
-            f"{len(features)}: {escape(farthest) or 'none'}",
+            f"{len(inputs)}: {escape(farthest) or 'none'}",
             highlight=False,
             soft_wrap=True,
         )
 
     def decisions(self, decisions: Iterable[Decision]) -> None:
+        """What was decided, and why: once, where several decisions share a reason."""
+        reason = None
         for decision in decisions:
             when: datetime = decision.event_time or decision.at
             self.console.print(
                 f"  [yellow]{_MARKS.get(decision.kind, '-')} {when:%Y-%m-%d} "
-                f"{escape(decision.kind)}: {escape(decision.outcome)}[/]\n"
-                f"      {escape(decision.why)}",
+                f"{escape(decision.kind)}: {escape(decision.outcome)}[/]",
                 highlight=False,
-                soft_wrap=True,
             )
+            if decision.why != reason:
+                self.say(f"    {decision.why}")
+            reason = decision.why
 
     def progress(self) -> Progress:
         return Progress(
@@ -86,3 +90,10 @@ class Narrator:
             console=self.console,
             transient=True,
         )
+
+
+def _drift_of_main_version(report: WindowReport) -> list[Drift]:
+    """The inputs' drift from what the version that answered most rows was trained on."""
+    inputs = [row for row in report.drift if row.feature != SCORE]
+    main = max(inputs, key=lambda row: row.num_rows, default=None)
+    return [row for row in inputs if main is not None and row.version == main.version]

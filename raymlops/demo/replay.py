@@ -1,4 +1,4 @@
-"""The rest of the year as traffic: one request an airport and hour, labels a day later."""
+"""The rest of the year as traffic: one request an hour, with all departures of that hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raymlops.data import Columns, TableSchema, between, read_columns, take
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request: an airport's departures of an hour, scored as the hour begins."""
+    """One request: the departures of an hour, scored as the hour begins."""
 
     request_id: str
     key: str
@@ -26,38 +26,32 @@ class Call:
 
 
 def calls_by_day(
-    table: pa.Table, schema: TableSchema, *, start: datetime, end: datetime, group: str
+    table: pa.Table, schema: TableSchema, *, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, list[Call]]]:
     """(day, its calls in order) for every UTC day of event time in [start, end).
 
-    The rows of one hour and one value of `group` make a call. Its key is made of the two, so that
-    every replay splits traffic alike; its id is new each time.
+    A call's key is its hour, so that every replay splits traffic alike; its id is new each time.
     """
     day = start
     while day < end:
         rows = between(table, schema.event_time, day, day + timedelta(days=1))
-        yield day, _calls(rows, schema, group)
+        yield day, _calls(rows.sort_by(schema.event_time), schema)
         day += timedelta(days=1)
 
 
-def _calls(rows: pa.Table, schema: TableSchema, group: str) -> list[Call]:
-    if rows.num_rows == 0:
-        return []
+def _calls(rows: pa.Table, schema: TableSchema) -> list[Call]:
     columns = read_columns(rows, schema.features)
     labels = rows[schema.target].to_numpy().astype(np.int8)
     hours = rows[schema.event_time].to_numpy().astype("datetime64[h]")
-    groups = np.asarray(rows[group].to_pylist(), dtype=object)
-    keys = sorted(set(zip(hours.tolist(), groups.tolist(), strict=True)))
-    calls = []
-    for hour, name in keys:
-        chosen = np.flatnonzero((hours == np.datetime64(hour, "h")) & (groups == name))
-        calls.append(
-            Call(
-                request_id=str(uuid.uuid4()),
-                key=f"{name} {hour:%Y-%m-%dT%H}",
-                event_time=hour.replace(tzinfo=UTC),
-                columns=take(columns, chosen),
-                labels=labels[chosen],
-            )
+    starts, firsts = np.unique(hours, return_index=True)
+    ends = [*firsts[1:], len(hours)]
+    return [
+        Call(
+            request_id=str(uuid.uuid4()),
+            key=str(hour),
+            event_time=hour.astype(datetime).replace(tzinfo=UTC),
+            columns=take(columns, slice(first, end)),
+            labels=labels[first:end],
         )
-    return calls
+        for hour, first, end in zip(starts, firsts, ends, strict=True)
+    ]

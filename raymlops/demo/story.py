@@ -177,9 +177,7 @@ class _Story:
         ):
             task = progress.add_task("", total=days)
             life = Life(self._narrator, self._workspace, traffic, operator, num_before=1)
-            calls = calls_by_day(
-                flights, schema, start=plan.live_from, end=plan.live_until, group="origin"
-            )
+            calls = calls_by_day(flights, schema, start=plan.live_from, end=plan.live_until)
             for day, of_day in calls:
                 life.live(day, of_day)
                 progress.update(task, advance=1, description=_standing(day, traffic.tally))

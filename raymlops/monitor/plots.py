@@ -297,10 +297,16 @@ def _name_mark(ax: Axes, mark: Mark, height: float) -> None:
     )
 
 
+def milliseconds(seconds: float) -> str:
+    """Two digits, or whole milliseconds: 0.12 ms, 4.2 ms, 158 ms."""
+    ms = seconds * 1000
+    return f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
+
+
 def _name_quantile(ax: Axes, q: float, at_ms: float, height: float) -> None:
     ax.axvline(at_ms, color=_INK, linewidth=1.0, linestyle=(0, (2, 2)))
     ax.annotate(
-        f"p{q * 100:g}  {at_ms:.2g} ms",
+        f"p{q * 100:g}  {milliseconds(at_ms / 1000)}",
         (at_ms, height),
         xycoords=("data", "axes fraction"),
         fontsize=9,

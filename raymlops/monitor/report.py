@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from raymlops.data import SCORE
 from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, ModelVersion, Performance, Run
 from raymlops.monitor import plots
@@ -111,13 +112,13 @@ def _facts(
             facts.append(_Fact(label="Log loss, last window", value=f"{loss.value:.3f}", note=note))
         if latest.drift:
             farthest = latest.drifted[0].feature if latest.drifted else "none"
-            num_features = len({row.feature for row in latest.drift})
-            value = f"{len({row.feature for row in latest.drifted})} of {num_features}"
+            num_features = len({row.feature for row in latest.drift} - {SCORE})
+            value = f"{len({row.feature for row in latest.drifted} - {SCORE})} of {num_features}"
             facts.append(
                 _Fact(label="Drifted, last window", value=value, note=f"farthest: {farthest}")
             )
     if any(latency):
-        value, median = (f"{quantile_s(latency, q) * 1000:.2g} ms" for q in (0.99, 0.5))
+        value, median = (plots.milliseconds(quantile_s(latency, q)) for q in (0.99, 0.5))
         facts.append(_Fact(label="Latency, p99", value=value, note=f"median {median}"))
     return facts
 

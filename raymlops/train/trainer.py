@@ -65,7 +65,7 @@ class Trainer:
             try:
                 result = trainer.fit()
             except Exception as error:  # Ray Train wraps what a worker raised in its own types
-                raise TrainingError(f"run {run_id}: {error}") from error
+                raise TrainingError(f"run {run_id}: {_reason(error)}") from error
             if result.checkpoint is None:
                 raise TrainingError(f"run {run_id} ended without a checkpoint")
             with result.checkpoint.as_directory() as folder:
@@ -131,6 +131,16 @@ def _hand_over(network: Perceptron, rank: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.save(network.state_dict(), Path(folder) / _WEIGHTS)
         train.report({}, checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def _reason(error: Exception) -> str:
+    """What a worker raised, without the tracebacks Ray Train wraps it in; those are its cause."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    if not failures:
+        return f"{type(error).__name__}: {error}"
+    rank, failure = min(failures.items())
+    lines = str(failure).strip().splitlines() or [type(failure).__name__]
+    return f"worker {rank} failed: {lines[-1]}"
 
 
 def _restore(network: Perceptron, folder: Path) -> Perceptron:

@@ -1,0 +1,102 @@
+"""The driver scripts on one cluster: submitted as Ray jobs, and run as plain scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.cluster import ClusterSettings, down, submit, up
+from raymlops.data import between
+from raymlops.demo.flights import load_flights
+from raymlops.ledger import Ledger
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of a cluster that outlives each script, as `raymlops up` starts it."""
+    home = tmp_path_factory.mktemp("jobs")
+    up(None, home=home, num_cpus=4)
+    yield home
+    down(home)
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flights") / "flights.parquet"
+    start, end = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC)
+    pq.write_table(between(load_flights(), "scheduled_at", start, end), path)
+    return path
+
+
+def run_script(name: str, *arguments: object, home: Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [
+            sys.executable, f"jobs/{name}", "configs/flights.yaml", "--home", str(home),
+            "--set", "cluster.address=auto", "--set", "serve.port=0", *map(str, arguments),
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
+    trained = submit(
+        ROOT / "jobs" / "train.py",
+        ["configs/flights.yaml", "--home", str(home), "--data", str(flights)],
+        settings=ClusterSettings(address="auto"),
+        home=home,
+        working_dir=ROOT,
+    )
+    assert "version flights 1.0.0" in trained.log
+
+    tuned = run_script("tune.py", "--set", "tune.num_trials=2", home=home)
+    assert "best of 2 trials" in tuned
+    assert (home / "tuned" / "flights.yaml").is_file()
+
+    url = run_script("serve.py", home=home).strip().removesuffix("/v2/models/flights/infer")
+    replayed = run_script(
+        "replay.py", "--url", url, "--start", "2013-02-01", "--end", "2013-02-03", home=home
+    )
+    assert ", 0 failed, " in replayed
+
+    judged = run_script("retrain.py", "--data", flights, "--known-at", "2013-02-02", home=home)
+    assert judged.startswith("flights 1.0.1: ")
+
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        kinds = [run.kind for run in ledger.runs.list(model="flights")]
+        assert kinds.count("train") == 2
+        assert kinds.count("trial") == 2
+        (gate,) = ledger.decisions.list(model="flights", kind="gate")
+        assert gate.who == "jobs/retrain.py"
+        assert ledger.observations.count_predictions("flights") > 50
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "jobs").glob("*.py")))
+def test_every_script_is_short_and_explains_itself(name: str) -> None:
+    lines = (ROOT / "jobs" / name).read_text().splitlines()
+    assert len(lines) < 60
+    done = subprocess.run(
+        [sys.executable, f"jobs/{name}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert lines[0].strip('"') in done.stdout
