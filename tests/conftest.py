@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,9 +83,18 @@ def tumour_schema() -> TableSchema:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
+def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the user's Ray token or RAY_ variables, nor leaves its own behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
+        yield
+
+
+@pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """One private Ray for all tests that only need some cluster."""
-    settings = ClusterSettings(num_cpus=4)
-    with connect(settings, home=tmp_path_factory.mktemp("cluster")) as session:
+    """A private Ray for the tests of a module that only need some cluster."""
+    with connect(ClusterSettings(num_cpus=4), home=tmp_path_factory.mktemp("cluster")) as session:
         yield session

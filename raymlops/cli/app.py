@@ -30,6 +30,3 @@ def main() -> None:
     except RaymlopsError as error:
         print(f"raymlops: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("raymlops: interrupted", file=sys.stderr)
-        sys.exit(130)

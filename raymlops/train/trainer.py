@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -63,7 +66,8 @@ class Trainer:
                 ),
             )
             try:
-                result = trainer.fit()
+                with _interruptible():
+                    result = trainer.fit()
             except Exception as error:  # Ray Train wraps what a worker raised in its own types
                 raise TrainingError(f"run {run_id}: {_reason(error)}") from error
             if result.checkpoint is None:
@@ -118,6 +122,22 @@ def _worker(config: dict[str, Any]) -> None:
 
         fit(model, arrays, spec, seat=seat, on_epoch=report)
     _hand_over(network, seat.rank)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Keeps Ctrl-C what it was: Ray Train's own handler of SIGINT ends the process as if all were
+    well, and stays behind after the training, where it swallows every Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        raise KeyboardInterrupt from exit_
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _hand_over(network: Perceptron, rank: int) -> None:

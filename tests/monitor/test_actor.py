@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -116,18 +115,10 @@ def test_importing_the_monitor_loads_neither_ray_nor_torch_nor_matplotlib() -> N
     assert not {"ray", "torch", "matplotlib"} & set(json.loads(output))
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    import ray
-
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, num_cpus=2)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.cluster
+@pytest.mark.usefixtures("ray_cluster")
 def test_ten_kills_lose_no_acknowledged_summary_and_count_none_twice(
-    cluster: None, service, tmp_path: Path
+    service, tmp_path: Path
 ) -> None:
     import ray
 

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
-from raymlops.cluster import ClusterSettings, connect, find, spawn
+from raymlops.cluster import Session, find, spawn
 from raymlops.errors import NotFoundError, ReleaseError, RequestError
 from raymlops.ledger import Ledger, Pane
 from raymlops.models import PROBABILITY, Bundle
@@ -90,28 +90,24 @@ def monitor_class() -> type:
 
 @pytest.fixture(scope="module")
 def service(
-    bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory
+    ray_cluster: Session,
+    bundles: dict[str, Bundle],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
     """One replica of the model, on a Ray that this module shares."""
     from ray import serve
 
     world = make_world(bundles, tmp_path_factory)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("RAY_")]:
-            patch.delenv(name)
-        home = tmp_path_factory.mktemp("user")
-        patch.setenv("HOME", str(home))
-        with connect(ClusterSettings(num_cpus=4), home=home):
-            start_monitor(world.ledger_url)
-            deployment = deploy(
-                MODEL,
-                ledger_url=world.ledger_url,
-                store_uri=world.store_uri,
-                settings=ServeSettings(port=0),
-                tap=MONITOR,
-            )
-            yield Service(world, deployment)
-            serve.shutdown()
+    start_monitor(world.ledger_url)
+    deployment = deploy(
+        MODEL,
+        ledger_url=world.ledger_url,
+        store_uri=world.store_uri,
+        settings=ServeSettings(port=0),
+        tap=MONITOR,
+    )
+    yield Service(world, deployment)
+    serve.shutdown()
 
 
 def eventually(check: Callable[[], bool], timeout_s: float = 30.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +59,8 @@ def test_two_workers_learn_what_one_process_learns(
     trainer = Trainer(spec=SPEC, plan=ParallelPlan(data=2))
     together = trainer.fit(arrays, ledger_url=ledger.url, run_id=run.id)
 
+    # Ray Train once left a handler behind that swallowed every later Ctrl-C.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     for ours, reference in zip(together.parameters(), alone.parameters(), strict=True):
         assert torch.allclose(ours, reference, atol=1e-5)
     for name in ("train_loss", "validation_loss"):
