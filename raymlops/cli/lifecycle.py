@@ -173,7 +173,7 @@ def promote(
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a version the champion."""
+    """Make a version the champion; traffic follows by `watch`, or by `deploy`."""
     from raymlops import operate
 
     with open_workspace(home=home, env=env) as workspace:
@@ -189,7 +189,7 @@ def rollback(
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Move the champion alias back to the version it named before."""
+    """Move champion back to the version it named before; traffic follows by `watch` or `deploy`."""
     from raymlops import operate
 
     with open_workspace(home=home, env=env) as workspace:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 WHO = "raymlops demo"
 
+# Two training workers and a replica share whatever cores there are.
+_NUM_CPUS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoPlan:
@@ -60,11 +63,10 @@ def run_demo(narrator: Narrator, *, home: Path, plan: DemoPlan, keep: bool) -> D
     with ExitStack() as stack:
         overrides = [f"home={home}", "serve.port=0"]
         if keep:
-            up(None, home=home)
+            up(None, home=home, num_cpus=_NUM_CPUS)
             overrides.append("cluster.address=auto")
         else:
-            # Two training workers and a replica share whatever cores there are.
-            overrides += ["cluster.address=local", "cluster.num_cpus=4"]
+            overrides += ["cluster.address=local", f"cluster.num_cpus={_NUM_CPUS}"]
         config = packaged_config("flights.yaml")
         workspace = stack.enter_context(
             Workspace.open(config, environment="development", overrides=overrides)

@@ -2,6 +2,7 @@
 
     tick(now):  a release runs          -> it takes its next step
                 a challenger is trained -> the gate releases it or refuses it
+                neither                 -> traffic follows the champion alias
                 a window closed badly   -> a challenger is trained, beside everything else
 
 `now` is event time: a replay passes the time it has reached, a live system the clock.
@@ -25,6 +26,7 @@ from raymlops.operate.triggers import find_trigger, suppressed_because
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish
+from raymlops.serve import TrafficTable
 
 WHO = "raymlops operator"
 
@@ -58,6 +60,7 @@ class Operator:
         self._ledger = workspace.ledger
         self._monitor = monitor
         self._make_challenger = make_challenger
+        self._publish = publish
         self._controller = ReleaseController(self._ledger, workspace.settings.release, publish)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raymlops-train")
         self._training: Future[Challenger] | None = None
@@ -98,9 +101,19 @@ class Operator:
             self._controller.step(release, now=now, who=WHO)
         elif self._training is not None and self._training.done():
             self._gate(self._training, now)
+        else:
+            self._follow_alias()
         for report in self._monitor.advance(self._model, now):
             self._consider(report, now)
         return tuple(self._ledger.decisions.list(model=self._model)[len(before) :])
+
+    def _follow_alias(self) -> None:
+        """The alias is what is wanted: traffic follows it, also when a person has moved it."""
+        published = self._ledger.releases.published(self._model)
+        champion = str(self._ledger.registry.alias(self._model, "champion"))
+        wanted = TrafficTable.champion(self._model, champion)
+        if published is not None and TrafficTable.from_dict(published[1]) != wanted:
+            self._publish(wanted)
 
     def _consider(self, report: WindowReport, now: datetime) -> None:
         champion = self._ledger.registry.resolve(f"{self._model}@champion")

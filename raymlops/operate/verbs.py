@@ -117,7 +117,7 @@ def promote(
     why: str,
     evidence: Mapping[str, Any] | None = None,
 ) -> AliasMove:
-    """Makes `version` the champion; what serves the model follows when it is told to."""
+    """Makes `version` the champion; traffic follows at the operator's next tick, or by `deploy`."""
     return workspace.ledger.registry.move(
         version.model,
         "champion",
@@ -197,8 +197,14 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
 
     Raises:
         NotFoundError: there is no such version.
+        ReleaseError: a release of the model is running; deploying would take its traffic away.
     """
     version = workspace.ledger.registry.resolve(reference)
+    if (running := workspace.ledger.releases.running(version.model)) is not None:
+        raise ReleaseError(
+            f"release {running.id} of {version.model} {running.challenger} is running; let "
+            "`raymlops watch` finish it first"
+        )
     start_monitor(workspace, version.model)
     table = TrafficTable.champion(version.model, str(version.version))
     serve.publish(table, ledger_url=workspace.ledger_url)

@@ -65,6 +65,10 @@ class Store:
             raise IntegrityError(f"blob {digest} in {self.uri} now has digest {found}; refused")
         return data
 
+    def below(self, name: str) -> str:
+        """The URI of a folder beside the blobs, for what others keep there themselves."""
+        return f"{self.uri.rstrip('/')}/{_safe_name(name)}"
+
     def exists(self, digest: str) -> bool:
         info = self._fs.get_file_info(self._path(digest))
         return bool(info.type == arrow_fs.FileType.File)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from raymlops.train.loop import Arrays, Epoch
     from raymlops.train.network import Perceptron
 
+_logger = logging.getLogger(__name__)
+
 _WEIGHTS = "weights.pt"
 
 
@@ -33,13 +36,14 @@ class Trainer:
     plan: ParallelPlan
     cpus_per_worker: float = 1.0
 
-    def fit(self, arrays: Arrays, *, ledger_url: str, run_id: str) -> Perceptron:
+    def fit(self, arrays: Arrays, *, ledger_url: str, storage_path: str, run_id: str) -> Perceptron:
         """The trained network; each epoch's losses reach the ledger while training goes on.
 
-        Ray must be connected; see `raymlops.cluster.connect`.
+        Its checkpoint stays below `storage_path`, which every node must reach. Ray must be
+        connected; see `raymlops.cluster.connect`.
 
         Raises:
-            TrainingError: a worker failed for good; holds the first worker's error.
+            TrainingError: the cluster is too small, or a worker failed for good; says why.
         """
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -47,33 +51,47 @@ class Trainer:
 
         from raymlops.train.network import make_network
 
-        with tempfile.TemporaryDirectory(prefix="raymlops-train-") as scratch:
-            task = _Task(
-                spec=self.spec, arrays=[ray.put(arrays)], ledger_url=ledger_url, run_id=run_id
+        self._check_cpus(ray.cluster_resources(), ray.available_resources())
+        task = _Task(spec=self.spec, arrays=[ray.put(arrays)], ledger_url=ledger_url, run_id=run_id)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config=dict(task),
+            torch_config=TorchConfig(backend="gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=self.plan.num_workers,
+                resources_per_worker={"CPU": self.cpus_per_worker},
+            ),
+            run_config=RunConfig(
+                name=run_id,
+                storage_path=storage_path,
+                failure_config=FailureConfig(max_failures=1),
+            ),
+        )
+        try:
+            with _interruptible():
+                result = trainer.fit()
+        except Exception as error:  # Ray Train wraps what a worker raised in its own types
+            raise TrainingError(f"run {run_id}: {_reason(error)}") from error
+        if result.checkpoint is None:
+            raise TrainingError(f"run {run_id} ended without a checkpoint")
+        with result.checkpoint.as_directory() as folder:
+            return _restore(make_network(arrays.width, self.spec), Path(folder))
+
+    def _check_cpus(self, total: Mapping[str, float], available: Mapping[str, float]) -> None:
+        """Ray Train waits for CPUs without a word, for ever if there are too few."""
+        wanted = self.plan.num_workers * self.cpus_per_worker
+        if total.get("CPU", 0.0) < wanted:
+            raise TrainingError(
+                f"{self.plan.num_workers} workers need {wanted:g} CPUs, the cluster has "
+                f"{total.get('CPU', 0.0):g}; use fewer workers, or set cluster.num_cpus"
             )
-            trainer = TorchTrainer(
-                _worker,
-                train_loop_config=dict(task),
-                torch_config=TorchConfig(backend="gloo"),
-                scaling_config=ScalingConfig(
-                    num_workers=self.plan.num_workers,
-                    resources_per_worker={"CPU": self.cpus_per_worker},
-                ),
-                run_config=RunConfig(
-                    name=run_id,
-                    storage_path=scratch,
-                    failure_config=FailureConfig(max_failures=1),
-                ),
+        if available.get("CPU", 0.0) < wanted:
+            _logger.warning(
+                "%d workers need %g CPUs, %g are free: training waits for the others",
+                self.plan.num_workers,
+                wanted,
+                available.get("CPU", 0.0),
             )
-            try:
-                with _interruptible():
-                    result = trainer.fit()
-            except Exception as error:  # Ray Train wraps what a worker raised in its own types
-                raise TrainingError(f"run {run_id}: {_reason(error)}") from error
-            if result.checkpoint is None:
-                raise TrainingError(f"run {run_id} ended without a checkpoint")
-            with result.checkpoint.as_directory() as folder:
-                return _restore(make_network(arrays.width, self.spec), Path(folder))
 
 
 def fit_alone(arrays: Arrays, spec: TrainSpec, *, on_epoch: Callable[[Epoch], None]) -> Perceptron:

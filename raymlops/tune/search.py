@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def tune(
     from raymlops.train.split import split_by_time
 
     search = job.start(ledger, dataset, "tune", asdict(spec))
-    with ledger.runs.recording(search), tempfile.TemporaryDirectory() as scratch:
+    with ledger.runs.recording(search):
         split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
         trial = functools.partial(
             _run_trial,
@@ -74,7 +73,9 @@ def tune(
                 mode="min",
                 reuse_actors=True,
             ),
-            run_config=ray_tune.RunConfig(name=search.id, storage_path=scratch, verbose=0),
+            run_config=ray_tune.RunConfig(
+                name=search.id, storage_path=store.below("tuning"), verbose=0
+            ),
         )
         results = tuner.fit()
         if results.num_terminated == 0:

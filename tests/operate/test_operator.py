@@ -269,6 +269,17 @@ def test_a_release_that_turns_bad_is_rolled_back(world: World) -> None:
     assert str(world.workspace.ledger.registry.alias("tumours", "champion")) == "1.0.1"
 
 
+def test_traffic_follows_an_alias_that_a_person_moved(world: World) -> None:
+    releases = world.workspace.ledger.releases
+    releases.publish("tumours", TrafficTable.champion("tumours", "1.0.0").to_dict())
+    with world.operator() as operator:
+        operator.tick(day(0))
+        assert world.tables == []
+        point(world.workspace, world.challenger)
+        operator.tick(day(0))
+    assert world.tables == [TrafficTable.champion("tumours", "1.0.1")]
+
+
 def test_one_operator_watches_a_model(world: World) -> None:
     with world.operator(), pytest.raises(CoordinationError, match="is held by process"):
         world.operator().__enter__()

@@ -78,6 +78,12 @@ def test_a_file_uri_and_a_plain_path_are_the_same_store(store: Store) -> None:
     assert Store(f"file://{store.uri}").get(digest) == b"hello"
 
 
+def test_a_folder_below_stays_below(store: Store) -> None:
+    assert store.below("training") == f"{store.uri}/training"
+    with pytest.raises(StorageError, match="is no name inside a tree"):
+        store.below("../elsewhere")
+
+
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(StorageError, match=r"storage.uri 'ftp://x/y' cannot be used"):
         Store("ftp://x/y")

@@ -49,7 +49,7 @@ def data(ledger: Ledger, store: Store, tumours: pa.Table, tumour_schema: TableSc
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_learn_what_one_process_learns(
-    job: TrainingJob, ledger: Ledger, data: Dataset, tumours: pa.Table
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, tumours: pa.Table
 ) -> None:
     # 398 training rows in batches of 50 over two workers: the last batch is short and uneven.
     arrays = split_by_time(tumours, job.schema, 0.3).arrays
@@ -57,7 +57,9 @@ def test_two_workers_learn_what_one_process_learns(
     alone = fit_alone(arrays, SPEC, on_epoch=epochs.append)
     run = job.start(ledger, data, "train", {})
     trainer = Trainer(spec=SPEC, plan=ParallelPlan(data=2))
-    together = trainer.fit(arrays, ledger_url=ledger.url, run_id=run.id)
+    together = trainer.fit(
+        arrays, ledger_url=ledger.url, storage_path=store.below("training"), run_id=run.id
+    )
 
     # Ray Train once left a handler behind that swallowed every later Ctrl-C.
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -102,6 +104,15 @@ def test_a_worker_that_fails_fails_the_run_with_its_reason(
     assert run.status == "failed"
     assert run.error is not None
     assert "the loss is nan after epoch" in run.error
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_plan_too_large_for_the_cluster_is_refused_at_once(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+) -> None:
+    large = replace(job, plan=ParallelPlan(data=9))
+    with pytest.raises(TrainingError, match="9 workers need 9 CPUs, the cluster has 4; use fewer"):
+        large.run(ledger, store, data)
 
 
 @pytest.mark.usefixtures("ray_cluster")

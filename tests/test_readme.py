@@ -1,0 +1,50 @@
+"""What the front page shows works."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.data import between
+from raymlops.demo.flights import load_flights
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    start, end = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 15, tzinfo=UTC)
+    flights = between(load_flights(), "scheduled_at", start, end)
+    pq.write_table(flights, tmp_path / "flights.parquet")
+    (tmp_path / "example.py").write_text(example)
+    chosen = {
+        "RAYMLOPS__SERVE__PORT": "0",
+        "RAYMLOPS__CLUSTER__NUM_CPUS": "4",
+        "RAYMLOPS__TRAIN__EPOCHS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=os.environ | chosen,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "{'name': 'carrier', 'datatype': 'BYTES', 'shape': [-1]}\n"
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", (ROOT / page).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
