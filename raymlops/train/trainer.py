@@ -51,7 +51,8 @@ class Trainer:
 
         from raymlops.train.network import make_network
 
-        self._check_cpus(ray.cluster_resources(), ray.available_resources())
+        untyped: Any = ray
+        self._check_cpus(untyped.cluster_resources(), untyped.available_resources())
         task = _Task(spec=self.spec, arrays=[ray.put(arrays)], ledger_url=ledger_url, run_id=run_id)
         trainer = TorchTrainer(
             _worker,

@@ -50,7 +50,7 @@ def broken_tables(table: pa.Table) -> dict[str, pa.Table]:
         "column 'target': rule '0 or 1' is broken by 190 of 569 rows, e.g. 2, 2, 2": with_column(
             table, "target", pc.if_else(third, 2, table["target"])
         ),
-        "column 'seen_at': rule 'timestamp with a zone' is broken by 569": with_column(
+        "column 'seen_at': rule 'type timestamp with a zone' is broken by 569": with_column(
             table, "seen_at", table["seen_at"].cast(pa.timestamp("us"))
         ),
         "column '*': rule 'at least 100 rows' is broken by 90 of 10 rows": table.slice(0, 10),
