@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_PIPE_WIDTH = 10_000
+
 
 def emit_json(value: Any) -> None:
     """Prints dataclasses, times, numbers and texts as one JSON document."""
@@ -28,10 +30,16 @@ def emit_lines(lines: Iterable[tuple[str, str]]) -> None:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(*columns, box=None, header_style="dim")
+    """Prints rows under headings; nothing is cut off, whatever the width of the screen."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    table = Table(box=None, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
-    Console(soft_wrap=True, highlight=False).print(table)
+    console.print(table)
 
 
 def person() -> str:
