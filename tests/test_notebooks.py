@@ -25,6 +25,6 @@ def test_the_quickstart_runs(tmp_path: Path) -> None:
         for output in cell
     )
     assert "'flights 1.0.0'" in shown
-    assert "(0, 2" in shown  # no request failed, of more than 200
+    assert "(0, 198, 8385)" in shown  # failed, requests, rows
     assert "'canary':" in shown
     assert "train data  flights version 1, 26,3" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def _private(settings: ClusterSettings) -> Iterator[Session]:
             )
         finally:
             ray.shutdown(wait_for_processes=True)
+            _forget_serve()
 
 
 @contextmanager
@@ -141,6 +143,7 @@ def _joined(head: Head, settings: ClusterSettings) -> Iterator[Session]:
             )
         finally:
             ray.shutdown()
+            _forget_serve()
 
 
 def _current(settings: ClusterSettings) -> Session:
@@ -162,6 +165,13 @@ def _current(settings: ClusterSettings) -> Session:
         namespace=context.namespace,
         owned=False,
     )
+
+
+def _forget_serve() -> None:
+    """Ray Serve goes on calling the controller it knew, also after the end of its cluster."""
+    context = sys.modules.get("ray.serve.context")
+    if context is not None:
+        context._set_global_client(None)
 
 
 def _http(host_port: str | None) -> str | None:
