@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
@@ -65,14 +66,17 @@ class Operator:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raymlops-train")
         self._training: Future[Challenger] | None = None
         self._lock = workspace.coordinator.hold(f"operator-{self._model}", timeout_s=5.0)
+        self._held = ExitStack()
 
     def __enter__(self) -> Operator:
         """Raises CoordinationError when another operator watches this model."""
-        self._lock.__enter__()
-        if (release := self._ledger.releases.running(self._model)) is not None:
-            self._controller.resume(release)
-        elif (trigger := self._unanswered_trigger()) is not None:
-            self._train(trigger)
+        with ExitStack() as stack:
+            stack.enter_context(self._lock)
+            if (release := self._ledger.releases.running(self._model)) is not None:
+                self._controller.resume(release)
+            elif (trigger := self._unanswered_trigger()) is not None:
+                self._train(trigger)
+            self._held = stack.pop_all()
         return self
 
     def __exit__(
@@ -82,7 +86,7 @@ class Operator:
         trace: TracebackType | None,
     ) -> None:
         self._threads.shutdown(wait=kind is None, cancel_futures=True)
-        self._lock.__exit__(kind, error, trace)
+        self._held.close()
 
     @property
     def is_training(self) -> bool:
