@@ -10,13 +10,43 @@ import typer
 
 from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace, parse_time
 from raymlops.cli.output import emit_json, emit_lines, emit_table
+from raymlops.errors import IntegrityError
 
 ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
 
 
+_ledger = typer.Typer(help="The ledger itself.", no_args_is_help=True)
+
+
 def add_to(app: typer.Typer) -> None:
+    app.add_typer(_ledger, name="ledger")
     for verb in (runs, models, decisions, why, at, report):
         app.command()(verb)
+
+
+@_ledger.callback()
+def ledger() -> None:
+    """The ledger itself."""
+
+
+@_ledger.command()
+def verify(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
+    """Check that no decision was tampered with and that every artifact is as it was recorded."""
+    with open_workspace(home=home, env=env) as workspace:
+        audit = workspace.ledger.verify(workspace.store)
+    if json:
+        emit_json(audit)
+    else:
+        emit_lines(
+            (
+                ("decisions", f"{audit.num_decisions:,} in the chain"),
+                ("artifacts", f"{audit.num_artifacts:,} read"),
+                ("last digest", audit.last_digest or "none"),
+                *(("problem", problem) for problem in audit.problems),
+            )
+        )
+    if audit.problems:
+        raise IntegrityError(f"the ledger has {len(audit.problems)} problems")
 
 
 def runs(
@@ -104,11 +134,11 @@ def why(
     json: JsonOption = False,
 ) -> None:
     """Show the chain from a prediction, or a version, down to run, data, code and config."""
-    from raymlops import ledger
+    from raymlops import ledger as records
     from raymlops.ledger.describe import lineage_lines
 
     with open_workspace(home=home, env=env) as workspace:
-        lineage = ledger.why(workspace.ledger, subject)
+        lineage = records.why(workspace.ledger, subject)
     emit_json(lineage) if json else emit_lines(lineage_lines(lineage))
 
 
@@ -123,7 +153,7 @@ def at(
     json: JsonOption = False,
 ) -> None:
     """Show what was champion at a time, by whose decision and on what evidence."""
-    from raymlops import ledger
+    from raymlops import ledger as records
     from raymlops.ledger.describe import reign_lines
 
     if time is not None and event_time is not None:
@@ -131,7 +161,7 @@ def at(
     asked = event_time or time
     moment = parse_time(asked) if asked else datetime.now(UTC)
     with open_workspace(home=home, env=env) as workspace:
-        reign = ledger.at(workspace.ledger, model, moment, event_time=event_time is not None)
+        reign = records.at(workspace.ledger, model, moment, event_time=event_time is not None)
     emit_json(reign) if json else emit_lines(reign_lines(reign))
 
 

@@ -7,6 +7,7 @@ ledger.registry.resolve("flights@champion")
 why(ledger, request_id)
 """
 
+from raymlops.ledger.audit import Audit
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.lineage import Lineage, Reign, at, why
 from raymlops.ledger.records import (
@@ -29,6 +30,7 @@ from raymlops.ledger.version import Bump, Version
 
 __all__ = [
     "AliasMove",
+    "Audit",
     "Bump",
     "Code",
     "Dataset",

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select
 
 from raymlops.errors import NotFoundError
+from raymlops.ledger import audit
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.records import Decision
 from raymlops.ledger.schema import decisions
@@ -25,16 +26,26 @@ def append(
     evidence: Mapping[str, Any],
     event_time: datetime | None,
 ) -> Decision:
-    """Adds a decision inside the caller's transaction, so that act and reason land together."""
-    row: dict[str, Any] = {
+    """Adds a decision inside the caller's transaction, so that act and reason land together.
+
+    That transaction holds the database's write lock, so the chain has one newest decision.
+    """
+    content = {
         "model": model,
         "kind": kind,
         "outcome": outcome,
         "who": who,
         "why": why,
-        "evidence": dict(evidence),
+        "evidence": audit.plain(evidence),
         "at": now(),
         "event_time": event_time,
+    }
+    newest = select(decisions.c.digest).order_by(decisions.c.id.desc()).limit(1)
+    previous = connection.scalar(newest) or audit.BEGINNING
+    row: dict[str, Any] = {
+        **content,
+        "previous": previous,
+        "digest": audit.digest(previous, content),
     }
     key = connection.execute(insert(decisions), row).inserted_primary_key
     assert key is not None, "an insert of one row has a key"
@@ -77,9 +88,11 @@ class Decisions:
             raise NotFoundError(f"the ledger holds no decision {decision_id}")
         return _decision(row)
 
-    def list(self, *, model: str, kind: str | None = None) -> Sequence[Decision]:
-        """The decisions about `model`, oldest first."""
-        query = select(decisions).where(decisions.c.model == model)
+    def list(self, *, model: str | None = None, kind: str | None = None) -> Sequence[Decision]:
+        """All decisions, or those about a model or of a kind, oldest first."""
+        query = select(decisions)
+        if model is not None:
+            query = query.where(decisions.c.model == model)
         if kind is not None:
             query = query.where(decisions.c.kind == kind)
         with self._database.read() as connection:
@@ -97,4 +110,6 @@ def _decision(row: Row[Any]) -> Decision:
         evidence=row.evidence,
         at=row.at,
         event_time=row.event_time,
+        previous=row.previous,
+        digest=row.digest,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raymlops.ledger import texts
+from raymlops.ledger import audit, texts
+from raymlops.ledger.audit import Audit
 from raymlops.ledger.database import Database
 from raymlops.ledger.datasets import Datasets
 from raymlops.ledger.decisions import Decisions
@@ -10,6 +11,7 @@ from raymlops.ledger.observations import Observations
 from raymlops.ledger.registry import Registry
 from raymlops.ledger.releases import Releases
 from raymlops.ledger.runs import Runs
+from raymlops.storage import Store
 
 
 class Ledger:
@@ -35,6 +37,17 @@ class Ledger:
     def text(self, digest: str) -> str:
         """A kept text: a configuration, an environment, a signature."""
         return texts.read(self._database, digest)
+
+    def verify(self, store: Store) -> Audit:
+        """Checks that no decision was tampered with, and that `store` holds every artifact
+        as it was recorded."""
+        registry = self.registry
+        versions = [version for model in registry.models() for version in registry.list(model)]
+        datasets = self.datasets.list()
+        artifacts = [(str(version), version.bundle) for version in versions] + [
+            (f"dataset {dataset.name} {dataset.version}", dataset.manifest) for dataset in datasets
+        ]
+        return audit.verify(self.decisions.list(), artifacts, store)
 
     def close(self) -> None:
         self._database.close()

@@ -81,7 +81,10 @@ class ModelVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """An act of the system or of a person, with its reason and the numbers behind it."""
+    """An act of the system or of a person, with its reason and the numbers behind it.
+
+    `digest` covers all of it and `previous`, the digest of the decision before; see `audit`.
+    """
 
     id: int
     model: str
@@ -92,6 +95,14 @@ class Decision:
     evidence: Mapping[str, Any]
     at: datetime
     event_time: datetime | None
+    previous: str
+    digest: str
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the digest covers."""
+        chained = ("id", "previous", "digest")
+        return {key: value for key, value in vars(self).items() if key not in chained}
 
 
 @dataclass(frozen=True, kw_only=True)

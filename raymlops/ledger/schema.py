@@ -6,9 +6,9 @@
         │                                releases ─────►    ▲
      datasets                            traffic ───────────┘
 
-Rows are added, never rewritten; what changes in place is only the end of a run and of a
-release. Bulky text that many rows share (configuration, environment, signatures) lies once in
-`texts` under its digest.
+Decisions are chained by digests, see `audit`. Rows are added, never rewritten; what changes in
+place is only the end of a run and of a release. Bulky text that many rows share (configuration,
+environment, signatures) lies once in `texts` under its digest.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ decisions = Table(
     Column("evidence", JSON, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("event_time", UtcTime),
+    Column("previous", String, nullable=False),
+    Column("digest", String, nullable=False),
 )
 
 alias_moves = Table(

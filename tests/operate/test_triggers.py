@@ -75,6 +75,8 @@ def decision(day: datetime) -> Decision:
         evidence={},
         at=day,
         event_time=day,
+        previous="",
+        digest="",
     )
 
 

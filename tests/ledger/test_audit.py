@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger import Ledger, Run
+from raymlops.storage import Store
+
+
+@pytest.fixture
+def written(ledger: Ledger, store: Store, run: Run) -> Ledger:
+    """Three decisions, and a version whose bundle is in the store."""
+    bundle = store.put_tree({"model.onnx": b"weights"})
+    ledger.registry.register("tumours", bundle=bundle, signature="{}", run_id=run.id)
+    for number in range(3):
+        ledger.decisions.add(
+            model="tumours",
+            kind="gate",
+            outcome=f"refused {number}",
+            who="operator",
+            why="not better",
+            evidence={"low": math.nan, "share": 0.1, "at": datetime(2024, 1, 1, tzinfo=UTC)},
+            event_time=datetime.fromisoformat("2024-01-01T00:00:00-05:00"),
+        )
+    return ledger
+
+
+@pytest.fixture(autouse=True)
+def _stored_data(ledger: Ledger, store: Store) -> None:
+    ledger.datasets.add(
+        name="other",
+        digest="x",
+        manifest=store.put_tree({"table.parquet": b"rows"}),
+        fields=(),
+        num_rows=1,
+        size_bytes=4,
+        description="",
+    )
+
+
+def problems(ledger: Ledger, store: Store) -> list[str]:
+    # The dataset `run` was started with has a made-up manifest.
+    return [each for each in ledger.verify(store).problems if "dataset tumours 1" not in each]
+
+
+def tamper(ledger: Ledger, statement: str) -> None:
+    connection = sqlite3.connect(ledger.url.removeprefix("sqlite:///"))
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def test_an_untouched_ledger_has_no_problems(written: Ledger, store: Store) -> None:
+    audit = written.verify(store)
+    assert problems(written, store) == []
+    assert (audit.num_decisions, audit.num_artifacts) == (3, 3)
+    assert audit.last_digest == written.decisions.list()[-1].digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["why = 'better'", "who = 'nobody'", "evidence = '{}'", "at = '2020-01-01 00:00:00.000000'"],
+)
+def test_a_changed_decision_is_named(written: Ledger, store: Store, change: str) -> None:
+    tamper(written, f"UPDATE decisions SET {change} WHERE id = 2")
+    assert problems(written, store) == [
+        "decision 2 (tumours: refused 1) is not what was written: it was changed"
+    ]
+
+
+def test_a_removed_decision_is_noticed(written: Ledger, store: Store) -> None:
+    tamper(written, "DELETE FROM decisions WHERE id = 2")
+    assert problems(written, store) == [
+        "decision 3 (tumours: refused 2) does not follow the one before it: a decision was "
+        "removed or slipped in"
+    ]
+
+
+def test_a_decision_slipped_in_is_noticed(written: Ledger, store: Store) -> None:
+    columns = "model, kind, outcome, who, why, evidence, at, event_time, previous, digest"
+    tamper(
+        written,
+        f"INSERT INTO decisions ({columns}) SELECT {columns} FROM decisions WHERE id = 1",
+    )
+    (problem,) = problems(written, store)
+    assert problem.startswith("decision 4 (tumours: refused 0) does not follow the one before it")
+
+
+def test_a_changed_artifact_is_named(written: Ledger, store: Store) -> None:
+    (version,) = written.registry.list("tumours")
+    (blob,) = store.tree(version.bundle).values()
+    (Path(store.uri) / "blobs" / blob[:2] / blob).write_bytes(b"weightz")
+    (problem,) = problems(written, store)
+    assert problem.startswith(f"tumours 1.0.0: blob {blob}")
+    assert "refused" in problem
+
+
+def test_a_missing_artifact_is_named(written: Ledger, store: Store) -> None:
+    manifest = written.datasets.get("other").manifest
+    (Path(store.uri) / "blobs" / manifest[:2] / manifest).unlink()
+    (problem,) = problems(written, store)
+    assert problem.startswith("dataset other 1: ")
