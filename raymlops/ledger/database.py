@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from raymlops.errors import LedgerError
 from raymlops.ledger import schema
 
 _BUSY_TIMEOUT_S = 60
+
+# Writers queue, from the first statement of their transaction to its end. So a version is numbered
+# and a decision chained on what is newest, and in SQLite no writer that read first fails with
+# "database is locked". The number is this ledger's key among PostgreSQL's advisory locks.
+_TAKE_WRITE_LOCK = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(7241905)",
+}
 
 
 def now() -> datetime:
@@ -38,13 +47,22 @@ class Database:
             raise LedgerError(
                 f"ledger.url '{url}' is no database URL, e.g. sqlite:///ledger.db"
             ) from error
-        self._is_sqlite = parsed.get_backend_name() == "sqlite"
-        if self._is_sqlite and parsed.database:
+        backend = parsed.get_backend_name()
+        if backend not in _TAKE_WRITE_LOCK:
+            known = " and ".join(_TAKE_WRITE_LOCK)
+            raise LedgerError(f"ledger.url names {backend}; the ledger is kept by {known}")
+        if backend == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(parsed)
-        if self._is_sqlite:
+        try:
+            self._engine = create_engine(parsed)
+        except ModuleNotFoundError as error:
+            raise LedgerError(
+                f"ledger.url names {parsed.drivername}, but {error.name} is not installed; "
+                "`pip install raymlops[integrations]`"
+            ) from error
+        if backend == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
-            event.listen(self._engine, "begin", _take_write_lock)
+        event.listen(self._engine, "begin", partial(_take_write_lock, _TAKE_WRITE_LOCK[backend]))
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._create_schema()
 
@@ -97,8 +115,6 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _take_write_lock(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails with "database is locked" when another
-    # process wrote in between; taking the lock at once makes writers queue instead.
+def _take_write_lock(statement: str, connection: Connection) -> None:
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(statement)

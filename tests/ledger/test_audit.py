@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from raymlops.ledger import Ledger, Run
 from raymlops.storage import Store
@@ -48,10 +48,10 @@ def problems(ledger: Ledger, store: Store) -> list[str]:
 
 
 def tamper(ledger: Ledger, statement: str) -> None:
-    connection = sqlite3.connect(ledger.url.removeprefix("sqlite:///"))
-    with connection:
-        connection.execute(statement)
-    connection.close()
+    engine = create_engine(ledger.url)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
 
 
 def test_an_untouched_ledger_has_no_problems(written: Ledger, store: Store) -> None:

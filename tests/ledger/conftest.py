@@ -1,0 +1,30 @@
+"""Every test of the ledger runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger import Ledger
+from tests.servers import create_database, postgresql
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    with postgresql() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    if request.param == "postgresql":
+        server: str = request.getfixturevalue("postgresql_server")
+        url = create_database(server, f"ledger-{next(_numbers)}")
+    with Ledger(url) as ledger:
+        yield ledger
