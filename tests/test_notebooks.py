@@ -27,4 +27,4 @@ def test_the_quickstart_runs(tmp_path: Path) -> None:
     assert "'flights 1.0.0'" in shown
     assert "(0, 198, 8385)" in shown  # failed, requests, rows
     assert "'canary':" in shown
-    assert "train data  flights version 1, 26,3" in shown
+    assert "train data  flights version 1, 26,268 rows" in shown

@@ -31,6 +31,7 @@ def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
         "RAYMLOPS__SERVE__PORT": "0",
         "RAYMLOPS__CLUSTER__NUM_CPUS": "4",
         "RAYMLOPS__TRAIN__EPOCHS": "1",
+        "RAYMLOPS__PLAN__DATA": "1",
     }
     done = subprocess.run(
         [sys.executable, "example.py"],

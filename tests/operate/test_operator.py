@@ -141,8 +141,16 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield workspace
 
 
+@pytest.fixture(scope="module")
+def bundles(tumours: pa.Table, tumour_schema: TableSchema) -> dict[bool, Bundle]:
+    """A model of the truth, and one that has learned the opposite (True: inverted)."""
+    return {
+        inverted: bundle_of(tumours, tumour_schema, inverted=inverted) for inverted in (True, False)
+    }
+
+
 @pytest.fixture
-def world(workspace: Workspace, tumours: pa.Table) -> World:
+def world(workspace: Workspace, tumours: pa.Table, bundles: dict[bool, Bundle]) -> World:
     """Six weeks of tumours, one a half hour; the champion has learned the opposite of the truth."""
     times = [START + timedelta(hours=number // 2) for number in range(2 * 24 * 42)]
     repeated = pa.concat_tables([tumours] * 4).slice(0, len(times)).drop(["seen_at"])
@@ -150,7 +158,7 @@ def world(workspace: Workspace, tumours: pa.Table) -> World:
     run = start_run(workspace.ledger)
 
     def register(*, inverted: bool) -> ModelVersion:
-        bundle = bundle_of(tumours, workspace.schema, inverted=inverted)
+        bundle = bundles[inverted]
         return workspace.ledger.registry.register(
             "tumours",
             bundle=bundle.save(workspace.store),
