@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from datetime import UTC, datetime
@@ -21,9 +22,12 @@ from raymlops.cli.options import (
     open_workspace,
 )
 from raymlops.cli.output import emit_json, emit_lines, emit_table, person
+from raymlops.errors import RaymlopsError
 
 if TYPE_CHECKING:
     from raymlops.ledger import Dataset
+
+_logger = logging.getLogger(__name__)
 
 _data = typer.Typer(help="Dataset versions.", no_args_is_help=True)
 
@@ -243,7 +247,12 @@ def watch(
         operate.watch(workspace, lambda _: read_table(data)) as operator,
     ):
         while not ended.wait(every_s):
-            for decision in operator.tick(datetime.now(UTC)):
+            try:
+                decisions = operator.tick(datetime.now(UTC))
+            except RaymlopsError:  # the next look may find the monitor, or the replicas, back
+                _logger.exception("this look at %s failed; the next is due", workspace.model)
+                continue
+            for decision in decisions:
                 emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
 
 

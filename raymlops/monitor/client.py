@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from raymlops.errors import ClusterError, RaymlopsError
 from raymlops.ledger import Labels
 from raymlops.monitor.actor import MonitorStatus, WindowReport
 
 
 class MonitorClient:
-    """Blocking calls to a `DriftMonitor` actor; each returns once the monitor has answered."""
+    """Blocking calls to a `DriftMonitor` actor; each returns once the monitor has answered.
+
+    Raises:
+        ClusterError: the actor is away. Every call may be repeated: the monitor counts it once.
+    """
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -29,5 +34,11 @@ class MonitorClient:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         import ray
+        from ray.exceptions import RayError
 
-        return ray.get(getattr(self._handle, method).remote(*arguments))
+        try:
+            return ray.get(getattr(self._handle, method).remote(*arguments))
+        except RayError as error:
+            if isinstance(error, RaymlopsError):  # raised by the monitor, not on the way to it
+                raise
+            raise ClusterError(f"the drift monitor did not answer {method}: {error}") from error

@@ -42,6 +42,8 @@ class ReleaseController:
     def start(self, challenger: ModelVersion, *, now: datetime, who: str, why: str) -> Release:
         """Gives the challenger its first share of traffic at event time `now`.
 
+        The release that comes back is rolled back already if no replica can serve the challenger.
+
         Raises:
             ReleaseError: the challenger is the champion.
             ConflictError: another release of this model is running.
@@ -68,8 +70,7 @@ class ReleaseController:
             event_time=now,
         )
         self._decided(release, f"canary {self._policy.shares[0]:.0%}", who, why, None, now)
-        self.resume(release)
-        return release
+        return self._follow(release, who, now)
 
     def resume(self, release: Release) -> None:
         """Publishes the traffic the ledger says this release stands at."""
@@ -111,7 +112,7 @@ class ReleaseController:
                 self._decided(release, "rolled back", who, act.why, evidence, now)
             case _:
                 return act
-        self.resume(release)
+        self._follow(release, who, now)
         return act
 
     def evidence(self, release: Release, *, since: datetime, now: datetime) -> Evidence:
@@ -136,6 +137,18 @@ class ReleaseController:
             low=estimate.low,
             high=estimate.high,
         )
+
+    def _follow(self, release: Release, who: str, now: datetime) -> Release:
+        """Publishes what the ledger says; a canary no replica can serve is rolled back."""
+        try:
+            self.resume(release)
+        except ReleaseError as error:
+            if release.status != "running":
+                raise
+            release = self._ledger.releases.advance(release.id, release.state, "rolled_back")
+            self._decided(release, "rolled back", who, f"it cannot be served: {error}", None, now)
+            self.resume(release)
+        return release
 
     def _decided(
         self,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
-from raymlops.errors import CoordinationError, TrainingError
+from raymlops.errors import CoordinationError, ReleaseError, TrainingError
 from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
@@ -275,6 +275,29 @@ def test_a_release_that_turns_bad_is_rolled_back(world: World) -> None:
     assert decided == ["release: 1.0.0 rolled back"]
     assert world.tables[-1] == TrafficTable.champion("tumours", "1.0.1")
     assert str(world.workspace.ledger.registry.alias("tumours", "champion")) == "1.0.1"
+
+
+def test_a_challenger_that_cannot_be_served_is_rolled_back(world: World) -> None:
+    def publish(table: TrafficTable) -> None:
+        if len(table.arms) > 1:
+            raise ReleaseError("table 2 of tumours is refused: IntegrityError")
+        world.tables.append(table)
+
+    operator = Operator(
+        world.workspace,
+        monitor=world.monitor(),
+        make_challenger=world.make_challenger,
+        publish=publish,
+    )
+    with operator:
+        decided = play(world, operator, 0, 8)
+    assert decided[-2:] == ["release: 1.0.1 canary 30%", "release: 1.0.1 rolled back"]
+    assert world.tables == [TrafficTable.champion("tumours", "1.0.0")]
+    ledger = world.workspace.ledger
+    assert ledger.releases.running("tumours") is None
+    assert ledger.decisions.list(model="tumours")[-1].why == (
+        "it cannot be served: table 2 of tumours is refused: IntegrityError"
+    )
 
 
 def test_traffic_follows_an_alias_that_a_person_moved(world: World) -> None:
