@@ -76,7 +76,10 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
     )
     assert ", 0 failed, " in replayed
 
-    judged = run_script("retrain.py", "--data", flights, "--known-at", "2013-02-02", home=home)
+    judged = run_script(
+        "retrain.py", "--data", flights, "--known-at", "2013-02-02", "--set", "plan.data=1",
+        home=home,
+    )  # fmt: skip
     assert judged.startswith("flights 1.0.1: ")
 
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace
 from raymlops.cli.output import emit_json, emit_lines, emit_table
 from raymlops.errors import ClusterError
+
+if TYPE_CHECKING:
+    from raymlops.cluster import Node
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +54,7 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
             *((("address", found.address),) if found.address else ()),
             *((("dashboard", found.dashboard_url),) if found.dashboard_url else ()),
             *((("problem", found.problem),) if found.problem else ()),
-            *(("node", str(node)) for node in found.nodes),
+            *(("node", _shown(node)) for node in found.nodes),
             *(("application", f"{app.name} {app.status}") for app in found.applications),
         )
     )
@@ -99,3 +102,16 @@ def submit(
             working_dir=working_dir,
             on_log=lambda text: print(text, end="", flush=True),
         )
+
+
+def _shown(node: Node) -> str:
+    """Host and use, e.g. "10.0.0.2: 3 of 8 CPU, 1.5 of 31.2 GiB"; a dead node says so."""
+    if not node.alive:
+        return f"{node.host}: dead"
+    used, total = node.used, node.total
+    parts = [f"{used.get('CPU', 0):g} of {total.get('CPU', 0):g} CPU"]
+    if "GPU" in total:
+        parts.append(f"{used.get('GPU', 0):g} of {total['GPU']:g} GPU")
+    memory = (amounts.get("memory", 0) / 2**30 for amounts in (used, total))
+    parts.append("{:.1f} of {:.1f} GiB reserved".format(*memory))
+    return f"{node.host}: {', '.join(parts)}"

@@ -25,8 +25,8 @@ from raymlops.errors import ClusterError
 
 _DASHBOARD_PORT = 8265
 _START_TIMEOUT_S = 90.0
-# Ray drains a node for up to 30 s before it ends its processes.
-_STOP_GRACE_S = 35.0
+# Ray would drain a node for up to 30 s where Serve runs; what must outlive it is in the ledger.
+_STOP_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ def test_a_training_is_recorded_and_ends_in_a_bundle(
 def test_a_worker_that_fails_fails_the_run_with_its_reason(
     job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
 ) -> None:
-    hopeless = replace(job, spec=replace(SPEC, learning_rate=1e30))
+    hopeless = replace(job, spec=replace(SPEC, learning_rate=1e30), plan=ParallelPlan(data=1))
     with pytest.raises(TrainingError, match="the loss is nan after epoch"):
         hopeless.run(ledger, store, data)
     (run,) = [run for run in ledger.runs.list(model="tumours") if run.kind == "train"]
