@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from raymlops.cli import configuration, demo, lifecycle, machines, records
+from raymlops.cli import configuration, data, demo, lifecycle, machines, models, records, runs
 from raymlops.errors import RaymlopsError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (demo, lifecycle, records, machines, configuration):
+for module in (demo, data, lifecycle, runs, models, records, machines, configuration):
     module.add_to(app)
 
 

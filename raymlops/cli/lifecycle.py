@@ -1,4 +1,4 @@
-"""Verbs of a model's life: data, train, tune, deploy, promote, rollback, watch."""
+"""Verbs of a model's life: train, tune, deploy, promote, rollback, watch."""
 
 from __future__ import annotations
 
@@ -25,49 +25,14 @@ from raymlops.cli.output import emit_json, emit_lines, emit_table, person
 from raymlops.errors import RaymlopsError
 
 if TYPE_CHECKING:
-    from raymlops.ledger import Dataset
+    pass
 
 _logger = logging.getLogger(__name__)
 
-_data = typer.Typer(help="Dataset versions.", no_args_is_help=True)
-
 
 def add_to(app: typer.Typer) -> None:
-    app.add_typer(_data, name="data")
     for verb in (train, tune, deploy, undeploy, promote, rollback, release, watch):
         app.command()(verb)
-
-
-@_data.command("add")
-def data_add(
-    file: Annotated[Path, typer.Argument(help="A Parquet or CSV file.")],
-    configs: ConfigArgument,
-    description: Annotated[str, typer.Option(help="What this version holds.")] = "",
-    home: HomeOption = None,
-    env: EnvOption = None,
-    overrides: SetOption = [],  # noqa: B006 - typer reads it, nobody changes it
-    json: JsonOption = False,
-) -> None:
-    """Check a table against its expectations and add it as a dataset version."""
-    from raymlops.operate import add_data
-
-    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
-        dataset = add_data(workspace, file, description=description)
-    emit_json(dataset) if json else emit_lines(_dataset_lines(dataset))
-
-
-@_data.command("list")
-def data_list(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
-    """List dataset versions."""
-    with open_workspace(home=home, env=env) as workspace:
-        datasets = workspace.ledger.datasets.list()
-    if json:
-        emit_json(datasets)
-        return
-    emit_table(
-        ("dataset", "version", "rows", "digest", "description"),
-        ((d.name, d.version, f"{d.num_rows:,}", d.digest[:12], d.description) for d in datasets),
-    )
 
 
 def train(
@@ -254,14 +219,6 @@ def watch(
                 continue
             for decision in decisions:
                 emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
-
-
-def _dataset_lines(dataset: Dataset) -> tuple[tuple[str, str], ...]:
-    return (
-        ("dataset", f"{dataset.name} version {dataset.version}"),
-        ("rows", f"{dataset.num_rows:,}"),
-        ("digest", dataset.digest),
-    )
 
 
 def _until_ended() -> None:

@@ -1,4 +1,4 @@
-"""Verbs that ask the ledger: runs, models, decisions, why, at, report."""
+"""Verbs that ask the ledger: decisions, why, at, report, verify."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Annotated
 import typer
 
 from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace, parse_time
-from raymlops.cli.output import emit_json, emit_lines, emit_table
+from raymlops.cli.output import emit_json, emit_lines
 from raymlops.errors import IntegrityError
 
 ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
-
 
 _ledger = typer.Typer(help="The ledger itself.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(_ledger, name="ledger")
-    for verb in (runs, models, decisions, why, at, report):
+    for verb in (decisions, why, at, report):
         app.command()(verb)
 
 
@@ -47,70 +46,6 @@ def verify(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
         )
     if audit.problems:
         raise IntegrityError(f"the ledger has {len(audit.problems)} problems")
-
-
-def runs(
-    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
-    home: HomeOption = None,
-    env: EnvOption = None,
-    json: JsonOption = False,
-) -> None:
-    """List runs with the latest log loss of each."""
-    with open_workspace(home=home, env=env) as workspace:
-        found = workspace.ledger.runs.list(model=model)
-        last = {run.id: workspace.ledger.runs.last_metrics(run.id) for run in found}
-    if json:
-        emit_json([{"run": run, "metrics": last[run.id]} for run in found])
-        return
-    emit_table(
-        ("run", "kind", "status", "started", "log loss"),
-        (
-            (
-                run.id,
-                run.kind,
-                run.status,
-                f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-                f"{last[run.id]['log_loss']:.4f}" if "log_loss" in last[run.id] else "",
-            )
-            for run in found
-        ),
-    )
-
-
-def models(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
-    """List model versions with the aliases that name them."""
-    with open_workspace(home=home, env=env) as workspace:
-        registry = workspace.ledger.registry
-        versions = [version for name in registry.models() for version in registry.list(name)]
-        named = {
-            (name, move.alias): move.version
-            for name in registry.models()
-            for move in registry.moves(name)
-        }
-    aliases = {
-        version: [
-            alias
-            for (name, alias), aliased in named.items()
-            if (name, aliased) == (version.model, version.version)
-        ]
-        for version in versions
-    }
-    if json:
-        emit_json([{"version": version, "aliases": aliases[version]} for version in versions])
-        return
-    emit_table(
-        ("model", "version", "aliases", "run", "registered"),
-        (
-            (
-                version.model,
-                version.version,
-                ", ".join(aliases[version]),
-                version.run_id,
-                f"{version.created_at:%Y-%m-%d %H:%M:%S}",
-            )
-            for version in versions
-        ),
-    )
 
 
 def decisions(

@@ -95,7 +95,7 @@ class Runs:
                 select(schema.runs).where(schema.runs.c.id == run_id)
             ).one_or_none()
         if row is None:
-            raise NotFoundError(f"the ledger holds no run '{run_id}'; see `raymlops runs`")
+            raise NotFoundError(f"the ledger holds no run '{run_id}'; see `raymlops runs list`")
         return _run(row)
 
     def list(self, *, model: str | None = None, parent_id: str | None = None) -> Sequence[Run]:

@@ -106,7 +106,10 @@ def test_a_broken_file_is_refused(home: Path, config: Path, table: Path, tumours
 def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> None:
     run("promote", "tumours@1.0.0", "--why", "first", "--home", home)
     run("promote", "tumours@1.0.1", "--why", "better", "--home", home)
-    assert [row["aliases"] for row in run_json("models", "--home", home)] == [[], ["champion"]]
+    assert [row["aliases"] for row in run_json("models", "list", "--home", home)] == [
+        [],
+        ["champion"],
+    ]
     moved = run_json("rollback", "tumours", "--why", "it was not", "--home", home)
     assert moved["version"] == {"major": 1, "minor": 0, "patch": 0}
     shown = run("at", "tumours", "--home", home)
@@ -117,8 +120,8 @@ def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> 
 
 
 def test_runs_and_lineage_are_shown(home: Path, registered: str) -> None:
-    assert "0.1235" in run("runs", "--home", home)
-    assert run_json("runs", "--home", home)[0]["metrics"] == {"log_loss": 0.123456}
+    assert "0.1235" in run("runs", "list", "--home", home)
+    assert run_json("runs", "list", "--home", home)[0]["metrics"] == {"log_loss": 0.123456}
     lines = run("why", "tumours@1.0.1", "--home", home)
     assert registered in lines
     assert "tumours version 1, 569 rows" in lines

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.ledger import Ledger
-from tests.servers import create_database, postgresql
+from tests.servers.postgresql import create_database, postgresql
 
 _numbers = itertools.count()
 

@@ -1,0 +1,57 @@
+"""What all servers share: finding a program, and running it for the length of a block."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+_START_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 10.0
+
+
+def program(name: str, *, package: str, folders: Sequence[Path] = ()) -> str:
+    """The path of a program of the Debian package `package`; without it the test fails."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", *map(str, folders)])
+    if (found := shutil.which(name, path=path)) is None:
+        pytest.fail(f"{name} is not installed; apt-get install {package}")
+    return found
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    is_up: Callable[[], bool],
+    environment: dict[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers, ended with the block; its output lies in `folder`/log.
+
+    A server that ends before `is_up`, or does not come up, fails the test with its log.
+    """
+    with (
+        (folder / "log").open("ab") as log,
+        subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=log, cwd=folder, env=environment
+        ) as server,
+    ):
+        try:
+            deadline = time.monotonic() + _START_TIMEOUT_S
+            while not is_up():
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"{command[0]} did not start:\n{(folder / 'log').read_text()}")
+                time.sleep(0.05)
+            yield server
+        finally:
+            server.terminate()
+            try:
+                server.wait(_END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
