@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, insert, make_url, select
+from sqlalchemy import Connection, create_engine, event, insert, inspect, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -17,6 +17,8 @@ from raymlops.errors import LedgerError
 from raymlops.ledger import schema
 
 _BUSY_TIMEOUT_S = 60
+
+_SCHEMA = "schema"
 
 # Writers queue, from the first statement of their transaction to its end. So a version is numbered
 # and a decision chained on what is newest, and in SQLite no writer that read first fails with
@@ -64,7 +66,11 @@ class Database:
             event.listen(self._engine, "connect", _prepare_sqlite)
         event.listen(self._engine, "begin", partial(_take_write_lock, _TAKE_WRITE_LOCK[backend]))
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._create_schema()
+        try:
+            self._prepare_schema()
+        except BaseException:
+            self.close()
+            raise
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
@@ -80,28 +86,52 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _create_schema(self) -> None:
+    def _prepare_schema(self) -> None:
+        """Makes the tables, or brings older ones up to date; an up-to-date ledger is only read."""
         try:
-            with self.write() as connection:
-                schema.metadata.create_all(connection)
-                found = connection.scalar(
-                    select(schema.meta.c.value).where(schema.meta.c.key == "schema")
-                )
-                if found is None:
-                    row = {"key": "schema", "value": str(schema.SCHEMA_VERSION)}
-                    connection.execute(insert(schema.meta), row)
+            found = self._schema_version()
+            if found is None or found < schema.SCHEMA_VERSION:
+                with self.write() as connection:
+                    _bring_up_to_date(connection)
         except DBAPIError as error:
             raise LedgerError(
                 f"the ledger at {self._shown_url()} cannot be opened: {error.orig}"
             ) from error
-        if found is not None and int(found) != schema.SCHEMA_VERSION:
+        if found is not None and found > schema.SCHEMA_VERSION:
             raise LedgerError(
                 f"the ledger at {self._shown_url()} has schema {found}, this raymlops reads "
-                f"schema {schema.SCHEMA_VERSION}; use the raymlops that wrote it"
+                f"schema {schema.SCHEMA_VERSION}; use the raymlops that wrote it, or a newer one"
             )
+
+    def _schema_version(self) -> int | None:
+        with self.read() as connection:
+            return _schema_version(connection)
 
     def _shown_url(self) -> str:
         return make_url(self.url).render_as_string(hide_password=True)
+
+
+def _schema_version(connection: Connection) -> int | None:
+    """None when the database holds no ledger yet."""
+    if not inspect(connection).has_table(schema.meta.name):
+        return None
+    value = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == _SCHEMA))
+    return None if value is None else int(value)
+
+
+def _bring_up_to_date(connection: Connection) -> None:
+    found = _schema_version(connection)  # another process may have been quicker
+    current = str(schema.SCHEMA_VERSION)
+    if found is None:
+        schema.metadata.create_all(connection)
+        connection.execute(insert(schema.meta), {"key": _SCHEMA, "value": current})
+    elif found < schema.SCHEMA_VERSION:
+        from raymlops.ledger import migrations
+
+        migrations.upgrade(connection, found)
+        connection.execute(
+            update(schema.meta).where(schema.meta.c.key == _SCHEMA).values(value=current)
+        )
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:

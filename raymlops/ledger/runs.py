@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select, update
 
 from raymlops.errors import LedgerError, NotFoundError
+from raymlops.ledger import params as params_rows
 from raymlops.ledger import schema, texts
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.records import Code, Dataset, Metric, Run
@@ -42,7 +43,6 @@ class Runs:
                     "kind": kind,
                     "model": model,
                     "status": "running",
-                    "params": dict(params),
                     "commit": code.commit,
                     "dirty_digest": code.dirty_digest,
                     "config_digest": texts.keep(connection, config),
@@ -50,6 +50,8 @@ class Runs:
                     "started_at": now(),
                 },
             )
+            if values := params_rows.rows(run_id, params):
+                connection.execute(insert(schema.params), values)
             for role, dataset in inputs.items():
                 connection.execute(
                     insert(schema.run_inputs),
@@ -96,7 +98,7 @@ class Runs:
             ).one_or_none()
         if row is None:
             raise NotFoundError(f"the ledger holds no run '{run_id}'; see `raymlops runs list`")
-        return _run(row)
+        return self._runs([row])[0]
 
     def list(self, *, model: str | None = None, parent_id: str | None = None) -> Sequence[Run]:
         """Runs, oldest first: all, of one model, or nested in one run."""
@@ -106,7 +108,8 @@ class Runs:
         if parent_id is not None:
             query = query.where(schema.runs.c.parent_id == parent_id)
         with self._database.read() as connection:
-            return [_run(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return self._runs(rows)
 
     def metrics(self, run_id: str, name: str | None = None) -> Sequence[Metric]:
         """Every logged value, ordered by name, step and time of arrival."""
@@ -133,6 +136,11 @@ class Runs:
                 for row in connection.execute(query)
             }
 
+    def _runs(self, rows: Sequence[Row[Any]]) -> Sequence[Run]:
+        with self._database.read() as connection:
+            params = params_rows.read(connection, (row.id for row in rows))
+        return [_run(row, params.get(row.id, {})) for row in rows]
+
     def _end(self, run_id: str, status: str, error: str | None) -> None:
         with self._database.write() as connection:
             changed = connection.execute(
@@ -145,14 +153,14 @@ class Runs:
             raise LedgerError(f"run {run_id} is {ended.status} already, it cannot become {status}")
 
 
-def _run(row: Row[Any]) -> Run:
+def _run(row: Row[Any], params: Mapping[str, Any]) -> Run:
     return Run(
         id=row.id,
         parent_id=row.parent_id,
         kind=row.kind,
         model=row.model,
         status=row.status,
-        params=row.params,
+        params=params,
         code=Code(commit=row.commit, dirty_digest=row.dirty_digest),
         config_digest=row.config_digest,
         environment_digest=row.environment_digest,

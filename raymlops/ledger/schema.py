@@ -1,20 +1,23 @@
 """The tables: one schema for tracking, registry, lineage and audit.
 
-    texts ◄── runs ──► metrics            predictions ──► model_versions
-                │ ▲                                              ▲
-     run_inputs ┘ └── model_versions ◄── alias_moves ──► decisions
+    texts ◄── runs ──► params, metrics,   predictions ──► model_versions
+                │ ▲    tags, artifacts                           ▲
+     run_inputs ┘ └── model_versions ◄── alias_moves ──► decisions ◄── trusted
         │                                releases ─────►    ▲
-     datasets                            traffic ───────────┘
+     datasets, checks                    traffic ───────────┘
 
 Decisions are chained by digests, see `audit`. Rows are added, never rewritten; what changes in
-place is only the end of a run and of a release. Bulky text that many rows share (configuration,
-environment, signatures) lies once in `texts` under its digest.
+place is the end and the heartbeat of a run, its tags, and how a release stands. Bulky text that
+many rows share (configuration, environment, signatures) lies once in `texts` under its digest.
+
+A change here is a new SCHEMA_VERSION with a step in `migrations`.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Date,
@@ -32,7 +35,7 @@ from sqlalchemy import (
 
 from raymlops.ledger.types import Real, UtcTime
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -62,6 +65,24 @@ datasets = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("description", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("format", String, nullable=False, server_default="parquet"),
+    Column("source", JSON(none_as_null=True)),
+    Column("statistics", JSON(none_as_null=True)),
+)
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("dataset_name", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("column", String, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("num_broken", Integer, nullable=False),
+    Column("num_rows", Integer, nullable=False),
+    Column("examples", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index("checks_by_dataset", "dataset_name", "digest"),
 )
 
 runs = Table(
@@ -72,7 +93,6 @@ runs = Table(
     Column("kind", String, nullable=False),
     Column("model", String, nullable=False, index=True),
     Column("status", String, nullable=False),
-    Column("params", JSON, nullable=False),
     Column("commit", String, nullable=False),
     Column("dirty_digest", String),
     Column("config_digest", ForeignKey("texts.digest"), nullable=False),
@@ -80,6 +100,40 @@ runs = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
     Column("error", Text),
+    Column("host", String),
+    Column("pid", Integer),
+    Column("process_started_at", Float(53)),
+    Column("heartbeat_at", UtcTime),
+)
+
+params = Table(
+    "params",
+    metadata,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("number", Float(53)),
+    Column("text", String),
+    Index("params_by_number", "name", "number"),
+    Index("params_by_text", "name", "text"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("digest", String, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 run_inputs = Table(
@@ -131,6 +185,29 @@ decisions = Table(
     Column("event_time", UtcTime),
     Column("previous", String, nullable=False),
     Column("digest", String, nullable=False),
+)
+
+trusted = Table(
+    "trusted",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("decision_id", ForeignKey("decisions.id"), nullable=False),
+)
+
+fences = Table(
+    "fences",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("token", BigInteger, nullable=False),
+)
+
+mirrored = Table(
+    "mirrored",
+    metadata,
+    Column("mirror", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", JSON, nullable=False),
 )
 
 alias_moves = Table(

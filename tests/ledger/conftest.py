@@ -21,10 +21,15 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    if request.param == "postgresql":
-        server: str = request.getfixturevalue("postgresql_server")
-        url = create_database(server, f"ledger-{next(_numbers)}")
-    with Ledger(url) as ledger:
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: str = request.getfixturevalue("postgresql_server")
+    return create_database(server, f"ledger-{next(_numbers)}")
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    with Ledger(ledger_url) as ledger:
         yield ledger
