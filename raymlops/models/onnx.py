@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.errors import ModelError, ParityError
+from raymlops.models.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def _export(module: torch.nn.Module, rows: torch.Tensor) -> bytes:
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with interrupts_held(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
