@@ -19,13 +19,17 @@ from raymlops.cluster.connect import resolve_address
 from raymlops.cluster.environment import applied
 from raymlops.cluster.head import find_head
 from raymlops.cluster.settings import LOCAL, ClusterSettings
+from raymlops.config import redact
 from raymlops.errors import ClusterError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-# Ray uploads at most 100 MiB; data and models travel through storage. Gitignore patterns.
+# Ray uploads at most 100 MiB; data and models travel through storage. Secrets do not travel: Ray
+# keeps what it was given, and shows it to every job. Gitignore patterns.
 UPLOAD_EXCLUDES = (
+    ".env",
+    "/secrets",
     ".git",
     ".venv",
     "venv",
@@ -69,17 +73,19 @@ def submit(
     """The end of `python SCRIPT ARGS` on the cluster, run in a copy of `working_dir`.
 
     `script` is relative to `working_dir`, and `num_cpus` are held by the script itself. An
-    interrupt here leaves the job running.
+    interrupt here leaves the job running. The script has the variables the cluster was started
+    with, and `env`, which Ray's dashboard shows like `args`: neither may hold a secret.
 
     Args:
         on_log: Receives the job's output in pieces, as it appears.
 
     Raises:
-        ClusterError: There is no such cluster, it refused the job, or the job failed; the message
-            ends with the job's log.
+        ClusterError: An argument or variable holds a secret, there is no such cluster, it refused
+            the job, or the job failed; the message then ends with the job's log.
     """
     if settings.address == LOCAL:
         raise ValueError("a job needs a cluster that outlives this process: address 'local' is not")
+    _refuse_secrets(args, env or {})
     url, token = _dashboard(settings, home=home)
     runtime_env: dict[str, object] = {"env_vars": dict(env or {})}
     if working_dir is not None:
@@ -93,6 +99,17 @@ def submit(
             num_cpus=num_cpus,
             on_log=on_log or _ignore,
         )
+
+
+def _refuse_secrets(args: Sequence[str], env: Mapping[str, str]) -> None:
+    texts = {f"argument {number}": text for number, text in enumerate(args, 1)}
+    texts |= {f"variable {name}": text for name, text in env.items()}
+    for place, text in texts.items():
+        if redact(text) != text:
+            raise ClusterError(
+                f"{place} of the job holds a secret, which Ray's dashboard would show: let the job "
+                "read ${file:PATH} of its node, or set the variable where the cluster is started"
+            )
 
 
 def _run(

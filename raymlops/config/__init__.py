@@ -1,20 +1,39 @@
-"""Layered YAML into frozen typed settings, with the origin of every key."""
+"""Layered YAML into frozen typed settings, with the origin of every key; secrets by reference.
 
-from raymlops.config.build import Configured, build
-from raymlops.config.layers import (
-    Layer,
-    environment_layer,
-    file_layer,
-    merge,
-    override_layer,
+    layer = merge([file_layer(path), environment_layer(variables), override_layer(["port=9000"])])
+    configured = build(Settings, layer, variables=variables)
+
+`references` tells how secrets are written, `Secret` and `redact` how they stay unseen.
+"""
+
+from raymlops.config.build import build
+from raymlops.config.configured import Configured
+from raymlops.config.layers import Layer, merge
+from raymlops.config.problems import Problems
+from raymlops.config.secret import HIDDEN, Secret, SecretUrl, redact
+from raymlops.config.sources import environment_layer, file_layer, override_layer
+from raymlops.config.variables import (
+    Variable,
+    Variables,
+    dotenv_variables,
+    environment_variables,
 )
 
 __all__ = [
+    "HIDDEN",
     "Configured",
     "Layer",
+    "Problems",
+    "Secret",
+    "SecretUrl",
+    "Variable",
+    "Variables",
     "build",
+    "dotenv_variables",
     "environment_layer",
+    "environment_variables",
     "file_layer",
     "merge",
     "override_layer",
+    "redact",
 ]

@@ -2,137 +2,100 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+import re
+from collections.abc import Collection
+from typing import Any, TypeVar
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, to_json
 
+from raymlops.config import schema as types
+from raymlops.config.configured import Configured
 from raymlops.config.layers import Key, Layer, nested
-from raymlops.errors import ConfigError
+from raymlops.config.resolver import Resolver
+from raymlops.config.secret import HiddenText, Secret, redact
+from raymlops.config.tree import dotted, mapped
+from raymlops.config.variables import Variables
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Configured(Generic[T]):
-    """Settings and where each of their values came from."""
-
-    settings: T
-    origins: Mapping[Key, str]
-
-    def explain(self, name: str) -> tuple[tuple[str, Any, str], ...]:
-        """(key, value, origin) of the setting `name`, or of every setting in that section.
-
-        Raises:
-            ConfigError: there is no such setting; names the nearest.
-        """
-        leaves = {".".join(key): (key, value) for key, value in _leaves(self.settings, ())}
-        chosen = {
-            key: leaf for key, leaf in leaves.items() if key == name or key.startswith(f"{name}.")
-        }
-        if not chosen:
-            raise ConfigError(f"there is no setting '{name}'{_nearest(name, leaves)}")
-        return tuple((key, value, self._origin(path)) for key, (path, value) in chosen.items())
-
-    def _origin(self, key: Key) -> str:
-        for length in range(len(key), 0, -1):
-            if key[:length] in self.origins:
-                return self.origins[key[:length]]
-        return "default"
-
-
-def build(schema: type[T], layer: Layer) -> Configured[T]:
+def build(
+    schema: type[T],
+    layer: Layer,
+    *,
+    variables: Variables | None = None,
+    secret_in: Collection[str] | None = None,
+) -> Configured[T]:
     """An instance of the dataclass `schema` from merged settings.
 
+    A reference makes a text a secret, hidden in `repr`, `explain`, errors and logs. In a number, or
+    one of a few words, it is plain configuration.
+
+    Args:
+        variables: Those `${env:NAME}` may name.
+        secret_in: The sections whose texts may be secrets, by default all. Elsewhere only a field
+            of type `Secret` takes a reference.
+
     Raises:
-        ConfigError: names the key, its origin, and what is wrong: unknown (with the nearest name),
-            of another type, or refused by the component that owns it.
+        ConfigError: lists all that is wrong, each with its key and origin: unknown (with the
+            nearest name), of another type, refused by the component that owns it, or a reference
+            to what is not there.
     """
-    for key in layer.values:
-        _check_known(schema, key, layer.origins[key])
-    for key, value in layer.values.items():
-        _check_nested(schema, key, value, layer.origins[key])
-    data = orjson.dumps(nested(layer.values))
+    sections = types.fields_of(schema) or {}
+    resolver = Resolver(layer, variables or {}, sections if secret_in is None else secret_in)
+    data = resolver.value(nested(layer.values), schema, ())
     try:
-        settings = TypeAdapter(schema).validate_json(data, strict=True)
-    except ValidationError as error:
-        raise ConfigError(_describe(error, layer)) from error
-    return Configured(settings=settings, origins=layer.origins)
-
-
-def _check_known(schema: Any, key: Key, origin: str) -> None:
-    for depth, part in enumerate(key):
-        fields = _fields(schema)
-        if fields is None:
-            return  # inside a free mapping
-        if part not in fields:
-            section = ".".join(key[:depth])
-            where = f"section '{section}'" if section else "the settings"
-            raise ConfigError(
-                f"{origin}: '{'.'.join(key[: depth + 1])}' is no setting{_nearest(part, fields)} "
-                f"({where} have: {', '.join(sorted(fields))})"
-            )
-        schema = fields[part]
-
-
-def _check_nested(schema: Any, key: Key, value: Any, origin: str) -> None:
-    """Unknown keys inside lists of sections, which are leaves to the layers."""
-    for part in key:
-        fields = _fields(schema)
-        if fields is None:
-            return
-        schema = fields[part]
-    if not isinstance(value, list) or typing.get_origin(schema) is not tuple:
-        return
-    fields = _fields(typing.get_args(schema)[0])
-    if fields is None:
-        return
-    for index, row in enumerate(value):
-        for name in row if isinstance(row, dict) else ():
-            if name not in fields:
-                raise ConfigError(
-                    f"{origin}: '{'.'.join(key)}[{index}].{name}' is no setting"
-                    f"{_nearest(name, fields)}"
-                )
-
-
-def _fields(schema: Any) -> dict[str, Any] | None:
-    """Types by field name of a dataclass, or of the dataclass in `X | None`."""
-    if typing.get_origin(schema) in (typing.Union, types.UnionType):
-        members = [member for member in typing.get_args(schema) if member is not type(None)]
-        schema = members[0] if len(members) == 1 else None
-    if not dataclasses.is_dataclass(schema):
-        return None
-    return typing.get_type_hints(schema)
-
-
-def _leaves(value: Any, key: Key) -> Iterator[tuple[Key, Any]]:
-    if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _leaves(getattr(value, field.name), (*key, field.name))
-    else:
-        yield key, value
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def _describe(error: ValidationError, layer: Layer) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        key = tuple(str(part) for part in problem["loc"])
-        origin = next(
-            (layer.origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in layer.origins),
-            "no file sets it",
+        settings = TypeAdapter(schema).validate_json(
+            to_json(data, inf_nan_mode="constants", fallback=str), strict=True
         )
-        shown = "" if problem["type"] == "missing" else f", not {problem['input']!r}"
-        lines.append(f"{origin}: {'.'.join(key) or 'settings'}: {problem['msg']}{shown}")
-    return "\n".join(lines)
+    except ValidationError as error:
+        refused = error.errors(include_url=False)
+    else:
+        refused = []
+    # Raised from here, since an error that pydantic's is the context of would show every value.
+    for problem in refused:
+        _add(problem, resolver, schema)
+    resolver.problems.raise_any()
+    shown = {key: resolver.found[key].shown for key in resolver.secrets}
+
+    def hide(key: Key, value: Any) -> Any:
+        if key not in shown:
+            return value
+        if isinstance(value, Secret):
+            return type(value)(value.reveal(), shown[key])
+        return HiddenText(value)
+
+    return Configured(settings=mapped(settings, hide), origins=resolver.origins, shown=shown)
+
+
+def _add(problem: ErrorDetails, resolver: Resolver, schema: Any) -> None:
+    """Adds what pydantic found to the problems, unless it follows from one that is known."""
+    key = tuple(str(part) for part in problem["loc"])
+    if any(key[: len(absent)] == absent or absent[: len(key)] == key for absent in resolver.absent):
+        return
+    shown = "" if (text := _shown(problem, key, resolver, schema)) is None else f", not {text}"
+    name = dotted(problem["loc"]) or "settings"
+    message = problem["msg"].removeprefix("Value error, ")
+    origin = _written(key, message, resolver) or resolver.origin(key)
+    resolver.problems.add(redact(f"{origin}: {name}: {message}{shown}"))
+
+
+def _written(section: Key, message: str, resolver: Resolver) -> str:
+    """Where the settings of a section that a message names were written."""
+    named = [
+        origin
+        for key, origin in resolver.origins.items()
+        if key[:-1] == section and key[-1] in re.findall(r"\w+", message)
+    ]
+    return ", ".join(named)
+
+
+def _shown(problem: ErrorDetails, key: Key, resolver: Resolver, schema: Any) -> str | None:
+    """The refused value; None for a section, and for what may hold a secret."""
+    if key in resolver.found:
+        return repr(resolver.found[key].shown)
+    value = problem["input"]
+    if problem["type"] == "missing" or isinstance(value, dict | list):
+        return None
+    return None if types.holds_secret(types.type_at(schema, problem["loc"])) else repr(value)

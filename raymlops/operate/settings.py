@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,8 +13,14 @@ import raymlops
 from raymlops.cluster import ClusterSettings
 from raymlops.config import (
     Configured,
+    Layer,
+    Problems,
+    SecretUrl,
+    Variables,
     build,
+    dotenv_variables,
     environment_layer,
+    environment_variables,
     file_layer,
     merge,
     override_layer,
@@ -30,19 +37,24 @@ from raymlops.tune import TuneSpec
 ENVIRONMENT_VARIABLE = "RAYMLOPS_ENV"
 DEFAULT_ENVIRONMENT = "development"
 
+# Texts in these sections may be secrets. What describes a model is recorded with its runs, in
+# names, signatures and decisions, so there only a field of type Secret takes a reference.
+SITE = ("home", "ledger", "storage", "cluster", "serve")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerSettings:
-    """`url` of the database; None is SQLite in the home folder."""
+    """`url` of the database, its password never shown; None is SQLite in the home folder."""
 
-    url: str | None = None
+    url: SecretUrl | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StorageSettings:
-    """`uri` of the store (file, s3, hdfs); None is a folder in the home folder."""
+    """`uri` of the store (file, s3, hdfs), its keys never shown; None is a folder in the home
+    folder."""
 
-    uri: str | None = None
+    uri: SecretUrl | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +95,39 @@ def load_settings(
     """Settings from, later ones winning: base.yaml, the environment's file, `paths`, variables
     RAYMLOPS__SECTION__KEY, and `overrides` written section.key=value.
 
-    `environment` is development, production, ...; None reads RAYMLOPS_ENV.
+    `environment` is development, production, ...; None reads RAYMLOPS_ENV. A file `.env` in the
+    working directory adds the variables that `environ` lacks; it changes no process's environment.
 
     Raises:
-        ConfigError: a file is missing or malformed, a key unknown, a value of the wrong type.
+        ConfigError: lists every file that is missing or malformed; or else every key that is
+            unknown, value of the wrong type, and variable or secret file that is asked for and
+            not there.
     """
-    paths = tuple(paths)
+    variables = {**dotenv_variables(), **environment_variables(environ)}
+    layers, problems = [], Problems()
+    for read in _sources(tuple(paths), environment, tuple(overrides), variables):
+        with problems.gathered():
+            layers.append(read())
+    problems.raise_any()
+    return build(Settings, merge(layers), variables=variables, secret_in=SITE)
+
+
+def _sources(
+    paths: tuple[Path, ...],
+    environment: str | None,
+    overrides: tuple[str, ...],
+    variables: Variables,
+) -> Iterator[Callable[[], Layer]]:
+    """What reads each layer, the strongest last."""
     folder = _configs(paths)
-    name = environment or environ.get(ENVIRONMENT_VARIABLE, DEFAULT_ENVIRONMENT)
-    layer = merge(
-        [
-            file_layer(folder / "base.yaml"),
-            file_layer(_environment_file(folder, name)),
-            *(file_layer(path) for path in paths),
-            environment_layer(environ),
-            override_layer(overrides),
-        ]
-    )
-    return build(Settings, layer)
+    given = variables.get(ENVIRONMENT_VARIABLE)
+    name = environment or (given.text if given else "") or DEFAULT_ENVIRONMENT
+    yield partial(file_layer, folder / "base.yaml")
+    yield lambda: file_layer(_environment_file(folder, name))
+    for path in paths:
+        yield partial(file_layer, path)
+    yield partial(environment_layer, variables)
+    yield partial(override_layer, overrides)
 
 
 def _configs(paths: tuple[Path, ...]) -> Path:

@@ -49,11 +49,17 @@ class Workspace:
 
     @property
     def ledger_url(self) -> str:
-        return self.settings.ledger.url or f"sqlite:///{self.home / 'ledger.db'}"
+        """With its password; never print it."""
+        if self.settings.ledger.url is None:
+            return f"sqlite:///{self.home / 'ledger.db'}"
+        return self.settings.ledger.url.reveal()
 
     @property
     def store_uri(self) -> str:
-        return self.settings.storage.uri or str(self.home / "store")
+        """With its keys; never print it."""
+        if self.settings.storage.uri is None:
+            return str(self.home / "store")
+        return self.settings.storage.uri.reveal()
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -1,0 +1,56 @@
+"""Settings that know where each of their values came from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from raymlops.config.layers import Key
+from raymlops.config.secret import Secret
+from raymlops.config.tree import dotted, leaves, mapped
+from raymlops.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured(Generic[T]):
+    """Settings, where their values came from, and what to show of those that are secret."""
+
+    settings: T
+    origins: Mapping[Key, str]
+    shown: Mapping[Key, str]
+
+    def explain(self, name: str = "") -> tuple[tuple[str, Any, str], ...]:
+        """(key, value, origin) of the setting `name`, or of every setting in that section; by
+        default of all. Secrets are hidden.
+
+        Raises:
+            ConfigError: there is no such setting; names the nearest.
+        """
+        rows = {
+            dotted(key): (key, value) for key, value in leaves(mapped(self.settings, self._shown))
+        }
+        chosen = {
+            key: row
+            for key, row in rows.items()
+            if not name or key == name or key.startswith((f"{name}.", f"{name}["))
+        }
+        if not chosen:
+            raise ConfigError(f"there is no setting '{name}'{nearest(name, rows)}")
+        return tuple((key, value, self._origin(path)) for key, (path, value) in chosen.items())
+
+    def _shown(self, key: Key, value: Any) -> Any:
+        if key in self.shown:
+            return self.shown[key]
+        return str(value) if isinstance(value, Secret) else value
+
+    def _origin(self, key: Key) -> str:
+        return self.origins.get(key, "default")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""

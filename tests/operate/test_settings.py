@@ -1,0 +1,163 @@
+"""Every text of the settings given by reference: either it stays unseen, or it is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymlops import Workspace
+from raymlops.cli.output import emit_json
+from raymlops.cluster import ClusterSettings, submit
+from raymlops.config import Secret, redact
+from raymlops.config import schema as types
+from raymlops.config.tree import dotted
+from raymlops.errors import ClusterError, ConfigError
+from raymlops.ledger import Ledger
+from raymlops.operate.settings import SITE, Settings, load_settings
+from raymlops.operate.verbs import training_job
+
+SECRET = "correct-horse-battery"
+ROOT = Path(__file__).parents[2]
+
+# What a text must be beside the secret in it, for the component that owns it to take it.
+AROUND = {
+    "ledger.url": "postgresql://me:{}@db/x",
+    "storage.uri": "s3://key:{}@bucket/x",
+    "cluster.address": "{}:6379",
+}
+
+
+def texts(schema: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The key of every setting that takes any text, in the first item of a list."""
+    fields = types.fields_of(schema)
+    for name, kind in (fields or {}).items():
+        yield from texts(kind, (*key, name))
+    if fields is None and (types.is_text(schema) or types.is_secret(schema)):
+        yield key
+    if fields is None and types.item_of(schema, 0) is not Any:
+        yield from texts(types.item_of(schema, 0), (*key, "0"))
+
+
+KEYS = {dotted(key): key for key in texts(Settings)}
+
+
+def assignment(name: str, reference: str) -> str:
+    return f"{name}={AROUND.get(name, '{}').format(reference)}"
+
+
+def test_the_walk_finds_the_texts_there_are() -> None:
+    assert {"home", "ledger.url", "storage.uri", "serve.host", "model"} <= set(KEYS)
+    assert {"data.dataset", "data.features[0].name"} <= set(KEYS)
+    assert "data.features[0].kind" not in KEYS  # one of a few words
+
+
+def test_every_text_of_the_site_stays_unseen(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    monkeypatch.chdir(tmp_path)
+    names = [name for name, key in KEYS.items() if key[0] in SITE]
+    configured = load_settings(
+        [ROOT / "configs" / "flights.yaml"],
+        overrides=[assignment(name, "${file:secret}") for name in names],
+    )
+    workspace = Workspace(configured)
+    settings = configured.settings
+    held = json.dumps(dataclasses.asdict(settings), default=_reveal)
+    assert held.count(SECRET) == len(names), "the settings hold them"
+
+    seen = [repr(settings), str(settings), repr(configured), str(configured), repr(workspace)]
+    seen.append(json.dumps([list(row) for row in configured.explain()], default=str))
+    logging.getLogger("raymlops").warning("%s %r", settings, configured)
+    emit_json([{"value": value} for _, value, _ in configured.explain()])
+    seen += [caplog.text, *capsys.readouterr()]
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        provenance = training_job(workspace).provenance
+        ledger.runs.start(
+            kind="train", model="m", params={}, code=provenance.code, config=provenance.config,
+            environment=provenance.environment, inputs={},
+        )  # fmt: skip
+        assert "learning_rate" in provenance.config
+    seen += [path.read_bytes().decode(errors="replace") for path in tmp_path.glob("ledger.db*")]
+    for text in seen:
+        assert SECRET not in text
+    assert redact(f"no route to {SECRET}") == "no route to ***"
+
+
+@pytest.mark.parametrize("name", [name for name, key in KEYS.items() if key[0] not in SITE])
+def test_no_text_of_a_model_takes_a_reference(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.yaml"
+    *sections, last = KEYS[name]
+    tree: Any = "${env:NAME}"
+    for part in reversed([*sections, last]):
+        tree = [tree] if part == "0" else {part: tree}
+    path.write_text(json.dumps(tree))
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match="takes no reference") as caught:
+        load_settings([path], environ={"NAME": SECRET})
+    assert f"{path}:1: {name}: takes no reference" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_job_is_given_no_secret(tmp_path: Path) -> None:
+    auto = ClusterSettings(address="auto")
+    secret = Secret("tr0ub4dor-and-3").reveal()
+    with pytest.raises(ClusterError, match=r"argument 2 of the job holds a secret") as caught:
+        submit("job.py", ["--set", f"ledger.url=x://{secret}@y"], settings=auto, home=tmp_path)
+    assert secret not in str(caught.value)
+    with pytest.raises(ClusterError, match="variable URL of the job holds a secret"):
+        submit("job.py", env={"URL": secret}, settings=auto, home=tmp_path)
+
+
+def test_all_malformed_files_are_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "a.yaml").write_text("serve: [\n")
+    (tmp_path / "b.yaml").write_text("home: a\nhome: b\nmodel: ${x}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(
+            [tmp_path / name for name in ("a.yaml", "none.yaml", "b.yaml")],
+            environment="prod",
+            overrides=["x"],
+        )
+    told = str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+    assert [line.partition(": ")[0] for line in told] == [
+        "there is no environment 'prod' in configs; files", "a.yaml:2",
+        "there is no configuration file none.yaml", "b.yaml:2", "b.yaml:3",
+        "--set x is not KEY=VALUE, e.g. --set serve.port=9000",
+    ]  # fmt: skip
+
+
+def test_a_dotenv_file_sets_the_environment_and_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "RAYMLOPS_ENV=production\nRAYMLOPS__SERVE__PORT=1234\nURL=x://a\n"
+    )
+    (tmp_path / ".env").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    configured = load_settings(overrides=["ledger.url=${env:URL}"], environ={"URL": "real://a:b@c"})
+    assert configured.explain("serve.port") == (("serve.port", 1234, ".env:2"),)
+    assert configured.settings.cluster.address == "auto"
+    assert configured.explain("ledger") == (
+        ("ledger.url", "***", "option --set ledger.url, variable URL"),
+    )
+    workspace = Workspace(configured)
+    assert workspace.ledger_url == "real://a:b@c"
+    assert load_settings(environ={"RAYMLOPS_ENV": "development"}).settings.serve.num_replicas == 1
+
+
+def _reveal(value: object) -> str:
+    return value.reveal() if isinstance(value, Secret) else str(value)
