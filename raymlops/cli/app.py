@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+import traceback
 
 import typer
 
 from raymlops.cli import configuration, data, demo, lifecycle, machines, models, records, runs
+from raymlops.cli.output import emit_error, log_to_stderr
 from raymlops.errors import RaymlopsError
 
 app = typer.Typer(
@@ -23,10 +24,25 @@ for module in (demo, data, lifecycle, runs, models, records, machines, configura
 
 
 def main() -> None:
-    """Runs the command line; a known error is one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    """Runs the command line.
+
+    Standard output holds the result alone: one JSON document with `--json`, for `watch` one a
+    line. An error is exit status 1 and the last line of stderr; with `--json` that line is an
+    object {"error": MESSAGE, "type": CLASS}. A misused command line is exit status 2 and text.
+    """
+    log_to_stderr()
+    json = _wants_json(sys.argv[1:])
     try:
         app()
     except RaymlopsError as error:
-        print(f"raymlops: {error}", file=sys.stderr)
+        emit_error(error, json=json)
         sys.exit(1)
+    except Exception as error:  # a bug: its traceback may show what this process has to hide
+        emit_error(error, json=json, trace=traceback.format_exc())
+        sys.exit(1)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether the verb was asked for JSON; what follows `--` is for a submitted script."""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in ours

@@ -1,13 +1,20 @@
-"""Verbs that explain settings."""
+"""Verbs of settings: show, explain, check."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from raymlops.cli.options import ConfigOption, EnvOption, JsonOption, SetOption, open_workspace
-from raymlops.cli.output import emit_json, emit_table
+from raymlops.cli.output import emit_json, emit_lines, emit_table
+from raymlops.config import DEFAULT
+
+ConfigFiles = Annotated[
+    list[Path], typer.Argument(help="Configuration files; later ones win.", metavar="[CONFIG...]")
+]
 
 _config = typer.Typer(help="Settings and where they come from.", no_args_is_help=True)
 
@@ -32,6 +39,40 @@ def explain(
     """Tell a setting's value, and which file, variable or option set it."""
     with open_workspace(configs, env=env, overrides=overrides) as workspace:
         rows = workspace.configured.explain(key)
+    _emit(rows, json=json)
+
+
+@_config.command()
+def show(
+    configs: ConfigFiles = [],  # noqa: B006
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Show every setting, secrets hidden, and which file, variable or option set it."""
+    with open_workspace(configs, env=env, overrides=overrides) as workspace:
+        rows = workspace.configured.explain()
+    _emit(rows, json=json)
+
+
+@_config.command()
+def check(
+    configs: ConfigFiles = [],  # noqa: B006
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Check configuration files, and that every variable and secret file they ask for is there."""
+    with open_workspace(configs, env=env, overrides=overrides) as workspace:
+        rows = workspace.configured.explain()
+    num_set = sum(origin != DEFAULT for _, _, origin in rows)
+    if json:
+        emit_json({"num_settings": len(rows), "num_set": num_set})
+        return
+    emit_lines((("valid", f"{len(rows)} settings, {num_set} of them not left at their default"),))
+
+
+def _emit(rows: Iterable[tuple[str, Any, str]], *, json: bool) -> None:
     if json:
         emit_json([{"key": name, "value": value, "origin": origin} for name, value, origin in rows])
         return

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from raymlops.cli.options import home_override
 from raymlops.operate import Workspace
 
 
@@ -28,7 +29,7 @@ def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
     else as the settings say."""
     overrides = list(arguments.set)
     if arguments.home is not None:
-        overrides.append(f"home={arguments.home}")
+        overrides.append(home_override(arguments.home))
     if "RAY_ADDRESS" in os.environ:
         overrides.append("cluster.address=auto")
     with (

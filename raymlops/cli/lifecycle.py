@@ -7,7 +7,7 @@ import signal
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,11 +21,8 @@ from raymlops.cli.options import (
     WhyOption,
     open_workspace,
 )
-from raymlops.cli.output import emit_json, emit_lines, emit_table, person
+from raymlops.cli.output import emit_json, emit_json_line, emit_lines, emit_table, person
 from raymlops.errors import RaymlopsError
-
-if TYPE_CHECKING:
-    pass
 
 _logger = logging.getLogger(__name__)
 
@@ -124,6 +121,7 @@ def undeploy(
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
 ) -> None:
     """End a model's replicas once they have answered."""
     from raymlops import serve
@@ -133,6 +131,7 @@ def undeploy(
         workspace.connect(),
     ):
         serve.undeploy(model)
+    emit_json({"undeployed": model}) if json else emit_lines((("undeployed", model),))
 
 
 def promote(
@@ -200,6 +199,7 @@ def watch(
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
 ) -> None:
     """Judge windows, retrain, gate and release a deployed model, until interrupted."""
     from raymlops import operate
@@ -218,7 +218,10 @@ def watch(
                 _logger.exception("this look at %s failed; the next is due", workspace.model)
                 continue
             for decision in decisions:
-                emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
+                if json:
+                    emit_json_line(decision)
+                else:
+                    emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
 
 
 def _until_ended() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,12 +61,15 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
     )
 
 
-def down(home: HomeOption = None, env: EnvOption = None) -> None:
+def down(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
     """End the cluster `raymlops up` started, and nothing else."""
     from raymlops import cluster
 
     with open_workspace(home=home, env=env) as workspace:
         ended = cluster.down(workspace.home)
+    if json:
+        emit_json({"ended": ended})
+        return
     emit_lines((("cluster", "ended" if ended else "none was started from this home"),))
 
 
@@ -89,19 +93,24 @@ def submit(
     working_dir: Annotated[Path, typer.Option(help="The folder to upload.")] = Path(),
     home: HomeOption = None,
     env: EnvOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Run a driver script as a Ray job and follow its output."""
+    """Run a driver script as a Ray job and follow its output, which goes to stderr with --json."""
     from raymlops import cluster
 
+    log = sys.stderr if json else sys.stdout
+
     with open_workspace(home=home, env=env, overrides=["cluster.address=auto"]) as workspace:
-        cluster.submit(
+        result = cluster.submit(
             script,
             args or [],
             settings=workspace.settings.cluster,
             home=workspace.home,
             working_dir=working_dir,
-            on_log=lambda text: print(text, end="", flush=True),
+            on_log=lambda text: print(text, end="", flush=True, file=log),
         )
+    if json:
+        emit_json(result)
 
 
 def _shown(node: Node) -> str:

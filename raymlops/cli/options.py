@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,8 +43,13 @@ def open_workspace(
     """The workspace the options describe."""
     from raymlops.operate import Workspace
 
-    given = [*(overrides or []), *([f"home={home}"] if home is not None else [])]
+    given = [*(overrides or []), *([home_override(home)] if home is not None else [])]
     return Workspace.open(*(configs or []), environment=env, overrides=given)
+
+
+def home_override(home: Path) -> str:
+    """The assignment that makes `home` the home folder, whatever characters are in it."""
+    return f"home={json.dumps(str(home).replace('${', '$${'))}"
 
 
 def parse_time(text: str) -> datetime:

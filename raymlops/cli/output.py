@@ -1,8 +1,10 @@
-"""Printing: lines for people, JSON for programs."""
+"""Printing: lines for people, JSON for programs; errors and logs with every secret hidden."""
 
 from __future__ import annotations
 
 import getpass
+import logging
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,13 +13,38 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from raymlops.config import redact
+
 _PIPE_WIDTH = 10_000
 
 
 def emit_json(value: Any) -> None:
     """Prints dataclasses, times, numbers and texts as one JSON document."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    print(orjson.dumps(value, default=_plain, option=options).decode())
+    print(_json(value, orjson.OPT_INDENT_2).decode())
+
+
+def emit_json_line(value: Any) -> None:
+    """Prints one JSON document on a line of its own, at once: for what goes on for ever."""
+    print(_json(value).decode(), flush=True)
+
+
+def emit_error(error: Exception, *, json: bool, trace: str = "") -> None:
+    """Prints to stderr what went wrong, last a line of its own with --json."""
+    if trace:
+        print(redact(trace), file=sys.stderr, end="")
+    message = redact(str(error))
+    if json:
+        document = {"error": message, "type": type(error).__name__}
+        print(_json(document).decode(), file=sys.stderr)
+    elif not trace:
+        print(f"raymlops: {message}", file=sys.stderr)
+
+
+def log_to_stderr() -> None:
+    """Has warnings and errors of every library go to stderr, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def emit_lines(lines: Iterable[tuple[str, str]]) -> None:
@@ -45,6 +72,16 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 def person() -> str:
     """Who is at the keyboard, for the ledger."""
     return getpass.getuser()
+
+
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _json(value: Any, layout: int = 0) -> bytes:
+    options = layout | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps(value, default=_plain, option=options)
 
 
 def _plain(value: Any) -> Any:

@@ -105,9 +105,11 @@ def report(
     path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
     home: HomeOption = None,
     env: EnvOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Write a self-contained HTML report of a model."""
     from raymlops.monitor import write_report
 
     with open_workspace(home=home, env=env) as workspace:
-        emit_lines((("report", str(write_report(workspace.ledger, model, path))),))
+        written = write_report(workspace.ledger, model, path)
+    emit_json({"report": written}) if json else emit_lines((("report", str(written)),))

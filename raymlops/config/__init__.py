@@ -7,7 +7,7 @@
 """
 
 from raymlops.config.build import build
-from raymlops.config.configured import Configured
+from raymlops.config.configured import DEFAULT, Configured
 from raymlops.config.layers import Layer, merge
 from raymlops.config.problems import Problems
 from raymlops.config.secret import HIDDEN, Secret, SecretUrl, redact
@@ -20,6 +20,7 @@ from raymlops.config.variables import (
 )
 
 __all__ = [
+    "DEFAULT",
     "HIDDEN",
     "Configured",
     "Layer",

@@ -14,6 +14,9 @@ from raymlops.errors import ConfigError
 
 T = TypeVar("T")
 
+DEFAULT = "default"
+"""The origin of a value nobody set."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Configured(Generic[T]):
@@ -48,7 +51,7 @@ class Configured(Generic[T]):
         return str(value) if isinstance(value, Secret) else value
 
     def _origin(self, key: Key) -> str:
-        return self.origins.get(key, "default")
+        return self.origins.get(key, DEFAULT)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

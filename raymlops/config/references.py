@@ -158,7 +158,7 @@ def _variable(reference: EnvReference, variables: Variables) -> _Piece:
             _warn_if_shared(found.file)
         return _Piece(text=found.text, secret=True, source=found.origin)
     if reference.default is not None:
-        return _Piece(text=reference.default, source=f"default, {reference.name} is not set")
+        return _Piece(text=reference.default, source=f"its default, as {reference.name} is not set")
     state = "is not set" if found is None else f"is empty ({found.origin})"
     raise ConfigError(
         f"variable {reference.name} {state}; export it, or write {reference.name}=... into .env"

@@ -13,8 +13,9 @@ HIDDEN = "***"
 # Shorter texts cannot be told from ordinary words: hiding them would make messages unreadable.
 _MIN_CHARS = 6
 
-# Up to the last @, since people forget to quote one within a password.
-_PASSWORD = re.compile(r"(?<=://)(?P<before>[^:@/?#]*:)(?P<secret>.*)(?=@)", re.DOTALL)
+# From the first colon up to the last @, since people forget to quote what is in a password, and
+# write one slash too many: better too much hidden than too little.
+_PASSWORD = re.compile(r"(?<=://)(?P<before>[^:@]*:)(?P<secret>.*)(?=@)", re.DOTALL)
 _QUERY = re.compile(
     r"(?P<before>[?&;][^=&;#]*(?:passw|pwd|secret|token|key|credential|signature)[^=&;#]*=)"
     r"(?P<secret>[^&;#]+)",

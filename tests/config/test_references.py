@@ -244,6 +244,7 @@ def test_secrets_are_shown_by_none_of_pythons_ways(tmp_path: Path) -> None:
             "postgresql://db/x?user=me&password=opensesame3",
             "postgresql://db/x?user=me&password=***",
         ),
+        ("postgresql:///me:opensesame7@db/x", "postgresql:///me:***@db/x"),
         ("s3://AKIA:opensesame4@b/x?region=eu", "s3://AKIA:***@b/x?region=eu"),
         ("s3://b/x?secret_key=opensesame5&a=b", "s3://b/x?secret_key=***&a=b"),
         ("postgresql//me:opensesame6@db", "***"),
