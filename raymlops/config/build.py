@@ -13,7 +13,7 @@ from raymlops.config import schema as types
 from raymlops.config.configured import Configured
 from raymlops.config.layers import Key, Layer, nested
 from raymlops.config.resolver import Resolver
-from raymlops.config.secret import HiddenText, Secret, redact
+from raymlops.config.secret import HiddenText, Secret, SecretUrl, redact
 from raymlops.config.tree import dotted, mapped
 from raymlops.config.variables import Variables
 
@@ -60,10 +60,10 @@ def build(
     shown = {key: resolver.found[key].shown for key in resolver.secrets}
 
     def hide(key: Key, value: Any) -> Any:
-        if key not in shown:
+        if key not in shown or (isinstance(value, Secret) and not isinstance(value, SecretUrl)):
             return value
-        if isinstance(value, Secret):
-            return type(value)(value.reveal(), shown[key])
+        if isinstance(value, SecretUrl):
+            return SecretUrl(value.reveal(), shown[key])
         return HiddenText(value)
 
     return Configured(settings=mapped(settings, hide), origins=resolver.origins, shown=shown)
@@ -93,9 +93,9 @@ def _written(section: Key, message: str, resolver: Resolver) -> str:
 
 def _shown(problem: ErrorDetails, key: Key, resolver: Resolver, schema: Any) -> str | None:
     """The refused value; None for a section, and for what may hold a secret."""
-    if key in resolver.found:
-        return repr(resolver.found[key].shown)
     value = problem["input"]
     if problem["type"] == "missing" or isinstance(value, dict | list):
         return None
-    return None if types.holds_secret(types.type_at(schema, problem["loc"])) else repr(value)
+    if types.holds_secret(types.type_at(schema, problem["loc"])):
+        return None
+    return repr(resolver.found[key].shown if key in resolver.found else value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from raymlops.config.layers import Key
@@ -24,7 +24,7 @@ class Configured(Generic[T]):
 
     settings: T
     origins: Mapping[Key, str]
-    shown: Mapping[Key, str]
+    shown: Mapping[Key, str] = field(repr=False)
 
     def explain(self, name: str = "") -> tuple[tuple[str, Any, str], ...]:
         """(key, value, origin) of the setting `name`, or of every setting in that section; by
@@ -46,9 +46,7 @@ class Configured(Generic[T]):
         return tuple((key, value, self._origin(path)) for key, (path, value) in chosen.items())
 
     def _shown(self, key: Key, value: Any) -> Any:
-        if key in self.shown:
-            return self.shown[key]
-        return str(value) if isinstance(value, Secret) else value
+        return str(value) if isinstance(value, Secret) else self.shown.get(key, value)
 
     def _origin(self, key: Key) -> str:
         return self.origins.get(key, DEFAULT)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raymlops.config.problems import Problems
 from raymlops.config.secret import HIDDEN
 from raymlops.config.variables import Variables
 from raymlops.errors import ConfigError
@@ -88,14 +89,11 @@ def resolve(template: Template, variables: Variables) -> Resolved:
         ConfigError: lists everything that is missing, a line each.
     """
     found: list[_Piece] = []
-    problems: list[str] = []
+    problems = Problems()
     for part in template.parts:
-        try:
+        with problems.gathered():
             found.append(_piece(part, variables))
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    problems.raise_any()
     return Resolved(
         text="".join(piece.text for piece in found),
         shown="".join(HIDDEN if piece.secret else piece.text for piece in found),

@@ -26,27 +26,26 @@ _known: set[str] = set()
 
 
 class Secret:
-    """A text that only `reveal()` tells; printed, logged or recorded it is `shown`.
+    """A text that only `reveal()` tells; printed, logged or recorded it is `***`.
 
     No `str`, so that none of it slips into a message, a name or a JSON document: who needs the
     text has to ask for it. It pickles, and so crosses to workers as an argument.
     """
 
-    __slots__ = ("_shown", "_text")
+    __slots__ = ("_text",)
 
-    def __init__(self, text: str, shown: str = HIDDEN) -> None:
+    def __init__(self, text: str) -> None:
         self._text = text
-        self._shown = shown
         remember(text)
 
     def reveal(self) -> str:
         return self._text
 
     def __str__(self) -> str:
-        return self._shown
+        return HIDDEN
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._shown!r})"
+        return f"{type(self).__name__}({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._text == other._text
@@ -54,8 +53,8 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._text)
 
-    def __reduce__(self) -> tuple[type[Secret], tuple[str, str]]:
-        return type(self), (self._text, self._shown)
+    def __reduce__(self) -> tuple[type[Secret], tuple[str, ...]]:
+        return type(self), (self._text,)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
@@ -63,18 +62,27 @@ class Secret:
 
 
 class SecretUrl(Secret):
-    """A URL or path that is shown without its password and its keys."""
+    """A URL or path that is shown without its password and its keys.
 
-    __slots__ = ()
+    `shown` is to be shown in its place, where more of it is secret; that loses a password too.
+    """
+
+    __slots__ = ("_shown",)
 
     def __init__(self, text: str, shown: str | None = None) -> None:
         # Its secret parts are remembered, not all of it: much of it is no secret.
         self._text = text
-        self._shown = without_password(text) if shown is None else shown
+        self._shown = without_password(text if shown is None else shown)
         for pattern in (_PASSWORD, _QUERY):
             for match in pattern.finditer(text):
                 remember(match["secret"])
                 remember(unquote(match["secret"]))
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str, ...]]:
+        return type(self), (self._text, self._shown)
 
 
 class HiddenText(str):

@@ -259,6 +259,22 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert pickle.loads(pickle.dumps(SecretUrl(url))).reveal() == url
 
 
+def test_a_password_written_beside_a_reference_is_hidden_too(tmp_path: Path) -> None:
+    configured = load(
+        tmp_path,
+        "url: postgresql://me:inthefile-1@${env:HOST}/x\n"
+        "login: {password: 'inthefile-2${env:HOST}'}\n",
+        HOST="db.example",
+    )
+    assert configured.settings.url is not None
+    assert configured.settings.url.reveal() == "postgresql://me:inthefile-1@db.example/x"
+    assert repr(configured.settings.url) == "SecretUrl('postgresql://me:***@***/x')"
+    assert [value for _, value, _ in configured.explain()][:3] == [
+        "postgresql://me:***@***/x", "nobody", "***",
+    ]  # fmt: skip
+    assert "inthefile" not in repr(configured)
+
+
 def test_a_refused_value_is_not_told_where_it_may_be_a_secret(tmp_path: Path) -> None:
     for text in (
         "login: {user: '${env:S}'}\n",  # refused by the section, which quotes it
