@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from raymlops.cli.options import home_override
+from raymlops.cli.output import emit_error, log_to_stderr
 from raymlops.operate import Workspace
 
 
@@ -26,14 +29,19 @@ def job_parser(description: str | None) -> argparse.ArgumentParser:
 @contextlib.contextmanager
 def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
     """The workspace, connected to Ray: to the job's own cluster where one submitted the script,
-    else as the settings say."""
+    else as the settings say. What goes wrong ends the script, its traceback without secrets."""
     overrides = list(arguments.set)
     if arguments.home is not None:
         overrides.append(home_override(arguments.home))
     if "RAY_ADDRESS" in os.environ:
         overrides.append("cluster.address=auto")
-    with (
-        Workspace.open(*arguments.configs, overrides=overrides) as workspace,
-        workspace.connect(),
-    ):
-        yield workspace
+    log_to_stderr()
+    try:
+        with (
+            Workspace.open(*arguments.configs, overrides=overrides) as workspace,
+            workspace.connect(),
+        ):
+            yield workspace
+    except Exception as error:  # the script's end, in a log that Ray's dashboard shows
+        emit_error(error, json=False, trace=traceback.format_exc())
+        sys.exit(1)

@@ -18,6 +18,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
 
+from raymlops.config import redact
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import Decision
 from raymlops.models import Bundle
@@ -148,7 +149,8 @@ class Operator:
         try:
             challenger = training.result()
         except RaymlopsError as error:
-            self._decide("gate", "refused", f"no challenger could be made: {error}", {}, now)
+            why = redact(f"no challenger could be made: {error}")
+            self._decide("gate", "refused", why, {}, now)
             return
         verdict = judge_challenger(self._workspace, challenger)
         outcome = "passed" if verdict.passed else "refused"

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raymlops.config import Secret
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
 from raymlops.errors import CoordinationError, ReleaseError, TrainingError
 from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
@@ -23,6 +24,7 @@ from raymlops.serve.latency import NUM_BUCKETS
 from tests.operate.bundles import bundle_of
 
 WINDOW_DAYS = 7
+SECRET = Secret("s3://key:shibboleth-81@bucket")
 START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
 
 
@@ -60,7 +62,7 @@ class World:
     def make_challenger(self, known_at: datetime) -> Challenger:
         self.trainings.append(known_at)
         if self.fails:
-            raise TrainingError("the workers are gone")
+            raise TrainingError(f"the store at {SECRET.reveal()} is gone")
         start = known_at - timedelta(days=7)
         schema = self.workspace.schema
         holdout = between(self.table, schema.event_time, start, known_at)
@@ -247,7 +249,7 @@ def test_a_training_that_fails_is_a_refusal_with_its_reason(world: World) -> Non
         play(world, operator, 0, 8)
     gate = world.workspace.ledger.decisions.list(model="tumours", kind="gate")[-1]
     assert gate.outcome == "refused"
-    assert gate.why == "no challenger could be made: the workers are gone"
+    assert gate.why == "no challenger could be made: the store at *** is gone"
 
 
 def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> None:

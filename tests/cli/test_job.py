@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from raymlops.cli.job import open_job
+from raymlops.config import Secret
+
+
+def test_a_script_that_fails_tells_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = Secret("shibboleth-80")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(f"no route to {secret.reveal()}")
+
+    monkeypatch.setattr("raymlops.cli.job.Workspace.open", fail)
+    arguments = argparse.Namespace(configs=[], set=[], home=tmp_path)
+    with pytest.raises(SystemExit) as ended, open_job(arguments):
+        pass
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback")
+    assert told.endswith("OSError: no route to ***\n")
