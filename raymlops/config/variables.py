@@ -40,7 +40,7 @@ def dotenv_variables(path: Path = DOTENV) -> Variables:
     """
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):  # some keep a virtual environment in .env
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {_reason(error)}") from None

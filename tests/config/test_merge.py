@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.config import Layer, merge
@@ -37,6 +37,7 @@ def written(assignments: list[tuple[Key, Any]]) -> dict[str, Any]:
     return tree
 
 
+@settings(deadline=None)
 @given(SOURCES, SOURCES, SOURCES)
 def test_merging_is_associative(first: Any, second: Any, third: Any) -> None:
     a, b, c = layer(first, "a"), layer(second, "b"), layer(third, "c")
@@ -45,12 +46,14 @@ def test_merging_is_associative(first: Any, second: Any, third: Any) -> None:
     assert list(left.values) == list(right.values)
 
 
+@settings(deadline=None)
 @given(SOURCES, SOURCES)
 def test_later_wins(first: Any, second: Any) -> None:
     merged = merge([layer(first, "a"), layer(second, "b")])
     assert nested(merged.values) == written([*first, *second])
 
 
+@settings(deadline=None)
 @given(SOURCES, SOURCES)
 def test_a_value_keeps_the_origin_of_who_wrote_it(first: Any, second: Any) -> None:
     merged = merge([layer(first, "a"), layer(second, "b")])
@@ -61,6 +64,7 @@ def test_a_value_keeps_the_origin_of_who_wrote_it(first: Any, second: Any) -> No
     }
 
 
+@settings(deadline=None)
 @given(SOURCES, SOURCES)
 def test_inputs_stay_as_they_were(first: Any, second: Any) -> None:
     a, b = layer(first, "a"), layer(second, "b")

@@ -208,7 +208,7 @@ def test_a_dotenv_file_stands_behind_the_environment(
         user="real", hosts=("b#b",)
     )
     assert caplog.messages == [f"others may read {path}, mode 0644: chmod 600 {path}"]
-    assert dotenv_variables(tmp_path / "none") == {}
+    assert dotenv_variables(tmp_path / "none") == dotenv_variables(tmp_path) == {}
 
 
 def test_a_malformed_dotenv_file_is_refused_unseen(tmp_path: Path) -> None:
