@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from raymlops.cluster import ClusterSettings, Session, connect
+from raymlops.config import secret
 from raymlops.data import Feature, TableSchema
 from raymlops.ledger import Code, Dataset, Ledger, Run
 from raymlops.storage import Store
@@ -91,6 +92,12 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test keeps secret is not hidden from the output of the next."""
+    monkeypatch.setattr(secret, "_known", set(secret._known))
 
 
 @pytest.fixture(scope="module")
