@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
+from raymlops.config import redact
 from raymlops.errors import ReleaseError
 from raymlops.ledger import Ledger, ModelVersion, Release
 from raymlops.monitor import difference
@@ -146,7 +147,9 @@ class ReleaseController:
             if release.status != "running":
                 raise
             release = self._ledger.releases.advance(release.id, release.state, "rolled_back")
-            self._decided(release, "rolled back", who, f"it cannot be served: {error}", None, now)
+            self._decided(
+                release, "rolled back", who, f"it cannot be served: {redact(str(error))}", None, now
+            )
             self.resume(release)
         return release
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from raymlops.cluster import spawn
+from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
 from raymlops.serve.board import BOARD, POLL_S, RETRY_S, Published, Standing, TrafficBoard
 from raymlops.serve.link import ActorLink
@@ -44,8 +45,9 @@ def wait_applied(
 
 
 def board_name(ledger_url: str) -> str:
-    """The actor that publishes what the ledger at that URL holds: one board a ledger."""
-    return f"{BOARD}-{hashlib.sha256(ledger_url.encode()).hexdigest()[:8]}"
+    """The actor that publishes what the ledger at that URL holds: one board a ledger, also when
+    the password in it changes."""
+    return f"{BOARD}-{hashlib.sha256(str(SecretUrl(ledger_url)).encode()).hexdigest()[:8]}"
 
 
 class RemoteBoard:

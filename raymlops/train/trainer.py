@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from raymlops.config import SecretUrl
 from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger
 from raymlops.train.spec import ParallelPlan, TrainSpec
@@ -53,7 +54,12 @@ class Trainer:
 
         untyped: Any = ray
         self._check_cpus(untyped.cluster_resources(), untyped.available_resources())
-        task = _Task(spec=self.spec, arrays=[ray.put(arrays)], ledger_url=ledger_url, run_id=run_id)
+        task = _Task(
+            spec=self.spec,
+            arrays=[ray.put(arrays)],
+            ledger_url=SecretUrl(ledger_url),  # Ray's train state, for the dashboard, shows it
+            run_id=run_id,
+        )
         trainer = TorchTrainer(
             _worker,
             train_loop_config=dict(task),
@@ -108,7 +114,7 @@ def fit_alone(arrays: Arrays, spec: TrainSpec, *, on_epoch: Callable[[Epoch], No
 class _Task(TypedDict):
     spec: TrainSpec
     arrays: list[ray.ObjectRef[Arrays]]  # in a list, or Ray would inline megabytes into the call
-    ledger_url: str
+    ledger_url: SecretUrl
     run_id: str
 
 
@@ -129,7 +135,7 @@ def _worker(config: dict[str, Any]) -> None:
     model: torch.nn.Module = network
     if seat.world_size > 1:
         model = torch.nn.parallel.DistributedDataParallel(network)
-    with Ledger(config["ledger_url"]) as ledger:
+    with Ledger(config["ledger_url"].reveal()) as ledger:
 
         def report(epoch: Epoch) -> None:
             if seat.rank == 0:

@@ -10,6 +10,7 @@ from raymlops.errors import NotFoundError, ReleaseError
 from raymlops.ledger import Ledger
 from raymlops.serve import TrafficTable, board
 from raymlops.serve.board import POLL_S, Sighting, Standing, TrafficBoard, judge
+from raymlops.serve.publishing import board_name
 from tests.serve.conftest import MODEL, World
 
 TABLES = [TrafficTable.champion(MODEL, version).to_dict() for version in ("1.0.0", "1.0.1")]
@@ -114,3 +115,12 @@ def test_applied_gives_up_when_nobody_follows(world: World) -> None:
             await TrafficBoard(world.ledger_url).applied(MODEL, 1, 0.1)
 
     run(test)
+
+
+def test_a_new_password_is_still_the_same_board() -> None:
+    old, new = (
+        board_name(f"postgresql+psycopg://raymlops:{password}@db.example/raymlops")
+        for password in ("hunter2-old", "hunter2-new")
+    )
+    assert old == new
+    assert old != board_name("postgresql+psycopg://raymlops:hunter2-old@db.example/other")
