@@ -8,7 +8,8 @@
     ├── ClusterError         Ray cannot be started, reached or asked
     ├── LedgerError          a record contradicts the ledger
     │   ├── NotFoundError    no such run, version, alias, request ...
-    │   └── ConflictError    the version exists already
+    │   ├── ConflictError    the version exists already
+    │   └── MirrorError      a mirror of the ledger cannot be reached, or refuses a row
     ├── DataError            a dataset is malformed
     │   └── ExpectationError a dataset broke rules; holds one violation a rule
     ├── SignatureError       columns do not fit a model's signature; names the field
@@ -59,6 +60,10 @@ class NotFoundError(LedgerError):
 
 class ConflictError(LedgerError):
     """What was to be added exists already."""
+
+
+class MirrorError(LedgerError):
+    """A mirror of the ledger cannot be reached, or refuses a row."""
 
 
 class DataError(RaymlopsError):
