@@ -7,7 +7,18 @@ import traceback
 
 import typer
 
-from raymlops.cli import configuration, data, demo, lifecycle, machines, models, records, runs
+from raymlops.cli import (
+    configuration,
+    data,
+    demo,
+    export,
+    lifecycle,
+    machines,
+    mirror,
+    models,
+    records,
+    runs,
+)
 from raymlops.cli.output import emit_error, log_to_stderr
 from raymlops.errors import RaymlopsError
 
@@ -19,7 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (demo, data, lifecycle, runs, models, records, machines, configuration):
+for module in (
+    demo, data, lifecycle, runs, models, records, mirror, export, machines, configuration,
+):  # fmt: skip
     module.add_to(app)
 
 

@@ -1,6 +1,7 @@
 """Operating models: the workspace, the verbs, and the loop that runs by itself."""
 
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
+from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.triggers import RetrainPolicy
@@ -30,11 +31,13 @@ __all__ = [
     "judge_challenger",
     "load_settings",
     "make_challenger",
+    "mirror",
     "promote",
     "publisher",
     "register",
     "release",
     "rollback",
+    "start_mirror",
     "start_monitor",
     "train",
     "tune",

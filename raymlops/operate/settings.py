@@ -27,6 +27,7 @@ from raymlops.config import (
 )
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
+from raymlops.ledger.mirror import FollowPolicy
 from raymlops.monitor import DriftPolicy, WindowPolicy
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import CanaryPolicy, GatePolicy
@@ -43,10 +44,29 @@ SITE = ("home", "ledger", "storage", "cluster", "serve")
 
 
 @dataclass(frozen=True, kw_only=True)
+class MlflowSettings:
+    """`url` of the MLflow store that mirrors the ledger (sqlite, postgresql, http); None is none.
+
+    `artifacts` is the folder or URI for files there; None is a folder in the home folder, or the
+    tracking server's own. Larger files than `max_file_mb` are referred to by their digest.
+    """
+
+    url: SecretUrl | None = None
+    artifacts: SecretUrl | None = None
+    max_file_mb: int = 64
+    follow: FollowPolicy = field(default_factory=FollowPolicy)
+
+    def __post_init__(self) -> None:
+        if self.max_file_mb < 0:
+            raise ValueError(f"max_file_mb {self.max_file_mb} must be 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LedgerSettings:
     """`url` of the database, its password never shown; None is SQLite in the home folder."""
 
     url: SecretUrl | None = None
+    mlflow: MlflowSettings = field(default_factory=MlflowSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,9 +89,14 @@ class Workspace:
             raise ConfigError("the settings have no data; give a file such as configs/flights.yaml")
         return self.settings.data
 
-    def connect(self) -> AbstractContextManager[Session]:
-        """Ray as the settings ask for it, for the length of a block."""
-        return connect(self.settings.cluster, home=self.home)
+    @contextmanager
+    def connect(self) -> Iterator[Session]:
+        """Ray as the settings ask for it, for the length of a block, and on it the mirror."""
+        from raymlops.operate.mirror import start_mirror
+
+        with connect(self.settings.cluster, home=self.home) as session:
+            start_mirror(self)
+            yield session
 
     def close(self) -> None:
         if "ledger" in self.__dict__:

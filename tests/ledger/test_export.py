@@ -196,6 +196,8 @@ def test_one_model_or_some_runs_are_exported_alone(ledger: Ledger, tmp_path: Pat
     found = pd.read_parquet(tmp_path / "runs.parquet")
     assert set(found["id"]) == {run.id for run in runs[1:]}
     assert len(pd.read_parquet(tmp_path / "metrics.parquet")) == 2
+    to_parquet(ledger, tmp_path, model="flights", run_ids=[runs[0].id, runs[1].id])
+    assert list(pd.read_parquet(tmp_path / "runs.parquet")["id"]) == [runs[1].id]
     to_parquet(ledger, tmp_path, run_ids=[runs[0].id])
     assert list(pd.read_parquet(tmp_path / "metrics.parquet")["run_id"]) == [runs[0].id]
 

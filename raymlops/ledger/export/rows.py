@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, select, true
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import params, schema
@@ -41,7 +41,7 @@ class RunPage:
 
 
 class Rows:
-    """Reads the runs of `model`, those named `run_ids`, or all, in the order of their ids."""
+    """Reads all runs, or those of `model`, or of `run_ids`, in the order of their ids."""
 
     def __init__(
         self, database: Database, *, model: str | None, run_ids: Sequence[str] | None
@@ -78,9 +78,8 @@ class Rows:
             yield rows
 
     def _chosen(self) -> ColumnElement[bool]:
-        if self._run_ids is not None:
-            return runs.c.id.in_(self._run_ids)
-        return true() if self._model is None else runs.c.model == self._model
+        named = true() if self._run_ids is None else runs.c.id.in_(self._run_ids)
+        return named if self._model is None else and_(named, runs.c.model == self._model)
 
     def _page(self, rows: Sequence[Row[Any]]) -> RunPage:
         ids = [row.id for row in rows]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from raymlops.errors import RaymlopsError
-from raymlops.ledger.mirror.mirror import Copied, Mirror
+from raymlops.ledger.mirror.mirror import Copied
 
 _logger = logging.getLogger(__name__)
 
@@ -34,20 +34,20 @@ def delay_s(policy: FollowPolicy, num_failures: int) -> float:
 
 
 def follow(
-    mirror: Mirror,
+    catch_up: Callable[[], Copied],
     policy: FollowPolicy,
     ended: Event,
     *,
     copied: Callable[[Copied], None] = lambda _: None,
 ) -> None:
-    """Catches up until `ended` is set; calls `copied` after each look that succeeded.
+    """Calls `catch_up` until `ended` is set, and `copied` with what each success copied.
 
     A store that is down is logged once, and once more when it is back; nothing is raised for it.
     """
     num_failures = 0
     while not ended.is_set():
         try:
-            found = mirror.catch_up()
+            found = catch_up()
         except RaymlopsError as error:
             if num_failures == 0:
                 _logger.warning("the mirror falls behind, and catches up later: %s", error)

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -63,6 +62,8 @@ class Target:
 
         MLflow's client would try again for minutes before it said so.
         """
+        import httpx
+
         try:
             if self._is_server:
                 answer = httpx.get(f"{self._url.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)

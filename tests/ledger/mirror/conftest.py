@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-
-def mlflow_client(url: str) -> MlflowClient:
-    with warnings.catch_warnings():
-        # MLflow's own mappings, under SQLAlchemy 2.1.
-        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
-        from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=url, registry_uri=url)
+from tests.servers.mlflow import mlflow_client
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +26,3 @@ def mlflow_file(_empty_mlflow: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def mlflow_url(mlflow_file: Path) -> str:
     return f"sqlite:///{mlflow_file}"
-
-
-@pytest.fixture
-def open_mlflow() -> Callable[[str], MlflowClient]:
-    return mlflow_client

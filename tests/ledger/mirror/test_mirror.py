@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ from raymlops.errors import MirrorError
 from raymlops.ledger import Code, Dataset, Ledger, ModelVersion, Run, Version, schema
 from raymlops.ledger.mirror import Mirror
 from raymlops.storage import Store
+from tests.servers.mlflow import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-OpenMlflow = Callable[[str], "MlflowClient"]
 JUNE = datetime(2013, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)
 NOTHING = {
     "num_runs": 0,
@@ -40,8 +40,8 @@ def mirror(ledger: Ledger, store: Store, mlflow_url: str, tmp_path: Path) -> Ite
 
 
 @pytest.fixture
-def client(mlflow_url: str, open_mlflow: OpenMlflow) -> MlflowClient:
-    return open_mlflow(mlflow_url)
+def client(mlflow_url: str) -> MlflowClient:
+    return mlflow_client(mlflow_url)
 
 
 def start(ledger: Ledger, *, parent_id: str | None = None, **given: Any) -> Run:
@@ -354,7 +354,7 @@ def test_what_was_deleted_in_mlflow_stays_deleted_and_stops_nothing(
 
 
 def test_a_store_that_was_lost_is_filled_again_after_forgetting(
-    ledger: Ledger, store: Store, run: Run, mlflow_file: Path, open_mlflow: OpenMlflow
+    ledger: Ledger, store: Store, run: Run, mlflow_file: Path
 ) -> None:
     ledger.runs.log(run.id, {"loss": 0.5}, step=1)
     register(ledger, store, run, Version(1, 0, 0))
@@ -364,7 +364,7 @@ def test_a_store_that_was_lost_is_filled_again_after_forgetting(
         mirror.catch_up()
         mirror.forget()
         mirror.catch_up()  # nothing is doubled where nothing was lost
-        client = open_mlflow(url)
+        client = mlflow_client(url)
         assert len(history(client, mirrored_run(client, run).info.run_id, "loss")) == 1
         assert len(client.search_model_versions("name = 'tumours'")) == 1
 
@@ -373,7 +373,7 @@ def test_a_store_that_was_lost_is_filled_again_after_forgetting(
         mirror.forget()
         copied = mirror.catch_up()
     assert (copied.num_runs, copied.num_metrics, copied.num_versions) == (1, 1, 1)
-    client = open_mlflow(url)
+    client = mlflow_client(url)
     assert len(history(client, mirrored_run(client, run).info.run_id, "loss")) == 1
 
 

@@ -13,17 +13,19 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from raymlops.errors import MirrorError
 from raymlops.ledger import Code, Ledger, Run, Version
 from raymlops.ledger.mirror import Copied, FollowPolicy, Mirror, delay_s, follow, mirror
 from raymlops.storage import Store
+from tests.servers.mlflow import mlflow_client
+from tests.servers.postgresql import create_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-OpenMlflow = Callable[[str], "MlflowClient"]
 NUM_RUNS = 5
 NUM_STEPS = 60
 NAMES = tuple(f"m{number}" for number in range(10))
@@ -122,7 +124,7 @@ def mirror_until_killed(
 
 
 def test_a_mirror_killed_anywhere_doubles_and_loses_nothing(
-    ledger: Ledger, store: Store, mlflow_url: str, tmp_path: Path, open_mlflow: OpenMlflow
+    ledger: Ledger, store: Store, mlflow_url: str, tmp_path: Path
 ) -> None:
     runs = fill(ledger, store)
     files = str(tmp_path / "files")
@@ -138,7 +140,7 @@ def test_a_mirror_killed_anywhere_doubles_and_loses_nothing(
     with Mirror(ledger, store, mlflow_url, artifacts=files) as last:
         last.catch_up()
 
-    client = open_mlflow(mlflow_url)
+    client = mlflow_client(mlflow_url)
     assert_complete(client, ledger, runs)
     versions = client.search_model_versions("name = 'tumours'")
     assert Counter(version.tags["raymlops.version"] for version in versions) == {
@@ -170,7 +172,6 @@ def test_training_goes_on_while_mlflow_is_down_and_is_complete_afterwards(
     store: Store,
     mlflow_file: Path,
     tmp_path: Path,
-    open_mlflow: OpenMlflow,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tmp_path / "mounted"
@@ -195,7 +196,7 @@ def test_training_goes_on_while_mlflow_is_down_and_is_complete_afterwards(
     policy = FollowPolicy(every_s=5.0, longest_s=30.0)
     caplog.set_level(logging.WARNING)
     with Mirror(ledger, store, url, artifacts=str(tmp_path / "files")) as follower:
-        follow(follower, policy, ended, copied=looks.append)
+        follow(follower.catch_up, policy, ended, copied=looks.append)
 
     assert ended.waited_s == [10.0, 20.0, 30.0, 30.0, 5.0, 5.0]
     assert [look.num_metrics for look in looks] == [40, 0]
@@ -203,7 +204,55 @@ def test_training_goes_on_while_mlflow_is_down_and_is_complete_afterwards(
     assert len(warnings) == 2
     assert warnings[0].startswith("the mirror falls behind, and catches up later: MLflow at sqlite")
     assert warnings[1] == "the mirror is back after 4 failed looks"
-    assert_complete(open_mlflow(url), ledger, [run])
+    assert_complete(mlflow_client(url), ledger, [run])
+
+
+def test_a_server_lost_in_the_middle_of_a_copy_is_caught_up_with(
+    ledger: Ledger, store: Store, postgresql_server: str, tmp_path: Path
+) -> None:
+    """MLflow in PostgreSQL, which throws everybody out after the second batch of metrics."""
+    from mlflow import MlflowClient
+
+    name = f"mlflow-{tmp_path.name}"
+    url = create_database(postgresql_server, name)
+    client = mlflow_client(url)
+    runs = fill(ledger, store)
+    copied: list[Copied] = []
+    calls: list[str] = []
+    log_batch = MlflowClient.log_batch
+
+    def admit(admitted: bool) -> None:
+        address = postgresql_server.replace("+psycopg", "")
+        with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+            statement = f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {admitted}'
+            connection.execute(statement.encode())
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+            )
+
+    def interrupted(*given: Any, **named: Any) -> None:
+        calls.append("log_batch")
+        if len(calls) == NUM_RUNS + 3:  # a batch of parameters a run, then metrics
+            admit(False)
+        log_batch(*given, **named)
+
+    def act(look: int) -> None:
+        assert look < 10, "it never came back"
+        if look == 1:
+            assert copied == []
+        if look == 2:
+            admit(True)
+        if copied:
+            ended.set()
+
+    ended = Script(act)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", interrupted)
+        with Mirror(ledger, store, url, artifacts=str(tmp_path / "files")) as follower:
+            follow(follower.catch_up, FollowPolicy(), ended, copied=copied.append)
+
+    assert [look.num_metrics for look in copied] == [NUM_RUNS * NUM_STEPS * len(NAMES)]
+    assert_complete(client, ledger, runs)
 
 
 def test_a_missing_store_is_an_error_that_names_it(

@@ -1,0 +1,140 @@
+"""The MLflow mirror's rate beside MLflow's own, and the exports of many metrics."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import create_engine, insert
+
+from benchmarks.figures import Figure, report, seconds
+from raymlops.ledger import Code, Ledger, schema
+from raymlops.ledger.export import to_parquet, to_tensorboard
+from raymlops.ledger.mirror import Mirror
+from raymlops.storage import Store
+
+NAMES = tuple(f"metric_{number}" for number in range(10))
+NUM_RUNS = 20
+START = datetime(2013, 1, 1, tzinfo=UTC)
+_PAGE = 50_000
+
+
+def figures(quick: bool) -> list[Figure]:
+    """Metrics mirrored a second; seconds, size and memory of exports."""
+    mirrored, exported = (5_000, 100_000) if quick else (50_000, 1_000_000)
+    with tempfile.TemporaryDirectory() as folder:
+        return [*_mirror(Path(folder), mirrored), *_exports(Path(folder), exported)]
+
+
+def _mirror(folder: Path, num_metrics: int) -> list[Figure]:
+    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    with _filled(folder / "mirrored.db", num_metrics) as ledger:
+        url = f"sqlite:///{folder / 'mlflow.db'}"
+        with Mirror(ledger, Store(str(folder / "store")), url, artifacts=str(folder)) as mirror:
+            MlflowClient(tracking_uri=url, registry_uri=url)  # its schema is made once
+            rate = num_metrics / seconds(mirror.catch_up)
+            look_ms = seconds(mirror.catch_up) * 1000
+    alone = f"sqlite:///{folder / 'alone.db'}"
+    client = MlflowClient(tracking_uri=alone, registry_uri=alone)
+    run = client.create_run("0")
+    one_by_one = min(num_metrics, 1_000)
+
+    def log() -> None:
+        for step in range(one_by_one):
+            client.log_metric(run.info.run_id, "loss", step / 7, step=step)
+
+    return [
+        Figure(
+            name="mirrored_metrics_per_s",
+            unit="1/s",
+            ours=rate,
+            references={"mlflow log_metric": one_by_one / seconds(log)},
+        ),
+        Figure(name="look_without_news_ms", unit="ms", ours=look_ms, references={}),
+    ]
+
+
+def _exports(folder: Path, num_metrics: int) -> list[Figure]:
+    with _filled(folder / "exported.db", num_metrics) as ledger:
+        parquet = folder / "parquet"
+        took_s = seconds(lambda: to_parquet(ledger, parquet))
+        size_mb = (parquet / "metrics.parquet").stat().st_size / 1e6
+        tracemalloc.start()
+        to_parquet(ledger, parquet)
+        peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        few = [run.id for run in ledger.runs.list()[:2]]
+        events_s = seconds(lambda: to_tensorboard(ledger, folder / "events", run_ids=few))
+    return [
+        Figure(name=f"parquet_{num_metrics}_metrics_s", unit="s", ours=took_s, references={}),
+        Figure(name=f"parquet_{num_metrics}_metrics_mb", unit="MB", ours=size_mb, references={}),
+        Figure(
+            name=f"parquet_{num_metrics}_metrics_extra_mb", unit="MB", ours=peak_mb, references={}
+        ),
+        Figure(
+            name="tensorboard_metrics_per_s",
+            unit="1/s",
+            ours=num_metrics / NUM_RUNS * len(few) / events_s,
+            references={},
+        ),
+    ]
+
+
+def _filled(path: Path, num_metrics: int) -> Ledger:
+    """A ledger whose runs log in turn, ten metrics a step."""
+    ledger = Ledger(f"sqlite:///{path}")
+    run_ids = [
+        ledger.runs.start(
+            kind="train",
+            model="flights",
+            params={"number": number},
+            code=Code(commit="c" * 40, dirty_digest=None),
+            config="{}",
+            environment="",
+            inputs={},
+        ).id
+        for number in range(NUM_RUNS)
+    ]
+    engine = create_engine(ledger.url)
+    with engine.begin() as connection:
+        for page in _pages(run_ids, num_metrics):
+            connection.execute(insert(schema.metrics), page)
+    engine.dispose()
+    return ledger
+
+
+def _pages(run_ids: list[str], num_metrics: int) -> Iterator[list[dict[str, object]]]:
+    for first in range(0, num_metrics, _PAGE):
+        yield [
+            {
+                "run_id": run_ids[(number // len(NAMES)) % NUM_RUNS],
+                "name": NAMES[number % len(NAMES)],
+                "step": number // (len(NAMES) * NUM_RUNS),
+                "value": number / 7,
+                "at": START + timedelta(milliseconds=number),
+            }
+            for number in range(first, min(first + _PAGE, num_metrics))
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the metrics")
+    started = time.perf_counter()
+    found = figures(parser.parse_args().quick)
+    print(f"{time.perf_counter() - started:.0f} s in all")
+    report("records_mirror", found)
+
+
+if __name__ == "__main__":
+    main()

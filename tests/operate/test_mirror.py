@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raymlops.cluster import Session
+from raymlops.errors import CoordinationError
+from raymlops.ledger import Code, Run
+from raymlops.operate import Workspace, mirror, start_mirror
+from raymlops.operate.mirror import MIRROR_NAME
+from tests.servers.mlflow import mlflow_client
+
+MODULE = importlib.import_module("raymlops.operate.mirror")  # the package shows the function
+
+
+def start(workspace: Workspace) -> Run:
+    return workspace.ledger.runs.start(
+        kind="train",
+        model="tumours",
+        params={},
+        code=Code(commit="c" * 40, dirty_digest=None),
+        config="{}",
+        environment="",
+        inputs={},
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    overrides = (
+        f"home={tmp_path}",
+        f"ledger.mlflow.url=sqlite:///{tmp_path / 'mlflow.db'}",
+        "ledger.mlflow.follow.every_s=0.1",
+    )
+    with Workspace.open(overrides=overrides) as workspace:
+        yield workspace
+
+
+def test_two_mirrors_do_not_copy_at_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODULE, "_LOCK_TIMEOUT_S", 0.1)
+    with (
+        workspace.coordinator.hold("mirror", timeout_s=1.0),
+        pytest.raises(CoordinationError, match="'mirror' is held by process"),
+    ):
+        mirror(workspace)
+
+
+def test_without_mlflow_installed_ray_is_joined_all_the_same(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with caplog.at_level(logging.WARNING):
+        start_mirror(workspace)
+    assert caplog.messages == ["the ledger is not mirrored: `pip install raymlops[mlflow]`"]
+
+
+@pytest.mark.cluster
+def test_connecting_starts_an_actor_that_mirrors_and_survives_its_death(
+    workspace: Workspace, ray_cluster: Session
+) -> None:
+    import ray
+
+    def wait_until_mirrored(run: Run, loss: float) -> None:
+        client = mlflow_client(workspace.settings.ledger.mlflow.url or "")
+        tick = threading.Event()
+        for _ in range(600):
+            experiment = client.get_experiment_by_name("tumours")
+            found = client.search_runs([experiment.experiment_id]) if experiment else []
+            if {r.data.tags["raymlops.id"]: r.data.metrics.get("loss") for r in found}.get(
+                run.id
+            ) == loss:
+                return
+            tick.wait(0.05)
+        pytest.fail(f"run {run.id} did not reach MLflow in 30 s")
+
+    with workspace.connect():
+        actor = ray.get_actor(MIRROR_NAME, namespace=ray_cluster.namespace)
+        try:
+            run = start(workspace)
+            workspace.ledger.runs.log(run.id, {"loss": 0.5})
+            wait_until_mirrored(run, 0.5)
+            ray.kill(actor, no_restart=False)
+            workspace.ledger.runs.log(run.id, {"loss": 0.25}, step=1)
+            wait_until_mirrored(run, 0.25)
+        finally:
+            ray.kill(actor)
