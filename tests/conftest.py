@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from raymlops.config import secret
 from raymlops.data import Feature, TableSchema
 from raymlops.ledger import Code, Dataset, Ledger, Run
 from raymlops.storage import Store
+from tests.servers.mlflow import mlflow_client
 
 
 @pytest.fixture
@@ -82,6 +84,25 @@ def tumour_schema() -> TableSchema:
             Feature(name="size", kind="category"),
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def _empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations take seconds: they are run once."""
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    mlflow_client(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def mlflow_file(_empty_mlflow: Path, tmp_path: Path) -> Path:
+    """A real MLflow store without runs, in SQLite."""
+    return Path(shutil.copy(_empty_mlflow, tmp_path / "mlflow.db"))
+
+
+@pytest.fixture
+def mlflow_url(mlflow_file: Path) -> str:
+    return f"sqlite:///{mlflow_file}"
 
 
 @pytest.fixture(scope="session", autouse=True)

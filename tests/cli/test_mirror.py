@@ -29,9 +29,9 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def test_mirror_copies_once_and_says_how_much(run: Run, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    command = ["mirror", "--home", str(tmp_path), "--set", f"ledger.mlflow.url={url}", "--json"]
+def test_mirror_copies_once_and_says_how_much(run: Run, tmp_path: Path, mlflow_url: str) -> None:
+    given = ["--home", str(tmp_path), "--set", f"ledger.mlflow.url={mlflow_url}"]
+    command = ["mirror", *given, "--json"]
     counts = [
         json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
         for arguments in (command, command, [*command, "--again"])
@@ -39,7 +39,7 @@ def test_mirror_copies_once_and_says_how_much(run: Run, tmp_path: Path) -> None:
     assert [(count["num_runs"], count["num_metrics"]) for count in counts] == [
         (1, 2), (0, 0), (1, 2),
     ]  # fmt: skip
-    client = mlflow_client(url)
+    client = mlflow_client(mlflow_url)
     experiment = client.get_experiment_by_name("tumours")
     assert experiment is not None
     assert experiment.artifact_location == (tmp_path / "mlflow" / "tumours").as_uri()

@@ -31,10 +31,10 @@ def start(workspace: Workspace) -> Run:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
+def workspace(tmp_path: Path, mlflow_url: str) -> Iterator[Workspace]:
     overrides = (
         f"home={tmp_path}",
-        f"ledger.mlflow.url=sqlite:///{tmp_path / 'mlflow.db'}",
+        f"ledger.mlflow.url={mlflow_url}",
         "ledger.mlflow.follow.every_s=0.1",
     )
     with Workspace.open(overrides=overrides) as workspace:
