@@ -5,6 +5,7 @@
     ├── StorageError         a store cannot be reached or holds no such object
     │   └── IntegrityError   bytes differ from the digest that was recorded for them
     ├── CoordinationError    a lock or an election was lost
+    │   └── StaleLeaseError  a write carries the token of a replaced holder
     ├── ClusterError         Ray cannot be started, reached or asked
     ├── LedgerError          a record contradicts the ledger
     │   ├── NotFoundError    no such run, version, alias, request ...
@@ -44,6 +45,10 @@ class IntegrityError(StorageError):
 
 class CoordinationError(RaymlopsError):
     """A lock or an election was lost, or its holder is no longer the newest."""
+
+
+class StaleLeaseError(CoordinationError):
+    """A write carries the token of a holder that a newer one has replaced."""
 
 
 class ClusterError(RaymlopsError):

@@ -1,6 +1,28 @@
-"""Who may act: locks with fencing tokens."""
+"""Who may act, and in what order: locks with fencing tokens and keys.
 
-from raymlops.coordination.base import Coordinator, Lease
-from raymlops.coordination.embedded import EmbeddedCoordinator
+    coordinator = connect_coordinator(CoordinationSettings(), Path(".raymlops/coordination"))
+    with coordinator.hold("flights", timeout_s=5) as lease:
+        register.write(value, token=lease.token)
 
-__all__ = ["Coordinator", "EmbeddedCoordinator", "Lease"]
+A backend is a lock and a key-value store.
+"""
+
+from raymlops.coordination.base import Backend, Entry, Holder, KeyValue, Lease, Lock
+from raymlops.coordination.coordinator import Coordinator
+from raymlops.coordination.embedded import EmbeddedBackend
+from raymlops.coordination.settings import CoordinationSettings, connect_coordinator
+from raymlops.coordination.watch import Watch
+
+__all__ = [
+    "Backend",
+    "CoordinationSettings",
+    "Coordinator",
+    "EmbeddedBackend",
+    "Entry",
+    "Holder",
+    "KeyValue",
+    "Lease",
+    "Lock",
+    "Watch",
+    "connect_coordinator",
+]

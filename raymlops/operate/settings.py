@@ -25,6 +25,7 @@ from raymlops.config import (
     merge,
     override_layer,
 )
+from raymlops.coordination import CoordinationSettings
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger.mirror import FollowPolicy
@@ -92,6 +93,7 @@ class Settings:
     home: str = ".raymlops"
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)

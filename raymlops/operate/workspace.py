@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raymlops.cluster import Session, connect
 from raymlops.config import Configured
-from raymlops.coordination import Coordinator, EmbeddedCoordinator
+from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger import Ledger
@@ -71,7 +71,7 @@ class Workspace:
 
     @cached_property
     def coordinator(self) -> Coordinator:
-        return EmbeddedCoordinator(self.home / "locks")
+        return connect_coordinator(self.settings.coordination, self.home / "coordination")
 
     @property
     def model(self) -> str:
@@ -99,6 +99,8 @@ class Workspace:
             yield session
 
     def close(self) -> None:
+        if "coordinator" in self.__dict__:
+            self.coordinator.close()
         if "ledger" in self.__dict__:
             self.ledger.close()
 

@@ -1,0 +1,25 @@
+"""Keeps passwords out of kazoo's log, which at level DEBUG prints every request it sends."""
+
+from __future__ import annotations
+
+import logging
+
+from kazoo.protocol.serialization import Auth, Connect
+
+
+class WithoutCredentials(logging.Filter):
+    """Drops what shows the user's password, or the one that lets others take over a session."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return "passwd" not in str(record.msg) and not any(
+            isinstance(argument, (Auth, Connect)) for argument in arguments
+        )
+
+
+def quiet_logger() -> logging.Logger:
+    """The logger for kazoo's clients."""
+    logger = logging.getLogger("raymlops.coordination.kazoo")
+    if not any(isinstance(each, WithoutCredentials) for each in logger.filters):
+        logger.addFilter(WithoutCredentials())
+    return logger
