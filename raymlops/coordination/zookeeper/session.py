@@ -19,8 +19,8 @@ from kazoo.exceptions import (
     SessionExpiredError,
     SessionMovedError,
 )
-from kazoo.handlers.threading import KazooTimeoutError
-from kazoo.protocol.states import KazooState, WatchedEvent
+from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
+from kazoo.protocol.states import Callback, KazooState, WatchedEvent
 from kazoo.retry import KazooRetry
 from kazoo.security import CREATOR_ALL_ACL
 
@@ -33,6 +33,14 @@ from raymlops.errors import CoordinationError
 INTERRUPTIONS = (ConnectionLoss, OperationTimeoutError, SessionExpiredError, SessionMovedError)
 
 Events = queue.SimpleQueue[WatchedEvent]
+
+
+class _PromptHandler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
+    """Tells of events in the thread that reads them: `on_event`, the only watcher there is, never
+    blocks, and a thread in between would delay every hand-over of a lock."""
+
+    def dispatch_callback(self, callback: Callback) -> None:
+        callback.func(*callback.args)
 
 
 class ZooKeeperSession:
@@ -58,6 +66,7 @@ class ZooKeeperSession:
             timeout=session_timeout_s,
             auth_data=[("digest", f"{user}:{password}")] if user else None,
             default_acl=CREATOR_ALL_ACL if user else None,
+            handler=_PromptHandler(),
             logger=quiet_logger(),
             # Soon enough that one dead server of three costs no session.
             connection_retry=KazooRetry(
