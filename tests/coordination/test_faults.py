@@ -85,7 +85,7 @@ def test_no_write_of_a_holder_that_slept_through_its_session_is_accepted(
 
     with zookeeper(num_servers=3) as ensemble, ThreadPoolExecutor(NUM_LANES) as lanes:
         place = Place(tmp_path, ensemble.hosts, session_timeout_s=4)
-        dozing = Place(tmp_path, ensemble.hosts, session_timeout_s=0.3)
+        dozing = Place(tmp_path, ensemble.hosts, session_timeout_s=0.5)
         sleepers = [start(write_while_leading, dozing, f"job-{lane}") for lane in range(NUM_LANES)]
         rounds = [each for lane in lanes.map(play, range(NUM_LANES)) for each in lane]
         for sleeper in sleepers:
@@ -98,9 +98,8 @@ def test_no_write_of_a_holder_that_slept_through_its_session_is_accepted(
 def test_holders_and_waiters_killed_at_any_moment_leave_nothing_behind(
     place: Place, start: Start
 ) -> None:
-    place = replace(place, session_timeout_s=0.4)
     doomed = [start(work_in_turns, place, "job") for _ in range(12)]
-    with place.connect() as coordinator:
+    with replace(place, session_timeout_s=10).connect() as coordinator:
         while doomed:
             doomed[-1].hear(30)  # the others wait, or are on their way in or out
             for other in doomed[-3:]:
