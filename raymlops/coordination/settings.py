@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from raymlops.config import Secret
 from raymlops.coordination.coordinator import Coordinator
 from raymlops.coordination.embedded import EmbeddedBackend
 
@@ -22,7 +23,7 @@ class CoordinationSettings:
 
     url: str | None = None
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: Secret | None = None
     session_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -63,7 +64,7 @@ def connect_coordinator(settings: CoordinationSettings, folder: Path) -> Coordin
         root=settings.root,
         session_timeout_s=settings.session_timeout_s,
         user=settings.user,
-        password=settings.password,
+        password=settings.password.reveal() if settings.password else None,
     )
     session.open()
     return Coordinator(ZooKeeperBackend(session))

@@ -41,7 +41,7 @@ DEFAULT_ENVIRONMENT = "development"
 
 # Texts in these sections may be secrets. What describes a model is recorded with its runs, in
 # names, signatures and decisions, so there only a field of type Secret takes a reference.
-SITE = ("home", "ledger", "storage", "cluster", "serve")
+SITE = ("home", "ledger", "storage", "coordination", "cluster", "serve")
 
 
 @dataclass(frozen=True, kw_only=True)

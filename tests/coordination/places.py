@@ -10,6 +10,7 @@ from pathlib import Path
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 
+from raymlops.config import Secret
 from raymlops.coordination import CoordinationSettings, Coordinator, connect_coordinator
 
 
@@ -28,7 +29,7 @@ class Place:
         return CoordinationSettings(
             url=f"zookeeper://{self.hosts}/{self.folder.name}",
             user="raymlops",
-            password="correct horse",
+            password=Secret("correct horse"),
             session_timeout_s=self.session_timeout_s,
         )
 

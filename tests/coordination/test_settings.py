@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raymlops.config import Secret
 from raymlops.coordination import CoordinationSettings
 from raymlops.operate import Workspace
 from tests.coordination.places import Place
@@ -18,8 +19,8 @@ from tests.coordination.places import Place
         ({"url": "zookeeper://zk:2181"}, "needs a root"),
         ({"url": "zookeeper://zk/a//b"}, "needs a root"),
         ({"user": "a"}, "user and password go together"),
-        ({"password": "a"}, "user and password go together"),
-        ({"user": "a:b", "password": "c"}, "user 'a:b' has a colon"),
+        ({"password": Secret("a")}, "user and password go together"),
+        ({"user": "a:b", "password": Secret("c")}, "user 'a:b' has a colon"),
         ({"session_timeout_s": 0}, "session_timeout_s is 0; it must be above 0"),
     ],
 )
@@ -42,7 +43,9 @@ def test_a_url_is_hosts_and_a_root() -> None:
 def test_a_workspace_coordinates_where_its_settings_say(
     zookeeper_place: Place, tmp_path: Path
 ) -> None:
-    given = asdict(zookeeper_place.settings)
+    settings = zookeeper_place.settings
+    assert settings.password is not None
+    given = {**asdict(settings), "password": settings.password.reveal()}
     overrides = [f"coordination.{key}={value}" for key, value in given.items()]
     with Workspace.open(overrides=[f"home={tmp_path / 'home'}", *overrides]) as workspace:
         with workspace.coordinator.hold("job"):

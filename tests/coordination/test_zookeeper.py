@@ -11,6 +11,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
 
 from raymlops.cluster.address import free_port
+from raymlops.config import Secret
 from raymlops.coordination import CoordinationSettings, Coordinator, connect_coordinator
 from raymlops.coordination.zookeeper.order import before, oldest
 from raymlops.errors import CoordinationError
@@ -182,7 +183,7 @@ def test_only_its_user_reaches_the_nodes(zookeeper_place: Place, tmp_path: Path)
                 act(path)
         stranger.stop()
         stranger.close()
-    settings = replace(zookeeper_place.settings, password="guessed")
+    settings = replace(zookeeper_place.settings, password=Secret("guessed"))
     with connect_coordinator(settings, tmp_path) as guessing:
         for act in (
             lambda: guessing.key_value("values").set("a", b"2"),

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 AROUND = {
     "ledger.url": "postgresql://me:{}@db/x",
     "storage.uri": "s3://key:{}@bucket/x",
+    "coordination.url": "zookeeper://{}:2181/raymlops",
     "cluster.address": "{}:6379",
 }
 
@@ -151,7 +152,7 @@ def test_a_dotenv_file_sets_the_environment_and_settings(
     configured = load_settings(overrides=["ledger.url=${env:URL}"], environ={"URL": "real://a:b@c"})
     assert configured.explain("serve.port") == (("serve.port", 1234, ".env:2"),)
     assert configured.settings.cluster.address == "auto"
-    assert configured.explain("ledger") == (
+    assert configured.explain("ledger.url") == (
         ("ledger.url", "***", "option --set ledger.url, variable URL"),
     )
     workspace = Workspace(configured)
