@@ -3,7 +3,9 @@
     RaymlopsError
     ├── ConfigError          a setting is unknown, of the wrong type or impossible
     ├── StorageError         a store cannot be reached or holds no such object
-    │   └── IntegrityError   bytes differ from the digest that was recorded for them
+    │   ├── IntegrityError   bytes differ from the digest that was recorded for them
+    │   ├── MissingFileError there is no such file or blob
+    │   └── UnavailableError a server did not answer, however often it was asked
     ├── CoordinationError    a lock or an election was lost
     │   └── StaleLeaseError  a write carries the token of a replaced holder
     ├── ClusterError         Ray cannot be started, reached or asked
@@ -41,6 +43,14 @@ class StorageError(RaymlopsError):
 
 class IntegrityError(StorageError):
     """Bytes differ from the digest that was recorded for them."""
+
+
+class MissingFileError(StorageError):
+    """There is no such file or blob."""
+
+
+class UnavailableError(StorageError):
+    """A server did not answer or was overloaded; the same call may succeed later."""
 
 
 class CoordinationError(RaymlopsError):

@@ -1,5 +1,7 @@
-"""Where bytes live: content-addressed blobs on file, s3 or hdfs."""
+"""Where bytes live: named files and content-addressed blobs on file, s3 or hdfs."""
 
+from raymlops.storage.files import Files
+from raymlops.storage.retry import RetryPolicy
 from raymlops.storage.store import Store
 
-__all__ = ["Store"]
+__all__ = ["Files", "RetryPolicy", "Store"]

@@ -1,0 +1,135 @@
+"""Files in a folder of this machine, or of a file system mounted on it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from raymlops.errors import MissingFileError, StorageError, UnavailableError
+from raymlops.storage.chunks import file_chunks
+from raymlops.storage.names import STAGING
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PASSES = {errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.EHOSTDOWN, errno.ENETUNREACH}
+
+
+class LocalDisk:
+    """A write is on the disk, not only in memory, when it returns.
+
+    Names are judged by where they lead once links are followed, so a link cannot lead out.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(os.path.realpath(root))
+
+    def size_bytes(self, name: str) -> int | None:
+        path = self._resolved(name)
+        with _explained(path):
+            return path.stat().st_size if path.is_file() else None
+
+    def read(self, name: str, start: int = 0) -> Iterator[bytes]:
+        path = self._resolved(name)
+        with _explained(path):
+            yield from file_chunks(path, start)
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        path = self._resolved(name)
+        with _explained(path):
+            _make_folder(path.parent)
+            _make_folder(self._root / STAGING)
+            replace(path, chunks, staging=self._root / STAGING, durable=True)
+
+    def names(self, folder: str) -> Iterator[str]:
+        self._resolved(folder)
+        for parent, folders, files in os.walk(self._root / folder):
+            if Path(parent) == self._root and STAGING in folders:
+                folders.remove(STAGING)
+            for file in files:
+                path = Path(parent, file)
+                if path.is_file() and self._is_inside(path):
+                    yield path.relative_to(self._root).as_posix()
+
+    def copy(self, source: str, target: str) -> None:
+        self.write(target, self.read(source))
+
+    def delete(self, name: str) -> None:
+        self._resolved(name)
+        path = self._root / name  # a link goes, not the file that it leads to
+        with _explained(path), contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            _sync_folder(path.parent)
+
+    def _resolved(self, name: str) -> Path:
+        path = Path(os.path.realpath(self._root / name))
+        if not self._is_inside(path):
+            raise StorageError(
+                f"'{name}' leads to {path}, out of {self._root}; remove the link, or use the store"
+                " that it leads to"
+            )
+        return path
+
+    def _is_inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+
+def replace(path: Path, chunks: Iterable[bytes], *, staging: Path, durable: bool) -> None:
+    """Makes `chunks` the content of `path` at once; `staging` is on the same file system.
+
+    A durable one survives a power cut from then on.
+    """
+    staged = staging / f".{secrets.token_hex(8)}.part"
+    try:
+        with staged.open("xb", buffering=0) as file:
+            for chunk in chunks:
+                _write_all(file.fileno(), chunk)
+            if durable:
+                os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise MissingFileError(f"there is no file {path}") from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StorageError(
+                f"{path} cannot be written, the disk is full or the quota used up: {error};"
+                " free some space and call again, nothing half-written stays"
+            ) from error
+        kind = UnavailableError if error.errno in _PASSES else StorageError
+        raise kind(f"{path} cannot be used: {error}") from error
+
+
+def _write_all(file: int, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder that is still there after a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
