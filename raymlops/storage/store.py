@@ -1,82 +1,121 @@
-"""Content-addressed blobs and trees under one URI: file, s3 or hdfs, through pyarrow."""
+"""Blobs and trees by the SHA-256 of their content, over named files."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import orjson
-from pyarrow import fs as arrow_fs
 
-from raymlops.errors import IntegrityError, StorageError
+from raymlops.errors import MissingFileError, StorageError
+from raymlops.storage.chunks import Beside, ChunkStream, bytes_chunks, verified
+from raymlops.storage.files import Files, save, source_chunks
+from raymlops.storage.names import checked_name
+from raymlops.storage.pointers import Pointers
+from raymlops.storage.retry import RetryPolicy
 
-_CHUNK_BYTES = 1 << 20
+_DEFAULT_RETRY = RetryPolicy()
 
 
 class Store:
-    """Blobs by the SHA-256 of their bytes, and trees of named blobs by the digest of their list.
+    """Blobs by the digest of their bytes, and trees of named blobs by the digest of their list.
 
     A tree is visible only through its digest, which exists once every blob of it is in place: so
-    nobody can see half an artifact, and writing the same artifact twice costs no space.
+    nobody can see half an artifact, and writing the same artifact twice costs no space. Every
+    byte that is read is verified.
 
     Raises:
-        StorageError: the URI names no file system that can be reached.
+        StorageError: the URI is of no kind there is, or malformed.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        try:
-            if "://" in uri:
-                self._fs, self._root = arrow_fs.FileSystem.from_uri(uri)
-            else:
-                self._fs, self._root = arrow_fs.LocalFileSystem(), str(Path(uri).resolve())
-        except (OSError, ValueError) as error:
-            raise StorageError(f"storage.uri '{uri}' cannot be used: {error}") from error
-        self._is_local = isinstance(self._fs, arrow_fs.LocalFileSystem)
+    def __init__(self, uri: str, *, retry: RetryPolicy = _DEFAULT_RETRY) -> None:
+        self.files = Files(uri, retry=retry)
+        self._pointers = Pointers(self.files)
+
+    @property
+    def uri(self) -> str:
+        """Holds the secret if the URI was given with one; `str(store)` does not."""
+        return self.files.uri
+
+    def __str__(self) -> str:
+        return str(self.files)
 
     def put(self, data: bytes) -> str:
         """Stores `data` and returns its digest."""
         digest = hashlib.sha256(data).hexdigest()
-        self._publish(digest, iter((data,)))
+        self._publish(digest, len(data), lambda: bytes_chunks(data))
         return digest
 
     def put_file(self, path: Path) -> str:
-        """Stores the file's bytes in bounded memory and returns their digest."""
+        """Stores the file's bytes in bounded memory and returns their digest.
+
+        Raises:
+            StorageError: the file cannot be read, or somebody changes it meanwhile.
+        """
+        before = _stamp(path)
         digest = file_digest(path)
-        self._publish(digest, _chunks(path))
+
+        def chunks() -> Iterator[bytes]:
+            yield from source_chunks(path)
+            if _stamp(path) != before:  # raised here, it keeps the blob from appearing
+                raise StorageError(f"{path} changed while it was stored; store it again")
+
+        self._publish(digest, before[0], chunks)
         return digest
+
+    def put_stream(self, chunks: Iterable[bytes]) -> str:
+        """Stores the chunks in bounded memory and returns their digest.
+
+        They wait in a temporary file until their digest, and so their name, is known.
+        """
+        found = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(prefix="raymlops-") as spool:
+            with Beside() as beside:
+                for chunk in chunks:
+                    beside.run(found, chunk)
+                    spool.write(chunk)
+            spool.flush()
+            self._publish(found.hexdigest(), spool.tell(), lambda: source_chunks(Path(spool.name)))
+        return found.hexdigest()
 
     def get(self, digest: str) -> bytes:
         """The blob's bytes.
 
         Raises:
-            StorageError: there is no such blob.
+            MissingFileError: there is no such blob.
             IntegrityError: its bytes are no longer those that were stored.
         """
-        try:
-            with self._fs.open_input_stream(self._path(digest)) as stream:
-                data: bytes = stream.read()
-        except FileNotFoundError as error:
-            raise StorageError(f"{self.uri} holds no blob {digest}") from error
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise IntegrityError(f"blob {digest} in {self.uri} now has digest {found}; refused")
-        return data
+        return b"".join(self._verified(digest))
+
+    def open(self, digest: str) -> ChunkStream:
+        """A binary stream of the blob's bytes, verified as they are read.
+
+        Wrong bytes raise IntegrityError before the last of them is handed out. Closing the stream
+        early reads and verifies the rest.
+        """
+        return ChunkStream(self._verified(digest), to_the_end=True)
+
+    def fetch(self, digest: str, path: Path) -> None:
+        """Writes the blob to `path`, which appears when the bytes are verified."""
+        save(path, self._verified(digest))
+
+    def exists(self, digest: str) -> bool:
+        return self.files.exists(_blob(digest))
 
     def below(self, name: str) -> str:
         """The URI of a folder beside the blobs, for what others keep there themselves."""
-        return f"{self.uri.rstrip('/')}/{_safe_name(name)}"
-
-    def exists(self, digest: str) -> bool:
-        info = self._fs.get_file_info(self._path(digest))
-        return bool(info.type == arrow_fs.FileType.File)
+        path, question, options = self.uri.partition("?")
+        return f"{path.rstrip('/')}/{checked_name(name)}{question}{options}"
 
     def put_tree(self, files: Mapping[str, Path | bytes]) -> str:
         """Stores files under relative names and returns the digest of the tree."""
         blobs = {
-            _safe_name(name): self.put(source)
+            checked_name(name): self.put(source)
             if isinstance(source, bytes)
             else self.put_file(source)
             for name, source in files.items()
@@ -86,7 +125,7 @@ class Store:
     def tree(self, digest: str) -> dict[str, str]:
         """Blob digests by relative name."""
         listing: dict[str, str] = orjson.loads(self.get(digest))
-        return listing
+        return {checked_name(name): blob for name, blob in listing.items()}
 
     def read_tree(self, digest: str) -> dict[str, bytes]:
         """The verified contents of a tree, by relative name."""
@@ -102,51 +141,69 @@ class Store:
         if target.is_dir():
             return target
         staging = folder / f".{digest}.{secrets.token_hex(4)}"
-        for name, data in self.read_tree(digest).items():
-            path = staging / _safe_name(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
         try:
+            for name, blob in self.tree(digest).items():
+                # What is renamed into place is taken as complete, also after a power cut.
+                save(staging / name, self._verified(blob), durable=True)
             staging.rename(target)
         except OSError:
             if not target.is_dir():  # otherwise another process was quicker, with the same bytes
                 raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
         return target
 
-    def _publish(self, digest: str, chunks: Iterator[bytes]) -> None:
-        if self.exists(digest):
-            return
-        path = self._path(digest)
-        # A local write is renamed into place; object stores show a file only when it is complete.
-        written_to = f"{path}.{secrets.token_hex(4)}" if self._is_local else path
-        try:
-            if self._is_local:
-                self._fs.create_dir(str(PurePosixPath(path).parent), recursive=True)
-            with self._fs.open_output_stream(written_to) as stream:
-                for chunk in chunks:
-                    stream.write(chunk)
-            if self._is_local:
-                self._fs.move(written_to, path)
-        except OSError as error:
-            raise StorageError(f"{self.uri} refused blob {digest}: {error}") from error
+    def point(self, name: str, digest: str, *, token: int) -> None:
+        """Lets `name` point to a blob or tree, in the name of the holder of `token`.
 
-    def _path(self, digest: str) -> str:
-        return f"{self._root}/blobs/{digest[:2]}/{digest}"
+        `token` is that of the lease under which the caller acts; the same holder may point again.
+
+        Raises:
+            StaleLeaseError: a newer holder has pointed it already; nothing changes.
+            MissingFileError: there is no such blob.
+        """
+        if not self.exists(digest):
+            raise MissingFileError(f"'{name}' cannot point to {digest}, which is not in {self}")
+        self._pointers.point(name, digest, token=token)
+
+    def resolve(self, name: str) -> str:
+        """The digest that the newest holder let `name` point to.
+
+        Raises:
+            MissingFileError: it points to nothing.
+        """
+        return self._pointers.resolve(name)
+
+    def _publish(self, digest: str, size: int, chunks: Callable[[], Iterable[bytes]]) -> None:
+        name = _blob(digest)
+        if self.files.size(name) != size:  # a blob of another size is damaged, and is replaced
+            self.files.write_chunks(name, chunks)
+
+    def _verified(self, digest: str) -> Generator[bytes, None, None]:
+        try:
+            yield from verified(self.files.chunks(_blob(digest)), digest, where=str(self))
+        except MissingFileError as error:
+            raise MissingFileError(f"{self} holds no blob {digest}") from error
 
 
 def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+def _blob(digest: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+        raise MissingFileError(f"there is no blob '{digest}'; a digest is 64 hexadecimal digits")
+    return f"blobs/{digest[:2]}/{digest}"
 
 
-def _safe_name(name: str) -> str:
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise StorageError(f"'{name}' is no name inside a tree; use a relative path without '..'")
-    return str(path)
+def _stamp(path: Path) -> tuple[int, int, int, int]:
+    """What changes, on its own, with a file's content: size first."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
