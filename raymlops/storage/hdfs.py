@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote
 
 from raymlops.errors import MissingFileError, StorageError, UnavailableError
-from raymlops.storage.chunks import ranges_ahead
 from raymlops.storage.names import STAGING
 
 if TYPE_CHECKING:
@@ -56,11 +55,7 @@ class Hdfs:
     def read(self, name: str, start: int = 0) -> Iterator[bytes]:
         with self._explained(name):
             file = self._client.read(self._path(name))
-
-            def read_range(length: int, offset: int) -> bytes:
-                return file.read_range(offset, length)
-
-            yield from ranges_ahead(read_range, start=start, end=len(file))
+            yield from file.read_range_stream(start, len(file) - start)
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
         staged, path = self._path(f"{STAGING}/{secrets.token_hex(8)}"), self._path(name)
