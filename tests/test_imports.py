@@ -23,7 +23,7 @@ POLICIES = (
     "serve/traffic.py", "serve/protocol.py", "serve/latency.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py",
     "release/gate.py", "release/canary.py", "operate/triggers.py",
-    "data/expectations.py", "data/profile.py", "train/batches.py",
+    "data/drift.py", "data/expectations.py", "data/profile.py", "train/batches.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 

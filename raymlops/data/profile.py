@@ -106,7 +106,7 @@ class Profile:
     ) -> Profile:
         """The profile of training `columns` and the model's `scores` [rows] on them."""
         bins = (
-            *(_bins(feature, columns[feature.name]) for feature in features),
+            *(bins_of(feature, columns[feature.name]) for feature in features),
             _quantile_bins(SCORE, scores.astype(np.float64)),
         )
         counts = _count(bins, columns, scores)
@@ -165,7 +165,8 @@ def _count(bins: tuple[Bins, ...], columns: Columns, scores: NDArray[np.float32]
     return np.concatenate([each.count(columns[each.name]) for each in bins])
 
 
-def _bins(feature: Feature, column: Column) -> Bins:
+def bins_of(feature: Feature, column: Column) -> Bins:
+    """The bins in which a reference `column` [rows] and whatever is held against it are counted."""
     if feature.kind == "number":
         return _quantile_bins(feature.name, np.asarray(column, dtype=np.float64))
     names, counts = np.unique([value for value in column if value is not None], return_counts=True)
