@@ -86,15 +86,22 @@ class DataError(RaymlopsError):
 
 
 class ExpectationError(DataError):
-    """A dataset broke its expectations; `violations` holds a line for each broken rule."""
+    """A dataset broke its expectations; `violations` holds a line for each broken rule.
 
-    def __init__(self, dataset: str, violations: tuple[str, ...]) -> None:
-        super().__init__(dataset, violations)
+    `digest` names the content whose report is in the ledger; empty when nothing was recorded.
+    """
+
+    def __init__(self, dataset: str, violations: tuple[str, ...], digest: str = "") -> None:
+        super().__init__(dataset, violations, digest)
         self.dataset = dataset
         self.violations = violations
+        self.digest = digest
 
     def __str__(self) -> str:
-        return f"{self.dataset} is refused:\n  " + "\n  ".join(self.violations)
+        lines = [f"{self.dataset} is refused:", *self.violations]
+        if self.digest:
+            lines.append(f"the whole report: raymlops data show {self.dataset}@{self.digest[:12]}")
+        return "\n  ".join(lines)
 
 
 class SignatureError(RaymlopsError):

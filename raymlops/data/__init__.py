@@ -1,17 +1,28 @@
 """Tables: what their columns mean, the rules they keep, their versions and their profiles."""
 
-from raymlops.data.datasets import add_dataset, between, load_dataset, read_table
+from raymlops.data.datasets import (
+    Versions,
+    add_dataset,
+    as_table,
+    between,
+    load_dataset,
+    open_dataset,
+    read_table,
+)
 from raymlops.data.expectations import check, enforce
 from raymlops.data.features import (
     Column,
     Columns,
     Feature,
-    TableSchema,
     num_rows,
     read_columns,
     take,
 )
+from raymlops.data.hashing import FileHasher
 from raymlops.data.profile import SCORE, Bins, CategoryBins, Counts, NumberBins, Profile
+from raymlops.data.rules import Finding
+from raymlops.data.schema import TableSchema
+from raymlops.data.sources import Source, open_source
 
 __all__ = [
     "SCORE",
@@ -21,15 +32,22 @@ __all__ = [
     "Columns",
     "Counts",
     "Feature",
+    "FileHasher",
+    "Finding",
     "NumberBins",
     "Profile",
+    "Source",
     "TableSchema",
+    "Versions",
     "add_dataset",
+    "as_table",
     "between",
     "check",
     "enforce",
     "load_dataset",
     "num_rows",
+    "open_dataset",
+    "open_source",
     "read_columns",
     "read_table",
     "take",

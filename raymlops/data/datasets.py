@@ -1,68 +1,90 @@
-"""Dataset versions: a checked table as Parquet in the store, numbered in the ledger."""
+"""Dataset versions: checked rows in the store, numbered in the ledger."""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from raymlops.data.expectations import enforce
-from raymlops.data.features import TableSchema
-from raymlops.errors import DataError
+from raymlops.data.expectations import examine, refuse
+from raymlops.data.rules import Batches
+from raymlops.data.schema import TableSchema
+from raymlops.data.sources import DeltaRows, Source, StoredRows, TableSource, open_source
+from raymlops.errors import NotFoundError
 from raymlops.ledger import Dataset, Ledger
 from raymlops.storage import Store
 
-_FILE = "table.parquet"
-
 
 def add_dataset(
-    ledger: Ledger, store: Store, table: pa.Table, schema: TableSchema, *, description: str = ""
+    ledger: Ledger,
+    store: Store,
+    rows: pa.Table | Source,
+    schema: TableSchema,
+    *,
+    description: str = "",
 ) -> Dataset:
-    """The version that holds `table`; the same content again is the same version.
+    """The version that holds `rows`; the same content again is the same version.
+
+    The rows are read once, in bounded memory, for all rules and statistics. A report of every rule
+    goes into the ledger, also when the rows are refused.
 
     Raises:
-        ExpectationError: the table breaks a rule of `schema`; nothing is stored.
+        ExpectationError: the rows break a rule of `schema`; nothing is stored.
+        DataError: they cannot be read, or change meanwhile.
     """
-    enforce(table, schema)
-    data = _parquet(table)
-    manifest = store.put_tree({_FILE: data})
+    source = TableSource(rows) if isinstance(rows, pa.Table) else rows
+    name, digest = schema.dataset, source.digest
+    found = examine(source, schema, Versions(ledger, store, name))
+    ledger.datasets.record_checks(name, digest, found.findings)
+    refuse(name, found.findings, digest)
+    known = ledger.datasets.find(name, digest)
+    if known is not None and store.exists(known.manifest):
+        return known
     return ledger.datasets.add(
-        name=schema.dataset,
-        digest=store.tree(manifest)[_FILE],
-        manifest=manifest,
-        fields=tuple((field.name, str(field.type)) for field in table.schema),
-        num_rows=table.num_rows,
-        size_bytes=len(data),
+        name=name,
+        digest=digest,
+        manifest=source.keep(store),
+        fields=tuple((field.name, str(field.type)) for field in source.schema),
+        num_rows=found.num_rows,
+        size_bytes=source.size_bytes,
         description=description,
+        format=source.format,
+        source=source.origin,
+        statistics=tuple(column.to_dict() for column in found.statistics),
     )
 
 
-def load_dataset(store: Store, dataset: Dataset) -> pa.Table:
-    """The table of a dataset version, its bytes verified against the recorded digest."""
-    return pq.read_table(io.BytesIO(store.read_tree(dataset.manifest)[_FILE]))
-
-
-def read_table(path: Path) -> pa.Table:
-    """A Parquet or CSV file as an Arrow table.
+def open_dataset(store: Store, dataset: Dataset) -> Batches:
+    """The rows of a dataset version, to be read in bounded memory.
 
     Raises:
-        DataError: the file is missing, of another kind, or malformed.
+        DataError: it is a Delta table that changed or was vacuumed since.
+        IntegrityError: the store's bytes are not those that were recorded.
     """
-    try:
-        match path.suffix:
-            case ".parquet":
-                return pq.read_table(path)
-            case ".csv":
-                from pyarrow import csv
+    rows = DeltaRows if dataset.format == "delta" else StoredRows
+    return rows(store, dataset.manifest)
 
-                return csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    raise DataError(f"{path} is neither .parquet nor .csv")
+
+def load_dataset(store: Store, dataset: Dataset) -> pa.Table:
+    """The table of a dataset version, its bytes verified; raises as `open_dataset`."""
+    return as_table(open_dataset(store, dataset))
+
+
+def as_table(rows: Batches) -> pa.Table:
+    return pa.Table.from_batches(rows.batches(), rows.schema)
+
+
+def read_table(path: str | Path | Sequence[str | Path]) -> pa.Table:
+    """What `open_source` reads, as an Arrow table.
+
+    Raises:
+        DataError: it is missing, of another kind, or malformed.
+    """
+    return as_table(open_source(path))
 
 
 def between(table: pa.Table, column: str, start: datetime, end: datetime) -> pa.Table:
@@ -75,7 +97,19 @@ def between(table: pa.Table, column: str, start: datetime, end: datetime) -> pa.
     return table.filter(inside)
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+@dataclass(frozen=True)
+class Versions:
+    """The versions of dataset `name`, as references for rules about drift."""
+
+    ledger: Ledger
+    store: Store
+    name: str
+
+    def reference(self, version: int | None) -> tuple[str, Batches] | None:
+        try:
+            dataset = self.ledger.datasets.get(self.name, version)
+        except NotFoundError:
+            if version is not None:
+                raise
+            return None
+        return f"version {dataset.version}", open_dataset(self.store, dataset)

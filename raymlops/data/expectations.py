@@ -1,166 +1,173 @@
-"""Rules a table must keep before anything is trained from it."""
+"""Rules a table must keep before anything is trained from it, and one pass that checks them all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from raymlops.data.features import Feature, TableSchema
+from raymlops.data.features import Feature
+from raymlops.data.rules import (
+    Batches,
+    Checker,
+    Expectation,
+    Finding,
+    Finite,
+    MissingShare,
+    OneOf,
+    Range,
+    References,
+    RowCount,
+    Typed,
+)
+from raymlops.data.schema import TableSchema
+from raymlops.data.statistics import ColumnStatistics, Statistics
 from raymlops.errors import ExpectationError
-
-_NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One rule, checked: `num_broken` of `num_rows` rows break it; `examples` are their values."""
+class Examination:
+    """What one pass over the rows of a dataset found."""
 
-    column: str
-    rule: str
-    num_broken: int
     num_rows: int
-    examples: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        return self.num_broken == 0
-
-    def __str__(self) -> str:
-        shown = f", e.g. {', '.join(self.examples)}" if self.examples else ""
-        return (
-            f"column '{self.column}': rule '{self.rule}' is broken by "
-            f"{self.num_broken} of {self.num_rows} rows{shown}"
-        )
+    findings: tuple[Finding, ...]
+    statistics: tuple[ColumnStatistics, ...]
 
 
-def check(table: pa.Table, schema: TableSchema) -> tuple[Finding, ...]:
-    """Every rule of `schema`, checked on `table`, passed or not."""
-    return tuple(_findings(table, schema))
+def check(
+    rows: pa.Table | Batches, schema: TableSchema, references: References | None = None
+) -> tuple[Finding, ...]:
+    """Every rule of `schema`, checked on `rows`, passed or not.
+
+    Raises:
+        DataError: a rule needs an earlier version, and there are no `references`.
+    """
+    checks = _Checks(expectations(schema), rows.schema, references)
+    num_rows = 0
+    for batch in _batches(rows):
+        checks.feed(batch)
+        num_rows += batch.num_rows
+    return checks.findings(num_rows)
 
 
-def enforce(table: pa.Table, schema: TableSchema) -> tuple[Finding, ...]:
+def enforce(
+    rows: pa.Table | Batches, schema: TableSchema, references: References | None = None
+) -> tuple[Finding, ...]:
     """The findings of `check`, all of them passed.
 
     Raises:
         ExpectationError: names the column, the rule, the count and examples of each broken rule.
     """
-    findings = check(table, schema)
-    broken = tuple(str(finding) for finding in findings if not finding.passed)
-    if broken:
-        raise ExpectationError(schema.dataset, broken)
+    findings = check(rows, schema, references)
+    refuse(schema.dataset, findings)
     return findings
 
 
-def _findings(table: pa.Table, schema: TableSchema) -> Iterator[Finding]:
-    yield Finding(
-        column="*",
-        rule=f"at least {schema.min_rows} rows",
-        num_broken=max(0, schema.min_rows - table.num_rows),
-        num_rows=table.num_rows,
+def examine(
+    rows: Batches, schema: TableSchema, references: References | None = None
+) -> Examination:
+    """Findings and statistics, in one pass and bounded memory."""
+    checks = _Checks(expectations(schema), rows.schema, references)
+    statistics = Statistics(rows.schema)
+    for batch in rows.batches():
+        statistics.feed(batch)
+        checks.feed(batch)
+    return Examination(
+        num_rows=statistics.num_rows,
+        findings=checks.findings(statistics.num_rows),
+        statistics=statistics.columns(),
     )
+
+
+def refuse(dataset: str, findings: Iterable[Finding], digest: str = "") -> None:
+    """Raises ExpectationError when one of the findings did not pass."""
+    broken = tuple(str(finding) for finding in findings if not finding.passed)
+    if broken:
+        raise ExpectationError(dataset, broken, digest)
+
+
+def expectations(schema: TableSchema) -> Iterator[Expectation]:
+    """All rules of a table: those its features imply, then those declared beside them."""
+    yield RowCount(min=schema.min_rows)
     for feature in schema.features:
-        yield from _feature(table, feature)
-    yield from _target(table, schema.target)
-    yield from _event_time(table, schema.event_time)
+        yield from _of_feature(feature)
+    yield Typed(column=schema.target, type="0/1")
+    yield MissingShare(column=schema.target)
+    yield OneOf(column=schema.target, values=(0.0, 1.0))
+    yield Typed(column=schema.event_time, type="timestamp with a zone")
+    yield MissingShare(column=schema.event_time)
+    yield from schema.expectations
 
 
-def _feature(table: pa.Table, feature: Feature) -> Iterator[Finding]:
-    if (column := _present(table, feature.name)) is None:
-        yield _missing_column(table, feature.name)
-        return
-    fits = _is_number if feature.kind == "number" else _is_category
-    yield _typed(column, feature.name, feature.kind, fits(column.type))
-    if not fits(column.type):
-        return
-    missing = _missing(column)
-    num_missing = pc.sum(missing).as_py() or 0
-    share = num_missing / max(1, table.num_rows)
-    yield Finding(
-        column=feature.name,
-        rule=f"missing share at most {feature.max_missing:g}",
-        num_broken=num_missing if share > feature.max_missing else 0,
-        num_rows=table.num_rows,
-    )
-    if feature.low is not None:
-        below = pc.less(column, feature.low)
-        yield _rows(column, feature.name, f"at least {feature.low:g}", below)
-    if feature.high is not None:
-        above = pc.greater(column, feature.high)
-        yield _rows(column, feature.name, f"at most {feature.high:g}", above)
-    if feature.kind == "number" and pa.types.is_floating(column.type):
-        yield _rows(column, feature.name, "finite", pc.is_inf(column))
+def _of_feature(feature: Feature) -> Iterator[Expectation]:
+    yield Typed(column=feature.name, type=feature.kind)
+    yield MissingShare(column=feature.name, max_share=feature.max_missing)
+    if feature.low is not None or feature.high is not None:
+        yield Range(column=feature.name, low=feature.low, high=feature.high)
+    if feature.kind == "number":
+        yield Finite(column=feature.name)
 
 
-def _target(table: pa.Table, name: str) -> Iterator[Finding]:
-    if (column := _present(table, name)) is None:
-        yield _missing_column(table, name)
-        return
-    fits = pa.types.is_boolean(column.type) or _is_number(column.type)
-    yield _typed(column, name, "0/1", fits)
-    if fits:
-        values = pc.cast(column, pa.float64())
-        is_label = pc.is_in(values, pa.array([0.0, 1.0]))
-        yield _rows(column, name, "0 or 1", pc.invert(is_label))
+class _Checks:
+    """The checkers of all rules that the columns of a table allow.
+
+    What they do not allow is a finding at once: a column that is missing, or of a type the rule
+    cannot judge. Such a column is named once, not once a rule.
+    """
+
+    def __init__(
+        self, rules: Iterable[Expectation], schema: pa.Schema, references: References | None
+    ) -> None:
+        self._schema = schema
+        self._rules = [(rule, self._checker(rule, references)) for rule in rules]
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        for _, checker in self._rules:
+            if checker is not None:
+                checker.feed(batch)
+
+    def findings(self, num_rows: int) -> tuple[Finding, ...]:
+        found: dict[tuple[str, str], Finding] = {}
+        unfit: set[str] = set()
+        for rule, checker in self._rules:
+            each = checker.findings(num_rows) if checker else self._refusals(rule, num_rows, unfit)
+            for finding in each:
+                found.setdefault((finding.column, finding.rule), finding)
+                if isinstance(rule, Typed) and not finding.passed:
+                    unfit.add(finding.column)
+        return tuple(found.values())
+
+    def _checker(self, rule: Expectation, references: References | None) -> Checker | None:
+        names = self._schema.names
+        fits = all(
+            name in names and rule.accepts(self._schema.field(name).type) for name in rule.reads
+        )
+        return rule.checker(self._schema, references) if fits else None
+
+    def _refusals(self, rule: Expectation, num_rows: int, unfit: set[str]) -> Iterator[Finding]:
+        names = self._schema.names
+        for name in rule.reads:
+            if name not in names:
+                yield Finding(
+                    column=name,
+                    rule="column present",
+                    num_broken=num_rows or 1,
+                    num_rows=num_rows,
+                    examples=(f"the table has {', '.join(names)}",),
+                )
+            elif name not in unfit and not rule.accepts(kind := self._schema.field(name).type):
+                yield Finding(
+                    column=name,
+                    rule=f"type {rule.wants}",
+                    num_broken=num_rows or 1,
+                    num_rows=num_rows,
+                    examples=(f"it is {kind}",),
+                )
 
 
-def _event_time(table: pa.Table, name: str) -> Iterator[Finding]:
-    if (column := _present(table, name)) is None:
-        yield _missing_column(table, name)
-        return
-    fits = pa.types.is_timestamp(column.type) and column.type.tz is not None
-    yield _typed(column, name, "timestamp with a zone", fits)
-    if fits:
-        yield _rows(column, name, "not missing", pc.is_null(column))
-
-
-def _present(table: pa.Table, name: str) -> pa.ChunkedArray | None:
-    return table[name] if name in table.column_names else None
-
-
-def _missing_column(table: pa.Table, name: str) -> Finding:
-    return Finding(
-        column=name,
-        rule="column present",
-        num_broken=table.num_rows or 1,
-        num_rows=table.num_rows,
-        examples=(f"the table has {', '.join(table.column_names)}",),
-    )
-
-
-def _typed(column: pa.ChunkedArray, name: str, wanted: str, fits: bool) -> Finding:
-    return Finding(
-        column=name,
-        rule=f"type {wanted}",
-        num_broken=0 if fits else len(column) or 1,
-        num_rows=len(column),
-        examples=() if fits else (f"it is {column.type}",),
-    )
-
-
-def _rows(column: pa.ChunkedArray, name: str, rule: str, broken: Any) -> Finding:
-    broken = pc.fill_null(broken, False)
-    values = column.filter(broken)
-    return Finding(
-        column=name,
-        rule=rule,
-        num_broken=len(values),
-        num_rows=len(column),
-        examples=tuple(str(value.as_py()) for value in values.slice(0, _NUM_EXAMPLES)),
-    )
-
-
-def _missing(column: pa.ChunkedArray) -> Any:
-    return pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _is_category(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
-    return any(test(kind) for test in tests)
+def _batches(rows: pa.Table | Batches) -> Iterator[pa.RecordBatch]:
+    if isinstance(rows, pa.Table):
+        yield from rows.to_batches(max_chunksize=1 << 16)
+    else:
+        yield from rows.batches()

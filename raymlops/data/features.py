@@ -1,8 +1,4 @@
-"""The columns a model reads and predicts, declared once.
-
-From this declaration come the expectations of a dataset, the signature of the model, its
-preprocessing and its reference profile, so they cannot contradict each other.
-"""
+"""The columns a model reads, and their values as arrays."""
 
 from __future__ import annotations
 
@@ -43,27 +39,6 @@ class Feature:
     @property
     def nullable(self) -> bool:
         return self.max_missing > 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableSchema:
-    """What a table must hold to train from: features, a 0/1 target and the time of each event."""
-
-    dataset: str
-    target: str
-    event_time: str
-    features: tuple[Feature, ...]
-    min_rows: int = 1
-
-    def __post_init__(self) -> None:
-        names = [feature.name for feature in self.features]
-        if not names:
-            raise ValueError(f"dataset {self.dataset} declares no features")
-        doubled = {name for name in names if names.count(name) > 1}
-        if doubled:
-            raise ValueError(f"features declared twice: {', '.join(sorted(doubled))}")
-        if self.target in names:
-            raise ValueError(f"the target '{self.target}' is among the features; it would leak")
 
 
 def read_columns(table: pa.Table, features: tuple[Feature, ...]) -> dict[str, Column]:

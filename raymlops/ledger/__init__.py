@@ -12,6 +12,7 @@ from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.lineage import Lineage, Reign, at, why
 from raymlops.ledger.records import (
     AliasMove,
+    Check,
     Code,
     Dataset,
     Decision,
@@ -32,6 +33,7 @@ __all__ = [
     "AliasMove",
     "Audit",
     "Bump",
+    "Check",
     "Code",
     "Dataset",
     "Decision",

@@ -1,16 +1,31 @@
-"""Dataset versions by name: numbered from 1, one version per content."""
+"""Dataset versions by name: numbered from 1, one version per content; and reports of checks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from sqlalchemy import Row, func, insert, select
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger.database import Database, now
-from raymlops.ledger.records import Dataset
-from raymlops.ledger.schema import datasets
+from raymlops.ledger.records import Check, Dataset
+from raymlops.ledger.schema import checks, datasets
+
+
+class Checked(Protocol):
+    """One rule's outcome, as `data` finds it."""
+
+    @property
+    def column(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def num_broken(self) -> int: ...
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def examples(self) -> tuple[str, ...]: ...
 
 
 class Datasets:
@@ -27,6 +42,9 @@ class Datasets:
         num_rows: int,
         size_bytes: int,
         description: str,
+        format: str = "parquet",
+        source: Mapping[str, Any] | None = None,
+        statistics: Sequence[Mapping[str, Any]] = (),
     ) -> Dataset:
         """The next version of `name`, or the version that holds this very content already."""
         with self._database.write() as connection:
@@ -51,6 +69,9 @@ class Datasets:
                     "size_bytes": size_bytes,
                     "description": description,
                     "created_at": now(),
+                    "format": format,
+                    "source": source,
+                    "statistics": list(statistics),
                 },
             )
         return self.get(name, version)
@@ -70,6 +91,41 @@ class Datasets:
             )
         return _dataset(row)
 
+    def find(self, name: str, digest: str) -> Dataset | None:
+        """The version of `name` that holds this content."""
+        query = select(datasets).where(datasets.c.name == name, datasets.c.digest == digest)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _dataset(row)
+
+    def record_checks(self, name: str, digest: str, report: Iterable[Checked]) -> None:
+        """Keeps one report of every rule that was checked on this content, passed or not."""
+        at = now()
+        rows = [
+            {
+                "dataset_name": name,
+                "digest": digest,
+                "column": each.column,
+                "rule": each.rule,
+                "num_broken": each.num_broken,
+                "num_rows": each.num_rows,
+                "examples": list(each.examples),
+                "at": at,
+            }
+            for each in report
+        ]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(insert(checks), rows)
+
+    def checks(self, name: str, digest: str) -> Sequence[Check]:
+        """The newest report on the content whose digest begins with `digest`."""
+        mine = (checks.c.dataset_name == name) & checks.c.digest.startswith(digest, autoescape=True)
+        newest = select(func.max(checks.c.at)).where(mine).scalar_subquery()
+        query = select(checks).where(mine, checks.c.at == newest).order_by(checks.c.id)
+        with self._database.read() as connection:
+            return [_check(row) for row in connection.execute(query)]
+
     def list(self) -> Sequence[Dataset]:
         query = select(datasets).order_by(datasets.c.name, datasets.c.version)
         with self._database.read() as connection:
@@ -87,4 +143,20 @@ def _dataset(row: Row[Any]) -> Dataset:
         size_bytes=row.size_bytes,
         description=row.description,
         created_at=row.created_at,
+        format=row.format,
+        source=row.source,
+        statistics=tuple(row.statistics or ()),
+    )
+
+
+def _check(row: Row[Any]) -> Check:
+    return Check(
+        dataset_name=row.dataset_name,
+        digest=row.digest,
+        column=row.column,
+        rule=row.rule,
+        num_broken=row.num_broken,
+        num_rows=row.num_rows,
+        examples=tuple(row.examples),
+        at=row.at,
     )

@@ -44,6 +44,9 @@ def _to_2(operations: Operations) -> None:
     add("datasets", Column("format", String, nullable=False, server_default="parquet"))
     add("datasets", Column("source", JSON))
     add("datasets", Column("statistics", JSON))
+    with operations.batch_alter_table("datasets") as table:  # SQLite can only copy a table
+        table.alter_column("num_rows", type_=BigInteger, existing_nullable=False)
+        table.alter_column("size_bytes", type_=BigInteger, existing_nullable=False)
     add("runs", Column("host", String))
     add("runs", Column("pid", Integer))
     add("runs", Column("process_started_at", Float(53)))
@@ -55,8 +58,8 @@ def _to_2(operations: Operations) -> None:
         Column("digest", String, nullable=False),
         Column("column", String, nullable=False),
         Column("rule", Text, nullable=False),
-        Column("num_broken", Integer, nullable=False),
-        Column("num_rows", Integer, nullable=False),
+        Column("num_broken", BigInteger, nullable=False),
+        Column("num_rows", BigInteger, nullable=False),
         Column("examples", JSON, nullable=False),
         Column("at", UtcTime, nullable=False),
     )

@@ -18,7 +18,11 @@ ReleaseStatus = Literal["running", "promoted", "rolled_back"]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One version of a named table; `digest` is over its content, `manifest` names its blobs."""
+    """One version of a named table; `digest` is over its content, `manifest` names its blobs.
+
+    `format` is parquet, or delta: then the store holds the list of files, not the files. `source`
+    says where it came from, `statistics` has a mapping a column, as `data.statistics` writes it.
+    """
 
     name: str
     version: int
@@ -29,6 +33,27 @@ class Dataset:
     size_bytes: int
     description: str
     created_at: datetime
+    format: str
+    source: Mapping[str, Any] | None
+    statistics: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One rule, checked on the content `digest`, whether or not it became a version."""
+
+    dataset_name: str
+    digest: str
+    column: str
+    rule: str
+    num_broken: int
+    num_rows: int
+    examples: tuple[str, ...]
+    at: datetime
+
+    @property
+    def passed(self) -> bool:
+        return self.num_broken == 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raymlops.data.features import Column, Columns, TableSchema
+from raymlops.data.features import Column, Columns
+from raymlops.data.schema import TableSchema
 from raymlops.errors import SignatureError
 from raymlops.ledger import Bump
 

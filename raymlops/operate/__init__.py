@@ -7,6 +7,7 @@ from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.operate.verbs import (
     add_data,
+    check_data,
     deploy,
     promote,
     publisher,
@@ -27,6 +28,7 @@ __all__ = [
     "Settings",
     "Workspace",
     "add_data",
+    "check_data",
     "deploy",
     "judge_challenger",
     "load_settings",

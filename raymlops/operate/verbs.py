@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raymlops import data, serve
 from raymlops.cluster import spawn
-from raymlops.data import read_table
+from raymlops.data import FileHasher, Finding, Source
 from raymlops.errors import ReleaseError
 from raymlops.ledger import AliasMove, Bump, Dataset, ModelVersion, Release
 from raymlops.ledger.provenance import code_at, environment
@@ -31,18 +31,49 @@ if TYPE_CHECKING:
 
 
 def add_data(
-    workspace: Workspace, table: pa.Table | str | Path, *, description: str = ""
+    workspace: Workspace,
+    what: pa.Table | str | Path | Sequence[str | Path],
+    *,
+    description: str = "",
+    version: int | None = None,
+    at: datetime | None = None,
 ) -> Dataset:
-    """Checks a table, or a Parquet or CSV file, and adds it as a dataset version.
+    """Checks rows and adds them as a dataset version: a table, a Parquet or CSV file, a folder or
+    list of them, a DVC pointer, or a Delta table, of which `version` or `at` choose a state.
 
     Raises:
         ExpectationError: names column, rule and count of everything that is wrong with it.
     """
-    if not isinstance(table, pa.Table):
-        table = read_table(Path(table))
     return data.add_dataset(
-        workspace.ledger, workspace.store, table, workspace.schema, description=description
+        workspace.ledger,
+        workspace.store,
+        _source(workspace, what, version, at),
+        workspace.schema,
+        description=description,
     )
+
+
+def check_data(
+    workspace: Workspace,
+    what: pa.Table | str | Path | Sequence[str | Path],
+    *,
+    version: int | None = None,
+    at: datetime | None = None,
+) -> tuple[Finding, ...]:
+    """Every rule of the workspace's table, checked on what `add_data` takes; adds nothing."""
+    schema = workspace.schema
+    references = data.Versions(workspace.ledger, workspace.store, schema.dataset)
+    return data.check(_source(workspace, what, version, at), schema, references)
+
+
+def _source(
+    workspace: Workspace,
+    what: pa.Table | str | Path | Sequence[str | Path],
+    version: int | None,
+    at: datetime | None,
+) -> Source:
+    hasher = FileHasher(workspace.home / "cache" / "digests.db")
+    return data.open_source(what, hasher=hasher, version=version, at=at)
 
 
 def train(workspace: Workspace, dataset: Dataset | None = None) -> Training:

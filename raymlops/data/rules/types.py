@@ -1,0 +1,56 @@
+"""Rule: a column holds values of one type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from raymlops.data.rules.base import Expectation, Finding, References, is_category, is_number
+
+_FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
+    "number": is_number,
+    "category": is_category,
+    "0/1": lambda kind: bool(pa.types.is_boolean(kind)) or is_number(kind),
+    "timestamp with a zone": lambda kind: bool(pa.types.is_timestamp(kind)) and kind.tz is not None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed(Expectation):
+    """`type` is a family (number, category, 0/1, timestamp with a zone) or Arrow's own name of a
+    type, such as int64, string or timestamp[us, tz=UTC]."""
+
+    rule: Literal["type"] = "type"
+    column: str
+    type: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def checker(self, schema: pa.Schema, references: References | None) -> _TypeChecker:
+        found = schema.field(self.column).type
+        fits = _FAMILIES.get(self.type, lambda kind: str(kind) == self.type)
+        return _TypeChecker(self, found, bool(fits(found)))
+
+
+@dataclass(frozen=True)
+class _TypeChecker:
+    rule: Typed
+    found: pa.DataType
+    fits: bool
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        """Every batch has the type of the schema."""
+
+    def findings(self, num_rows: int) -> Iterator[Finding]:
+        yield Finding(
+            column=self.rule.column,
+            rule=f"type {self.rule.type}",
+            num_broken=0 if self.fits else num_rows or 1,
+            num_rows=num_rows,
+            examples=() if self.fits else (f"it is {self.found}",),
+        )

@@ -1,0 +1,210 @@
+"""Rules about each value of one column: range, finiteness, set, pattern, any Python function.
+
+A missing value breaks none of them; how many may be missing is a rule of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymlops.data.rules.base import (
+    Checker,
+    Expectation,
+    Finding,
+    References,
+    RowChecker,
+    is_category,
+    is_missing,
+    is_number,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range(Expectation):
+    """Numbers or times lie within `low` and `high`, both inclusive; None is unbounded."""
+
+    rule: Literal["range"] = "range"
+    column: str
+    low: float | datetime | None = None
+    high: float | datetime | None = None
+    wants: ClassVar[str] = "number or time"
+
+    def __post_init__(self) -> None:
+        if self.low is None and self.high is None:
+            raise ValueError(f"the range of {self.column} has neither low nor high")
+        if self.low is None or self.high is None:
+            return
+        if isinstance(self.low, datetime) or isinstance(self.high, datetime):
+            if not (isinstance(self.low, datetime) and isinstance(self.high, datetime)):
+                raise ValueError(f"{self.column}: one of {self.low} and {self.high} is no time")
+            ordered = self.low <= self.high
+        else:
+            ordered = self.low <= self.high
+        if not ordered:
+            raise ValueError(f"{self.column}: low {self.low} is above high {self.high}")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def accepts(self, kind: pa.DataType) -> bool:
+        times = isinstance(self.low if self.low is not None else self.high, datetime)
+        return bool(pa.types.is_temporal(kind)) if times else is_number(kind)
+
+    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
+        bounds = [("at least", self.low, pc.less), ("at most", self.high, pc.greater)]
+        return _Both(
+            [
+                _values(self.column, f"{words} {_shown(bound)}", _beyond(beyond, bound))
+                for words, bound, beyond in bounds
+                if bound is not None
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finite(Expectation):
+    """No number is infinite."""
+
+    rule: Literal["finite"] = "finite"
+    column: str
+    wants: ClassVar[str] = "number"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def accepts(self, kind: pa.DataType) -> bool:
+        return is_number(kind)
+
+    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
+        return _values(self.column, "finite", pc.is_inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOf(Expectation):
+    """Every value is among `values`."""
+
+    rule: Literal["one_of"] = "one_of"
+    column: str
+    values: tuple[str, ...] | tuple[float, ...]
+    wants: ClassVar[str] = "number, category or boolean"
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError(f"the set of {self.column} is empty; nothing could pass")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def accepts(self, kind: pa.DataType) -> bool:
+        if isinstance(self.values[0], str):
+            return is_category(kind)
+        return is_number(kind) or bool(pa.types.is_boolean(kind))
+
+    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
+        texts = isinstance(self.values[0], str)
+        kind = pa.string() if texts else pa.float64()
+        allowed = pa.array(self.values, kind)
+
+        def outside(column: Any) -> Any:
+            return pc.and_not(pc.invert(pc.is_in(column.cast(kind), allowed)), is_missing(column))
+
+        *rest, last = (each if isinstance(each, str) else f"{each:g}" for each in self.values)
+        rule = f"{', '.join(rest)} or {last}" if rest else last
+        return _values(self.column, rule, outside)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches(Expectation):
+    """Every text matches the regular expression `pattern` (RE2) from its start to its end."""
+
+    rule: Literal["matches"] = "matches"
+    column: str
+    pattern: str
+    wants: ClassVar[str] = "category"
+
+    def __post_init__(self) -> None:
+        try:  # RE2, which does the matching, also refuses what needs backtracking
+            pc.match_substring_regex(pa.array([""]), self._anchored)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{self.column}: '{self.pattern}' is no pattern: {error}") from error
+
+    @property
+    def _anchored(self) -> str:
+        return f"^(?:{self.pattern})$"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def accepts(self, kind: pa.DataType) -> bool:
+        return is_category(kind)
+
+    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
+        def unlike(column: Any) -> Any:
+            return pc.invert(pc.match_substring_regex(column.cast(pa.string()), self._anchored))
+
+        return _values(self.column, f"matches {self.pattern}", unlike)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Expectation):
+    """A Python function of one value that says whether it is good; declared in Python alone.
+
+    It runs once a value, some hundred times slower than the other rules.
+    """
+
+    rule: Literal["function"] = "function"
+    column: str
+    function: Callable[[Any], bool]
+    name: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
+        def bad(column: Any) -> Any:
+            return pa.array(
+                [value is not None and not self.function(value) for value in column.to_pylist()],
+                pa.bool_(),
+            )
+
+        return _values(self.column, self.name, bad)
+
+
+@dataclass(frozen=True)
+class _Both:
+    checkers: list[RowChecker]
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        for checker in self.checkers:
+            checker.feed(batch)
+
+    def findings(self, num_rows: int) -> Iterator[Finding]:
+        for checker in self.checkers:
+            yield from checker.findings(num_rows)
+
+
+def _values(column: str, rule: str, broken: Callable[[Any], Any]) -> RowChecker:
+    return RowChecker(column, rule, lambda batch: broken(batch[column]), (column,))
+
+
+def _beyond(compare: Callable[..., Any], bound: float | datetime) -> Callable[[Any], Any]:
+    def beyond(column: Any) -> Any:
+        scalar = pa.scalar(bound, column.type) if isinstance(bound, datetime) else bound
+        return compare(column, scalar)
+
+    return beyond
+
+
+def _shown(bound: float | datetime) -> str:
+    return bound.isoformat() if isinstance(bound, datetime) else f"{bound:g}"

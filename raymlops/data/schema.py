@@ -1,0 +1,37 @@
+"""A table declared once: its features, its target, its time and the rules it keeps.
+
+From this declaration come the expectations of a dataset, the signature of the model, its
+preprocessing and its reference profile, so they cannot contradict each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raymlops.data.features import Feature
+from raymlops.data.rules import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSchema:
+    """What a table must hold to train from: features, a 0/1 target and the time of each event.
+
+    `expectations` are rules beyond what the features say, see `raymlops.data.rules`.
+    """
+
+    dataset: str
+    target: str
+    event_time: str
+    features: tuple[Feature, ...]
+    min_rows: int = 1
+    expectations: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if not names:
+            raise ValueError(f"dataset {self.dataset} declares no features")
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"features declared twice: {', '.join(sorted(doubled))}")
+        if self.target in names:
+            raise ValueError(f"the target '{self.target}' is among the features; it would leak")

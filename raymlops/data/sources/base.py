@@ -1,0 +1,74 @@
+"""The contract of a source: rows that can become a dataset version.
+
+    open_source(what) ──▶ digest, batches() ──▶ examined ──▶ keep(store) ──▶ a tree in the store
+
+The digest names the content before anything is stored, so a refused table has one too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from raymlops.errors import DataError
+from raymlops.storage import Store
+
+SCHEMA_FILE = "_schema.arrow"
+"""The name, in a version's tree, of its Arrow schema: what a reader gets, whatever files say."""
+
+BATCH_ROWS = 1 << 16
+
+
+class Source(Protocol):
+    """A table, files or a Delta table, about to become a dataset version."""
+
+    @property
+    def format(self) -> str:
+        """What the version in the store consists of: parquet or delta."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, whatever it is called and wherever it lies."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def origin(self) -> Mapping[str, Any] | None:
+        """Where it came from, for the ledger; None for a table in memory."""
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows in order, of `columns` or of all.
+
+        Raises:
+            DataError: the rows cannot be read.
+        """
+
+    def keep(self, store: Store) -> str:
+        """Puts into `store` what is needed to read these rows again; returns the tree's digest.
+
+        Raises:
+            DataError: the content is no longer what `digest` says.
+        """
+
+
+@contextlib.contextmanager
+def explained(what: object) -> Iterator[None]:
+    """Turns what Arrow and the operating system say about a file into a DataError that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{what} cannot be read: {error}") from error
+
+
+def check_names(what: object, schema: pa.Schema) -> None:
+    """Raises DataError when two columns share a name."""
+    doubled = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if doubled:
+        raise DataError(f"{what} has several columns named {', '.join(doubled)}; rename them")
