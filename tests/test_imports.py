@@ -23,7 +23,10 @@ POLICIES = (
     "serve/traffic.py", "serve/protocol.py", "serve/latency.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py",
     "release/gate.py", "release/canary.py", "operate/triggers.py",
-    "data/drift.py", "data/expectations.py", "data/profile.py", "train/batches.py",
+    "data/drift.py", "data/expectations.py", "data/profile.py", "data/statistics.py",
+    "data/rules/base.py", "data/rules/compare.py", "data/rules/drift.py", "data/rules/missing.py",
+    "data/rules/monotone.py", "data/rules/rows.py", "data/rules/types.py", "data/rules/values.py",
+    "train/batches.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 

@@ -13,6 +13,10 @@ from raymlops.data.rules.base import Expectation, Finding, References, is_catego
 _FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
     "number": is_number,
     "category": is_category,
+    "integer": pa.types.is_integer,
+    "float": pa.types.is_floating,
+    "boolean": pa.types.is_boolean,
+    "time": pa.types.is_temporal,
     "0/1": lambda kind: bool(pa.types.is_boolean(kind)) or is_number(kind),
     "timestamp with a zone": lambda kind: bool(pa.types.is_timestamp(kind)) and kind.tz is not None,
 }
@@ -20,8 +24,8 @@ _FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Typed(Expectation):
-    """`type` is a family (number, category, 0/1, timestamp with a zone) or Arrow's own name of a
-    type, such as int64, string or timestamp[us, tz=UTC]."""
+    """`type` is a family (number, integer, float, category, boolean, 0/1, time, timestamp with a
+    zone) or Arrow's own name of a type, such as int64, string or timestamp[us, tz=UTC]."""
 
     rule: Literal["type"] = "type"
     column: str

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -139,6 +138,8 @@ def _plain(keys: pa.RecordBatch) -> pa.RecordBatch:
 
 def _hash(keys: pa.Table) -> NDArray[np.uint64]:
     """A hash of each row [rows] that depends on its values alone, not on what lies beside it."""
+    from pandas.util import hash_array
+
     mixed = np.zeros(keys.num_rows, dtype=np.uint64)
     for column in keys.columns:
         if pa.types.is_timestamp(column.type):
@@ -148,7 +149,7 @@ def _hash(keys: pa.Table) -> NDArray[np.uint64]:
             values = column.fill_null(0).to_numpy()
         else:
             values = np.array([str(value) for value in column.to_pylist()], dtype=object)
-        mixed = mixed * np.uint64(31) + pd.util.hash_array(values, categorize=False)
+        mixed = mixed * np.uint64(31) + hash_array(values, categorize=False)
     return mixed
 
 

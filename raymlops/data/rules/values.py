@@ -27,45 +27,52 @@ from raymlops.data.rules.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class Range(Expectation):
-    """Numbers or times lie within `low` and `high`, both inclusive; None is unbounded."""
+    """Numbers or times lie within `low` and `high` (inclusive), `above` and `below` (exclusive)."""
 
     rule: Literal["range"] = "range"
     column: str
     low: float | datetime | None = None
     high: float | datetime | None = None
+    above: float | datetime | None = None
+    below: float | datetime | None = None
     wants: ClassVar[str] = "number or time"
 
     def __post_init__(self) -> None:
-        if self.low is None and self.high is None:
-            raise ValueError(f"the range of {self.column} has neither low nor high")
-        if self.low is None or self.high is None:
-            return
-        if isinstance(self.low, datetime) or isinstance(self.high, datetime):
-            if not (isinstance(self.low, datetime) and isinstance(self.high, datetime)):
-                raise ValueError(f"{self.column}: one of {self.low} and {self.high} is no time")
-            ordered = self.low <= self.high
-        else:
-            ordered = self.low <= self.high
-        if not ordered:
-            raise ValueError(f"{self.column}: low {self.low} is above high {self.high}")
+        if not self._bounds:
+            raise ValueError(f"the range of {self.column} has no bound: low, high, above or below")
+        if len({isinstance(bound, datetime) for _, bound, _ in self._bounds}) > 1:
+            raise ValueError(f"the range of {self.column} has numbers and times; give one of them")
+        for low in (self.low, self.above):
+            for high in (self.high, self.below):
+                if low is not None and high is not None and low > high:  # type: ignore[operator]
+                    raise ValueError(f"{self.column}: low {low} is above high {high}")
 
     @property
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
     def accepts(self, kind: pa.DataType) -> bool:
-        times = isinstance(self.low if self.low is not None else self.high, datetime)
+        times = isinstance(self._bounds[0][1], datetime)
         return bool(pa.types.is_temporal(kind)) if times else is_number(kind)
 
     def checker(self, schema: pa.Schema, references: References | None) -> Checker:
-        bounds = [("at least", self.low, pc.less), ("at most", self.high, pc.greater)]
-        return _Both(
+        return _All(
             [
                 _values(self.column, f"{words} {_shown(bound)}", _beyond(beyond, bound))
-                for words, bound, beyond in bounds
-                if bound is not None
+                for words, bound, beyond in self._bounds
             ]
         )
+
+    @property
+    def _bounds(self) -> list[tuple[str, float | datetime, Callable[..., Any]]]:
+        """What each bound is called, the bound, and what a value beyond it is."""
+        bounds = (
+            ("at least", self.low, pc.less),
+            ("at most", self.high, pc.greater),
+            ("above", self.above, pc.less_equal),
+            ("below", self.below, pc.greater_equal),
+        )
+        return [(words, bound, beyond) for words, bound, beyond in bounds if bound is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +189,7 @@ class Function(Expectation):
 
 
 @dataclass(frozen=True)
-class _Both:
+class _All:
     checkers: list[RowChecker]
 
     def feed(self, batch: pa.RecordBatch) -> None:
