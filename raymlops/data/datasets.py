@@ -44,13 +44,14 @@ def add_dataset(
     known = ledger.datasets.find(name, digest)
     if known is not None and store.exists(known.manifest):
         return known
+    kept = source.keep(store)
     return ledger.datasets.add(
         name=name,
         digest=digest,
-        manifest=source.keep(store),
+        manifest=kept.manifest,
         fields=tuple((field.name, str(field.type)) for field in source.schema),
         num_rows=found.num_rows,
-        size_bytes=source.size_bytes,
+        size_bytes=kept.size_bytes,
         description=description,
         format=source.format,
         source=source.origin,

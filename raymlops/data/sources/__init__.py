@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raymlops.data.hashing import FileHasher
 from raymlops.data.sources import dvc
-from raymlops.data.sources.base import Source
+from raymlops.data.sources.base import Source, explained
 from raymlops.data.sources.delta import DeltaRows, DeltaSource, is_delta
 from raymlops.data.sources.files import DataFile, FilesSource, files_below
 from raymlops.data.sources.stored import StoredRows
@@ -48,16 +48,17 @@ def open_source(
     """
     hasher = hasher or FileHasher()
     if isinstance(what, str | Path):
-        path = Path(what)
-        if "://" in str(what) or is_delta(path):
-            return DeltaSource(str(what), hasher, version=version, at=at)
+        with explained(what):
+            if "://" in str(what) or is_delta(Path(what)):
+                return DeltaSource(str(what), hasher, version=version, at=at)
     if version is not None or at is not None:
         raise DataError("only a Delta table has versions and times to choose from")
     if isinstance(what, pa.Table):
         return TableSource(what)
-    if isinstance(what, str | Path):
-        return _of_path(path, hasher)
-    return _of_list([Path(each) for each in what], hasher)
+    with explained(what):
+        if isinstance(what, str | Path):
+            return _of_path(Path(what), hasher)
+        return _of_list([Path(each) for each in what], hasher)
 
 
 def _of_path(path: Path, hasher: FileHasher) -> Source:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -20,6 +21,14 @@ SCHEMA_FILE = "_schema.arrow"
 """The name, in a version's tree, of its Arrow schema: what a reader gets, whatever files say."""
 
 BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The digest of a version's tree in the store, and the size of the data it stands for."""
+
+    manifest: str
+    size_bytes: int
 
 
 class Source(Protocol):
@@ -37,9 +46,6 @@ class Source(Protocol):
         """SHA-256 of the content, whatever it is called and wherever it lies."""
 
     @property
-    def size_bytes(self) -> int: ...
-
-    @property
     def origin(self) -> Mapping[str, Any] | None:
         """Where it came from, for the ledger; None for a table in memory."""
 
@@ -50,8 +56,8 @@ class Source(Protocol):
             DataError: the rows cannot be read.
         """
 
-    def keep(self, store: Store) -> str:
-        """Puts into `store` what is needed to read these rows again; returns the tree's digest.
+    def keep(self, store: Store) -> Kept:
+        """Puts into `store` what is needed to read these rows again.
 
         Raises:
             DataError: the content is no longer what `digest` says.

@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 
 from raymlops.data.hashing import FileHasher
-from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, check_names, explained
+from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names, explained
 from raymlops.errors import DataError
 from raymlops.storage import Store
 
@@ -74,10 +74,6 @@ class DeltaSource:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
-    def size_bytes(self) -> int:
-        return sum(file["size_bytes"] for file in self._files)
-
-    @property
     def origin(self) -> Mapping[str, Any]:
         return {
             "kind": "delta",
@@ -89,18 +85,19 @@ class DeltaSource:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         yield from _read(self._dataset, self._uri, columns)
 
-    def keep(self, store: Store) -> str:
+    def keep(self, store: Store) -> Kept:
         listing = {
             "uri": self._uri,
             "version": self._table.version(),
             "files": self._files,
         }
-        return store.put_tree(
+        manifest = store.put_tree(
             {
                 _LISTING_FILE: orjson.dumps(listing, option=orjson.OPT_SORT_KEYS),
                 SCHEMA_FILE: self.schema.serialize().to_pybytes(),
             }
         )
+        return Kept(manifest=manifest, size_bytes=sum(file["size_bytes"] for file in self._files))
 
 
 class DeltaRows:
@@ -184,6 +181,12 @@ def _active_files(table: DeltaTable, hasher: FileHasher) -> list[dict[str, Any]]
     rows = sorted(pa.table(table.get_add_actions()).to_pylist(), key=lambda row: str(row["path"]))
     places = [_local(uris[unquote(row["path"]).rsplit("/", 1)[-1]]) for row in rows]
     local = [place for place in places if place is not None]
+    gone = [str(place) for place in local if not place.exists()]
+    if gone:
+        raise DataError(
+            f"version {table.version()} of {table.table_uri} was vacuumed: {len(gone)} of its "
+            f"{len(rows)} files are gone, e.g. {gone[0]}; choose a version that is still whole"
+        )
     digests = dict(zip(local, hasher.digests(local), strict=True))
     return [
         {
@@ -221,10 +224,11 @@ def _compare(
 
 
 def _refuse_secrets(uri: str) -> None:
-    if "://" in uri and (urlsplit(uri).username or urlsplit(uri).password):
+    parts = urlsplit(uri) if "://" in uri else None
+    if parts is not None and (parts.username or parts.password):
         raise DataError(
-            f"the URI of a Delta table on {urlsplit(uri).hostname} holds credentials, which would be "
-            "written into the ledger; give them by environment variables, e.g. AWS_ACCESS_KEY_ID"
+            f"the URI of a Delta table on {parts.hostname} holds credentials, which would lie open "
+            "in the ledger; give them by environment variables, e.g. AWS_ACCESS_KEY_ID"
         )
 
 

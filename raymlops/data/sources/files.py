@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raymlops.data.hashing import FileHasher
 from raymlops.data.sources import formats
-from raymlops.data.sources.base import SCHEMA_FILE, check_names, explained
+from raymlops.data.sources.base import SCHEMA_FILE, Kept, check_names, explained
 from raymlops.data.sources.partitions import Partitions
 from raymlops.data.sources.table import write_parquet
 from raymlops.errors import DataError
@@ -73,10 +73,6 @@ class FilesSource:
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(file.path.stat().st_size for file in self._files)
-
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         for file in self._files:
             with explained(file.path):
@@ -87,14 +83,19 @@ class FilesSource:
                     columns,
                 )
 
-    def keep(self, store: Store) -> str:
-        schema = {SCHEMA_FILE: self.schema.serialize().to_pybytes()}
-        if self._kind == "parquet":
-            manifest = store.put_tree({file.name: file.path for file in self._files} | schema)
-            self._check_stored(store.tree(manifest))
-            return manifest
+    def keep(self, store: Store) -> Kept:
+        if self._kind == "csv":
+            return self._keep_converted(store)
+        manifest = self._put(store, {file.name: file.path for file in self._files})
+        self._check_stored(store.tree(manifest))
+        return Kept(manifest=manifest, size_bytes=_size_bytes(file.path for file in self._files))
+
+    def _put(self, store: Store, paths: Mapping[str, Path]) -> str:
+        return store.put_tree({**paths, SCHEMA_FILE: self.schema.serialize().to_pybytes()})
+
+    def _keep_converted(self, store: Store) -> Kept:
         with tempfile.TemporaryDirectory(prefix="raymlops-") as folder:
-            converted: dict[str, Path | bytes] = {}
+            converted: dict[str, Path] = {}
             for number, file in enumerate(self._files):
                 path = Path(folder) / f"{number}.parquet"
                 with explained(file.path):
@@ -102,7 +103,10 @@ class FilesSource:
                     write_parquet(rows, self._file_schema, path)
                 converted[str(PurePosixPath(file.name).with_suffix(".parquet"))] = path
             self._check_unchanged()
-            return store.put_tree(converted | schema)
+            return Kept(
+                manifest=self._put(store, converted),
+                size_bytes=_size_bytes(converted.values()),
+            )
 
     def _check_stored(self, stored: Mapping[str, str]) -> None:
         for file, digest in zip(self._files, self._digests, strict=True):
@@ -145,6 +149,10 @@ def _walk(root: Path, folder: Path, above: frozenset[tuple[int, int]]) -> Iterat
             yield DataFile(name=path.relative_to(root).as_posix(), path=path)
         else:
             raise DataError(f"{path} is a link to nowhere; remove it or restore what it names")
+
+
+def _size_bytes(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
 
 
 def _kind(files: Iterable[DataFile]) -> formats.Kind:

@@ -52,7 +52,8 @@ def read(
 
 
 def _parquet(file: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file) as opened:
+    # Buffered ahead, every byte of the file would stay in memory until its end.
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
         # An empty selection yields batches that count rows but hold no column.
         yield from opened.iter_batches(batch_size=BATCH_ROWS, columns=columns)
 

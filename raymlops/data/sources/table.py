@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, check_names
+from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names
 from raymlops.storage import Store
 
 _FILE = "table.parquet"
@@ -33,10 +33,6 @@ class TableSource:
     def schema(self) -> pa.Schema:
         return self._table.schema
 
-    @property
-    def size_bytes(self) -> int:
-        return int(self._table.nbytes)
-
     @cached_property
     def digest(self) -> str:
         digest = hashlib.sha256()
@@ -50,11 +46,15 @@ class TableSource:
         table = self._table if columns is None else self._table.select(list(columns))
         return iter(table.to_batches(max_chunksize=BATCH_ROWS))
 
-    def keep(self, store: Store) -> str:
+    def keep(self, store: Store) -> Kept:
         with tempfile.TemporaryDirectory(prefix="raymlops-") as folder:
             path = Path(folder) / _FILE
             write_parquet(self.batches(), self.schema, path)
-            return store.put_tree({_FILE: path, SCHEMA_FILE: self.schema.serialize().to_pybytes()})
+            schema = self.schema.serialize().to_pybytes()
+            return Kept(
+                manifest=store.put_tree({_FILE: path, SCHEMA_FILE: schema}),
+                size_bytes=path.stat().st_size,
+            )
 
 
 def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Large data passes in bounded memory, in a process of its own, whose peak is measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.demo.flights import load_flights
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from raymlops.data import Feature, TableSchema, add_dataset, open_source
+from raymlops.data.rules import Monotone
+from raymlops.ledger import Ledger
+from raymlops.storage import Store
+
+
+def peak_kib():  # ru_maxrss would be that of the process this one was forked from
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+schema = TableSchema(
+    dataset="flights", target="late", event_time="scheduled_at",
+    features=(Feature(name="temp", kind="number", max_missing=0.1),),
+    expectations=(Monotone(column="row"),),
+)
+with Ledger("sqlite://") as ledger:
+    before = peak_kib()
+    dataset = add_dataset(ledger, Store(sys.argv[1]), open_source(sys.argv[2]), schema)
+    print(dataset.num_rows, peak_kib() - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The year's flights six times over, numbered: 250 MiB, on disk as in memory."""
+    path = tmp_path_factory.mktemp("large") / "flights.parquet"
+    table = load_flights()
+    schema = table.schema.append(pa.field("row", pa.int64()))
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for year in range(6):
+            rows = np.arange(table.num_rows) + year * table.num_rows
+            writer.write_table(table.append_column("row", pa.array(rows)), row_group_size=65_536)
+    return path
+
+
+def test_a_file_is_added_in_less_memory_than_it_fills(large: Path, tmp_path: Path) -> None:
+    # Arrow reads ahead by default, and would hold all of the file by its end.
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(large)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    num_rows, extra_kib = map(int, done.stdout.split())
+    assert num_rows == 1_964_076
+    assert large.stat().st_size > 240 << 20
+    assert 0 < extra_kib < 200 << 10
