@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,19 +13,52 @@ from raymlops.data.schema import TableSchema
 from raymlops.errors import SignatureError
 from raymlops.ledger import Bump
 
-Datatype = Literal["BOOL", "INT64", "FP32", "FP64", "BYTES"]
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+    "FP16", "FP32", "FP64", "BYTES",
+]  # fmt: skip
 """Names of the Open Inference Protocol; BYTES is UTF-8 text here."""
+
+_DATATYPES = frozenset(get_args(Datatype))
+_INTEGERS = frozenset(name for name in _DATATYPES if "INT" in name)
+_FP16_MAX = 65504.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A column of a request or of an answer: one value a row."""
+    """A column of a request or of an answer: in each row one value, or values of `shape`.
+
+    `low` and `high` hold for every value of a row.
+    """
 
     name: str
     datatype: Datatype
     nullable: bool = False
     low: float | None = None
     high: float | None = None
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.datatype not in _DATATYPES:
+            raise ValueError(
+                f"field '{self.name}' has datatype {self.datatype!r}; there are "
+                f"{', '.join(sorted(_DATATYPES))}"
+            )
+        if any(size < 1 for size in self.shape):
+            raise ValueError(
+                f"field '{self.name}' has shape {list(self.shape)}; sizes are positive"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """One value a row has no shape, so such fields read as they always did."""
+        values = asdict(self)
+        if not self.shape:
+            del values["shape"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Field:
+        return cls(**{**values, "shape": tuple(values.get("shape", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +97,9 @@ class Signature:
             column = columns.get(field.name)
             if column is None:
                 raise SignatureError(field.name, "missing")
-            if column.ndim != 1:
-                raise SignatureError(field.name, f"has shape {list(column.shape)}, not [rows]")
+            if column.ndim == 0 or column.shape[1:] != field.shape:
+                wanted = ", ".join(["rows", *map(str, field.shape)])
+                raise SignatureError(field.name, f"has shape {list(column.shape)}, not [{wanted}]")
             if length is None:
                 length = (field.name, len(column))
             elif len(column) != length[1]:
@@ -77,8 +111,9 @@ class Signature:
     def bump_from(self, older: Signature) -> Bump:
         """Which part of the version changes between `older` and this signature.
 
-        Major when a caller of `older` may fail now (an input is new, gone or stricter, an output
-        gone or of another type), minor when it only gained or loosened something, else patch.
+        Major when a caller of `older` may fail now (an input is new, gone, stricter or of another
+        shape, an output gone or of another type or shape), minor when it only gained or loosened
+        something, else patch.
         """
         if self == older:
             return "patch"
@@ -90,13 +125,16 @@ class Signature:
         return "minor" if inputs_hold and outputs_hold else "major"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "inputs": tuple(field.to_dict() for field in self.inputs),
+            "outputs": tuple(field.to_dict() for field in self.outputs),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Signature:
         return cls(
-            inputs=tuple(Field(**field) for field in values["inputs"]),
-            outputs=tuple(Field(**field) for field in values["outputs"]),
+            inputs=tuple(Field.from_dict(field) for field in values["inputs"]),
+            outputs=tuple(Field.from_dict(field) for field in values["outputs"]),
         )
 
 
@@ -110,14 +148,35 @@ def _check_values(field: Field, column: Column) -> None:
     if not field.nullable:
         _refuse(field, values, np.isnan(values), "may not be missing or NaN")
     _refuse(field, values, np.isinf(values), "must be finite")
-    if field.low is not None:
-        _refuse(field, values, values < field.low, f"must be at least {field.low:g}")
-    if field.high is not None:
-        _refuse(field, values, values > field.high, f"must be at most {field.high:g}")
+    low, high = _bounds(field)
+    if low is not None:
+        _refuse(field, values, values < low, f"must be at least {low:g}")
+    if high is not None:
+        _refuse(field, values, values > high, f"must be at most {high:g}")
+    if field.datatype in _INTEGERS:
+        fractional = ~np.isnan(values) & (values != np.round(values))
+        _refuse(field, values, fractional, "must be a whole number")
+
+
+def _bounds(field: Field) -> tuple[float | None, float | None]:
+    """The field's own, or those of its type where it has none."""
+    low, high = field.low, field.high
+    if field.datatype in _INTEGERS:
+        info = np.iinfo(field.datatype.lower())
+        low, high = _first(low, float(info.min)), _first(high, float(info.max))
+    elif field.datatype == "FP16":
+        low, high = _first(low, -_FP16_MAX), _first(high, _FP16_MAX)
+    return low, high
+
+
+def _first(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 def _check_texts(field: Field, column: Column) -> None:
-    for row, value in enumerate(column):
+    per_row = int(np.prod(field.shape))
+    for index, value in enumerate(column.flat):
+        row = index // per_row
         if value is None:
             if not field.nullable:
                 raise SignatureError(field.name, f"row {row} may not be missing")
@@ -129,22 +188,21 @@ def _check_texts(field: Field, column: Column) -> None:
 
 def _refuse(field: Field, values: Any, broken: Any, rule: str) -> None:
     if broken.any():
-        row = int(np.argmax(broken))
-        raise SignatureError(field.name, f"row {row} is {values[row]:g}; it {rule}")
+        where = np.unravel_index(int(np.argmax(broken)), broken.shape)
+        value = f"{values[where]:g}"
+        held = f"has {value} at {[int(i) for i in where[1:]]}" if field.shape else f"is {value}"
+        raise SignatureError(field.name, f"row {where[0]} {held}; it {rule}")
 
 
 def _accepts_all(new: Field, old: Field) -> bool:
     """Whether every value that `old` took, `new` takes too."""
     low, high = float("-inf"), float("inf")
-
-    def bound(value: float | None, default: float) -> float:
-        return default if value is None else value
-
     return (
         new.datatype == old.datatype
+        and new.shape == old.shape
         and (new.nullable or not old.nullable)
-        and bound(new.low, low) <= bound(old.low, low)
-        and bound(new.high, high) >= bound(old.high, high)
+        and _first(new.low, low) <= _first(old.low, low)
+        and _first(new.high, high) >= _first(old.high, high)
     )
 
 

@@ -160,7 +160,7 @@ def encode_health(**state: bool) -> bytes:
 
 
 def _tensor_metadata(field: Field) -> dict[str, Any]:
-    return {"name": field.name, "datatype": field.datatype, "shape": [-1]}
+    return {"name": field.name, "datatype": field.datatype, "shape": [-1, *field.shape]}
 
 
 def _load(body: bytes) -> Any:
@@ -188,12 +188,12 @@ def _column(field: Field, tensor: Mapping[str, Any]) -> Column:
 
 def _accepted(field: Field) -> set[str]:
     match field.datatype:
-        case "FP32" | "FP64":
+        case "FP16" | "FP32" | "FP64":
             return _INTEGERS | _FLOATS
-        case "INT64":
-            return _INTEGERS
         case "BOOL" | "BYTES":
             return {field.datatype}
+        case _:
+            return _INTEGERS
 
 
 def _rows(name: str, tensor: Mapping[str, Any]) -> list[Any]:

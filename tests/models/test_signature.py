@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from raymlops.data import Columns
 from raymlops.errors import SignatureError
 from raymlops.models import Field, Signature
+from raymlops.models.signature import Datatype
 
 SIGNATURE = Signature(
     inputs=(
@@ -78,3 +81,82 @@ def test_the_bump_says_who_is_broken() -> None:
 
 def test_a_signature_survives_its_file() -> None:
     assert Signature.from_dict(SIGNATURE.to_dict()) == SIGNATURE
+    through_json = json.loads(json.dumps(IMAGES.to_dict()))
+    assert Signature.from_dict(through_json) == IMAGES
+
+
+def test_one_value_a_row_is_written_as_before_there_were_shapes() -> None:
+    assert SIGNATURE.to_dict()["inputs"][2] == {
+        "name": "c", "datatype": "BYTES", "nullable": False, "low": None, "high": None,
+    }  # fmt: skip
+
+
+IMAGES = Signature(
+    inputs=(Field(name="image", datatype="UINT8", shape=(2, 3)),),
+    outputs=(Field(name="scores", datatype="FP32", shape=(10,)),),
+)
+
+
+def test_fields_may_hold_several_values_a_row() -> None:
+    IMAGES.check({"image": np.full((5, 2, 3), 255.0)})
+    for shape, problem in (
+        ((5,), "has shape [5], not [rows, 2, 3]"),
+        ((5, 3, 2), "has shape [5, 3, 2], not [rows, 2, 3]"),
+        ((), "has shape [], not [rows, 2, 3]"),
+    ):
+        with pytest.raises(SignatureError) as refused:
+            IMAGES.check({"image": np.zeros(shape)})
+        assert refused.value.problem == problem
+    images = np.zeros((5, 2, 3))
+    images[3, 1, 2] = 256
+    with pytest.raises(SignatureError, match=r"row 3 has 256 at \[1, 2]; it must be at most 255"):
+        IMAGES.check({"image": images})
+
+
+def test_texts_may_have_a_shape_too() -> None:
+    words = Signature(inputs=(Field(name="words", datatype="BYTES", shape=(2,)),), outputs=())
+    words.check({"words": np.array([["a", "b"], ["c", "d"]], dtype=object)})
+    with pytest.raises(SignatureError, match="row 1 is int 5, not text"):
+        words.check({"words": np.array([["a", "b"], ["c", 5]], dtype=object)})
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "rule"),
+    [
+        ("INT8", -129, "must be at least -128"),
+        ("UINT16", 65536, "must be at most 65535"),
+        ("INT32", 0.5, "must be a whole number"),
+        ("INT64", 1.5, "must be a whole number"),
+        ("FP16", 1e5, "must be at most 65504"),
+    ],
+)
+def test_values_stay_within_their_type(datatype: Datatype, value: float, rule: str) -> None:
+    signature = Signature(inputs=(Field(name="x", datatype=datatype),), outputs=())
+    signature.check({"x": np.array([1.0])})
+    with pytest.raises(SignatureError, match=f"it {rule}"):
+        signature.check({"x": np.array([1.0, value])})
+
+
+def test_a_field_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="field 'x' has datatype 'FP8'; there are BOOL, BYTES"):
+        Field(name="x", datatype="FP8")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"field 'x' has shape \[3, 0]; sizes are positive"):
+        Field(name="x", datatype="FP32", shape=(3, 0))
+
+
+def test_another_shape_breaks_callers() -> None:
+    def images(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Signature:
+        return Signature(
+            inputs=(Field(name="image", datatype="UINT8", shape=inputs),),
+            outputs=(Field(name="scores", datatype="FP32", shape=outputs),),
+        )
+
+    assert images((2, 3), (10,)).bump_from(IMAGES) == "patch"
+    assert images((3, 2), (10,)).bump_from(IMAGES) == "major"
+    assert images((), (10,)).bump_from(IMAGES) == "major"
+    assert images((2, 3), (11,)).bump_from(IMAGES) == "major"
+    wider = Signature(
+        inputs=(Field(name="image", datatype="UINT8", shape=(2, 3), nullable=True),),
+        outputs=IMAGES.outputs,
+    )
+    assert wider.bump_from(IMAGES) == "minor"
