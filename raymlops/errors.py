@@ -17,7 +17,8 @@
     │   └── ExpectationError a dataset broke rules; holds one violation a rule
     ├── SignatureError       columns do not fit a model's signature; names the field
     ├── ModelError           a bundle cannot be written or loaded
-    │   └── ParityError      an exported model predicts differently from its original
+    │   ├── ParityError      a saved model predicts differently from its original
+    │   └── UntrustedError   loading it would run code nobody vouched for; holds the digest
     ├── TrainingError        a training run ended without a model
     ├── RequestError         a request is refused; carries the HTTP status
     └── ReleaseError         a release cannot start or go on
@@ -121,7 +122,24 @@ class ModelError(RaymlopsError):
 
 
 class ParityError(ModelError):
-    """An exported model predicts differently from the model it was exported from."""
+    """A saved model predicts differently from the model it was saved from."""
+
+
+class UntrustedError(ModelError):
+    """Loading could run code, because of `reason`, and the ledger did not record `digest`."""
+
+    def __init__(self, format: str, digest: str, reason: str) -> None:
+        super().__init__(format, digest, reason)
+        self.format = format
+        self.digest = digest
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.format}: {self.reason}, and the ledger has not recorded digest {self.digest}; "
+            "nothing was loaded. If you know who made the file: "
+            "`raymlops models trust FILE --why REASON`"
+        )
 
 
 class TrainingError(RaymlopsError):

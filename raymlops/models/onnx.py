@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.errors import ModelError, ParityError
+from raymlops.errors import ModelError
 from raymlops.models.interrupts import interrupts_held
+from raymlops.models.parity import check_parity
+from raymlops.models.predictors import flat, predictor_of
 
 if TYPE_CHECKING:
     import torch
 
 # float32 sums in another order differ by about 1e-6 for logits of a few units.
 PARITY_TOLERANCE = 1e-4
+
+_PROBABILITIES = "probabilities"
 
 
 class Scorer(Protocol):
@@ -26,10 +30,13 @@ class Scorer(Protocol):
 
 
 class OnnxScorer:
-    """An ONNX Runtime session over a model with one input and one output of logits [rows].
+    """An ONNX Runtime session over a model with one input.
+
+    It answers the only output, or of several the one named `probabilities`, as scikit-learn's
+    classifiers have it beside their label.
 
     Raises:
-        ModelError: the bytes are no ONNX model.
+        ModelError: the bytes are no ONNX model, or nobody can tell which output is meant.
     """
 
     def __init__(self, model: bytes, *, num_threads: int = 1) -> None:
@@ -45,11 +52,17 @@ class OnnxScorer:
             )
         except Exception as error:  # onnxruntime's errors share no base but Exception
             raise ModelError(f"not a model ONNX Runtime can load: {error}") from error
-        self._input = self._session.get_inputs()[0].name
+        inputs = [each.name for each in self._session.get_inputs()]
+        outputs = [each.name for each in self._session.get_outputs()]
+        if len(inputs) != 1:
+            raise ModelError(f"the ONNX model takes {len(inputs)} inputs, {inputs}, not one matrix")
+        if len(outputs) > 1 and _PROBABILITIES not in outputs:
+            raise ModelError(f"the ONNX model gives {outputs}; none is called '{_PROBABILITIES}'")
+        self._input = inputs[0]
+        self._output = outputs if len(outputs) == 1 else [_PROBABILITIES]
 
     def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self._session.run(None, {self._input: matrix})[0]
-        return logits
+        return flat(self._session.run(self._output, {self._input: matrix})[0])
 
 
 def export(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
@@ -62,28 +75,22 @@ def export(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
     Raises:
         ParityError: a logit differs by more than `PARITY_TOLERANCE`.
     """
-    import torch
-
-    module = module.eval()
-    rows = torch.from_numpy(sample)
-    data = _export(module, rows)
-    with torch.no_grad():
-        wanted = module(rows).numpy()
-    got = OnnxScorer(data)(sample)
-    if got.shape != wanted.shape:
-        raise ParityError(f"ONNX gives shape {got.shape}, the module {wanted.shape}")
-    difference = np.abs(got - wanted)
-    worst = int(np.argmax(difference))
-    if not difference[worst] <= PARITY_TOLERANCE:  # also when it is NaN
-        raise ParityError(
-            f"row {worst} of {len(sample)}: ONNX gives logit {got[worst]:.6g}, the module "
-            f"{wanted[worst]:.6g}; they may differ by {PARITY_TOLERANCE:g}"
-        )
+    data = export_unchecked(module, sample)
+    check_parity(
+        OnnxScorer(data)(sample),
+        predictor_of(module)(sample),
+        tolerance=PARITY_TOLERANCE,
+        of="ONNX",
+        original="the module",
+    )
     return data
 
 
-def _export(module: torch.nn.Module, rows: torch.Tensor) -> bytes:
+def export_unchecked(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
+    """`module` as ONNX, for callers who compare the numbers themselves."""
     import torch
+
+    module, rows = module.eval(), torch.from_numpy(sample)
 
     # The exporter reports its progress as warnings and log lines about its own internals.
     quiet = logging.getLogger("torch.onnx")

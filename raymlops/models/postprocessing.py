@@ -1,15 +1,16 @@
-"""From a network's logit to the answer: a probability and a decision."""
+"""From what the model says to the answer: a probability and a decision."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from raymlops.errors import ModelError
 from raymlops.models.signature import Field
 
 PROBABILITY = "probability"
@@ -17,12 +18,19 @@ PROBABILITY = "probability"
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocessing:
-    """probability = sigmoid(logit), and `label` = probability >= threshold."""
+    """A probability, and `label` = probability >= threshold.
+
+    A network says a logit, of which the probability is the sigmoid; a classifier of scikit-learn
+    says the probabilities of both classes, [rows, 2], of which the second is meant.
+    """
 
     label: str
     threshold: float = 0.5
+    reads: Literal["logit", "probability"] = "logit"
 
     def __post_init__(self) -> None:
+        if self.reads not in ("logit", "probability"):
+            raise ValueError(f"reads is {self.reads!r}, neither 'logit' nor 'probability'")
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"threshold is {self.threshold}, not between 0 and 1")
 
@@ -33,9 +41,20 @@ class Postprocessing:
             Field(name=self.label, datatype="BOOL"),
         )
 
-    def apply(self, logits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """The output fields, each [rows], of `logits` [rows]."""
-        probability = expit(logits).astype(np.float32)
+    def apply(self, scores: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The output fields, each [rows], of `scores` [rows] or, of two classes, [rows, 2].
+
+        Raises:
+            ModelError: the model says something else.
+        """
+        if scores.ndim == 2 and scores.shape[1] == 2 and self.reads == "probability":
+            scores = scores[:, 1]
+        if scores.ndim != 1:
+            raise ModelError(
+                f"the model gives shape {list(scores.shape)}, not one {self.reads} a row"
+            )
+        meant = expit(scores) if self.reads == "logit" else scores
+        probability = meant.astype(np.float32)
         return {PROBABILITY: probability, self.label: probability >= self.threshold}
 
     def to_dict(self) -> dict[str, Any]:

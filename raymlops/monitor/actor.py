@@ -166,8 +166,8 @@ class DriftMonitor:
         """The reference profile of a version; versions never change, so it is read once."""
         key = (model, version)
         if key not in self._profiles:
-            bundle = self._ledger.registry.get(model, Version.parse(version)).bundle
-            self._profiles[key] = Bundle.load(self._store, bundle).profile
+            row = self._ledger.registry.get(model, Version.parse(version))
+            self._profiles[key] = Bundle.of_version(self._store, row).profile
         return self._profiles[key]
 
 

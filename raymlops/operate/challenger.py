@@ -56,8 +56,8 @@ def judge_challenger(workspace: Workspace, challenger: Challenger) -> Verdict:
     registry = workspace.ledger.registry
     champion = registry.resolve(f"{challenger.version.model}@champion")
     comparison = compare(
-        Bundle.load(workspace.store, champion.bundle),
-        Bundle.load(workspace.store, challenger.version.bundle),
+        Bundle.of_version(workspace.store, champion),
+        Bundle.of_version(workspace.store, challenger.version),
         challenger.holdout,
         workspace.schema,
         start=challenger.start,

@@ -122,7 +122,7 @@ class Operator:
 
     def _consider(self, report: WindowReport, now: datetime) -> None:
         champion = self._ledger.registry.resolve(f"{self._model}@champion")
-        profile = Bundle.load(self._workspace.store, champion.bundle).profile
+        profile = Bundle.of_version(self._workspace.store, champion).profile
         policy = self._workspace.settings.retrain
         trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
         if trigger is None:

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
-from raymlops.data import Bins, Column, Columns, NumberBins
+from raymlops.data import Columns
 from raymlops.errors import NotFoundError, RequestError
 from raymlops.ledger import Ledger, Version
-from raymlops.models import Bundle, Field, Signature
+from raymlops.models import Bundle, Signature
 from raymlops.serve.batcher import Batcher, BatchPolicy, Outputs
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
@@ -107,7 +105,7 @@ class Arms:
     def _load_warm(self, version: str) -> Bundle:
         bundle = self._load(version)
         for num_rows in _WARM_UP_ROWS:
-            _run(bundle, sample_columns(bundle, num_rows))
+            _run(bundle, bundle.sample(num_rows))
         return bundle
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -124,28 +122,11 @@ def bundle_loader(model: str, ledger: Ledger, store: Store) -> Loader:
             parsed = Version.parse(version)
         except ValueError as error:
             raise NotFoundError(f"{model}: {error}") from error
-        return Bundle.load(store, ledger.registry.get(model, parsed).bundle)
+        return Bundle.of_version(store, ledger.registry.get(model, parsed))
 
     return load
-
-
-def sample_columns(bundle: Bundle, num_rows: int) -> dict[str, Column]:
-    """Rows like those the model was trained on, from its profile."""
-    bins = {each.name: each for each in bundle.profile.bins}
-    return {
-        field.name: _sample(field, bins.get(field.name), num_rows)
-        for field in bundle.signature.inputs
-    }
 
 
 def _run(bundle: Bundle, columns: Columns) -> Outputs:
     """Like `bundle.predict`, for columns that are known to fit: a request's are checked before."""
     return bundle.postprocessing.apply(bundle.score(columns))
-
-
-def _sample(field: Field, bins: Bins | None, num_rows: int) -> Column:
-    if field.datatype == "BYTES":
-        known = () if bins is None or isinstance(bins, NumberBins) else bins.categories
-        return np.resize(np.array(known or ("",), dtype=object), num_rows)
-    edges = bins.edges if isinstance(bins, NumberBins) else ()
-    return np.resize(np.array(edges or (field.low or field.high or 0.0,)), num_rows)

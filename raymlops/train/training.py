@@ -152,4 +152,4 @@ class TrainingJob:
             postprocessing=postprocessing,
             profile=profile,
         )
-        return bundle, quality
+        return bundle.with_answers(), quality

@@ -1,14 +1,35 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from raymlops.data import Columns, take
-from raymlops.errors import IntegrityError, ModelError, ParityError, SignatureError, StorageError
-from raymlops.models import PROBABILITY, Bundle, OnnxScorer, export
+from raymlops.errors import (
+    IntegrityError,
+    ModelError,
+    ParityError,
+    SignatureError,
+    StorageError,
+    UntrustedError,
+)
+from raymlops.ledger import ModelVersion, Version
+from raymlops.models import (
+    PROBABILITY,
+    Artifact,
+    Bundle,
+    OnnxScorer,
+    Postprocessing,
+    RequirementWarning,
+    export,
+    format_named,
+    verify_bundle,
+)
 from raymlops.storage import Store
 from raymlops.train.network import Perceptron
 
@@ -54,7 +75,7 @@ def test_predictions_are_checked_and_named(bundle: Bundle, columns: Columns) -> 
 
 def test_requirements_name_what_runs_it(bundle: Bundle) -> None:
     assert [line.split("==")[0] for line in bundle.requirements] == [
-        "numpy", "onnxruntime", "scipy",
+        "numpy", "onnx", "onnxruntime", "scipy",
     ]  # fmt: skip
 
 
@@ -77,10 +98,148 @@ class Moody(torch.nn.Module):
 
 
 def test_an_export_that_predicts_otherwise_is_refused() -> None:
-    with pytest.raises(ParityError, match=r"row \d+ of 4: ONNX gives logit .* the module"):
+    with pytest.raises(
+        ParityError, match=r"row 0 of 4: ONNX gives 4, the module 3; they may differ"
+    ):
         export(Moody(), np.ones((4, 3), dtype=np.float32))
 
 
 def test_bytes_that_are_no_model_are_refused() -> None:
     with pytest.raises(ModelError, match="not a model ONNX Runtime can load"):
         OnnxScorer(b"not a model")
+
+
+@pytest.fixture(scope="module")
+def regression(bundle: Bundle, columns: Columns) -> LogisticRegression:
+    matrix = bundle.preprocessing.transform(columns)
+    return LogisticRegression().fit(matrix, columns["mean_radius"] < 14)
+
+
+def bundle_in(format: str, bundle: Bundle, model: LogisticRegression, columns: Columns) -> Bundle:
+    """A bundle whose model says probabilities, in any format of scikit-learn's."""
+    sample = bundle.preprocessing.transform(columns)[:50]
+    return Bundle.of(
+        signature=bundle.signature,
+        preprocessing=bundle.preprocessing,
+        model=format_named(format).save(model, sample),
+        postprocessing=Postprocessing(label="target", reads="probability"),
+        profile=bundle.profile,
+        recorded=lambda _: True,
+    )
+
+
+def version_of(digest: str) -> ModelVersion:
+    return ModelVersion(
+        model="tumours",
+        version=Version(1, 0, 0),
+        bundle=digest,
+        signature_digest="",
+        run_id="",
+        created_at=datetime(2024, 1, 1, tzinfo=UTC),
+        event_time=None,
+    )
+
+
+@pytest.mark.parametrize("format", ["onnx", "pickle", "joblib", "skops", "pmml"])
+def test_the_model_may_be_of_any_scoring_format(
+    format: str, bundle: Bundle, regression: LogisticRegression, columns: Columns, store: Store
+) -> None:
+    made = bundle_in(format, bundle, regression, columns).with_answers()
+    loaded = Bundle.of_version(store, version_of(made.save(store)))
+    assert (loaded, loaded.format) == (made, format)
+    wanted = regression.predict_proba(bundle.preprocessing.transform(columns))[:, 1]
+    np.testing.assert_allclose(loaded.predict(columns)[PROBABILITY], wanted, atol=1e-5)
+    assert verify_bundle(loaded, "").num_answers == 8
+
+
+def test_weights_and_architecture_travel_together(
+    bundle: Bundle, columns: Columns, store: Store
+) -> None:
+    network = torch.nn.Sequential(
+        *Perceptron(bundle.preprocessing.width, (8,), 0.0).layers, torch.nn.Flatten(0)
+    ).eval()
+    matrix = bundle.preprocessing.transform(columns)
+    artifact = format_named("safetensors").save(network, matrix[:9])
+    made = replace(
+        bundle, model=artifact.data, architecture=artifact.architecture, format="safetensors"
+    )
+    loaded = Bundle.load(store, made.save(store))
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(matrix)).numpy()
+    np.testing.assert_array_equal(loaded.score(columns), wanted)
+
+
+def test_a_bundle_that_can_run_code_needs_its_digest_recorded(
+    bundle: Bundle, regression: LogisticRegression, columns: Columns, store: Store
+) -> None:
+    digest = bundle_in("pickle", bundle, regression, columns).save(store)
+    with pytest.raises(UntrustedError, match=f"can run any code.*{digest}"):
+        Bundle.load(store, digest)
+    # The model's own digest is not that of the bundle, and proves nothing about it.
+    inner = store.tree(digest)["model.pkl"]
+    with pytest.raises(UntrustedError):
+        Bundle.load(store, digest, recorded=lambda asked: asked == inner)
+    Bundle.load(store, digest, recorded=lambda asked: asked == digest).predict(columns)
+
+
+def test_a_bundle_made_here_of_unknown_bytes_runs_nothing(
+    bundle: Bundle, regression: LogisticRegression, columns: Columns
+) -> None:
+    made = bundle_in("pickle", bundle, regression, columns)
+    with pytest.raises(UntrustedError):
+        replace(made, trusted=False).predict(columns)
+
+
+def test_bundles_from_before_there_were_formats_are_onnx(
+    bundle: Bundle, columns: Columns, store: Store
+) -> None:
+    files = store.read_tree(bundle.save(store))
+    del files["format.json"]
+    assert Bundle.load(store, store.put_tree(files)) == bundle
+
+
+def test_a_bundle_that_answers_otherwise_is_refused(bundle: Bundle, columns: Columns) -> None:
+    good = bundle.with_answers()
+    assert good.check_answers() == 8
+    assert bundle.check_answers() == 0
+    assert good.answers is not None
+    changed = replace(good, answers={**good.answers, PROBABILITY: (0.123,) * 8})
+    with pytest.raises(
+        ParityError, match=r"'probability' now gives .* when it was made it was 0\.123"
+    ):
+        changed.check_answers()
+
+
+def test_a_missing_package_or_another_major_version_is_told(
+    bundle: Bundle, columns: Columns
+) -> None:
+    missing = replace(bundle, requirements=("no-such-package==1.2",))
+    with pytest.raises(
+        ModelError, match=r"needs no-such-package==1\.2, which is not installed: pip"
+    ):
+        missing.predict(columns)
+    older = replace(bundle, requirements=("numpy==1.26.4",))
+    with pytest.warns(RequirementWarning, match=r"made with numpy 1\.26\.4, installed is 2"):
+        older.predict(columns)
+
+
+def test_a_model_that_says_something_else_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(ModelError, match=r"gives shape \[4, 3], not one logit a row"):
+        bundle.postprocessing.apply(np.zeros((4, 3), np.float32))
+    with pytest.raises(ModelError, match="none is called 'probabilities'"):
+        OnnxScorer(_two_outputs())
+    assert Artifact(format="onnx", data=b"").digest == (
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    )
+
+
+def _two_outputs() -> bytes:
+    from onnx import TensorProto, helper
+
+    def value(name: str) -> object:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 2])
+
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Neg", ["x"], ["b"])]
+    graph = helper.make_graph(nodes, "two", [value("x")], [value("a"), value("b")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    return bytes(model.SerializeToString())

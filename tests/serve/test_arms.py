@@ -12,7 +12,7 @@ from raymlops.errors import IntegrityError, NotFoundError, RequestError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
-from raymlops.serve.arms import Arms, bundle_loader, sample_columns
+from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.storage import Store
 from tests.serve.conftest import MODEL, VERSIONS, World
 
@@ -89,7 +89,7 @@ def test_a_version_is_freed_after_its_last_request(bundles: dict[str, Bundle]) -
         arms = Arms(bundles.__getitem__, BatchPolicy())
         for version in VERSIONS:
             await arms.apply(table(version))
-            await arms.of_version(version)[1].batcher.submit(sample_columns(bundles[version], 1))
+            await arms.of_version(version)[1].batcher.submit(bundles[version].sample(1))
         await arms.close()
         engines = [thread for thread in threading.enumerate() if thread.name.startswith("engine")]
         for thread in engines:
@@ -111,7 +111,7 @@ def test_a_pinned_request_is_no_sample_of_the_split(bundles: dict[str, Bundle]) 
 
 
 def test_the_warm_up_rows_are_like_real_ones(world: World) -> None:
-    columns = sample_columns(world.bundles["1.0.0"], 32)
+    columns = world.bundles["1.0.0"].sample(32)
     world.bundles["1.0.0"].signature.check(columns)
     assert {*columns["size"]} == {"large", "small"}
     assert columns["radius"].min() >= world.columns["radius"].min()

@@ -1,0 +1,206 @@
+"""Keras 3: `.keras` archives, and weights with the architecture apart.
+
+`safe_mode` stays on, and Keras is handed only architectures whose every object is a layer,
+initializer, regularizer, constraint or dtype policy of Keras itself: `safe_mode` alone has let
+code through before (CVE-2025-1550, -8747, -9906).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from raymlops.errors import ModelError
+from raymlops.models.artifact import Artifact
+from raymlops.models.formats.archive import open_archive, require_members
+from raymlops.models.formats.base import Facts, Format, Tensor
+from raymlops.models.predictors import Matrix
+
+# float32 sums in another order differ by about 1e-6 for outputs of a few units.
+_TOLERANCE = 1e-5
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+_MODULES = frozenset(
+    {
+        "builtins", "keras", "keras.layers", "keras.models", "keras.initializers",
+        "keras.regularizers", "keras.constraints", "keras.dtype_policies", "keras.src.models",
+    }
+)  # fmt: skip
+# Layers that call Python, read files or wrap other libraries' objects.
+_REFUSED = frozenset(
+    {
+        "Lambda", "__lambda__", "function", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
+        "TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "Pipeline",
+    }
+)  # fmt: skip
+
+
+class Keras(Format):
+    """Keras models as one `.keras` archive."""
+
+    name = "keras"
+    suffixes = (".keras",)
+    kinds = frozenset({"keras"})
+    runs_code = False
+    tolerance = _TOLERANCE
+    packages = ("keras",)
+    extra = "tensorflow"
+
+    def facts(self, artifact: Artifact) -> Facts:
+        archive = open_archive(artifact.data, self.name)
+        require_members(archive, self.name, "config.json", "metadata.json", "model.weights.h5")
+        metadata = json.loads(archive.read("metadata.json"))
+        config = json.loads(archive.read("config.json"))
+        _refuse_code(config)
+        return Facts(
+            producer=f"keras {metadata.get('keras_version')}",
+            inputs=_inputs(config),
+            num_parameters=_count(archive.read("model.weights.h5")),
+            imports=tuple(sorted(set(_classes(config)))),
+        )
+
+    def _save(self, model: Any, sample: Matrix) -> Artifact:
+        _refuse_code(json.loads(model.to_json()))
+        with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:
+            path = Path(folder) / "model.keras"
+            with _quiet():
+                model.save(path)
+            return Artifact(format=self.name, data=path.read_bytes())
+
+    def _restore(self, artifact: Artifact) -> Any:
+        import keras
+
+        self.facts(artifact)
+        with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:  # mode 0700
+            path = Path(folder) / "model.keras"
+            path.write_bytes(artifact.data)
+            with _quiet():
+                return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+class KerasWeights(Format):
+    """Keras models as HDF5 weights, the architecture beside them as JSON."""
+
+    name = "keras_weights"
+    suffixes = (".weights.h5",)
+    kinds = frozenset({"keras"})
+    runs_code = False
+    tolerance = _TOLERANCE
+    packages = ("keras", "h5py")
+    extra = "tensorflow"
+    architecture_apart = True
+
+    def facts(self, artifact: Artifact) -> Facts:
+        if not artifact.data.startswith(_HDF5_MAGIC):
+            raise ModelError("not keras weights that can be loaded: no HDF5 file")
+        if artifact.architecture is None:
+            raise ModelError("keras_weights: the architecture is missing; it lies beside them")
+        config = json.loads(artifact.architecture)
+        _refuse_code(config)
+        return Facts(
+            producer=f"keras {config.get('keras_version', '')}".strip(),
+            inputs=_inputs(config),
+            num_parameters=_count(artifact.data),
+            imports=tuple(sorted(set(_classes(config)))),
+        )
+
+    def _save(self, model: Any, sample: Matrix) -> Artifact:
+        architecture = model.to_json()
+        _refuse_code(json.loads(architecture))
+        with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:
+            path = Path(folder) / "model.weights.h5"
+            with _quiet():
+                model.save_weights(path)
+            data = path.read_bytes()
+        return Artifact(format=self.name, data=data, architecture=architecture.encode())
+
+    def _restore(self, artifact: Artifact) -> Any:
+        import keras
+
+        self.facts(artifact)
+        assert artifact.architecture is not None, "facts() refuses weights alone"
+        model = keras.models.model_from_json(artifact.architecture.decode())
+        with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:  # mode 0700
+            path = Path(folder) / "model.weights.h5"
+            path.write_bytes(artifact.data)
+            with _quiet():
+                model.load_weights(path)
+        return model
+
+
+def _refuse_code(config: dict[str, Any]) -> None:
+    """Raises ModelError when the architecture names anything that is not a part of Keras."""
+    for node in _objects({**config, "compile_config": None}):
+        name, module = node["class_name"], node.get("module")
+        if name in _REFUSED:
+            raise ModelError(f"keras: {name} can run code or read files when loaded; refused")
+        if module is not None and module not in _MODULES and not _is_internal(module):
+            raise ModelError(f"keras: {module}.{name} is no part of Keras; refused")
+        registered = node.get("registered_name")
+        if registered is not None and registered != name and not registered.startswith("keras"):
+            raise ModelError(f"keras: {registered} is registered outside of Keras; refused")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """TensorFlow's variables do not know numpy 2's `copy` yet, of which numpy warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        yield
+
+
+def _is_internal(module: str) -> bool:
+    """Models say where they are defined, e.g. keras.src.models.sequential."""
+    return module.startswith("keras.src.models.")
+
+
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Every serialised object below `node`: a mapping that names its class."""
+    if isinstance(node, dict):
+        if "class_name" in node:
+            yield node
+        for value in node.values():
+            yield from _objects(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _objects(value)
+
+
+def _classes(config: dict[str, Any]) -> Iterator[str]:
+    for node in _objects({**config, "compile_config": None}):
+        yield f"{node.get('module')}.{node['class_name']}"
+
+
+def _inputs(config: dict[str, Any]) -> tuple[Tensor, ...]:
+    layers = [node for node in _objects(config) if node["class_name"] == "InputLayer"]
+    return tuple(
+        Tensor(
+            name=layer["config"]["name"],
+            datatype={"float32": "FP32", "float64": "FP64"}.get(
+                str(layer["config"].get("dtype")), str(layer["config"].get("dtype"))
+            ),
+            shape=tuple(layer["config"].get("batch_shape") or ()),
+        )
+        for layer in layers
+    )
+
+
+def _count(weights: bytes) -> int:
+    """Values in all layers; what an optimizer remembers is no part of the model."""
+    import h5py
+
+    sizes: list[int] = []
+
+    def visit(name: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset) and not name.startswith("optimizer"):
+            sizes.append(node.size)
+
+    with h5py.File(io.BytesIO(weights)) as file:
+        file.visititems(visit)
+    return sum(sizes)

@@ -1,0 +1,134 @@
+"""ONNX: models of scikit-learn, torch and Keras as graphs of standard operators."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raymlops.errors import ModelError
+from raymlops.models.artifact import Artifact
+from raymlops.models.formats.base import Facts, Format, Tensor
+from raymlops.models.onnx import PARITY_TOLERANCE, OnnxScorer, export_unchecked
+from raymlops.models.predictors import Matrix, kind_of
+
+_DATATYPES = {
+    1: "FP32", 2: "UINT8", 3: "INT8", 4: "UINT16", 5: "INT16", 6: "INT32", 7: "INT64",
+    8: "BYTES", 9: "BOOL", 10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64",
+}  # fmt: skip
+
+
+class Onnx(Format):
+    """Comes back as an `OnnxScorer`, whatever it was made from."""
+
+    name = "onnx"
+    suffixes = (".onnx",)
+    kinds = frozenset({"sklearn", "torch", "keras"})
+    runs_code = False
+    tolerance = PARITY_TOLERANCE
+    packages = ("onnx", "onnxruntime")
+
+    def facts(self, artifact: Artifact) -> Facts:
+        model = _parse(artifact.data)
+        graph = model.graph
+        weights = {tensor.name for tensor in graph.initializer}
+        return Facts(
+            producer=f"{model.producer_name} {model.producer_version}".strip() or None,
+            inputs=tuple(_tensor(value) for value in graph.input if value.name not in weights),
+            outputs=tuple(_tensor(value) for value in graph.output),
+            opset=next((each.version for each in model.opset_import if not each.domain), None),
+            num_parameters=sum(int(np.prod(tensor.dims)) for tensor in graph.initializer) or None,
+        )
+
+    def _save(self, model: Any, sample: Matrix) -> Artifact:
+        match kind_of(model):
+            case "sklearn":
+                data = _from_sklearn(model, sample)
+            case "keras":
+                data = _from_keras(model)
+            case _:
+                data = export_unchecked(model, sample)
+        return Artifact(format=self.name, data=data)
+
+    def _restore(self, artifact: Artifact) -> OnnxScorer:
+        _parse(artifact.data)
+        return OnnxScorer(artifact.data)
+
+
+def _parse(data: bytes) -> Any:
+    """The graph, which must hold all its weights itself.
+
+    Raises:
+        ModelError: it is no ONNX model, or names files outside that ONNX Runtime would read.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ModelError(f"not an onnx model that can be loaded: {error}") from error
+    if not model.graph.node:
+        raise ModelError("not an onnx model that can be loaded: its graph is empty")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise ModelError(
+                f"onnx: tensor '{tensor.name}' lies in another file; save the model with its "
+                "weights inside"
+            )
+    return model
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All constant tensors, also those of nested graphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for nested in (attribute.g, *attribute.graphs):
+                if nested.ByteSize():
+                    yield from _tensors(nested)
+
+
+def _tensor(value: Any) -> Tensor:
+    kind = value.type.tensor_type
+    return Tensor(
+        name=value.name,
+        datatype=_DATATYPES.get(kind.elem_type, value.type.WhichOneof("value") or "unknown"),
+        shape=tuple(
+            size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None
+            for size in kind.shape.dim
+        ),
+    )
+
+
+def _from_sklearn(model: Any, sample: Matrix) -> bytes:
+    try:
+        from skl2onnx import to_onnx
+    except ImportError as error:
+        raise ModelError(
+            "scikit-learn to onnx needs skl2onnx: pip install 'raymlops[formats]'"
+        ) from error
+    options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
+    data: bytes = to_onnx(model, sample[:1], options=options).SerializeToString()
+    return data
+
+
+def _from_keras(model: Any) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="raymlops-onnx-") as folder:
+        path = Path(folder) / "model.onnx"
+        with warnings.catch_warnings():
+            # tf2onnx calls parts of numpy and protobuf that warn of their own deprecation.
+            warnings.simplefilter("ignore")
+            try:
+                model.export(path, format="onnx", verbose=False)
+            except ImportError as error:
+                raise ModelError(
+                    "Keras to onnx needs tf2onnx: pip install 'raymlops[formats]'"
+                ) from error
+        return path.read_bytes()

@@ -1,0 +1,107 @@
+"""One way to ask any model: a float32 matrix in, numbers out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.errors import ModelError
+
+Matrix = NDArray[np.float32]
+"""Rows of inputs, [rows, width]."""
+
+Kind = Literal["sklearn", "torch", "keras", "scorer"]
+"""The library a model belongs to; a scorer answers but cannot be taken apart again."""
+
+
+class Predictor(Protocol):
+    """Outputs [rows] or [rows, k] of a float32 matrix [rows, width]."""
+
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]: ...
+
+
+def kind_of(model: object) -> Kind:
+    """Raises ModelError when the model belongs to no library that is known."""
+    modules = [base.__module__ for base in type(model).__mro__]
+    roots = {module.partition(".")[0] for module in modules}
+    if any(module.startswith("torch.jit") for module in modules):
+        return "scorer"
+    if "keras" in roots:
+        return "keras"
+    if "torch" in roots:
+        return "torch"
+    if "sklearn" in roots:
+        return "sklearn"
+    if modules[0].startswith("raymlops.models."):
+        return "scorer"
+    raise ModelError(
+        f"{type(model).__module__}.{type(model).__qualname__} is no model of scikit-learn, torch "
+        "or Keras"
+    )
+
+
+def predictor_of(model: Any) -> Predictor:
+    """How `model` is asked: class probabilities [rows, k] or values [rows] of scikit-learn,
+    what `forward` gives of torch and Keras."""
+    match kind_of(model):
+        case "sklearn":
+            return _SklearnPredictor(model)
+        case "torch":
+            return _TorchPredictor(model)
+        case "keras":
+            return _KerasPredictor(model)
+        case "scorer" if hasattr(model, "graph"):
+            return _TorchPredictor(model)
+        case "scorer":
+            scorer: Predictor = model
+            return scorer
+
+
+class _SklearnPredictor:
+    """Asks in float64, the precision scikit-learn was fitted with."""
+
+    def __init__(self, model: Any) -> None:
+        names = ("predict_proba", "decision_function", "predict")
+        self._ask = next((getattr(model, name) for name in names if hasattr(model, name)), None)
+        if self._ask is None:
+            raise ModelError(f"{type(model).__name__} predicts nothing: it has none of {names}")
+
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
+        assert self._ask is not None
+        return flat(np.asarray(self._ask(np.asarray(matrix, np.float64))))
+
+
+class _TorchPredictor:
+    def __init__(self, module: Any) -> None:
+        # The module of an exported program is in the mode it was exported in, and refuses others.
+        self._module = module if _is_exported(module) else module.eval()
+
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
+        import torch
+
+        with torch.inference_mode():
+            outputs = self._module(torch.tensor(matrix))
+        if not isinstance(outputs, torch.Tensor):
+            raise ModelError(f"the module gives {type(outputs).__name__}, not one tensor")
+        return flat(outputs.numpy())
+
+
+class _KerasPredictor:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
+        from keras import ops
+
+        return flat(np.asarray(ops.convert_to_numpy(self._model(matrix, training=False))))
+
+
+def flat(outputs: NDArray[Any]) -> NDArray[Any]:
+    """One value a row is [rows], also where a library makes it [rows, 1]."""
+    return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
+
+
+def _is_exported(module: object) -> bool:
+    return any(base.__name__ == "GraphModule" for base in type(module).__mro__)

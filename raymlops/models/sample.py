@@ -1,0 +1,26 @@
+"""Rows like those a model was trained on, made of its signature and profile."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raymlops.data.features import Column
+from raymlops.data.profile import Bins, NumberBins, Profile
+from raymlops.models.signature import Field, Signature
+
+
+def sample_columns(signature: Signature, profile: Profile, num_rows: int) -> dict[str, Column]:
+    """The same rows each time; of no person, since profiles hold only bins."""
+    bins = {each.name: each for each in profile.bins}
+    return {
+        field.name: _sample(field, bins.get(field.name), num_rows) for field in signature.inputs
+    }
+
+
+def _sample(field: Field, bins: Bins | None, num_rows: int) -> Column:
+    if field.datatype == "BYTES":
+        known = () if bins is None or isinstance(bins, NumberBins) else bins.categories
+        return np.resize(np.array(known or ("",), dtype=object), (num_rows, *field.shape))
+    edges = bins.edges if isinstance(bins, NumberBins) else ()
+    values = np.array(edges or (field.low or field.high or 0.0,))
+    return np.resize(values, (num_rows, *field.shape))
