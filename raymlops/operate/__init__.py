@@ -1,10 +1,12 @@
 """Operating models: the workspace, the verbs, and the loop that runs by itself."""
 
+from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.triggers import RetrainPolicy
+from raymlops.operate.trust import recorded, trust
 from raymlops.operate.verbs import (
     add_data,
     check_data,
@@ -29,19 +31,25 @@ __all__ = [
     "Workspace",
     "add_data",
     "check_data",
+    "convert_model",
     "deploy",
+    "inspect",
     "judge_challenger",
     "load_settings",
     "make_challenger",
     "mirror",
     "promote",
     "publisher",
+    "recorded",
     "register",
     "release",
     "rollback",
     "start_mirror",
     "start_monitor",
     "train",
+    "trust",
+    "trust_file",
     "tune",
+    "verify",
     "watch",
 ]
