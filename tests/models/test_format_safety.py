@@ -260,6 +260,10 @@ def test_keras_layers_that_run_code_are_refused(tmp_path: Path) -> None:
     ("layer", "problem"),
     [
         ({"module": "os", "class_name": "system"}, r"os\.system is no part of Keras"),
+        ({"module": "builtins", "class_name": "eval"}, r"builtins\.eval is no part of Keras"),
+        ({"module": "keras", "class_name": "utils"}, r"keras\.utils is no part of Keras"),
+        ({"class_name": "__typespec__"}, r"None\.__typespec__ is no part of Keras"),
+        ({"class_name": "Dense"}, r"None\.Dense is no part of Keras that is known"),
         ({"module": "builtins", "class_name": "function"}, "function can run code"),
         ({"module": "keras.layers", "class_name": "TFSMLayer"}, "TFSMLayer can run code"),
         ({"module": "keras.src.saving", "class_name": "x"}, "is no part of Keras"),
@@ -301,6 +305,24 @@ def test_an_architecture_names_no_code(tmp_path: Path) -> None:
     huge = {"in_features": 10**9, "out_features": 10**9, "bias": True}
     with pytest.raises(ModelError, match=r"(Missing key|Error\(s\) in loading)"):
         load([{"type": "Linear", "arguments": huge}])
+
+
+def test_a_lone_layer_is_a_model_too() -> None:
+    layer, rows = torch.nn.Linear(4, 1), fitted("scaled ridge").rows[:, :4]
+    artifact = format_named("safetensors").save(layer, rows)
+    facts = inspect_model(artifact).facts
+    assert [t.shape for t in facts.inputs + facts.outputs] == [(None, 4), (None, 1)]
+    with torch.no_grad():
+        wanted = layer(torch.from_numpy(rows.copy())).numpy()[:, 0]
+    predict = format_named("safetensors").load(artifact, recorded=nothing)
+    np.testing.assert_array_equal(predict(rows), wanted)
+    empty = Artifact(
+        format="safetensors",
+        data=artifact.data,
+        architecture=b'{"version": "raymlops.layers/1", "layers": []}',
+    )
+    with pytest.raises(ModelError, match="declares no layers"):
+        inspect_model(empty)
 
 
 def test_modules_that_are_no_known_layers_are_refused_by_name() -> None:

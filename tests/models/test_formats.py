@@ -195,3 +195,21 @@ def test_a_missing_package_names_the_extra(monkeypatch: Any) -> None:
         ModelError, match=r"needs no-such-package.*pip install 'raymlops\[formats]'"
     ):
         format_named("skops").load(artifact, recorded=everything)
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_weights"])
+def test_keras_graphs_with_branches_come_back(name: str) -> None:
+    rows = fitted("keras classifier").rows
+    import keras
+
+    image = keras.Input((64,))
+    shaped = keras.layers.Reshape((8, 8, 1))(image)
+    kernel = keras.regularizers.L2(0.01)
+    convolved = keras.layers.Conv2D(2, 3, activation="relu", kernel_regularizer=kernel)(shaped)
+    pooled = keras.layers.GlobalAveragePooling2D()(convolved)
+    joined = keras.layers.Concatenate()([pooled, keras.layers.Dense(4)(image)])
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(joined))
+    artifact = format_named(name).save(model, rows[:50])
+    predict = format_named(name).load(artifact, recorded=lambda _: False)
+    wanted = model.predict(rows[:50], batch_size=50, verbose=0)
+    np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)

@@ -26,18 +26,19 @@ from raymlops.models.predictors import Matrix
 _TOLERANCE = 1e-5
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
+# What an architecture may name: modules with all their classes, of keras itself only these.
 _MODULES = frozenset(
-    {
-        "builtins", "keras", "keras.layers", "keras.models", "keras.initializers",
-        "keras.regularizers", "keras.constraints", "keras.dtype_policies", "keras.src.models",
-    }
+    {"keras.layers", "keras.models", "keras.initializers", "keras.regularizers",
+     "keras.constraints", "keras.dtype_policies"}
 )  # fmt: skip
+_ROOT_CLASSES = frozenset({"Sequential", "Functional", "Model", "DTypePolicy"})
+_VALUES = frozenset({"__keras_tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__tuple__"})
+"""Plain values, which Keras writes as objects without a module."""
+
 # Layers that call Python, read files or wrap other libraries' objects.
 _REFUSED = frozenset(
-    {
-        "Lambda", "__lambda__", "function", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
-        "TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "Pipeline",
-    }
+    {"Lambda", "__lambda__", "function", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
+     "TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "Pipeline"}
 )  # fmt: skip
 
 
@@ -135,16 +136,30 @@ class KerasWeights(Format):
 
 
 def _refuse_code(config: dict[str, Any]) -> None:
-    """Raises ModelError when the architecture names anything that is not a part of Keras."""
+    """Raises ModelError when the architecture names anything that is not a part of Keras.
+
+    Objects without a module are refused too: Keras reads those as of an older format, with other
+    rules.
+    """
     for node in _objects({**config, "compile_config": None}):
         name, module = node["class_name"], node.get("module")
         if name in _REFUSED:
             raise ModelError(f"keras: {name} can run code or read files when loaded; refused")
-        if module is not None and module not in _MODULES and not _is_internal(module):
-            raise ModelError(f"keras: {module}.{name} is no part of Keras; refused")
+        if not _is_known(name, module):
+            raise ModelError(f"keras: {module}.{name} is no part of Keras that is known; refused")
         registered = node.get("registered_name")
-        if registered is not None and registered != name and not registered.startswith("keras"):
+        if registered is not None and registered != name:
             raise ModelError(f"keras: {registered} is registered outside of Keras; refused")
+
+
+def _is_known(name: str, module: str | None) -> bool:
+    match module:
+        case None:
+            return name in _VALUES
+        case "keras":
+            return name in _ROOT_CLASSES
+    # Models say where they are defined, e.g. keras.src.models.functional.
+    return module in _MODULES or (module.startswith("keras.src.models.") and name in _ROOT_CLASSES)
 
 
 @contextmanager
@@ -153,11 +168,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         yield
-
-
-def _is_internal(module: str) -> bool:
-    """Models say where they are defined, e.g. keras.src.models.sequential."""
-    return module.startswith("keras.src.models.")
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import json
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from raymlops.errors import ModelError
 from raymlops.models.artifact import Artifact
@@ -85,11 +85,11 @@ class Safetensors(Format):
     def facts(self, artifact: Artifact) -> Facts:
         header = _header(artifact.data)
         architecture = _read(artifact)
-        first, *_, last = _leaves(architecture.layers)
+        leaves = _leaves(architecture.layers)
         return Facts(
             producer=architecture.version,
-            inputs=_sized("input", first.arguments, "in_features"),
-            outputs=_sized("output", last.arguments, "out_features"),
+            inputs=_sized("input", leaves[0].arguments, "in_features"),
+            outputs=_sized("output", leaves[-1].arguments, "out_features"),
             num_parameters=sum(
                 int(np.prod(entry["shape"]))
                 for name, entry in header.items()
@@ -99,7 +99,10 @@ class Safetensors(Format):
 
     def _save(self, model: Any, sample: Matrix) -> Artifact:
         from safetensors.torch import save
+        from torch import nn
 
+        if type(model) is not nn.Sequential:
+            model = nn.Sequential(model)
         layer = _describe(model.eval(), type(model).__name__)
         architecture = _Architecture(version=_VERSION, layers=layer.layers)
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -155,7 +158,10 @@ def _build(layer: _Layer) -> Any:
 def _read(artifact: Artifact) -> _Architecture:
     if artifact.architecture is None:
         raise ModelError("safetensors: the architecture is missing; it lies beside the weights")
-    return TypeAdapter(_Architecture).validate_json(artifact.architecture)
+    architecture = _Architecture.model_validate_json(artifact.architecture)
+    if not architecture.layers:
+        raise ModelError("safetensors: the architecture declares no layers")
+    return architecture
 
 
 def _leaves(layers: list[_Layer]) -> list[_Layer]:
