@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from raymlops.errors import ModelError
+from raymlops.models.pmml.elements import Columns, Target
 from raymlops.models.pmml.transformers import Fields, write_transformer
-from raymlops.models.pmml.write_models import WRITERS, Target
+from raymlops.models.pmml.write_networks import write_perceptron
+from raymlops.models.pmml.write_regressions import write_linear, write_logistic
+from raymlops.models.pmml.write_trees import write_boosting, write_forest, write_tree
 
 _NAMESPACE = "http://www.dmg.org/PMML-4_4"
 
@@ -22,8 +25,8 @@ def to_pmml(model: Any) -> bytes:
     """
     *steps, estimator = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
     kind = type(estimator).__name__
-    if kind not in WRITERS or not type(estimator).__module__.startswith("sklearn."):
-        raise ModelError(f"pmml cannot hold {kind}; it can hold {', '.join(WRITERS)}")
+    if kind not in _WRITERS or not type(estimator).__module__.startswith("sklearn."):
+        raise ModelError(f"pmml cannot hold {kind}; it can hold {', '.join(_WRITERS)}")
     if not hasattr(model, "n_features_in_"):
         raise ModelError(f"pmml: {type(model).__name__} is not fitted")
     names = _names(model)
@@ -41,7 +44,7 @@ def to_pmml(model: Any) -> bytes:
         columns = write_transformer(step, columns, fields)
     if hasattr(estimator, "tree_") or hasattr(estimator, "estimators_"):
         columns = fields.as_float32(columns, names)
-    written = WRITERS[kind](estimator, columns, target)
+    written = _WRITERS[kind](estimator, columns, target)
     written.insert(0, _schema(names, target))
     if not len(transformations):
         root.remove(transformations)
@@ -91,3 +94,22 @@ def _version() -> str:
         return metadata.version("raymlops")
     except metadata.PackageNotFoundError:  # run from a source tree
         return "0+source"
+
+
+_WRITERS: Mapping[str, Callable[[Any, Columns, Target], Element]] = {
+    "LinearRegression": write_linear,
+    "Ridge": write_linear,
+    "Lasso": write_linear,
+    "ElasticNet": write_linear,
+    "LogisticRegression": write_logistic,
+    "DecisionTreeClassifier": write_tree,
+    "DecisionTreeRegressor": write_tree,
+    "RandomForestClassifier": write_forest,
+    "RandomForestRegressor": write_forest,
+    "ExtraTreesClassifier": write_forest,
+    "ExtraTreesRegressor": write_forest,
+    "GradientBoostingClassifier": write_boosting,
+    "GradientBoostingRegressor": write_boosting,
+    "MLPClassifier": write_perceptron,
+    "MLPRegressor": write_perceptron,
+}
