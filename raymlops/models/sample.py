@@ -23,4 +23,6 @@ def _sample(field: Field, bins: Bins | None, num_rows: int) -> Column:
         return np.resize(np.array(known or ("",), dtype=object), (num_rows, *field.shape))
     edges = bins.edges if isinstance(bins, NumberBins) else ()
     values = np.array(edges or (field.low or field.high or 0.0,))
+    if "INT" in field.datatype:  # bins lie between values, which are whole numbers here
+        values = np.round(values)
     return np.resize(values, (num_rows, *field.shape))

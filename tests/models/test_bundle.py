@@ -210,6 +210,16 @@ def test_a_bundle_that_answers_otherwise_is_refused(bundle: Bundle, columns: Col
         changed.check_answers()
 
 
+def test_sample_rows_fit_the_signature(bundle: Bundle) -> None:
+    counted = tuple(
+        replace(field, datatype="INT64") if field.name == "mean_radius" else field
+        for field in bundle.signature.inputs
+    )
+    whole = replace(bundle, signature=replace(bundle.signature, inputs=counted))
+    for made in (bundle, whole):
+        made.signature.check(made.sample(100))
+
+
 def test_a_missing_package_or_another_major_version_is_told(
     bundle: Bundle, columns: Columns
 ) -> None:
