@@ -166,7 +166,10 @@ def test_a_reference_to_nothing_is_refused(home: Path, config: Path, folder: Pat
             "{rule: uniqe, columns: [size]}",
             r"tumours\.yaml:13: data\.expectations\[4\]: .*'uniqe' .* 'unique'",
         ),
-        ("{rule: unique, column: [size]}", r":13: data\.expectations\[4\]\.unique\.column: Unexpected"),
+        (
+            "{rule: unique, column: [size]}",
+            r":13: data\.expectations\[4\]\.unique\.column: Unexpected",
+        ),
         ("{rule: range, column: mean_radius}", "has no bound"),
     ],
 )
