@@ -12,6 +12,7 @@
     ├── LedgerError          a record contradicts the ledger
     │   ├── NotFoundError    no such run, version, alias, request ...
     │   ├── ConflictError    the version exists already
+    │   ├── QueryError       a search expression cannot be understood
     │   └── MirrorError      a mirror of the ledger cannot be reached, or refuses a row
     ├── DataError            a dataset is malformed
     │   └── ExpectationError a dataset broke rules; holds one violation a rule
@@ -76,6 +77,10 @@ class NotFoundError(LedgerError):
 
 class ConflictError(LedgerError):
     """What was to be added exists already."""
+
+
+class QueryError(LedgerError):
+    """A search expression cannot be understood; says where, and what can be asked."""
 
 
 class MirrorError(LedgerError):

@@ -1,17 +1,33 @@
 """One ledger for tracking, registry, lineage and audit.
 
-ledger = Ledger("sqlite:///.raymlops/ledger.db")
+ledger = open_ledger("sqlite:///.raymlops/ledger.db")
 run = ledger.runs.start(kind="train", model="flights", ...)
 ledger.runs.log(run.id, {"log_loss": 0.43}, step=1)
+ledger.runs.best("log_loss", minimize=True, where="params.epochs >= 3")
 ledger.registry.resolve("flights@champion")
 why(ledger, request_id)
 """
 
 from raymlops.ledger.audit import Audit
+from raymlops.ledger.comparison import Comparison
+from raymlops.ledger.diff import Difference, diff
 from raymlops.ledger.ledger import Ledger
-from raymlops.ledger.lineage import Lineage, Reign, at, why
+from raymlops.ledger.lineage import (
+    Ancestors,
+    Descendants,
+    Lineage,
+    Reign,
+    at,
+    datasets_of,
+    lineage_of,
+    versions_from,
+    why,
+)
+from raymlops.ledger.logger import LogPolicy, MetricLogger
+from raymlops.ledger.reach import open_ledger
 from raymlops.ledger.records import (
     AliasMove,
+    Artifact,
     Check,
     Code,
     Dataset,
@@ -21,36 +37,52 @@ from raymlops.ledger.records import (
     Metric,
     ModelVersion,
     Outcome,
+    Owner,
     Pane,
     Performance,
     Prediction,
     Release,
     Run,
+    RunStatus,
 )
 from raymlops.ledger.version import Bump, Version
 
 __all__ = [
     "AliasMove",
+    "Ancestors",
+    "Artifact",
     "Audit",
     "Bump",
     "Check",
     "Code",
+    "Comparison",
     "Dataset",
     "Decision",
+    "Descendants",
+    "Difference",
     "Drift",
     "Labels",
     "Ledger",
     "Lineage",
+    "LogPolicy",
     "Metric",
+    "MetricLogger",
     "ModelVersion",
     "Outcome",
+    "Owner",
     "Pane",
     "Performance",
     "Prediction",
     "Reign",
     "Release",
     "Run",
+    "RunStatus",
     "Version",
     "at",
+    "datasets_of",
+    "diff",
+    "lineage_of",
+    "open_ledger",
+    "versions_from",
     "why",
 ]

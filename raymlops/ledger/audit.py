@@ -81,7 +81,8 @@ def verify(
 
 
 def _check_link(previous: str, decision: Decision) -> Iterator[str]:
-    where = f"decision {decision.id} ({decision.model}: {decision.outcome})"
+    about = f"{decision.model}: " if decision.model else ""
+    where = f"decision {decision.id} ({about}{decision.outcome})"
     if decision.previous != previous:
         yield f"{where} does not follow the one before it: a decision was removed or slipped in"
     if decision.digest != digest(decision.previous, decision.content):

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, insert, inspect, make_url, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import schema
+from raymlops.ledger import fencing, schema
+from raymlops.ledger.appender import Appender
 
 _BUSY_TIMEOUT_S = 60
 
@@ -36,27 +51,28 @@ def now() -> datetime:
 class Database:
     """One engine; `write()` is a transaction that holds the write lock from its first statement.
 
+    Args:
+        must_exist: whether a SQLite file that is not there is an error rather than made.
+
     Raises:
         LedgerError: the URL is malformed, the database cannot be reached, or it was written by a
             newer raymlops.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, must_exist: bool = False) -> None:
         self.url = url
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise LedgerError(
-                f"ledger.url '{url}' is no database URL, e.g. sqlite:///ledger.db"
-            ) from error
+        parsed = parse_url(url)
         backend = parsed.get_backend_name()
-        if backend not in _TAKE_WRITE_LOCK:
-            known = " and ".join(_TAKE_WRITE_LOCK)
-            raise LedgerError(f"ledger.url names {backend}; the ledger is kept by {known}")
         if backend == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(parsed.database)
+            if must_exist and not path.exists():
+                raise LedgerError(
+                    f"machine {socket.gethostname()} holds no ledger {path}; open it once on the "
+                    "head node, or set ledger.url to a PostgreSQL all machines reach"
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._engine = create_engine(parsed)
+            self._engine = create_engine(parsed, pool_pre_ping=backend == "postgresql")
         except ModuleNotFoundError as error:
             raise LedgerError(
                 f"ledger.url names {parsed.drivername}, but {error.name} is not installed; "
@@ -66,25 +82,112 @@ class Database:
             event.listen(self._engine, "connect", _prepare_sqlite)
         event.listen(self._engine, "begin", partial(_take_write_lock, _TAKE_WRITE_LOCK[backend]))
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._pid = os.getpid()
+        self._appenders: dict[str, Appender] = {}
         try:
             self._prepare_schema()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def backend(self) -> str:
+        """Either `sqlite` or `postgresql`."""
+        return self._engine.name
+
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction: committed at the end of the block, rolled back by an exception."""
-        with self._engine.begin() as connection:
-            yield connection
+        """A transaction: committed at the end of the block, rolled back by an exception.
+
+        It carries the leases held here, see `fencing`, and inside `one_transaction` it is that one.
+
+        Raises:
+            StaleLeaseError: a newer holder of one of these locks has written.
+        """
+        joint = _joint.get()
+        if joint is None or joint.database is not self:
+            with self._begin() as connection:
+                yield connection
+            return
+        if joint.connection is None:
+            joint.connection = joint.stack.enter_context(self._begin())
+            joint.begun(joint.connection)
+        yield joint.connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
+        """A connection that sees what is committed, and inside `one_transaction` that one's."""
+        joint = _joint.get()
+        if joint is not None and joint.database is self and joint.connection is not None:
+            yield joint.connection
+            return
+        self._notice_fork()
         with self._reader.connect() as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def one_transaction(self, begun: Callable[[Connection], None]) -> Iterator[_Joint]:
+        """Makes everything this thread writes in the block one transaction.
+
+        It begins with the first write, which calls `begun`, and is committed when the block ends.
+        """
+        with contextlib.ExitStack() as stack:
+            joint = _Joint(self, stack, begun)
+            stack.callback(_joint.reset, _joint.set(joint))
+            yield joint
+
+    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows that nothing numbers or chains, all with the same columns; at most speed.
+
+        Raises:
+            LedgerError: the database did not take them.
+            StaleLeaseError: as `write`.
+        """
+        if _joint.get() is not None or fencing.carried(self.url):
+            with self.write() as connection:
+                self.append_in(connection, table, rows)
+            return
+        try:
+            self._appender(table, rows).append(rows)
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise LedgerError(
+                f"{len(rows)} rows of {table.name} were not written to {self._shown_url()}: {error}"
+            ) from error
+
+    def append_in(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """As `append`, in the transaction of `connection`."""
+        self._appender(table, rows).append_in(connection, rows)
+
     def close(self) -> None:
+        for appender in self._appenders.values():
+            appender.close()
         self._engine.dispose()
+
+    def _appender(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> Appender:
+        self._notice_fork()
+        if (appender := self._appenders.get(table.name)) is None:
+            made = Appender(self._engine, table, list(rows[0]))
+            appender = self._appenders.setdefault(table.name, made)
+        return appender
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        self._notice_fork()
+        with self._engine.begin() as connection:
+            for lease in fencing.carried(self.url):
+                fencing.admit(connection, lease)
+            yield connection
+
+    def _notice_fork(self) -> None:
+        """Gives a forked child connections of its own. Those of its parent are kept aside: to use
+        or to close them here would break them there."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            _of_parents.append((self._engine.pool, self._appenders))
+            self._appenders = {}
+            self._engine.dispose(close=False)
 
     def _prepare_schema(self) -> None:
         """Makes the tables, or brings older ones up to date; an up-to-date ledger is only read."""
@@ -109,6 +212,37 @@ class Database:
 
     def _shown_url(self) -> str:
         return make_url(self.url).render_as_string(hide_password=True)
+
+
+class _Joint:
+    """A transaction that several writes of one thread share."""
+
+    def __init__(
+        self, database: Database, stack: contextlib.ExitStack, begun: Callable[[Connection], None]
+    ) -> None:
+        self.database = database
+        self.stack = stack
+        self.begun = begun
+        self.connection: Connection | None = None
+
+
+_joint: ContextVar[_Joint | None] = ContextVar("raymlops_transaction", default=None)
+_of_parents: list[object] = []
+
+
+def parse_url(url: str) -> URL:
+    """Raises LedgerError unless `url` names a database the ledger can be kept in."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise LedgerError(
+            f"ledger.url '{url}' is no database URL, e.g. sqlite:///ledger.db"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend not in _TAKE_WRITE_LOCK:
+        known = " and ".join(_TAKE_WRITE_LOCK)
+        raise LedgerError(f"ledger.url names {backend}; the ledger is kept by {known}")
+    return parsed
 
 
 def _schema_version(connection: Connection) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import Row, func, insert, select
 
 from raymlops.errors import NotFoundError
+from raymlops.ledger import seals
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.records import Check, Dataset
 from raymlops.ledger.schema import checks, datasets
@@ -74,7 +75,11 @@ class Datasets:
                     "statistics": list(statistics),
                 },
             )
-        return self.get(name, version)
+            row = connection.execute(
+                select(datasets).where(datasets.c.name == name, datasets.c.version == version)
+            ).one()
+            seals.seal(connection, seals.DATASET, row)
+            return _dataset(row)
 
     def get(self, name: str, version: int | None = None) -> Dataset:
         """Version `version` of `name`; without one, the newest."""

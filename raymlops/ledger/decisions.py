@@ -86,7 +86,7 @@ class Decisions:
             ).one_or_none()
         if row is None:
             raise NotFoundError(f"the ledger holds no decision {decision_id}")
-        return _decision(row)
+        return from_row(row)
 
     def list(self, *, model: str | None = None, kind: str | None = None) -> Sequence[Decision]:
         """All decisions, or those about a model or of a kind, oldest first."""
@@ -96,10 +96,10 @@ class Decisions:
         if kind is not None:
             query = query.where(decisions.c.kind == kind)
         with self._database.read() as connection:
-            return [_decision(row) for row in connection.execute(query.order_by(decisions.c.id))]
+            return [from_row(row) for row in connection.execute(query.order_by(decisions.c.id))]
 
 
-def _decision(row: Row[Any]) -> Decision:
+def from_row(row: Row[Any]) -> Decision:
     return Decision(
         id=row.id,
         model=row.model,

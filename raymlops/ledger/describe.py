@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from raymlops.ledger.lineage import Lineage, Reign
+from raymlops.ledger.diff import Difference
+from raymlops.ledger.lineage import Ancestors, Descendants, Lineage, Reign
 
 Lines = tuple[tuple[str, str], ...]
 """(label, text) in the order they are to be shown."""
@@ -66,6 +67,46 @@ def reign_lines(reign: Reign) -> Lines:
         ("because", decision.why),
         ("evidence", evidence or "none"),
     )
+
+
+def descent_lines(found: Descendants | Ancestors) -> Lines:
+    """What came from a dataset version, or the dataset versions a model version came from."""
+    match found:
+        case Descendants():
+            dataset = found.dataset
+            return (
+                ("dataset", f"{dataset.name} version {dataset.version}, {dataset.num_rows:,} rows"),
+                *(("run", f"{run.id}, {run.kind}, {run.status}") for run in found.runs),
+                *(("version", f"{version}, by {version.run_id}") for version in found.versions),
+            )
+        case Ancestors():
+            return (
+                ("version", f"{found.version}"),
+                *(
+                    (f"{role} data", f"{dataset.name} version {dataset.version}, given to {run_id}")
+                    for run_id, role, dataset in found.datasets
+                ),
+            )
+
+
+def difference_lines(difference: Difference) -> Lines:
+    """Every differing row, and the configuration's lines that changed."""
+    rows = [
+        (row.group, f"{row.name}: {_value(row.values[0])} -> {_value(row.values[1])}")
+        for row in difference.rows
+    ]
+    config = [("config", line) for line in difference.config[2:]]
+    return (*rows, *config) or (("same", f"{difference.first} and {difference.second}"),)
+
+
+def _value(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case float():
+            return f"{value:.6g}"
+        case _:
+            return str(value)
 
 
 def _time(time: datetime) -> str:

@@ -2,57 +2,124 @@
 
 from __future__ import annotations
 
-from raymlops.ledger import audit, texts
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Protocol, Self, TypeVar
+
+from raymlops.coordination import Lease
+from raymlops.ledger import audit, fencing
 from raymlops.ledger.audit import Audit
 from raymlops.ledger.database import Database
 from raymlops.ledger.datasets import Datasets
 from raymlops.ledger.decisions import Decisions
+from raymlops.ledger.fences import Fences
+from raymlops.ledger.house import Line, far
 from raymlops.ledger.observations import Observations
+from raymlops.ledger.records import Decision
 from raymlops.ledger.registry import Registry
 from raymlops.ledger.releases import Releases
 from raymlops.ledger.runs import Runs
+from raymlops.ledger.seals import Seals
+from raymlops.ledger.texts import Texts
+from raymlops.ledger.trust import Trust
 from raymlops.storage import Store
+
+_House = TypeVar("_House")
+
+
+class FarEnd(Line, Protocol):
+    """A line to the process beside the database, which can be hung up."""
+
+    def close(self) -> None: ...
 
 
 class Ledger:
     """The ledger at a SQLAlchemy URL; its schema is made at the first opening.
 
     Any number of processes on one machine may open the same SQLite file; it is in WAL mode and
-    writers queue.
+    writers queue. On a cluster open it with `open_ledger`, which reaches that one file from every
+    node: through `line`, when the file is elsewhere.
 
     Raises:
         LedgerError: the database cannot be opened or was written by another schema.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, must_exist: bool = False, line: FarEnd | None = None) -> None:
         self.url = url
-        self._database = Database(url)
-        self.datasets = Datasets(self._database)
-        self.runs = Runs(self._database)
-        self.registry = Registry(self._database)
-        self.decisions = Decisions(self._database)
-        self.releases = Releases(self._database)
-        self.observations = Observations(self._database)
+        self._end = line or Database(url, must_exist=must_exist)
+        self.houses: dict[str, Any] = {}
+
+        def house(kind: type[_House]) -> _House:
+            end = self._end
+            made = kind(end) if isinstance(end, Database) else far(kind, end)  # type: ignore[call-arg]
+            self.houses[kind.__name__] = made
+            return made
+
+        self.datasets = house(Datasets)
+        self.runs = house(Runs)
+        self.registry = house(Registry)
+        self.decisions = house(Decisions)
+        self.releases = house(Releases)
+        self.observations = house(Observations)
+        self._texts = house(Texts)
+        self._trust = house(Trust)
+        self._seals = house(Seals)
+        self._fences = house(Fences)
+
+    @property
+    def database(self) -> Database:
+        """The connections of this process to the ledger's database."""
+        assert isinstance(self._end, Database), "this ledger is reached through another process"
+        return self._end
 
     def text(self, digest: str) -> str:
         """A kept text: a configuration, an environment, a signature."""
-        return texts.read(self._database, digest)
+        return self._texts.get(digest)
+
+    def trust(self, digest: str, *, who: str, why: str) -> Decision:
+        """Vouches for a digest, so that `is_recorded` is true of it; see `Trust.add`."""
+        return self._trust.add(digest, who=who, why=why)
+
+    def is_recorded(self, digest: str) -> bool:
+        """Whether this ledger knows a digest: as a registered bundle, a run's artifact, a dataset's
+        manifest, or because somebody vouched for it."""
+        return self._trust.is_recorded(digest)
+
+    @contextlib.contextmanager
+    def fenced(self, lease: Lease) -> Iterator[None]:
+        """Makes every write of this thread, or task, in the block one of the holder of `lease`.
+
+        Its token is known from the start of the block: the write of an earlier holder is refused
+        from then on, and so is a block of an earlier holder.
+
+        Raises:
+            StaleLeaseError: at the start, or at any write, when a newer holder was here.
+        """
+        self._fences.admit(lease)
+        with fencing.carrying(self.url, lease):
+            yield
 
     def verify(self, store: Store) -> Audit:
-        """Checks that no decision was tampered with, and that `store` holds every artifact
-        as it was recorded."""
+        """Checks that no decision and no row they cover was tampered with, and that `store` holds
+        every artifact as it was recorded."""
         registry = self.registry
         versions = [version for model in registry.models() for version in registry.list(model)]
-        datasets = self.datasets.list()
         artifacts = [(str(version), version.bundle) for version in versions] + [
-            (f"dataset {dataset.name} {dataset.version}", dataset.manifest) for dataset in datasets
+            (f"dataset {dataset.name} {dataset.version}", dataset.manifest)
+            for dataset in self.datasets.list()
         ]
-        return audit.verify(self.decisions.list(), artifacts, store)
+        found = audit.verify(self.decisions.list(), artifacts, store)
+        texts = (
+            f"text {each} is not what was kept: it was changed" for each in self._texts.changed()
+        )
+        return replace(found, problems=(*found.problems, *self._seals.broken(), *texts))
 
     def close(self) -> None:
-        self._database.close()
+        self.runs.close()
+        self._end.close()
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,5 @@
-"""Questions over the whole ledger: why a prediction was what it was, who was champion when."""
+"""Questions over the whole ledger: why a prediction was what it was, who was champion when, and
+what came from which data."""
 
 from __future__ import annotations
 
@@ -30,6 +31,71 @@ class Reign:
     move: AliasMove
     decision: Decision
     version: ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descendants:
+    """Everything that came from a dataset version."""
+
+    dataset: Dataset
+    runs: tuple[Run, ...]
+    versions: tuple[ModelVersion, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestors:
+    """Every dataset version a model version came from: (run, role, dataset), its own run first."""
+
+    version: ModelVersion
+    datasets: tuple[tuple[str, str, Dataset], ...]
+
+
+def versions_from(ledger: Ledger, dataset: Dataset) -> Descendants:
+    """The runs that came from `dataset`, and the versions they made.
+
+    A run came from what it was given, from what a run around it was given, and from what was given
+    to the runs inside it.
+    """
+    runs = ledger.runs.using(dataset.name, dataset.version)
+    versions = ledger.registry.of_runs([run.id for run in runs])
+    return Descendants(dataset=dataset, runs=tuple(runs), versions=tuple(versions))
+
+
+def datasets_of(ledger: Ledger, version: ModelVersion) -> Ancestors:
+    """The other way round: what `versions_from` finds `version` by."""
+    runs = ledger.runs
+    own = runs.get(version.run_id)
+    family = [own]
+    outer = own
+    while outer.parent_id is not None:
+        outer = runs.get(outer.parent_id)
+        family.append(outer)
+    inner = [own]
+    while inner:
+        inner = [nested for run in inner for nested in runs.list(parent_id=run.id)]
+        family += inner
+    return Ancestors(
+        version=version,
+        datasets=tuple(
+            (run.id, role, ledger.datasets.get(*key))
+            for run in family
+            for role, key in sorted(runs.inputs(run.id).items())
+        ),
+    )
+
+
+def lineage_of(ledger: Ledger, subject: str) -> Descendants | Ancestors:
+    """What came from DATASET or DATASET@VERSION, or what MODEL@1.2.3 or MODEL@ALIAS came from.
+
+    A dataset's versions are plain numbers, a model's are not, so both may have the same name.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    name, _, version = subject.partition("@")
+    if not version or version.isdigit():
+        return versions_from(ledger, ledger.datasets.get(name, int(version) if version else None))
+    return datasets_of(ledger, ledger.registry.resolve(subject))
 
 
 def why(ledger: Ledger, subject: str) -> Lineage:

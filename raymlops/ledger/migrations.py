@@ -27,8 +27,11 @@ from sqlalchemy import (
     select,
 )
 
+from raymlops.ledger import seals
 from raymlops.ledger.schema import SCHEMA_VERSION
 from raymlops.ledger.types import UtcTime
+
+_SEALED_SINCE = 2
 
 
 def upgrade(connection: Connection, found: int) -> None:
@@ -36,6 +39,8 @@ def upgrade(connection: Connection, found: int) -> None:
     operations = Operations(MigrationContext.configure(connection))
     for version in range(found + 1, SCHEMA_VERSION + 1):
         _STEPS[version](operations)
+    if found < _SEALED_SINCE:
+        seals.seal_all(connection)
 
 
 def _to_2(operations: Operations) -> None:
@@ -100,11 +105,24 @@ def _to_2(operations: Operations) -> None:
         Column("token", BigInteger, nullable=False),
     )
     create(
+        "requests",
+        Column("id", String, primary_key=True),
+        Column("answer", Text, nullable=False),
+        Column("at", UtcTime, nullable=False),
+    )
+    operations.create_index("ix_requests_at", "requests", ["at"])
+    create(
         "mirrored",
         Column("mirror", String, primary_key=True),
         Column("kind", String, primary_key=True),
         Column("key", String, primary_key=True),
         Column("value", JSON, nullable=False),
+    )
+    operations.create_index("ix_model_versions_bundle", "model_versions", ["bundle"])
+    operations.create_index("ix_model_versions_run_id", "model_versions", ["run_id"])
+    operations.create_index("ix_datasets_manifest", "datasets", ["manifest"])
+    operations.create_index(
+        "run_inputs_by_dataset", "run_inputs", ["dataset_name", "dataset_version"]
     )
     _move_params(operations.get_bind(), params)
     operations.drop_column("runs", "params")

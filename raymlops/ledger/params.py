@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from raymlops.ledger import schema
+from raymlops.ledger.metrics import groups
 
 
 def rows(run_id: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -25,14 +26,11 @@ def rows(run_id: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def read(connection: Connection, run_ids: Iterable[str]) -> Mapping[str, dict[str, Any]]:
+def read(connection: Connection, run_ids: Collection[str]) -> Mapping[str, dict[str, Any]]:
     """Parameters by name, by run; in the order of their names."""
-    query = (
-        select(schema.params)
-        .where(schema.params.c.run_id.in_(list(run_ids)))
-        .order_by(schema.params.c.name)
-    )
     found: dict[str, dict[str, Any]] = defaultdict(dict)
-    for row in connection.execute(query):
-        found[row.run_id][row.name] = row.value
+    for ids in groups(run_ids):
+        query = select(schema.params).where(schema.params.c.run_id.in_(ids))
+        for row in connection.execute(query.order_by(schema.params.c.name)):
+            found[row.run_id][row.name] = row.value
     return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from raymlops.ledger.version import Version
 
-RunStatus = Literal["running", "finished", "failed"]
+RunStatus = Literal["running", "finished", "failed", "lost"]
 ReleaseStatus = Literal["running", "promoted", "rolled_back"]
 
 
@@ -65,7 +65,19 @@ class Code:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The process a run belongs to; `host` names machine, boot and process namespace, so that equal
+    process ids elsewhere are not taken for it."""
+
+    host: str
+    pid: int
+    process_started_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
+    """`status` is "lost" when the process that owns a running run has died, as of this reading."""
+
     id: str
     parent_id: str | None
     kind: str
@@ -78,6 +90,17 @@ class Run:
     started_at: datetime
     ended_at: datetime | None
     error: str | None
+    owner: Owner | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A blob or tree of the store that a run made."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

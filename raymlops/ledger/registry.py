@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import builtins
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, Select, insert, select
 
 from raymlops.errors import ConflictError, NotFoundError
-from raymlops.ledger import decisions, texts
+from raymlops.ledger import decisions, seals, texts
 from raymlops.ledger.database import Database, now
+from raymlops.ledger.metrics import groups
 from raymlops.ledger.records import AliasMove, ModelVersion
 from raymlops.ledger.schema import alias_moves, model_versions
 from raymlops.ledger.version import FIRST, Bump, Version
@@ -37,11 +39,14 @@ class Registry:
             ConflictError: `version` exists already. Versions are never overwritten.
         """
         with self._database.write() as connection:
-            known = [_version(row).version for row in connection.execute(_of(model))]
+            newest = connection.execute(_newest_first(model).limit(1)).one_or_none()
             if version is None:
-                version = max(known).bump(bump) if known else FIRST
-            elif version in known:
-                raise ConflictError(f"{model} {version} exists already; the newest is {max(known)}")
+                version = FIRST if newest is None else _number(newest).bump(bump)
+            elif connection.execute(_named(model, version)).one_or_none() is not None:
+                assert newest is not None, "the version itself is there"
+                raise ConflictError(
+                    f"{model} {version} exists already; the newest is {_number(newest)}"
+                )
             connection.execute(
                 insert(model_versions),
                 {
@@ -56,21 +61,33 @@ class Registry:
                     "event_time": event_time,
                 },
             )
-        return self.get(model, version)
+            row = connection.execute(_named(model, version)).one()
+            seals.seal(connection, seals.VERSION, row)
+        return _version(row)
 
     def get(self, model: str, version: Version) -> ModelVersion:
-        known = self.list(model)
-        for candidate in known:
-            if candidate.version == version:
-                return candidate
-        held = ", ".join(str(candidate.version) for candidate in known) or "none"
-        raise NotFoundError(f"no {model} {version}; the ledger holds {held}")
+        with self._database.read() as connection:
+            row = connection.execute(_named(model, version)).one_or_none()
+        if row is None:
+            held = ", ".join(str(known.version) for known in self.list(model)) or "none"
+            raise NotFoundError(f"no {model} {version}; the ledger holds {held}")
+        return _version(row)
 
     def list(self, model: str) -> Sequence[ModelVersion]:
         """All versions, smallest first."""
         with self._database.read() as connection:
-            rows = [_version(row) for row in connection.execute(_of(model))]
-        return sorted(rows, key=lambda row: row.version)
+            rows = connection.execute(_newest_first(model)).all()
+        return [_version(row) for row in reversed(rows)]
+
+    def of_runs(self, run_ids: Collection[str]) -> Sequence[ModelVersion]:
+        """The versions these runs have made, by model, smallest first."""
+        row = model_versions.c
+        found: builtins.list[ModelVersion] = []
+        with self._database.read() as connection:
+            for ids in groups(run_ids):
+                query = select(model_versions).where(row.run_id.in_(ids))
+                found += [_version(each) for each in connection.execute(query)]
+        return sorted(found, key=lambda each: (each.model, each.version))
 
     def models(self) -> Sequence[str]:
         query = select(model_versions.c.model).distinct().order_by(model_versions.c.model)
@@ -91,13 +108,16 @@ class Registry:
         return self.get(model, self.alias(model, name))
 
     def alias(self, model: str, alias: str) -> Version:
-        moves = self.moves(model, alias)
-        if not moves:
+        mine = (alias_moves.c.model == model, alias_moves.c.alias == alias)
+        query = select(alias_moves.c.version).where(*mine).order_by(alias_moves.c.id.desc())
+        with self._database.read() as connection:
+            version = connection.scalar(query.limit(1))
+        if version is None:
             known = sorted({move.alias for move in self.moves(model)})
             raise NotFoundError(
                 f"{model} has no alias '{alias}'; it has {', '.join(known) or 'none'}"
             )
-        return moves[-1].version
+        return Version.parse(version)
 
     def move(
         self,
@@ -123,18 +143,18 @@ class Registry:
                 evidence=evidence,
                 event_time=event_time,
             )
-            connection.execute(
-                insert(alias_moves),
-                {
-                    "model": model,
-                    "alias": alias,
-                    "version": str(version),
-                    "decision_id": decision.id,
-                    "at": decision.at,
-                    "event_time": event_time,
-                },
-            )
-        return self.moves(model, alias)[-1]
+            values = {
+                "model": model,
+                "alias": alias,
+                "version": str(version),
+                "decision_id": decision.id,
+                "at": decision.at,
+                "event_time": event_time,
+            }
+            key = connection.execute(insert(alias_moves), values).inserted_primary_key
+            assert key is not None, "an insert of one row has a key"
+            mine = select(alias_moves).where(alias_moves.c.id == key[0])
+            return _move(connection.execute(mine).one())
 
     def moves(self, model: str, alias: str | None = None) -> Sequence[AliasMove]:
         """The history of one alias, or of all, oldest first."""
@@ -145,14 +165,30 @@ class Registry:
             return [_move(row) for row in connection.execute(query.order_by(alias_moves.c.id))]
 
 
-def _of(model: str) -> Any:
-    return select(model_versions).where(model_versions.c.model == model)
+def _newest_first(model: str) -> Select[Any]:
+    row = model_versions.c
+    query = select(model_versions).where(row.model == model)
+    return query.order_by(row.major.desc(), row.minor.desc(), row.patch.desc())
+
+
+def _named(model: str, version: Version) -> Select[Any]:
+    row = model_versions.c
+    return select(model_versions).where(
+        row.model == model,
+        row.major == version.major,
+        row.minor == version.minor,
+        row.patch == version.patch,
+    )
+
+
+def _number(row: Row[Any]) -> Version:
+    return Version(row.major, row.minor, row.patch)
 
 
 def _version(row: Row[Any]) -> ModelVersion:
     return ModelVersion(
         model=row.model,
-        version=Version(row.major, row.minor, row.patch),
+        version=_number(row),
         bundle=row.bundle,
         signature_digest=row.signature_digest,
         run_id=row.run_id,

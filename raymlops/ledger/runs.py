@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, Select, delete, insert, or_, select, update
 
-from raymlops.errors import LedgerError, NotFoundError
+from raymlops.errors import ConflictError, LedgerError, NotFoundError
+from raymlops.ledger import metrics, once, schema, texts
 from raymlops.ledger import params as params_rows
-from raymlops.ledger import schema, texts
+from raymlops.ledger.comparison import Comparison, side_by_side
 from raymlops.ledger.database import Database, now
-from raymlops.ledger.records import Code, Dataset, Metric, Run
+from raymlops.ledger.filters import condition, last_metric, ordering
+from raymlops.ledger.heartbeat import Heartbeat
+from raymlops.ledger.house import composed
+from raymlops.ledger.liveness import status_of
+from raymlops.ledger.logger import LogPolicy, MetricLogger
+from raymlops.ledger.metrics import Logged
+from raymlops.ledger.owner import look_for, this_process
+from raymlops.ledger.records import Artifact, Code, Dataset, Metric, Owner, Run, RunStatus
+from raymlops.ledger.search import parse, parse_order
+from raymlops.ledger.types import age_s, clock
 
 
 class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._heartbeat = Heartbeat(self.beat)
 
+    @composed
     def start(
         self,
         *,
@@ -32,11 +45,42 @@ class Runs:
         inputs: Mapping[str, Dataset],
         parent_id: str | None = None,
     ) -> Run:
-        """A new running run; `config` and `environment` are texts, `inputs` datasets by role."""
+        """A new running run; `config` and `environment` are texts, `inputs` datasets by role.
+
+        It belongs to this process: should that die, the run is "lost".
+        """
+        run = self.add(
+            kind=kind,
+            model=model,
+            params=params,
+            code=code,
+            config=config,
+            environment=environment,
+            inputs={role: (dataset.name, dataset.version) for role, dataset in inputs.items()},
+            parent_id=parent_id,
+            owner=this_process(),
+        )
+        self._heartbeat.watch(run.id)
+        return run
+
+    def add(
+        self,
+        *,
+        kind: str,
+        model: str,
+        params: Mapping[str, Any],
+        code: Code,
+        config: str,
+        environment: str,
+        inputs: Mapping[str, tuple[str, int]],
+        parent_id: str | None,
+        owner: Owner,
+    ) -> Run:
+        """A new running run of the process `owner`; `inputs` are (name, version) by role."""
         run_id = f"{model}-{secrets.token_hex(5)}"
         with self._database.write() as connection:
             connection.execute(
-                insert(schema.runs),
+                insert(schema.runs).values(heartbeat_at=clock()),
                 {
                     "id": run_id,
                     "parent_id": parent_id,
@@ -48,22 +92,26 @@ class Runs:
                     "config_digest": texts.keep(connection, config),
                     "environment_digest": texts.keep(connection, environment),
                     "started_at": now(),
+                    "host": owner.host,
+                    "pid": owner.pid,
+                    "process_started_at": owner.process_started_at,
                 },
             )
             if values := params_rows.rows(run_id, params):
                 connection.execute(insert(schema.params), values)
-            for role, dataset in inputs.items():
+            for role, (name, version) in inputs.items():
                 connection.execute(
                     insert(schema.run_inputs),
                     {
                         "run_id": run_id,
                         "role": role,
-                        "dataset_name": dataset.name,
-                        "dataset_version": dataset.version,
+                        "dataset_name": name,
+                        "dataset_version": version,
                     },
                 )
         return self.get(run_id)
 
+    @composed
     @contextlib.contextmanager
     def recording(self, run: Run) -> Iterator[Run]:
         """Finishes `run` at the end of the block, or fails it with the exception that left it."""
@@ -75,73 +123,62 @@ class Runs:
         self.finish(run.id)
 
     def log(self, run_id: str, values: Mapping[str, float], *, step: int = 0) -> None:
-        at = now()
-        rows = [
-            {"run_id": run_id, "name": name, "step": step, "value": float(value), "at": at}
-            for name, value in values.items()
-        ]
-        if not rows:
-            return
+        """Adds values of a step; they are durable when this returns.
+
+        For many steps a second see `logger`.
+
+        Raises:
+            NotFoundError: there is no such run.
+            LedgerError: the database did not take them.
+        """
+        if rows := metrics.rows(run_id, [Logged(values, step, now())]):
+            try:
+                self._database.append(schema.metrics, rows)
+            except LedgerError:
+                self.get(run_id)
+                raise
+
+    @composed
+    def logger(self, run_id: str, policy: LogPolicy = LogPolicy()) -> MetricLogger:  # noqa: B008
+        """Takes values in at once and writes them in groups.
+
+        with ledger.runs.logger(run.id) as log:
+            log({"loss": 0.4}, step=1)
+
+        When the block ends, or `log.flush()` returns, everything logged before is durable.
+        """
+        self.get(run_id)
+
+        def write(group_id: str, logged: Sequence[Logged]) -> None:
+            self.log_many(run_id, logged, group_id=group_id)
+
+        return MetricLogger(write, policy)
+
+    def log_many(
+        self, run_id: str, logged: Sequence[Logged], *, group_id: str | None = None
+    ) -> None:
+        """Adds the values of many steps, all or none; a `group_id` that was written adds none."""
+        rows = metrics.rows(run_id, logged)
         with self._database.write() as connection:
-            connection.execute(insert(schema.metrics), rows)
+            if group_id is not None:
+                if once.answer_to(connection, group_id) is not None:
+                    return
+                once.remember(connection, group_id, "")
+            if rows:
+                self._database.append_in(connection, schema.metrics, rows)
 
+    @composed
     def finish(self, run_id: str) -> None:
-        self._end(run_id, "finished", None)
+        self.end(run_id, "finished", None)
+        self._heartbeat.forget(run_id)
 
+    @composed
     def fail(self, run_id: str, error: str) -> None:
-        self._end(run_id, "failed", error)
+        self.end(run_id, "failed", error)
+        self._heartbeat.forget(run_id)
 
-    def get(self, run_id: str) -> Run:
-        with self._database.read() as connection:
-            row = connection.execute(
-                select(schema.runs).where(schema.runs.c.id == run_id)
-            ).one_or_none()
-        if row is None:
-            raise NotFoundError(f"the ledger holds no run '{run_id}'; see `raymlops runs list`")
-        return self._runs([row])[0]
-
-    def list(self, *, model: str | None = None, parent_id: str | None = None) -> Sequence[Run]:
-        """Runs, oldest first: all, of one model, or nested in one run."""
-        query = select(schema.runs).order_by(schema.runs.c.started_at)
-        if model is not None:
-            query = query.where(schema.runs.c.model == model)
-        if parent_id is not None:
-            query = query.where(schema.runs.c.parent_id == parent_id)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return self._runs(rows)
-
-    def metrics(self, run_id: str, name: str | None = None) -> Sequence[Metric]:
-        """Every logged value, ordered by name, step and time of arrival."""
-        columns = schema.metrics.c
-        query = select(schema.metrics).where(columns.run_id == run_id)
-        if name is not None:
-            query = query.where(columns.name == name)
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(columns.name, columns.step, columns.id))
-            return [
-                Metric(name=row.name, step=row.step, value=row.value, at=row.at) for row in rows
-            ]
-
-    def last_metrics(self, run_id: str) -> dict[str, float]:
-        """The latest value of each metric."""
-        return {metric.name: metric.value for metric in self.metrics(run_id)}
-
-    def inputs(self, run_id: str) -> dict[str, tuple[str, int]]:
-        """(dataset name, version) by role."""
-        query = select(schema.run_inputs).where(schema.run_inputs.c.run_id == run_id)
-        with self._database.read() as connection:
-            return {
-                row.role: (row.dataset_name, row.dataset_version)
-                for row in connection.execute(query)
-            }
-
-    def _runs(self, rows: Sequence[Row[Any]]) -> Sequence[Run]:
-        with self._database.read() as connection:
-            params = params_rows.read(connection, (row.id for row in rows))
-        return [_run(row, params.get(row.id, {})) for row in rows]
-
-    def _end(self, run_id: str, status: str, error: str | None) -> None:
+    def end(self, run_id: str, status: RunStatus, error: str | None) -> None:
+        """Raises LedgerError when the run has ended already."""
         with self._database.write() as connection:
             changed = connection.execute(
                 update(schema.runs)
@@ -152,14 +189,253 @@ class Runs:
             ended = self.get(run_id)
             raise LedgerError(f"run {run_id} is {ended.status} already, it cannot become {status}")
 
+    def beat(self, run_ids: Collection[str]) -> Collection[str]:
+        """Says that the owner of these runs lives; returns those that have not ended."""
+        row = schema.runs.c
+        mine = (row.id.in_(run_ids), row.status == "running")
+        with self._database.write() as connection:
+            connection.execute(update(schema.runs).where(*mine).values(heartbeat_at=clock()))
+            return list(connection.scalars(select(row.id).where(*mine)))
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run; one that it has already is replaced."""
+        row = schema.tags.c
+        self.get(run_id)
+        with self._database.write() as connection:
+            connection.execute(
+                delete(schema.tags).where(row.run_id == run_id, row.name.in_(list(tags)))
+            )
+            if tags:
+                connection.execute(
+                    insert(schema.tags),
+                    [
+                        {"run_id": run_id, "name": name, "value": value}
+                        for name, value in tags.items()
+                    ],
+                )
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        row = schema.tags.c
+        query = select(row.name, row.value).where(row.run_id == run_id).order_by(row.name)
+        with self._database.read() as connection:
+            return {each.name: each.value for each in connection.execute(query)}
+
+    def attach(self, run_id: str, name: str, digest: str, size_bytes: int) -> Artifact:
+        """Records a blob or tree of the store as what the run made.
+
+        Raises:
+            ConflictError: another one has that name.
+        """
+        row = schema.artifacts.c
+        self.get(run_id)
+        with self._database.write() as connection:
+            mine = select(schema.artifacts).where(row.run_id == run_id, row.name == name)
+            known = connection.execute(mine).one_or_none()
+            if known is not None and known.digest != digest:
+                raise ConflictError(
+                    f"artifact '{name}' of run {run_id} is {known.digest}; {digest} needs a name "
+                    "of its own"
+                )
+            if known is not None:
+                return _artifact(known)
+            values = {"run_id": run_id, "name": name, "digest": digest, "size_bytes": size_bytes}
+            connection.execute(insert(schema.artifacts), {**values, "at": now()})
+            return _artifact(connection.execute(mine).one())
+
+    def artifacts(self, run_id: str) -> Sequence[Artifact]:
+        row = schema.artifacts.c
+        query = select(schema.artifacts).where(row.run_id == run_id).order_by(row.name)
+        with self._database.read() as connection:
+            return [_artifact(each) for each in connection.execute(query)]
+
+    def get(self, run_id: str) -> Run:
+        found = self._select(_with_age().where(schema.runs.c.id == run_id))
+        if not found:
+            raise NotFoundError(f"the ledger holds no run '{run_id}'; see `raymlops runs list`")
+        return found[0]
+
+    def list(
+        self,
+        *,
+        model: str | None = None,
+        status: RunStatus | None = None,
+        kind: str | None = None,
+        parent_id: str | None = None,
+        where: str | None = None,
+        order_by: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Run]:
+        """Runs, oldest first unless `order_by` a field, e.g. "metrics.log_loss desc".
+
+        Args:
+            where: an expression over parameters, last metrics, tags and columns, see `search`,
+                e.g. "params.epochs >= 3 and metrics.log_loss < 0.5 and tags.team = 'a'".
+
+        Raises:
+            QueryError: `where` or `order_by` cannot be understood.
+        """
+        row = schema.runs.c
+        query = _with_age()
+        for column, value in ((row.model, model), (row.kind, kind), (row.parent_id, parent_id)):
+            if value is not None:
+                query = query.where(column == value)
+        if where is not None:
+            query = query.where(condition(parse(where)))
+        keys = [] if order_by is None else ordering(parse_order(order_by))
+        query = query.order_by(*keys, row.started_at, row.id)
+        if status is None:
+            return self._select(query.limit(limit))
+        told_by_reading = status in ("running", "lost")
+        query = query.where(row.status == ("running" if told_by_reading else status))
+        found = self._select(query if told_by_reading else query.limit(limit))
+        return [run for run in found if run.status == status][:limit]
+
+    @composed
+    def best(
+        self,
+        metric: str,
+        *,
+        maximize: bool | None = None,
+        minimize: bool | None = None,
+        model: str | None = None,
+        kind: str | None = None,
+        where: str | None = None,
+    ) -> Run:
+        """The finished run with the largest, or smallest, last value of `metric`.
+
+        Exactly one of `maximize` and `minimize` is True: nothing is guessed from a metric's name.
+        A run without the metric, or whose last value is NaN, never wins; of equals the run that
+        started first does.
+
+        Raises:
+            ValueError: not exactly one direction is given.
+            NotFoundError: no finished run has a value.
+        """
+        if bool(maximize) == bool(minimize):
+            raise ValueError(
+                f"best('{metric}') needs maximize=True or minimize=True, one of them, "
+                f"not maximize={maximize}, minimize={minimize}"
+            )
+        found = self.extremes(
+            metric, largest=bool(maximize), model=model, kind=kind, where=where, limit=1
+        )
+        if not found:
+            names = ", ".join(self.metric_names()) or "none"
+            raise NotFoundError(f"no finished run has a value of '{metric}'; there are: {names}")
+        return found[0]
+
+    def extremes(
+        self,
+        metric: str,
+        *,
+        largest: bool,
+        model: str | None = None,
+        kind: str | None = None,
+        where: str | None = None,
+        limit: int,
+    ) -> Sequence[Run]:
+        """The finished runs with the largest, or smallest, last values, the best first."""
+        row, value = schema.runs.c, last_metric(metric)
+        query = _with_age().where(row.status == "finished", value.is_not(None))
+        for column, wanted in ((row.model, model), (row.kind, kind)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if where is not None:
+            query = query.where(condition(parse(where)))
+        key = value.desc() if largest else value.asc()
+        return self._select(query.order_by(key, row.started_at, row.id).limit(limit))
+
+    def metric_names(self) -> Sequence[str]:
+        """The names of everything that was ever logged."""
+        name = schema.metrics.c.name
+        with self._database.read() as connection:
+            return list(connection.scalars(select(name).distinct().order_by(name)))
+
+    @composed
+    def compare(self, run_ids: Sequence[str]) -> Comparison:
+        """Parameters, last metrics, tags and inputs of runs, side by side."""
+        found = [self.get(run_id) for run_id in run_ids]
+        last = self.last_metrics_of(run_ids)
+        return side_by_side(
+            run_ids,
+            params=[run.params for run in found],
+            metrics=[last.get(run_id, {}) for run_id in run_ids],
+            tags=[self.tags(run_id) for run_id in run_ids],
+            inputs=[
+                {role: f"{name} {version}" for role, (name, version) in self.inputs(each).items()}
+                for each in run_ids
+            ],
+        )
+
+    def metrics(self, run_id: str, name: str | None = None) -> Sequence[Metric]:
+        """Every logged value, ordered by name, step and time of arrival."""
+        with self._database.read() as connection:
+            return metrics.read(connection, run_id, name)
+
+    @composed
+    def last_metrics(self, run_id: str) -> dict[str, float]:
+        """The value of each metric at its largest step, the latest of those."""
+        return self.last_metrics_of([run_id]).get(run_id, {})
+
+    def last_metrics_of(self, run_ids: Collection[str]) -> dict[str, dict[str, float]]:
+        """`last_metrics` by run, for those that have any."""
+        with self._database.read() as connection:
+            return dict(metrics.read_last(connection, run_ids))
+
+    def inputs(self, run_id: str) -> dict[str, tuple[str, int]]:
+        """(dataset name, version) by role."""
+        query = select(schema.run_inputs).where(schema.run_inputs.c.run_id == run_id)
+        with self._database.read() as connection:
+            return {
+                row.role: (row.dataset_name, row.dataset_version)
+                for row in connection.execute(query)
+            }
+
+    def using(self, name: str, version: int) -> Sequence[Run]:
+        """Runs that came from a dataset version: those it was given to, what they are nested in,
+        and what is nested in them."""
+        given, run = schema.run_inputs.c, schema.runs.c
+        started = select(given.run_id).where(
+            given.dataset_name == name, given.dataset_version == version
+        )
+        inside = select(run.id).where(run.id.in_(started)).cte("inside", recursive=True)
+        inside = inside.union(select(run.id).where(run.parent_id == inside.c.id))
+        around = (
+            select(run.id, run.parent_id).where(run.id.in_(started)).cte("around", recursive=True)
+        )
+        around = around.union(select(run.id, run.parent_id).where(run.id == around.c.parent_id))
+        found = or_(run.id.in_(select(inside.c.id)), run.id.in_(select(around.c.id)))
+        return self._select(_with_age().where(found).order_by(run.started_at, run.id))
+
+    @composed
+    def close(self) -> None:
+        """Ends the heartbeat; runs that are still open are lost when this process is."""
+        self._heartbeat.stop()
+
+    def _select(self, query: Select[Any]) -> builtins.list[Run]:
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            params = params_rows.read(connection, [row.id for row in rows])
+        return [_run(row, params.get(row.id, {})) for row in rows]
+
+
+def _with_age() -> Select[Any]:
+    return select(schema.runs, age_s(schema.runs.c.heartbeat_at).label("heartbeat_age_s"))
+
 
 def _run(row: Row[Any], params: Mapping[str, Any]) -> Run:
+    owner = None
+    if row.host is not None:
+        owner = Owner(host=row.host, pid=row.pid, process_started_at=row.process_started_at)
+    status: RunStatus = row.status
+    if status == "running":
+        status = status_of(status, look_for(owner), row.heartbeat_age_s)
     return Run(
         id=row.id,
         parent_id=row.parent_id,
         kind=row.kind,
         model=row.model,
-        status=row.status,
+        status=status,
         params=params,
         code=Code(commit=row.commit, dirty_digest=row.dirty_digest),
         config_digest=row.config_digest,
@@ -167,4 +443,9 @@ def _run(row: Row[Any], params: Mapping[str, Any]) -> Run:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=row.error,
+        owner=owner,
     )
+
+
+def _artifact(row: Row[Any]) -> Artifact:
+    return Artifact(name=row.name, digest=row.digest, size_bytes=row.size_bytes, at=row.at)

@@ -6,9 +6,11 @@
         │                                releases ─────►    ▲
      datasets, checks                    traffic ───────────┘
 
-Decisions are chained by digests, see `audit`. Rows are added, never rewritten; what changes in
-place is the end and the heartbeat of a run, its tags, and how a release stands. Bulky text that
-many rows share (configuration, environment, signatures) lies once in `texts` under its digest.
+Decisions are chained by digests, see `audit`, and the rows that matter most carry the digest of
+one, see `seals`. Rows are added, never rewritten; what changes in place is the end and the
+heartbeat of a run, its tags, and how a release stands. Bulky text that many rows share
+(configuration, environment, signatures) lies once in `texts` under its digest. `fences` holds the
+largest token written under each lock, `requests` what was answered to whom may ask again.
 
 A change here is a new SCHEMA_VERSION with a step in `migrations`.
 """
@@ -59,7 +61,7 @@ datasets = Table(
     Column("name", String, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("digest", String, nullable=False, index=True),
-    Column("manifest", String, nullable=False),
+    Column("manifest", String, nullable=False, index=True),
     Column("fields", JSON, nullable=False),
     Column("num_rows", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -143,6 +145,7 @@ run_inputs = Table(
     Column("role", String, primary_key=True),
     Column("dataset_name", String, nullable=False),
     Column("dataset_version", Integer, nullable=False),
+    Index("run_inputs_by_dataset", "dataset_name", "dataset_version"),
 )
 
 metrics = Table(
@@ -164,9 +167,9 @@ model_versions = Table(
     Column("major", Integer, primary_key=True),
     Column("minor", Integer, primary_key=True),
     Column("patch", Integer, primary_key=True),
-    Column("bundle", String, nullable=False),
+    Column("bundle", String, nullable=False, index=True),
     Column("signature_digest", ForeignKey("texts.digest"), nullable=False),
-    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("created_at", UtcTime, nullable=False),
     Column("event_time", UtcTime),
 )
@@ -199,6 +202,14 @@ fences = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("token", BigInteger, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("answer", Text, nullable=False),
+    Column("at", UtcTime, nullable=False, index=True),
 )
 
 mirrored = Table(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +9,6 @@ import pytest
 
 from raymlops.errors import ConflictError, LedgerError, NotFoundError
 from raymlops.ledger import Code, Dataset, Ledger, Run, Version
-
-
-def register_many(url: str, run_id: str, count: int) -> None:
-    with Ledger(url) as ledger:
-        for _ in range(count):
-            ledger.registry.register("tumours", bundle="b", signature="{}", run_id=run_id)
 
 
 def test_a_run_keeps_parameters_metrics_and_inputs(ledger: Ledger, run: Run) -> None:
@@ -112,19 +105,6 @@ def test_versions_are_numbered_from_the_largest_and_never_overwritten(
     ]  # fmt: skip
     with pytest.raises(ConflictError, match=r"tumours 1\.9\.0 exists already; the newest is 2"):
         register(version=Version(1, 9, 0))
-
-
-def test_processes_that_register_at_once_get_distinct_versions(ledger: Ledger, run: Run) -> None:
-    context = multiprocessing.get_context("spawn")
-    arguments = (ledger.url, run.id, 10)
-    processes = [context.Process(target=register_many, args=arguments) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    versions = [version.version for version in ledger.registry.list("tumours")]
-    assert versions == [Version(1, 0, patch) for patch in range(40)]
 
 
 def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) -> None:

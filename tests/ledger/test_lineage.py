@@ -5,8 +5,27 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger, ModelVersion, Prediction, Run, Version, at, why
-from raymlops.ledger.describe import lineage_lines, reign_lines
+from raymlops.ledger import (
+    Code,
+    Dataset,
+    Ledger,
+    ModelVersion,
+    Prediction,
+    Run,
+    Version,
+    at,
+    datasets_of,
+    diff,
+    lineage_of,
+    versions_from,
+    why,
+)
+from raymlops.ledger.describe import (
+    descent_lines,
+    difference_lines,
+    lineage_lines,
+    reign_lines,
+)
 
 JUNE = datetime(2013, 6, 1, tzinfo=UTC)
 
@@ -85,3 +104,86 @@ def test_at_says_when_there_was_no_champion_yet(ledger: Ledger, version: ModelVe
         at(ledger, "tumours", JUNE - timedelta(days=1), event_time=True)
     with pytest.raises(NotFoundError, match="it never had one"):
         at(ledger, "tumours", JUNE, alias="stable")
+
+
+def start(ledger: Ledger, name: str, parent: Run | None, *inputs: Dataset, **more: str) -> Run:
+    texts = {"config": "{}", "environment": "python==3.11", **more}
+    return ledger.runs.start(
+        kind="train",
+        model="m",
+        params={"name": name},
+        code=Code(commit=name, dirty_digest=None),
+        inputs={f"input{number}": each for number, each in enumerate(inputs)},
+        parent_id=parent.id if parent else None,
+        **texts,
+    )
+
+
+def test_what_came_from_a_dataset_is_found_through_nested_runs(
+    ledger: Ledger, dataset: Dataset
+) -> None:
+    other = ledger.datasets.add(
+        name="tumours", digest="e" * 64, manifest="m", fields=(), num_rows=1, size_bytes=1,
+        description="",
+    )  # fmt: skip
+    pipeline = start(ledger, "pipeline", None)
+    search = start(ledger, "search", pipeline, dataset)
+    trial = start(ledger, "trial", search)
+    sibling = start(ledger, "sibling", pipeline, other)
+    start(ledger, "alone", None)
+    versions = {
+        run.code.commit: ledger.registry.register("m", bundle="b", signature="{}", run_id=run.id)
+        for run in (pipeline, search, trial, sibling)
+    }
+
+    def made_from(which: Dataset) -> list[str]:
+        return [run.code.commit for run in versions_from(ledger, which).runs]
+
+    assert made_from(dataset) == ["pipeline", "search", "trial"]
+    assert made_from(other) == ["pipeline", "sibling"]
+    assert versions_from(ledger, dataset).versions == tuple(
+        versions[name] for name in ("pipeline", "search", "trial")
+    )
+    # The other way round says the same.
+    for name, version in versions.items():
+        origins = {each.version for _, _, each in datasets_of(ledger, version).datasets}
+        assert origins == {d.version for d in (dataset, other) if name in made_from(d)}
+
+    assert lineage_of(ledger, "tumours@1") == versions_from(ledger, dataset)
+    assert lineage_of(ledger, "tumours") == versions_from(ledger, other)
+    assert lineage_of(ledger, "m@1.0.2") == datasets_of(ledger, versions["trial"])
+    assert ("version", f"m 1.0.3, by {sibling.id}") in descent_lines(lineage_of(ledger, "tumours"))
+    lines = descent_lines(lineage_of(ledger, "m@1.0.2"))
+    assert lines[1] == ("input0 data", f"tumours version 1, given to {search.id}")
+    with pytest.raises(NotFoundError, match="no dataset nothing"):
+        lineage_of(ledger, "nothing")
+
+
+def test_the_difference_of_two_versions_names_everything_that_changed(
+    ledger: Ledger, dataset: Dataset
+) -> None:
+    first = start(
+        ledger, "one", None, dataset, config='{\n "lr": 1\n}', environment="python==3.11\nray==1"
+    )
+    second = start(
+        ledger, "two", None, config='{\n "lr": 2\n}', environment="python==3.11\nray==2\nnew==1"
+    )
+    for run, loss, high in ((first, 0.5, 1), (second, 0.25, 2)):
+        ledger.runs.log(run.id, {"loss": loss, "same": 1.0})
+        signature = f'{{"inputs": [{{"name": "x", "high": {high}}}], "outputs": ["y"]}}'
+        ledger.registry.register("m", bundle="b", signature=signature, run_id=run.id)
+    difference = diff(ledger, "m@1.0.0", "m@1.0.1")
+    assert difference.of("params") == {"name": ("one", "two")}
+    assert difference.of("metrics") == {"loss": (0.5, 0.25)}
+    assert difference.of("inputs") == {"input0": ("tumours 1", None)}
+    assert difference.of("signature") == {"inputs.x.high": (1, 2)}
+    assert difference.of("code") == {"commit": ("one", "two")}
+    assert difference.of("environment") == {"ray": ("1", "2"), "new": (None, "1")}
+    assert {'- "lr": 1', '+ "lr": 2'} <= set(difference.config)
+    assert diff(ledger, first.id, second.id).rows == difference.rows
+    assert ("metrics", "loss: 0.5 -> 0.25") in difference_lines(difference)
+    assert difference_lines(diff(ledger, first.id, first.id)) == (
+        ("same", f"{first.id} and {first.id}"),
+    )
+    with pytest.raises(NotFoundError, match="no run 'nobody'"):
+        diff(ledger, "nobody", first.id)

@@ -48,6 +48,8 @@ def test_an_older_ledger_keeps_what_it_holds(old_url: str) -> None:
         assert run.params == {"epochs": 3, "optimiser": "adam", "hidden": [64, 32]}
         assert run.started_at == START
         assert ledger.datasets.get("tumours").digest == "d"
+        (seal,) = ledger.decisions.list()
+        assert (seal.kind, seal.outcome) == ("dataset", "dataset tumours 1")
 
 
 def test_an_older_ledger_becomes_what_a_new_one_is(old_url: str) -> None:

@@ -1,0 +1,66 @@
+"""Logged values as rows: appended, and read back whole or as the last of each."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from raymlops.ledger.records import Metric
+from raymlops.ledger.schema import metrics
+
+IDS_A_QUERY = 5_000
+"""Fewer than any database binds in one statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Values of one step, and when they were logged."""
+
+    values: Mapping[str, float]
+    step: int
+    at: datetime
+
+
+def groups(run_ids: Collection[str]) -> Iterator[Sequence[str]]:
+    """The ids in as many groups as queries are needed for them."""
+    ids = list(run_ids)
+    return (ids[first : first + IDS_A_QUERY] for first in range(0, len(ids), IDS_A_QUERY))
+
+
+def rows(run_id: str, logged: Sequence[Logged]) -> list[dict[str, Any]]:
+    return [
+        {"run_id": run_id, "name": name, "step": each.step, "value": float(value), "at": each.at}
+        for each in logged
+        for name, value in each.values.items()
+    ]
+
+
+def read(connection: Connection, run_id: str, name: str | None) -> Sequence[Metric]:
+    """Every logged value, ordered by name, step and time of arrival."""
+    row = metrics.c
+    query = select(row.name, row.step, row.value, row.at).where(row.run_id == run_id)
+    if name is not None:
+        query = query.where(row.name == name)
+    found = connection.execute(query.order_by(row.name, row.step, row.id))
+    return [Metric(name=each.name, step=each.step, value=each.value, at=each.at) for each in found]
+
+
+def read_last(connection: Connection, run_ids: Collection[str]) -> Mapping[str, dict[str, float]]:
+    """By run, the value of each metric at its largest step, the latest of those."""
+    row = metrics.c
+    order = (row.step.desc(), row.id.desc())
+    rank = func.row_number().over(partition_by=(row.run_id, row.name), order_by=order)
+    last: dict[str, dict[str, float]] = defaultdict(dict)
+    for ids in groups(run_ids):
+        ranked = select(row.run_id, row.name, row.value, rank.label("rank"))
+        newest = ranked.where(row.run_id.in_(ids)).subquery()
+        query = select(newest).where(newest.c.rank == 1).order_by(newest.c.name)
+        for each in connection.execute(query):
+            last[each.run_id][each.name] = math.nan if each.value is None else each.value
+    return last

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from raymlops.coordination import EmbeddedCoordinator, Lease
+from raymlops.errors import StaleLeaseError
+from raymlops.ledger import Ledger, Run
+
+
+def decide(ledger: Ledger, outcome: str) -> None:
+    ledger.decisions.add(model="m", kind="k", outcome=outcome, who="w", why="y", evidence={})
+
+
+def test_no_write_of_a_stale_holder_is_accepted_in_a_hundred_rounds(
+    ledger: Ledger, run: Run, tmp_path: Path
+) -> None:
+    coordinator = EmbeddedCoordinator(tmp_path / "locks")
+
+    def take_over(number: int) -> None:
+        with coordinator.hold("m", timeout_s=1) as newer, ledger.fenced(newer):
+            decide(ledger, f"{number} newer")
+
+    writes = (
+        lambda: decide(ledger, "stale"),
+        lambda: ledger.runs.log(run.id, {"loss": 1.0}),
+        lambda: ledger.releases.publish("m", {}),
+    )
+    accepted = 0
+    for number in range(100):
+        with coordinator.hold("m", timeout_s=1) as stale:
+            pass  # it loses the lock here, and does not know
+        with ledger.fenced(stale):
+            decide(ledger, f"{number} before")
+            newer = threading.Thread(target=take_over, args=(number,))
+            newer.start()
+            newer.join()
+            try:
+                writes[number % 3]()
+                accepted += 1
+            except StaleLeaseError:
+                pass
+    assert accepted == 0
+    outcomes = [decision.outcome for decision in ledger.decisions.list(model="m")]
+    assert outcomes == [f"{n} {word}" for n in range(100) for word in ("before", "newer")]
+    assert ledger.runs.metrics(run.id) == []
+    assert ledger.releases.published("m") is None
+
+
+def test_a_stale_holder_is_refused_at_the_start_already(ledger: Ledger) -> None:
+    with ledger.fenced(Lease(name="m", token=2)):
+        pass  # it has written nothing, and is known all the same
+    with (
+        pytest.raises(StaleLeaseError, match=r"token 1 of the lock 'm'.* token 2 has written"),
+        ledger.fenced(Lease(name="m", token=1)),
+    ):
+        pytest.fail("it must not come here")
+    with ledger.fenced(Lease(name="other", token=1)):
+        decide(ledger, "another lock")
+
+
+def test_a_fence_holds_for_its_thread_and_its_block_alone(ledger: Ledger) -> None:
+    with ledger.fenced(Lease(name="m", token=1)):
+        with ledger.fenced(Lease(name="m", token=2)):
+            pass
+        thread = threading.Thread(target=decide, args=(ledger, "by another thread"))
+        thread.start()
+        thread.join()
+        with pytest.raises(StaleLeaseError):
+            decide(ledger, "stale")
+    decide(ledger, "after the block")
+    outcomes = [decision.outcome for decision in ledger.decisions.list()]
+    assert outcomes == ["by another thread", "after the block"]

@@ -1,0 +1,74 @@
+"""Many processes register at once, and are killed while they do."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger import Ledger, Run, Version
+from raymlops.storage import Store
+from tests.ledger.writers import processes, register_many, register_until_killed, run_at_once
+
+# A killed client of PostgreSQL is a rollback of its server, which lives on; SQLite has only itself.
+LANDED_KILLS = {"sqlite": 200, "postgresql": 40}
+AT_ONCE = 8
+
+
+@pytest.mark.slow
+def test_eight_processes_get_a_thousand_distinct_versions(ledger: Ledger, run: Run) -> None:
+    run_at_once(register_many, [(ledger.url, run.id, 125)] * 8)
+    versions = [version.version for version in ledger.registry.list("tumours")]
+    assert versions == [Version(1, 0, patch) for patch in range(1000)]
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_survives_two_hundred_kills(
+    ledger: Ledger, run: Run, store: Store, tmp_path: Path
+) -> None:
+    chance = random.Random(0)
+    landed, number = 0, 0
+    acknowledged: dict[str, str] = {}
+    while landed < LANDED_KILLS[ledger.database.backend]:
+        told = [tmp_path / f"told-{number + each}" for each in range(AT_ONCE)]
+        children = processes(
+            register_until_killed,
+            [
+                (ledger.url, store.uri, run.id, path, number + each)
+                for each, path in enumerate(told)
+            ],
+        )
+        number += AT_ONCE
+        for child, path in zip(children, told, strict=True):
+            while not path.exists() or not path.read_bytes():
+                assert child.is_alive()
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.03))
+            child.kill()
+        for child, path in zip(children, told, strict=True):
+            child.join()
+            landed += child.exitcode == -signal.SIGKILL
+            lines = [line.split() for line in path.read_text().splitlines()[1:]]
+            acknowledged.update(lines)
+
+    held = {str(each.version): each for each in ledger.registry.list("tumours")}
+    assert len(acknowledged) >= 20
+    assert acknowledged.items() <= {name: each.bundle for name, each in held.items()}.items()
+    # Also those nobody was told of are whole: numbered without a gap, with their bundle and seal.
+    assert list(held) == [f"1.0.{patch}" for patch in range(len(held))]
+    assert all("model.onnx" in store.read_tree(each.bundle) for each in held.values())
+    assert {ledger.text(each.signature_digest) for each in held.values()} <= {'"0"', '"1"', '"2"'}
+    moves = ledger.registry.moves("tumours", "champion")
+    assert all(str(move.version) in held for move in moves)
+    # The dataset of `run` has a made-up manifest.
+    problems = [each for each in ledger.verify(store).problems if "dataset tumours 1" not in each]
+    assert problems == []
+    if ledger.database.backend == "sqlite":
+        with sqlite3.connect(ledger.url.removeprefix("sqlite:///")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        connection.close()
