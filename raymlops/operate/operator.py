@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
 
 from raymlops.config import redact
+from raymlops.coordination import Lease
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import Decision
 from raymlops.models import Bundle
@@ -44,6 +45,9 @@ class Monitor(Protocol):
 class Operator:
     """Watches one model of a workspace; holds the model's lock, so there is one a model.
 
+    What it writes carries the lock's token: an operator that slept while another took over is
+    refused at its next write, or before it publishes.
+
     `make_challenger` trains and registers with what is known at an event time; it runs in a thread,
     so that releases and windows never wait for it. What the operator was doing lies in the ledger:
     one that died is replaced by one that goes on at the same step.
@@ -62,17 +66,21 @@ class Operator:
         self._ledger = workspace.ledger
         self._monitor = monitor
         self._make_challenger = make_challenger
-        self._publish = publish
-        self._controller = ReleaseController(self._ledger, workspace.settings.release, publish)
+        self._publish_unfenced = publish
+        self._controller = ReleaseController(
+            self._ledger, workspace.settings.release, self._publish
+        )
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raymlops-train")
         self._training: Future[Challenger] | None = None
         self._lock = workspace.coordinator.hold(f"operator-{self._model}", timeout_s=5.0)
+        self._lease: Lease | None = None
         self._held = ExitStack()
 
     def __enter__(self) -> Operator:
         """Raises CoordinationError when another operator watches this model."""
-        with ExitStack() as stack:
-            stack.enter_context(self._lock)
+        with ExitStack() as stack, ExitStack() as fence:
+            self._lease = stack.enter_context(self._lock)
+            fence.enter_context(self._fenced())
             if (release := self._ledger.releases.running(self._model)) is not None:
                 self._controller.resume(release)
             elif (trigger := self._unanswered_trigger()) is not None:
@@ -100,7 +108,15 @@ class Operator:
             wait([self._training], timeout=timeout_s)
 
     def tick(self, now: datetime) -> tuple[Decision, ...]:
-        """Does what is due at event time `now`; returns the decisions that led to."""
+        """Does what is due at event time `now`; returns the decisions that led to.
+
+        Raises:
+            StaleLeaseError: another operator has taken over.
+        """
+        with self._fenced():
+            return self._tick(now)
+
+    def _tick(self, now: datetime) -> tuple[Decision, ...]:
         before = self._ledger.decisions.list(model=self._model)
         if (release := self._ledger.releases.running(self._model)) is not None:
             self._controller.step(release, now=now, who=WHO)
@@ -142,7 +158,19 @@ class Operator:
     def _train(self, trigger: Decision) -> None:
         assert trigger.event_time is not None, "the operator's decisions have an event time"
         _logger.info("training a challenger for %s: %s", self._model, trigger.why)
-        self._training = self._threads.submit(self._make_challenger, trigger.event_time)
+        self._training = self._threads.submit(self._make_fenced, trigger.event_time)
+
+    def _make_fenced(self, known_at: datetime) -> Challenger:
+        with self._fenced():  # a thread does not inherit the fence of the one that started it
+            return self._make_challenger(known_at)
+
+    def _publish(self, table: TrafficTable) -> None:
+        with self._fenced():
+            self._publish_unfenced(table)
+
+    def _fenced(self) -> AbstractContextManager[None]:
+        assert self._lease is not None, "an operator acts inside its `with` block"
+        return self._ledger.fenced(self._lease)
 
     def _gate(self, training: Future[Challenger], now: datetime) -> None:
         self._training = None

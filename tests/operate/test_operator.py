@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from raymlops.config import Secret
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
-from raymlops.errors import CoordinationError, ReleaseError, TrainingError
+from raymlops.errors import CoordinationError, ReleaseError, StaleLeaseError, TrainingError
 from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
@@ -316,6 +316,22 @@ def test_traffic_follows_an_alias_that_a_person_moved(world: World) -> None:
 def test_one_operator_watches_a_model(world: World) -> None:
     with world.operator(), pytest.raises(CoordinationError, match="is held by process"):
         world.operator().__enter__()
+
+
+def test_an_operator_that_another_replaced_writes_and_publishes_nothing(world: World) -> None:
+    ledger = world.workspace.ledger
+    releases = ledger.releases
+    releases.publish("tumours", TrafficTable.champion("tumours", "1.0.0").to_dict())
+    with world.operator() as stale:
+        assert stale._lease is not None
+        newer = replace(stale._lease, token=stale._lease.token + 1)
+        with ledger.fenced(newer):  # its lock was lost while it slept
+            point(world.workspace, world.challenger)
+        before = ledger.decisions.list()
+        with pytest.raises(StaleLeaseError, match="of the lock 'operator-tumours'"):
+            stale.tick(day(7))
+        assert ledger.decisions.list() == before
+        assert world.tables == []
 
 
 def test_the_schema_comes_from_the_settings(
