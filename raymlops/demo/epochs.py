@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from raymlops.ledger import Ledger
+from raymlops.ledger import open_ledger
 
 _INTERVAL_S = 0.2
 
@@ -14,7 +14,7 @@ class EpochFollower:
     """Says each epoch's losses as they reach the ledger, for the length of a block."""
 
     def __init__(self, ledger_url: str, model: str, say: Callable[[str], None]) -> None:
-        self._ledger = Ledger(ledger_url)
+        self._ledger = open_ledger(ledger_url)
         self._model = model
         self._say = say
         self._num_said = 0

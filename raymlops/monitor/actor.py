@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time
 import numpy as np
 
 from raymlops.data import Profile
-from raymlops.ledger import Drift, Labels, Ledger, Outcome, Pane, Performance, Version
+from raymlops.ledger import Drift, Labels, Ledger, Outcome, Pane, Performance, Version, open_ledger
 from raymlops.models import Bundle
 from raymlops.monitor.drift import DriftPolicy, compare
 from raymlops.monitor.performance import measure
@@ -64,7 +64,7 @@ class DriftMonitor:
         windows: WindowPolicy,
         drift: DriftPolicy,
     ) -> None:
-        self._ledger = Ledger(ledger_url)
+        self._ledger = open_ledger(ledger_url)
         self._store = Store(store_uri)
         self._windows = windows
         self._drift = drift

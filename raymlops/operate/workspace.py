@@ -13,7 +13,7 @@ from raymlops.config import Configured
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
-from raymlops.ledger import Ledger
+from raymlops.ledger import Ledger, open_ledger
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.storage import Store
 
@@ -63,7 +63,7 @@ class Workspace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.ledger_url)
+        return open_ledger(self.ledger_url)
 
     @cached_property
     def store(self) -> Store:

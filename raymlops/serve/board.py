@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.errors import ReleaseError
-from raymlops.ledger import Ledger, Version
+from raymlops.ledger import Version, open_ledger
 from raymlops.serve.traffic import TrafficTable
 
 BOARD = "raymlops-traffic-board"
@@ -90,7 +90,7 @@ class TrafficBoard:
     """An actor without memory of its own: tables are in the ledger, and replicas poll again."""
 
     def __init__(self, ledger_url: str) -> None:
-        self._ledger = Ledger(ledger_url)
+        self._ledger = open_ledger(ledger_url)
         self._newest: dict[str, Published] = {}
         self._seen: dict[str, dict[str, Sighting]] = {}
         self._changed = asyncio.Condition()

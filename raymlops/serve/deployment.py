@@ -14,7 +14,7 @@ from typing import Any
 
 from raymlops.cluster.address import free_port
 from raymlops.errors import ClusterError, ConfigError
-from raymlops.ledger import Ledger
+from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App, Application
 from raymlops.serve.batcher import BatchPolicy
 from raymlops.serve.front import FrontApp
@@ -128,7 +128,7 @@ def application_name(model: str) -> str:
 
 
 def _ensure_table(model: str, ledger_url: str) -> int:
-    with Ledger(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         published = ledger.releases.published(model)
         if published is not None:
             return published[0]

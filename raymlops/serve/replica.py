@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger
+from raymlops.ledger import open_ledger
 from raymlops.serve.app import ModelApp
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
@@ -49,7 +49,7 @@ class Replica:
         # A name of its own for each life, since messages of the tap are numbered from 0 in each.
         name = f"{spec.model}-{secrets.token_hex(6)}"
         self._model = spec.model
-        self._ledger = Ledger(spec.ledger_url)
+        self._ledger = open_ledger(spec.ledger_url)
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
         self._arms = Arms(loader, spec.batch)
         self._follower = Follower(self._arms, board, name)

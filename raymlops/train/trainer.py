@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from raymlops.config import SecretUrl
 from raymlops.errors import TrainingError
-from raymlops.ledger import Ledger
+from raymlops.ledger import open_ledger
 from raymlops.train.spec import ParallelPlan, TrainSpec
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _worker(config: dict[str, Any]) -> None:
     model: torch.nn.Module = network
     if seat.world_size > 1:
         model = torch.nn.parallel.DistributedDataParallel(network)
-    with Ledger(config["ledger_url"].reveal()) as ledger:
+    with open_ledger(config["ledger_url"].reveal()) as ledger:
 
         def report(epoch: Epoch) -> None:
             if seat.rank == 0:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import TrainingError
-from raymlops.ledger import Dataset, Ledger, Run
+from raymlops.ledger import Dataset, Ledger, Run, open_ledger
 from raymlops.storage import Store
 from raymlops.train import TrainSpec
 from raymlops.tune.spec import TuneSpec
@@ -113,7 +113,7 @@ def _run_trial(
     torch.set_num_threads(1)
     rows: Arrays = ray.get(arrays[0])
     spec = _with(job.spec, config)
-    with Ledger(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         run = job.start(ledger, dataset, "trial", asdict(spec), parent_id)
         losses: list[float] = []
 
