@@ -1,4 +1,4 @@
-"""Verbs that ask the ledger: decisions, why, at, report, verify."""
+"""Verbs that ask the ledger: decisions, why, at, lineage, diff, report, verify."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ledger = typer.Typer(help="The ledger itself.", no_args_is_help=True)
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(_ledger, name="ledger")
-    for verb in (decisions, why, at, report):
+    for verb in (decisions, why, at, lineage, diff, report):
         app.command()(verb)
 
 
@@ -98,6 +98,37 @@ def at(
     with open_workspace(home=home, env=env) as workspace:
         reign = records.at(workspace.ledger, model, moment, event_time=event_time is not None)
     emit_json(reign) if json else emit_lines(reign_lines(reign))
+
+
+def lineage(
+    subject: Annotated[str, typer.Argument(help="DATASET, DATASET@2, MODEL@ALIAS or MODEL@1.2.3")],
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what came from a dataset version, or the data a model version came from."""
+    from raymlops import ledger as records
+    from raymlops.ledger.describe import descent_lines
+
+    with open_workspace(home=home, env=env) as workspace:
+        found = records.lineage_of(workspace.ledger, subject)
+    emit_json(found) if json else emit_lines(descent_lines(found))
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="MODEL@1.2.3, MODEL@ALIAS or a run")],
+    second: Annotated[str, typer.Argument(help="The same, to compare it with")],
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what changed between two versions or runs: settings, results, data, code, packages."""
+    from raymlops import ledger as records
+    from raymlops.ledger.describe import difference_lines
+
+    with open_workspace(home=home, env=env) as workspace:
+        found = records.diff(workspace.ledger, first, second)
+    emit_json(found) if json else emit_lines(difference_lines(found))
 
 
 def report(

@@ -1,15 +1,27 @@
-"""Verbs of runs: list."""
+"""Verbs of runs: list, show, compare, best."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace
-from raymlops.cli.output import emit_json, emit_table
+from raymlops.cli.output import emit_json, emit_lines, emit_table
 
 _runs = typer.Typer(help="Trainings, searches and their trials.", no_args_is_help=True)
+
+ModelOption = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
+KindOption = Annotated[
+    str | None, typer.Option("--kind", help="Only train, tune, trial, reference, ...")
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="E.g. \"params.epochs >= 3 and metrics.log_loss < 0.5 and tags.team = 'a'\"",
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,17 +35,36 @@ def runs() -> None:
 
 @_runs.command("list")
 def list_(
-    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
+    model: ModelOption = None,
+    kind: KindOption = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only running, finished, failed or lost ones.")
+    ] = None,
+    parent: Annotated[str | None, typer.Option(help="Only runs nested in this one.")] = None,
+    where: WhereOption = None,
+    sort: Annotated[str | None, typer.Option(help="A field, e.g. 'metrics.log_loss desc'.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
     home: HomeOption = None,
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List runs with the latest log loss of each."""
+    """List runs with the latest log loss of each, oldest first unless sorted."""
+    known = ("running", "finished", "failed", "lost")
+    if status is not None and status not in known:
+        raise typer.BadParameter(f"'{status}' is none of {', '.join(known)}")
     with open_workspace(home=home, env=env) as workspace:
-        found = workspace.ledger.runs.list(model=model)
-        last = {run.id: workspace.ledger.runs.last_metrics(run.id) for run in found}
+        found = workspace.ledger.runs.list(
+            model=model,
+            status=status,  # type: ignore[arg-type]  # checked above
+            kind=kind,
+            parent_id=parent,
+            where=where,
+            order_by=sort,
+            limit=limit,
+        )
+        last = workspace.ledger.runs.last_metrics_of([run.id for run in found])
     if json:
-        emit_json([{"run": run, "metrics": last[run.id]} for run in found])
+        emit_json([{"run": run, "metrics": last.get(run.id, {})} for run in found])
         return
     emit_table(
         ("run", "kind", "status", "started", "log loss"),
@@ -43,8 +74,111 @@ def list_(
                 run.kind,
                 run.status,
                 f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-                f"{last[run.id]['log_loss']:.4f}" if "log_loss" in last[run.id] else "",
+                _shown(last.get(run.id, {}).get("log_loss")),
             )
             for run in found
         ),
     )
+
+
+@_runs.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything the ledger holds of one run."""
+    with open_workspace(home=home, env=env) as workspace:
+        ledger = workspace.ledger
+        run = ledger.runs.get(run_id)
+        metrics, tags = ledger.runs.last_metrics(run_id), ledger.runs.tags(run_id)
+        inputs, artifacts = ledger.runs.inputs(run_id), ledger.runs.artifacts(run_id)
+        nested = ledger.runs.list(parent_id=run_id)
+        versions = ledger.registry.of_runs([run_id])
+    if json:
+        emit_json(
+            {
+                "run": run,
+                "metrics": metrics,
+                "tags": tags,
+                "inputs": inputs,
+                "artifacts": artifacts,
+                "nested": [each.id for each in nested],
+                "versions": [str(version) for version in versions],
+            }
+        )
+        return
+    emit_lines(
+        (
+            ("run", f"{run.id}, {run.kind} of {run.model}, {run.status}"),
+            *((("error", run.error),) if run.error else ()),
+            *((("inside", run.parent_id),) if run.parent_id else ()),
+            *(("input", f"{role}: {name} {version}") for role, (name, version) in inputs.items()),
+            *(("param", f"{name} = {value}") for name, value in run.params.items()),
+            *(("metric", f"{name} = {_shown(value)}") for name, value in metrics.items()),
+            *(("tag", f"{name} = {value}") for name, value in tags.items()),
+            *(
+                ("artifact", f"{each.name}: {each.digest[:12]}, {each.size_bytes:,} bytes")
+                for each in artifacts
+            ),
+            *(("nested", f"{each.id}, {each.kind}, {each.status}") for each in nested),
+            *(("version", str(version)) for version in versions),
+        )
+    )
+
+
+@_runs.command()
+def compare(
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...")],
+    differing: Annotated[bool, typer.Option("--differing", help="Only what differs.")] = False,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show parameters, last metrics, tags and inputs of runs side by side."""
+    with open_workspace(home=home, env=env) as workspace:
+        comparison = workspace.ledger.runs.compare(run_ids)
+    rows = comparison.differing if differing else comparison.rows
+    if json:
+        emit_json({"run_ids": comparison.run_ids, "rows": rows})
+        return
+    emit_table(
+        ("", *run_ids), ((f"{row.group}.{row.name}", *map(_shown, row.values)) for row in rows)
+    )
+
+
+@_runs.command()
+def best(
+    metric: str,
+    maximize: Annotated[bool, typer.Option("--maximize", help="The largest wins.")] = False,
+    minimize: Annotated[bool, typer.Option("--minimize", help="The smallest wins.")] = False,
+    model: ModelOption = None,
+    kind: KindOption = None,
+    where: WhereOption = None,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the finished run whose last value of a metric is the best."""
+    if maximize == minimize:
+        raise typer.BadParameter("say which is better: --maximize or --minimize, one of them")
+    with open_workspace(home=home, env=env) as workspace:
+        run = workspace.ledger.runs.best(
+            metric, maximize=maximize, minimize=minimize, model=model, kind=kind, where=where
+        )
+        value = workspace.ledger.runs.last_metrics(run.id)[metric]
+    if json:
+        emit_json({"run": run, metric: value})
+    else:
+        emit_lines((("run", run.id), (metric, _shown(value))))
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.4f}"
+        case _:
+            return str(value)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raymlops.cli import app
-from raymlops.errors import ConfigError, ExpectationError, NotFoundError
+from raymlops.errors import ConfigError, ExpectationError, NotFoundError, QueryError
 from raymlops.ledger import Code, Ledger
 
 CONFIG = """
@@ -83,8 +83,8 @@ def test_help_names_every_verb() -> None:
     shown = run("--help")
     for verb in (
         "demo", "data", "train", "tune", "deploy", "undeploy", "promote", "rollback", "release",
-        "watch", "runs", "models", "decisions", "why", "at", "report", "up", "status", "down",
-        "doctor", "submit", "config",
+        "watch", "runs", "models", "decisions", "why", "at", "lineage", "diff", "report", "up",
+        "status", "down", "doctor", "submit", "config",
     ):  # fmt: skip
         assert f" {verb} " in shown
 
@@ -126,6 +126,65 @@ def test_runs_and_lineage_are_shown(home: Path, registered: str) -> None:
     assert registered in lines
     assert "tumours version 1, 569 rows" in lines
     assert run_json("why", "tumours@1.0.1", "--home", home)["run"]["id"] == registered
+
+
+def test_runs_are_searched_compared_and_judged(home: Path, registered: str) -> None:
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        other = ledger.runs.start(
+            kind="train",
+            model="tumours",
+            params={"epochs": 3},
+            code=Code(commit="d" * 40, dirty_digest=None),
+            config="{}",
+            environment="python",
+            inputs={},
+        )
+        ledger.runs.log(other.id, {"log_loss": 0.5})
+        ledger.runs.tag(other.id, {"team": "a"})
+        ledger.runs.attach(other.id, "plot.png", "a" * 64, 12345)
+        for run_id in (registered, other.id):
+            ledger.runs.finish(run_id)
+
+    def found(*arguments: object) -> list[str]:
+        rows = run_json("runs", "list", "--home", home, *arguments)
+        return [row["run"]["id"] for row in rows]
+
+    assert found("--where", "metrics.log_loss > 0.2 and tags.team = 'a'") == [other.id]
+    assert found("--sort", "metrics.log_loss desc") == [other.id, registered]
+    assert found("--sort", "metrics.log_loss", "--limit", 1) == [registered]
+    assert found("--status", "lost") == []
+    with pytest.raises(QueryError, match="'loss' is no column"):
+        found("--where", "loss < 3")
+
+    best = run_json("runs", "best", "log_loss", "--minimize", "--home", home)
+    assert (best["run"]["id"], best["log_loss"]) == (registered, 0.123456)
+    assert other.id in run("runs", "best", "log_loss", "--maximize", "--home", home)
+    for wrong in ([], ["--maximize", "--minimize"]):
+        result = CliRunner().invoke(app, ["runs", "best", "log_loss", *wrong])
+        assert result.exit_code == 2
+        assert "--maximize or --minimize, one of" in " ".join(result.output.split())
+
+    shown = run("runs", "show", other.id, "--home", home)
+    assert "artifact  plot.png: aaaaaaaaaaaa, 12,345 bytes" in shown
+    assert run_json("runs", "show", registered, "--home", home)["versions"] == [
+        "tumours 1.0.0", "tumours 1.0.1",
+    ]  # fmt: skip
+    both = ("runs", "compare", registered, other.id, "--differing", "--home", home)
+    assert "params.epochs" in run(*both)
+    names = [f"{row['group']}.{row['name']}" for row in run_json(*both)["rows"]]
+    assert names == ["params.epochs", "metrics.log_loss", "tags.team", "inputs.train"]
+    told = run("diff", registered, other.id, "--home", home)
+    assert "log_loss: 0.123456 -> 0.5" in told
+    assert run_json("diff", "tumours@1.0.0", "tumours@1.0.1", "--home", home)["rows"] == []
+
+
+def test_lineage_is_shown_both_ways(home: Path, registered: str) -> None:
+    down = run("lineage", "tumours@1", "--home", home)
+    assert f"tumours 1.0.1, by {registered}" in down
+    assert f"tumours version 1, given to {registered}" in run(
+        "lineage", "tumours@1.0.0", "--home", home
+    )
+    assert len(run_json("lineage", "tumours", "--home", home)["versions"]) == 2
 
 
 def test_what_is_not_there_is_an_error(home: Path, registered: str) -> None:
