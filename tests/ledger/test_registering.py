@@ -19,7 +19,6 @@ LANDED_KILLS = {"sqlite": 200, "postgresql": 40}
 AT_ONCE = 8
 
 
-@pytest.mark.slow
 def test_eight_processes_get_a_thousand_distinct_versions(ledger: Ledger, run: Run) -> None:
     run_at_once(register_many, [(ledger.url, run.id, 125)] * 8)
     versions = [version.version for version in ledger.registry.list("tumours")]
