@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from raymlops.config import SecretUrl
 from raymlops.errors import LedgerError
 from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
@@ -99,7 +100,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction: committed at the end of the block, rolled back by an exception.
 
-        It carries the leases held here, see `fencing`, and inside `one_transaction` it is that one.
+        It carries the fences held here, see `fencing`, and inside `one_transaction` it is that one.
 
         Raises:
             StaleLeaseError: a newer holder of one of these locks has written.
@@ -176,8 +177,8 @@ class Database:
     def _begin(self) -> Iterator[Connection]:
         self._notice_fork()
         with self._engine.begin() as connection:
-            for lease in fencing.carried(self.url):
-                fencing.admit(connection, lease)
+            for fence in fencing.carried(self.url):
+                fencing.admit(connection, fence)
             yield connection
 
     def _notice_fork(self) -> None:
@@ -234,10 +235,10 @@ def parse_url(url: str) -> URL:
     """Raises LedgerError unless `url` names a database the ledger can be kept in."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except ArgumentError:
         raise LedgerError(
-            f"ledger.url '{url}' is no database URL, e.g. sqlite:///ledger.db"
-        ) from error
+            f"ledger.url '{SecretUrl(url)}' is no database URL, e.g. sqlite:///ledger.db"
+        ) from None  # SQLAlchemy's own error repeats the URL, and the password in it
     backend = parsed.get_backend_name()
     if backend not in _TAKE_WRITE_LOCK:
         known = " and ".join(_TAKE_WRITE_LOCK)

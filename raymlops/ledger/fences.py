@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from raymlops.coordination import Lease
 from raymlops.ledger.database import Database
-from raymlops.ledger.fencing import admit
+from raymlops.ledger.fencing import Fence, admit
 from raymlops.ledger.schema import fences
 
 
@@ -16,11 +15,11 @@ class Fences:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def admit(self, lease: Lease) -> None:
-        """Makes the token of `lease` known, or raises StaleLeaseError."""
-        query = select(fences.c.token).where(fences.c.name == lease.name)
+    def admit(self, fence: Fence) -> None:
+        """Makes the token of `fence` known, or raises StaleLeaseError."""
+        query = select(fences.c.token).where(fences.c.name == fence.name)
         with self._database.read() as connection:
             known = connection.scalar(query)
-        if known != lease.token:  # the usual case costs no write
+        if known != fence.token:  # the usual case costs no write
             with self._database.write() as connection:
-                admit(connection, lease)
+                admit(connection, fence)

@@ -9,21 +9,44 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import Connection, insert, select, update
 
-from raymlops.coordination import Lease
 from raymlops.errors import StaleLeaseError
-from raymlops.ledger.schema import fences
+from raymlops.ledger import schema
 
-_carried: ContextVar[tuple[tuple[str, Lease], ...]] = ContextVar("raymlops_leases", default=())
+
+class Held(Protocol):
+    """A lock as its holder knows it, such as a `coordination.Lease`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def token(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fence:
+    """What a write carries of a lease: it can travel, and be compared."""
+
+    name: str
+    token: int
+
+    @classmethod
+    def of(cls, lease: Held) -> Fence:
+        return cls(name=lease.name, token=lease.token)
+
+
+_carried: ContextVar[tuple[tuple[str, Fence], ...]] = ContextVar("raymlops_fences", default=())
 
 
 @contextlib.contextmanager
-def carrying(url: str, *leases: Lease) -> Iterator[None]:
-    """Every write of this thread, or task, to the ledger at `url` carries these leases."""
+def carrying(url: str, *fences: Fence) -> Iterator[None]:
+    """Every write of this thread, or task, to the ledger at `url` carries these fences."""
     before = _carried.get()
-    new = [each for lease in leases if (each := (url, lease)) not in before]
+    new = [each for fence in fences if (each := (url, fence)) not in before]
     token = _carried.set((*before, *new))
     try:
         yield
@@ -31,27 +54,27 @@ def carrying(url: str, *leases: Lease) -> Iterator[None]:
         _carried.reset(token)
 
 
-def carried(url: str) -> Sequence[Lease]:
-    """The leases that writes to the ledger at `url` carry here."""
+def carried(url: str) -> Sequence[Fence]:
+    """The fences that writes to the ledger at `url` carry here."""
     everything = _carried.get()
-    return [lease for where, lease in everything if where == url] if everything else ()
+    return [fence for where, fence in everything if where == url] if everything else ()
 
 
-def admit(connection: Connection, lease: Lease) -> None:
-    """Remembers the token of `lease` in the caller's write transaction.
+def admit(connection: Connection, fence: Fence) -> None:
+    """Remembers the token of `fence` in the caller's write transaction.
 
     Raises:
         StaleLeaseError: a larger one was written before.
     """
-    newest = connection.scalar(select(fences.c.token).where(fences.c.name == lease.name))
+    known = schema.fences.c
+    newest = connection.scalar(select(known.token).where(known.name == fence.name))
     if newest is None:
-        connection.execute(insert(fences), {"name": lease.name, "token": lease.token})
-    elif newest < lease.token:
-        connection.execute(
-            update(fences).where(fences.c.name == lease.name).values(token=lease.token)
-        )
-    elif newest > lease.token:
+        connection.execute(insert(schema.fences), {"name": fence.name, "token": fence.token})
+    elif newest < fence.token:
+        mine = update(schema.fences).where(known.name == fence.name)
+        connection.execute(mine.values(token=fence.token))
+    elif newest > fence.token:
         raise StaleLeaseError(
-            f"this write carries token {lease.token} of the lock '{lease.name}', but the holder "
+            f"this write carries token {fence.token} of the lock '{fence.name}', but the holder "
             f"of token {newest} has written since: nothing was written; stop, or take the lock anew"
         )

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol, Self, TypeVar
 
-from raymlops.coordination import Lease
 from raymlops.ledger import audit, fencing
 from raymlops.ledger.audit import Audit
 from raymlops.ledger.database import Database
 from raymlops.ledger.datasets import Datasets
 from raymlops.ledger.decisions import Decisions
 from raymlops.ledger.fences import Fences
+from raymlops.ledger.fencing import Fence, Held
 from raymlops.ledger.house import Line, far
 from raymlops.ledger.observations import Observations
 from raymlops.ledger.records import Decision
@@ -87,7 +87,7 @@ class Ledger:
         return self._trust.is_recorded(digest)
 
     @contextlib.contextmanager
-    def fenced(self, lease: Lease) -> Iterator[None]:
+    def fenced(self, lease: Held) -> Iterator[None]:
         """Makes every write of this thread, or task, in the block one of the holder of `lease`.
 
         Its token is known from the start of the block: the write of an earlier holder is refused
@@ -96,8 +96,9 @@ class Ledger:
         Raises:
             StaleLeaseError: at the start, or at any write, when a newer holder was here.
         """
-        self._fences.admit(lease)
-        with fencing.carrying(self.url, lease):
+        fence = Fence.of(lease)
+        self._fences.admit(fence)
+        with fencing.carrying(self.url, fence):
             yield
 
     def verify(self, store: Store) -> Audit:

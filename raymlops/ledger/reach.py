@@ -23,10 +23,10 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from raymlops.cluster import spawn
-from raymlops.coordination import Lease
 from raymlops.errors import ClusterError
 from raymlops.ledger import fencing
 from raymlops.ledger.database import parse_url
+from raymlops.ledger.fencing import Fence
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.once import once
 
@@ -65,7 +65,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     request_id: str
-    leases: Sequence[Lease]
+    fences: Sequence[Fence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Scribe:
         try:
             method = getattr(self._ledger.houses[call.house], call.method)
             act = functools.partial(method, *call.args, **call.kwargs)
-            with fencing.carrying(self._url, *call.leases):
+            with fencing.carrying(self._url, *call.fences):
                 value = once(
                     self._ledger.database, call.request_id, act, lambda: _answers(method.__func__)
                 )
@@ -130,7 +130,7 @@ class ScribeLine:
                 args=args,
                 kwargs=kwargs,
                 request_id=secrets.token_hex(16),
-                leases=fencing.carried(self._url),
+                fences=fencing.carried(self._url),
             )
         )
         if answer.error is not None:

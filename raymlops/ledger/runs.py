@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, delete, insert, or_, select, update
 
+from raymlops.config import redact
 from raymlops.errors import ConflictError, LedgerError, NotFoundError
 from raymlops.ledger import metrics, once, schema, texts
 from raymlops.ledger import params as params_rows
@@ -174,7 +175,7 @@ class Runs:
 
     @composed
     def fail(self, run_id: str, error: str) -> None:
-        self.end(run_id, "failed", error)
+        self.end(run_id, "failed", redact(error))
         self._heartbeat.forget(run_id)
 
     def end(self, run_id: str, status: RunStatus, error: str | None) -> None:

@@ -6,7 +6,6 @@ from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.triggers import RetrainPolicy
-from raymlops.operate.trust import recorded, trust
 from raymlops.operate.verbs import (
     add_data,
     check_data,
@@ -40,14 +39,12 @@ __all__ = [
     "mirror",
     "promote",
     "publisher",
-    "recorded",
     "register",
     "release",
     "rollback",
     "start_mirror",
     "start_monitor",
     "train",
-    "trust",
     "trust_file",
     "tune",
     "verify",

@@ -23,7 +23,6 @@ from raymlops.models import (
     write_model,
 )
 from raymlops.models.predictors import Matrix
-from raymlops.operate.trust import recorded, trust
 from raymlops.operate.workspace import Workspace
 
 _NUM_SAMPLE_ROWS = 256
@@ -68,7 +67,7 @@ def convert_model(
     inspected = inspect_model(converted)
     if inspected.doubt is not None:
         why = f"converted from {artifact.format} {artifact.digest}"
-        trust(workspace, converted.digest, who=who, why=why)
+        workspace.ledger.trust(converted.digest, who=who, why=why)
     return inspected
 
 
@@ -93,7 +92,7 @@ def verify(
         return verify_bundle(Bundle.of_version(workspace.store, version), version.bundle)
     artifact = read_model(Path(source), format=format, digest=digest)
     rows = None if sample is None else read_sample(sample)
-    return verify_model(artifact, rows, recorded=recorded(workspace))
+    return verify_model(artifact, rows, recorded=workspace.ledger.is_recorded)
 
 
 def trust_file(
@@ -105,7 +104,7 @@ def trust_file(
         ModelError: the bytes are not of the format they are said to be.
     """
     inspected = inspect_model(read_model(path, format=format))
-    return trust(workspace, inspected.digest, who=who, why=why)
+    return workspace.ledger.trust(inspected.digest, who=who, why=why)
 
 
 def _is_reference(source: str) -> bool:
@@ -133,4 +132,4 @@ def _rows(source: str, workspace: Workspace, sample: Path | None) -> Matrix:
 
 def _vouched(source: str, workspace: Workspace, artifact: Artifact) -> Recorded:
     """A registered version is vouched for; a file only by its digest."""
-    return artifact.digest.__eq__ if _is_reference(source) else recorded(workspace)
+    return artifact.digest.__eq__ if _is_reference(source) else workspace.ledger.is_recorded

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.coordination import EmbeddedCoordinator, Lease
+from raymlops.coordination import CoordinationSettings, connect_coordinator
 from raymlops.errors import StaleLeaseError
 from raymlops.ledger import Ledger, Run
+from raymlops.ledger.fencing import Fence
 
 
 def decide(ledger: Ledger, outcome: str) -> None:
@@ -17,7 +18,7 @@ def decide(ledger: Ledger, outcome: str) -> None:
 def test_no_write_of_a_stale_holder_is_accepted_in_a_hundred_rounds(
     ledger: Ledger, run: Run, tmp_path: Path
 ) -> None:
-    coordinator = EmbeddedCoordinator(tmp_path / "locks")
+    coordinator = connect_coordinator(CoordinationSettings(), tmp_path)
 
     def take_over(number: int) -> None:
         with coordinator.hold("m", timeout_s=1) as newer, ledger.fenced(newer):
@@ -50,20 +51,20 @@ def test_no_write_of_a_stale_holder_is_accepted_in_a_hundred_rounds(
 
 
 def test_a_stale_holder_is_refused_at_the_start_already(ledger: Ledger) -> None:
-    with ledger.fenced(Lease(name="m", token=2)):
+    with ledger.fenced(Fence(name="m", token=2)):
         pass  # it has written nothing, and is known all the same
     with (
         pytest.raises(StaleLeaseError, match=r"token 1 of the lock 'm'.* token 2 has written"),
-        ledger.fenced(Lease(name="m", token=1)),
+        ledger.fenced(Fence(name="m", token=1)),
     ):
         pytest.fail("it must not come here")
-    with ledger.fenced(Lease(name="other", token=1)):
+    with ledger.fenced(Fence(name="other", token=1)):
         decide(ledger, "another lock")
 
 
 def test_a_fence_holds_for_its_thread_and_its_block_alone(ledger: Ledger) -> None:
-    with ledger.fenced(Lease(name="m", token=1)):
-        with ledger.fenced(Lease(name="m", token=2)):
+    with ledger.fenced(Fence(name="m", token=1)):
+        with ledger.fenced(Fence(name="m", token=2)):
             pass
         thread = threading.Thread(target=decide, args=(ledger, "by another thread"))
         thread.start()

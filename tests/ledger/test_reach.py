@@ -98,21 +98,21 @@ def test_a_task_on_another_node_sees_no_difference(far_node: str, url: str) -> N
 
 
 def fail_in_every_way(url: str) -> list[tuple[str, str]]:
-    from raymlops.coordination import Lease
+    from raymlops.ledger.fencing import Fence
 
     told = []
     with open_ledger(url) as ledger:
 
         def stale() -> None:
-            with ledger.fenced(Lease(name="m", token=1)):
+            with ledger.fenced(Fence(name="m", token=1)):
                 pass
 
         def fenced_out() -> None:
-            with ledger.fenced(Lease(name="n", token=1)):
-                ledger._fences.admit(Lease(name="n", token=2))
+            with ledger.fenced(Fence(name="n", token=1)):
+                ledger._fences.admit(Fence(name="n", token=2))
                 ledger.releases.publish("m", {})
 
-        with ledger.fenced(Lease(name="m", token=2)):
+        with ledger.fenced(Fence(name="m", token=2)):
             pass
         for act in (
             lambda: ledger.runs.get("nobody"),
@@ -201,7 +201,7 @@ def test_a_request_is_carried_out_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger(url) as ledger:
         call = Call(
-            house="Decisions", method="add", args=(), request_id="r", leases=(),
+            house="Decisions", method="add", args=(), request_id="r", fences=(),
             kwargs={"model": "m", "kind": "k", "outcome": "o", "who": "w", "why": "y",
                     "evidence": {"share": 0.1}},
         )  # fmt: skip
@@ -212,6 +212,6 @@ def test_a_request_is_carried_out_once(tmp_path: Path) -> None:
         assert [d.digest for d in ledger.decisions.list(model="m")] == [first.value.digest]
         missing = Call(
             house="Registry", method="get", args=("m", Version(1, 0, 0)), kwargs={},
-            request_id="s", leases=(),
+            request_id="s", fences=(),
         )  # fmt: skip
         assert isinstance(Scribe(url).carry_out(missing).error, NotFoundError)

@@ -14,8 +14,8 @@ from raymlops.ledger import Ledger, Run, Version
 from raymlops.storage import Store
 from tests.ledger.writers import processes, register_many, register_until_killed, run_at_once
 
-# A killed client of PostgreSQL is a rollback of its server, which lives on; SQLite has only itself.
-LANDED_KILLS = {"sqlite": 200, "postgresql": 40}
+LANDED_KILLS = 200
+MIN_ACKNOWLEDGED = 20
 AT_ONCE = 8
 
 
@@ -32,7 +32,7 @@ def test_what_was_acknowledged_survives_two_hundred_kills(
     chance = random.Random(0)
     landed, number = 0, 0
     acknowledged: dict[str, str] = {}
-    while landed < LANDED_KILLS[ledger.database.backend]:
+    while landed < LANDED_KILLS or len(acknowledged) < MIN_ACKNOWLEDGED:
         told = [tmp_path / f"told-{number + each}" for each in range(AT_ONCE)]
         children = processes(
             register_until_killed,
@@ -55,7 +55,6 @@ def test_what_was_acknowledged_survives_two_hundred_kills(
             acknowledged.update(lines)
 
     held = {str(each.version): each for each in ledger.registry.list("tumours")}
-    assert len(acknowledged) >= 20
     assert acknowledged.items() <= {name: each.bundle for name, each in held.items()}.items()
     # Also those nobody was told of are whole: numbered without a gap, with their bundle and seal.
     assert list(held) == [f"1.0.{patch}" for patch in range(len(held))]

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +42,9 @@ def postgresql() -> Iterator[str]:
     try:
         shutil.chown(folder, owner)
         subprocess.run([*as_owner, *initialise], check=True, capture_output=True, cwd=folder)
-        with running([*as_owner, *serve], folder=folder, is_up=is_up):
+        # SIGINT throws clients out; on SIGTERM it would wait for those a failed test left behind.
+        command = [*as_owner, *serve]
+        with running(command, folder=folder, is_up=is_up, end_signal=signal.SIGINT):
             yield f"postgresql+psycopg://raymlops@127.0.0.1:{port}"
     finally:
         shutil.rmtree(folder)

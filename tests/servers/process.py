@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ def running(
     folder: Path,
     is_up: Callable[[], bool],
     environment: dict[str, str] | None = None,
+    end_signal: int = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server that answers, ended with the block; its output lies in `folder`/log.
 
@@ -50,7 +52,7 @@ def running(
                 time.sleep(0.05)
             yield server
         finally:
-            server.terminate()
+            server.send_signal(end_signal)
             try:
                 server.wait(_END_TIMEOUT_S)
             except subprocess.TimeoutExpired:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from raymlops.ledger import texts
 from raymlops.ledger.database import Database
 from raymlops.ledger.datasets import Datasets
 from raymlops.ledger.mirror import marks, names
@@ -20,6 +19,7 @@ from raymlops.ledger.mirror.target import RunGoneError, Target
 from raymlops.ledger.provenance import NO_COMMIT
 from raymlops.ledger.records import Run
 from raymlops.ledger.runs import Runs
+from raymlops.ledger.texts import Texts
 
 _logger = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class MirroredRuns:
     """Counterparts of the ledger's runs. What somebody deletes in MLflow stays deleted."""
 
     def __init__(self, database: Database, marks: Marks, target: Target, files: Files) -> None:
-        self._database = database
         self._runs = Runs(database)
         self._datasets = Datasets(database)
+        self._texts = Texts(database)
         self._marks = marks
         self._target = target
         self._files = files
@@ -106,7 +106,7 @@ class MirroredRuns:
             self._copy_params(run, key)
             self._copy_inputs(run, key)
             for name in ("config", "environment"):
-                text = texts.read(self._database, getattr(run, f"{name}_digest"))
+                text = self._texts.get(getattr(run, f"{name}_digest"))
                 self._files.text(key, f"raymlops/{name}.txt", text)
 
         if not self._attempt(run.id, key, fill):
