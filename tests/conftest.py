@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,6 +104,12 @@ def mlflow_file(_empty_mlflow: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def mlflow_url(mlflow_file: Path) -> str:
     return f"sqlite:///{mlflow_file}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeds_interrupts() -> None:
+    """A shell starts its background jobs deaf to Ctrl-C, and so would be all they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

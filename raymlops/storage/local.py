@@ -45,13 +45,26 @@ class LocalDisk:
 
     def names(self, folder: str) -> Iterator[str]:
         self._resolved(folder)
-        for parent, folders, files in os.walk(self._root / folder):
-            if Path(parent) == self._root and STAGING in folders:
-                folders.remove(STAGING)
-            for file in files:
-                path = Path(parent, file)
-                if path.is_file() and self._is_inside(path):
-                    yield path.relative_to(self._root).as_posix()
+        yield from self._names(self._root / folder)
+
+    def _names(self, folder: Path) -> Iterator[str]:
+        # A folder is read in one go and its files are not looked at again: one that is replaced
+        # meanwhile, as a pointer is, must be found under its old name or its new one.
+        try:
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in found:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                if path != self._root / STAGING:
+                    yield from self._names(path)
+            elif entry.is_file(follow_symlinks=False) or self._leads_to_a_file(path):
+                yield path.relative_to(self._root).as_posix()
+
+    def _leads_to_a_file(self, link: Path) -> bool:
+        return link.is_file() and self._is_inside(link)
 
     def copy(self, source: str, target: str) -> None:
         self.write(target, self.read(source))

@@ -68,6 +68,7 @@ MEMBERS: list[tuple[Expectation, int, tuple[str, ...]]] = [
     (Typed(column="day", type="int64"), 0, ()),
     (Drift(columns=("hour",)), 0, ()),
 ]
+IDS = [f"{number}-{rule.rule}" for number, (rule, _, _) in enumerate(MEMBERS)]
 
 
 class Earlier:
@@ -103,7 +104,7 @@ def test_every_member_of_the_family_is_tested() -> None:
     assert {type(rule) for rule, _, _ in MEMBERS} == set(get_args(union))
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: str(member[0]))
+@pytest.mark.parametrize("member", MEMBERS, ids=IDS)
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_a_rule_counts_and_shows_what_breaks_it_in_batches_of_any_size(
     member: tuple[Expectation, int, tuple[str, ...]], chunk: int
@@ -116,7 +117,7 @@ def test_a_rule_counts_and_shows_what_breaks_it_in_batches_of_any_size(
     assert all(finding.num_rows == 5 for finding in found)
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: str(member[0]))
+@pytest.mark.parametrize("member", MEMBERS, ids=IDS)
 def test_a_rule_holds_on_no_rows_but_that_there_are_some(
     member: tuple[Expectation, int, tuple[str, ...]],
 ) -> None:

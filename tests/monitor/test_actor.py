@@ -123,6 +123,7 @@ def test_ten_kills_lose_no_acknowledged_summary_and_count_none_twice(
     import ray
 
     url = f"sqlite:///{tmp_path}/l.db"
+    Ledger(url).close()
     options = {"num_cpus": 0, "max_restarts": -1}
     monitor = (
         ray.remote(DriftMonitor)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.errors import ClusterError
+from raymlops.ledger import Ledger
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.monitor.client import MonitorClient
 
@@ -23,6 +24,7 @@ def test_a_monitor_that_is_away_is_told_as_such(tmp_path: Path) -> None:
     import ray
 
     url, store = f"sqlite:///{tmp_path / 'ledger.db'}", str(tmp_path / "store")
+    Ledger(url).close()
     handle = ray.remote(Monitor).remote(url, store, WindowPolicy(), DriftPolicy())
     client = MonitorClient(handle)
     assert client.advance("flights", datetime(2013, 5, 1, tzinfo=UTC)) == ()

@@ -68,7 +68,8 @@ def test_connecting_starts_an_actor_that_mirrors_and_survives_its_death(
     import ray
 
     def wait_until_mirrored(run: Run, loss: float) -> None:
-        client = mlflow_client(workspace.settings.ledger.mlflow.url or "")
+        assert workspace.settings.ledger.mlflow.url is not None
+        client = mlflow_client(workspace.settings.ledger.mlflow.url.reveal())
         tick = threading.Event()
         for _ in range(600):
             experiment = client.get_experiment_by_name("tumours")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from raymlops.config import Secret
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
 from raymlops.errors import CoordinationError, ReleaseError, StaleLeaseError, TrainingError
 from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
+from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.operate import Challenger, Operator, Workspace
@@ -324,7 +325,7 @@ def test_an_operator_that_another_replaced_writes_and_publishes_nothing(world: W
     releases.publish("tumours", TrafficTable.champion("tumours", "1.0.0").to_dict())
     with world.operator() as stale:
         assert stale._lease is not None
-        newer = replace(stale._lease, token=stale._lease.token + 1)
+        newer = Fence(name=stale._lease.name, token=stale._lease.token + 1)
         with ledger.fenced(newer):  # its lock was lost while it slept
             point(world.workspace, world.challenger)
         before = ledger.decisions.list()

@@ -22,21 +22,13 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, insert
 
-from benchmarks.figures import Figure, report, seconds
+from benchmarks.figures import Figure, seconds
 from raymlops.ledger import Code, Ledger, schema
 from raymlops.ledger.database import now
 
 GOAL_TIMES = 20
 NUM_WRITERS = 8
 WHERE = "params.epochs >= 3 and metrics.log_loss < 0.5 and tags.team = 'a'"
-
-
-def main() -> None:
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
-    report("records_ledger", figures(parser.parse_args().quick))
 
 
 def figures(quick: bool) -> list[Figure]:
@@ -277,7 +269,3 @@ def _start(ledger: Ledger) -> str:
         environment="", inputs={},
     )  # fmt: skip
     return run.id
-
-
-if __name__ == "__main__":
-    main()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import multiprocessing
 import resource
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +15,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import create_engine, insert
 
-from benchmarks.figures import Figure, report, seconds
+from benchmarks.figures import Figure, seconds
 from raymlops.ledger import Code, Ledger, schema
 from raymlops.ledger.export import to_parquet, to_tensorboard
 from raymlops.ledger.mirror import Mirror
@@ -135,16 +133,3 @@ def _pages(run_ids: list[str], num_metrics: int) -> Iterator[list[dict[str, obje
             }
             for number in range(first, min(first + _PAGE, num_metrics))
         ]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the metrics")
-    started = time.perf_counter()
-    found = figures(parser.parse_args().quick)
-    print(f"{time.perf_counter() - started:.0f} s in all")
-    report("records_mirror", found)
-
-
-if __name__ == "__main__":
-    main()

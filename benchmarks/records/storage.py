@@ -21,7 +21,7 @@ _PIECE_BYTES = 4 << 20  # of the references, as of ours
 
 
 def figures(quick: bool) -> list[Figure]:
-    size_mb, artifact_mb, repeats = (128, 256, 3) if quick else (512, 2048, 5)
+    size_mb, artifact_mb, repeats = (32, 128, 3) if quick else (512, 2048, 5)
     found = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="raymlops-bench-")))
@@ -205,9 +205,3 @@ def _hdfs(url: str, root: str) -> Plain:
                 out.write(piece)
 
     return Plain("hdfs_native", put, get)
-
-
-if __name__ == "__main__":
-    from benchmarks.figures import report
-
-    report("records_storage", figures("--quick" in sys.argv))

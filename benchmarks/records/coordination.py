@@ -22,7 +22,7 @@ from tests.servers.zookeeper import ZooKeeper, zookeeper
 NUM_CONTENDERS = 8
 NUM_WAITERS = 8
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["benchmarks.records_coordination"])
+CONTEXT.set_forkserver_preload(["benchmarks.records.coordination"])
 
 Hold = Callable[[], contextlib.AbstractContextManager[Any]]
 

@@ -1,0 +1,34 @@
+"""The records' figures against mlflow-skinny, kazoo and the plain storage libraries.
+
+python -m benchmarks.records [--quick] [SECTION...]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.figures import report
+from benchmarks.records import coordination, data, ledger, mirror, storage
+
+SECTIONS = {
+    "ledger": ledger,
+    "data": data,
+    "storage": storage,
+    "coordination": coordination,
+    "mirror": mirror,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repeats")
+    parser.add_argument("sections", nargs="*", default=list(SECTIONS), choices=SECTIONS)
+    arguments = parser.parse_args()
+    figures = [
+        figure for name in arguments.sections for figure in SECTIONS[name].figures(arguments.quick)
+    ]
+    report("records", figures)
+
+
+if __name__ == "__main__":
+    main()
