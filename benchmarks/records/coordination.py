@@ -110,7 +110,7 @@ def _wakeups(settings: CoordinationSettings, folder: Path, server: ZooKeeper) ->
     """Watches the server fired for the release, counted by the server."""
 
     def fired() -> float:
-        return server.figure("zk_sum_node_deleted_watch_count")
+        return server.figure("zk_sum_node_changed_watch_count")
 
     with connect_coordinator(settings, folder) as coordinator:
         with coordinator.hold("woken"):

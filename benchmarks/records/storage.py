@@ -63,6 +63,7 @@ def _throughput(
         plain_put()
 
     def plain_get() -> None:
+        target.unlink(missing_ok=True)  # also here, as what appears whole is a new file
         plain.get("plain", target)
 
     def get_and_hash() -> None:
@@ -73,16 +74,22 @@ def _throughput(
         files.delete("ours")
         files.upload(source, "ours")
 
+    def download() -> None:
+        target.unlink(missing_ok=True)
+        files.download("ours", target)
+
+    def fetch() -> None:
+        target.unlink(missing_ok=True)
+        store.fetch(digest, target)
+
     put(), plain_put(), upload()  # warm connections and caches
     calls = {
         "upload": (upload, plain_put, plain.name),
-        "download": (lambda: files.download("ours", target), plain_get, plain.name),
+        "download": (download, plain_get, plain.name),
         "put_verified": (put, hash_and_put, f"sha256, then {plain.name}"),
-        "fetch_verified": (lambda: store.fetch(digest, target), get_and_hash,
-                           f"{plain.name}, then sha256"),
+        "fetch_verified": (fetch, get_and_hash, f"{plain.name}, then sha256"),
         "put_verified_against_unverified": (put, plain_put, plain.name),
-        "fetch_verified_against_unverified": (lambda: store.fetch(digest, target), plain_get,
-                                              plain.name),
+        "fetch_verified_against_unverified": (fetch, plain_get, plain.name),
     }  # fmt: skip
     found = []
     for name, (ours, reference, peer) in calls.items():

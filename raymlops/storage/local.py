@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from raymlops.errors import MissingFileError, StorageError, UnavailableError
@@ -67,14 +68,37 @@ class LocalDisk:
         return link.is_file() and self._is_inside(link)
 
     def copy(self, source: str, target: str) -> None:
-        self.write(target, self.read(source))
+        path = self._resolved(target)
+        with _explained(path):
+            _make_folder(path.parent)
+            _make_folder(self._root / STAGING)
+            self._copy(source, path, staging=self._root / STAGING, durable=True)
+
+    def copy_out(self, name: str, path: Path) -> None:
+        """Copies the file to `path`, outside, by the kernel; it appears when it is complete.
+
+        Raises:
+            OSError: `path` cannot be written.
+        """
+        self._copy(name, path, staging=path.parent, durable=False)
+
+    def _copy(self, name: str, path: Path, *, staging: Path, durable: bool) -> None:
+        source = self._resolved(name)
+        with _explained(source):
+            source.open("rb").close()  # what is wrong with the source is not the target's fault
+        _appear(
+            path,
+            lambda staged: shutil.copyfile(source, staged),
+            staging=staging,
+            durable=durable,
+        )
 
     def delete(self, name: str) -> None:
         self._resolved(name)
         path = self._root / name  # a link goes, not the file that it leads to
         with _explained(path), contextlib.suppress(FileNotFoundError):
             path.unlink()
-            _sync_folder(path.parent)
+            _sync(path.parent)
 
     def _resolved(self, name: str) -> Path:
         path = Path(os.path.realpath(self._root / name))
@@ -94,19 +118,27 @@ def replace(path: Path, chunks: Iterable[bytes], *, staging: Path, durable: bool
 
     A durable one survives a power cut from then on.
     """
-    staged = staging / f".{secrets.token_hex(8)}.part"
-    try:
+
+    def write(staged: Path) -> None:
         with staged.open("xb", buffering=0) as file:
             for chunk in chunks:
                 _write_all(file.fileno(), chunk)
-            if durable:
-                os.fsync(file.fileno())
+
+    _appear(path, write, staging=staging, durable=durable)
+
+
+def _appear(path: Path, make: Callable[[Path], object], *, staging: Path, durable: bool) -> None:
+    staged = staging / f".{secrets.token_hex(8)}.part"
+    try:
+        make(staged)
+        if durable:
+            _sync(staged)
         staged.replace(path)
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
+        _sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -137,11 +169,12 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """Has the file, or the folder's list of files, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -58,7 +58,7 @@ def test_zookeeper_tells_no_waiter_but_the_next(
     server = one_server.servers[0]
 
     def events() -> float:
-        return server.figure("zk_sum_node_deleted_watch_count")
+        return server.figure("zk_sum_node_changed_watch_count")
 
     others = queue_up(zookeeper_place, start)
     until(lambda: server.figure("zk_watch_count") == NUM_WAITERS)

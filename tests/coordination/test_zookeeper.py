@@ -17,7 +17,7 @@ from raymlops.coordination.zookeeper.order import before, oldest
 from raymlops.errors import CoordinationError
 from tests.coordination.places import Place
 from tests.coordination.processes import until
-from tests.servers.faulty_line import CREATE, DELETE, MULTI, FaultyLine, faulty_line
+from tests.servers.faulty_line import CREATE, MULTI, FaultyLine, faulty_line
 from tests.servers.zookeeper import Ensemble
 
 
@@ -76,7 +76,7 @@ def test_a_release_whose_answer_is_lost_is_done(
     behind_line: Coordinator, line: FaultyLine, zookeeper_place: Place
 ) -> None:
     with behind_line.hold("job"):
-        line.lose_answer_to(DELETE)
+        line.lose_answer_to(MULTI)
     assert line.num_lost == 1
     assert zookeeper_place.queue("locks/job") == []
 

@@ -5,6 +5,11 @@ made a node, which would be waited for by its own maker: so each attempt has a u
 finds its node by it, or has it removed. The token is the node's czxid, the transaction that created
 it: the ensemble numbers all its transactions in one order that survives restarts, elections and the
 removal of every node of this lock, where a sequence number would start at 0 again.
+
+A holder releases by changing its node and deleting it in one transaction. Whoever watches the node
+hears of the first, a change, and so knows that it was the holder who left and that the turn is its
+own, without asking who else is in the queue. A place that was given up, or whose session ended, is
+only deleted: then somebody older may be left.
 """
 
 from __future__ import annotations
@@ -81,19 +86,21 @@ class _Place:
         self._node = ""
         self._asked = False  # a create was sent
         self._answered = False  # and its answer is known
+        self._held = False
 
     def wait_for_turn(self, deadline: Deadline) -> None:
-        while True:
+        while not self._held:
             try:
                 nodes = self._enter(deadline)
                 while older := before(self._node, nodes):
-                    is_gone = self._watch(older[-1], deadline)
-                    if is_gone and len(older) == 1:
-                        return  # it was the head, and nobody can come in between
+                    news = self._watch(older[-1], deadline)
+                    was_head = len(older) == 1 and news == EventType.DELETED
+                    if was_head or news == EventType.CHANGED:
+                        break  # nobody can come in between
                     nodes = self._session.ask(self._client.get_children_async, self._folder)
                     if self._node not in nodes:
                         raise SessionExpiredError
-                return
+                self._held = True
             except INTERRUPTIONS:
                 self._answered = False
                 self._session.wait_connected(deadline)
@@ -114,7 +121,7 @@ class _Place:
         is_gone = not self._asked
         try:
             if self._answered:
-                self._session.ask(self._client.delete_async, f"{self._folder}/{self._node}")
+                self._remove()
                 is_gone = True
         except NoNodeError:
             is_gone = True
@@ -123,6 +130,18 @@ class _Place:
         finally:
             if not is_gone:
                 self._session.abandon(self._folder, self._prefix)
+
+    def _remove(self) -> None:
+        path = f"{self._folder}/{self._node}"
+        if not self._held:
+            self._session.ask(self._client.delete_async, path)
+            return
+        release = self._client.transaction()
+        release.set_data(path, self._owner)
+        release.delete(path)
+        for result in self._session.ask(release.commit_async):
+            if isinstance(result, NoNodeError):
+                raise result
 
     def _enter(self, deadline: Deadline) -> list[str]:
         """All nodes of the queue, ours among them."""
@@ -171,8 +190,9 @@ class _Place:
             pass
         return None
 
-    def _watch(self, predecessor: str, deadline: Deadline) -> bool:
-        """Sleeps until `predecessor` is gone (True) or the connection was lost (False)."""
+    def _watch(self, predecessor: str, deadline: Deadline) -> str:
+        """Sleeps until `predecessor` was released (CHANGED) or is gone (DELETED), or the
+        connection was lost (another type of event)."""
         path = f"{self._folder}/{predecessor}"
         with self._session.watching(path) as events:
             try:
@@ -182,7 +202,7 @@ class _Place:
                 )
                 event = events.get(timeout=deadline.left_s)
             except NoNodeError:
-                return True
+                return str(EventType.DELETED)
             except queue.Empty as error:
                 raise _TooLateError from error
-            return bool(event.type == EventType.DELETED)
+            return str(event.type)
