@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	./tests/setup-servers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	./tests/run
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -21,15 +21,6 @@ from raymlops.storage import Store
 from tests.servers.mlflow import mlflow_client
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes run the tests: one all that start Ray, one after the other, and the other the
-    rest, a module at a time."""
-    for item in items:
-        starts_ray = item.get_closest_marker("cluster") is not None
-        group = "cluster" if starts_ray else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:

@@ -136,7 +136,7 @@ class Bundle:
                 answers=_answers(files),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"tree {digest} in {store.uri} is no bundle: {error!r}") from error
+            raise ModelError(f"tree {digest} in {store} is no bundle: {error!r}") from error
         if recorded(digest):
             return replace(bundle, trusted=True)
         if (reason := format_named(name).doubt(bundle.artifact)) is not None:

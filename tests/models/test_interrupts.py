@@ -51,7 +51,7 @@ def test_other_threads_may_use_it() -> None:
 
 
 def test_an_export_does_not_lose_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    # While torch imports its exporter, Ctrl-C was swallowed or made an error of a half-loaded module.
+    # While torch imports its exporter, Ctrl-C was lost or became an error of a half-loaded module.
     exported = torch.onnx.export
 
     def swallow(*arguments: Any, **options: Any) -> Any:
