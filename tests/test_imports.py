@@ -26,7 +26,8 @@ POLICIES = (
     "data/drift.py", "data/expectations.py", "data/profile.py", "data/statistics.py",
     "data/rules/base.py", "data/rules/compare.py", "data/rules/drift.py", "data/rules/missing.py",
     "data/rules/monotone.py", "data/rules/rows.py", "data/rules/types.py", "data/rules/values.py",
-    "train/batches.py",
+    "ledger/comparison.py", "ledger/liveness.py", "ledger/search.py",
+    "coordination/zookeeper/order.py", "train/batches.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 

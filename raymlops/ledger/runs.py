@@ -8,12 +8,14 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, or_, select, update
+from sqlalchemy import Row, Select, insert, or_, select, update
 
 from raymlops.config import redact
-from raymlops.errors import ConflictError, LedgerError, NotFoundError
+from raymlops.errors import LedgerError, NotFoundError
+from raymlops.ledger import artifacts as artifact_rows
 from raymlops.ledger import metrics, once, schema, texts
 from raymlops.ledger import params as params_rows
+from raymlops.ledger import tags as tag_rows
 from raymlops.ledger.comparison import Comparison, side_by_side
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.filters import condition, last_metric, ordering
@@ -200,26 +202,13 @@ class Runs:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run; one that it has already is replaced."""
-        row = schema.tags.c
         self.get(run_id)
         with self._database.write() as connection:
-            connection.execute(
-                delete(schema.tags).where(row.run_id == run_id, row.name.in_(list(tags)))
-            )
-            if tags:
-                connection.execute(
-                    insert(schema.tags),
-                    [
-                        {"run_id": run_id, "name": name, "value": value}
-                        for name, value in tags.items()
-                    ],
-                )
+            tag_rows.replace(connection, run_id, tags)
 
     def tags(self, run_id: str) -> dict[str, str]:
-        row = schema.tags.c
-        query = select(row.name, row.value).where(row.run_id == run_id).order_by(row.name)
         with self._database.read() as connection:
-            return {each.name: each.value for each in connection.execute(query)}
+            return tag_rows.read(connection, run_id)
 
     def attach(self, run_id: str, name: str, digest: str, size_bytes: int) -> Artifact:
         """Records a blob or tree of the store as what the run made.
@@ -227,27 +216,13 @@ class Runs:
         Raises:
             ConflictError: another one has that name.
         """
-        row = schema.artifacts.c
         self.get(run_id)
         with self._database.write() as connection:
-            mine = select(schema.artifacts).where(row.run_id == run_id, row.name == name)
-            known = connection.execute(mine).one_or_none()
-            if known is not None and known.digest != digest:
-                raise ConflictError(
-                    f"artifact '{name}' of run {run_id} is {known.digest}; {digest} needs a name "
-                    "of its own"
-                )
-            if known is not None:
-                return _artifact(known)
-            values = {"run_id": run_id, "name": name, "digest": digest, "size_bytes": size_bytes}
-            connection.execute(insert(schema.artifacts), {**values, "at": now()})
-            return _artifact(connection.execute(mine).one())
+            return artifact_rows.add(connection, run_id, name, digest=digest, size_bytes=size_bytes)
 
     def artifacts(self, run_id: str) -> Sequence[Artifact]:
-        row = schema.artifacts.c
-        query = select(schema.artifacts).where(row.run_id == run_id).order_by(row.name)
         with self._database.read() as connection:
-            return [_artifact(each) for each in connection.execute(query)]
+            return artifact_rows.read(connection, run_id)
 
     def get(self, run_id: str) -> Run:
         found = self._select(_with_age().where(schema.runs.c.id == run_id))
@@ -446,7 +421,3 @@ def _run(row: Row[Any], params: Mapping[str, Any]) -> Run:
         error=row.error,
         owner=owner,
     )
-
-
-def _artifact(row: Row[Any]) -> Artifact:
-    return Artifact(name=row.name, digest=row.digest, size_bytes=row.size_bytes, at=row.at)
