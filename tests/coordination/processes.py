@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable
@@ -12,18 +11,15 @@ from typing import Any
 
 from raymlops.errors import CoordinationError
 from tests.coordination.places import Place
-
-# A process costs 10 ms instead of 400: it is forked from one that has imported everything.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.coordination.processes", "kazoo.client"])
+from tests.processes import PROCESSES
 
 
 class Other:
     """A process that runs `act(pipe, *arguments)`."""
 
     def __init__(self, act: Callable[..., None], *arguments: Any) -> None:
-        self.pipe, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=act, args=(theirs, *arguments), daemon=True)
+        self.pipe, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=act, args=(theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -12,13 +11,12 @@ from typing import Any
 
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
+from tests.processes import PROCESSES
 
 
 def processes(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[BaseProcess]:
-    """Started processes that have imported the ledger before they were forked."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.ledger.writers"])
-    made = [context.Process(target=target, args=each) for each in arguments]
+    """Started processes that run `target`, one for each tuple of arguments."""
+    made = [PROCESSES.Process(target=target, args=each) for each in arguments]
     for process in made:
         process.start()
     return list(made)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -20,6 +19,7 @@ from raymlops.errors import MirrorError
 from raymlops.ledger import Code, Ledger, Run, Version
 from raymlops.ledger.mirror import Copied, FollowPolicy, Mirror, delay_s, follow, mirror
 from raymlops.storage import Store
+from tests.processes import PROCESSES
 from tests.servers.mlflow import mlflow_client
 from tests.servers.postgresql import create_database
 
@@ -134,11 +134,9 @@ def test_a_mirror_killed_anywhere_doubles_and_loses_nothing(
 ) -> None:
     runs = fill(sqlite_ledger, store)
     files = str(tmp_path / "files")
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store", __name__])
     for kill in KILLS:
         arguments = (sqlite_ledger.url, store.uri, mlflow_url, files, *kill)
-        process = processes.Process(target=mirror_until_killed, args=arguments)
+        process = PROCESSES.Process(target=mirror_until_killed, args=arguments)
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL, kill
