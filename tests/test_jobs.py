@@ -59,7 +59,15 @@ def run_script(name: str, *arguments: object, home: Path) -> str:
 def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
     trained = submit(
         ROOT / "jobs" / "train.py",
-        ["configs/flights.yaml", "--home", str(home), "--data", str(flights)],
+        [
+            "configs/flights.yaml",
+            "--home",
+            str(home),
+            "--data",
+            str(flights),
+            "--set",
+            "train.epochs=1",
+        ],
         settings=ClusterSettings(address="auto"),
         home=home,
         working_dir=ROOT,

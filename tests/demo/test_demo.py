@@ -72,7 +72,12 @@ def test_a_model_lives_from_first_rows_to_its_successor(tmp_path: Path) -> None:
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "raymlops", "demo", "--home", str(tmp_path / "home")]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        env=os.environ | {"RAYMLOPS__TRAIN__EPOCHS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
