@@ -16,6 +16,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own client libraries
 def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYMLOPS__TRAIN__EPOCHS", "1")
+    monkeypatch.setenv("RAYMLOPS__PLAN__DATA", "1")
     notebook = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)
     client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()

@@ -73,7 +73,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "raymlops", "demo", "--home", str(tmp_path / "home")]
     with subprocess.Popen(
         command,
-        env=os.environ | {"RAYMLOPS__TRAIN__EPOCHS": "1"},
+        env=os.environ | {"RAYMLOPS__TRAIN__EPOCHS": "1", "RAYMLOPS__PLAN__DATA": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

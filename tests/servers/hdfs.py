@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -81,11 +82,21 @@ def hdfs() -> Iterator[HdfsServer]:
 
         with (
             pytest.MonkeyPatch.context() as patch,
-            running(name_node, folder=folder / "name-node", is_up=listens, environment=environment),
+            running(
+                name_node,
+                folder=folder / "name-node",
+                is_up=listens,
+                environment=environment,
+                end_signal=signal.SIGKILL,
+            ),
         ):
             patch.setenv("HADOOP_USER_NAME", server.user)
             with running(
-                data_node, folder=folder / "data-node", is_up=writes, environment=environment
+                data_node,
+                folder=folder / "data-node",
+                is_up=writes,
+                environment=environment,
+                end_signal=signal.SIGKILL,
             ):
                 yield server
 
