@@ -222,8 +222,8 @@ def explain(error: OSError, name: str, address: S3Address, *, has_keys: bool) ->
         )
     if code in _PASSES or status >= 500 or status == 429:
         return UnavailableError(
-            f"{address.where} does not answer: {text}; check that the server runs and that"
-            " endpoint_override and scheme are right"
+            f"{address.where} does not answer, or fails: {text}; check that the server runs and"
+            " has space left, and that endpoint_override and scheme are right"
         )
     if code == "ACCESS_DENIED" and not has_keys:
         return StorageError(f"there are no credentials for {address.where}: {text}; {_KEYS_GO}")

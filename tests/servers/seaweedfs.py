@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from pyarrow import fs
 
 from raymlops.cluster.address import free_port
@@ -25,9 +28,29 @@ class S3Server:
     endpoint: str
     access_key: str
     secret_key: str
+    admin: tuple[str, ...]
 
     def create_bucket(self, name: str) -> None:
         self.filesystem(allow_bucket_creation=True).create_dir(name)
+
+    def limit_space(self, bucket: str, size_mb: int, timeout_s: float = 30.0) -> None:
+        """Lets the bucket take that much, and returns when it is refused more than it holds."""
+        self._shell(f"s3.bucket.quota -name={bucket} -op=set -sizeMB={size_mb}")
+        deadline = time.monotonic() + timeout_s
+        # The servers report what they hold every few seconds.
+        while f"changing bucket {bucket} to read only" not in self._shell(
+            "s3.bucket.quota.enforce -apply"
+        ):
+            if time.monotonic() > deadline:
+                pytest.fail(f"the quota of bucket {bucket} was not reached in {timeout_s} s")
+            time.sleep(0.2)
+
+    def _shell(self, line: str) -> str:
+        command = [_weed(), "shell", *self.admin]
+        done = subprocess.run(
+            command, input=f"{line}\n", text=True, check=True, capture_output=True
+        )
+        return done.stdout
 
     def filesystem(self, **options: bool) -> fs.S3FileSystem:
         """The plain library, to compare with."""
@@ -50,19 +73,26 @@ class S3Server:
 @contextlib.contextmanager
 def seaweedfs() -> Iterator[S3Server]:
     """A SeaweedFS of one process: master, volume, filer and S3."""
+    ports = {
+        f"{part}{kind}": free_port(_HOST)
+        for part in ("master.port", "volume.port", "filer.port")
+        for kind in ("", ".grpc")
+    }
     server = S3Server(
-        endpoint=f"{_HOST}:{free_port(_HOST)}", access_key="raymlops", secret_key="in-tests-only"
+        endpoint=f"{_HOST}:{free_port(_HOST)}",
+        access_key="raymlops",
+        secret_key="in-tests-only",
+        admin=tuple(
+            f"-{part}={_HOST}:{ports[f'{part}.port']}.{ports[f'{part}.port.grpc']}"
+            for part in ("master", "filer")
+        ),
     )
     with tempfile.TemporaryDirectory(prefix="raymlops-seaweedfs-") as name:
         folder = Path(name)
         (folder / "s3.json").write_text(json.dumps(_identities(server)))
-        ports = {
-            f"-{part}.port{kind}={free_port(_HOST)}"
-            for part in ("master", "volume", "filer")
-            for kind in ("", ".grpc")
-        }
         command = [
-            _weed(), "server", f"-dir={folder}", f"-ip={_HOST}", f"-ip.bind={_HOST}", *ports,
+            _weed(), "server", f"-dir={folder}", f"-ip={_HOST}", f"-ip.bind={_HOST}",
+            *(f"-{name}={port}" for name, port in ports.items()),
             "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.iam=false",
             f"-s3.port={server.endpoint.rpartition(':')[2]}",
             f"-s3.port.grpc={free_port(_HOST)}",

@@ -106,6 +106,17 @@ def test_a_quota_that_is_used_up_is_named(hdfs_server: HdfsServer) -> None:
     assert list(files.list()) == ["a"]
 
 
+def test_a_full_bucket_is_thought_of(s3_server: S3Server) -> None:
+    """Servers of S3 have no common word for it: this one answers with an internal error."""
+    s3_server.create_bucket("small")
+    files = Files(s3_server.uri("small/x"), retry=ONCE)
+    files.write("a", bytes(2 << 20))
+    s3_server.limit_space("small", 1)
+    with pytest.raises(UnavailableError, match=r"'small' at .*has space left"):
+        files.write("b", b"x")
+    assert list(files.list()) == ["a"]
+
+
 def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> None:
     script = """
 import sys
