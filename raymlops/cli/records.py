@@ -1,4 +1,4 @@
-"""Verbs that ask the ledger: decisions, why, at, lineage, diff, report, verify."""
+"""Verbs that ask the ledger: decisions, why, at, lineage, diff, report, ledger."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import Annotated
 
 import typer
 
-from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace, parse_time
-from raymlops.cli.output import emit_json, emit_lines
+from raymlops.cli.options import (
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    WhyOption,
+    open_workspace,
+    parse_time,
+)
+from raymlops.cli.output import emit_json, emit_lines, person
 from raymlops.errors import IntegrityError
 
 ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
@@ -46,6 +53,25 @@ def verify(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
         )
     if audit.problems:
         raise IntegrityError(f"the ledger has {len(audit.problems)} problems")
+
+
+@_ledger.command("forget-lock")
+def forget_lock(
+    name: Annotated[str, typer.Argument(help="The lock, such as operator-flights.")],
+    why: WhyOption,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let a lock's holders write again after the coordinator lost its memory."""
+    with open_workspace(home=home, env=env) as workspace:
+        decision = workspace.ledger.forget_lock(name, who=person(), why=why)
+    if json:
+        emit_json(decision)
+        return
+    emit_lines(
+        (("decision", str(decision.id)), ("outcome", decision.outcome), ("by", decision.who))
+    )
 
 
 def decisions(

@@ -76,5 +76,7 @@ def admit(connection: Connection, fence: Fence) -> None:
     elif newest > fence.token:
         raise StaleLeaseError(
             f"this write carries token {fence.token} of the lock '{fence.name}', but the holder "
-            f"of token {newest} has written since: nothing was written; stop, or take the lock anew"
+            f"of token {newest} has written since: nothing was written; stop, or take the lock "
+            f"anew. Only if the coordinator lost its memory and counts from the start again: "
+            f"`raymlops ledger forget-lock {fence.name} --why ...`"
         )

@@ -101,6 +101,17 @@ class Ledger:
         with fencing.carrying(self.url, fence):
             yield
 
+    def forget_lock(self, name: str, *, who: str, why: str) -> Decision:
+        """Lets holders of a lock write again whose tokens are smaller than those seen before.
+
+        Only for a coordinator that lost its memory and counts anew: while an earlier holder still
+        runs, its writes are no longer refused.
+
+        Raises:
+            NotFoundError: no write ever carried a token of that lock.
+        """
+        return self._fences.forget(name, who=who, why=why)
+
     def verify(self, store: Store) -> Audit:
         """Checks that no decision and no row they cover was tampered with, and that `store` holds
         every artifact as it was recorded."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.coordination import CoordinationSettings, connect_coordinator
-from raymlops.errors import StaleLeaseError
+from raymlops.errors import NotFoundError, StaleLeaseError
 from raymlops.ledger import Ledger, Run
 from raymlops.ledger.fencing import Fence
 
@@ -60,6 +60,24 @@ def test_a_stale_holder_is_refused_at_the_start_already(ledger: Ledger) -> None:
         pytest.fail("it must not come here")
     with ledger.fenced(Fence(name="other", token=1)):
         decide(ledger, "another lock")
+
+
+def test_a_lock_is_forgotten_by_decision_when_its_coordinator_counts_anew(ledger: Ledger) -> None:
+    with ledger.fenced(Fence(name="m", token=7)):
+        pass
+    with pytest.raises(ValueError, match="needs a name and a reason: 'ann', ' '"):
+        ledger.forget_lock("m", who="ann", why=" ")
+    with pytest.raises(NotFoundError, match=r"lock 'n'; known are \['m'\]"):
+        ledger.forget_lock("n", who="ann", why="ZooKeeper lost its disk")
+    with (
+        pytest.raises(StaleLeaseError, match="raymlops ledger forget-lock m"),
+        ledger.fenced(Fence(name="m", token=1)),
+    ):
+        pytest.fail("it must not come here")
+    decision = ledger.forget_lock("m", who="ann", why="ZooKeeper lost its disk")
+    assert decision.outcome == "token 7 of lock m is forgotten"
+    with ledger.fenced(Fence(name="m", token=1)):
+        decide(ledger, "counted anew")
 
 
 def test_a_fence_holds_for_its_thread_and_its_block_alone(ledger: Ledger) -> None:
