@@ -119,6 +119,8 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
+        # For clouds that take nodes back; it costs each training a process.
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         yield
 
 
