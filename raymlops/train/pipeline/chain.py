@@ -1,0 +1,273 @@
+"""A model as a chain of blocks, wherever exactly one tensor passes from what ran to what follows.
+
+    tokens ─▶ embedding ─▶ blocks.0 ─▶ blocks.1 ─▶ norm ─▶ head ─▶ logits
+                         │           │           │       │
+                         a stage may begin at each of these
+
+The chain is found by tracing the model's forward, not guessed from its children's order, so that
+what runs between the modules (a residual sum, a squeeze) stays where it was. A model whose forward
+cannot be traced names its blocks itself: see `Chained`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import fx, nn
+
+from raymlops.errors import TrainingError
+
+_WAY_OUT = "give the model a method pipeline_blocks() that names its modules in order"
+
+
+@runtime_checkable
+class Chained(Protocol):
+    """A model that names its own chain: its forward calls these modules in this order, each on
+    what the one before gave, and does nothing else."""
+
+    def pipeline_blocks(self) -> Sequence[str]:
+        """Names of modules, as in `named_modules`, such as `["embedding", "blocks.0", "head"]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A piece of the chain that is never cut, named by its first module.
+
+    `parameters` are the names of all it reads.
+    """
+
+    name: str
+    nodes: tuple[fx.Node, ...]
+    parameters: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """The blocks of `model` in order; together they read every parameter once."""
+
+    model: nn.Module
+    graph: fx.Graph
+    blocks: tuple[Block, ...]
+
+    def part(self, start: int, stop: int) -> nn.Module:
+        """A module of the blocks from `start` to before `stop`.
+
+        It shares the model's modules, under the names they have in the model. All parts but the
+        first take one tensor, all but the last give one.
+        """
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        if start == 0:
+            for node in self.graph.find_nodes(op="placeholder"):
+                copies[node] = graph.node_copy(node)
+        else:
+            copies[self._passed_to(start)] = graph.placeholder("activation")
+        for node in (node for block in self.blocks[start:stop] for node in block.nodes):
+            for constant in node.all_input_nodes:
+                if constant.op == "get_attr" and constant not in copies:
+                    copies[constant] = graph.node_copy(constant)
+            copies[node] = graph.node_copy(node, lambda node: copies[node])
+        if stop == len(self.blocks):
+            graph.node_copy(self.graph.output_node(), lambda node: copies[node])
+        else:
+            # Another process reads the bytes as they lie in memory.
+            graph.output(graph.call_method("contiguous", (copies[self._passed_to(stop)],)))
+        return _module_of(self.model, graph)
+
+    def _passed_to(self, start: int) -> fx.Node:
+        """What the block at `start` gets from the one before."""
+        before = {node for block in self.blocks[:start] for node in block.nodes}
+        (passed,) = _live(before, [node for block in self.blocks[start:] for node in block.nodes])
+        return passed
+
+
+def find_chain(model: nn.Module) -> Chain:
+    """The chain of `model`, cut as finely as its forward allows.
+
+    Blocks that share a parameter are one block with all between them, since a parameter lives in
+    one stage.
+
+    Raises:
+        TrainingError: there is none, or parameters would belong to no stage; says the way out.
+    """
+    graph = _named(model, model.pipeline_blocks()) if isinstance(model, Chained) else _trace(model)
+    blocks = _join_shared(model, _cut(model, graph))
+    used = frozenset[str]().union(*(block.parameters for block in blocks))
+    names = _names_of_parameters(model)
+    unused = sorted(name for parameter, name in names.items() if name not in used)
+    if unused:
+        raise TrainingError(
+            f"the forward of {type(model).__name__} does not use {_first_few(unused)}: no stage "
+            "would hold or train them; remove them from the model"
+        )
+    return Chain(model=model, graph=graph, blocks=blocks)
+
+
+@contextmanager
+def keeping_modes(*models: nn.Module) -> Iterator[None]:
+    """Every module of `models` is in the same mode, training or evaluation, as before."""
+    modes = {module: module.training for model in models for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+class _Tracer(fx.Tracer):
+    """Enters the model and what merely holds a sequence; every other module is one step."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Sequential):
+            return False
+        holder, _, _ = module_qualified_name.rpartition(".")
+        is_element = isinstance(self.root.get_submodule(holder), nn.ModuleList)
+        holds_elements = any(isinstance(child, nn.ModuleList) for child in m.children())
+        return is_element or not holds_elements or super().is_leaf_module(m, module_qualified_name)
+
+
+def _trace(model: nn.Module) -> fx.Graph:
+    with keeping_modes(model):
+        train = _trace_once(model.train())
+        evaluation = _trace_once(model.eval())
+    if str(train) != str(evaluation):
+        raise TrainingError(
+            f"the forward of {type(model).__name__} itself differs between training and "
+            "evaluation; use a module for what differs, such as nn.Dropout for F.dropout"
+        )
+    return train
+
+
+def _trace_once(model: nn.Module) -> fx.Graph:
+    """The forward with its optional arguments left out."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    optional = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    try:
+        graph = _Tracer().trace(model, concrete_args=optional)
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
+        raise TrainingError(
+            f"the forward of {type(model).__name__} cannot be followed ({error}); {_WAY_OUT}"
+        ) from error
+    _erase(graph, optional)
+    return graph
+
+
+def _erase(graph: fx.Graph, optional: Mapping[str, Any]) -> None:
+    """Takes out the optional arguments, with the checks that each has its default."""
+    required = len(graph.find_nodes(op="placeholder")) - len(optional)
+    doomed = dict.fromkeys(graph.find_nodes(op="placeholder")[required:])
+    for node in graph.nodes:
+        if node.all_input_nodes and all(value in doomed for value in node.all_input_nodes):
+            doomed[node] = None
+    for node in reversed(doomed):
+        graph.erase_node(node)
+
+
+def _named(model: nn.Module, names: Sequence[str]) -> fx.Graph:
+    graph = fx.Graph()
+    value = graph.placeholder("input")
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules:
+            raise TrainingError(
+                f"pipeline_blocks() of {type(model).__name__} names '{name}', which is no module "
+                f"of it; it has {_first_few(sorted(filter(None, modules)))}"
+            )
+        value = graph.call_module(name, (value,))
+    graph.output(value)
+    return graph
+
+
+def _cut(model: nn.Module, graph: fx.Graph) -> list[Block]:
+    """A block begins at each module before which one value is alive."""
+    nodes = [node for node in graph.nodes if node.op not in ("placeholder", "get_attr", "output")]
+    pieces: list[list[fx.Node]] = []
+    before: set[fx.Node] = set()
+    for index, node in enumerate(nodes):
+        begins = node.op == "call_module" and len(_live(before, nodes[index:])) == 1
+        # What runs before the first module belongs to its block.
+        if not pieces or (begins and any(n.op == "call_module" for n in pieces[-1])):
+            pieces.append([])
+        pieces[-1].append(node)
+        before.add(node)
+    names = _names_of_parameters(model)
+    blocks = [_block(model, piece, names) for piece in pieces]
+    if not blocks:
+        raise TrainingError(f"the forward of {type(model).__name__} calls no module; {_WAY_OUT}")
+    return blocks
+
+
+def _block(model: nn.Module, nodes: list[fx.Node], names: Mapping[nn.Parameter, str]) -> Block:
+    read: set[str] = set()
+    for node in nodes:
+        if node.op == "call_module":
+            module = model.get_submodule(str(node.target))
+            read |= {names[parameter] for parameter in module.parameters()}
+        for constant in node.all_input_nodes:
+            if constant.op == "get_attr":
+                value = _attribute(model, str(constant.target))
+                if isinstance(value, nn.Parameter):
+                    read.add(names[value])
+    called = [str(node.target) for node in nodes if node.op == "call_module"]
+    return Block(
+        name=called[0] if called else nodes[0].name,
+        nodes=tuple(nodes),
+        parameters=frozenset(read),
+    )
+
+
+def _join_shared(model: nn.Module, blocks: list[Block]) -> tuple[Block, ...]:
+    """Joins blocks that read the same parameter, and all between them."""
+    joined: list[Block] = []
+    for block in blocks:
+        shared = [i for i, earlier in enumerate(joined) if earlier.parameters & block.parameters]
+        start = min(shared, default=len(joined))
+        pieces = [*joined[start:], block]
+        joined[start:] = [
+            Block(
+                name=pieces[0].name,
+                nodes=tuple(node for piece in pieces for node in piece.nodes),
+                parameters=frozenset[str]().union(*(piece.parameters for piece in pieces)),
+            )
+        ]
+    return tuple(joined)
+
+
+def _live(before: set[fx.Node], after: Sequence[fx.Node]) -> set[fx.Node]:
+    """Values that pass from `before` to `after`; inputs of the model that are read after count."""
+    read = {value for node in after for value in node.all_input_nodes}
+    # What the model gives is read last of all.
+    read |= {value for node in after for user in node.users if user.op == "output"
+             for value in user.all_input_nodes}  # fmt: skip
+    produced = set(after)
+    return {value for value in read if value not in produced and value.op != "get_attr"}
+
+
+def _module_of(model: nn.Module, graph: fx.Graph) -> nn.Module:
+    part = fx.GraphModule(model, graph)
+    part.training = model.training
+    # GraphModule makes every buffer of the model itself one that is saved.
+    for name in model._non_persistent_buffers_set & part._buffers.keys():
+        part._non_persistent_buffers_set.add(name)
+    return part
+
+
+def _names_of_parameters(model: nn.Module) -> dict[nn.Parameter, str]:
+    """The first name of each; a shared parameter has several."""
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def _attribute(model: nn.Module, name: str) -> Any:
+    value: Any = model
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _first_few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
