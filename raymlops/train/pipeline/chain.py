@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import fx, nn
 
 from raymlops.errors import TrainingError
@@ -74,8 +75,7 @@ class Chain:
         if stop == len(self.blocks):
             graph.node_copy(self.graph.output_node(), lambda node: copies[node])
         else:
-            # Another process reads the bytes as they lie in memory.
-            graph.output(graph.call_method("contiguous", (copies[self._passed_to(stop)],)))
+            graph.output(graph.call_function(to_send, (copies[self._passed_to(stop)],)))
         return _module_of(self.model, graph)
 
     def _passed_to(self, start: int) -> fx.Node:
@@ -116,6 +116,16 @@ def keeping_modes(*models: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def to_send(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` in memory of its own, row by row: another process reads the bytes as they lie, and
+    a split backward detaches what was sent, which a view does not allow."""
+    return (
+        tensor.clone(memory_format=torch.contiguous_format)
+        if tensor._is_view()
+        else (tensor.contiguous())
+    )
 
 
 class _Tracer(fx.Tracer):

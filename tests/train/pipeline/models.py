@@ -20,6 +20,7 @@ class Task:
     make: Callable[[], nn.Module]
     rows: torch.Tensor
     targets: torch.Tensor
+    learning_rate: float
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cross_entropy(outputs, targets, reduction="sum")
@@ -83,6 +84,7 @@ def digits(num_rows: int) -> Task:
         make=perceptron,
         rows=torch.tensor(rows[:num_rows] / 16, dtype=torch.float32),
         targets=torch.tensor(labels[:num_rows]),
+        learning_rate=0.5,
     )
 
 
@@ -90,4 +92,9 @@ def text(num_rows: int) -> Task:
     """What scikit-learn says about its digits; targets are the characters that follow."""
     characters = torch.tensor(list(load_digits().DESCR.encode("ascii", "replace")))
     windows = characters[: num_rows * (SEQUENCE + 1)].view(num_rows, SEQUENCE + 1)
-    return Task(make=transformer, rows=windows[:, :-1], targets=windows[:, 1:].contiguous())
+    return Task(
+        make=transformer,
+        rows=windows[:, :-1],
+        targets=windows[:, 1:].contiguous(),
+        learning_rate=0.1,
+    )
