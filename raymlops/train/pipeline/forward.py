@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from raymlops.train.pipeline.passage import Passage, check_passed, unwrapped
 from raymlops.train.pipeline.schedules import PipelineLayout
-from raymlops.train.pipeline.stage import Passage, check_passed, unwrapped
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ batch ─▶ microbatches ─▶ stage 0 ─▶ stage 1 ─▶ ... ─▶ loss �
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain as chained
 from typing import Any
@@ -13,26 +13,23 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining.schedules import PipelineScheduleSingle, get_schedule_class
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.errors import TrainingError
-from raymlops.train.pipeline.chain import find_chain, keeping_modes
+from raymlops.train.pipeline.chain import keeping_modes
 from raymlops.train.pipeline.forward import run_forward
 from raymlops.train.pipeline.loss import BatchLoss, Loss, Targets
 from raymlops.train.pipeline.microbatches import Microbatches
+from raymlops.train.pipeline.modules import Wrap, stage_modules, state_of, wrapped_stage
+from raymlops.train.pipeline.passage import Form, agree_on_passages
 from raymlops.train.pipeline.schedules import PipelineLayout, find_schedule
-from raymlops.train.pipeline.split import check_count, split_by_hand
-from raymlops.train.pipeline.stage import Form, Stage, agree_on_passages
+from raymlops.train.pipeline.stage import Stage
 from raymlops.train.pipeline.timeline import Timeline
 from raymlops.train.pipeline.trace import Recorder, gather_timeline
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]  # each [rows, ...]
-Wrap = Callable[[nn.Module], nn.Module]
 
 
 class Recording:
@@ -77,9 +74,10 @@ class Pipeline:
         self._rank = axis.get_local_rank()
         self._loss = BatchLoss(loss, self.microbatches)
         self._recorder = Recorder(rank=self._rank, device=self._device)
-        self._starts, parts = _parts(model, layout, starts, self._rank)
+        self._starts, parts = stage_modules(model, layout, starts, self._rank)
         self.stages: Mapping[int, nn.Module] = {
-            index: _wrap(part.to(self._device), wrap, layout) for index, part in parts.items()
+            index: wrapped_stage(part.to(self._device), wrap, layout)
+            for index, part in parts.items()
         }
         self._forms: tuple[Form, ...] | None = None
 
@@ -94,7 +92,8 @@ class Pipeline:
         `targets` by that of the last.
 
         Raises:
-            ValueError: more rows than the microbatches hold, or of another form than at first.
+            ValueError: more rows than the microbatches hold, not as many inputs as targets, or rows
+                of another form than at first.
         """
         if self._ends_here and targets is None:
             raise ValueError(f"rank {self._rank} holds the last stage and was given no targets")
@@ -135,9 +134,7 @@ class Pipeline:
     def state_dict(self) -> dict[str, Any]:
         """This rank's part of the model's state, under the whole model's names."""
         return {
-            name: value
-            for stage in self.stages.values()
-            for name, value in _state_of(stage).items()
+            name: value for stage in self.stages.values() for name, value in state_of(stage).items()
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -147,7 +144,7 @@ class Pipeline:
             TrainingError: some of it is missing.
         """
         for index, stage in self.stages.items():
-            names = _state_of(stage).keys()
+            names = state_of(stage).keys()
             missing = sorted(names - state.keys())
             if missing:
                 raise TrainingError(f"the state lacks {', '.join(missing)} of stage {index}")
@@ -186,8 +183,11 @@ class Pipeline:
         arguments = () if inputs is None or not self._begins_here else _as_tuple(inputs)
         if self._begins_here and not arguments:
             raise ValueError(f"rank {self._rank} holds the first stage and was given no inputs")
-        for tensor in (*arguments, *(() if targets is None else _as_tuple(targets))):
-            self.microbatches.check(len(tensor))
+        given = [len(x) for tensors in (inputs, targets) if tensors is not None
+                 for x in _as_tuple(tensors)]  # fmt: skip
+        if len(set(given)) > 1:
+            raise ValueError(f"inputs and targets have {given} rows; give as many of each")
+        self.microbatches.check(max(given, default=0))
         padded = tuple(self.microbatches.pad(tensor.to(self._device)) for tensor in arguments)
         forms = tuple(
             Form(shape=(self.microbatches.size, *tensor.shape[1:]), dtype=tensor.dtype)
@@ -258,61 +258,6 @@ class Pipeline:
         last = self.layout.rank_of(self.layout.num_stages - 1)
         dist.broadcast(total, group=self._group, group_src=last)
         return total
-
-
-def _parts(
-    model: nn.Module, layout: PipelineLayout, starts: Sequence[str], rank: int
-) -> tuple[tuple[str, ...], dict[int, nn.Module]]:
-    """The checked split, and the modules of the stages that `rank` holds."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.training:
-            raise TrainingError(
-                f"'{name}' ({type(module).__name__}) would normalise over a microbatch instead of "
-                "the batch; use GroupNorm or LayerNorm, or put it in evaluation mode"
-            )
-    chain = find_chain(model)
-    blocks = [block.name for block in chain.blocks]
-    check_count(len(blocks), layout.num_stages)
-    starts = split_by_hand(blocks, starts)
-    if len(starts) != layout.num_stages:
-        raise ValueError(
-            f"{len(starts)} stages are named ({', '.join(starts)}), the layout has "
-            f"{layout.num_stages}: {layout.stages_per_rank} on each of {layout.num_ranks} ranks"
-        )
-    cuts = [*(blocks.index(name) for name in starts), len(blocks)]
-    held = layout.stages_of(rank)
-    return starts, {index: chain.part(cuts[index], cuts[index + 1]) for index in held}
-
-
-def _wrap(part: nn.Module, wrap: Wrap | None, layout: PipelineLayout) -> nn.Module:
-    if wrap is None or not any(parameter.requires_grad for parameter in part.parameters()):
-        return part
-    wrapped = wrap(part)
-    if find_schedule(layout.schedule).splits_backward:
-        _check_split_backward(wrapped, layout.schedule)
-    return wrapped
-
-
-def _check_split_backward(stage: nn.Module, schedule: str) -> None:
-    """Refuses replicas whose gradients would be wrong, as measured with torch 2.13."""
-    way_out = "or take a schedule that does not split backwards, such as interleaved_1f1b"
-    if isinstance(stage, DistributedDataParallel):
-        raise ValueError(
-            f"schedule '{schedule}' computes gradients of weights outside of the hooks in which "
-            "DistributedDataParallel reduces them: replicas would drift apart; use fully_shard on "
-            f"whole stages, {way_out}"
-        )
-    nested = [name for name, part in stage.named_modules() if name and isinstance(part, FSDPModule)]
-    if nested:
-        raise ValueError(
-            f"schedule '{schedule}' loses gradients of modules that are sharded within a stage "
-            f"({', '.join(nested[:3])}): use fully_shard on whole stages alone, {way_out}"
-        )
-
-
-def _state_of(stage: nn.Module) -> dict[str, Any]:
-    """Its state without the names that wrapping adds; empty where a stage only computes."""
-    return get_model_state_dict(stage) if stage.state_dict() else {}
 
 
 def _device_of(axis: DeviceMesh) -> torch.device:

@@ -1,4 +1,4 @@
-"""Two replicas of each of two stages: four processes."""
+"""Two stages, each replicated or sharded over two processes: four in all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    ParallelStyle,
+    RowwiseParallel,
+    parallelize_module,
+)
 from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.train.pipeline import PipelineLayout
@@ -24,7 +30,6 @@ TASK = text(27)
 CASES = [
     ("ddp", "1f1b"),
     ("ddp", "interleaved_1f1b"),
-    ("fsdp of blocks", "gpipe"),
     ("fsdp of blocks", "1f1b"),
     ("fsdp of blocks", "looped_bfs"),
     ("fsdp of stages", "interleaved_zero_bubble"),
@@ -78,3 +83,35 @@ def test_replicas_of_stages_train_what_one_process_trains() -> None:
             assert_alike(merged(replica), reference)
         for _, sums in trained:
             assert sums == pytest.approx([*losses, evaluated], rel=1e-5), case
+
+
+def shard(stage: nn.Module, *, axis: DeviceMesh) -> nn.Module:
+    plan: dict[str, ParallelStyle] = {}
+    for name, _ in stage.named_modules():
+        if name.endswith("feed.0"):
+            plan[name] = ColwiseParallel()
+        elif name.endswith("feed.2"):
+            plan[name] = RowwiseParallel()
+    return parallelize_module(stage, axis, plan)
+
+
+def train_shards(task: Task, schedules: list[str]) -> list[tuple[Any, Any]]:
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("pipeline", "tensor"))
+    results = []
+    for schedule in schedules:
+        layout = PipelineLayout.fewest_stages(schedule, num_ranks=2, num_microbatches=4)
+        wrap = partial(shard, axis=mesh["tensor"])
+        pipeline = pipeline_of(task, layout, mesh["pipeline"], 7, wrap=wrap)
+        results.append(train(pipeline, task, scale=1 / len(task.rows)))
+    return results
+
+
+def test_stages_of_sharded_layers_train_what_one_process_trains() -> None:
+    reference, losses = train_alone(TASK)
+    ranks = run_world(4, train_shards, TASK, ["1f1b", "zbv_zero_bubble"])
+    for trained in zip(*ranks, strict=True):
+        # Ranks 0 and 1 share the first stages, 2 and 3 the last.
+        for shards in (trained[::2], trained[1::2]):
+            assert_alike(merged([state for state, _ in shards]), reference)
+        for _, seen in trained:
+            assert seen == pytest.approx(losses, rel=1e-5)

@@ -18,7 +18,7 @@ multiprocessing.set_forkserver_preload(
     ["torch.distributed.pipelining", "torch.distributed.fsdp", "sklearn.datasets", __name__]
 )
 
-_TIMEOUT = timedelta(seconds=60)
+_TIMEOUT = timedelta(seconds=120)
 
 
 def run_world(size: int, act: Callable[..., Any], *arguments: Any) -> list[Any]:
