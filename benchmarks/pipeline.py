@@ -1,16 +1,15 @@
 """The bubble of each schedule with stages that sleep, beside theory.
 
 Stages that only sleep need no cores: what is measured is the schedule, its messages and its order,
-and not the machine. A stage sleeps once forward, once for the gradient of its input and once for
-that of its weight; the model is cut into as many stages as a schedule holds, so that a rank's work
-is the same under all.
+not the machine. What else a machine does can only add waiting, so the step with the least counts.
+A stage sleeps once forward, once for the gradient of its input and once for that of its weight. The
+model has as many stages as a schedule holds: a rank's work is the same under all.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -116,10 +115,10 @@ def figures(layouts: list[PipelineLayout], num_steps: int) -> list[Figure]:
         measured = torch.load(Path(folder) / "measured", weights_only=False)
     found = []
     for layout, timelines in zip(layouts, measured, strict=True):
-        typical = sorted(timelines, key=lambda timeline: timeline.bubble_share)[len(timelines) // 2]
+        best = min(timelines, key=lambda timeline: timeline.bubble_share)
         print(f"{layout.schedule}, {layout.num_microbatches} microbatches")
-        print(draw(typical, width=120), end="\n\n")
-        found.append(_figure(layout, statistics.median(t.bubble_share for t in timelines)))
+        print(draw(best, width=120), end="\n\n")
+        found.append(_figure(layout, best.bubble_share))
     return found
 
 
