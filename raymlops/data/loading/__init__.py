@@ -1,5 +1,21 @@
-"""Rows on their way into a training loop."""
+"""Rows on their way into a training loop: where they lie, in which order, and read ahead."""
 
-from raymlops.data.loading.source import ArraySource, Columns, Source
+from raymlops.data.loading.fields import Field
+from raymlops.data.loading.mapped import MappedSource
+from raymlops.data.loading.source import ArraySource, Columns, FillingSource, Source
+from raymlops.data.loading.tables import columns_of, write_dataset, write_table
+from raymlops.data.loading.writing import write_arrays, write_blocks
 
-__all__ = ["ArraySource", "Columns", "Source"]
+__all__ = [
+    "ArraySource",
+    "Columns",
+    "Field",
+    "FillingSource",
+    "MappedSource",
+    "Source",
+    "columns_of",
+    "write_arrays",
+    "write_blocks",
+    "write_dataset",
+    "write_table",
+]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from raymlops.data.loading.fields import Field, fields_of
 
 Columns: TypeAlias = tuple[NDArray[Any], ...]
 """Arrays of one length: the inputs of a model in its order, and last the targets."""
@@ -29,6 +31,20 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class FillingSource(Source, Protocol):
+    """A source that can write rows where they are wanted, without a copy in between."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What its columns are."""
+        ...
+
+    def take_into(self, rows: NDArray[np.int64], into: Columns) -> None:
+        """Writes what `take` returns into `into`, [len(rows), ...] each; raises as `take`."""
+        ...
+
+
 @dataclass(frozen=True)
 class ArraySource:
     """Rows of arrays in memory."""
@@ -40,10 +56,30 @@ class ArraySource:
         if not lengths or len(set(lengths)) > 1:
             raise ValueError(f"the columns have {lengths} rows; give columns of one length")
 
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return fields_of(self.columns)
+
     def __len__(self) -> int:
         return len(self.columns[0])
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
-        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} were asked for, of {len(self)}")
+        check_rows(rows, len(self))
         return tuple(column[rows] for column in self.columns)
+
+    def take_into(self, rows: NDArray[np.int64], into: Columns) -> None:
+        check_rows(rows, len(self))
+        gather(self.columns, rows, into)
+
+
+def check_rows(rows: NDArray[np.int64], num_rows: int) -> None:
+    """Raises IndexError where a number is negative, or not below `num_rows`."""
+    if rows.size and (rows.min() < 0 or rows.max() >= num_rows):
+        raise IndexError(f"rows {rows.min()} to {rows.max()} were asked for, of {num_rows}")
+
+
+def gather(columns: Sequence[NDArray[Any]], rows: NDArray[np.int64], into: Columns) -> None:
+    """Writes rows, whose numbers were checked, into `into`."""
+    for column, target in zip(columns, into, strict=True):
+        # Modes other than "raise" write straight into `out`, where that one writes a copy first.
+        np.take(column, rows, axis=0, out=target, mode="clip")
