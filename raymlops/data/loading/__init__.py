@@ -1,19 +1,28 @@
 """Rows on their way into a training loop: where they lie, in which order, and read ahead."""
 
+from raymlops.data.loading.batches import Batch, Position, epoch_batches
 from raymlops.data.loading.fields import Field
 from raymlops.data.loading.mapped import MappedSource
+from raymlops.data.loading.order import BlockShuffle, InOrder, Order, RowShuffle
 from raymlops.data.loading.source import ArraySource, Columns, FillingSource, Source
 from raymlops.data.loading.tables import columns_of, write_dataset, write_table
 from raymlops.data.loading.writing import write_arrays, write_blocks
 
 __all__ = [
     "ArraySource",
+    "Batch",
+    "BlockShuffle",
     "Columns",
     "Field",
     "FillingSource",
+    "InOrder",
     "MappedSource",
+    "Order",
+    "Position",
+    "RowShuffle",
     "Source",
     "columns_of",
+    "epoch_batches",
     "write_arrays",
     "write_blocks",
     "write_dataset",
