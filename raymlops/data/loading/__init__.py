@@ -5,6 +5,7 @@ from raymlops.data.loading.fields import Field
 from raymlops.data.loading.loader import Loaded, Loader, as_arrays
 from raymlops.data.loading.mapped import MappedSource
 from raymlops.data.loading.order import BlockShuffle, InOrder, Order, RowShuffle
+from raymlops.data.loading.ray_data import RayDataSource, stream_columns
 from raymlops.data.loading.source import ArraySource, Columns, FillingSource, Source
 from raymlops.data.loading.tables import columns_of, write_dataset, write_table
 from raymlops.data.loading.tensors import Tensors
@@ -23,12 +24,14 @@ __all__ = [
     "MappedSource",
     "Order",
     "Position",
+    "RayDataSource",
     "RowShuffle",
     "Source",
     "Tensors",
     "as_arrays",
     "columns_of",
     "epoch_batches",
+    "stream_columns",
     "write_arrays",
     "write_blocks",
     "write_dataset",

@@ -1,0 +1,118 @@
+"""Rows of a Ray dataset: found by number, or as they come."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raymlops.data.loading.source import Columns, check_rows
+from raymlops.data.loading.tables import Names, columns_of
+from raymlops.errors import DataError
+
+if TYPE_CHECKING:
+    import ray
+    from ray.data import DataIterator, Dataset
+
+CACHED_BLOCKS = 16
+
+
+class RayDataSource:
+    """The rows of a dataset that is in Ray's object store, whatever node its blocks lie on.
+
+    `columns` are named as for `write_table`. Passed to workers it takes references along, not
+    rows. A worker holds the blocks it read last; numbers of a block on its own node are not
+    copied. A dataset that is computed again may have its blocks in another order, unless its
+    `DataContext` preserves it: a position in one is not a position in the other then.
+
+    Raises:
+        DataError: a column is missing, is not of numbers, or misses values; so does `take`.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[ray.ObjectRef[pa.Table]],
+        lengths: Sequence[int],
+        columns: Sequence[Names],
+        cached_blocks: int = CACHED_BLOCKS,
+    ) -> None:
+        self._blocks = tuple(blocks)
+        self._lengths = tuple(lengths)
+        self._names = tuple(columns)
+        self._ends = np.cumsum(self._lengths)
+        self._cached_blocks = cached_blocks
+        self._held: OrderedDict[int, Columns] = OrderedDict()  # the least recently used first
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, columns: Sequence[Names], *, cached_blocks: int = CACHED_BLOCKS
+    ) -> RayDataSource:
+        """Computes the dataset, if it is not yet, into the object store."""
+        import ray
+
+        untyped: Any = ray
+        blocks = dataset.materialize().to_arrow_refs()
+        count = untyped.remote(num_cpus=0)(_num_rows)
+        lengths = untyped.get([count.remote(block) for block in blocks])
+        if not sum(lengths):
+            raise DataError("the Ray dataset has no rows")
+        return cls(blocks, lengths, columns, cached_blocks)
+
+    def __len__(self) -> int:
+        return sum(self._lengths)
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        check_rows(rows, len(self))
+        blocks = np.searchsorted(self._ends, rows, side="right")
+        distinct = np.unique(blocks) if len(rows) else np.zeros(1, np.int64)
+        into: Columns | None = None
+        for block in distinct.tolist():
+            columns = self._columns(block)
+            if into is None:
+                into = tuple(np.empty((len(rows), *c.shape[1:]), c.dtype) for c in columns)
+            here = np.flatnonzero(blocks == block)
+            first = self._ends[block] - self._lengths[block]
+            for column, target in zip(columns, into, strict=True):
+                target[here] = column[rows[here] - first]
+        assert into is not None
+        return into
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._blocks, self._lengths, self._names, self._cached_blocks)
+
+    def _columns(self, block: int) -> Columns:
+        import ray
+
+        untyped: Any = ray
+        with self._lock:
+            if block not in self._held:
+                self._held[block] = columns_of(untyped.get(self._blocks[block]), self._names)
+                if len(self._held) > self._cached_blocks:
+                    self._held.popitem(last=False)
+            self._held.move_to_end(block)
+            return self._held[block]
+
+
+def stream_columns(
+    shard: DataIterator, columns: Sequence[Names], *, batch_size: int
+) -> Iterator[Columns]:
+    """A worker's shard in batches, as they come: for what no object store holds at once.
+
+    The shard is what `ray.train.get_dataset_shard` or `Dataset.streaming_split` gives a worker.
+    Ray decides the order, so unlike a `Source` it cannot go on in the middle of an epoch.
+
+    Raises:
+        DataError: a column is missing, is not of numbers, or misses values.
+    """
+    for table in shard.iter_batches(batch_size=batch_size, batch_format="pyarrow"):
+        yield columns_of(table, columns)
+
+
+def _num_rows(block: pa.Table) -> int:
+    return int(block.num_rows)

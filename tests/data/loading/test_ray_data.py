@@ -1,0 +1,85 @@
+"""Rows of a real Ray dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from raymlops.data.loading import (
+    BlockShuffle,
+    Loader,
+    Position,
+    RayDataSource,
+    as_arrays,
+    stream_columns,
+)
+from raymlops.errors import DataError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
+
+COLUMNS = [("mean_radius", "mean_texture"), "target"]
+
+
+@pytest.fixture
+def dataset(tumours: pa.Table) -> Any:
+    """The tumours in five blocks of 114 rows, the last shorter."""
+    tables = [tumours.slice(start, 114) for start in range(0, 569, 114)]
+    return ray.data.from_arrow(tables)
+
+
+def test_rows_are_found_by_number_here_and_on_workers(dataset: Any, tumours: pa.Table) -> None:
+    source = RayDataSource.of(dataset, COLUMNS, cached_blocks=2)
+    assert len(source) == 569
+    rows = np.random.default_rng(0).permutation(569)[:200]
+    expected = tumours.select(COLUMNS[0]).to_pandas().to_numpy(np.float32)[rows]
+
+    @ray.remote(num_cpus=0)
+    def taken(source: RayDataSource) -> Any:
+        return source.take(rows)
+
+    for matrix, target in (source.take(rows), ray.get(taken.remote(source))):
+        np.testing.assert_array_equal(matrix, expected)
+        np.testing.assert_array_equal(target, tumours["target"].to_numpy()[rows])
+    with pytest.raises(IndexError, match=r"rows 3 to 569 were asked for, of 569"):
+        source.take(np.array([3, 569]))
+    empty, _ = source.take(np.empty(0, np.int64))
+    assert empty.shape == (0, 2)
+
+
+def test_two_workers_read_each_row_of_a_source_once(dataset: Any, tumours: pa.Table) -> None:
+    source = RayDataSource.of(dataset, COLUMNS)
+    order = BlockShuffle(num_rows=569, block_rows=114, window_blocks=2, seed=1)
+    loaders = [
+        Loader(
+            source=source, order=order, deliver=as_arrays, batch_size=64, rank=rank, world_size=2
+        )
+        for rank in range(2)
+    ]
+    radii = [batch.columns[0][:, 0] for each in loaders for batch in each.epoch(Position())]
+    expected = tumours["mean_radius"].to_numpy().astype(np.float32)
+    np.testing.assert_array_equal(np.sort(np.concatenate(radii)), np.sort(expected))
+
+
+def test_shards_are_streamed_to_workers_and_have_each_row_once(
+    dataset: Any, tumours: pa.Table
+) -> None:
+    @ray.remote(num_cpus=0)
+    def read(shard: Any) -> list[np.ndarray]:
+        return [matrix for matrix, _ in stream_columns(shard, COLUMNS, batch_size=50)]
+
+    shards = dataset.streaming_split(2, equal=False)
+    batches = [batch for share in ray.get([read.remote(s) for s in shards]) for batch in share]
+    assert max(map(len, batches)) == 50
+    radii = np.concatenate([batch[:, 0] for batch in batches])
+    expected = tumours["mean_radius"].to_numpy().astype(np.float32)
+    np.testing.assert_array_equal(np.sort(radii), np.sort(expected))
+
+
+def test_a_column_that_is_not_there_is_an_error_of_its_name(dataset: Any) -> None:
+    source = RayDataSource.of(dataset, ["age"])
+    with pytest.raises(DataError, match="column 'age' is missing; there are mean_radius"):
+        source.take(np.array([0]))
