@@ -1,0 +1,25 @@
+"""Gradients in fewer bytes: compressors, error feedback, the ways to all workers or a server."""
+
+from raymlops.train.compression.base import Compressor, Gradient, Memory, Seat
+from raymlops.train.compression.blockwise import Int8
+from raymlops.train.compression.feedback import Feedback
+from raymlops.train.compression.half import BFloat16, Float16
+from raymlops.train.compression.power_sgd import PowerSGD
+from raymlops.train.compression.push import Encoder, decode
+from raymlops.train.compression.sparse import RandomK, TopK
+
+__all__ = [
+    "BFloat16",
+    "Compressor",
+    "Encoder",
+    "Feedback",
+    "Float16",
+    "Gradient",
+    "Int8",
+    "Memory",
+    "PowerSGD",
+    "RandomK",
+    "Seat",
+    "TopK",
+    "decode",
+]
