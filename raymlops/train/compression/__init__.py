@@ -4,12 +4,14 @@ from raymlops.train.compression.base import Compressor, Gradient, Memory, Seat
 from raymlops.train.compression.blockwise import Int8
 from raymlops.train.compression.feedback import Feedback
 from raymlops.train.compression.half import BFloat16, Float16
+from raymlops.train.compression.hook import CompressionHook
 from raymlops.train.compression.power_sgd import PowerSGD
 from raymlops.train.compression.push import Encoder, decode
 from raymlops.train.compression.sparse import RandomK, TopK
 
 __all__ = [
     "BFloat16",
+    "CompressionHook",
     "Compressor",
     "Encoder",
     "Feedback",
