@@ -23,7 +23,8 @@ from raymlops.errors import DataError, IntegrityError
 CACHE_BYTES = 256 << 20
 
 _PIECE_BYTES = 256 << 10
-# Beside a page that is touched the kernel maps those around it that it has in memory already.
+# Beside a page that is touched the kernel maps those it has in memory already of the window around
+# it, so that a column of a chunk may have one window more resident than it fills.
 _FAULT_AROUND_BYTES = 64 << 10
 
 
@@ -109,13 +110,17 @@ class MappedSource:
         return _reopened, (str(self.path), self.cache_bytes, self.digest)
 
     def _capacity(self) -> int:
-        chunk_bytes = self._layout.rows_per_chunk * self._layout.row_bytes
-        if self.cache_bytes < chunk_bytes:
+        most_bytes = sum(
+            (-(-self._layout.rows_per_chunk * field.row_bytes // _FAULT_AROUND_BYTES) + 1)
+            * _FAULT_AROUND_BYTES
+            for field in self.fields
+        )
+        if self.cache_bytes < most_bytes:
             raise DataError(
-                f"{self.path} has chunks of {chunk_bytes} bytes, the cache only "
+                f"a chunk of {self.path} may have {most_bytes} bytes resident, the cache is "
                 f"{self.cache_bytes}; give it more, or write the file with fewer rows_per_chunk"
             )
-        return self.cache_bytes // max(1, chunk_bytes)
+        return self.cache_bytes // most_bytes
 
     @contextmanager
     def _resident(self, chunks: list[int]) -> Iterator[None]:
@@ -137,8 +142,8 @@ class MappedSource:
     def _drop(self, chunk: int) -> None:
         """Unmaps the chunk's pages. Rows of a neighbour on them come back when they are touched."""
         for start, end in self._layout.spans_of(chunk):
-            start -= start % _FAULT_AROUND_BYTES
-            end = min(-(-end // _FAULT_AROUND_BYTES) * _FAULT_AROUND_BYTES, len(self._map))
+            start = max(0, start - start % mmap.PAGESIZE - _FAULT_AROUND_BYTES)
+            end = min(end + _FAULT_AROUND_BYTES, len(self._map))
             self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def _verify(self, chunk: int) -> None:

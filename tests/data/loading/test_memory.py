@@ -75,8 +75,7 @@ def test_no_more_of_a_file_is_resident_than_the_cache(large: Path) -> None:
         [int(number) for number in line.split()] for line in done.stdout.splitlines()
     )
     assert rows_total == blocks_total == NUM_ROWS * (NUM_ROWS - 1)  # twice the sum of the numbers
-    # Beside a page that is touched the kernel maps others, on both sides of a chunk.
     for largest_kib in (rows, blocks):
-        assert 0.5 * CACHE_BYTES < largest_kib * 1024 < 1.15 * CACHE_BYTES
+        assert 0.5 * CACHE_BYTES < largest_kib * 1024 <= CACHE_BYTES
     # What would be seen if nothing left the cache.
     assert all_of_it * 1024 > 3.5 * CACHE_BYTES
