@@ -55,12 +55,14 @@ class Mapped:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100,000 rows instead of 1,000,000")
-    num_rows = 100_000 if parser.parse_args().quick else 1_000_000
+    parser.add_argument(
+        "--quick", action="store_true", help="50,000 rows instead of 1,000,000, once"
+    )
+    num_rows, repeats = (50_000, 1) if parser.parse_args().quick else (1_000_000, 3)
     with tempfile.TemporaryDirectory(prefix="raymlops-bench-") as folder:
         path = Path(folder) / "digits.rows"
         _write(path, num_rows)
-        report("loader", [*_rates(path, num_rows), *_memory(path, num_rows)])
+        report("loader", [*_rates(path, num_rows, repeats), *_memory(path, num_rows)])
 
 
 def _write(path: Path, num_rows: int) -> None:
@@ -71,9 +73,9 @@ def _write(path: Path, num_rows: int) -> None:
     write_arrays(path, columns, rows_per_chunk=ROWS_PER_CHUNK)
 
 
-def _rates(path: Path, num_rows: int) -> list[Figure]:
-    """Medians of three epochs each, run in turn; the first, unmeasured, warms the page cache."""
-    window = BlockShuffle(num_rows=num_rows, block_rows=ROWS_PER_CHUNK, window_blocks=5)
+def _rates(path: Path, num_rows: int, repeats: int) -> list[Figure]:
+    """Medians of epochs run in turn; the first, unmeasured, warms the page cache."""
+    window = BlockShuffle(num_rows=num_rows, block_rows=ROWS_PER_CHUNK, window_blocks=4)
     all_rows = RowShuffle(num_rows=num_rows)
     in_cache, quarter = num_rows * ROW_BYTES * 4, num_rows * ROW_BYTES // 4
     mapped = Mapped(path)
@@ -88,7 +90,7 @@ def _rates(path: Path, num_rows: int) -> list[Figure]:
         "DataLoader by batch, 2 workers": lambda: _torch(mapped, num_workers=2, by_batch=True),
     }
     taken: dict[str, list[float]] = {name: [] for name in readers}
-    for _ in range(4):
+    for _ in range(repeats + 1):
         for name, read in readers.items():
             started = time.perf_counter()
             num_batches = sum(1 for _ in read())
@@ -159,7 +161,7 @@ def _resident_mb(path: Path, kind: str, cache_bytes: int) -> float:
     num_rows = 4 * cache_bytes // ROW_BYTES
     order: Order = RowShuffle(num_rows=num_rows)
     if kind == "blocks":
-        order = BlockShuffle(num_rows=num_rows, block_rows=ROWS_PER_CHUNK, window_blocks=5)
+        order = BlockShuffle(num_rows=num_rows, block_rows=ROWS_PER_CHUNK, window_blocks=4)
     with MappedSource(path, cache_bytes=cache_bytes) as source:
         return max(_rss_mb(path) for _ in _ours(source, order))
 
