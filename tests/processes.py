@@ -13,8 +13,12 @@ PROCESSES.set_forkserver_preload(
     [
         "kazoo.client",
         "mlflow.store.tracking.sqlalchemy_store",
+        "sklearn.datasets",
         "tests.coordination.processes",
         "tests.ledger.mirror.test_outages",
         "tests.ledger.writers",
+        "torch.distributed.fsdp",
+        "torch.distributed.pipelining",
+        "torch.distributed.tensor.parallel",
     ]
 )

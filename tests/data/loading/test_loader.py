@@ -189,13 +189,13 @@ class TestTensors:
                 np.testing.assert_array_equal(images.numpy(), digits[0][rows])
                 np.testing.assert_array_equal(labels.numpy(), digits[1][rows])
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="here memory can be pinned")
-    def test_cannot_be_pinned_where_there_is_no_gpu(self) -> None:
-        with pytest.raises(ValueError, match="pin_memory is for copies to a GPU, and torch sees"):
-            Tensors(pin_memory=True)
-
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-    def test_are_pinned_where_that_is_asked_for(self, file: Path, digits: Columns) -> None:
+    def test_are_pinned_where_there_is_a_gpu_and_refused_elsewhere(
+        self, file: Path, digits: Columns
+    ) -> None:
+        if not torch.cuda.is_available():
+            with pytest.raises(ValueError, match="pin_memory is for copies to a GPU, and torch"):
+                Tensors(pin_memory=True)
+            return
         with MappedSource(file) as source:
             images, _ = Tensors(pin_memory=True)(source, np.array([4, 2]))
         assert images.is_pinned()

@@ -30,7 +30,7 @@ from raymlops.train.compression import (
     TopK,
 )
 from raymlops.train.compression.base import Gradient, Memory, Rounds, Seat
-from tests.train.compression.processes import run_workers
+from tests.train.ranks import run_ranks
 
 COMPRESSORS: Mapping[str, Compressor | None] = {
     "none": None,
@@ -77,14 +77,14 @@ class Trained:
     sent_bytes: int
 
 
-def train(rank: int, task: Task, compressor: Compressor | None) -> Trained:
+def train(task: Task, compressor: Compressor | None) -> Trained:
     model = DistributedDataParallel(task.network(), bucket_cap_mb=0.01)  # several buckets
     hook = None if compressor is None else CompressionHook(compressor, model)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.learning_rate)
     for epoch in range(task.epochs):
         order = torch.from_numpy(np.random.default_rng(epoch).permutation(task.num_train))
         for batch in order.split(task.batch_size):
-            mine = batch[rank :: dist.get_world_size()]
+            mine = batch[dist.get_rank() :: dist.get_world_size()]
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(task.rows[mine]), task.labels[mine])
             torch.autograd.backward(loss)
@@ -100,8 +100,8 @@ def train(rank: int, task: Task, compressor: Compressor | None) -> Trained:
     )
 
 
-def train_with(rank: int, task: Task, names: Sequence[str]) -> dict[str, Trained]:
-    return {name: train(rank, task, COMPRESSORS[name]) for name in names}
+def train_with(task: Task, names: Sequence[str]) -> dict[str, Trained]:
+    return {name: train(task, COMPRESSORS[name]) for name in names}
 
 
 def digits(**changes: int) -> Task:
@@ -144,7 +144,7 @@ def flights() -> Task:
 def test_training_ends_where_it_does_without_compression(
     task: Callable[[], Task], floor: float, ceiling: float
 ) -> None:
-    first, second = run_workers(train_with, task(), tuple(COMPRESSORS), world_size=2)
+    first, second = run_ranks(2, train_with, task(), tuple(COMPRESSORS))
     plain = first.pop("none")
     assert plain.accuracy > floor
     assert plain.log_loss < ceiling
@@ -155,15 +155,15 @@ def test_training_ends_where_it_does_without_compression(
 
 
 def test_three_workers_stay_alike_and_near_the_uncompressed() -> None:
-    done = run_workers(train_with, digits(epochs=1), ("none", "fp16", "int8"), world_size=3)
+    done = run_ranks(3, train_with, digits(epochs=1), ("none", "fp16", "int8"))
     for name, atol in (("fp16", 1e-3), ("int8", 0.02)):
         assert done[0][name].weights == done[1][name].weights == done[2][name].weights
         assert np.allclose(done[0][name].weights, done[0]["none"].weights, rtol=0, atol=atol)
 
 
-def spoil(rank: int) -> list[bool]:
+def spoil() -> list[bool]:
     """Whether each step's gradients were finite, as a loss scaler on this worker saw it."""
-    task = digits()
+    rank, task = dist.get_rank(), digits()
     model = DistributedDataParallel(task.network())
     finite = []
     with CompressionHook(TopK(ratio=0.01), model):
@@ -180,12 +180,12 @@ def spoil(rank: int) -> list[bool]:
 
 
 def test_all_workers_see_what_one_of_them_overflowed_and_forget_it() -> None:
-    assert run_workers(spoil, world_size=2) == [[True, False, True, True]] * 2
+    assert run_ranks(2, spoil) == [[True, False, True, True]] * 2
 
 
-def resume(rank: int) -> bool:
+def resume() -> bool:
     """Whether a training that went on from a checkpoint ended as one that was not interrupted."""
-    task, states = digits(), []
+    rank, task, states = dist.get_rank(), digits(), []
 
     def steps(model: DistributedDataParallel, numbers: range) -> None:
         for step in numbers:
@@ -214,7 +214,7 @@ def resume(rank: int) -> bool:
 
 
 def test_a_resumed_training_ends_as_an_uninterrupted_one() -> None:
-    assert run_workers(resume, world_size=2) == [True, True]
+    assert run_ranks(2, resume) == [True, True]
 
 
 class Breaking(TopK):
@@ -222,12 +222,12 @@ class Breaking(TopK):
         raise FloatingPointError("no such gradient")
 
 
-def break_off(rank: int) -> list[str]:
+def break_off() -> list[str]:
     """What a worker is told when things go wrong."""
     told = []
     model = DistributedDataParallel(digits().network())
     try:
-        CompressionHook(TopK(ratio=0.1 * (rank + 1)), model)
+        CompressionHook(TopK(ratio=0.1 * (dist.get_rank() + 1)), model)
     except ValueError as error:
         told.append(str(error))
     with CompressionHook(Breaking(), model):
@@ -240,6 +240,6 @@ def break_off(rank: int) -> list[str]:
 
 def test_what_goes_wrong_is_raised_in_the_training() -> None:
     alike = "the workers compress by ['TopK(ratio=0.1)', 'TopK(ratio=0.2)'], in the order of ranks"
-    for told in run_workers(break_off, world_size=2):
+    for told in run_ranks(2, break_off):
         assert alike in told[0]
         assert "no such gradient" in told[1]

@@ -8,7 +8,7 @@ import torch
 from raymlops.train.pipeline import SCHEDULES, PipelineLayout
 from tests.train.pipeline.models import Task, digits, text
 from tests.train.pipeline.training import train_alone, train_each
-from tests.train.pipeline.worlds import run_world
+from tests.train.ranks import run_ranks
 
 # 61 rows in 6 microbatches of 11 and 27 in 6 of 5: the last are short.
 TASKS = {"digits": (digits(61), 11), "text": (text(27), 5)}
@@ -34,7 +34,7 @@ def assert_alike(state: dict[str, torch.Tensor], reference: dict[str, torch.Tens
 def test_every_schedule_trains_what_one_process_trains(name: str) -> None:
     task, size = TASKS[name]
     reference, losses = train_alone(task)
-    ranks = run_world(3, train_each, task, LAYOUTS, size)
+    ranks = run_ranks(3, train_each, task, LAYOUTS, size)
     assert_moved(task, reference)
     for trained in zip(*ranks, strict=True):
         states, seen = zip(*trained, strict=True)

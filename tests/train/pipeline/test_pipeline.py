@@ -19,7 +19,7 @@ from raymlops.errors import TrainingError
 from raymlops.train.pipeline import Pipeline, PipelineLayout, simulate, work_order
 from tests.train.pipeline.models import digits, perceptron
 from tests.train.pipeline.training import pipeline_of, train_alone
-from tests.train.pipeline.worlds import run_world
+from tests.train.ranks import run_ranks
 
 TASK = digits(50)
 
@@ -280,7 +280,7 @@ SCHEDULES_IN_USE = ["gpipe", "1f1b", "looped_bfs", "interleaved_zero_bubble", "d
 
 
 def test_two_ranks_evaluate_predict_and_record() -> None:
-    ranks = run_world(2, use, SCHEDULES_IN_USE)
+    ranks = run_ranks(2, use, SCHEDULES_IN_USE)
     trained, _ = train_alone(TASK)
     model = perceptron()
     model.load_state_dict(trained)
@@ -328,7 +328,7 @@ def disagree() -> str:
 
 
 def test_ranks_that_cut_in_different_places_are_refused() -> None:
-    messages = run_world(2, disagree)
+    messages = run_ranks(2, disagree)
     for message in messages:
         assert "('0', '6')" in message
         assert "('0', '4')" in message

@@ -23,7 +23,7 @@ from raymlops.train.pipeline import PipelineLayout
 from tests.train.pipeline.models import Task, text
 from tests.train.pipeline.test_equality import assert_alike, merged
 from tests.train.pipeline.training import pipeline_of, train, train_alone
-from tests.train.pipeline.worlds import run_world
+from tests.train.ranks import run_ranks
 
 # Replicas get 14 and 13 rows, in 4 microbatches of 4: the last ones hold 2 and 1.
 TASK = text(27)
@@ -75,7 +75,7 @@ def test_replicas_of_stages_train_what_one_process_trains() -> None:
     model = TASK.make()
     model.load_state_dict(reference)
     evaluated = float(TASK.loss(model(TASK.rows), TASK.targets).detach())
-    ranks = run_world(4, train_replicas, TASK, CASES)
+    ranks = run_ranks(4, train_replicas, TASK, CASES)
     for case, trained in zip(CASES, zip(*ranks, strict=True), strict=True):
         states = [state for state, _ in trained]
         # Ranks 0 and 1 are the first replica, 2 and 3 the second.
@@ -108,7 +108,7 @@ def train_shards(task: Task, schedules: list[str]) -> list[tuple[Any, Any]]:
 
 def test_stages_of_sharded_layers_train_what_one_process_trains() -> None:
     reference, losses = train_alone(TASK)
-    ranks = run_world(4, train_shards, TASK, ["1f1b", "zbv_zero_bubble"])
+    ranks = run_ranks(4, train_shards, TASK, ["1f1b", "zbv_zero_bubble"])
     for trained in zip(*ranks, strict=True):
         # Ranks 0 and 1 share the first stages, 2 and 3 the last.
         for shards in (trained[::2], trained[1::2]):
