@@ -29,7 +29,7 @@ from raymlops.operate.settings import packaged_config
 from raymlops.serve import Client, Deployment
 
 if TYPE_CHECKING:
-    from raymlops.train.training import Training
+    from raymlops.train.tabular.training import Training
 
 WHO = "raymlops demo"
 

@@ -33,7 +33,7 @@ from raymlops.monitor import DriftPolicy, WindowPolicy
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import CanaryPolicy, GatePolicy
 from raymlops.serve import ServeSettings
-from raymlops.train import ParallelPlan, TrainSpec
+from raymlops.train import ParallelPlan, TabularSpec
 from raymlops.tune import TuneSpec
 
 ENVIRONMENT_VARIABLE = "RAYMLOPS_ENV"
@@ -99,7 +99,7 @@ class Settings:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     model: str | None = None
     data: TableSchema | None = None
-    train: TrainSpec = field(default_factory=TrainSpec)
+    train: TabularSpec = field(default_factory=TabularSpec)
     plan: ParallelPlan = field(default_factory=ParallelPlan)
     tune: TuneSpec = field(default_factory=TuneSpec)
     gate: GatePolicy = field(default_factory=GatePolicy)

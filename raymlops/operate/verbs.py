@@ -26,7 +26,7 @@ from raymlops.release.controller import Publish
 from raymlops.serve import Deployment, TrafficTable
 
 if TYPE_CHECKING:
-    from raymlops.train.training import Training, TrainingJob
+    from raymlops.train.tabular.training import Training, TrainingJob
     from raymlops.tune.search import Search
 
 
@@ -103,7 +103,7 @@ def tune(workspace: Workspace, dataset: Dataset | None = None) -> tuple[Search, 
 
 def training_job(workspace: Workspace) -> TrainingJob:
     """What the workspace's settings say shall be trained, with where code and settings stand."""
-    from raymlops.train.training import Provenance, TrainingJob
+    from raymlops.train.tabular.training import Provenance, TrainingJob
 
     settings = workspace.settings
     return TrainingJob(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from raymlops.errors import TrainingError
 from raymlops.ledger import Dataset, Ledger, Run, open_ledger
 from raymlops.storage import Store
-from raymlops.train import TrainSpec
+from raymlops.train import TabularSpec
 from raymlops.tune.spec import TuneSpec
 
 if TYPE_CHECKING:
-    from raymlops.train.loop import Arrays, Epoch
-    from raymlops.train.training import TrainingJob
+    from raymlops.train.tabular.loop import Arrays, Epoch
+    from raymlops.train.tabular.training import TrainingJob
 
 METRIC = "validation_loss"
 
@@ -27,7 +27,7 @@ class Search:
 
     run: Run
     best_run: Run
-    best: TrainSpec
+    best: TabularSpec
     validation_loss: float
     num_trials: int
 
@@ -48,7 +48,7 @@ def tune(
     from ray.tune.search.optuna import OptunaSearch
 
     from raymlops.data import load_dataset
-    from raymlops.train.split import split_by_time
+    from raymlops.train.tabular.split import split_by_time
 
     search = job.start(ledger, dataset, "tune", asdict(spec))
     with ledger.runs.recording(search):
@@ -108,7 +108,7 @@ def _run_trial(
     import torch
     from ray import tune as ray_tune
 
-    from raymlops.train.trainer import fit_alone
+    from raymlops.train.tabular.trainer import fit_alone
 
     torch.set_num_threads(1)
     rows: Arrays = ray.get(arrays[0])
@@ -139,7 +139,7 @@ def _space(spec: TuneSpec) -> dict[str, Any]:
     }
 
 
-def _with(spec: TrainSpec, config: Mapping[str, Any]) -> TrainSpec:
+def _with(spec: TabularSpec, config: Mapping[str, Any]) -> TabularSpec:
     return replace(
         spec,
         hidden=tuple(json.loads(config["hidden"])),

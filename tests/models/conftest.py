@@ -6,7 +6,7 @@ import pytest
 
 from raymlops.data import Columns, Profile, TableSchema, read_columns
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature, export
-from raymlops.train.network import Perceptron
+from raymlops.train.tabular.network import Perceptron
 
 
 @pytest.fixture(scope="session")

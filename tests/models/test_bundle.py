@@ -31,7 +31,7 @@ from raymlops.models import (
     verify_bundle,
 )
 from raymlops.storage import Store
-from raymlops.train.network import Perceptron
+from raymlops.train.tabular.network import Perceptron
 
 
 def test_a_bundle_comes_back_the_same(bundle: Bundle, columns: Columns, store: Store) -> None:

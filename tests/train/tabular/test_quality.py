@@ -14,7 +14,7 @@ from raymlops.ledger import Outcome
 from raymlops.models import Preprocessing
 from raymlops.monitor import measure
 from raymlops.train import calibration_error, judge
-from raymlops.train.split import split_by_time
+from raymlops.train.tabular.split import split_by_time
 
 
 def test_figures_are_those_of_scikit_learn_and_of_the_monitor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from raymlops.train.spec import TrainSpec
+from raymlops.train.tabular.spec import TabularSpec
 
 
 class Perceptron(nn.Module):
@@ -24,7 +24,7 @@ class Perceptron(nn.Module):
         return logits
 
 
-def make_network(width: int, spec: TrainSpec) -> Perceptron:
+def make_network(width: int, spec: TabularSpec) -> Perceptron:
     """The untrained network of `spec`; the same weights for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)

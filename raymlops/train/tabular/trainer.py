@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from raymlops.config import SecretUrl
 from raymlops.errors import TrainingError
 from raymlops.ledger import open_ledger
-from raymlops.train.spec import ParallelPlan, TrainSpec
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.tabular.spec import TabularSpec
 
 if TYPE_CHECKING:
     import ray
 
-    from raymlops.train.loop import Arrays, Epoch
-    from raymlops.train.network import Perceptron
+    from raymlops.train.tabular.loop import Arrays, Epoch
+    from raymlops.train.tabular.network import Perceptron
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ _WEIGHTS = "weights.pt"
 class Trainer:
     """Trains the network of `spec` on `plan.num_workers` Ray Train workers (torch DDP, gloo)."""
 
-    spec: TrainSpec
+    spec: TabularSpec
     plan: ParallelPlan
     cpus_per_worker: float = 1.0
 
@@ -50,7 +51,7 @@ class Trainer:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        from raymlops.train.network import make_network
+        from raymlops.train.tabular.network import make_network
 
         untyped: Any = ray
         self._check_cpus(untyped.cluster_resources(), untyped.available_resources())
@@ -101,10 +102,12 @@ class Trainer:
             )
 
 
-def fit_alone(arrays: Arrays, spec: TrainSpec, *, on_epoch: Callable[[Epoch], None]) -> Perceptron:
+def fit_alone(
+    arrays: Arrays, spec: TabularSpec, *, on_epoch: Callable[[Epoch], None]
+) -> Perceptron:
     """The network trained in this process: the reference every plan is held against."""
-    from raymlops.train.loop import fit
-    from raymlops.train.network import make_network
+    from raymlops.train.tabular.loop import fit
+    from raymlops.train.tabular.network import make_network
 
     network = make_network(arrays.width, spec)
     fit(network, arrays, spec, on_epoch=on_epoch)
@@ -112,7 +115,7 @@ def fit_alone(arrays: Arrays, spec: TrainSpec, *, on_epoch: Callable[[Epoch], No
 
 
 class _Task(TypedDict):
-    spec: TrainSpec
+    spec: TabularSpec
     arrays: list[ray.ObjectRef[Arrays]]  # in a list, or Ray would inline megabytes into the call
     ledger_url: SecretUrl
     run_id: str
@@ -123,13 +126,13 @@ def _worker(config: dict[str, Any]) -> None:
     import torch
     from ray import train
 
-    from raymlops.train.loop import Seat, fit
-    from raymlops.train.network import make_network
+    from raymlops.train.tabular.loop import Seat, fit
+    from raymlops.train.tabular.network import make_network
 
     torch.set_num_threads(1)
     context = train.get_context()
     seat = Seat(rank=context.get_world_rank(), world_size=context.get_world_size())
-    spec: TrainSpec = config["spec"]
+    spec: TabularSpec = config["spec"]
     arrays: Arrays = ray.get(config["arrays"][0])
     network = make_network(arrays.width, spec)
     model: torch.nn.Module = network

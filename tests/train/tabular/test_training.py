@@ -16,17 +16,17 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Code, Dataset, Ledger
 from raymlops.models import PROBABILITY
 from raymlops.storage import Store
-from raymlops.train import ParallelPlan, TrainSpec, judge
-from raymlops.train.loop import Epoch
-from raymlops.train.split import split_by_time
-from raymlops.train.trainer import Trainer, fit_alone
-from raymlops.train.training import NETWORK, Provenance, TrainingJob
+from raymlops.train import ParallelPlan, TabularSpec, judge
+from raymlops.train.tabular.loop import Epoch
+from raymlops.train.tabular.split import split_by_time
+from raymlops.train.tabular.trainer import Trainer, fit_alone
+from raymlops.train.tabular.training import NETWORK, Provenance, TrainingJob
 from raymlops.tune import TuneSpec
 from raymlops.tune.search import tune
 
 pytestmark = pytest.mark.cluster
 
-SPEC = TrainSpec(hidden=(8,), dropout=0.0, epochs=3, batch_size=50, learning_rate=1e-2)
+SPEC = TabularSpec(hidden=(8,), dropout=0.0, epochs=3, batch_size=50, learning_rate=1e-2)
 
 
 @pytest.fixture

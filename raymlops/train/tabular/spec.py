@@ -1,4 +1,4 @@
-"""What to train and how to lay it out over workers."""
+"""What to train on a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSpec:
+class TabularSpec:
     """A binary classifier over a table: a multilayer perceptron, Adam, a fixed number of epochs.
 
     `batch_size` is global: every plan sees the same batches. `validation_share` is the newest part
@@ -39,18 +39,3 @@ class TrainSpec:
             )
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"validation_share is {self.validation_share}, not between 0 and 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParallelPlan:
-    """How many workers hold a copy of the model and share each batch (data parallel)."""
-
-    data: int = 1
-
-    def __post_init__(self) -> None:
-        if self.data < 1:
-            raise ValueError(f"data is {self.data}; a plan has at least one worker")
-
-    @property
-    def num_workers(self) -> int:
-        return self.data

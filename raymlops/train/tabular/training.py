@@ -20,12 +20,13 @@ from raymlops.models import (
     export,
 )
 from raymlops.storage import Store
-from raymlops.train.loop import Arrays
-from raymlops.train.quality import Quality, judge
-from raymlops.train.reference import constant, logistic_regression
-from raymlops.train.spec import ParallelPlan, TrainSpec
-from raymlops.train.split import Split, split_by_time
-from raymlops.train.trainer import Trainer
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.tabular.loop import Arrays
+from raymlops.train.tabular.quality import Quality, judge
+from raymlops.train.tabular.reference import constant, logistic_regression
+from raymlops.train.tabular.spec import TabularSpec
+from raymlops.train.tabular.split import Split, split_by_time
+from raymlops.train.tabular.trainer import Trainer
 
 NETWORK = "network"
 REFERENCES = {"constant": constant, "logistic regression": logistic_regression}
@@ -59,7 +60,7 @@ class TrainingJob:
 
     model: str
     schema: TableSchema
-    spec: TrainSpec
+    spec: TabularSpec
     plan: ParallelPlan
     provenance: Provenance
     cpus_per_worker: float = 1.0
@@ -73,7 +74,9 @@ class TrainingJob:
             TrainingError: the data cannot be split, or a worker failed for good.
             ParityError: the exported network does not give the trained one's numbers.
         """
-        run = self.start(ledger, dataset, "train", {**asdict(self.spec), "plan": asdict(self.plan)})
+        run = self.start(
+            ledger, dataset, "train", {**asdict(self.spec), "plan": self.plan.to_dict()}
+        )
         with ledger.runs.recording(run):
             table = load_dataset(store, dataset)
             split = split_by_time(table, self.schema, self.spec.validation_share)

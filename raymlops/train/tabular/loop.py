@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raymlops.errors import TrainingError
 from raymlops.train.batches import Batch, epoch_batches
-from raymlops.train.spec import TrainSpec
+from raymlops.train.tabular.spec import TabularSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Seat:
 def fit(
     model: torch.nn.Module,
     arrays: Arrays,
-    spec: TrainSpec,
+    spec: TabularSpec,
     *,
     seat: Seat = Seat(),
     on_epoch: Callable[[Epoch], None],

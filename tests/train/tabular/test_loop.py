@@ -7,12 +7,12 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
 from raymlops.errors import TrainingError
-from raymlops.train import ParallelPlan, TrainSpec
+from raymlops.train import ParallelPlan, TabularSpec
 from raymlops.train.batches import epoch_batches
-from raymlops.train.loop import Arrays, Epoch
-from raymlops.train.trainer import fit_alone
+from raymlops.train.tabular.loop import Arrays, Epoch
+from raymlops.train.tabular.trainer import fit_alone
 
-SPEC = TrainSpec(hidden=(16,), dropout=0.0, epochs=4, batch_size=64, learning_rate=1e-2)
+SPEC = TabularSpec(hidden=(16,), dropout=0.0, epochs=4, batch_size=64, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def arrays() -> Arrays:
     )
 
 
-def fitted(arrays: Arrays, spec: TrainSpec) -> tuple[torch.nn.Module, list[Epoch]]:
+def fitted(arrays: Arrays, spec: TabularSpec) -> tuple[torch.nn.Module, list[Epoch]]:
     epochs: list[Epoch] = []
     return fit_alone(arrays, spec, on_epoch=epochs.append), epochs
 
@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_ends_the_training(arrays: Arrays) -> None:
 )
 def test_an_impossible_spec_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainSpec(**changes)  # type: ignore[arg-type]
+        TabularSpec(**changes)  # type: ignore[arg-type]
 
 
 def test_a_plan_without_workers_is_refused() -> None:

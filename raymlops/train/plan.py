@@ -1,0 +1,144 @@
+"""How a training is laid out over workers: a size for each axis.
+
+    axis       what its workers do                                       gradients
+    data       hold whole copies, share each batch                       averaged
+    shard      hold a slice each of every parameter, share each batch    averaged (FSDP2)
+    tensor     hold a slice each of a layer, work on the same rows       their own
+    pipeline   hold some of the layers, pass activations on              their own
+
+The rank of a worker counts tensor fastest, then shard, data, pipeline: workers that talk most are
+neighbours. data=2, shard=2, tensor=2 gives
+
+    rank     0  1  2  3  4  5  6  7
+    data     0  0  0  0  1  1  1  1
+    shard    0  0  1  1  0  0  1  1
+    tensor   0  1  0  1  0  1  0  1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Axis: TypeAlias = Literal["pipeline", "data", "shard", "tensor"]
+Groups: TypeAlias = tuple[tuple[int, ...], ...]
+
+AXES: tuple[Axis, ...] = ("pipeline", "data", "shard", "tensor")
+SHARING_ROWS: tuple[Axis, ...] = ("data", "shard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelPlan:
+    """The size of each axis; 1 leaves it out. `schedule` and `microbatches` are the pipeline's.
+
+    ParallelPlan(data=2, tensor=2) and ParallelPlan.parse("data=2,tensor=2") are the same four
+    workers. data > 1 with shard > 1 is HSDP: copies of sharded models.
+    """
+
+    data: int = 1
+    shard: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+    schedule: str = "1f1b"
+    microbatches: int = 1
+
+    def __post_init__(self) -> None:
+        for axis, size in self.sizes.items():
+            if size < 1:
+                raise ValueError(f"{axis} is {size}; a plan has at least one worker on each axis")
+        if self.microbatches < 1:
+            raise ValueError(f"microbatches is {self.microbatches}; a batch has at least one")
+        if self.pipeline == 1 and self.microbatches > 1:
+            raise ValueError(
+                f"microbatches is {self.microbatches} without a pipeline: set pipeline above 1, or "
+                "cut batches by the spec's accumulation"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> ParallelPlan:
+        """The plan written "data=2,tensor=2"; the inverse of `str`.
+
+        Raises:
+            ValueError: an unknown or repeated name, or no number behind it.
+        """
+        values: dict[str, int | str] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, _, value = (piece.strip() for piece in part.partition("="))
+            if name not in cls.__dataclass_fields__ or name in values:
+                known = ", ".join(cls.__dataclass_fields__)
+                raise ValueError(f"'{part}' in plan '{text}': give each of {known} once at most")
+            if name != "schedule" and not value.isdecimal():
+                raise ValueError(f"'{part}' in plan '{text}': {name} is a whole number")
+            values[name] = value if name == "schedule" else int(value)
+        return cls(**values)  # type: ignore[arg-type]  # each name has its field's type
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={value}" for name, value in self.to_dict().items()) or "data=1"
+
+    def to_dict(self) -> dict[str, int | str]:
+        """What differs from one process, by name."""
+        told: dict[str, int | str] = {name: n for name, n in self.sizes.items() if n > 1}
+        if self.pipeline > 1:
+            told |= {"schedule": self.schedule, "microbatches": self.microbatches}
+        return told
+
+    @property
+    def sizes(self) -> Mapping[Axis, int]:
+        return {
+            "data": self.data,
+            "shard": self.shard,
+            "tensor": self.tensor,
+            "pipeline": self.pipeline,
+        }
+
+    @property
+    def num_workers(self) -> int:
+        return math.prod(self.sizes.values())
+
+    @property
+    def num_replicas(self) -> int:
+        """Among how many workers the rows of a batch are divided."""
+        return self.data * self.shard
+
+    def coordinates(self, rank: int) -> dict[Axis, int]:
+        """Where a worker stands on each axis."""
+        if not 0 <= rank < self.num_workers:
+            raise ValueError(f"rank {rank} is none of the {self.num_workers} workers of {self}")
+        found: dict[Axis, int] = {}
+        for axis in reversed(AXES):
+            rank, found[axis] = divmod(rank, self.sizes[axis])
+        return found
+
+    def replica(self, rank: int) -> int:
+        """Which share of each batch a worker reads."""
+        at = self.coordinates(rank)
+        return at["data"] * self.shard + at["shard"]
+
+    def groups(self, *axes: Axis) -> Groups:
+        """The ranks that differ on these axes alone: what one collective over them joins."""
+        together: dict[tuple[int, ...], list[int]] = {}
+        for rank in range(self.num_workers):
+            at = self.coordinates(rank)
+            fixed = tuple(at[axis] for axis in AXES if axis not in axes)
+            together.setdefault(fixed, []).append(rank)
+        return checked(tuple(tuple(ranks) for ranks in together.values()), self.num_workers)
+
+
+def checked(groups: Groups, num_workers: int) -> Groups:
+    """The same groups, if every worker is in one and in no other.
+
+    Raises:
+        ValueError: names the ranks that are in two groups, in none, or unknown.
+    """
+    ranks = [rank for group in groups for rank in group]
+    if sorted(ranks) != list(range(num_workers)):
+        twice = sorted({rank for rank in ranks if ranks.count(rank) > 1})
+        absent = sorted(set(range(num_workers)) - set(ranks))
+        unknown = sorted(set(ranks) - set(range(num_workers)))
+        raise ValueError(
+            f"groups {groups} do not part {num_workers} workers: "
+            f"twice {twice}, absent {absent}, unknown {unknown}"
+        )
+    return groups
