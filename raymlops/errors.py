@@ -21,6 +21,8 @@
     │   ├── ParityError      a saved model predicts differently from its original
     │   └── UntrustedError   loading it would run code nobody vouched for; holds the digest
     ├── TrainingError        a training run ended without a model
+    │   ├── PlanError        a parallel plan does not fit model, batch or cluster
+    │   └── OutOfMemoryError a worker was killed, or gave up, for want of memory
     ├── RequestError         a request is refused; carries the HTTP status
     └── ReleaseError         a release cannot start or go on
 
@@ -149,6 +151,24 @@ class UntrustedError(ModelError):
 
 class TrainingError(RaymlopsError):
     """A training run ended without a model."""
+
+
+class PlanError(TrainingError):
+    """A parallel plan does not fit; `problems` says why, `nearest` which plans would."""
+
+    def __init__(self, plan: str, problems: tuple[str, ...], nearest: tuple[str, ...]) -> None:
+        super().__init__(plan, problems, nearest)
+        self.plan = plan
+        self.problems = problems
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        way_out = f"nearest that fit: {'; '.join(self.nearest)}" if self.nearest else "none fits"
+        return "\n  ".join([f"plan {self.plan} cannot run:", *self.problems, way_out])
+
+
+class OutOfMemoryError(TrainingError):
+    """A worker was killed, or gave up, for want of memory."""
 
 
 class RequestError(RaymlopsError):

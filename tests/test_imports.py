@@ -27,7 +27,7 @@ POLICIES = (
     "data/rules/base.py", "data/rules/compare.py", "data/rules/drift.py", "data/rules/missing.py",
     "data/rules/monotone.py", "data/rules/rows.py", "data/rules/types.py", "data/rules/values.py",
     "ledger/comparison.py", "ledger/liveness.py", "ledger/search.py",
-    "coordination/zookeeper/order.py", "train/batches.py",
+    "coordination/zookeeper/order.py", "train/batches.py", "train/plan.py", "train/feasibility.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+
+import pytest
+
+from raymlops.errors import PlanError
+from raymlops.train import ParallelPlan
+from raymlops.train.feasibility import Divisible, Limits, nearest, problems, require
+from raymlops.train.plan import AXES, checked
+
+HYBRID = ParallelPlan(data=2, shard=2, tensor=2)
+
+
+def test_tensor_neighbours_are_ranks_side_by_side() -> None:
+    assert HYBRID.groups("tensor") == ((0, 1), (2, 3), (4, 5), (6, 7))
+    assert HYBRID.groups("shard") == ((0, 2), (1, 3), (4, 6), (5, 7))
+    assert HYBRID.groups("data") == ((0, 4), (1, 5), (2, 6), (3, 7))
+    assert HYBRID.groups("data", "shard") == ((0, 2, 4, 6), (1, 3, 5, 7))
+    assert [HYBRID.replica(rank) for rank in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert HYBRID.coordinates(6) == {"pipeline": 0, "data": 1, "shard": 1, "tensor": 0}
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 1), (2, 2, 2, 2), (1, 3, 1, 2), (3, 1, 2, 1), (1, 2, 2, 3)]
+)
+def test_groups_of_every_axis_are_disjoint_and_cover_all_workers(
+    sizes: tuple[int, int, int, int],
+) -> None:
+    plan = ParallelPlan(**dict(zip(AXES, sizes, strict=True)))
+    for axis in AXES:
+        groups = plan.groups(axis)
+        assert {len(group) for group in groups} == {plan.sizes[axis]}
+        assert sorted(itertools.chain(*groups)) == list(range(plan.num_workers))
+    # Two workers meet in the groups of the axes on which they differ, and in no other.
+    for a, b in itertools.combinations(range(plan.num_workers), 2):
+        at_a, at_b = plan.coordinates(a), plan.coordinates(b)
+        differ = [axis for axis in AXES if at_a[axis] != at_b[axis]]
+        meet = [axis for axis in AXES if any({a, b} <= set(group) for group in plan.groups(axis))]
+        assert meet == (differ if len(differ) == 1 else [])
+
+
+def test_swapped_groups_are_noticed() -> None:
+    with pytest.raises(ValueError, match=r"twice \[1\], absent \[3\], unknown \[\]"):
+        checked(((0, 1), (1, 2)), 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("data=2,tensor=2", ParallelPlan(data=2, tensor=2)),
+        ("data=1", ParallelPlan()),
+        (
+            "pipeline=2,schedule=gpipe,microbatches=8",
+            ParallelPlan(pipeline=2, schedule="gpipe", microbatches=8),
+        ),
+    ],
+)
+def test_a_plan_is_written_as_it_is_read(text: str, plan: ParallelPlan) -> None:
+    assert ParallelPlan.parse(text) == plan
+    assert str(plan) == text
+    assert ParallelPlan.parse(f" {text.replace(',', ' , ')} ") == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fsdp=2", "'fsdp=2' in plan 'fsdp=2': give each of data, shard, tensor, pipeline"),
+        ("data=2,data=2", "give each of .* once"),
+        ("data=two", "data is a whole number"),
+        ("data=0", "data is 0; a plan has at least one worker on each axis"),
+        ("data=2,microbatches=4", "microbatches is 4 without a pipeline"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ParallelPlan.parse(text)
+
+
+LIMITS = Limits(
+    max_workers=8,
+    batch_size=64,
+    num_layers=4,
+    divisible=(Divisible(what="attention heads of blocks.0", count=6),),
+)
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (ParallelPlan(data=16), "it has 16 workers (data 16), there is room for 8"),
+        (ParallelPlan(tensor=4), "tensor is 4, which does not divide the 6 attention heads"),
+        (ParallelPlan(pipeline=5), "pipeline is 5, the model has 4 layers to share out"),
+        (
+            ParallelPlan(data=2, pipeline=2, microbatches=40),
+            "a batch of 64 rows cannot be cut into 80 pieces (data x shard 2, accumulation 1, "
+            "microbatches 40)",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_with_both_numbers(plan: ParallelPlan, reason: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        require(plan, LIMITS)
+    assert any(reason in problem for problem in caught.value.problems)
+    assert reason in str(caught.value)
+    crossed = pickle.loads(pickle.dumps(caught.value))
+    assert (crossed.plan, crossed.nearest) == (str(plan), caught.value.nearest)
+
+
+def test_the_nearest_plans_keep_the_axes_and_fit() -> None:
+    near = nearest(ParallelPlan(data=4, tensor=4), LIMITS)
+    assert near[0] in (ParallelPlan(data=4, tensor=2), ParallelPlan(data=2, tensor=3))
+    assert all(not problems(plan, LIMITS) for plan in near)
+    assert nearest(ParallelPlan(tensor=4), LIMITS)[0] == ParallelPlan(tensor=3)
+    assert problems(ParallelPlan(data=4, tensor=2), LIMITS) == ()
+
+
+def test_a_model_without_slices_or_chain_takes_neither_axis() -> None:
+    plain = Limits(max_workers=8, batch_size=8)
+    assert problems(ParallelPlan(tensor=2), plain) == (
+        "tensor is 2, but nothing to slice was found in the model",
+    )
+    assert problems(ParallelPlan(pipeline=2), plain) == (
+        "pipeline is 2, but no chain of layers was found in the model",
+    )
