@@ -11,10 +11,23 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One worker's rows of a global batch of `global_size` rows."""
+    """One worker's rows of a global batch of `global_size` rows, the first of which is `first`."""
 
     rows: NDArray[np.int64]
     global_size: int
+    first: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Rows that go through the model at once; `counts` is False for a row that stands in.
+
+    Every worker must go through every piece, or the others would wait for it: one without rows
+    takes a row of another's with no weight.
+    """
+
+    rows: NDArray[np.int64]
+    counts: bool = True
 
 
 def epoch_batches(
@@ -26,6 +39,22 @@ def epoch_batches(
     a worker's part of it may be empty; `global_size` lets a loss be weighted right all the same.
     """
     order = np.random.default_rng((seed, epoch)).permutation(num_rows)
-    for start in range(0, num_rows, batch_size):
+    yield from batches_of(order, batch_size=batch_size, rank=rank, world_size=world_size)
+
+
+def batches_of(
+    order: NDArray[np.int64], *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """The worker's batches of rows in the given order."""
+    for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        yield Batch(rows=batch[rank::world_size], global_size=len(batch))
+        yield Batch(rows=batch[rank::world_size], global_size=len(batch), first=int(batch[0]))
+
+
+def pieces(batch: Batch, count: int) -> Iterator[Piece]:
+    """The worker's rows in `count` pieces, whose lengths differ by one at most."""
+    for rows in np.array_split(batch.rows, count):
+        if len(rows):
+            yield Piece(rows=rows)
+        else:
+            yield Piece(rows=np.array([batch.first]), counts=False)

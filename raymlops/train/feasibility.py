@@ -85,9 +85,15 @@ def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
     most = limits.max_workers
     for sizes in itertools.product(range(1, min(most, _bound(plan)) + 1), repeat=len(AXES)):
         if math.prod(sizes) <= most:
-            named = dict(zip(AXES, sizes, strict=True))
-            microbatches = plan.microbatches if named["pipeline"] > 1 else 1
-            yield replace(plan, **named, microbatches=microbatches)
+            pipeline, data, shard, tensor = sizes
+            yield replace(
+                plan,
+                pipeline=pipeline,
+                data=data,
+                shard=shard,
+                tensor=tensor,
+                microbatches=plan.microbatches if pipeline > 1 else 1,
+            )
 
 
 def _bound(plan: ParallelPlan) -> int:

@@ -1,0 +1,173 @@
+"""Checkpoints: tensors by torch's distributed checkpoint, the rest as JSON.
+
+    FOLDER/step-00000040/*.distcp, .metadata    tensors, each worker writes those it holds
+                         complete.json          written last: without it there is no checkpoint
+
+Tensors are stored under the names of the whole model, whatever slices of them the workers held, so
+that a training saved under one plan is loaded under another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.checkpoint.state_dict_saver import save as save_now
+
+from raymlops.errors import TrainingError
+from raymlops.storage.files import save as write_file
+from raymlops.train.progress import Progress
+from raymlops.train.seat import Seat
+from raymlops.train.spec import CheckpointPolicy
+
+_COMPLETE = "complete.json"
+_PREFIX = "step-"
+
+_logger = logging.getLogger(__name__)
+
+# One process saves without torch.distributed on purpose.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+
+
+class Checkpoints:
+    """The checkpoints of one training in a folder that every node reaches."""
+
+    def __init__(self, folder: Path, policy: CheckpointPolicy, seat: Seat) -> None:
+        self._folder = folder
+        self._policy = policy
+        self._seat = seat
+        self._writing: Future[Any] | None = None
+
+    def is_due(self, step: int) -> bool:
+        return self._policy.every_steps > 0 and step % self._policy.every_steps == 0
+
+    def save(self, tensors: dict[str, Any], progress: Progress) -> None:
+        """Saves a step; an asynchronous one is copied when this returns, and written later.
+
+        Every worker calls it. One that is still being written is waited for first.
+        """
+        self.wait()
+        path = self._path(progress.step)
+        if self._seat.rank == 0:
+            shutil.rmtree(path, ignore_errors=True)  # an attempt that was killed left half of it
+            path.mkdir(parents=True)
+        if self._seat.saving is not None:
+            dist.barrier(group=self._seat.saving)
+        writer = FileSystemWriter(path, single_file_per_rank=True)
+        if self._policy.asynchronous:
+            written = async_save(
+                tensors, storage_writer=writer, process_group=self._seat.saving, no_dist=self._alone
+            )
+            assert isinstance(written, Future), "what is staged at once gives a plain future"
+            self._writing = self._published(written, progress)
+        else:
+            save_now(
+                tensors, storage_writer=writer, process_group=self._seat.saving, no_dist=self._alone
+            )
+            if self._seat.rank == 0:
+                self._complete(progress)
+
+    def wait(self) -> None:
+        """Returns once what is being written is there for all to see.
+
+        Raises:
+            Exception: whatever the writing failed with.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint, the same on every worker."""
+        found: list[int | None] = [max(self.steps(), default=None)]
+        if self._seat.saving is not None:
+            dist.broadcast_object_list(found, src=0, group=self._seat.saving)
+        return found[0]
+
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints, oldest first."""
+        return sorted(
+            int(path.parent.name.removeprefix(_PREFIX))
+            for path in self._folder.glob(f"{_PREFIX}*/{_COMPLETE}")
+        )
+
+    def keys(self, step: int) -> frozenset[str]:
+        """The names of everything that was saved."""
+        return frozenset(self._metadata(step).state_dict_metadata)
+
+    def load(self, step: int, tensors: dict[str, Any]) -> Progress:
+        """Fills `tensors` in place, each worker the slices it holds now."""
+        path = self._path(step)
+        self._require_same_model(step, tensors["model"])
+        load(
+            tensors,
+            storage_reader=FileSystemReader(path),
+            process_group=self._seat.saving,
+            no_dist=self._alone,
+        )
+        return Progress.from_dict(json.loads((path / _COMPLETE).read_text()))
+
+    def _require_same_model(self, step: int, model: dict[str, Any]) -> None:
+        saved = {
+            name.removeprefix("model."): tuple(entry.size)
+            for name, entry in self._metadata(step).state_dict_metadata.items()
+            if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
+        }
+        now = {name: tuple(tensor.shape) for name, tensor in model.items()}
+        for name in sorted(saved.keys() | now.keys()):
+            if saved.get(name) != now.get(name):
+                raise TrainingError(
+                    f"the checkpoint of step {step} in {self._folder} is of another model: {name} "
+                    f"has shape {saved.get(name)} there and {now.get(name)} here; give the "
+                    "training a folder of its own, or the model it had"
+                )
+
+    @property
+    def _alone(self) -> bool:
+        return self._seat.saving is None
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"{_PREFIX}{step:08d}"
+
+    def _metadata(self, step: int) -> Metadata:
+        return FileSystemReader(self._path(step)).read_metadata()
+
+    def _published(self, written: Future[Any], progress: Progress) -> Future[Any]:
+        """Ends when what was written is published too; a future wakes who waits for it before it
+        calls back."""
+        if self._seat.rank != 0:
+            return written
+        published: Future[Any] = Future()
+
+        def publish(done: Future[Any]) -> None:
+            try:
+                done.result()
+                self._complete(progress)
+            except Exception as error:  # the thread's boundary: `wait` raises it
+                published.set_exception(error)
+            else:
+                published.set_result(None)
+
+        written.add_done_callback(publish)
+        return published
+
+    def _complete(self, progress: Progress) -> None:
+        path = self._path(progress.step)
+        text = json.dumps(progress.to_dict(), indent=2)
+        write_file(path / _COMPLETE, [text.encode()], durable=True)
+        _logger.info("checkpoint of step %d in %s", progress.step, path)
+        for old in self.steps()[: -self._policy.keep]:
+            doomed = self._path(old)
+            os.unlink(doomed / _COMPLETE)  # first, so that nobody takes half of it for a whole
+            shutil.rmtree(doomed, ignore_errors=True)

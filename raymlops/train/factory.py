@@ -1,0 +1,44 @@
+"""What a spec names instead of holding: a function somewhere on the Python path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factory:
+    """`call` is "package.module:function", called with `arguments` once in every worker."""
+
+    call: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        module, separator, name = self.call.partition(":")
+        if not (module and separator and name):
+            raise ValueError(f"call is '{self.call}'; write it package.module:function")
+
+    def make(self, *first: Any) -> Any:
+        """What the function returns for `first` and the arguments.
+
+        Raises:
+            ValueError: there is no such function.
+        """
+        return self.function()(*first, **self.arguments)
+
+    def function(self) -> Callable[..., Any]:
+        module, _, name = self.call.partition(":")
+        try:
+            found: Any = import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise ValueError(
+                f"there is no {self.call}: {error}; the module must be installed on every node, or "
+                "lie in the working directory of the job"
+            ) from error
+        if not callable(found):
+            raise ValueError(f"{self.call} is a {type(found).__name__}, not a function")
+        return found  # type: ignore[no-any-return]

@@ -1,0 +1,102 @@
+"""From a spec and a seat to a layout."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    CheckpointImpl,
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
+
+from raymlops.errors import TrainingError
+from raymlops.train.layouts.alone import Alone
+from raymlops.train.layouts.base import Context, Layout
+from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.precision import autocast
+from raymlops.train.recipe import make_loss
+from raymlops.train.seat import Seat
+from raymlops.train.spec import TrainSpec
+
+_logger = logging.getLogger(__name__)
+
+
+def arrange(spec: TrainSpec, seat: Seat, probe: tuple[torch.Tensor, ...]) -> Layout:
+    """This worker's part of the model of `spec`, from the same first weights whatever the plan.
+
+    `probe` are the model's arguments for a row or two, the same on every worker.
+
+    Raises:
+        TrainingError: the model cannot be laid out like this.
+    """
+    model = build_model(spec).to(seat.device)
+    plan, loss = seat.plan, make_loss(spec.loss)
+    if plan.pipeline > 1:
+        raise TrainingError(f"plan {seat.plan}: a pipeline has no layout yet; set pipeline to 1")
+    computing: Context = partial(autocast, spec.precision, seat.device)
+    around: Context = nullcontext
+    if plan.tensor > 1:
+        from raymlops.train.layouts.slicing import slice_layers
+
+        around = slice_layers(model, spec.tensor, seat, probe)
+    blocks = blocks_of(model)
+    if spec.activation_checkpointing:
+        _recompute(model, blocks)
+    if spec.compile is not None:
+        _compile(model, spec.compile, seat.device)
+    if plan.shard > 1 or (plan.data > 1 and plan.tensor > 1):  # DDP takes no sliced layers
+        from raymlops.train.layouts.sharded import Sharded
+
+        # Of a sliced layer FSDP2 hands on a view, which it warns of: such layers are gathered with
+        # the whole, and so are those between them.
+        alike = [] if plan.tensor > 1 and _are_layers(blocks) else blocks_of(model).values()
+        return Sharded(model, loss, seat, blocks=alike, computing=computing, around=around)
+    if plan.data > 1:
+        from raymlops.train.layouts.replicated import Replicated
+
+        return Replicated(model, loss, seat, computing=computing)
+    return Alone(model, loss, computing=computing, around=around)
+
+
+def build_model(spec: TrainSpec) -> nn.Module:
+    """The untrained model; the same weights for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        model = spec.model.make()
+    if not isinstance(model, nn.Module):
+        raise TrainingError(f"{spec.model.call} made a {type(model).__name__}, not a torch module")
+    return model
+
+
+def _are_layers(blocks: dict[str, nn.Module]) -> bool:
+    return any(isinstance(block, nn.Linear) for block in blocks.values())
+
+
+def _recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:
+    """Keeps the inputs of blocks and computes what is in them again in the backward pass."""
+    if not blocks:
+        raise TrainingError(
+            f"activation_checkpointing is set, and {type(model).__name__} has neither a ModuleList "
+            "nor a Sequential whose members could be computed again: set it to false"
+        )
+    chosen = {id(block) for block in blocks.values()}
+    apply_activation_checkpointing(
+        model,
+        checkpoint_wrapper_fn=partial(
+            checkpoint_wrapper, checkpoint_impl=CheckpointImpl.NO_REENTRANT
+        ),
+        check_fn=lambda module: id(module) in chosen,
+    )
+
+
+def _compile(model: nn.Module, backend: str, device: torch.device) -> None:
+    if backend == "inductor" and device.type == "cpu" and not shutil.which("g++"):
+        _logger.warning("compile is inductor, which needs g++ on a CPU: the model runs uncompiled")
+        return
+    model.compile(backend=backend)

@@ -1,0 +1,103 @@
+"""What every layout does for the loop, which does not know which one it has.
+
+    Layout          one worker's part of a model, and how a piece of a batch goes through it
+    ├── Alone       the whole model, nobody else
+    ├── Replicated  a copy each, gradients averaged by DDP
+    ├── Sharded     a slice of every parameter each, by FSDP2; copies of that are HSDP
+    └── (Staged)    some of the layers each, by a pipeline schedule; see `parts`
+
+Tensor parallelism is no layout of its own: `slicing` replaces layers before any of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from raymlops.train.recipe import Loss
+
+Context: TypeAlias = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The arguments of the model, its targets, and whether they count or only stand in."""
+
+    inputs: tuple[torch.Tensor, ...]
+    targets: torch.Tensor
+    counts: bool = True
+
+
+class Layout(ABC):
+    """One worker's part of a model.
+
+    `parts` are the modules this worker holds parameters of: one, or its stages of a pipeline. Their
+    parameters are named as in the whole model.
+    """
+
+    parts: Sequence[nn.Module]
+
+    @abstractmethod
+    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+        """Adds the gradients of `scale` times the summed loss; returns that sum, unscaled.
+
+        Every worker calls it equally often. `last` says that the batch ends with these rows:
+        gradients are averaged over replicas then, and not before.
+        """
+
+    @abstractmethod
+    def evaluate(self, rows: Rows) -> torch.Tensor:
+        """The summed loss, without gradients."""
+
+
+class Whole(Layout):
+    """A layout in which every worker runs the model from end to end.
+
+    `computing` is entered around the forward pass (autocast), `around` around both passes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        computing: Context = nullcontext,
+        around: Context = nullcontext,
+    ) -> None:
+        self.parts = (model,)
+        self._model = model
+        self._loss = loss
+        self._computing = computing
+        self._around = around
+
+    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+        with self._around(), self._sending(last):
+            loss = self._forward(rows)
+            torch.autograd.backward(loss * scale)
+        return _plain(loss.detach())
+
+    @torch.no_grad()
+    def evaluate(self, rows: Rows) -> torch.Tensor:
+        with self._around():
+            return _plain(self._forward(rows))
+
+    def _forward(self, rows: Rows) -> torch.Tensor:
+        with self._computing():
+            loss = self._loss(self._model(*rows.inputs), rows.targets)
+        return loss if rows.counts else loss * 0.0
+
+    def _sending(self, last: bool) -> AbstractContextManager[object]:
+        """Within it a backward pass averages gradients over replicas, if it is the last."""
+        return nullcontext()
+
+
+def _plain(loss: torch.Tensor) -> torch.Tensor:
+    from torch.distributed.tensor import DTensor
+
+    return loss.full_tensor() if isinstance(loss, DTensor) else loss

@@ -1,0 +1,52 @@
+"""A slice of every parameter, gradient and optimizer state in every worker.
+
+A block's parameters are gathered before it is used and let go of after; gradients are reduced to
+the slices. Over a mesh of data and shard, each row of which holds the whole model, it is HSDP; with
+a shard axis of one worker it copies, which is how layers that are sliced already are replicated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from raymlops.train.layouts.base import Context, Whole
+from raymlops.train.recipe import Loss
+from raymlops.train.seat import Seat
+
+
+class Sharded(Whole):
+    """FSDP2 (Y. Zhao et al., PyTorch FSDP, 2023), each of `blocks` gathered on its own."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        seat: Seat,
+        *,
+        blocks: Iterable[nn.Module],
+        computing: Context = nullcontext,
+        around: Context = nullcontext,
+    ) -> None:
+        assert seat.mesh is not None, "a plan with replicas has a mesh"
+        axes: Any = ("data", "shard") if seat.plan.data > 1 else ("shard",)
+        mesh = seat.mesh[axes]
+        for block in blocks:
+            fully_shard(block, mesh=mesh)
+        self._shards: FSDPModule = fully_shard(model, mesh=mesh)
+        super().__init__(model, loss, computing=computing, around=around)
+
+    def _sending(self, last: bool) -> AbstractContextManager[object]:
+        return nullcontext() if last else self._quiet()
+
+    @contextmanager
+    def _quiet(self) -> Any:
+        self._shards.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self._shards.set_requires_gradient_sync(True)

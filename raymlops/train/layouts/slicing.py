@@ -1,0 +1,117 @@
+"""Tensor parallelism: the layers of a model replaced by slices of them, one a worker."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    ParallelStyle,
+    PrepareModuleInput,
+    RowwiseParallel,
+    SequenceParallel,
+    loss_parallel,
+    parallelize_module,
+)
+
+from raymlops.errors import TrainingError
+from raymlops.train.layouts.base import Context
+from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
+from raymlops.train.seat import Seat
+from raymlops.train.spec import TensorSpec
+
+_TOLERANCE = 1e-3
+
+_ALONG_SEQUENCE = Shard(1)
+
+
+def slice_layers(
+    model: nn.Module, spec: TensorSpec, seat: Seat, probe: tuple[torch.Tensor, ...]
+) -> Context:
+    """Slices the model in place; returns what must be entered around both passes.
+
+    A rule that finds slices knows names, not what `forward` does between them. So the sliced model
+    is held against the whole one on `probe`, the model's arguments for a row or two.
+
+    Raises:
+        TrainingError: it gives other outputs on them.
+    """
+    assert seat.mesh is not None, "a plan with a tensor axis has a mesh"
+    slices = find_slices(model, spec)
+    styles = _styles(model, slices, spec)
+    expected = _outputs(model, probe)
+    for name, attributes in slices.heads.items():
+        module = model.get_submodule(name)
+        for attribute in attributes:  # `forward` cuts what this worker has into heads
+            setattr(module, attribute, getattr(module, attribute) // seat.plan.tensor)
+    for name, style in styles:
+        parallelize_module(model, seat.mesh["tensor"], {name: style})
+    try:
+        found = _outputs(model, probe)
+    except RuntimeError as error:
+        raise _changed(slices, f"cannot run ({error})") from error
+    _compare(expected, found, slices)
+    return loss_parallel if spec.loss else nullcontext
+
+
+def _styles(model: nn.Module, slices: Slices, spec: TensorSpec) -> list[tuple[str, ParallelStyle]]:
+    """How each layer is sliced, by name, in the order to do it."""
+    along = _ALONG_SEQUENCE if spec.sequence else Replicate()
+    styles: list[tuple[str, ParallelStyle]] = [
+        (name, ColwiseParallel() if kind == "column" else RowwiseParallel(output_layouts=along))
+        for name, kind in slices.layers.items()
+    ]
+    if not (spec.sequence or spec.loss):
+        return styles
+    transformer = find_transformer(model, slices)
+    if spec.sequence:
+        whole, part = (Replicate(),), (_ALONG_SEQUENCE,)
+        split = PrepareModuleInput(
+            input_layouts=whole, desired_input_layouts=part, use_local_output=True
+        )
+        gather = PrepareModuleInput(
+            input_layouts=part, desired_input_layouts=whole, use_local_output=True
+        )
+        styles += [(name, gather) for name in transformer.sliced]
+        styles += [(name, SequenceParallel(use_local_output=True)) for name in transformer.norms]
+        styles.append((transformer.final_norm, SequenceParallel(use_local_output=True)))
+        styles.append((transformer.blocks[0], split))
+        if not spec.loss:
+            styles.append((transformer.head, gather))
+    if spec.loss:
+        head = ColwiseParallel(
+            input_layouts=along, output_layouts=Shard(-1), use_local_output=False
+        )
+        styles.append((transformer.head, head))
+    return styles
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    from torch.distributed.tensor import DTensor
+
+    was_training = model.training
+    model.eval()
+    outputs = model(*probe)
+    model.train(was_training)
+    return outputs.full_tensor() if isinstance(outputs, DTensor) else outputs
+
+
+def _compare(expected: torch.Tensor, found: torch.Tensor, slices: Slices) -> None:
+    if expected.shape == found.shape:
+        apart = float((expected - found).abs().max())
+        if apart <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+            return
+        raise _changed(slices, f"gives outputs up to {apart:.3g} apart on the same rows")
+    shapes = f"shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
+    raise _changed(slices, f"gives outputs of {shapes}")
+
+
+def _changed(slices: Slices, told: str) -> TrainingError:
+    layers = ", ".join(f"{name} ({kind})" for name, kind in slices.layers.items())
+    return TrainingError(
+        f"sliced at {layers} the model {told}: name in tensor.slices which layers to slice"
+    )

@@ -1,0 +1,268 @@
+"""The training loop: the same lines for one process and for every worker of every layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from raymlops.data.loading import Source
+from raymlops.errors import TrainingError
+from raymlops.train import clipping
+from raymlops.train.batches import Batch, Piece, batches_of, epoch_batches, pieces
+from raymlops.train.checkpoints import Checkpoints
+from raymlops.train.layouts import Rows, arrange
+from raymlops.train.layouts.arrange import build_model
+from raymlops.train.meter import Meter, count_flops, peak_flops_per_s
+from raymlops.train.precision import LossScale, require_precision
+from raymlops.train.progress import Progress
+from raymlops.train.recipe import make_optimizer, make_schedule
+from raymlops.train.seat import Seat
+from raymlops.train.spec import TrainSpec
+from raymlops.train.state import State
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Takes values and the step they belong to; called on rank 0, and must not take long."""
+
+_NUM_PROBE_ROWS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What to train on, and what to validate on after each epoch."""
+
+    train: Source
+    validation: Source | None = None
+
+    @classmethod
+    def make(cls, spec: TrainSpec) -> Sources:
+        made = spec.data.make()
+        train, validation = made if isinstance(made, tuple) else (made, None)
+        if len(train) == 0:
+            raise TrainingError(f"{spec.data.call} gives no rows to train on")
+        return cls(train=train, validation=validation)
+
+
+class Loop:
+    """One worker's training. All workers of a plan make one, with the same spec, and `run` it.
+
+    Raises:
+        TrainingError: the model, the precision or the plan cannot be had here.
+    """
+
+    def __init__(
+        self,
+        spec: TrainSpec,
+        seat: Seat,
+        *,
+        sources: Sources | None = None,
+        checkpoints: Checkpoints | None = None,
+        log: Log | None = None,
+    ) -> None:
+        require_precision(spec.precision, seat.device)
+        self._spec = spec
+        self._seat = seat
+        self._sources = sources or Sources.make(spec)
+        self._checkpoints = checkpoints
+        self._log = log
+        probe = self._columns(np.arange(min(_NUM_PROBE_ROWS, len(self._sources.train))))
+        self._layout = arrange(spec, seat, probe[:-1])
+        self._optimizers = [
+            make_optimizer(spec.optimizer, part.parameters()) for part in self._layout.parts
+        ]
+        self._state = State(self._layout.parts, self._optimizers, seat)
+        self._schedule = make_schedule(spec.schedule, num_steps=num_steps(spec, self._num_rows))
+        self._targets_per_row = probe[-1][0].numel()
+        self._meter = self._make_meter(probe[:-1])
+        self._progress = Progress(scale=LossScale.first(spec.precision))
+
+    def run(self) -> Progress:
+        """Trains to the end, from the newest checkpoint if there is one.
+
+        Raises:
+            TrainingError: the loss stopped being a number.
+        """
+        self._begin()
+        while not self._is_over():
+            for batch in self._rest_of_epoch():
+                if self._is_over():
+                    break
+                self._step(batch)
+            else:
+                self._end_epoch()
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+        return self._progress
+
+    def weights(self) -> dict[str, Any]:
+        """All parameters on rank 0, by name; every worker calls it."""
+        return self._state.weights()
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def parts(self) -> Sequence[torch.nn.Module]:
+        """What this worker holds of the model."""
+        return self._layout.parts
+
+    def _begin(self) -> None:
+        torch.manual_seed(self._spec.seed + self._seat.replica)  # dropout differs between replicas
+        latest = self._checkpoints.latest() if self._checkpoints is not None else None
+        if self._checkpoints is not None and latest is not None:
+            tensors = self._state.template(self._checkpoints.keys(latest))
+            self._progress = self._checkpoints.load(latest, tensors)
+            self._state.restore(tensors)
+        self._meter.restart()
+
+    def _is_over(self) -> bool:
+        done = self._progress
+        most = self._spec.max_steps
+        return (
+            done.ended is not None
+            or done.epoch > self._spec.epochs
+            or (most is not None and done.step >= most)
+        )
+
+    def _rest_of_epoch(self) -> Iterator[Batch]:
+        for part in self._layout.parts:
+            part.train()
+        batches = epoch_batches(
+            self._num_rows,
+            batch_size=self._spec.batch_size,
+            seed=self._spec.seed,
+            epoch=self._progress.epoch,
+            rank=self._seat.replica,
+            world_size=self._seat.plan.num_replicas,
+        )
+        return islice(batches, self._progress.batch, None)
+
+    def _step(self, batch: Batch) -> None:
+        loss_sum = self._gradients(batch)
+        with self._meter.spent("wait"):
+            (loss_sum,) = self._seat.total([loss_sum])
+        with self._meter.spent("update"):
+            norm, finite = self._update(loss_sum)
+        spec, before = self._spec, self._progress
+        self._progress = before.after_step(loss_sum, finite=finite, precision=spec.precision)
+        loss = loss_sum / (batch.global_size * self._targets_per_row)
+        self._tell(
+            {
+                "loss": loss,
+                "learning_rate": self._optimizers[0].param_groups[0]["lr"],
+                **({} if norm is None else {"gradient_norm": norm}),
+                **({} if finite else {"skipped": 1.0}),
+                **self._meter.finish(batch.global_size),
+            }
+        )
+        why = self._progress.hopeless(loss_sum, spec.stopping, spec.precision)
+        if why is not None:
+            raise TrainingError(
+                f"{why}; try a learning rate below {spec.optimizer.learning_rate:g}, clip_norm, or "
+                "look for such numbers in the data"
+            )
+        if self._checkpoints is not None and self._checkpoints.is_due(self._progress.step):
+            self._checkpoints.save(self._state.tensors(), self._progress)
+
+    def _gradients(self, batch: Batch) -> float:
+        """Leaves the gradients of the mean over the global batch; this worker's summed loss."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        # Replicas average their gradients: scaled so, the average is the mean over all rows of the
+        # global batch, also when the workers' parts differ in size.
+        share = self._seat.plan.num_replicas / (batch.global_size * self._targets_per_row)
+        count = self._spec.accumulation
+        losses = []
+        for number, piece in enumerate(pieces(batch, count), start=1):
+            with self._meter.spent("data"):
+                rows = self._rows(self._sources.train, piece)
+            with self._meter.spent("compute"):
+                scale = share * self._progress.scale.value
+                losses.append(self._layout.backward(rows, scale=scale, last=number == count))
+        with self._meter.spent("compute"):
+            return float(torch.stack(losses).sum())
+
+    def _update(self, loss_sum: float) -> tuple[float | None, bool]:
+        """Steps the optimizers, unless something is not finite; the norm of all gradients, if it
+        was needed, and whether everything was finite."""
+        parameters = [p for part in self._layout.parts for p in part.parameters()]
+        clipping.settle(parameters)
+        factor, norm = 1.0 / self._progress.scale.value, None
+        if self._spec.clip_norm is not None or self._spec.precision == "fp16":
+            norm = clipping.total_norm(parameters, self._seat) * factor
+        if not math.isfinite(loss_sum) or (norm is not None and not math.isfinite(norm)):
+            return norm, False
+        if norm is not None and self._spec.clip_norm is not None:
+            factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
+        if factor != 1.0:
+            clipping.scale_gradients(parameters, factor)
+        rate = self._spec.optimizer.learning_rate * self._schedule(self._progress.step)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        return norm, True
+
+    def _end_epoch(self) -> None:
+        done, spec = self._progress, self._spec
+        losses = {"train_loss": done.loss_sum / (self._num_rows * self._targets_per_row)}
+        validation = self._validate()
+        if validation is not None:
+            losses["validation_loss"] = validation
+        self._tell(losses)
+        self._progress = done.after_epoch(validation, spec.stopping)
+        self._meter.restart()
+
+    def _validate(self) -> float | None:
+        """The mean loss over the validation source."""
+        source = self._sources.validation
+        if source is None:
+            return None
+        for part in self._layout.parts:
+            part.eval()
+        total = 0.0
+        for batch in batches_of(
+            np.arange(len(source)),
+            batch_size=self._spec.batch_size,
+            rank=self._seat.replica,
+            world_size=self._seat.plan.num_replicas,
+        ):
+            for piece in pieces(batch, self._spec.accumulation):
+                total += float(self._layout.evaluate(self._rows(source, piece)))
+        (total,) = self._seat.total([total])
+        return total / (len(source) * self._targets_per_row)
+
+    def _tell(self, values: Mapping[str, float]) -> None:
+        if self._log is not None and self._seat.rank == 0:
+            self._log(values, self._progress.step)
+
+    @property
+    def _num_rows(self) -> int:
+        return len(self._sources.train)
+
+    def _rows(self, source: Source, piece: Piece) -> Rows:
+        *inputs, targets = self._columns(piece.rows, source)
+        return Rows(inputs=tuple(inputs), targets=targets, counts=piece.counts)
+
+    def _columns(self, rows: Any, source: Source | None = None) -> tuple[torch.Tensor, ...]:
+        columns = (source or self._sources.train).take(rows)
+        return tuple(torch.from_numpy(column).to(self._seat.device) for column in columns)
+
+    def _make_meter(self, probe: tuple[torch.Tensor, ...]) -> Meter:
+        spec, device = self._spec, self._seat.device
+        if self._log is None:
+            return Meter(device, None, 0.0)
+        peak = peak_flops_per_s(device, spec.precision) * self._seat.plan.num_workers
+        return Meter(device, count_flops(build_model(spec), probe), peak)
+
+
+def num_steps(spec: TrainSpec, num_rows: int) -> int:
+    """How many optimizer steps a training takes that nothing ends early."""
+    steps = spec.epochs * math.ceil(num_rows / spec.batch_size)
+    return steps if spec.max_steps is None else min(steps, spec.max_steps)

@@ -1,0 +1,105 @@
+"""What a step took, and where the time went."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+_logger = logging.getLogger(__name__)
+
+
+class Meter:
+    """Measures the steps of one worker.
+
+        with meter.spent("data"): ...
+        with meter.spent("compute"): ...
+        values = meter.finish(num_rows)
+
+    `flops_per_row` is what the whole model costs a row, forward and backward, and
+    `peak_flops_per_s` what all workers together could do at best.
+    """
+
+    def __init__(self, device: torch.device, flops_per_row: float | None, peak: float) -> None:
+        self._device = device
+        self._flops_per_row = flops_per_row
+        self._peak_flops_per_s = peak
+        self._parts: dict[str, float] = {}
+        self._started = time.perf_counter()
+
+    @contextlib.contextmanager
+    def spent(self, part: str) -> Iterator[None]:
+        before = time.perf_counter()
+        yield
+        self._parts[part] = self._parts.get(part, 0.0) + time.perf_counter() - before
+
+    def finish(self, num_rows: int) -> dict[str, float]:
+        """The figures of the step of `num_rows` rows of all workers; the next step starts here."""
+        now = time.perf_counter()
+        step_s = now - self._started
+        values = {
+            "step_s": step_s,
+            "rows_per_s": num_rows / step_s,
+            **{f"{part}_s": spent_s for part, spent_s in self._parts.items()},
+            "memory_mb": memory_bytes(self._device) / 2**20,
+        }
+        if self._flops_per_row is not None:
+            values["mfu"] = self._flops_per_row * num_rows / step_s / self._peak_flops_per_s
+        self._parts, self._started = {}, now
+        return values
+
+    def restart(self) -> None:
+        """The next step starts now; what was between belongs to none."""
+        self._parts, self._started = {}, time.perf_counter()
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The most memory this worker has held so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def count_flops(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> float | None:
+    """Floating point operations a row, forward and backward, of the model on `inputs`.
+
+    Matrix products, convolutions and attention are counted, without computing them. None for a
+    model that cannot run without values.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes = tuple(column.to("meta") for column in inputs)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model.to("meta")(*shapes).float().sum().backward()
+    except (RuntimeError, NotImplementedError) as error:
+        _logger.warning("no MFU: the model's operations cannot be counted (%s)", error)
+        return None
+    return float(counter.get_total_flops()) / len(inputs[0])
+
+
+def peak_flops_per_s(device: torch.device, precision: str) -> float:
+    """What this device does at best on a product of square matrices, measured now."""
+    size, repeats = (4096, 8) if device.type == "cuda" else (512, 4)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    best = 0.0
+    for _ in range(repeats):
+        _wait(device)
+        before = time.perf_counter()
+        torch.mm(matrix, matrix)
+        _wait(device)
+        best = max(best, 2.0 * size**3 / (time.perf_counter() - before))
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,91 @@
+"""What the names in a spec stand for: loss, optimizer, schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn import functional
+
+from raymlops.train.factory import Factory
+from raymlops.train.spec import OptimizerSpec, ScheduleSpec
+
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Schedule: TypeAlias = Callable[[int], float]
+
+_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+def make_loss(loss: str | Factory) -> Loss:
+    """The loss summed over all targets: of logits [..., classes] and classes [...], of logits and
+    0/1 of one shape, or of values and values of one shape."""
+    if isinstance(loss, Factory):
+        made: Loss = loss.make()
+        return made
+    found: Loss = _named("loss", loss, {"cross_entropy": _cross_entropy, **_OF_ONE_SHAPE})
+    return found
+
+
+def make_optimizer(
+    spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    if ":" in spec.name:
+        arguments = {"lr": spec.learning_rate, **spec.arguments}
+        made: torch.optim.Optimizer = Factory(call=spec.name, arguments=arguments).make(parameters)
+        return made
+    make: Callable[..., torch.optim.Optimizer] = _named("optimizer", spec.name, _OPTIMIZERS)
+    return make(parameters, lr=spec.learning_rate, **spec.arguments)
+
+
+def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:
+    """The share of the learning rate at each step, counted from 0: a function without a memory, so
+    that nothing of it has to be saved."""
+    if ":" in spec.name:
+        made: Schedule = Factory(call=spec.name).make()
+        return made
+    fall: Callable[[float], float] = _named("schedule", spec.name, _FALLS)
+
+    def share(step: int) -> float:
+        if step < spec.warmup_steps:
+            return (step + 1) / (spec.warmup_steps + 1)
+        done = (step - spec.warmup_steps) / max(1, num_steps - spec.warmup_steps)
+        return spec.final_share + (1 - spec.final_share) * fall(min(1.0, done))
+
+    return (lambda _: 1.0) if spec == ScheduleSpec() else share
+
+
+def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="sum")
+
+
+def _binary_cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
+
+
+def _mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.mse_loss(outputs, targets, reduction="sum")
+
+
+_OF_ONE_SHAPE: dict[str, Loss] = {"binary_cross_entropy": _binary_cross_entropy, "mse": _mse}
+_FALLS: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+}
+
+
+def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise ValueError(
+            f"there is no {kind} '{name}'; known: {', '.join(known)}, or a function of your own "
+            "as module:function"
+        )
+    return known[name]

@@ -1,0 +1,72 @@
+"""A worker's place in the plan, and the groups it talks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from raymlops.train.plan import AXES, SHARING_ROWS, ParallelPlan
+
+_PATIENCE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """Where a worker sits. Alone there is no mesh and no group, and nothing is ever sent.
+
+    `replicas` joins the workers among which rows are divided, `saving` all of them, beside the
+    training's own traffic.
+    """
+
+    plan: ParallelPlan = field(default_factory=ParallelPlan)
+    rank: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    mesh: DeviceMesh | None = None
+    replicas: dist.ProcessGroup | None = None
+    saving: dist.ProcessGroup | None = None
+
+    @classmethod
+    def take(cls, plan: ParallelPlan, device: torch.device | None = None) -> Seat:
+        """The seat of this process, which has joined torch.distributed unless the plan is alone.
+
+        Raises:
+            ValueError: another number of processes has joined.
+        """
+        device = device or torch.device("cpu")
+        if plan.num_workers == 1:
+            return cls(plan=plan, device=device)
+        if dist.get_world_size() != plan.num_workers:
+            raise ValueError(
+                f"plan {plan} has {plan.num_workers} workers, {dist.get_world_size()} have joined"
+            )
+        sizes = tuple(plan.sizes[axis] for axis in AXES)
+        together: Any = dist.new_subgroups_by_enumeration  # untyped
+        replicas, _ = together(
+            [list(ranks) for ranks in plan.groups(*SHARING_ROWS)], timeout=_PATIENCE
+        )
+        return cls(
+            plan=plan,
+            rank=dist.get_rank(),
+            device=device,
+            mesh=init_device_mesh(device.type, sizes, mesh_dim_names=AXES),
+            replicas=replicas,
+            saving=dist.new_group(backend="gloo", timeout=_PATIENCE),
+        )
+
+    @property
+    def replica(self) -> int:
+        """Which share of each batch it reads."""
+        return self.plan.replica(self.rank)
+
+    def total(self, values: list[float]) -> list[float]:
+        """The element-wise sum over all replicas, the same on every worker."""
+        if self.plan.num_replicas == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor, group=self.replicas)
+        return [float(value) for value in tensor]

@@ -1,0 +1,159 @@
+"""What to train, whatever the layout: model, data, loss, optimizer, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from raymlops.config import build, file_layer
+from raymlops.train.factory import Factory
+
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+Slice: TypeAlias = Literal["column", "row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """`name` is sgd, adam, adamw, adagrad or rmsprop of torch.optim, or "module:function", which
+    takes the parameters first; `arguments` are its own (momentum, weight_decay, ...)."""
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it is positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """The learning rate by step: up from 0 in `warmup_steps`, then `name` down to `final_share`.
+
+    `name` is constant, linear or cosine, or "module:function" that returns the share of the
+    learning rate as a function of the step, counted from 0.
+    """
+
+    name: str = "constant"
+    warmup_steps: int = 0
+    final_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0 or not 0.0 <= self.final_share <= 1.0:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} and final_share {self.final_share}; the "
+                "first is not negative, the second within [0, 1]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """How the tensor axis slices layers.
+
+    `slices` maps names of linear layers, with * for any part, to "column" (outputs sliced) or
+    "row" (inputs sliced); left empty, they are found in the model. `sequence` slices activations
+    between the layers along dimension 1 as well. `loss` keeps logits sliced and computes the
+    cross entropy from the slices.
+    """
+
+    slices: Mapping[str, Slice] = field(default_factory=dict)
+    sequence: bool = False
+    loss: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPolicy:
+    """A checkpoint every so many steps, 0 for none; the newest `keep` stay.
+
+    An asynchronous one is copied at once and written while training goes on.
+    """
+
+    every_steps: int = 0
+    keep: int = 2
+    asynchronous: bool = True
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0 or self.keep < 1:
+            raise ValueError(
+                f"every_steps is {self.every_steps} and keep {self.keep}; the first is not "
+                "negative, the second at least 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppingPolicy:
+    """What ends a training early.
+
+    A loss or gradient that is no number stops it, or its step is skipped; more than `max_skips`
+    in a row stop it all the same. With `patience` it stops after so many epochs in which the
+    validation loss did not fall.
+    """
+
+    on_nan: Literal["stop", "skip"] = "stop"
+    max_skips: int = 25
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_skips < 1 or (self.patience is not None and self.patience < 1):
+            raise ValueError(
+                f"max_skips is {self.max_skips} and patience {self.patience}; each is at least 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """A training, the same under every plan.
+
+    `model` makes the module, `data` a `Source` or a pair of them, to train and to validate on; the
+    last column holds the targets, those before are the module's arguments. `loss` is
+    cross_entropy, binary_cross_entropy (of logits), mse, or a factory of a function of outputs and
+    targets; it returns the sum over all targets, whose mean over the global batch is minimised.
+
+    `batch_size` counts rows of all workers at one optimizer step; `accumulation` cuts each
+    worker's share of them to save memory. `epochs` and `max_steps` end it, whichever is first.
+    `clip_norm` bounds the norm of all gradients together. `compile` names a torch.compile backend.
+    """
+
+    model: Factory
+    data: Factory
+    name: str = "model"
+    loss: str | Factory = "cross_entropy"
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    batch_size: int = 64
+    accumulation: int = 1
+    epochs: int = 1
+    max_steps: int | None = None
+    seed: int = 0
+    precision: Precision = "fp32"
+    clip_norm: float | None = None
+    activation_checkpointing: bool = False
+    compile: str | None = None
+    tensor: TensorSpec = field(default_factory=TensorSpec)
+    checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    stopping: StoppingPolicy = field(default_factory=StoppingPolicy)
+
+    def __post_init__(self) -> None:
+        counts = ("batch_size", "accumulation", "epochs", "max_steps")
+        wrong = {n: v for n in counts if (v := getattr(self, n)) is not None and v < 1}
+        if wrong:
+            told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+            raise ValueError(f"{told}; each is at least 1")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
+        if self.tensor.loss and self.loss != "cross_entropy":
+            raise ValueError(
+                f"tensor.loss is set and loss is {self.loss}; slices of logits are understood by "
+                "cross_entropy alone"
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> TrainSpec:
+        """The spec in a YAML file.
+
+        Raises:
+            ConfigError: lists every key that is unknown, missing or of another type.
+        """
+        return build(cls, file_layer(path)).settings

@@ -1,0 +1,143 @@
+"""The contract of all layouts: the numbers of one process, whoever computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from raymlops.errors import TrainingError
+from raymlops.train import ParallelPlan
+from raymlops.train.factory import Factory
+from raymlops.train.seat import Seat
+from raymlops.train.spec import Slice, TensorSpec, TrainSpec
+from tests.train import gloo
+from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT
+
+ALONE = ParallelPlan()
+
+
+def train(seat: Seat, spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any], int]:
+    """What one rank logged, the weights of the whole model, and the numbers it held of it."""
+    from raymlops.train.loop import Loop
+
+    logged: list[Mapping[str, float]] = []
+    loop = Loop(spec, seat, log=lambda values, step: logged.append(values))
+    loop.run()
+    held = sum(
+        (tensor.to_local() if hasattr(tensor, "to_local") else tensor).numel()
+        for tensor in loop.state.tensors()["model"].values()
+    )
+    return logged, loop.weights(), held
+
+
+_references: dict[str, Any] = {}
+
+
+def reference(spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any], int]:
+    """The same in one process, once a spec."""
+    key = repr(spec)
+    if key not in _references:
+        _references[key] = gloo.run(ALONE, train, spec)[0]
+    found: tuple[list[Mapping[str, float]], dict[str, Any], int] = _references[key]
+    return found
+
+
+CASES = [
+    (MLP, "data=2", 1.0),
+    (MLP, "shard=2", 0.5),
+    (MLP, "tensor=2", 0.6),
+    (MLP, "data=2,shard=2,tensor=2", 0.35),
+    (CNN, "data=3", 1.0),
+    (CNN, "data=2,shard=2", 0.55),
+    (TEXT, "data=2", 1.0),
+    (TEXT, "shard=2", 0.5),
+    (TEXT, "tensor=2", 0.72),
+    (SEQUENCE, "tensor=2", 0.72),
+    (LOSS, "tensor=2", 0.65),
+    (BOTH, "data=2,tensor=2", 0.65),
+    (TEXT, "shard=2,tensor=2", 0.4),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "plan", "share"),
+    CASES,
+    ids=[f"{s.model.call.partition(':')[2]}-{p}-{i}" for i, (s, p, _) in enumerate(CASES)],
+)
+def test_every_layout_gives_the_numbers_of_one_process(
+    spec: TrainSpec, plan: str, share: float
+) -> None:
+    expected, weights, size = reference(replace(spec, tensor=TensorSpec()))
+    ranks = gloo.run(ParallelPlan.parse(plan), train, spec)
+    logged, together, _ = ranks[0]
+
+    assert len([values for values in logged if "loss" in values]) == 20
+    for name in ("loss", "gradient_norm", "train_loss", "validation_loss"):
+        curve = [values[name] for values in expected if name in values]
+        assert [values[name] for values in logged if name in values] == pytest.approx(
+            curve, abs=1e-5
+        ), name
+    assert together.keys() == weights.keys()
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+    # Shards and slices are really held by one worker each.
+    assert max(held for _, _, held in ranks) <= share * size
+    assert all(not values for values, _, _ in ranks[1:])  # rank 0 alone logs
+
+
+@pytest.mark.parametrize("plan", ["data=1", "data=2", "tensor=2"])
+def test_blocks_computed_again_and_compiled_give_the_same_numbers(plan: str) -> None:
+    spec = replace(TEXT, max_steps=3)
+    expected, weights, _ = reference(spec)
+    changed = replace(spec, activation_checkpointing=True)
+    if plan != "tensor=2":
+        changed = replace(changed, compile="aot_eager")
+    logged, together, _ = gloo.run(ParallelPlan.parse(plan), train, changed)[0]
+    assert [values["loss"] for values in logged] == pytest.approx(
+        [values["loss"] for values in expected], abs=1e-5
+    )
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("slices", "reason"),
+    [
+        ({"0": "column", "2": "row"}, r"gives outputs up to 0\.\d+ apart on the same rows"),
+        ({"0": "column"}, r"cannot run \(mat1 and mat2 shapes cannot be multiplied"),
+        ({"2": "column"}, r"gives outputs of shape \(2, 5\) instead of \(2, 10\)"),
+    ],
+)
+def test_a_model_that_slices_change_is_refused_before_the_first_step(
+    slices: Mapping[str, Slice], reason: str
+) -> None:
+    # A softmax over all outputs of the first layer: no slice of them knows the others' sum.
+    normed = replace(
+        MLP,
+        model=Factory(call="tests.train.models:softmax_mlp"),
+        tensor=TensorSpec(slices=slices),
+    )
+    with pytest.raises(RuntimeError, match=f"TrainingError: sliced at .* the model {reason}"):
+        gloo.run(ParallelPlan(tensor=2), train, normed)
+
+
+def test_slices_can_be_given_by_name() -> None:
+    spec = replace(TEXT, max_steps=3)
+    given: Mapping[str, Slice] = {"blocks.*.mlp.0": "column", "blocks.*.mlp.2": "row"}
+    changed = replace(spec, tensor=TensorSpec(slices=given))
+    _, weights, _ = reference(spec)
+    _, together, _ = gloo.run(ParallelPlan(tensor=2), train, changed)[0]
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
+def test_names_that_are_no_linear_layer_are_refused() -> None:
+    from raymlops.train.layouts.slices import find_slices
+    from tests.train.models import transformer
+
+    with pytest.raises(TrainingError, match=r"names 'block\.mlp', which is none of the linear"):
+        find_slices(transformer(), TensorSpec(slices={"block.mlp": "row"}))

@@ -1,0 +1,112 @@
+"""Small real models and data, made by name in whatever process trains them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from raymlops.data.loading import ArraySource
+
+VOCABULARY = 128
+LENGTH = 16
+
+
+def mlp(width: int = 32) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 10)
+    )
+
+
+def softmax_mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.Softmax(-1), nn.Linear(32, 10))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 4 * 4, 32),
+        nn.ReLU(),
+        nn.Linear(32, 10),
+    )
+
+
+def digits(rows: int = 400, validation: int = 0) -> tuple[ArraySource, ArraySource | None]:
+    """scikit-learn's digits; the last `validation` of the rows are held out."""
+    images, labels = load_digits(return_X_y=True)
+    columns = ((images / 16).astype(np.float32), labels.astype(np.int64))
+    train = ArraySource([column[:rows] for column in columns])
+    held_out = ArraySource([column[rows : rows + validation] for column in columns])
+    return train, held_out if validation else None
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (
+            projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        attended = scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Transformer(nn.Module):
+    """Decoder only: tokens [rows, length] to logits [rows, length, vocabulary]."""
+
+    def __init__(self, width: int, num_heads: int, num_blocks: int) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, width)
+        self.positions = nn.Parameter(torch.randn(LENGTH, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(num_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, VOCABULARY, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(tokens) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def transformer(width: int = 16, num_heads: int = 4, num_blocks: int = 2) -> nn.Module:
+    return Transformer(width, num_heads, num_blocks)
+
+
+def text(rows: int = 200) -> ArraySource:
+    """Windows of a text that scikit-learn ships; each byte is a token, the next one its target."""
+    raw = (files("sklearn.datasets.descr") / "breast_cancer.rst").read_bytes()
+    tokens = np.frombuffer(raw, np.uint8).astype(np.int64) % VOCABULARY
+    starts = np.arange(rows)[:, None] * 13 + np.arange(LENGTH)
+    return ArraySource([tokens[starts], tokens[starts + 1]])

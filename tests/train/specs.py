@@ -1,0 +1,30 @@
+"""Specs of the test models, with uneven last batches, clipping and accumulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from raymlops.train.factory import Factory
+from raymlops.train.spec import TensorSpec, TrainSpec
+
+MLP = TrainSpec(
+    model=Factory(call="tests.train.models:mlp"),
+    data=Factory(call="tests.train.models:digits", arguments={"rows": 333, "validation": 101}),
+    batch_size=50,  # 6 full batches, then 33 rows
+    accumulation=3,
+    epochs=3,
+    max_steps=20,
+    clip_norm=0.1,  # below the norm of every step
+)
+CNN = replace(MLP, model=Factory(call="tests.train.models:cnn"))
+TEXT = TrainSpec(
+    model=Factory(call="tests.train.models:transformer"),
+    data=Factory(call="tests.train.models:text", arguments={"rows": 57}),
+    batch_size=8,  # 7 full batches, then one row: all workers but one have none
+    epochs=3,
+    max_steps=20,
+    clip_norm=1.0,
+)
+SEQUENCE = replace(TEXT, tensor=TensorSpec(sequence=True))
+LOSS = replace(TEXT, tensor=TensorSpec(loss=True))
+BOTH = replace(TEXT, tensor=TensorSpec(sequence=True, loss=True))

@@ -1,0 +1,171 @@
+"""Checkpoints: what is saved under one plan goes on under another, bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from raymlops.data.loading import ArraySource, Columns
+from raymlops.train import ParallelPlan
+from raymlops.train.factory import Factory
+from raymlops.train.progress import Progress
+from raymlops.train.seat import Seat
+from raymlops.train.spec import CheckpointPolicy, TrainSpec
+from tests.train import gloo, models
+from tests.train.specs import MLP, TEXT
+
+ALONE = ParallelPlan()
+EVERY_5 = CheckpointPolicy(every_steps=5, keep=2)
+DROPPING = replace(
+    MLP,
+    model=Factory(call="tests.train.test_checkpoints:dropping_mlp"),
+    checkpoints=EVERY_5,
+)
+
+
+def dropping_mlp() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Dropout(0.2), models.mlp())
+
+
+class Watched:
+    """A source that remembers which rows were read."""
+
+    def __init__(self, source: ArraySource) -> None:
+        self.source = source
+        self.seen: list[NDArray[np.int64]] = []
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        self.seen.append(rows)
+        return self.source.take(rows)
+
+
+def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Mapping[str, Any]:
+    """What one rank holds in the end: whole tensors, the rows it read, the losses it logged."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop, Sources
+
+    sources = Sources.make(spec)
+    watched = Watched(sources.train)  # type: ignore[arg-type]
+    losses: dict[int, float] = {}
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        if "loss" in values:
+            losses[step] = values["loss"]
+
+    loop = Loop(
+        spec,
+        seat,
+        sources=Sources(train=watched, validation=sources.validation),
+        checkpoints=Checkpoints(folder, spec.checkpoints, seat),
+        log=log,
+    )
+    watched.seen.clear()  # the probe's
+    progress = loop.run()
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    model, optimizer = get_state_dict(loop._layout.parts[0], loop._optimizers[0], options=whole)
+    return {
+        "progress": progress,
+        "model": model,
+        "state": optimizer.get("state"),  # rank 0 has it all, the others nothing
+        "rows": np.concatenate(watched.seen) if watched.seen else np.array([], np.int64),
+        "losses": losses,
+        "generator": torch.get_rng_state(),
+    }
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return {prefix: tree}
+    found: dict[str, torch.Tensor] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}/{key}")
+    return found
+
+
+def same_bits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    a, b = ({**flat(d["model"], "model"), **flat(d["state"], "state")} for d in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+@pytest.mark.parametrize("plan", ["data=1", "data=2"])
+def test_a_training_that_was_cut_ends_as_one_that_was_not(
+    plan: str, asynchronous: bool, tmp_path: Path
+) -> None:
+    # Step 12 lies in the second epoch, whose order and dropout go on where they were.
+    layout = ParallelPlan.parse(plan)
+    spec = replace(DROPPING, checkpoints=replace(EVERY_5, asynchronous=asynchronous))
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    cut = replace(spec, max_steps=12)
+    before = gloo.run(layout, train, cut, tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+
+    assert before[0]["progress"].step == 12
+    assert sorted(after[0]["losses"]) == list(range(11, 21))  # from the checkpoint of step 10
+    assert same_bits(after[0], whole[0])
+    for rank in range(layout.num_workers):
+        assert torch.equal(after[rank]["generator"], whole[rank]["generator"])
+    expected = whole[0]["losses"]
+    assert all(after[0]["losses"][step] == expected[step] for step in range(11, 21))
+    assert after[0]["progress"] == whole[0]["progress"]
+
+
+def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(tmp_path: Path) -> None:
+    spec = replace(TEXT, max_steps=6, checkpoints=CheckpointPolicy(every_steps=6))
+    saved = gloo.run(ParallelPlan(data=2, tensor=2), train, spec, tmp_path)[0]
+    for plan in (ParallelPlan(shard=4), ParallelPlan(tensor=2), ALONE):
+        loaded = gloo.run(plan, train, spec, tmp_path)[0]
+        assert loaded["losses"] == {}  # all steps are done
+        assert same_bits(loaded, saved), plan
+
+
+def test_no_row_is_seen_twice_or_skipped_by_another_number_of_workers(tmp_path: Path) -> None:
+    spec = replace(MLP, epochs=1, max_steps=None, checkpoints=CheckpointPolicy(every_steps=3))
+    first = gloo.run(ParallelPlan(data=2), train, replace(spec, max_steps=3), tmp_path)
+    rest = gloo.run(ParallelPlan(shard=3), train, spec, tmp_path)
+    seen = np.concatenate([rank["rows"] for rank in first + rest])
+    assert sorted(seen) == list(range(333))
+    assert len(np.concatenate([rank["rows"] for rank in first])) == 150
+
+
+def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
+    spec = replace(DROPPING, max_steps=10)
+    gloo.run(ALONE, train, spec, tmp_path)
+    half = tmp_path / "step-00000010"
+    (half / "complete.json").unlink()
+    after = gloo.run(ALONE, train, spec, tmp_path)[0]
+    assert sorted(after["losses"]) == [6, 7, 8, 9, 10]
+    assert (half / "complete.json").exists()
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    gloo.run(ALONE, train, DROPPING, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000015", "step-00000020"]
+
+
+def test_progress_survives_its_way_through_json() -> None:
+    progress = Progress(step=7, epoch=2, batch=1, loss_sum=0.1 + 0.2).after_step(
+        1 / 3, finite=True, precision="fp16"
+    )
+    assert Progress.from_dict(progress.to_dict()) == progress
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    gloo.run(ALONE, train, replace(DROPPING, max_steps=5), tmp_path)
+    other = replace(
+        DROPPING, model=Factory(call="tests.train.models:mlp", arguments={"width": 16}), max_steps=6
+    )
+    with pytest.raises(RuntimeError, match=r"TrainingError: the checkpoint of step 5 in .* is of"):
+        gloo.run(ALONE, train, other, tmp_path)
