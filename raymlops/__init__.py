@@ -22,14 +22,19 @@ if TYPE_CHECKING:
     from raymlops.operate import Operator, Workspace
     from raymlops.serve import Client
     from raymlops.storage import Store
+    from raymlops.train import Factory, ParallelPlan, Trainer, TrainSpec
 
 __version__ = version("raymlops")
 __all__ = [
     "Bundle",
     "Client",
+    "Factory",
     "Ledger",
     "Operator",
+    "ParallelPlan",
     "Store",
+    "TrainSpec",
+    "Trainer",
     "Workspace",
     "at",
     "why",
@@ -39,9 +44,13 @@ __all__ = [
 _HOUSE_OF = {
     "Bundle": "models",
     "Client": "serve",
+    "Factory": "train",
     "Ledger": "ledger",
     "Operator": "operate",
+    "ParallelPlan": "train",
     "Store": "storage",
+    "TrainSpec": "train",
+    "Trainer": "train",
     "Workspace": "operate",
     "at": "ledger",
     "why": "ledger",

@@ -1,7 +1,37 @@
-"""Training: one spec, run under a parallel plan, recorded as a run."""
+"""Training: one spec, run under a parallel plan, recorded as a run.
 
+    result = Trainer(spec, plan=ParallelPlan(data=2, tensor=2)).fit()
+
+A classifier over a table goes from dataset to bundle in `raymlops.train.tabular`.
+"""
+
+from raymlops.train.factory import Factory
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.spec import (
+    CheckpointPolicy,
+    OptimizerSpec,
+    ScheduleSpec,
+    StoppingPolicy,
+    TensorSpec,
+    TrainSpec,
+)
 from raymlops.train.tabular.quality import Quality, calibration_error, judge
 from raymlops.train.tabular.spec import TabularSpec
+from raymlops.train.trainer import Trainer, TrainResult
 
-__all__ = ["ParallelPlan", "Quality", "TabularSpec", "calibration_error", "judge"]
+__all__ = [
+    "CheckpointPolicy",
+    "Factory",
+    "OptimizerSpec",
+    "ParallelPlan",
+    "Quality",
+    "ScheduleSpec",
+    "StoppingPolicy",
+    "TabularSpec",
+    "TensorSpec",
+    "TrainResult",
+    "TrainSpec",
+    "Trainer",
+    "calibration_error",
+    "judge",
+]

@@ -15,7 +15,8 @@ from raymlops.train import TabularSpec
 from raymlops.tune.spec import TuneSpec
 
 if TYPE_CHECKING:
-    from raymlops.train.tabular.loop import Arrays, Epoch
+    from raymlops.train.tabular.arrays import Arrays
+    from raymlops.train.tabular.trainer import Epoch
     from raymlops.train.tabular.training import TrainingJob
 
 METRIC = "validation_loss"

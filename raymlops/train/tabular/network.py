@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from raymlops.train.tabular.spec import TabularSpec
-
 
 class Perceptron(nn.Module):
     """Linear, ReLU and dropout a hidden width, then one logit: [rows, width] to [rows]."""
@@ -22,10 +20,3 @@ class Perceptron(nn.Module):
     def forward(self, matrix: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(matrix).squeeze(1)
         return logits
-
-
-def make_network(width: int, spec: TabularSpec) -> Perceptron:
-    """The untrained network of `spec`; the same weights for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return Perceptron(width, spec.hidden, spec.dropout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.train.tabular.loop import Arrays
+from raymlops.train.tabular.arrays import Arrays
 
 
 def constant(arrays: Arrays) -> NDArray[np.float64]:

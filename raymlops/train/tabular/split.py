@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from raymlops.data import Columns, TableSchema, read_columns, take
 from raymlops.errors import TrainingError
 from raymlops.models import Preprocessing
-from raymlops.train.tabular.loop import Arrays
+from raymlops.train.tabular.arrays import Arrays
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,12 @@ from raymlops.models import (
 )
 from raymlops.storage import Store
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.tabular.loop import Arrays
+from raymlops.train.tabular.arrays import Arrays
 from raymlops.train.tabular.quality import Quality, judge
 from raymlops.train.tabular.reference import constant, logistic_regression
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.tabular.split import Split, split_by_time
-from raymlops.train.tabular.trainer import Trainer
+from raymlops.train.tabular.trainer import TabularTrainer
 
 NETWORK = "network"
 REFERENCES = {"constant": constant, "logistic regression": logistic_regression}
@@ -84,7 +84,9 @@ class TrainingJob:
                 name: self._reference(ledger, dataset, run, name, split.arrays)
                 for name in REFERENCES
             }
-            trainer = Trainer(spec=self.spec, plan=self.plan, cpus_per_worker=self.cpus_per_worker)
+            trainer = TabularTrainer(
+                spec=self.spec, plan=self.plan, cpus_per_worker=self.cpus_per_worker
+            )
             network = trainer.fit(
                 split.arrays,
                 ledger_url=ledger.url,

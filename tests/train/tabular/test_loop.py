@@ -9,8 +9,8 @@ from sklearn.preprocessing import StandardScaler
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan, TabularSpec
 from raymlops.train.batches import epoch_batches
-from raymlops.train.tabular.loop import Arrays, Epoch
-from raymlops.train.tabular.trainer import fit_alone
+from raymlops.train.tabular.arrays import Arrays
+from raymlops.train.tabular.trainer import Epoch, fit_alone
 
 SPEC = TabularSpec(hidden=(16,), dropout=0.0, epochs=4, batch_size=64, learning_rate=1e-2)
 
@@ -82,7 +82,7 @@ def test_a_loss_that_is_no_number_ends_the_training(arrays: Arrays) -> None:
         validation=arrays.validation,
         validation_labels=arrays.validation_labels,
     )
-    with pytest.raises(TrainingError, match="the loss is nan after epoch 1"):
+    with pytest.raises(TrainingError, match="the loss is nan at step"):
         fitted(changed, SPEC)
 
 

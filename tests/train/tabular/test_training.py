@@ -17,9 +17,8 @@ from raymlops.ledger import Code, Dataset, Ledger
 from raymlops.models import PROBABILITY
 from raymlops.storage import Store
 from raymlops.train import ParallelPlan, TabularSpec, judge
-from raymlops.train.tabular.loop import Epoch
 from raymlops.train.tabular.split import split_by_time
-from raymlops.train.tabular.trainer import Trainer, fit_alone
+from raymlops.train.tabular.trainer import Epoch, TabularTrainer, fit_alone
 from raymlops.train.tabular.training import NETWORK, Provenance, TrainingJob
 from raymlops.tune import TuneSpec
 from raymlops.tune.search import tune
@@ -56,7 +55,7 @@ def test_two_workers_learn_what_one_process_learns(
     epochs: list[Epoch] = []
     alone = fit_alone(arrays, SPEC, on_epoch=epochs.append)
     run = job.start(ledger, data, "train", {})
-    trainer = Trainer(spec=SPEC, plan=ParallelPlan(data=2))
+    trainer = TabularTrainer(spec=SPEC, plan=ParallelPlan(data=2))
     together = trainer.fit(
         arrays, ledger_url=ledger.url, storage_path=store.below("training"), run_id=run.id
     )
@@ -98,12 +97,12 @@ def test_a_worker_that_fails_fails_the_run_with_its_reason(
     job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
 ) -> None:
     hopeless = replace(job, spec=replace(SPEC, learning_rate=1e30), plan=ParallelPlan(data=1))
-    with pytest.raises(TrainingError, match="the loss is nan after epoch"):
+    with pytest.raises(TrainingError, match="the loss is nan at step"):
         hopeless.run(ledger, store, data)
     (run,) = [run for run in ledger.runs.list(model="tumours") if run.kind == "train"]
     assert run.status == "failed"
     assert run.error is not None
-    assert "the loss is nan after epoch" in run.error
+    assert "the loss is nan at step" in run.error
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -111,7 +110,7 @@ def test_a_plan_too_large_for_the_cluster_is_refused_at_once(
     job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
 ) -> None:
     large = replace(job, plan=ParallelPlan(data=9))
-    with pytest.raises(TrainingError, match="9 workers need 9 CPUs, the cluster has 4; use fewer"):
+    with pytest.raises(TrainingError, match=r"it has 9 workers \(data 9\), there is room for 4"):
         large.run(ledger, store, data)
 
 

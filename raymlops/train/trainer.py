@@ -1,0 +1,299 @@
+"""The one call: a spec trained under a plan on Ray Train workers, recorded as a run.
+
+result = rm.Trainer(spec, plan=rm.ParallelPlan(data=2, tensor=2)).fit()
+
+driver                          workers, one a rank of the plan
+plan possible? ── no ─▶ PlanError
+start a run
+attempt ───────────────────────▶ from the newest checkpoint, or from the start
+   ▲  a worker was lost ◀─────── killed, or its machine gone
+   └─ again, a few times         rank 0 logs steps to the ledger, at the end writes the weights
+end the run ◀─────────────────── done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from raymlops.cluster import ClusterSettings, connect
+from raymlops.config import SecretUrl
+from raymlops.errors import TrainingError
+from raymlops.ledger import Run, open_ledger
+from raymlops.ledger.provenance import code_at, environment
+from raymlops.storage import Files
+from raymlops.train.failures import Failure, cause_of
+from raymlops.train.feasibility import Limits, require
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.spec import TrainSpec
+from raymlops.train.worker import WEIGHTS, Task, work
+
+if TYPE_CHECKING:
+    import torch
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished training: its run, what it was, how many steps it took, why it ended early."""
+
+    run_id: str
+    spec: TrainSpec
+    plan: ParallelPlan
+    folder: str
+    steps: int
+    ended: str | None
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """Parameters and buffers of the whole model, by name, in the memory of this process."""
+        weights: Mapping[str, torch.Tensor] = _read(self.folder)["weights"]
+        return weights
+
+    def model(self) -> torch.nn.Module:
+        """The trained model in this process."""
+        from raymlops.train.layouts.arrange import build_model
+
+        model = build_model(self.spec)
+        model.load_state_dict(dict(self.weights()))
+        return model
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains `spec` under `plan`; a constructor starts nothing.
+
+    Run and checkpoints stay below `home`, which every node must reach, unless `ledger_url` says
+    otherwise. A Ray that this process is connected to is used; otherwise `cluster` says which. A
+    lost worker is replaced up to `max_restarts` times, and the run goes on from its newest
+    checkpoint.
+    """
+
+    spec: TrainSpec
+    plan: ParallelPlan = field(default_factory=ParallelPlan, kw_only=True)
+    home: Path = field(default=Path(".raymlops"), kw_only=True)
+    ledger_url: str | None = field(default=None, kw_only=True)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings, kw_only=True)
+    cpus_per_worker: float = field(default=1.0, kw_only=True)
+    gpus_per_worker: float = field(default=0.0, kw_only=True)
+    max_restarts: int = field(default=3, kw_only=True)
+
+    def fit(self) -> TrainResult:
+        """The training, ended.
+
+        Raises:
+            PlanError: the plan fits neither cluster, batch nor model; nothing was started.
+            OutOfMemoryError: a worker ran out of memory.
+            TrainingError: a worker failed, or more were lost than `max_restarts`; says why.
+        """
+        return self._start(parent=None, folder=None)
+
+    @classmethod
+    def resume(
+        cls, run_id: str, *, plan: ParallelPlan | None = None, home: Path = Path(".raymlops"),
+        ledger_url: str | None = None, cluster: ClusterSettings | None = None,
+    ) -> TrainResult:  # fmt: skip
+        """Goes on where run `run_id` stopped, as a run of its own whose parent that is.
+
+        What was trained is read from the ledger. `plan` is the run's own, unless another is given.
+
+        Raises:
+            TrainingError: the ledger does not hold what is needed to go on.
+        """
+        with open_ledger(ledger_url or _ledger_below(home)) as ledger:
+            run = ledger.runs.get(run_id)
+            recorded = json.loads(ledger.text(run.config_digest))
+        if not recorded.get("resumable"):
+            raise TrainingError(
+                f"run {run_id} cannot be resumed: its spec held values that are no JSON, or it is "
+                "no run of a Trainer; give the factories names and numbers"
+            )
+        spec = TypeAdapter(TrainSpec).validate_python(recorded["spec"])
+        trainer = cls(
+            spec,
+            plan=plan or ParallelPlan(**recorded["plan"]),
+            home=home,
+            ledger_url=ledger_url,
+            cluster=cluster or ClusterSettings(),
+        )
+        return trainer._start(parent=run, folder=recorded["folder"])
+
+    def fit_run(self, run_id: str, *, folder: str, ledger_url: str) -> TrainResult:
+        """The same for a run that exists, below a folder URI that exists; Ray is connected."""
+        import ray
+
+        untyped: Any = ray
+        require(self.plan, self._limits(untyped.cluster_resources()))
+        self._warn_if_busy(untyped.available_resources())
+        if self.spec.checkpoints.every_steps and "://" in folder.removeprefix("file://"):
+            raise TrainingError(
+                f"checkpoints go to a folder that every node reaches, and {folder} is none: set "
+                "checkpoints.every_steps to 0, or home to such a folder"
+            )
+        task = Task(
+            spec=self.spec,
+            plan=self.plan,
+            folder=folder,
+            ledger_url=SecretUrl(ledger_url),
+            run_id=run_id,
+            num_threads=max(1, int(self.cpus_per_worker)),
+        )
+        for restarts in range(self.max_restarts + 1):
+            failure = self._attempt(task, f"{run_id}-{restarts}")
+            if failure is None:
+                break
+            if not failure.may_pass or restarts == self.max_restarts:
+                raise failure.error(run_id, restarts)
+            _logger.warning(
+                "run %s: worker %d was lost (%s); going on from the newest checkpoint",
+                run_id,
+                failure.rank,
+                failure.reason,
+            )
+        progress = _read(folder)["progress"]
+        return TrainResult(
+            run_id=run_id,
+            spec=self.spec,
+            plan=self.plan,
+            folder=folder,
+            steps=progress["step"],
+            ended=progress["ended"],
+        )
+
+    def _start(self, parent: Run | None, folder: str | None) -> TrainResult:
+        url = self.ledger_url or _ledger_below(self.home)
+        with connect(self.cluster, home=self.home), open_ledger(url) as ledger:
+            folder = folder or str((self.home / "training" / os.urandom(8).hex()).resolve())
+            run = ledger.runs.start(
+                kind="train",
+                model=self.spec.name,
+                params={"plan": self.plan.to_dict(), **_recorded(self.spec)[0]},
+                code=code_at(Path.cwd()),
+                config=json.dumps(self._record(folder), indent=2, sort_keys=True),
+                environment=environment(),
+                inputs={},
+                parent_id=None if parent is None else parent.id,
+            )
+            with ledger.runs.recording(run):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                return self.fit_run(run.id, folder=folder, ledger_url=ledger.url)
+
+    def _attempt(self, task: Task, name: str) -> Failure | None:
+        """Why the workers failed, None when they did not."""
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+        on_gpu = self.gpus_per_worker > 0
+        resources = {"CPU": self.cpus_per_worker}
+        if on_gpu:
+            resources["GPU"] = self.gpus_per_worker
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={"task": task},
+            torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=self.plan.num_workers, use_gpu=on_gpu, resources_per_worker=resources
+            ),
+            # Ray Train would try again after any error; `cause_of` knows which may pass.
+            run_config=RunConfig(
+                name=name,
+                storage_path=task.folder,
+                failure_config=FailureConfig(max_failures=0),
+            ),
+        )
+        try:
+            with _interruptible():
+                trainer.fit()
+        except WorkerGroupError as error:
+            return cause_of({rank: _text(failed) for rank, failed in error.worker_failures.items()})
+        except TrainingFailedError as error:
+            raise TrainingError(f"run {task.run_id}: {error}") from error
+        return None
+
+    def _limits(self, resources: Mapping[str, float]) -> Limits:
+        room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)
+        if self.gpus_per_worker:
+            room = min(room, int(resources.get("GPU", 0.0) / self.gpus_per_worker))
+        limits = Limits(
+            max_workers=room,
+            batch_size=self.spec.batch_size,
+            accumulation=self.spec.accumulation,
+        )
+        if self.plan.tensor == 1 and self.plan.pipeline == 1:
+            return limits
+        from raymlops.train.layouts.limits import within
+
+        return within(self.spec, limits)
+
+    def _warn_if_busy(self, available: Mapping[str, float]) -> None:
+        """Ray Train waits for CPUs without a word."""
+        wanted = self.plan.num_workers * self.cpus_per_worker
+        if available.get("CPU", 0.0) < wanted:
+            _logger.warning(
+                "%d workers need %g CPUs, %g are free: training waits for the others",
+                self.plan.num_workers,
+                wanted,
+                available.get("CPU", 0.0),
+            )
+
+    def _record(self, folder: str) -> dict[str, Any]:
+        """What `resume` reads."""
+        spec, whole = _recorded(self.spec)
+        return {"spec": spec, "plan": self.plan.to_dict(), "folder": folder, "resumable": whole}
+
+
+def _recorded(spec: TrainSpec) -> tuple[dict[str, Any], bool]:
+    """The spec as JSON, and whether nothing had to be left out of it."""
+    adapter = TypeAdapter(TrainSpec)
+    try:
+        return adapter.dump_python(spec, mode="json"), True
+    except PydanticSerializationError:
+        return adapter.dump_python(spec, mode="json", fallback=lambda o: type(o).__name__), False
+
+
+def _ledger_below(home: Path) -> str:
+    home.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{home.resolve() / 'ledger.db'}"
+
+
+def _read(folder: str) -> dict[str, Any]:
+    import torch
+
+    file = io.BytesIO(Files(folder).read(WEIGHTS))
+    found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return found
+
+
+def _text(failure: Exception) -> str:
+    """Type and text of what a worker raised, or of why it was found dead."""
+    failure = getattr(failure, "health_check_failure", None) or failure
+    return f"{type(failure).__name__}: {failure}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Keeps Ctrl-C what it was: Ray Train's own handler of SIGINT ends the process as if all were
+    well, and stays behind after the training, where it swallows every Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        raise KeyboardInterrupt from exit_
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,80 @@
+"""What runs in each Ray Train worker."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raymlops.config import SecretUrl
+from raymlops.ledger import open_ledger
+from raymlops.storage import Files
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.spec import TrainSpec
+
+WEIGHTS = "weights.pt"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All a worker needs to know. `folder` is a URI that every node reaches."""
+
+    spec: TrainSpec
+    plan: ParallelPlan
+    folder: str
+    ledger_url: SecretUrl  # Ray's train state, for the dashboard, shows it
+    run_id: str
+    num_threads: int
+
+
+def work(config: dict[str, Any]) -> None:
+    """Trains, and leaves the weights of the whole model in the task's folder."""
+    import torch
+    from ray import train
+    from ray.train.torch import get_device
+
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop
+    from raymlops.train.seat import Seat
+
+    task: Task = config["task"]
+    torch.set_num_threads(task.num_threads)
+    seat = Seat.take(task.plan, get_device())
+    checkpoints = None
+    if task.spec.checkpoints.every_steps:
+        checkpoints = Checkpoints(
+            Path(task.folder.removeprefix("file://")), task.spec.checkpoints, seat
+        )
+    rank = train.get_context().get_world_rank()
+    with _recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
+        loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
+        progress = loop.run()
+    weights = loop.weights()
+    if rank == 0:
+        file = io.BytesIO()
+        torch.save({"weights": weights, "progress": progress.to_dict()}, file)
+        Files(task.folder).write(WEIGHTS, file.getvalue())
+
+
+@contextlib.contextmanager
+def _recorder(task: Task) -> Iterator[Any]:
+    """Logs to the run what is newer than what it holds: steps done again after a worker was lost
+    gave the same values before."""
+    with open_ledger(task.ledger_url.reveal()) as ledger:
+        newest: dict[str, int] = {}
+        for metric in ledger.runs.metrics(task.run_id):
+            newest[metric.name] = max(metric.step, newest.get(metric.name, -1))
+        with ledger.runs.logger(task.run_id) as logger:
+
+            def log(values: Mapping[str, float], step: int) -> None:
+                fresh = {name: v for name, v in values.items() if step > newest.get(name, -1)}
+                if fresh:
+                    logger(fresh, step=step)
+
+            yield log

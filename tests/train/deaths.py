@@ -1,0 +1,44 @@
+"""A source whose reader is killed, at a time that is known beforehand."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from raymlops.data.loading import ArraySource, Columns
+from tests.train import models
+
+
+class Deadly:
+    """Kills its process, of the n-th pair (rank, reads) once rank has read so often: the first
+    process of that rank on the first pair, the next on the second, and so on."""
+
+    def __init__(self, source: ArraySource, deaths: Sequence[tuple[int, int]], folder: str) -> None:
+        self._source = source
+        self._deaths = deaths
+        self._folder = Path(folder)
+        self._num_reads = 0
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        self._num_reads += 1
+        done = len(list(self._folder.iterdir()))
+        if done < len(self._deaths):
+            rank, reads = self._deaths[done]
+            here = dist.get_rank() if dist.is_initialized() else 0
+            if here == rank and self._num_reads == reads:
+                (self._folder / f"death-{done}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self._source.take(rows)
+
+
+def deadly_digits(deaths: Sequence[tuple[int, int]], folder: str, rows: int = 333) -> Deadly:
+    return Deadly(models.digits(rows)[0], [(rank, reads) for rank, reads in deaths], folder)

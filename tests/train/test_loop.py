@@ -1,0 +1,149 @@
+"""The loop by itself: precision, what is not a number, patience, accumulation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from raymlops.data.loading import ArraySource
+from raymlops.errors import TrainingError
+from raymlops.train.batches import Batch, pieces
+from raymlops.train.factory import Factory
+from raymlops.train.loop import Loop, Sources
+from raymlops.train.precision import LossScale
+from raymlops.train.progress import Progress
+from raymlops.train.seat import Seat
+from raymlops.train.spec import OptimizerSpec, ScheduleSpec, StoppingPolicy, TrainSpec
+from tests.train import models
+from tests.train.specs import MLP
+
+PLAIN = replace(MLP, accumulation=1, clip_norm=None, epochs=2, max_steps=None)
+
+
+def fit(
+    spec: TrainSpec, sources: Sources | None = None
+) -> tuple[list[Mapping[str, float]], torch.nn.Module, Progress]:
+    logged: list[Mapping[str, float]] = []
+    loop = Loop(spec, Seat(), sources=sources, log=lambda values, step: logged.append(values))
+    progress = loop.run()
+    return logged, loop.parts[0], progress
+
+
+def test_the_loop_is_that_of_plain_torch() -> None:
+    spec = replace(
+        PLAIN,
+        clip_norm=0.5,
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.5, arguments={"momentum": 0.9}),
+        schedule=ScheduleSpec(name="linear"),
+    )
+    logged, trained, _ = fit(spec)
+
+    torch.manual_seed(0)
+    model = models.mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 14)
+    train, validation = models.digits(333, 101)
+    assert validation is not None
+    losses = []
+    for epoch in (1, 2):
+        order = np.random.default_rng((0, epoch)).permutation(333)
+        for start in range(0, 333, 50):
+            images, labels = map(torch.from_numpy, train.take(order[start : start + 50]))
+            loss = torch.nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            scheduler.step()
+            losses.append(float(loss.detach()))
+    assert [v["loss"] for v in logged if "loss" in v] == pytest.approx(losses, abs=1e-5)
+    for ours, theirs in zip(trained.parameters(), model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    images, labels = map(torch.from_numpy, validation.take(np.arange(101)))
+    expected = float(torch.nn.functional.cross_entropy(model(images).detach(), labels))
+    assert logged[-1]["validation_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_what_full_precision_learns(precision: str) -> None:
+    spec = replace(PLAIN, epochs=6, optimizer=OptimizerSpec(learning_rate=1e-2))
+    full, _, _ = fit(spec)
+    lower, model, _ = fit(replace(spec, precision=precision))  # type: ignore[arg-type]
+    assert full[-1]["validation_loss"] < 0.6
+    assert lower[-1]["validation_loss"] == pytest.approx(full[-1]["validation_loss"], abs=0.05)
+    assert lower[-1]["validation_loss"] != full[-1]["validation_loss"]
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_the_loss_scale_moves_as_torchs_own() -> None:
+    overflows = {3, 4, 2500}
+    theirs = torch.amp.GradScaler("cpu")
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    ours = LossScale.first("fp16")
+    for step in range(4700):
+        finite = step not in overflows
+        theirs.scale(weight.sum())
+        weight.grad = torch.tensor([1.0 if finite else math.inf])
+        theirs.step(optimizer)
+        theirs.update()
+        ours = ours.after("fp16", finite=finite)
+        assert ours.value == theirs.get_scale(), step
+
+
+def broken_digits(num_broken: int) -> Sources:
+    train, _ = models.digits(200)
+    images, labels = (column.copy() for column in train.columns)
+    images[:num_broken, 0] = np.nan
+    return Sources(train=ArraySource([images, labels]))
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step() -> None:
+    with pytest.raises(TrainingError, match="the loss is nan at step 1 of epoch 1; try a learning"):
+        fit(PLAIN, broken_digits(200))
+
+
+def test_a_step_that_is_no_number_is_skipped_if_asked_to() -> None:
+    spec = replace(PLAIN, epochs=1, batch_size=20, stopping=StoppingPolicy(on_nan="skip"))
+    logged, model, progress = fit(spec, broken_digits(1))
+    assert progress.step == 10
+    assert sum(values.get("skipped", 0.0) for values in logged) == 1.0
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_too_many_skipped_in_a_row_stop_all_the_same() -> None:
+    policy = StoppingPolicy(on_nan="skip", max_skips=3)
+    spec = replace(PLAIN, batch_size=20, stopping=policy)
+    with pytest.raises(TrainingError, match="the loss is nan at step 4 of epoch 1, the 4th such"):
+        fit(spec, broken_digits(200))
+
+
+def test_patience_ends_a_training_that_no_longer_gains() -> None:
+    still = replace(
+        PLAIN,
+        epochs=50,
+        optimizer=OptimizerSpec(name="sgd", learning_rate=1e-30),
+        stopping=StoppingPolicy(patience=2),
+    )
+    _, _, progress = fit(still)
+    assert progress.epoch == 4  # the first was the best, two more did not help
+    assert progress.ended is not None
+    assert "in 2 epochs" in progress.ended
+
+
+def test_pieces_part_the_rows_and_a_worker_without_any_stands_in() -> None:
+    parts = list(pieces(Batch(rows=np.array([4, 7, 9]), global_size=6, first=2), 2))
+    assert [part.rows.tolist() for part in parts] == [[4, 7], [9]]
+    parts = list(pieces(Batch(rows=np.array([4]), global_size=2, first=2), 2))
+    assert [(part.rows.tolist(), part.counts) for part in parts] == [([4], True), ([2], False)]
+
+
+def test_a_factory_that_makes_no_module_is_named() -> None:
+    wrong = replace(PLAIN, model=Factory(call="tests.train.models:text"))
+    with pytest.raises(TrainingError, match=r"models:text made a ArraySource, not a torch module"):
+        fit(wrong)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from raymlops.errors import ConfigError
+from raymlops.train.factory import Factory
+from raymlops.train.recipe import make_loss, make_optimizer, make_schedule
+from raymlops.train.spec import (
+    CheckpointPolicy,
+    OptimizerSpec,
+    ScheduleSpec,
+    StoppingPolicy,
+    TensorSpec,
+    TrainSpec,
+)
+from tests.train.specs import MLP
+
+YAML = """
+name: digits
+model: {call: "tests.train.models:mlp", arguments: {width: 16}}
+data: {call: "tests.train.models:digits"}
+optimizer: {name: sgd, learning_rate: 0.1, arguments: {momentum: 0.9}}
+schedule: {name: cosine, warmup_steps: 10}
+batch_size: 32
+precision: bf16
+clip_norm: 1.0
+tensor: {slices: {"*.fc1": column}, sequence: true}
+checkpoints: {every_steps: 50}
+stopping: {on_nan: skip, patience: 3}
+"""
+
+
+def test_a_spec_is_the_same_from_yaml_and_from_python(tmp_path: Path) -> None:
+    path = tmp_path / "digits.yaml"
+    path.write_text(YAML)
+    assert TrainSpec.read(path) == TrainSpec(
+        name="digits",
+        model=Factory(call="tests.train.models:mlp", arguments={"width": 16}),
+        data=Factory(call="tests.train.models:digits"),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.1, arguments={"momentum": 0.9}),
+        schedule=ScheduleSpec(name="cosine", warmup_steps=10),
+        batch_size=32,
+        precision="bf16",
+        clip_norm=1.0,
+        tensor=TensorSpec(slices={"*.fc1": "column"}, sequence=True),
+        checkpoints=CheckpointPolicy(every_steps=50),
+        stopping=StoppingPolicy(on_nan="skip", patience=3),
+    )
+
+
+def test_unknown_keys_are_errors_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "digits.yaml"
+    path.write_text(YAML + "precison: fp16\n")
+    with pytest.raises(ConfigError, match=r"digits\.yaml:13.*precison"):
+        TrainSpec.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0, "max_steps": 0}, "batch_size is 0, max_steps is 0; each is at least 1"),
+        ({"clip_norm": 0.0}, r"clip_norm is 0\.0; it is positive, or null for none"),
+        ({"loss": "mse", "tensor": TensorSpec(loss=True)}, r"tensor\.loss is set and loss is mse"),
+    ],
+)
+def test_an_impossible_spec_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(MLP, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("tests.train.models:mpl", r"there is no tests\.train\.models:mpl: module .* has no"),
+        ("tests.train.modles:mlp", "No module named 'tests.train.modles'"),
+        ("tests.train.models:LENGTH", "LENGTH is a int, not a function"),
+    ],
+)
+def test_what_a_factory_cannot_find_is_said(call: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Factory(call=call).make()
+
+
+def test_a_factory_is_written_module_colon_function() -> None:
+    with pytest.raises(ValueError, match=r"call is 'models\.mlp'; write it package\.module:funct"):
+        Factory(call="models.mlp")
+
+
+def test_rates_rise_and_fall_as_described() -> None:
+    cosine = make_schedule(ScheduleSpec(name="cosine", warmup_steps=3), num_steps=11)
+    assert [cosine(step) for step in range(3)] == [0.25, 0.5, 0.75]
+    assert cosine(3) == 1.0
+    assert cosine(7) == pytest.approx(0.5)
+    assert cosine(11) == pytest.approx(0.0)
+    linear = make_schedule(ScheduleSpec(name="linear", final_share=0.2), num_steps=8)
+    assert [linear(step) for step in (0, 4, 8)] == pytest.approx([1.0, 0.6, 0.2])
+    assert make_schedule(ScheduleSpec(), num_steps=8)(7) == 1.0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad", "rmsprop"])
+def test_optimizers_take_their_own_arguments(name: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    spec = OptimizerSpec(name=name, learning_rate=0.5, arguments={"weight_decay": 0.25})
+    (group,) = make_optimizer(spec, [weight]).param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ValueError, match=r"there is no loss 'hinge'; known: cross_entropy, .*mse"):
+        make_loss("hinge")
+    with pytest.raises(ValueError, match="there is no optimizer 'lion'; known: sgd, adam, adamw"):
+        make_optimizer(OptimizerSpec(name="lion"), [])
+    with pytest.raises(ValueError, match="there is no schedule 'step'; known: constant, linear"):
+        make_schedule(ScheduleSpec(name="step"), num_steps=1)
+
+
+def test_losses_are_sums_over_all_targets() -> None:
+    logits = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]])
+    classes = torch.tensor([[0, 1]])
+    assert float(make_loss("cross_entropy")(logits, classes)) == pytest.approx(2 * math.log(2))
+    assert float(make_loss("mse")(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))) == 5.0
