@@ -70,7 +70,7 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
 
 def _of_model(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
     if plan.pipeline > 1 and limits.num_layers is None:
-        yield f"pipeline is {plan.pipeline}, but no chain of layers was found in the model"
+        yield f"pipeline is {plan.pipeline}, but no pipeline can be built of this model yet"
     elif plan.pipeline > 1 and plan.pipeline > (limits.num_layers or 0):
         yield f"pipeline is {plan.pipeline}, the model has {limits.num_layers} layers to share out"
     if plan.tensor > 1 and not limits.divisible:

@@ -115,6 +115,11 @@ class Trainer:
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
             recorded = json.loads(ledger.text(run.config_digest))
+        if run.status == "running":
+            raise TrainingError(
+                f"run {run_id} is running, as process {run.owner and run.owner.pid} of "
+                f"{run.owner and run.owner.host}; resume it when it has ended"
+            )
         if not recorded.get("resumable"):
             raise TrainingError(
                 f"run {run_id} cannot be resumed: its spec held values that are no JSON, or it is "
@@ -132,11 +137,7 @@ class Trainer:
 
     def fit_run(self, run_id: str, *, folder: str, ledger_url: str) -> TrainResult:
         """The same for a run that exists, below a folder URI that exists; Ray is connected."""
-        import ray
-
-        untyped: Any = ray
-        require(self.plan, self._limits(untyped.cluster_resources()))
-        self._warn_if_busy(untyped.available_resources())
+        self._require_room()
         if self.spec.checkpoints.every_steps and "://" in folder.removeprefix("file://"):
             raise TrainingError(
                 f"checkpoints go to a folder that every node reaches, and {folder} is none: set "
@@ -175,6 +176,7 @@ class Trainer:
     def _start(self, parent: Run | None, folder: str | None) -> TrainResult:
         url = self.ledger_url or _ledger_below(self.home)
         with connect(self.cluster, home=self.home), open_ledger(url) as ledger:
+            self._require_room()
             folder = folder or str((self.home / "training" / os.urandom(8).hex()).resolve())
             run = ledger.runs.start(
                 kind="train",
@@ -223,6 +225,24 @@ class Trainer:
             raise TrainingError(f"run {task.run_id}: {error}") from error
         return None
 
+    def _require_room(self) -> None:
+        """Raises PlanError for a plan that cannot run; Ray Train would wait without a word."""
+        import ray
+
+        untyped: Any = ray
+        require(self.plan, self._limits(untyped.cluster_resources()))
+        wanted, free = (
+            self.plan.num_workers * self.cpus_per_worker,
+            untyped.available_resources().get("CPU", 0.0),
+        )
+        if free < wanted:
+            _logger.warning(
+                "%d workers need %g CPUs, %g are free: training waits for the others",
+                self.plan.num_workers,
+                wanted,
+                free,
+            )
+
     def _limits(self, resources: Mapping[str, float]) -> Limits:
         room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)
         if self.gpus_per_worker:
@@ -237,17 +257,6 @@ class Trainer:
         from raymlops.train.layouts.limits import within
 
         return within(self.spec, limits)
-
-    def _warn_if_busy(self, available: Mapping[str, float]) -> None:
-        """Ray Train waits for CPUs without a word."""
-        wanted = self.plan.num_workers * self.cpus_per_worker
-        if available.get("CPU", 0.0) < wanted:
-            _logger.warning(
-                "%d workers need %g CPUs, %g are free: training waits for the others",
-                self.plan.num_workers,
-                wanted,
-                available.get("CPU", 0.0),
-            )
 
     def _record(self, folder: str) -> dict[str, Any]:
         """What `resume` reads."""

@@ -122,5 +122,5 @@ def test_a_model_without_slices_or_chain_takes_neither_axis() -> None:
         "tensor is 2, but nothing to slice was found in the model",
     )
     assert problems(ParallelPlan(pipeline=2), plain) == (
-        "pipeline is 2, but no chain of layers was found in the model",
+        "pipeline is 2, but no pipeline can be built of this model yet",
     )

@@ -1,25 +1,65 @@
-"""What the model of a spec leaves room for, found without building its weights."""
+"""What the model of a spec leaves room for, and how large it is, without building its weights."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.arrange import build_model
-from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.slices import find_slices
+from raymlops.train.loop import Sources
+from raymlops.train.proposal import ModelSize, Proposal, propose
 from raymlops.train.spec import TrainSpec
+
+_FIRST_ROW = np.zeros(1, dtype=np.int64)
+
+
+def propose_plan(spec: TrainSpec, *, max_workers: int, memory_bytes: int) -> Proposal:
+    """The plan to train `spec` under on at most so many workers with so much memory each.
+
+    Raises:
+        PlanError: the model fits none; says what the smallest plan would need.
+    """
+    limits = Limits(
+        max_workers=max_workers, batch_size=spec.batch_size, accumulation=spec.accumulation
+    )
+    return propose(size_of(spec), within(spec, limits), memory_bytes=memory_bytes)
 
 
 def within(spec: TrainSpec, limits: Limits) -> Limits:
     """The limits, with those of the model."""
-    with torch.device("meta"):
-        model = build_model(spec)
-    blocks = blocks_of(model)
-    return replace(
-        limits,
-        num_layers=len(blocks) or None,
-        divisible=find_slices(model, spec.tensor).divisible(model),
+    model = _shapes(spec)
+    return replace(limits, divisible=find_slices(model, spec.tensor).divisible(model))
+
+
+def size_of(spec: TrainSpec) -> ModelSize:
+    """Bytes of the model, and of what its row slices sum up, seen on one row of the data."""
+    model = _shapes(spec)
+    slices = find_slices(model, spec.tensor)
+    summed = [0]
+
+    def count(_layer: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        summed[0] += output.nbytes
+
+    rows = [name for name, kind in slices.layers.items() if kind == "row"]
+    for name in rows:
+        model.get_submodule(name).register_forward_hook(count)
+    columns = Sources.make(spec).train.take(_FIRST_ROW)
+    with torch.no_grad():
+        model(*(torch.from_numpy(column).to("meta") for column in columns[:-1]))
+    return ModelSize(
+        parameter_bytes=sum(parameter.nbytes for parameter in model.parameters()),
+        sliced_bytes=sum(model.get_parameter(f"{name}.weight").nbytes for name in slices.layers),
+        num_pairs=len(rows),
+        activation_bytes=summed[0] // max(1, len(rows)),
     )
+
+
+def _shapes(spec: TrainSpec) -> nn.Module:
+    with torch.device("meta"):
+        return build_model(spec)

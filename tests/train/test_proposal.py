@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from raymlops.errors import PlanError
+from raymlops.train import ParallelPlan
+from raymlops.train.feasibility import Divisible, Limits
+from raymlops.train.proposal import ModelSize, memory_of, propose, sent_by
+from tests.train.models import transformer
+from tests.train.specs import TEXT
+
+MIB = 2**20
+SIZE = ModelSize(parameter_bytes=100 * MIB)
+LIMITS = Limits(max_workers=4, batch_size=64)
+
+
+def test_what_fits_is_copied_and_what_does_not_is_sharded() -> None:
+    roomy = propose(SIZE, LIMITS, memory_bytes=400 * MIB)
+    assert roomy.plan == ParallelPlan(data=4)
+    assert (roomy.memory_bytes, roomy.sent_bytes) == (400 * MIB, 150 * MIB)
+    assert propose(SIZE, LIMITS, memory_bytes=200 * MIB).plan == ParallelPlan(data=2, shard=2)
+    tight = propose(SIZE, LIMITS, memory_bytes=100 * MIB)
+    assert tight.plan == ParallelPlan(shard=4)
+    assert (tight.memory_bytes, tight.sent_bytes) == (100 * MIB, 225 * MIB)
+    assert "one process needs 400.0 MiB" in tight.why
+
+
+def test_small_activations_make_slices_cheaper_than_gradients() -> None:
+    sliced = ModelSize(
+        parameter_bytes=100 * MIB, sliced_bytes=96 * MIB, num_pairs=4, activation_bytes=1024
+    )
+    limits = Limits(max_workers=4, batch_size=64, divisible=(Divisible(what="heads", count=12),))
+    found = propose(sliced, limits, memory_bytes=400 * MIB)
+    assert found.plan == ParallelPlan(tensor=4)
+    assert found.sent_bytes == 4 * 4 * 1024 * 64 * 3 // 4
+    assert found.memory_bytes == 4 * (4 + 24) * MIB
+
+
+def test_a_model_is_measured_without_its_weights() -> None:
+    from raymlops.train.layouts.limits import propose_plan, size_of
+
+    # Two blocks of width 16: attention 4 x 16 x 16, feed-forward 2 x 16 x 64, sums of 16 x 16.
+    size = size_of(TEXT)
+    assert size.sliced_bytes == 4 * 2 * (4 * 16 * 16 + 2 * 16 * 64)
+    assert size.parameter_bytes == 4 * sum(p.numel() for p in transformer().parameters())
+    assert (size.num_pairs, size.activation_bytes) == (4, 4 * 16 * 16)
+    assert propose_plan(TEXT, max_workers=2, memory_bytes=MIB).plan == ParallelPlan(data=2)
+
+
+def test_no_plan_is_invented_where_nothing_fits() -> None:
+    with pytest.raises(
+        PlanError, match=r"the smallest, shard=4, needs 100\.0 MiB a worker .* has 9"
+    ):
+        propose(SIZE, LIMITS, memory_bytes=90 * MIB)
+
+
+def test_copies_of_shards_send_what_a_shard_holds() -> None:
+    plan = ParallelPlan(data=2, shard=2)
+    assert sent_by(plan, SIZE, 64) == 150 * MIB + 50 * MIB
+    assert memory_of(plan, SIZE) == 200 * MIB
