@@ -28,7 +28,7 @@ POLICIES = (
     "data/rules/monotone.py", "data/rules/rows.py", "data/rules/types.py", "data/rules/values.py",
     "ledger/comparison.py", "ledger/liveness.py", "ledger/search.py",
     "coordination/zookeeper/order.py", "train/batches.py", "train/plan.py", "train/feasibility.py",
-    "train/progress.py", "train/failures.py",
+    "train/progress.py", "train/failures.py", "train/proposal.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 

@@ -57,7 +57,8 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
     if plan.num_workers > limits.max_workers:
         product = " x ".join(f"{axis} {plan.sizes[axis]}" for axis in AXES if plan.sizes[axis] > 1)
         yield (
-            f"it has {plan.num_workers} workers ({product}), there is room for {limits.max_workers}"
+            f"it has {plan.num_workers} workers ({product}), there is room for "
+            f"{limits.max_workers}: add machines, or set cluster.num_cpus"
         )
     pieces = plan.num_replicas * limits.accumulation * plan.microbatches
     if pieces > limits.batch_size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -259,7 +260,7 @@ class Loop:
         if self._log is None:
             return Meter(device, None, 0.0)
         peak = peak_flops_per_s(device, spec.precision) * self._seat.plan.num_workers
-        return Meter(device, count_flops(build_model(spec), probe), peak)
+        return Meter(device, count_flops(partial(build_model, spec), probe), peak)
 
 
 def num_steps(spec: TrainSpec, num_rows: int) -> int:

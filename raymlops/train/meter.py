@@ -7,7 +7,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -67,18 +67,20 @@ def memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def count_flops(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> float | None:
-    """Floating point operations a row, forward and backward, of the model on `inputs`.
+def count_flops(make: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...]) -> float | None:
+    """Floating point operations a row, forward and backward, of the model made, on `inputs`.
 
-    Matrix products, convolutions and attention are counted, without computing them. None for a
-    model that cannot run without values.
+    Matrix products, convolutions and attention are counted, without weights and without computing
+    them. None for a model that cannot run without values.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     shapes = tuple(column.to("meta") for column in inputs)
     try:
+        with torch.device("meta"):
+            model = make()
         with FlopCounterMode(display=False) as counter:
-            model.to("meta")(*shapes).float().sum().backward()
+            model(*shapes).float().sum().backward()
     except (RuntimeError, NotImplementedError) as error:
         _logger.warning("no MFU: the model's operations cannot be counted (%s)", error)
         return None

@@ -20,10 +20,15 @@ _PRELOADED = ["raymlops.train.loop", "tests.train.gloo", "tests.train.models",
               "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"]  # fmt: skip
 
 
+class DeadRankError(RuntimeError):
+    """A rank ended without an answer; what the others raised is not the cause."""
+
+
 def run(plan: ParallelPlan, body: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `body(seat, *arguments)` returns on every rank of the plan, by rank.
 
     Raises:
+        DeadRankError: a rank was killed.
         RuntimeError: a rank failed; with its traceback.
     """
     context = multiprocessing.get_context("forkserver")
@@ -40,18 +45,22 @@ def run(plan: ParallelPlan, body: Callable[..., Any], *arguments: Any) -> list[A
             stack.callback(process.join)
             stack.callback(process.kill)
             started.append(here)
-        answers = [_answer(connection, rank) for rank, connection in enumerate(started)]
-    failures = [told for failed, told in answers if failed]
+        answers = [_answer(connection) for connection in started]
+    dead = [rank for rank, answer in enumerate(answers) if answer is None]
+    if dead:
+        raise DeadRankError(f"ranks {dead} of {plan} died without a word")
+    failures = [told for failed, told in filter(None, answers) if failed]
     if failures:
         raise RuntimeError("\n".join(failures))
-    return [told for _, told in answers]
+    return [told for _, told in filter(None, answers)]
 
 
-def _answer(connection: Connection, rank: int) -> tuple[bool, Any]:
+def _answer(connection: Connection) -> tuple[bool, Any] | None:
+    """Whether a rank failed, and what it says; None of one that died."""
     try:
         answer: tuple[bool, Any] = pickle.loads(connection.recv_bytes())
     except EOFError:
-        return True, f"rank {rank} died without a word"
+        return None
     return answer
 
 

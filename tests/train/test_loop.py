@@ -147,3 +147,13 @@ def test_a_factory_that_makes_no_module_is_named() -> None:
     wrong = replace(PLAIN, model=Factory(call="tests.train.models:text"))
     with pytest.raises(TrainingError, match=r"models:text made a ArraySource, not a torch module"):
         fit(wrong)
+
+
+def test_operations_are_counted_without_weights() -> None:
+    from raymlops.train.meter import count_flops
+
+    # 2 operations a weight and row; forward, and backward by weights and by inputs, the first
+    # layer's inputs excepted.
+    first, second, third = 64 * 32, 32 * 32, 32 * 10
+    expected = 2 * (2 * first + 3 * second + 3 * third)
+    assert count_flops(models.mlp, (torch.zeros(2, 64),)) == expected

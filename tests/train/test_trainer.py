@@ -1,0 +1,139 @@
+"""The one call on a real Ray cluster: workers that live, fail, and are killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from raymlops.cluster import Session
+from raymlops.errors import OutOfMemoryError, PlanError
+from raymlops.ledger import Ledger
+from raymlops.train import ParallelPlan, Trainer
+from raymlops.train.factory import Factory
+from raymlops.train.seat import Seat
+from raymlops.train.spec import CheckpointPolicy, TrainSpec
+from tests.train import gloo
+from tests.train.specs import MLP, TEXT
+
+pytestmark = pytest.mark.cluster
+
+EVERY_4 = CheckpointPolicy(every_steps=4, asynchronous=False)  # there when a worker dies
+
+
+def train(seat: Seat, spec: TrainSpec) -> tuple[list[float], Mapping[str, Any]]:
+    """The losses and weights of the same training without Ray."""
+    from raymlops.train.loop import Loop
+
+    losses: list[float] = []
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        if "loss" in values:
+            losses.append(values["loss"])
+
+    loop = Loop(spec, seat, log=log)
+    loop.run()
+    return losses, loop.weights()
+
+
+def mortal(folder: Path, *deaths: tuple[int, int]) -> TrainSpec:
+    folder.mkdir()
+    arguments = {"deaths": [list(death) for death in deaths], "folder": str(folder)}
+    data = Factory(call="tests.train.deaths:deadly_digits", arguments=arguments)
+    return replace(MLP, name="digits", data=data, accumulation=1, checkpoints=EVERY_4)
+
+
+def greedy() -> torch.nn.Module:
+    return torch.nn.Linear(10**7, 10**7)
+
+
+@pytest.fixture
+def home(tmp_path: Path, ray_cluster: Session) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def records(home: Path) -> Any:
+    home.mkdir()
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.mark.slow
+def test_a_run_whose_worker_is_killed_ends_bit_equal(
+    home: Path, records: Ledger, tmp_path: Path
+) -> None:
+    spec = mortal(tmp_path / "deaths", (1, 7))  # the probe is its first read
+    undisturbed = replace(spec, data=replace(spec.data, arguments={
+        **spec.data.arguments, "deaths": [],
+    }))  # fmt: skip
+    losses, weights = gloo.run(ParallelPlan(data=2), train, undisturbed)[0]
+    result = Trainer(spec, plan=ParallelPlan(data=2), home=home).fit()
+
+    assert (result.steps, result.ended) == (20, None)
+    assert len(list((tmp_path / "deaths").iterdir())) == 1
+    model = result.model().state_dict()
+    assert all(torch.equal(weight, model[name]) for name, weight in weights.items())
+
+    run = records.runs.get(result.run_id)
+    assert (run.status, run.model, run.params["plan"]) == ("finished", "digits", {"data": 2})
+    logged = records.runs.metrics(run.id, "loss")  # each step once, though two were done twice
+    assert [(metric.step, metric.value) for metric in logged] == list(enumerate(losses, start=1))
+    last = records.runs.last_metrics(run.id)
+    assert {"step_s", "data_s", "compute_s", "wait_s", "rows_per_s", "memory_mb"} <= set(last)
+    assert 0 < last["mfu"] < 1
+
+
+def test_a_worker_without_memory_is_reported_as_such(home: Path) -> None:
+    hungry = replace(MLP, model=Factory(call="tests.train.test_trainer:greedy"))
+    with pytest.raises(OutOfMemoryError, match=r"worker 0 ran out of memory: .*use a smaller"):
+        Trainer(hungry, home=home).fit()
+
+
+def test_an_impossible_plan_starts_nothing(home: Path, records: Ledger) -> None:
+    three = replace(TEXT, name="text")
+    with pytest.raises(PlanError) as caught:
+        Trainer(three, plan=ParallelPlan(tensor=3), home=home).fit()
+    assert (
+        "tensor is 3, which does not divide the 4 num_heads of blocks.0.attention"
+        in caught.value.problems
+    )
+    assert caught.value.nearest == ("tensor=4", "tensor=2", "shard=2,tensor=2")
+    assert list(records.runs.list()) == []
+
+
+@pytest.mark.slow
+def test_a_run_whose_driver_was_killed_is_resumed(
+    home: Path, records: Ledger, ray_cluster: Session, tmp_path: Path
+) -> None:
+    every_20 = CheckpointPolicy(every_steps=20)
+    spec = replace(MLP, name="digits", epochs=200, max_steps=1_000, checkpoints=every_20)
+    script = (
+        "import sys; from pathlib import Path; from raymlops.cluster import ClusterSettings; "
+        "from raymlops.train import Trainer, TrainSpec; from pydantic import TypeAdapter; "
+        "spec = TypeAdapter(TrainSpec).validate_json(sys.argv[1]); "
+        "Trainer(spec, home=Path(sys.argv[2]), cluster=ClusterSettings(address=sys.argv[3])).fit()"
+    )
+    text = TypeAdapter(TrainSpec).dump_json(spec)
+    driver = subprocess.Popen([sys.executable, "-c", script, text, home, ray_cluster.address])
+    try:
+        while not list(home.glob("training/*/step-*/complete.json")):
+            assert driver.poll() is None, "the driver ended by itself"
+            time.sleep(0.05)
+    finally:
+        driver.kill()
+        driver.wait()
+    (lost,) = records.runs.list(model="digits")
+    assert lost.status == "lost"
+    result = Trainer.resume(lost.id, home=home)
+    assert result.steps == 1_000
+    assert json.loads(records.text(records.runs.get(result.run_id).config_digest))["resumable"]
