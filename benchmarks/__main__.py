@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 FOLDER = Path(__file__).parent
-NAMES = ("startup", "drift", "records")
+NAMES = ("startup", "drift", "records", "train")
 PACKAGES = ("raymlops", "ray", "torch", "onnxruntime", "numpy", "scipy")
 
 
