@@ -17,6 +17,8 @@ PROCESSES.set_forkserver_preload(
         "tests.coordination.processes",
         "tests.ledger.mirror.test_outages",
         "tests.ledger.writers",
+        "raymlops.train.loop",
+        "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
         "torch.distributed.fsdp",
         "torch.distributed.pipelining",
         "torch.distributed.tensor.parallel",

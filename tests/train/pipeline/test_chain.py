@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import dropout
 
 from raymlops.errors import TrainingError
-from raymlops.train.network import Perceptron
+from raymlops.train.tabular.network import Perceptron
 from raymlops.train.pipeline import find_chain, measure_costs
 from tests.train.pipeline.models import Transformer, digits, perceptron, text, transformer
 
