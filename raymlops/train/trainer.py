@@ -198,6 +198,8 @@ class Trainer:
         from ray.train.torch import TorchConfig, TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
+        # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
         on_gpu = self.gpus_per_worker > 0
         resources = {"CPU": self.cpus_per_worker}
         if on_gpu:
