@@ -1,0 +1,22 @@
+"""A parameter server: sharded, durable, read without tearing, written exactly once."""
+
+from raymlops.train.server.client import Client, Traffic
+from raymlops.train.server.optimizers import Adagrad, Adam, Momentum, Optimizer, Sgd
+from raymlops.train.server.server import ParameterServer
+from raymlops.train.server.settings import ServerSettings
+from raymlops.train.server.sync import Asynchronous, Stale, Synchronous
+
+__all__ = [
+    "Adagrad",
+    "Adam",
+    "Asynchronous",
+    "Client",
+    "Momentum",
+    "Optimizer",
+    "ParameterServer",
+    "ServerSettings",
+    "Sgd",
+    "Stale",
+    "Synchronous",
+    "Traffic",
+]

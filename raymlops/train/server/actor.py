@@ -1,0 +1,118 @@
+"""A shard as a Ray actor: the loop in a thread, and a way in for workers of other nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from raymlops.train.server.arena import NodeShare
+from raymlops.train.server.block import Entry, Push
+from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.service import Service
+from raymlops.train.server.settings import ServerSpec
+from raymlops.train.server.shard import Counters, Pull, make_shard
+
+_logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class ShardActor:
+    """Shard `index` of a server. Every method may be called again: it counts once."""
+
+    def __init__(self, spec: ServerSpec, share: NodeShare, index: int, keeper: Any) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # shards are what runs in parallel
+        memory = SharedMemory.of_process(*ray.get(keeper.where.remote()))
+        shard = make_shard(spec, share, index, memory)
+        self._shard = shard
+        self._service = Service(shard, index=index, arena=memory, spec=spec)
+        threading.Thread(target=self._serve, name=f"shard-{index}", daemon=True).start()
+
+    @ray.method
+    async def load(self, values: Sequence[NDArray[Any]]) -> None:
+        """Puts the first parameters into place, unless that was done."""
+        await self._do(partial(self._shard.load, values))
+
+    @ray.method
+    async def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
+        """The worker lives; its last applied push to each block."""
+        return await self._do(partial(self._service.contact, worker, incarnation))
+
+    @ray.method
+    async def push(
+        self, worker: int, incarnation: int, block: int, sequence: int, gradient: Any
+    ) -> int:
+        """Returns `sequence` once it is applied."""
+        push = Push(worker=worker, sequence=sequence, gradient=gradient)
+
+        def take() -> Any:
+            self._service.contact(worker, incarnation)
+            return self._service.push(block, push)
+
+        return int(await asyncio.wrap_future(await self._do(take)))
+
+    @ray.method
+    async def pull(
+        self,
+        worker: int,
+        incarnation: int,
+        block: int,
+        sequence: int,
+        keys: NDArray[np.int64] | None,
+    ) -> tuple[int, NDArray[Any]]:
+        """A version that the mode allows after push `sequence`: all of it, or the rows `keys`."""
+        asked = Pull(worker=worker, block=block, sequence=sequence, pin=True)
+
+        def ask() -> Any:
+            self._service.contact(worker, incarnation)
+            return self._service.pull(asked)
+
+        version = int(await asyncio.wrap_future(await self._do(ask)))
+
+        def copy() -> NDArray[Any]:
+            source = self._shard.blocks[block].buffer(version)[0]
+            taken: NDArray[Any] = source.copy() if keys is None else source[keys]
+            self._shard.release(worker, block)
+            return taken
+
+        return version, await self._do(copy)
+
+    @ray.method
+    async def leave(self, worker: int, incarnation: int) -> None:
+        """The worker has ended."""
+        await self._do(partial(self._service.leave, worker, incarnation))
+
+    @ray.method
+    async def counters(self) -> Counters:
+        return await self._do(lambda: self._shard.counters)
+
+    @ray.method
+    async def journal(self, block: int) -> tuple[Entry, ...]:
+        return await self._do(self._shard.blocks[block].journal)
+
+    @ray.method
+    async def process(self) -> int:
+        """Its process id, on its node."""
+        return os.getpid()
+
+    async def _do(self, function: Callable[[], Result]) -> Result:
+        return await asyncio.wrap_future(self._service.call(function))
+
+    def _serve(self) -> None:
+        try:
+            self._service.serve()
+        except Exception:
+            # A shard that cannot go on must not look alive; Ray starts it again from its memory.
+            _logger.exception("the loop of a shard failed")
+            os._exit(1)

@@ -1,0 +1,254 @@
+"""A worker's side of the server: gradients go, parameters come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from raymlops.train.server.arena import DENSE, Slots
+from raymlops.train.server.link import Link
+from raymlops.train.server.local import LocalLink
+from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.partition import Array, Table
+from raymlops.train.server.rows import Rows, sum_rows
+from raymlops.train.server.settings import ServerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What a client moved; bytes of gradients and parameters, whichever way they went."""
+
+    num_pushes: int = 0
+    num_pulls: int = 0
+    pushed_bytes: int = 0
+    pulled_bytes: int = 0
+
+
+class Client:
+    """A worker's connection to all shards. For one thread.
+
+        weights = client.pull()
+        client.push(gradients)
+
+    A push returns once the gradients are copied, and waits only while `num_slots` are on their
+    way. When a shard dies, calls wait for it to come back and send again what it had not
+    acknowledged, which is applied once.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        links: Sequence[Link],
+        slots: SharedMemory,
+    ) -> None:
+        """One link a shard, in order; those to shards of this node hand `slots` on."""
+        self._spec = spec
+        self._partition = spec.partition
+        self._links = links
+        self._memory = slots
+        self._slots = Slots(spec.partition, spec.settings.num_slots, slots)
+        self._pushed = [0] * (1 + len(spec.partition.tables))
+        self._flat: NDArray[Any] | None = None
+        self.traffic = Traffic()
+
+    def push(self, gradients: Mapping[str, ArrayLike]) -> None:
+        """Sends the gradients of all dense parameters, of the shapes these have.
+
+        Raises:
+            ValueError: names, shapes or types differ from the parameters; nothing was sent.
+        """
+        given = self._checked(gradients)
+        self._wait_slot(DENSE)
+        slot = self._slot(DENSE)
+        flat = self._slots.dense(slot)
+        cuts = self._partition.cuts
+        for shard, link in enumerate(self._links):
+            for piece in self._partition.pieces(cuts[shard], cuts[shard + 1]):
+                target = flat[piece.offset : piece.offset + piece.stop - piece.start]
+                source = given[piece.name][piece.start : piece.stop]
+                if target.ctypes.data != source.ctypes.data:
+                    np.copyto(target, source)
+            link.push(DENSE, flat[cuts[shard] : cuts[shard + 1]], slot=slot)
+        self._pushed[DENSE] += 1
+        size_bytes = sum(each.nbytes for each in given.values())
+        self._count(num_pushes=1, pushed_bytes=size_bytes)
+
+    def buffers(self) -> dict[str, Array]:
+        """Writable arrays from which the next `push` need not copy; their content is arbitrary.
+
+        Push exactly these arrays. They are to be written until then, and not after.
+        """
+        self._wait_slot(DENSE)
+        return self._named(self._slots.dense(self._slot(DENSE)))
+
+    def pull(self) -> dict[str, Array]:
+        """The dense parameters, each shard's of one version that the mode allows.
+
+        The arrays are read-only, and change with the second `push` or the next `pull` after this
+        one: under Synchronous they are where the server keeps them, else a copy that is used again.
+        """
+        for link in self._links:
+            link.ask(DENSE)
+        flat = self._shared()
+        if flat is None:
+            flat = self._copied()
+        arrays = self._named(flat)
+        for array in arrays.values():
+            array.flags.writeable = False
+        self._count(num_pulls=1, pulled_bytes=sum(array.nbytes for array in arrays.values()))
+        return arrays
+
+    def push_rows(self, table: str, keys: ArrayLike, gradients: ArrayLike) -> None:
+        """Sends `gradients` [keys, width] of the rows `keys`; those of equal keys are summed.
+
+        Raises:
+            ValueError: keys or gradients do not fit the table; nothing was sent.
+        """
+        block, found = self._table(table)
+        checked = self._checked_keys(found, keys)
+        values = np.asarray(gradients)
+        expected = (len(checked), found.width)
+        if values.shape != expected or values.dtype != self._partition.dtype:
+            raise ValueError(
+                f"gradients for {table!r} are {values.dtype} of shape {values.shape}; these keys "
+                f"need {self._partition.dtype} of shape {expected}"
+            )
+        rows = sum_rows(checked, values)
+        self._wait_slot(block)
+        slot = self._slot(block)
+        for shard, link in enumerate(self._links):
+            mine = rows.keys % len(self._links) == shard
+            room_keys, room_values = self._slots.rows_of(shard, block, slot)
+            count = int(np.count_nonzero(mine))
+            np.floor_divide(rows.keys[mine], len(self._links), out=room_keys[:count])
+            room_values[:count] = rows.values[mine]
+            link.push(block, Rows(room_keys[:count], room_values[:count]), slot=slot)
+        self._pushed[block] += 1
+        self._count(num_pushes=1, pushed_bytes=rows.values.nbytes)
+
+    def pull_rows(self, table: str, keys: ArrayLike) -> Array:
+        """The rows [keys, width] in the order of `keys`, which may repeat.
+
+        Raises:
+            ValueError: a key is not a row of the table.
+        """
+        block, found = self._table(table)
+        checked = self._checked_keys(found, keys)
+        result = np.empty((len(checked), found.width), self._partition.dtype)
+        shards = checked % len(self._links)
+        places = [np.flatnonzero(shards == shard) for shard in range(len(self._links))]
+        for link, mine in zip(self._links, places, strict=True):
+            link.ask(block, checked[mine] // len(self._links))
+        for link, mine in zip(self._links, places, strict=True):
+            part = np.empty((len(mine), found.width), self._partition.dtype)
+            link.read(block, part)
+            result[mine] = part
+        self._count(num_pulls=1, pulled_bytes=result.nbytes)
+        return result
+
+    def flush(self) -> None:
+        """Waits until every push is acknowledged: from then on it is in the parameters."""
+        for block in range(len(self._pushed)):
+            for link in self._links:
+                link.wait_room(block, in_flight=0)
+
+    def close(self) -> None:
+        """Leaves: the others no longer wait for this worker. What is not flushed may be lost."""
+        for link in self._links:
+            link.close()
+        self._memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.flush()
+        self.close()
+
+    def _slot(self, block: int) -> int:
+        return self._pushed[block] % self._spec.settings.num_slots
+
+    def _wait_slot(self, block: int) -> None:
+        for link in self._links:
+            link.wait_room(block, in_flight=self._spec.settings.num_slots - 1)
+
+    def _shared(self) -> NDArray[Any] | None:
+        """The vector as it lies in the server's memory; None where it is to be copied."""
+        links = [link for link in self._links if isinstance(link, LocalLink)]
+        if not self._spec.sync.steady or len(links) < len(self._links):
+            return None
+        buffers = {link.wait_version(DENSE) % 2 for link in links}
+        if len(buffers) > 1:  # a worker that died took part in a round of some shards only
+            return None
+        for link in links:
+            link.release(DENSE)
+        return links[0].arena.dense(buffers.pop())
+
+    def _copied(self) -> NDArray[Any]:
+        cuts = self._partition.cuts
+        if self._flat is None:
+            self._flat = np.empty(cuts[-1], self._partition.dtype)
+        for shard, link in enumerate(self._links):
+            link.read(DENSE, self._flat[cuts[shard] : cuts[shard + 1]])
+        return self._flat
+
+    def _named(self, flat: NDArray[Any]) -> dict[str, Array]:
+        return {
+            name: flat[offset : offset + int(np.prod(self._partition.shapes[name]))].reshape(
+                self._partition.shapes[name]
+            )
+            for name, offset in self._partition.offsets.items()
+        }
+
+    def _checked(self, gradients: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        shapes, dtype = self._partition.shapes, self._partition.dtype
+        if set(gradients) != set(shapes):
+            raise ValueError(
+                f"gradients are of {sorted(gradients)}, but the dense parameters are "
+                f"{sorted(shapes)}; push all of them"
+            )
+        given = {name: np.asarray(values) for name, values in gradients.items()}
+        for name, values in given.items():
+            if values.shape != shapes[name] or values.dtype != dtype:
+                raise ValueError(
+                    f"the gradient of {name!r} is {values.dtype} of shape {values.shape}; the "
+                    f"parameter is {dtype} of shape {shapes[name]}"
+                )
+        return {name: values.reshape(-1) for name, values in given.items()}
+
+    def _checked_keys(self, table: Table, keys: ArrayLike) -> NDArray[np.int64]:
+        found = np.asarray(keys)
+        if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+            raise ValueError(
+                f"keys of {table.name!r} are {found.dtype} of shape {found.shape}; give a list "
+                "of integers"
+            )
+        found = found.astype(np.int64)
+        if found.size and not 0 <= found.min() <= found.max() < table.num_rows:
+            raise ValueError(
+                f"keys of {table.name!r} go from {found.min()} to {found.max()}; its rows are "
+                f"0 to {table.num_rows - 1}"
+            )
+        return found
+
+    def _table(self, name: str) -> tuple[int, Table]:
+        for block, table in enumerate(self._partition.tables, start=1):
+            if table.name == name:
+                return block, table
+        names = [table.name for table in self._partition.tables]
+        raise ValueError(f"{name!r} is not a table; those of this server: {names or 'none'}")
+
+    def _count(self, **more: int) -> None:
+        changed = {name: getattr(self.traffic, name) + count for name, count in more.items()}
+        self.traffic = replace(self.traffic, **changed)

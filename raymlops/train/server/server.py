@@ -1,0 +1,162 @@
+"""The server as its owner sees it: started, looked at, stopped."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import ray
+from numpy.typing import ArrayLike
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raymlops.train.server.actor import ShardActor
+from raymlops.train.server.arena import Arena, shares
+from raymlops.train.server.block import Entry
+from raymlops.train.server.client import Client
+from raymlops.train.server.connect import connect
+from raymlops.train.server.keeper import Keeper
+from raymlops.train.server.link import Link
+from raymlops.train.server.local import LocalLink
+from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.optimizers import Optimizer
+from raymlops.train.server.partition import divide, place
+from raymlops.train.server.remote import RemoteLink
+from raymlops.train.server.settings import ServerSettings, ServerSpec
+from raymlops.train.server.shard import Counters
+from raymlops.train.server.sync import Sync
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterServer:
+    """Shards as Ray actors, spread over the nodes. Hand it to workers, which make clients of it.
+
+        with ParameterServer.start(weights, Adam(), num_shards=2, sync=Stale(bound=2)) as server:
+            ray.get([work.remote(server, worker) for worker in range(4)])
+
+    It ends with the process that started it, at the latest.
+    """
+
+    spec: ServerSpec
+    placement: tuple[str, ...]
+    shards: tuple[Any, ...]
+    keepers: tuple[Any, ...]
+
+    @classmethod
+    def start(
+        cls,
+        parameters: Mapping[str, ArrayLike],
+        optimizer: Optimizer,
+        *,
+        sync: Sync,
+        num_shards: int = 1,
+        tables: Collection[str] = (),
+        settings: ServerSettings | None = None,
+    ) -> ParameterServer:
+        """Returns once every shard holds its part of `parameters`. Ray must be connected.
+
+        Parameters named in `tables`, of shape [rows, width], are pushed and pulled by rows.
+
+        Raises:
+            ValueError: the parameters cannot be divided so.
+        """
+        arrays = {name: np.asarray(values) for name, values in parameters.items()}
+        spec = ServerSpec(
+            name=secrets.token_hex(8),
+            partition=divide(arrays, num_shards=num_shards, tables=tables),
+            optimizer=optimizer,
+            sync=sync,
+            settings=settings or ServerSettings(),
+        )
+        placement = place(num_shards, _nodes())
+        keepers, shards = [], []
+        for node, share in shares(spec.partition, placement).items():
+            size_bytes = Arena.size_bytes(share, optimizer.num_states)
+            keeper = _launch(Keeper, node, spec.name, share.shards, size_bytes)
+            keepers.append(keeper)
+            shards += [
+                _launch(ShardActor, node, spec, share, each, keeper) for each in share.shards
+            ]
+        server = cls(spec=spec, placement=placement, shards=tuple(shards), keepers=tuple(keepers))
+        ray.get(
+            [
+                shard.load.remote(spec.partition.values_of(index, arrays))
+                for index, shard in enumerate(shards)
+            ]
+        )
+        return server
+
+    def client(self, *, worker: int) -> Client:
+        """A client for this process, which is worker number `worker`: by shared memory to shards
+        of its own node, through the object store to others.
+
+        Raises:
+            TrainingError: a shard cannot be reached, or another living process is this worker.
+        """
+        here = ray.get_runtime_context().get_node_id()
+        found = shares(self.spec.partition, self.placement)
+
+        def link(shard: int, incarnation: int, slots: SharedMemory) -> Link:
+            node, handle = self.placement[shard], self.shards[shard]
+            if node == here:
+                return LocalLink(
+                    self.spec, found[node], shard,
+                    worker=worker, incarnation=incarnation, slots=slots,
+                )  # fmt: skip
+            return RemoteLink(self.spec, shard, handle, worker=worker, incarnation=incarnation)
+
+        return connect(self.spec, link, worker=worker)
+
+    def counters(self) -> Counters:
+        """What all shards did since their processes started."""
+        counted = ray.get([shard.counters.remote() for shard in self.shards])
+        return sum(counted, Counters())
+
+    def journal(self, shard: int, *, table: str | None = None) -> tuple[Entry, ...]:
+        """The order in which `shard` applied pushes, the newest 65,280 of them.
+
+        One process that applies the same gradients in this order gets the same parameters.
+        """
+        names = [None, *(each.name for each in self.spec.partition.tables)]
+        found: tuple[Entry, ...] = ray.get(self.shards[shard].journal.remote(names.index(table)))
+        return found
+
+    def stop(self) -> None:
+        """Ends all processes of the server. Their memory goes with them."""
+        for actor in (*self.shards, *self.keepers):
+            ray.kill(actor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _nodes() -> list[str]:
+    """The living nodes, that of this process first."""
+    untyped: Any = ray
+    here = ray.get_runtime_context().get_node_id()
+    living = sorted(node["NodeID"] for node in untyped.nodes() if node["Alive"])
+    return [here, *(node for node in living if node != here)]
+
+
+def _launch(actor: type, node: str, *args: Any) -> Any:
+    return (
+        ray.remote(actor)
+        .options(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        .remote(*args)
+    )

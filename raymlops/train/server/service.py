@@ -1,0 +1,308 @@
+"""The loop of a shard's process: sockets, deaths and calls from other threads, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+
+from raymlops.train.server.arena import DENSE, Slots
+from raymlops.train.server.block import Push
+from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.rows import Rows
+from raymlops.train.server.settings import ServerSpec
+from raymlops.train.server.shard import Answer, Applied, Pull, Shard
+from raymlops.train.server.wire import Kind, Message, address_of, check_peer, listen, receive, send
+
+_logger = logging.getLogger(__name__)
+
+_ADDRESS_TIMEOUT_S = 10.0
+_TICK_S = 1.0
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Line:
+    """A connection; of a worker once it has said hello."""
+
+    socket: socket.socket
+    worker: int | None = None
+    slots: Slots | None = None
+
+
+class Service:
+    """Serves one shard to the workers of its node by sockets, and to others through `call`.
+
+    A worker of this node is dead when its socket ends, or, if it was not connected since this
+    process started, when its process ends. A worker elsewhere is dead when nothing was heard of it
+    for the lease.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        index: int,
+        arena: SharedMemory,
+        spec: ServerSpec,
+    ) -> None:
+        self.shard = shard
+        self._index = index
+        self._arena = arena
+        self._spec = spec
+        self._lines: dict[int, _Line] = {}
+        self._heard_s: dict[int, float] = {}
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._waiting: dict[tuple[Any, ...], Future[int]] = {}
+        self._watched: dict[int, int] = {}
+        self._stopped = False
+
+    def serve(self) -> None:
+        """Runs until `stop`."""
+        with contextlib.closing(self._listen()) as listener, self._selector:
+            self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+            self._selector.register(self._bell, selectors.EVENT_READ, self._answer_calls)
+            for worker in self.shard.living:
+                self._watch(worker)
+            answers: list[Answer] = []
+            while not self._stopped:
+                for key, _ in self._selector.select(0 if answers else self._patience_s()):
+                    key.data()
+                self._bury(time.monotonic())
+                answers = self.shard.advance()
+                for answer in answers:
+                    self._deliver(answer)
+            for line in list(self._lines.values()):
+                line.socket.close()
+
+    def stop(self) -> None:
+        """Ends the loop; may be called from any thread."""
+
+        def end() -> None:
+            self._stopped = True
+
+        self.call(end).result()
+
+    def call(self, function: Callable[[], Result]) -> Future[Result]:
+        """Runs `function` between two events of the loop; for other threads."""
+        future: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except Exception as error:  # it belongs to the caller, in another thread
+                future.set_exception(error)
+
+        self._calls.put(run)
+        os.eventfd_write(self._bell, 1)
+        return future
+
+    def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
+        """For `call`: a worker of another node lives; its last applied push to each block."""
+        self._heard_s[worker] = time.monotonic()
+        if self.shard.is_living(worker, incarnation):
+            return tuple(int(block.sequences[worker]) for block in self.shard.blocks)
+        return self.shard.join(worker, incarnation, pid=0, started_s=0.0)
+
+    def leave(self, worker: int, incarnation: int) -> None:
+        """For `call`: a worker of another node has ended."""
+        if self.shard.is_living(worker, incarnation):
+            del self._heard_s[worker]
+            self.shard.leave(worker)
+
+    def push(self, block: int, push: Push[Any]) -> Future[int]:
+        """For `call`: takes a push in; the future ends when it is applied."""
+        self.shard.push(block, push)
+        return self._wait("push", push.worker, block, push.sequence)
+
+    def pull(self, pull: Pull) -> Future[int]:
+        """For `call`: the future ends with the version granted."""
+        self.shard.pull(pull)
+        return self._wait("pull", pull.worker, pull.block)
+
+    def _wait(self, *key: Any) -> Future[int]:
+        return self._waiting.setdefault(key, Future())
+
+    def _listen(self) -> socket.socket:
+        deadline = time.monotonic() + _ADDRESS_TIMEOUT_S
+        while True:
+            try:
+                return listen(address_of(self._spec.name, self._index))
+            except OSError:  # the process before this one is still being taken down
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _patience_s(self) -> float | None:
+        return _TICK_S if self._heard_s else None
+
+    def _answer_calls(self) -> None:
+        os.eventfd_read(self._bell)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()()
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        try:
+            check_peer(connection)
+        except ConnectionRefusedError as error:
+            _logger.warning("shard %d refuses a connection: %s", self._index, error)
+            connection.close()
+            return
+        line = _Line(connection)
+        self._lines[connection.fileno()] = line
+        self._selector.register(connection, selectors.EVENT_READ, partial(self._read, line))
+
+    def _read(self, line: _Line) -> None:
+        if line.socket.fileno() < 0:  # closed by another event of the same round
+            return
+        try:
+            message, descriptors = receive(line.socket)
+            self._handle(line, message, descriptors)
+        except ConnectionError:
+            self._drop(line)
+
+    def _handle(self, line: _Line, message: Message, descriptors: list[int]) -> None:
+        match message.kind:
+            case Kind.HELLO:
+                self._welcome(line, message, descriptors)
+            case Kind.ADOPT:
+                send(line.socket, Message(kind=Kind.WELCOME), self._arena.descriptor)
+            case Kind.PUSH:
+                self._take(line, message)
+            case Kind.PULL if line.worker is not None:
+                self.shard.pull(
+                    Pull(
+                        worker=line.worker,
+                        block=message.block,
+                        sequence=message.number,
+                        pin=bool(message.slot),
+                    )
+                )
+            case Kind.RELEASE if line.worker is not None:
+                self.shard.release(line.worker, message.block)
+            case _:
+                self._drop(line)
+
+    def _welcome(self, line: _Line, message: Message, descriptors: list[int]) -> None:
+        pid, worker = check_peer(line.socket), message.slot
+        slots = SharedMemory(descriptors[0], writable=False)
+        slots.close()
+        if not self.shard.loaded:
+            self._refuse(line, "holds no parameters", final=False)
+            return
+        for other in [other for other in self._lines.values() if other.worker == worker]:
+            if not _has_ended(other.socket):
+                holder = check_peer(other.socket)
+                reason = f"has a worker {worker}, process {holder}: give each a number of its own"
+                self._refuse(line, reason, final=True)
+                return
+            self._drop(other)
+        self._unwatch(worker)
+        line.worker = worker
+        line.slots = Slots(self._spec.partition, self._spec.settings.num_slots, slots)
+        started_s = psutil.Process(pid).create_time()
+        sequences = self.shard.join(worker, message.number, pid=pid, started_s=started_s)
+        tail = np.array(sequences, np.uint64).tobytes()
+        send(line.socket, Message(kind=Kind.WELCOME, tail=tail), self._arena.descriptor)
+
+    def _refuse(self, line: _Line, reason: str, *, final: bool) -> None:
+        tail = f"shard {self._index} {reason}".encode()
+        send(line.socket, Message(kind=Kind.REFUSED, number=int(final), tail=tail))
+        self._drop(line)
+
+    def _take(self, line: _Line, message: Message) -> None:
+        if line.worker is None or line.slots is None:
+            self._drop(line)
+            return
+        gradient: Any
+        if message.block == DENSE:
+            gradient = line.slots.dense_of(self._index, message.slot)
+        else:
+            keys, values = line.slots.rows_of(self._index, message.block, message.slot)
+            gradient = Rows(keys[: message.count], values[: message.count])
+        push = Push(worker=line.worker, sequence=message.number, gradient=gradient)
+        self.shard.push(message.block, push)
+
+    def _deliver(self, answer: Answer) -> None:
+        line = next((each for each in self._lines.values() if each.worker == answer.worker), None)
+        if isinstance(answer, Applied):
+            key: tuple[Any, ...] = ("push", answer.worker, answer.block, answer.sequence)
+            message = Message(kind=Kind.APPLIED, block=answer.block, number=answer.sequence)
+        else:
+            key = ("pull", answer.worker, answer.block)
+            message = Message(kind=Kind.GRANTED, block=answer.block, number=answer.version)
+        if (future := self._waiting.pop(key, None)) is not None:
+            future.set_result(message.number)
+        elif line is not None:
+            try:
+                send(line.socket, message)
+            except ConnectionError:
+                self._drop(line)
+
+    def _drop(self, line: _Line) -> None:
+        """Ends a connection, and counts its worker as dead."""
+        if self._lines.pop(line.socket.fileno(), None) is None:
+            return
+        self._selector.unregister(line.socket)
+        line.socket.close()
+        if line.worker is not None:
+            self.shard.leave(line.worker)
+
+    def _watch(self, worker: int) -> None:
+        """Counts a worker that was living before this process as dead once its process ends."""
+        pid, started_s = self.shard.process_of(worker)
+        if pid == 0:
+            self._heard_s[worker] = time.monotonic()
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.shard.leave(worker)
+            return
+        self._watched[worker] = descriptor
+        self._selector.register(descriptor, selectors.EVENT_READ, partial(self._mourn, worker))
+        if not psutil.pid_exists(pid) or psutil.Process(pid).create_time() != started_s:
+            self._mourn(worker)
+
+    def _mourn(self, worker: int) -> None:
+        self._unwatch(worker)
+        self.shard.leave(worker)
+
+    def _unwatch(self, worker: int) -> None:
+        descriptor = self._watched.pop(worker, None)
+        if descriptor is not None:
+            self._selector.unregister(descriptor)
+            os.close(descriptor)
+
+    def _bury(self, now_s: float) -> None:
+        """Counts workers of other nodes as dead when nothing was heard of them."""
+        lease_s = self._spec.settings.lease_s
+        for worker in [each for each, at in self._heard_s.items() if now_s - at > lease_s]:
+            del self._heard_s[worker]
+            self.shard.leave(worker)
+
+
+def _has_ended(line: socket.socket) -> bool:
+    try:
+        return line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True

@@ -1,0 +1,53 @@
+"""What every process of a server is told about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from raymlops.train.server.optimizers import Optimizer
+from raymlops.train.server.partition import Partition
+from raymlops.train.server.sync import Sync
+
+Durability = Literal["process", "node"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How a server runs.
+
+    Attributes:
+        durability: "process" survives kill -9 of any one process; "node" also the loss of a
+            machine, by a replica of each shard on another one.
+        num_slots: Pushes of a worker to one block that may be on their way at once.
+        timeout_s: How long a worker waits for a shard that has died to come back.
+        lease_s: How long a worker of another node is silent until it counts as dead.
+    """
+
+    durability: Durability = "process"
+    num_slots: int = 2
+    timeout_s: float = 60.0
+    lease_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.durability not in get_args(Durability):
+            raise ValueError(
+                f"durability is {self.durability!r}, not one of {get_args(Durability)}"
+            )
+        if self.num_slots < 1:
+            raise ValueError(f"num_slots is {self.num_slots}; a push needs one")
+        if self.timeout_s <= 0 or self.lease_s <= 0:
+            raise ValueError(
+                f"timeout_s is {self.timeout_s} and lease_s {self.lease_s}; both are positive"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSpec:
+    """A server: `name` is random and unlike any other's."""
+
+    name: str
+    partition: Partition
+    optimizer: Optimizer
+    sync: Sync
+    settings: ServerSettings

@@ -1,0 +1,245 @@
+"""A shard without its plumbing: who pushes and pulls, what is applied next, who is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.train.server.arena import DENSE, Arena, NodeShare
+from raymlops.train.server.block import Block, DenseBlock, Push, RowBlock
+from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.settings import ServerSpec
+from raymlops.train.server.sync import Progress, Sync
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """The answer to a push: it is in the parameters, once, whatever happens from now on."""
+
+    worker: int
+    block: int
+    sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Granted:
+    """The answer to a pull: `version` may be read."""
+
+    worker: int
+    block: int
+    version: int
+
+
+Answer = Applied | Granted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """`worker` wants to read a block, having pushed to it until `sequence`.
+
+    With `pin` the version it is granted stays until it is released.
+    """
+
+    worker: int
+    block: int
+    sequence: int
+    pin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """What a shard did since its process started."""
+
+    num_updates: int = 0
+    num_pushes: int = 0
+    num_repeated: int = 0
+    num_pulls: int = 0
+    num_waits: int = 0
+    """Pulls that were not answered at once."""
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(
+            num_updates=self.num_updates + other.num_updates,
+            num_pushes=self.num_pushes + other.num_pushes,
+            num_repeated=self.num_repeated + other.num_repeated,
+            num_pulls=self.num_pulls + other.num_pulls,
+            num_waits=self.num_waits + other.num_waits,
+        )
+
+
+class Shard:
+    """Events come in by the methods, answers come out of `advance`. Not for several threads.
+
+    What must survive lies in `blocks` and `roster` (a ROSTER of the arena). Pushes that wait and
+    pulls do not: whoever was not answered asks again.
+    """
+
+    def __init__(self, blocks: Sequence[Block[Any]], roster: NDArray[Any], sync: Sync) -> None:
+        self.blocks = blocks
+        self.counters = Counters()
+        self._roster = roster
+        self._sync = sync
+        self._arrivals = 0
+        self._pushes: list[dict[int, dict[int, tuple[int, Push[Any]]]]] = [{} for _ in blocks]
+        self._pulls: dict[tuple[int, int], Pull] = {}
+        self._pins: dict[tuple[int, int], int] = {}
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self._roster["loaded"])
+
+    def load(self, values: Sequence[NDArray[Any]]) -> None:
+        """Puts the first parameters of each block into place, unless it has been done."""
+        if not self.loaded:
+            for block, first in zip(self.blocks, values, strict=True):
+                block.load(first)
+            self._roster["loaded"] = 1
+
+    @property
+    def living(self) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(self._roster["workers"]["living"]).tolist())
+
+    def is_living(self, worker: int, incarnation: int) -> bool:
+        entry = self._roster["workers"][worker]
+        return bool(entry["living"]) and int(entry["incarnation"]) == incarnation
+
+    def process_of(self, worker: int) -> tuple[int, float]:
+        """Process id and start time, as `join` was told."""
+        entry = self._roster["workers"][worker]
+        return int(entry["pid"]), float(entry["started_s"])
+
+    def join(self, worker: int, incarnation: int, *, pid: int, started_s: float) -> tuple[int, ...]:
+        """Counts a worker among the living, and returns its last applied push to each block.
+
+        A process that comes back (same `incarnation`) goes on where it was; a new one under the
+        same number starts at the clock of the slowest living worker.
+        """
+        self._forget(worker)
+        entry = self._roster["workers"][worker]
+        if int(entry["incarnation"]) != incarnation:
+            for block in self.blocks:
+                clocks = self._clocks(block)
+                clocks.pop(worker, None)
+                if clocks:
+                    slowest = min(clocks.values())
+                    block.bases[worker] = slowest - int(block.sequences[worker])
+            # Last: cut off before it, this join is a new one again.
+            entry["pid"], entry["started_s"], entry["living"] = pid, started_s, 1
+            entry["incarnation"] = incarnation
+        entry["living"] = 1
+        return tuple(int(block.sequences[worker]) for block in self.blocks)
+
+    def leave(self, worker: int) -> None:
+        """The worker has ended: nobody waits for it, its unanswered pushes are dropped."""
+        self._forget(worker)
+        self._roster["workers"]["living"][worker] = 0
+
+    def push(self, block: int, push: Push[Any]) -> None:
+        """Takes a push in; what comes too early for its number waits for those before it."""
+        self._arrivals += 1
+        waiting = self._pushes[block].setdefault(push.worker, {})
+        waiting[push.sequence] = (self._arrivals, push)
+
+    def pull(self, pull: Pull) -> None:
+        self._pulls[pull.worker, pull.block] = pull
+        ready = self._may_pull(pull)
+        self._count(num_pulls=1, num_waits=0 if ready else 1)
+
+    def release(self, worker: int, block: int) -> None:
+        """The worker has read what it was granted with a pin."""
+        self._pins.pop((worker, block), None)
+
+    def advance(self) -> list[Answer]:
+        """Answers what can be answered, after at most one update a block; [] when all is done."""
+        answers: list[Answer] = []
+        for number, block in enumerate(self.blocks):
+            answers += self._repeated(number, block)
+            answers += self._granted(number, block)
+            answers += self._updated(number, block)
+        return answers
+
+    def _repeated(self, number: int, block: Block[Any]) -> list[Answer]:
+        """Acknowledges again what was applied before its worker heard of it."""
+        answers: list[Answer] = []
+        sequences = block.sequences
+        for worker, waiting in self._pushes[number].items():
+            for sequence in [each for each in waiting if each <= sequences[worker]]:
+                del waiting[sequence]
+                answers.append(Applied(worker=worker, block=number, sequence=sequence))
+        self._count(num_repeated=len(answers))
+        return answers
+
+    def _granted(self, number: int, block: Block[Any]) -> list[Answer]:
+        answers: list[Answer] = []
+        for key, pull in list(self._pulls.items()):
+            if pull.block == number and self._may_pull(pull):
+                del self._pulls[key]
+                if pull.pin:
+                    self._pins[key] = block.version % 2
+                answers.append(Granted(worker=pull.worker, block=number, version=block.version))
+        return answers
+
+    def _updated(self, number: int, block: Block[Any]) -> list[Answer]:
+        workers = self._sync.next_update(self._progress(number))
+        target = (block.version + 1) % 2
+        if not workers or any(
+            pinned == number and buffer == target for (_, pinned), buffer in self._pins.items()
+        ):
+            return []
+        queues = [self._pushes[number][worker] for worker in workers]
+        pushes = [queue[min(queue)][1] for queue in queues]
+        block.update(pushes)
+        for queue in queues:
+            del queue[min(queue)]
+        self._count(num_updates=1, num_pushes=len(pushes))
+        return [
+            Applied(worker=push.worker, block=number, sequence=push.sequence) for push in pushes
+        ]
+
+    def _may_pull(self, pull: Pull) -> bool:
+        clock = pull.sequence + int(self.blocks[pull.block].bases[pull.worker])
+        return self._sync.may_pull(self._progress(pull.block), worker=pull.worker, clock=clock)
+
+    def _progress(self, number: int) -> Progress:
+        block = self.blocks[number]
+        sequences = block.sequences
+        first = {
+            worker: queue[int(sequences[worker]) + 1][0]
+            for worker, queue in self._pushes[number].items()
+            if int(sequences[worker]) + 1 in queue
+        }
+        return Progress(
+            clocks=self._clocks(block),
+            waiting=tuple(sorted(first, key=first.__getitem__)),
+            num_seen=int(np.count_nonzero(self._roster["workers"]["incarnation"])),
+        )
+
+    def _clocks(self, block: Block[Any]) -> dict[int, int]:
+        sequences, bases = block.sequences, block.bases
+        return {worker: int(sequences[worker]) + int(bases[worker]) for worker in self.living}
+
+    def _forget(self, worker: int) -> None:
+        for waiting in self._pushes:
+            waiting.pop(worker, None)
+        for number in range(len(self.blocks)):
+            self._pulls.pop((worker, number), None)
+            self._pins.pop((worker, number), None)
+
+    def _count(self, **more: int) -> None:
+        changed = {name: getattr(self.counters, name) + count for name, count in more.items()}
+        self.counters = replace(self.counters, **changed)
+
+
+def make_shard(spec: ServerSpec, share: NodeShare, index: int, memory: SharedMemory) -> Shard:
+    """Shard `index`, with all that must survive in `memory`, an arena of its node."""
+    arena = Arena(share, spec.optimizer.num_states, memory)
+    blocks: list[Block[Any]] = []
+    for block in range(1 + len(spec.partition.tables)):
+        made = DenseBlock if block == DENSE else RowBlock
+        header, buffers = arena.header(index, block), arena.buffers(index, block)
+        blocks.append(made(header, buffers, spec.optimizer))
+    return Shard(blocks, arena.roster(index), spec.sync)

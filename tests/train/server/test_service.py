@@ -1,0 +1,298 @@
+"""Real processes on one node: shards are killed, workers die, readers race with writers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from raymlops.errors import TrainingError
+from raymlops.train.server import (
+    Adam,
+    Asynchronous,
+    Client,
+    ServerSettings,
+    Sgd,
+    Stale,
+    Synchronous,
+)
+from raymlops.train.server.sync import Sync
+from tests.train.server.fleet import Fleet, fleet
+
+IMAGES = load_digits().data.astype(np.float32) / 16 - 0.5
+WEIGHT = IMAGES[:40]
+BIAS = IMAGES[40, :10]
+NUM_KILLS = 30
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
+
+
+def gradient_of(worker: int, sequence: int) -> dict[str, np.ndarray]:
+    """What a worker pushes as its push `sequence`: some images, as long as a gradient."""
+    first = (worker * 131 + sequence * 17) % 1700
+    return {"weight": IMAGES[first : first + 40], "bias": IMAGES[first + 40, :10]}
+
+
+def push_many(client: Client, worker: int, first: int, last: int) -> None:
+    for sequence in range(first, last + 1):
+        client.push(gradient_of(worker, sequence))
+
+
+def replay(served: Fleet, optimizer: Callable[..., torch.optim.Optimizer]) -> np.ndarray:
+    """The flat vector after every journaled push in its order, by torch in one process."""
+    partition = served.spec.partition
+    result = []
+    for shard in range(partition.num_shards):
+        (start, *_) = partition.values_of(shard, {"weight": WEIGHT, "bias": BIAS})
+        parameters = torch.from_numpy(start.copy()).requires_grad_()
+        steps = optimizer([parameters])
+        for entry in served.look(shard).blocks[0].journal():
+            gradient = gradient_of(entry.worker, entry.sequence)
+            (mine, *_) = partition.values_of(shard, gradient)
+            parameters.grad = torch.from_numpy(mine)
+            steps.step()
+        result.append(parameters.detach().numpy())
+    return np.concatenate(result)
+
+
+def state(served: Fleet) -> np.ndarray:
+    shards = range(served.spec.partition.num_shards)
+    blocks = [served.look(shard).blocks[0] for shard in shards]
+    return np.concatenate([block.buffer(block.version)[0] for block in blocks])
+
+
+def test_a_round_is_one_step_on_the_mean() -> None:
+    parameters = {"weight": WEIGHT, "bias": BIAS}
+    with fleet(parameters, Sgd(learning_rate=0.1), Synchronous(workers=2)) as served:
+        clients = [served.client(0), served.client(1)]
+        assert np.array_equal(clients[0].pull()["weight"], WEIGHT)
+        clients[1].push({"weight": 3 * np.ones_like(WEIGHT), "bias": np.zeros_like(BIAS)})
+        clients[0].push({"weight": np.ones_like(WEIGHT), "bias": np.ones_like(BIAS)})
+        for client in clients:
+            pulled = client.pull()
+            np.testing.assert_allclose(pulled["weight"], WEIGHT - 0.2, rtol=0, atol=1e-7)
+            np.testing.assert_allclose(pulled["bias"], BIAS - 0.05, rtol=0, atol=1e-7)
+            assert client.traffic.pushed_bytes == 4 * (2560 + 10)
+            with pytest.raises(ValueError, match="read-only"):
+                pulled["bias"][0] = 1
+
+
+def test_pushing_the_lent_buffers_copies_nothing_and_counts_the_same() -> None:
+    parameters = {"weight": WEIGHT, "bias": BIAS}
+    with fleet(parameters, Sgd(learning_rate=1.0), Synchronous(workers=1)) as served:
+        client = served.client(0)
+        for _ in range(5):
+            gradients = client.buffers()
+            gradients["weight"][...] = 1
+            gradients["bias"][...] = 2
+            client.push(gradients)
+        pulled = client.pull()
+        np.testing.assert_allclose(pulled["weight"], WEIGHT - 5, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(pulled["bias"], BIAS - 10, rtol=0, atol=1e-6)
+
+
+def test_rows_are_pulled_and_pushed_by_key() -> None:
+    table = IMAGES[:11, :4].copy()
+    with fleet(
+        {"carrier": table}, Sgd(learning_rate=1.0), Asynchronous(), tables=["carrier"]
+    ) as served:
+        client = served.client(0)
+        keys = [9, 2, 9]
+        assert np.array_equal(client.pull_rows("carrier", keys), table[keys])
+        client.push_rows("carrier", keys, np.array([[1.0], [2], [4]] * np.ones(4), np.float32))
+        client.push_rows("carrier", [0], np.ones((1, 4), np.float32))
+        client.push_rows("carrier", [], np.ones((0, 4), np.float32))
+        client.flush()
+        expected = table.copy()
+        expected[9] -= 5
+        expected[2] -= 2
+        expected[0] -= 1
+        np.testing.assert_allclose(client.pull_rows("carrier", range(11)), expected, atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_sent() -> None:
+    parameters = {"weight": WEIGHT, "carrier": IMAGES[:11, :4]}
+    with fleet(parameters, Sgd(learning_rate=1.0), Asynchronous(), tables=["carrier"]) as served:
+        client = served.client(0)
+        with pytest.raises(ValueError, match=r"gradients are of \['wieght'\], .* \['weight'\]"):
+            client.push({"wieght": WEIGHT})
+        with pytest.raises(ValueError, match=r"float32 of shape \(2,\); .* shape \(40, 64\)"):
+            client.push({"weight": np.zeros(2, np.float32)})
+        with pytest.raises(ValueError, match="float64 of shape"):
+            client.push({"weight": WEIGHT.astype(np.float64)})
+        with pytest.raises(ValueError, match="go from -1 to 3; its rows are 0 to 10"):
+            client.pull_rows("carrier", [3, -1])
+        with pytest.raises(ValueError, match="go from 11 to 11"):
+            client.push_rows("carrier", [11], np.zeros((1, 4), np.float32))
+        with pytest.raises(ValueError, match=r"need float32 of shape \(1, 4\)"):
+            client.push_rows("carrier", [1], np.zeros((1, 5), np.float32))
+        with pytest.raises(ValueError, match="are float64 of shape"):
+            client.pull_rows("carrier", [1.5])
+        with pytest.raises(ValueError, match=r"'origin' is not a table; .* \['carrier'\]"):
+            client.pull_rows("origin", [1])
+        assert [block.version for block in served.look(0).blocks] == [0, 0]
+        assert client.traffic.num_pushes == 0
+
+
+def test_two_processes_cannot_be_the_same_worker() -> None:
+    with fleet({"bias": IMAGES}, Sgd(learning_rate=1.0), Asynchronous()) as served:
+        with served.client(3), pytest.raises(TrainingError, match=r"worker 3, process \d+: give"):
+            served.client(3)
+        served.client(3).close()
+        with pytest.raises(ValueError, match="worker is 256; numbers go from 0 to 255"):
+            served.client(256)
+
+
+def test_a_shard_that_stays_away_is_an_error() -> None:
+    settings = ServerSettings(timeout_s=0.2)
+    with fleet({"bias": IMAGES}, Sgd(learning_rate=1.0), Asynchronous(), settings=settings) as made:
+        wait_until(lambda: _reachable(made))
+        client = made.client(0)
+        made.shards[1].kill()
+        made.shards[1].join()
+        with pytest.raises(TrainingError, match=r"not reach shard 1 within 0.2 s: .* timeout_s"):
+            client.push({"bias": IMAGES})
+
+
+def _reachable(served: Fleet) -> bool:
+    try:
+        served.client(0).close()
+    except TrainingError:
+        return False
+    return True
+
+
+def _push_and_die(client: Client, worker: int) -> None:
+    push_many(client, worker, 1, 3)
+    client.flush()
+    client.push(gradient_of(worker, 4))
+    os._exit(9)
+
+
+@pytest.mark.parametrize("sync", [Synchronous(workers=2), Stale(bound=1), Asynchronous()])
+def test_the_dead_are_not_waited_for(sync: Sync) -> None:
+    parameters = {"weight": WEIGHT, "bias": BIAS}
+    with fleet(parameters, Sgd(learning_rate=0.1), sync) as served:
+        client = served.client(0)
+        worker = served.work(1, _push_and_die, 1)
+        for sequence in range(1, 11):
+            client.push(gradient_of(0, sequence))
+            client.pull()
+        client.flush()
+        worker.join()
+        assert [served.look(shard).blocks[0].sequences[0] for shard in (0, 1)] == [10, 10]
+
+
+def test_the_dead_are_not_waited_for_when_their_shard_died_too() -> None:
+    """A shard that was down when a worker died finds out from the process table."""
+    parameters = {"weight": WEIGHT, "bias": BIAS}
+    with fleet(parameters, Sgd(learning_rate=0.1), Synchronous(workers=2)) as served:
+        client = served.client(0)
+        worker = served.work(1, _sleep, 60)
+        client.push(gradient_of(0, 1))
+        wait_until(lambda: all(1 in served.look(shard).living for shard in (0, 1)))
+        served.shards[0].kill()
+        served.shards[0].join()
+        worker.kill()
+        worker.join()
+        served.kill_shard(0)
+        client.flush()
+        assert served.look(0).living == (0,)
+
+
+def _sleep(client: Client, seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _write_levels(client: Client, count: int) -> None:
+    """Gradients that change every element alike: a whole vector has one level."""
+    for _ in range(count):
+        client.push({"vector": np.ones(300_000, np.float32)})
+
+
+@pytest.mark.parametrize("kills", [0, 3])
+def test_no_reader_sees_half_an_update(kills: int) -> None:
+    parameters = {"vector": np.zeros(300_000, np.float32)}
+    with fleet(parameters, Sgd(learning_rate=1.0), Asynchronous()) as served:
+        for worker in (1, 2):
+            served.work(worker, _write_levels, 150)
+        client = served.client(0)
+        cut = served.spec.partition.cuts[1]
+        levels = set()
+        for number in range(1_000_000):
+            vector = client.pull()["vector"]
+            for part in (vector[:cut], vector[cut:]):
+                assert part.min() == part.max()
+            levels.add(float(vector[0]))
+            if kills and number % 20 == 10:
+                served.kill_shard(number // 20 % 2)
+                kills -= 1
+            if vector.max() <= -300:
+                break
+        assert levels <= {-float(level) for level in range(301)}
+        assert len(levels) > 10
+
+
+def _kill_in_turn(served: Fleet, workers: list[BaseProcess]) -> int:
+    """Kills one shard after the other as long as anybody works, each after some progress."""
+    kills = 0
+    while any(worker.is_alive() for worker in workers):
+        shard = kills % 2
+        served.kill_shard(shard)
+        kills += 1
+        enough = served.look(shard).blocks[0].version + 20
+        wait_until(partial(_is_past, served, shard, enough, workers))
+    return kills
+
+
+def _is_past(served: Fleet, shard: int, version: int, workers: list[BaseProcess]) -> bool:
+    ended = not any(worker.is_alive() for worker in workers)
+    return ended or served.look(shard).blocks[0].version >= version
+
+
+def test_what_was_acknowledged_is_applied_once_whoever_is_killed() -> None:
+    """Eight pipelined workers push while their shards are killed again and again."""
+    parameters = {"weight": WEIGHT, "bias": BIAS}
+    adam, settings = Adam(learning_rate=0.01), ServerSettings(num_slots=4, timeout_s=60)
+    with fleet(parameters, adam, Asynchronous(), settings=settings) as served:
+        kills, last = 0, 0
+        while kills < NUM_KILLS:
+            first, last = last + 1, last + 150
+            workers = [served.work(each, push_many, each, first, last) for each in range(8)]
+            kills += _kill_in_turn(served, workers)
+            assert [worker.exitcode for worker in workers] == [0] * 8
+        for shard in (0, 1):
+            journal = served.look(shard).blocks[0].journal()
+            assert [entry.version for entry in journal] == list(range(1, 8 * last + 1))
+            for worker in range(8):
+                mine = [entry.sequence for entry in journal if entry.worker == worker]
+                assert mine == list(range(1, last + 1))
+        expected = replay(served, lambda given: torch.optim.Adam(given, lr=0.01))
+        assert np.array_equal(state(served), expected)
+
+
+def test_nothing_is_left_behind() -> None:
+    shared = set(Path("/dev/shm").iterdir())
+    with fleet({"bias": IMAGES}, Sgd(learning_rate=1.0), Asynchronous()) as served:
+        served.work(1, _sleep, 60)
+        client = served.client(0)
+        client.push({"bias": IMAGES})
+        assert not [
+            path for path in set(Path("/dev/shm").iterdir()) - shared if "raymlops" in path.name
+        ]
+        processes = [*served.shards, *served.workers]
+    assert all(process.exitcode is not None for process in processes)
+    assert "raymlops-parameters-" + served.spec.name not in Path("/proc/net/unix").read_text()
