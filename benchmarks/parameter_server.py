@@ -61,7 +61,11 @@ class Worker:
         gradient, as a backward pass that writes into the lent buffers does."""
         client, taken = self._client, []
         for _ in range(rounds):
-            gradients: Mapping[str, Any] = client.buffers() if in_place else self._gradients
+            gradients: Mapping[str, Any] = self._gradients
+            if in_place:
+                gradients = client.buffers()
+                for name, values in self._gradients.items():
+                    np.copyto(gradients[name], values)
             started = time.perf_counter()
             client.push(gradients)
             self._pulled = client.pull()

@@ -14,9 +14,11 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from raymlops.train.server.arena import NodeShare
+from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.block import Entry, Push
+from raymlops.train.server.keeper import keeper_name
 from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.replica import Follower
 from raymlops.train.server.service import Service
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.shard import Counters, Pull, make_shard
@@ -29,20 +31,30 @@ Result = TypeVar("Result")
 class ShardActor:
     """Shard `index` of a server. Every method may be called again: it counts once."""
 
-    def __init__(self, spec: ServerSpec, share: NodeShare, index: int, keeper: Any) -> None:
+    def __init__(self, spec: ServerSpec, share: NodeShare, index: int) -> None:
         import torch
 
         torch.set_num_threads(1)  # shards are what runs in parallel
-        memory = SharedMemory.of_process(*ray.get(keeper.where.remote()))
+        memory = _memory(spec, share)
         shard = make_shard(spec, share, index, memory)
         self._shard = shard
+        self._follower: Follower | None = None
+        if spec.settings.durability == "node":
+            self._follower = Follower(spec, index, shard)
+            shard.witness = self._follower.follow
         self._service = Service(shard, index=index, arena=memory, spec=spec)
         threading.Thread(target=self._serve, name=f"shard-{index}", daemon=True).start()
 
     @ray.method
     async def load(self, values: Sequence[NDArray[Any]]) -> None:
         """Puts the first parameters into place, unless that was done."""
-        await self._do(partial(self._shard.load, values))
+
+        def load() -> None:
+            self._shard.load(values)
+            if self._follower is not None:
+                self._follower.restore()
+
+        await self._do(load)
 
     @ray.method
     async def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
@@ -116,3 +128,15 @@ class ShardActor:
             # A shard that cannot go on must not look alive; Ray starts it again from its memory.
             _logger.exception("the loop of a shard failed")
             os._exit(1)
+
+
+def _memory(spec: ServerSpec, share: NodeShare) -> SharedMemory:
+    """What the keeper of this node holds; where a shard has fled to, there is none."""
+    node = ray.get_runtime_context().get_node_id()
+    try:
+        keeper: Any = ray.get_actor(keeper_name(spec.name, node))
+    except ValueError:
+        if spec.settings.durability != "node":
+            raise
+        return SharedMemory.create(Arena.size_bytes(share, spec.optimizer.num_states))
+    return SharedMemory.of_process(*ray.get(keeper.where.remote()))

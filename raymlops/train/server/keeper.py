@@ -11,6 +11,10 @@ from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.wire import Kind, Message
 
 
+def keeper_name(server: str, node: str) -> str:
+    return f"raymlops-parameters-{server}-{node}"
+
+
 class Keeper:
     """One a node and server, as an actor. Does nothing, so that it has nothing to die of.
 

@@ -137,6 +137,20 @@ def place(num_shards: int, nodes: Sequence[str]) -> tuple[str, ...]:
     return tuple(used[shard * len(used) // num_shards] for shard in range(num_shards))
 
 
+def replica_nodes(placement: Sequence[str], nodes: Sequence[str]) -> tuple[str, ...]:
+    """The node of each shard's replica: the one after the shard's own.
+
+    Raises:
+        ValueError: there is no other node.
+    """
+    if len(nodes) < 2:
+        raise ValueError(
+            f"durability 'node' keeps a second copy on another node, but the cluster has "
+            f"{len(nodes)}; add one, or choose durability 'process'"
+        )
+    return tuple(nodes[(nodes.index(node) + 1) % len(nodes)] for node in placement)
+
+
 def _common_dtype(parameters: Mapping[str, Array]) -> str:
     types = {name: str(np.asarray(values).dtype) for name, values in parameters.items()}
     if set(types.values()) not in ({"float32"}, {"float64"}):

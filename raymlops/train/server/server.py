@@ -18,13 +18,14 @@ from raymlops.train.server.arena import Arena, shares
 from raymlops.train.server.block import Entry
 from raymlops.train.server.client import Client
 from raymlops.train.server.connect import connect
-from raymlops.train.server.keeper import Keeper
+from raymlops.train.server.keeper import Keeper, keeper_name
 from raymlops.train.server.link import Link
 from raymlops.train.server.local import LocalLink
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.optimizers import Optimizer
-from raymlops.train.server.partition import divide, place
+from raymlops.train.server.partition import divide, place, replica_nodes
 from raymlops.train.server.remote import RemoteLink
+from raymlops.train.server.replica import Replica, replica_name
 from raymlops.train.server.settings import ServerSettings, ServerSpec
 from raymlops.train.server.shard import Counters
 from raymlops.train.server.sync import Sync
@@ -43,7 +44,7 @@ class ParameterServer:
     spec: ServerSpec
     placement: tuple[str, ...]
     shards: tuple[Any, ...]
-    keepers: tuple[Any, ...]
+    helpers: tuple[Any, ...]
 
     @classmethod
     def start(
@@ -61,7 +62,7 @@ class ParameterServer:
         Parameters named in `tables`, of shape [rows, width], are pushed and pulled by rows.
 
         Raises:
-            ValueError: the parameters cannot be divided so.
+            ValueError: the parameters cannot be divided so, or durability "node" finds one node.
         """
         arrays = {name: np.asarray(values) for name, values in parameters.items()}
         spec = ServerSpec(
@@ -71,16 +72,20 @@ class ParameterServer:
             sync=sync,
             settings=settings or ServerSettings(),
         )
-        placement = place(num_shards, _nodes())
-        keepers, shards = [], []
+        nodes = _nodes()
+        placement = place(num_shards, nodes)
+        others = replica_nodes(placement, nodes) if spec.settings.durability == "node" else ()
+        helpers, shards = [], []
+        for index, node in enumerate(others):
+            name = replica_name(spec.name, index)
+            helpers.append(_launch(Replica, spec, node, name, spec, index))
         for node, share in shares(spec.partition, placement).items():
+            name = keeper_name(spec.name, node)
             size_bytes = Arena.size_bytes(share, optimizer.num_states)
-            keeper = _launch(Keeper, node, spec.name, share.shards, size_bytes)
-            keepers.append(keeper)
-            shards += [
-                _launch(ShardActor, node, spec, share, each, keeper) for each in share.shards
-            ]
-        server = cls(spec=spec, placement=placement, shards=tuple(shards), keepers=tuple(keepers))
+            keeper = _launch(Keeper, spec, node, name, spec.name, share.shards, size_bytes)
+            helpers.append(keeper)
+            shards += [_launch(ShardActor, spec, node, None, spec, share, i) for i in share.shards]
+        server = cls(spec=spec, placement=placement, shards=tuple(shards), helpers=tuple(helpers))
         ray.get(
             [
                 shard.load.remote(spec.partition.values_of(index, arrays))
@@ -126,7 +131,7 @@ class ParameterServer:
 
     def stop(self) -> None:
         """Ends all processes of the server. Their memory goes with them."""
-        for actor in (*self.shards, *self.keepers):
+        for actor in (*self.shards, *self.helpers):
             ray.kill(actor)
 
     def __enter__(self) -> Self:
@@ -149,14 +154,17 @@ def _nodes() -> list[str]:
     return [here, *(node for node in living if node != here)]
 
 
-def _launch(actor: type, node: str, *args: Any) -> Any:
+def _launch(actor: type, spec: ServerSpec, node: str, name: str | None, *args: Any) -> Any:
+    """An actor on `node`; one that survives the node is started again elsewhere."""
+    soft = spec.settings.durability == "node" and actor is not Keeper
     return (
         ray.remote(actor)
         .options(
+            name=name,
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=-1,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=soft),
         )
         .remote(*args)
     )

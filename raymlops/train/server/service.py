@@ -122,7 +122,7 @@ class Service:
     def leave(self, worker: int, incarnation: int) -> None:
         """For `call`: a worker of another node has ended."""
         if self.shard.is_living(worker, incarnation):
-            del self._heard_s[worker]
+            self._heard_s.pop(worker, None)
             self.shard.leave(worker)
 
     def push(self, block: int, push: Push[Any]) -> Future[int]:
@@ -215,6 +215,7 @@ class Service:
                 return
             self._drop(other)
         self._unwatch(worker)
+        self._heard_s.pop(worker, None)
         line.worker = worker
         line.slots = Slots(self._spec.partition, self._spec.settings.num_slots, slots)
         started_s = psutil.Process(pid).create_time()

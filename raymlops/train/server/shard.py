@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.train.server.arena import DENSE, Arena, NodeShare
-from raymlops.train.server.block import Block, DenseBlock, Push, RowBlock
+from raymlops.train.server.block import Block, BlockCopy, DenseBlock, Push, RowBlock
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.sync import Progress, Sync
@@ -71,6 +72,18 @@ class Counters:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardCopy:
+    """A shard on its way to another process."""
+
+    roster: bytes
+    blocks: tuple[BlockCopy, ...]
+
+
+Witness = Callable[[int, Sequence[Push[Any]], int], None]
+"""Told of a block, the pushes of an update and its version, before that is committed."""
+
+
 class Shard:
     """Events come in by the methods, answers come out of `advance`. Not for several threads.
 
@@ -80,8 +93,10 @@ class Shard:
 
     def __init__(self, blocks: Sequence[Block[Any]], roster: NDArray[Any], sync: Sync) -> None:
         self.blocks = blocks
-        self.counters = Counters()
+        self.witness: Witness | None = None
+        self._counts = {field.name: 0 for field in fields(Counters)}
         self._roster = roster
+        self._call_the_roll()
         self._sync = sync
         self._arrivals = 0
         self._pushes: list[dict[int, dict[int, tuple[int, Push[Any]]]]] = [{} for _ in blocks]
@@ -101,7 +116,11 @@ class Shard:
 
     @property
     def living(self) -> tuple[int, ...]:
-        return tuple(np.flatnonzero(self._roster["workers"]["living"]).tolist())
+        return tuple(sorted(self._living))
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(**self._counts)
 
     def is_living(self, worker: int, incarnation: int) -> bool:
         entry = self._roster["workers"][worker]
@@ -127,16 +146,18 @@ class Shard:
                 if clocks:
                     slowest = min(clocks.values())
                     block.bases[worker] = slowest - int(block.sequences[worker])
-            # Last: cut off before it, this join is a new one again.
-            entry["pid"], entry["started_s"], entry["living"] = pid, started_s, 1
+            # After the bases: cut off in between, this join is a new one again.
+            self._num_seen += int(entry["incarnation"]) == 0
             entry["incarnation"] = incarnation
-        entry["living"] = 1
+        entry["pid"], entry["started_s"], entry["living"] = pid, started_s, 1
+        self._living.add(worker)
         return tuple(int(block.sequences[worker]) for block in self.blocks)
 
     def leave(self, worker: int) -> None:
         """The worker has ended: nobody waits for it, its unanswered pushes are dropped."""
         self._forget(worker)
         self._roster["workers"]["living"][worker] = 0
+        self._living.discard(worker)
 
     def push(self, block: int, push: Push[Any]) -> None:
         """Takes a push in; what comes too early for its number waits for those before it."""
@@ -162,9 +183,38 @@ class Shard:
             answers += self._updated(number, block)
         return answers
 
+    def copy(self) -> ShardCopy:
+        """All that must survive, at the newest versions."""
+        blocks = tuple(block.copy() for block in self.blocks)
+        return ShardCopy(roster=self.roster_bytes(), blocks=blocks)
+
+    def restore(self, copy: ShardCopy) -> None:
+        """Becomes what another copy of this shard was, on another node.
+
+        Its workers are known by what is heard of them, since their processes may be elsewhere.
+        """
+        for block, theirs in zip(self.blocks, copy.blocks, strict=True):
+            block.restore(theirs)
+        self.restore_roster(copy.roster)
+        self._roster["workers"]["pid"] = 0
+
+    def roster_bytes(self) -> bytes:
+        return self._roster.tobytes()
+
+    def restore_roster(self, roster: bytes) -> None:
+        self._roster[...] = np.frombuffer(roster, self._roster.dtype)[0]
+        self._call_the_roll()
+
+    def _call_the_roll(self) -> None:
+        workers = self._roster["workers"]
+        self._living = set(np.flatnonzero(workers["living"]).tolist())
+        self._num_seen = int(np.count_nonzero(workers["incarnation"]))
+
     def _repeated(self, number: int, block: Block[Any]) -> list[Answer]:
         """Acknowledges again what was applied before its worker heard of it."""
         answers: list[Answer] = []
+        if not self._pushes[number]:
+            return answers
         sequences = block.sequences
         for worker, waiting in self._pushes[number].items():
             for sequence in [each for each in waiting if each <= sequences[worker]]:
@@ -184,6 +234,8 @@ class Shard:
         return answers
 
     def _updated(self, number: int, block: Block[Any]) -> list[Answer]:
+        if not self._pushes[number]:
+            return []
         workers = self._sync.next_update(self._progress(number))
         target = (block.version + 1) % 2
         if not workers or any(
@@ -192,9 +244,12 @@ class Shard:
             return []
         queues = [self._pushes[number][worker] for worker in workers]
         pushes = [queue[min(queue)][1] for queue in queues]
-        block.update(pushes)
-        for queue in queues:
+        witness = self.witness
+        block.update(pushes, partial(witness, number, pushes) if witness is not None else None)
+        for worker, queue in zip(workers, queues, strict=True):
             del queue[min(queue)]
+            if not queue:
+                del self._pushes[number][worker]
         self._count(num_updates=1, num_pushes=len(pushes))
         return [
             Applied(worker=push.worker, block=number, sequence=push.sequence) for push in pushes
@@ -215,12 +270,12 @@ class Shard:
         return Progress(
             clocks=self._clocks(block),
             waiting=tuple(sorted(first, key=first.__getitem__)),
-            num_seen=int(np.count_nonzero(self._roster["workers"]["incarnation"])),
+            num_seen=self._num_seen,
         )
 
     def _clocks(self, block: Block[Any]) -> dict[int, int]:
         sequences, bases = block.sequences, block.bases
-        return {worker: int(sequences[worker]) + int(bases[worker]) for worker in self.living}
+        return {worker: int(sequences[worker]) + int(bases[worker]) for worker in self._living}
 
     def _forget(self, worker: int) -> None:
         for waiting in self._pushes:
@@ -230,8 +285,8 @@ class Shard:
             self._pins.pop((worker, number), None)
 
     def _count(self, **more: int) -> None:
-        changed = {name: getattr(self.counters, name) + count for name, count in more.items()}
-        self.counters = replace(self.counters, **changed)
+        for name, count in more.items():
+            self._counts[name] += count
 
 
 def make_shard(spec: ServerSpec, share: NodeShare, index: int, memory: SharedMemory) -> Shard:

@@ -1,15 +1,26 @@
-"""One Ray for all tests of the server that need one."""
+"""One Ray of two nodes for all tests of the server that need one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-
-from raymlops.cluster import ClusterSettings, Session, connect
+import ray
+from ray.cluster_utils import Cluster
 
 
 @pytest.fixture(scope="session")
-def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with connect(ClusterSettings(num_cpus=4), home=tmp_path_factory.mktemp("ray")) as session:
-        yield session
+def two_nodes() -> Iterator[Any]:
+    node = {"num_cpus": 4, "object_store_memory": 200_000_000}
+    # A node that is killed is noticed after 4 s, not 15.
+    health = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+    head = {**node, "include_dashboard": False, "_system_config": health}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        cluster.add_node(**node)
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

@@ -10,11 +10,19 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sklearn.datasets import load_digits
 
-from raymlops.train.server import Adam, Asynchronous, ParameterServer, Sgd, Synchronous
+from raymlops.train.server import (
+    Adam,
+    Asynchronous,
+    ParameterServer,
+    ServerSettings,
+    Sgd,
+    Synchronous,
+)
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("shared_ray")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("two_nodes")]
 
 IMAGES = load_digits().data.astype(np.float32) / 16 - 0.5
 PARAMETERS = {"weight": IMAGES[:40], "bias": IMAGES[40, :10]}
@@ -69,7 +77,7 @@ def test_ray_brings_killed_shards_and_keepers_back_with_their_memory() -> None:
         ) as server,
         server.client(worker=0) as client,
     ):  # fmt: skip
-        actors = [server.shards[0], server.keepers[0], server.shards[1], server.shards[0]]
+        actors = [server.shards[0], server.helpers[0], server.shards[1], server.shards[0]]
         for number, actor in enumerate(actors, start=1):
             for _ in range(5):
                 client.push({"bias": np.full(1000, -1, np.float32)})
@@ -79,3 +87,93 @@ def test_ray_brings_killed_shards_and_keepers_back_with_their_memory() -> None:
         entries = server.journal(0)
         assert [entry.sequence for entry in entries] == list(range(1, 21))
         assert not [name for name in os.listdir("/dev/shm") if "raymlops" in name]
+
+
+def test_shards_are_spread_over_nodes_and_reached_on_each() -> None:
+    """One shard is reached by shared memory, the other through the object store."""
+    table = IMAGES[:11, :4].copy()
+    with (
+        ParameterServer.start(
+            {**PARAMETERS, "carrier": table}, Sgd(learning_rate=1.0), sync=Synchronous(workers=1),
+            num_shards=2, tables=["carrier"],
+        ) as server,
+        server.client(worker=0) as client,
+    ):  # fmt: skip
+        assert len(set(server.placement)) == 2
+        for _ in range(6):
+            client.push({name: np.full_like(each, 1) for name, each in PARAMETERS.items()})
+        client.push_rows("carrier", [3, 4, 3], np.ones((3, 4), np.float32))
+        pulled = client.pull()
+        for name, start in PARAMETERS.items():
+            np.testing.assert_allclose(pulled[name], start - 6, rtol=0, atol=1e-6)
+        rows = client.pull_rows("carrier", [4, 3, 2])
+        np.testing.assert_allclose(rows, table[[4, 3, 2]] - [[1], [2], [0]], rtol=0, atol=1e-6)
+        _kill(server.shards[1])
+        client.push({name: np.full_like(each, 1) for name, each in PARAMETERS.items()})
+        for name, start in PARAMETERS.items():
+            np.testing.assert_allclose(client.pull()[name], start - 7, rtol=0, atol=1e-6)
+
+
+def test_a_worker_of_another_node_that_falls_silent_is_not_waited_for() -> None:
+    parameters = {"bias": np.zeros(64, np.float32)}
+    settings = ServerSettings(lease_s=2.0)
+    with ParameterServer.start(
+        parameters, Sgd(learning_rate=1.0), sync=Synchronous(workers=2), num_shards=2,
+        settings=settings,
+    ) as server:  # fmt: skip
+        far = server.placement[1]
+        place = NodeAffinitySchedulingStrategy(far, soft=False)
+        silent = pushing_actor().options(num_cpus=0, scheduling_strategy=place).remote(server)
+        joined = silent.push.remote()
+        with server.client(worker=0) as client:
+            client.push({"bias": np.ones(64, np.float32)})
+            client.flush()
+            ray.get(joined)
+            ray.kill(silent)
+            client.push({"bias": np.ones(64, np.float32)})
+            assert client.pull()["bias"].tolist() == [-2.0] * 64
+
+
+def pushing_actor() -> Any:
+    class Pushing:
+        def __init__(self, server: ParameterServer) -> None:
+            self.client = server.client(worker=1)
+
+        def push(self) -> None:
+            import numpy
+
+            self.client.push({"bias": numpy.ones(64, numpy.float32)})
+            self.client.flush()
+
+    return ray.remote(Pushing)
+
+
+def test_durability_node_survives_the_loss_of_a_machine(two_nodes: Any) -> None:
+    third = two_nodes.add_node(num_cpus=4, object_store_memory=200_000_000)
+    start = {"bias": IMAGES[:4, :60].copy()}
+    settings = ServerSettings(durability="node", timeout_s=60)
+    with (
+        ParameterServer.start(
+            start, Adam(learning_rate=0.01), sync=Asynchronous(), num_shards=3, settings=settings
+        ) as server,
+        server.client(worker=0) as client,
+    ):
+        lost = server.placement.index(third.node_id)
+        gradients = [{"bias": IMAGES[number : number + 4, :60]} for number in range(12)]
+        for gradient in gradients[:5]:
+            client.push(gradient)
+        client.flush()
+        two_nodes.remove_node(third, allow_graceful=False)
+        for gradient in gradients[5:]:
+            client.push(gradient)
+        client.flush()
+        assert [len(server.journal(shard)) for shard in range(3)] == [12, 12, 12]
+        found = client.pull()["bias"].copy()
+        _kill(server.shards[lost])
+        assert np.array_equal(client.pull()["bias"], found)
+    expected = torch.from_numpy(start["bias"].copy()).requires_grad_()
+    adam = torch.optim.Adam([expected], lr=0.01)
+    for gradient in gradients:
+        expected.grad = torch.from_numpy(gradient["bias"].copy())
+        adam.step()
+    assert np.array_equal(found, expected.detach().numpy())
