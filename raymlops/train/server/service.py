@@ -13,11 +13,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 import numpy as np
 import psutil
 
+from raymlops.errors import TrainingError
 from raymlops.train.server.arena import DENSE, Slots
 from raymlops.train.server.block import Push
 from raymlops.train.server.memory import SharedMemory
@@ -70,33 +71,22 @@ class Service:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._waiting: dict[tuple[Any, ...], Future[int]] = {}
         self._watched: dict[int, int] = {}
-        self._stopped = False
 
-    def serve(self) -> None:
-        """Runs until `stop`."""
+    def serve(self) -> Never:
+        """Runs until the process ends."""
         with contextlib.closing(self._listen()) as listener, self._selector:
             self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
             self._selector.register(self._bell, selectors.EVENT_READ, self._answer_calls)
             for worker in self.shard.living:
                 self._watch(worker)
             answers: list[Answer] = []
-            while not self._stopped:
+            while True:
                 for key, _ in self._selector.select(0 if answers else self._patience_s()):
                     key.data()
                 self._bury(time.monotonic())
                 answers = self.shard.advance()
                 for answer in answers:
                     self._deliver(answer)
-            for line in list(self._lines.values()):
-                line.socket.close()
-
-    def stop(self) -> None:
-        """Ends the loop; may be called from any thread."""
-
-        def end() -> None:
-            self._stopped = True
-
-        self.call(end).result()
 
     def call(self, function: Callable[[], Result]) -> Future[Result]:
         """Runs `function` between two events of the loop; for other threads."""
@@ -218,7 +208,7 @@ class Service:
         self._heard_s.pop(worker, None)
         line.worker = worker
         line.slots = Slots(self._spec.partition, self._spec.settings.num_slots, slots)
-        started_s = psutil.Process(pid).create_time()
+        started_s = _started_s(pid)
         sequences = self.shard.join(worker, message.number, pid=pid, started_s=started_s)
         tail = np.array(sequences, np.uint64).tobytes()
         send(line.socket, Message(kind=Kind.WELCOME, tail=tail), self._arena.descriptor)
@@ -279,7 +269,7 @@ class Service:
             return
         self._watched[worker] = descriptor
         self._selector.register(descriptor, selectors.EVENT_READ, partial(self._mourn, worker))
-        if not psutil.pid_exists(pid) or psutil.Process(pid).create_time() != started_s:
+        if _started_s(pid) != started_s:  # the number was given to another process since
             self._mourn(worker)
 
     def _mourn(self, worker: int) -> None:
@@ -298,6 +288,20 @@ class Service:
         for worker in [each for each, at in self._heard_s.items() if now_s - at > lease_s]:
             del self._heard_s[worker]
             self.shard.leave(worker)
+            silent = TrainingError(
+                f"shard {self._index} heard nothing of worker {worker} for {lease_s} s and dropped "
+                "what it had not answered; make a new client, or give lease_s more"
+            )
+            for key in [key for key in self._waiting if key[1] == worker]:
+                self._waiting.pop(key).set_exception(silent)
+
+
+def _started_s(pid: int) -> float:
+    """When a process was started, to tell it from later ones of its number; 0 when it has ended."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _has_ended(line: socket.socket) -> bool:
