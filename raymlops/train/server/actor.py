@@ -29,13 +29,16 @@ Result = TypeVar("Result")
 
 
 class ShardActor:
-    """Shard `index` of a server. Every method may be called again: it counts once."""
+    """Shard `index` of a server, meant to run on the node `home`.
 
-    def __init__(self, spec: ServerSpec, share: NodeShare, index: int) -> None:
+    Every method may be called again: it counts once.
+    """
+
+    def __init__(self, spec: ServerSpec, share: NodeShare, index: int, home: str) -> None:
         import torch
 
         torch.set_num_threads(1)  # shards are what runs in parallel
-        memory = _memory(spec, share)
+        memory = _memory(spec, share, home)
         shard = make_shard(spec, share, index, memory)
         self._shard = shard
         self._follower: Follower | None = None
@@ -114,6 +117,12 @@ class ShardActor:
         return await self._do(self._shard.blocks[block].journal)
 
     @ray.method
+    async def node(self) -> str:
+        """Where it runs."""
+        found: str = ray.get_runtime_context().get_node_id()
+        return found
+
+    @ray.method
     async def process(self) -> int:
         """Its process id, on its node."""
         return os.getpid()
@@ -130,13 +139,12 @@ class ShardActor:
             os._exit(1)
 
 
-def _memory(spec: ServerSpec, share: NodeShare) -> SharedMemory:
-    """What the keeper of this node holds; where a shard has fled to, there is none."""
-    node = ray.get_runtime_context().get_node_id()
-    try:
-        keeper: Any = ray.get_actor(keeper_name(spec.name, node))
-    except ValueError:
-        if spec.settings.durability != "node":
-            raise
+def _memory(spec: ServerSpec, share: NodeShare, home: str) -> SharedMemory:
+    """What the keeper of `home` holds; a shard that had to run elsewhere has its own.
+
+    The keeper of another node has the memory of other shards.
+    """
+    if ray.get_runtime_context().get_node_id() != home:
         return SharedMemory.create(Arena.size_bytes(share, spec.optimizer.num_states))
+    keeper: Any = ray.get_actor(keeper_name(spec.name, home))
     return SharedMemory.of_process(*ray.get(keeper.where.remote()))

@@ -186,7 +186,9 @@ class Client:
     def _shared(self) -> NDArray[Any] | None:
         """The vector as it lies in the server's memory; None where it is to be copied."""
         links = [link for link in self._links if isinstance(link, LocalLink)]
-        if not self._spec.sync.steady or len(links) < len(self._links):
+        # With durability "node" shards that fled have memory of their own, each for itself.
+        moving = self._spec.settings.durability == "node"
+        if moving or not self._spec.sync.steady or len(links) < len(self._links):
             return None
         buffers = {link.wait_version(DENSE) % 2 for link in links}
         if len(buffers) > 1:  # a worker that died took part in a round of some shards only

@@ -71,6 +71,12 @@ class Replica:
         return True
 
     @ray.method
+    def node(self) -> str:
+        """Where it runs."""
+        found: str = ray.get_runtime_context().get_node_id()
+        return found
+
+    @ray.method
     def copy(self) -> ShardCopy:
         return self._shard.copy()
 

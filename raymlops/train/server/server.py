@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,8 @@ from raymlops.train.server.replica import Replica, replica_name
 from raymlops.train.server.settings import ServerSettings, ServerSpec
 from raymlops.train.server.shard import Counters
 from raymlops.train.server.sync import Sync
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +78,28 @@ class ParameterServer:
         nodes = _nodes()
         placement = place(num_shards, nodes)
         others = replica_nodes(placement, nodes) if spec.settings.durability == "node" else ()
-        helpers, shards = [], []
+        replicas, helpers, shards = [], [], []
         for index, node in enumerate(others):
             name = replica_name(spec.name, index)
-            helpers.append(_launch(Replica, spec, node, name, spec, index))
+            replicas.append(_launch(Replica, spec, node, name, spec, index))
         for node, share in shares(spec.partition, placement).items():
             name = keeper_name(spec.name, node)
             size_bytes = Arena.size_bytes(share, optimizer.num_states)
             keeper = _launch(Keeper, spec, node, name, spec.name, share.shards, size_bytes)
             helpers.append(keeper)
-            shards += [_launch(ShardActor, spec, node, None, spec, share, i) for i in share.shards]
-        server = cls(spec=spec, placement=placement, shards=tuple(shards), helpers=tuple(helpers))
+            shards += [
+                _launch(ShardActor, spec, node, None, spec, share, i, node) for i in share.shards
+            ]
+        server = cls(
+            spec=spec, placement=placement, shards=tuple(shards), helpers=(*replicas, *helpers)
+        )
         ray.get(
             [
                 shard.load.remote(spec.partition.values_of(index, arrays))
                 for index, shard in enumerate(shards)
             ]
         )
+        _warn_of_neighbours(shards, replicas)
         return server
 
     def client(self, *, worker: int) -> Client:
@@ -103,12 +111,13 @@ class ParameterServer:
         """
         here = ray.get_runtime_context().get_node_id()
         found = shares(self.spec.partition, self.placement)
+        nodes: list[str] = ray.get([shard.node.remote() for shard in self.shards])
 
         def link(shard: int, incarnation: int, slots: SharedMemory) -> Link:
-            node, handle = self.placement[shard], self.shards[shard]
-            if node == here:
+            handle = self.shards[shard]
+            if nodes[shard] == here:
                 return LocalLink(
-                    self.spec, found[node], shard,
+                    self.spec, found[self.placement[shard]], shard,
                     worker=worker, incarnation=incarnation, slots=slots,
                 )  # fmt: skip
             return RemoteLink(self.spec, shard, handle, worker=worker, incarnation=incarnation)
@@ -144,6 +153,19 @@ class ParameterServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _warn_of_neighbours(shards: Sequence[Any], replicas: Sequence[Any]) -> None:
+    """Ray may place an actor elsewhere than asked when a node was not ready."""
+    homes: list[str] = ray.get([actor.node.remote() for actor in (*shards, *replicas)])
+    for index, _ in enumerate(replicas):
+        if homes[index] == homes[len(shards) + index]:
+            _logger.warning(
+                "shard %d and its replica are both on node %s, whose loss would be that of the "
+                "parameters; start the server anew once all nodes are ready",
+                index,
+                homes[index],
+            )
 
 
 def _nodes() -> list[str]:

@@ -158,7 +158,7 @@ def test_durability_node_survives_the_loss_of_a_machine(two_nodes: Any) -> None:
         ) as server,
         server.client(worker=0) as client,
     ):
-        lost = server.placement.index(third.node_id)
+        lost = ray.get([shard.node.remote() for shard in server.shards]).index(third.node_id)
         gradients = [{"bias": IMAGES[number : number + 4, :60]} for number in range(12)]
         for gradient in gradients[:5]:
             client.push(gradient)
