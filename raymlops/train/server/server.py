@@ -12,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 import ray
 from numpy.typing import ArrayLike
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymlops.train.server.actor import ShardActor
 from raymlops.train.server.arena import Arena, shares
@@ -178,7 +177,7 @@ def _nodes() -> list[str]:
 
 def _launch(actor: type, spec: ServerSpec, node: str, name: str | None, *args: Any) -> Any:
     """An actor on `node`; one that survives the node is started again elsewhere."""
-    soft = spec.settings.durability == "node" and actor is not Keeper
+    movable = spec.settings.durability == "node" and actor is not Keeper
     return (
         ray.remote(actor)
         .options(
@@ -186,7 +185,9 @@ def _launch(actor: type, spec: ServerSpec, node: str, name: str | None, *args: A
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=-1,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=soft),
+            # NodeAffinitySchedulingStrategy(soft=True) put actors elsewhere though the node lived.
+            label_selector={"ray.io/node-id": node},
+            fallback_strategy=[{"label_selector": {}}] if movable else None,
         )
         .remote(*args)
     )

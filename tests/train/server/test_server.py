@@ -43,6 +43,11 @@ def train(server: ParameterServer, worker: int, num_rounds: int) -> dict[str, An
         return {name: values.copy() for name, values in client.pull().items()}
 
 
+@ray.remote(num_cpus=0)
+def touch() -> None:
+    """Ends once the node it is sent to takes work."""
+
+
 def test_workers_of_a_round_all_get_what_one_process_gets() -> None:
     with ParameterServer.start(
         PARAMETERS, Adam(learning_rate=0.01), sync=Synchronous(workers=2), num_shards=2
@@ -150,6 +155,8 @@ def pushing_actor() -> Any:
 
 def test_durability_node_survives_the_loss_of_a_machine(two_nodes: Any) -> None:
     third = two_nodes.add_node(num_cpus=4, object_store_memory=200_000_000)
+    ready = NodeAffinitySchedulingStrategy(third.node_id, soft=False)
+    ray.get(touch.options(scheduling_strategy=ready).remote())
     start = {"bias": IMAGES[:4, :60].copy()}
     settings = ServerSettings(durability="node", timeout_s=60)
     with (

@@ -30,7 +30,7 @@ from tests.train.server.fleet import Fleet, fleet
 IMAGES = load_digits().data.astype(np.float32) / 16 - 0.5
 WEIGHT = IMAGES[:40]
 BIAS = IMAGES[40, :10]
-NUM_KILLS = 30
+NUM_KILLS = 100
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float = 20) -> None:
