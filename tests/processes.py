@@ -18,6 +18,7 @@ PROCESSES.set_forkserver_preload(
         "tests.ledger.mirror.test_outages",
         "tests.ledger.writers",
         "raymlops.train.loop",
+        "raymlops.train.server.service",
         "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
         "torch.distributed.fsdp",
         "torch.distributed.pipelining",

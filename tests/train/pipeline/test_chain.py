@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.functional import dropout
 
 from raymlops.errors import TrainingError
-from raymlops.train.tabular.network import Perceptron
 from raymlops.train.pipeline import find_chain, measure_costs
+from raymlops.train.tabular.network import Perceptron
 from tests.train.pipeline.models import Transformer, digits, perceptron, text, transformer
 
 

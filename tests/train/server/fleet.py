@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import secrets
 import signal
@@ -20,9 +19,7 @@ from raymlops.train.server.service import Service
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.shard import Shard, make_shard
 from raymlops.train.server.sync import Sync
-
-_context = mp.get_context("forkserver")
-_context.set_forkserver_preload(["torch", "raymlops.train.server.service", "sklearn.datasets"])
+from tests.processes import PROCESSES
 
 
 class Fleet:
@@ -72,7 +69,7 @@ class Fleet:
 
     def work(self, worker: int, function: Callable[..., None], *args: Any) -> BaseProcess:
         """Runs `function(client, *args)` in a process of its own."""
-        process = _context.Process(
+        process = PROCESSES.Process(
             target=_work, args=(self.spec, self.share, worker, function, *args), daemon=True
         )
         process.start()
@@ -90,7 +87,7 @@ class Fleet:
     def _launch(self, shard: int) -> BaseProcess:
         place = (os.getpid(), self.memory.descriptor)
         args = (self.spec, self.share, shard, place)
-        process = _context.Process(target=_serve, args=args, daemon=True)
+        process = PROCESSES.Process(target=_serve, args=args, daemon=True)
         process.start()
         return process
 
