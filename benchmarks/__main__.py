@@ -12,7 +12,10 @@ from pathlib import Path
 import psutil
 
 FOLDER = Path(__file__).parent
-NAMES = ("startup", "drift", "records", "train")
+NAMES = (
+    "startup", "drift", "records",
+    "train", "pipeline", "parameter_server", "loader", "compression",
+)  # fmt: skip
 PACKAGES = ("raymlops", "ray", "torch", "onnxruntime", "numpy", "scipy")
 
 

@@ -29,6 +29,17 @@ POLICIES = (
     "ledger/comparison.py", "ledger/liveness.py", "ledger/search.py",
     "coordination/zookeeper/order.py", "train/batches.py", "train/plan.py", "train/feasibility.py",
     "train/progress.py", "train/failures.py", "train/proposal.py",
+    "train/pipeline/schedules.py", "train/pipeline/order.py", "train/pipeline/timeline.py",
+    "train/pipeline/drawing.py", "train/pipeline/split.py", "train/pipeline/microbatches.py",
+    "train/pipeline/loss.py", "train/pipeline/chain.py",
+    "data/loading/cache.py", "data/loading/order.py", "data/loading/batches.py",
+    "train/compression/base.py", "train/compression/elementwise.py",
+    "train/compression/half.py", "train/compression/blockwise.py",
+    "train/compression/sparse.py", "train/compression/power_sgd.py",
+    "train/compression/feedback.py",
+    "train/server/partition.py", "train/server/rows.py",
+    "train/server/sync/synchronous.py", "train/server/sync/asynchronous.py",
+    "train/server/sync/stale.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 
