@@ -44,7 +44,7 @@ class Checkpoints:
     """The checkpoints of one training in a folder that every node reaches."""
 
     def __init__(self, folder: Path, policy: CheckpointPolicy, seat: Seat) -> None:
-        self._folder = folder
+        self.folder = folder
         self._policy = policy
         self._seat = seat
         self._writing: Future[Any] | None = None
@@ -99,7 +99,7 @@ class Checkpoints:
         """The steps of all complete checkpoints, oldest first."""
         return sorted(
             int(path.parent.name.removeprefix(_PREFIX))
-            for path in self._folder.glob(f"{_PREFIX}*/{_COMPLETE}")
+            for path in self.folder.glob(f"{_PREFIX}*/{_COMPLETE}")
         )
 
     def keys(self, step: int) -> frozenset[str]:
@@ -124,21 +124,29 @@ class Checkpoints:
             for name, entry in self._metadata(step).state_dict_metadata.items()
             if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
         }
-        now = {name: tuple(tensor.shape) for name, tensor in model.items()}
+        now = self._of_all_stages({name: tuple(tensor.shape) for name, tensor in model.items()})
         for name in sorted(saved.keys() | now.keys()):
             if saved.get(name) != now.get(name):
                 raise TrainingError(
-                    f"the checkpoint of step {step} in {self._folder} is of another model: {name} "
+                    f"the checkpoint of step {step} in {self.folder} is of another model: {name} "
                     f"has shape {saved.get(name)} there and {now.get(name)} here; give the "
                     "training a folder of its own, or the model it had"
                 )
+
+    def _of_all_stages(self, mine: dict[str, Any]) -> dict[str, Any]:
+        """By name, what any worker holds."""
+        if self._seat.plan.pipeline == 1:
+            return mine
+        found: list[Any] = [None] * self._seat.plan.num_workers
+        dist.all_gather_object(found, mine, group=self._seat.saving)
+        return {name: shape for part in found for name, shape in part.items()}
 
     @property
     def _alone(self) -> bool:
         return self._seat.saving is None
 
     def _path(self, step: int) -> Path:
-        return self._folder / f"{_PREFIX}{step:08d}"
+        return self.folder / f"{_PREFIX}{step:08d}"
 
     def _metadata(self, step: int) -> Metadata:
         return FileSystemReader(self._path(step)).read_metadata()

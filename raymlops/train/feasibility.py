@@ -25,14 +25,17 @@ class Divisible:
 class Limits:
     """What a plan has to fit in: the cluster's workers, the batch, the model.
 
-    `num_layers` is how many pieces a pipeline can cut the model into; None when no pipeline can be
-    built. `divisible` is what tensor parallelism would slice; empty when it finds nothing.
+    `num_layers` is how many pieces a pipeline can cut the model into, 0 when it cannot, for the
+    reason `uncuttable`; `num_stages` how many the spec names, None when they are cut by cost.
+    `divisible` is what tensor parallelism would slice; empty when it finds nothing.
     """
 
     max_workers: int
     batch_size: int
     accumulation: int = 1
-    num_layers: int | None = None
+    num_layers: int = 0
+    num_stages: int | None = None
+    uncuttable: str = "it was not looked at"
     divisible: tuple[Divisible, ...] = ()
 
 
@@ -70,10 +73,8 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
 
 
 def _of_model(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
-    if plan.pipeline > 1 and limits.num_layers is None:
-        yield f"pipeline is {plan.pipeline}, but no pipeline can be built of this model yet"
-    elif plan.pipeline > 1 and plan.pipeline > (limits.num_layers or 0):
-        yield f"pipeline is {plan.pipeline}, the model has {limits.num_layers} layers to share out"
+    if plan.pipeline > 1:
+        yield from _of_pipeline(plan, limits)
     if plan.tensor > 1 and not limits.divisible:
         yield f"tensor is {plan.tensor}, but nothing to slice was found in the model"
     for part in limits.divisible:
@@ -81,19 +82,33 @@ def _of_model(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
             yield f"tensor is {plan.tensor}, which does not divide the {part.count} {part.what}"
 
 
+def _of_pipeline(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
+    if limits.num_layers == 0:
+        yield f"pipeline is {plan.pipeline}, but the model cannot be cut: {limits.uncuttable}"
+        return
+    try:
+        layout = plan.pipeline_layout(num_stages=limits.num_stages)
+    except ValueError as error:
+        yield str(error)
+        return
+    if layout.num_stages > limits.num_layers:
+        yield (
+            f"{layout.num_stages} stages on a pipeline of {plan.pipeline} with schedule "
+            f"{plan.schedule}, the model has {limits.num_layers} blocks to share out"
+        )
+
+
 def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
     """Every plan of at most as many workers as there is room for, on axes of small sizes."""
     most = limits.max_workers
     for sizes in itertools.product(range(1, min(most, _bound(plan)) + 1), repeat=len(AXES)):
-        if math.prod(sizes) <= most:
-            pipeline, data, shard, tensor = sizes
+        if math.prod(sizes) > most:
+            continue
+        pipeline, data, shard, tensor = sizes
+        counts = {plan.microbatches, pipeline, 2 * pipeline} if pipeline > 1 else {1}
+        for count in sorted(counts):
             yield replace(
-                plan,
-                pipeline=pipeline,
-                data=data,
-                shard=shard,
-                tensor=tensor,
-                microbatches=plan.microbatches if pipeline > 1 else 1,
+                plan, pipeline=pipeline, data=data, shard=shard, tensor=tensor, microbatches=count
             )
 
 
@@ -106,5 +121,7 @@ def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[int, float, int]
     """Axes opened or closed, then how far sizes are apart in doublings, then workers left idle."""
     pairs = [(plan.sizes[axis], other.sizes[axis]) for axis in AXES]
     changed = sum((a > 1) != (b > 1) for a, b in pairs)
+    if other.pipeline > 1:
+        pairs.append((plan.microbatches, other.microbatches))
     doublings = sum(abs(math.log2(a / b)) for a, b in pairs)
     return changed, doublings, -other.num_workers

@@ -72,11 +72,14 @@ class Loop:
         self._checkpoints = checkpoints
         self._log = log
         probe = self._columns(np.arange(min(_NUM_PROBE_ROWS, len(self._sources.train))))
-        self._layout = arrange(spec, seat, probe[:-1])
-        self._optimizers = [
-            make_optimizer(spec.optimizer, part.parameters()) for part in self._layout.parts
+        folder = checkpoints.folder if checkpoints is not None else None
+        self._layout = arrange(spec, seat, probe[:-1], folder)
+        optimizers = [
+            make_optimizer(spec.optimizer, part.parameters()) if _learns(part) else None
+            for part in self._layout.parts
         ]
-        self._state = State(self._layout.parts, self._optimizers, seat)
+        self._state = State(self._layout.parts, optimizers, seat)
+        self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
         self._schedule = make_schedule(spec.schedule, num_steps=num_steps(spec, self._num_rows))
         self._targets_per_row = probe[-1][0].numel()
         self._meter = self._make_meter(probe[:-1])
@@ -156,7 +159,7 @@ class Loop:
         self._tell(
             {
                 "loss": loss,
-                "learning_rate": self._optimizers[0].param_groups[0]["lr"],
+                "learning_rate": self._learning_rate(before.step),
                 **({} if norm is None else {"gradient_norm": norm}),
                 **({} if finite else {"skipped": 1.0}),
                 **self._meter.finish(batch.global_size),
@@ -186,6 +189,7 @@ class Loop:
             with self._meter.spent("compute"):
                 scale = share * self._progress.scale.value
                 losses.append(self._layout.backward(rows, scale=scale, last=number == count))
+            self._meter.move(self._layout.idle_s, "compute", "bubble")
         with self._meter.spent("compute"):
             return float(torch.stack(losses).sum())
 
@@ -203,12 +207,15 @@ class Loop:
             factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
         if factor != 1.0:
             clipping.scale_gradients(parameters, factor)
-        rate = self._spec.optimizer.learning_rate * self._schedule(self._progress.step)
+        rate = self._learning_rate(self._progress.step)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
         return norm, True
+
+    def _learning_rate(self, step: int) -> float:
+        return self._spec.optimizer.learning_rate * self._schedule(step)
 
     def _end_epoch(self) -> None:
         done, spec = self._progress, self._spec
@@ -261,6 +268,10 @@ class Loop:
             return Meter(device, None, 0.0)
         peak = peak_flops_per_s(device, spec.precision) * self._seat.plan.num_workers
         return Meter(device, count_flops(partial(build_model, spec), probe), peak)
+
+
+def _learns(part: torch.nn.Module) -> bool:
+    return next(part.parameters(), None) is not None
 
 
 def num_steps(spec: TrainSpec, num_rows: int) -> int:

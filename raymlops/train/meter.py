@@ -39,6 +39,12 @@ class Meter:
         yield
         self._parts[part] = self._parts.get(part, 0.0) + time.perf_counter() - before
 
+    def move(self, seconds: float, source: str, target: str) -> None:
+        """Counts so much of what was spent on `source` to `target`."""
+        if seconds:
+            self._parts[source] -= seconds
+            self._parts[target] = self._parts.get(target, 0.0) + seconds
+
     def finish(self, num_rows: int) -> dict[str, float]:
         """The figures of the step of `num_rows` rows of all workers; the next step starts here."""
         now = time.perf_counter()

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from raymlops.train.pipeline.schedules import PipelineLayout, find_schedule
+
 Axis: TypeAlias = Literal["pipeline", "data", "shard", "tensor"]
 Groups: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -35,6 +37,9 @@ class ParallelPlan:
 
     ParallelPlan(data=2, tensor=2) and ParallelPlan.parse("data=2,tensor=2") are the same four
     workers. data > 1 with shard > 1 is HSDP: copies of sharded models.
+
+    Raises:
+        ValueError: a size below 1, or an unknown schedule.
     """
 
     data: int = 1
@@ -55,6 +60,7 @@ class ParallelPlan:
                 f"microbatches is {self.microbatches} without a pipeline: set pipeline above 1, or "
                 "cut batches by the spec's accumulation"
             )
+        find_schedule(self.schedule)
 
     @classmethod
     def parse(cls, text: str) -> ParallelPlan:
@@ -101,6 +107,25 @@ class ParallelPlan:
     def num_replicas(self) -> int:
         """Among how many workers the rows of a batch are divided."""
         return self.data * self.shard
+
+    def pipeline_layout(self, *, num_stages: int | None = None) -> PipelineLayout:
+        """The schedule over the pipeline's ranks, with as few stages as it takes, or so many.
+
+        Raises:
+            ValueError: the schedule cannot run so; says what it needs and the nearest that fits.
+        """
+        fewest, _ = find_schedule(self.schedule).stages_per_rank
+        if num_stages is not None and num_stages % self.pipeline:
+            raise ValueError(
+                f"{num_stages} stages cannot be shared out evenly to {self.pipeline} ranks of the "
+                f"pipeline; nearest: {fewest * self.pipeline} stages"
+            )
+        return PipelineLayout(
+            schedule=self.schedule,
+            num_ranks=self.pipeline,
+            num_microbatches=self.microbatches,
+            stages_per_rank=fewest if num_stages is None else num_stages // self.pipeline,
+        )
 
     def coordinates(self, rank: int) -> dict[Axis, int]:
         """Where a worker stands on each axis."""

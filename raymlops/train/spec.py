@@ -64,6 +64,14 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PipelineSpec:
+    """Where the pipeline axis cuts the model: `starts` names the first block of each stage, in
+    order. Left empty, stages are cut so that the slowest is fastest, as measured on the data."""
+
+    starts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointPolicy:
     """A checkpoint every so many steps, 0 for none; the newest `keep` stay.
 
@@ -132,6 +140,7 @@ class TrainSpec:
     activation_checkpointing: bool = False
     compile: str | None = None
     tensor: TensorSpec = field(default_factory=TensorSpec)
+    pipeline: PipelineSpec = field(default_factory=PipelineSpec)
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     stopping: StoppingPolicy = field(default_factory=StoppingPolicy)
 

@@ -7,30 +7,40 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
-    get_state_dict,
-    set_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
 )
 
 from raymlops.train.seat import Seat
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)  # by parameter, so that parts merge
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # on rank 0 alone
+_GATHERED = StateDictOptions(full_state_dict=True)
 
 # Says of every gathering of doubly sliced weights that it could be quicker; it is done once.
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
 
 class State:
-    """What this worker holds of a training's tensors, under the names of the whole model."""
+    """What this worker holds of a training's tensors, under the names of the whole model.
+
+    A part that only computes, such as a stage of a pipeline may, has no optimizer.
+    """
 
     def __init__(
-        self, parts: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer], seat: Seat
+        self,
+        parts: Sequence[nn.Module],
+        optimizers: Sequence[torch.optim.Optimizer | None],
+        seat: Seat,
     ) -> None:
-        self._pairs = tuple(zip(parts, optimizers, strict=True))
+        pairs = zip(parts, optimizers, strict=True)
+        self._pairs = tuple((part, optimizer) for part, optimizer in pairs if part.state_dict())
         self._seat = seat
 
     def tensors(self) -> dict[str, Any]:
@@ -49,13 +59,11 @@ class State:
 
     def restore(self, tensors: dict[str, Any]) -> None:
         for part, optimizer in self._pairs:
-            set_state_dict(
-                part,
-                optimizer,
-                model_state_dict=tensors["model"],
-                optim_state_dict=tensors["optimizer"],
-                options=_FLAT,
-            )
+            model = {name: tensors["model"][name] for name in get_model_state_dict(part)}
+            set_model_state_dict(part, model)
+            if optimizer is not None:
+                state = tensors["optimizer"]
+                set_optimizer_state_dict(part, optimizer, state, options=_FLAT)
         for name, state in tensors["random"].items():
             if name.startswith("cuda"):
                 torch.cuda.set_rng_state(state, self._seat.device)
@@ -65,22 +73,39 @@ class State:
     def weights(self) -> dict[str, Any]:
         """The parameters and buffers of the whole model on rank 0, nothing on the others."""
         whole: dict[str, Any] = {}
+        in_pipeline = self._seat.plan.pipeline > 1
         for part, _ in self._pairs:
-            whole |= get_model_state_dict(part, options=_WHOLE)
-        return whole
+            whole |= get_model_state_dict(part, options=_GATHERED if in_pipeline else _WHOLE)
+        return self._merged(whole) if in_pipeline else whole
+
+    def _merged(self, mine: dict[str, Any]) -> dict[str, Any]:
+        """The state of all stages on rank 0, sent by the ranks of its own pipeline."""
+        plan, mesh = self._seat.plan, self._seat.mesh
+        assert mesh is not None, "a plan with a pipeline has a mesh"
+        rank_in_replica = self._seat.rank % (plan.num_workers // plan.pipeline)
+        if rank_in_replica != 0:
+            return {}
+        is_first = self._seat.rank == 0
+        found: list[Any] | None = [None] * plan.pipeline if is_first else None
+        mine = {name: tensor.cpu() for name, tensor in mine.items()}
+        dist.gather_object(mine, found, group=mesh.get_group("pipeline"), group_dst=0)
+        return {name: tensor for state in found or () for name, tensor in state.items()}
 
     def _dicts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         model: dict[str, Any] = {}
         state: dict[str, Any] = {}
         for part, optimizer in self._pairs:
-            of_model, of_optimizer = get_state_dict(part, optimizer, options=_FLAT)
-            model |= of_model
-            state |= of_optimizer
+            model |= get_model_state_dict(part)
+            if optimizer is not None:
+                state |= get_optimizer_state_dict(part, optimizer, options=_FLAT)
         return model, state
 
     def _generators(self) -> dict[str, torch.Tensor]:
-        """The states of this replica's generators, by name."""
-        found = {f"cpu-{self._seat.replica}": torch.get_rng_state()}
+        """The states of this worker's generators, by name; its tensor group draws the same."""
+        mine = str(self._seat.replica)
+        if stage := self._seat.plan.coordinates(self._seat.rank)["pipeline"]:
+            mine += f"-{stage}"  # it has drawn other numbers than the stages before
+        found = {f"cpu-{mine}": torch.get_rng_state()}
         if self._seat.device.type == "cuda":
-            found[f"cuda-{self._seat.replica}"] = torch.cuda.get_rng_state(self._seat.device)
+            found[f"cuda-{mine}"] = torch.cuda.get_rng_state(self._seat.device)
         return found

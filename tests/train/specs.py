@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raymlops.train.factory import Factory
-from raymlops.train.spec import TensorSpec, TrainSpec
+from raymlops.train.spec import PipelineSpec, TensorSpec, TrainSpec
 
 MLP = TrainSpec(
     model=Factory(call="tests.train.models:mlp"),
@@ -17,6 +17,7 @@ MLP = TrainSpec(
     clip_norm=0.1,  # below the norm of every step
 )
 CNN = replace(MLP, model=Factory(call="tests.train.models:cnn"))
+CUT = replace(CNN, pipeline=PipelineSpec(starts=("0", "7")))  # behind the last convolution
 TEXT = TrainSpec(
     model=Factory(call="tests.train.models:transformer"),
     data=Factory(call="tests.train.models:text", arguments={"rows": 57}),

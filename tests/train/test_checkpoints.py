@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
-from raymlops.train.spec import CheckpointPolicy, TrainSpec
+from raymlops.train.spec import CheckpointPolicy, PipelineSpec, TrainSpec
 from tests.train import gloo, models
 from tests.train.specs import MLP, TEXT
 
@@ -73,12 +74,18 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
     )
     watched.seen.clear()  # the probe's
     progress = loop.run()
-    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    model, optimizer = get_state_dict(loop._layout.parts[0], loop._optimizers[0], options=whole)
+    whole = StateDictOptions(full_state_dict=True)
+    model: dict[str, Any] = {}
+    state: dict[str, Any] = {}
+    learning = [part for part in loop.parts if any(True for _ in part.parameters())]
+    for part, optimizer in zip(learning, loop._optimizers, strict=True):
+        of_model, of_optimizer = get_state_dict(part, optimizer, options=whole)
+        model |= of_model
+        state |= of_optimizer["state"]
     return {
         "progress": progress,
         "model": model,
-        "state": optimizer.get("state"),  # rank 0 has it all, the others nothing
+        "state": state,
         "rows": np.concatenate(watched.seen) if watched.seen else np.array([], np.int64),
         "losses": losses,
         "generator": torch.get_rng_state(),
@@ -94,19 +101,29 @@ def flat(tree: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     return found
 
 
+def merged(ranks: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all ranks hold: each stage of a pipeline is on some of them."""
+    return {
+        what: {name: value for rank in ranks for name, value in rank[what].items()}
+        for what in ("model", "state")
+    }
+
+
 def same_bits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     a, b = ({**flat(d["model"], "model"), **flat(d["state"], "state")} for d in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-@pytest.mark.parametrize("plan", ["data=1", "data=2"])
+@pytest.mark.parametrize("plan", ["data=1", "data=2", "pipeline=2,microbatches=2"])
 def test_a_training_that_was_cut_ends_as_one_that_was_not(
     plan: str, asynchronous: bool, tmp_path: Path
 ) -> None:
     # Step 12 lies in the second epoch, whose order and dropout go on where they were.
     layout = ParallelPlan.parse(plan)
     spec = replace(DROPPING, checkpoints=replace(EVERY_5, asynchronous=asynchronous))
+    if layout.pipeline > 1:  # trainings that are compared are cut alike
+        spec = replace(spec, pipeline=PipelineSpec(starts=("0", "1.2")))
     whole = gloo.run(layout, train, spec, tmp_path / "whole")
     cut = replace(spec, max_steps=12)
     before = gloo.run(layout, train, cut, tmp_path / "cut")
@@ -114,7 +131,7 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(
 
     assert before[0]["progress"].step == 12
     assert sorted(after[0]["losses"]) == list(range(11, 21))  # from the checkpoint of step 10
-    assert same_bits(after[0], whole[0])
+    assert same_bits(merged(after), merged(whole))
     for rank in range(layout.num_workers):
         assert torch.equal(after[rank]["generator"], whole[rank]["generator"])
     expected = whole[0]["losses"]
@@ -124,11 +141,19 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(
 
 def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(tmp_path: Path) -> None:
     spec = replace(TEXT, max_steps=6, checkpoints=CheckpointPolicy(every_steps=6))
-    saved = gloo.run(ParallelPlan(data=2, tensor=2), train, spec, tmp_path)[0]
-    for plan in (ParallelPlan(shard=4), ParallelPlan(tensor=2), ALONE):
-        loaded = gloo.run(plan, train, spec, tmp_path)[0]
-        assert loaded["losses"] == {}  # all steps are done
-        assert same_bits(loaded, saved), plan
+    for number, plans in enumerate(
+        (
+            ("data=2,tensor=2", "shard=4", "tensor=2", "pipeline=2,microbatches=2", "data=1"),
+            ("shard=2,pipeline=2,microbatches=2", "pipeline=3,microbatches=3", "data=1"),
+        )
+    ):
+        saved, *loaded = (
+            gloo.run(ParallelPlan.parse(plan), train, spec, tmp_path / str(number))
+            for plan in plans
+        )
+        for plan, ranks in zip(plans[1:], loaded, strict=True):
+            assert ranks[0]["losses"] == {}  # all steps are done
+            assert same_bits(merged(ranks), merged(saved)), plan
 
 
 def test_no_row_is_seen_twice_or_skipped_by_another_number_of_workers(tmp_path: Path) -> None:
@@ -148,6 +173,21 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
     after = gloo.run(ALONE, train, spec, tmp_path)[0]
     assert sorted(after["losses"]) == [6, 7, 8, 9, 10]
     assert (half / "complete.json").exists()
+
+
+def test_a_training_that_goes_on_is_cut_where_it_was(tmp_path: Path) -> None:
+    plan = ParallelPlan(pipeline=2, microbatches=2)
+    spec = replace(DROPPING, max_steps=5)
+    gloo.run(plan, train, spec, tmp_path)
+    stages = tmp_path / "stages.json"
+    kept = json.loads(stages.read_text())
+    assert (kept["plan"], kept["starts"][0]) == (str(plan), "0")
+    for start in ("1.0", "1.4"):
+        stages.write_text(json.dumps({**kept, "starts": ["0", start]}))
+        _, last = gloo.run(plan, train, spec, tmp_path)
+        assert min(last["model"]) == f"{start}.bias"
+    gloo.run(replace(plan, microbatches=3), train, spec, tmp_path)
+    assert json.loads(stages.read_text())["plan"] == "pipeline=2,schedule=1f1b,microbatches=3"
 
 
 def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:

@@ -91,7 +91,15 @@ LIMITS = Limits(
     [
         (ParallelPlan(data=16), "it has 16 workers (data 16), there is room for 8"),
         (ParallelPlan(tensor=4), "tensor is 4, which does not divide the 6 attention heads"),
-        (ParallelPlan(pipeline=5), "pipeline is 5, the model has 4 layers to share out"),
+        (
+            ParallelPlan(pipeline=5, microbatches=5),
+            "5 stages on a pipeline of 5 with schedule 1f1b, the model has 4 blocks to share out",
+        ),
+        (
+            ParallelPlan(pipeline=4, microbatches=3),
+            "schedule '1f1b' needs at least as many microbatches as stages; 3 microbatches do not "
+            "fit 4 ranks with 4 stages; nearest: num_microbatches=4",
+        ),
         (
             ParallelPlan(data=2, pipeline=2, microbatches=40),
             "a batch of 64 rows cannot be cut into 80 pieces (data x shard 2, accumulation 1, "
@@ -122,5 +130,5 @@ def test_a_model_without_slices_or_chain_takes_neither_axis() -> None:
         "tensor is 2, but nothing to slice was found in the model",
     )
     assert problems(ParallelPlan(pipeline=2), plain) == (
-        "pipeline is 2, but no pipeline can be built of this model yet",
+        "pipeline is 2, but the model cannot be cut: it was not looked at",
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from raymlops.errors import TrainingError
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout
 from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.plan import ParallelPlan
 from raymlops.train.precision import autocast
 from raymlops.train.recipe import make_loss
 from raymlops.train.seat import Seat
@@ -27,18 +30,19 @@ from raymlops.train.spec import TrainSpec
 _logger = logging.getLogger(__name__)
 
 
-def arrange(spec: TrainSpec, seat: Seat, probe: tuple[torch.Tensor, ...]) -> Layout:
+def arrange(
+    spec: TrainSpec, seat: Seat, probe: tuple[torch.Tensor, ...], folder: Path | None = None
+) -> Layout:
     """This worker's part of the model of `spec`, from the same first weights whatever the plan.
 
-    `probe` are the model's arguments for a row or two, the same on every worker.
+    `probe` are the model's arguments for a row or two, the same on every worker. What is measured
+    to lay it out is kept in `folder`.
 
     Raises:
         TrainingError: the model cannot be laid out like this.
     """
     model = build_model(spec).to(seat.device)
     plan, loss = seat.plan, make_loss(spec.loss)
-    if plan.pipeline > 1:
-        raise TrainingError(f"plan {seat.plan}: a pipeline has no layout yet; set pipeline to 1")
     computing: Context = partial(autocast, spec.precision, seat.device)
     around: Context = nullcontext
     if plan.tensor > 1:
@@ -48,14 +52,26 @@ def arrange(spec: TrainSpec, seat: Seat, probe: tuple[torch.Tensor, ...]) -> Lay
     blocks = blocks_of(model)
     if spec.activation_checkpointing:
         _recompute(model, blocks)
-    if spec.compile is not None:
-        _compile(model, spec.compile, seat.device)
+    if plan.pipeline > 1:
+        from raymlops.train.layouts.staged import Staged, decide_stages
+
+        size = microbatch_size(spec, plan)
+        rows = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in probe)
+        return Staged(
+            model,
+            loss,
+            seat,
+            starts=spec.pipeline.starts or decide_stages(model, seat, rows, folder),
+            microbatch_size=size,
+            blocks=_gathered(model, blocks, plan),
+            computing=computing,
+            prepare=partial(_compile, spec, seat.device),
+        )
+    _compile(spec, seat.device, model)
     if plan.shard > 1 or (plan.data > 1 and plan.tensor > 1):  # DDP takes no sliced layers
         from raymlops.train.layouts.sharded import Sharded
 
-        # Of a sliced layer FSDP2 hands on a view, which it warns of: such layers are gathered with
-        # the whole, and so are those between them.
-        alike = [] if plan.tensor > 1 and _are_layers(blocks) else blocks_of(model).values()
+        alike = _gathered(model, blocks, plan)
         return Sharded(model, loss, seat, blocks=alike, computing=computing, around=around)
     if plan.data > 1:
         from raymlops.train.layouts.replicated import Replicated
@@ -74,8 +90,22 @@ def build_model(spec: TrainSpec) -> nn.Module:
     return model
 
 
-def _are_layers(blocks: dict[str, nn.Module]) -> bool:
-    return any(isinstance(block, nn.Linear) for block in blocks.values())
+def microbatch_size(spec: TrainSpec, plan: ParallelPlan) -> int:
+    """Rows of the largest microbatch of any worker."""
+    rows = -(-spec.batch_size // plan.num_replicas)
+    return -(-rows // (spec.accumulation * plan.microbatches))
+
+
+def _gathered(
+    model: nn.Module, blocks: dict[str, nn.Module], plan: ParallelPlan
+) -> Collection[nn.Module]:
+    """The blocks that FSDP2 gathers one by one.
+
+    Of a sliced layer it hands on a view, which it warns of: such layers are gathered with the
+    whole, and so are those between them.
+    """
+    are_layers = any(isinstance(block, nn.Linear) for block in blocks.values())
+    return () if plan.tensor > 1 and are_layers else blocks_of(model).values()
 
 
 def _recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:
@@ -95,7 +125,10 @@ def _recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:
     )
 
 
-def _compile(model: nn.Module, backend: str, device: torch.device) -> None:
+def _compile(spec: TrainSpec, device: torch.device, model: nn.Module) -> None:
+    backend = spec.compile
+    if backend is None:
+        return
     if backend == "inductor" and device.type == "cpu" and not shutil.which("g++"):
         _logger.warning("compile is inductor, which needs g++ on a CPU: the model runs uncompiled")
         return

@@ -4,7 +4,7 @@
     ├── Alone       the whole model, nobody else
     ├── Replicated  a copy each, gradients averaged by DDP
     ├── Sharded     a slice of every parameter each, by FSDP2; copies of that are HSDP
-    └── (Staged)    some of the layers each, by a pipeline schedule; see `parts`
+    └── Staged      some of the layers each, by a pipeline schedule
 
 Tensor parallelism is no layout of its own: `slicing` replaces layers before any of them.
 """
@@ -38,10 +38,12 @@ class Layout(ABC):
     """One worker's part of a model.
 
     `parts` are the modules this worker holds parameters of: one, or its stages of a pipeline. Their
-    parameters are named as in the whole model.
+    parameters are named as in the whole model. `idle_s` are the seconds of the last `backward` in
+    which this worker waited for the stages of others.
     """
 
     parts: Sequence[nn.Module]
+    idle_s: float = 0.0
 
     @abstractmethod
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.layouts.slices import find_slices
 from raymlops.train.loop import Sources
+from raymlops.train.pipeline.chain import find_chain
+from raymlops.train.pipeline.modules import require_cuttable
 from raymlops.train.proposal import ModelSize, Proposal, propose
 from raymlops.train.spec import TrainSpec
 
@@ -34,7 +37,15 @@ def propose_plan(spec: TrainSpec, *, max_workers: int, memory_bytes: int) -> Pro
 def within(spec: TrainSpec, limits: Limits) -> Limits:
     """The limits, with those of the model."""
     model = _shapes(spec)
-    return replace(limits, divisible=find_slices(model, spec.tensor).divisible(model))
+    limits = replace(limits, divisible=find_slices(model, spec.tensor).divisible(model))
+    if spec.tensor.loss:
+        return replace(limits, uncuttable="tensor.loss keeps logits sliced; set it to false")
+    try:
+        require_cuttable(model)
+        blocks = find_chain(model).blocks
+    except TrainingError as error:
+        return replace(limits, uncuttable=str(error))
+    return replace(limits, num_layers=len(blocks), num_stages=len(spec.pipeline.starts) or None)
 
 
 def size_of(spec: TrainSpec) -> ModelSize:

@@ -12,11 +12,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from raymlops.train.layouts.base import Context, Whole
 from raymlops.train.recipe import Loss
 from raymlops.train.seat import Seat
+
+
+def mesh_of(seat: Seat) -> DeviceMesh:
+    """The workers that share a batch: rows of copies, columns of shards; without copies one row."""
+    assert seat.mesh is not None, "a plan with replicas has a mesh"
+    axes: Any = ("data", "shard") if seat.plan.data > 1 else ("shard",)
+    return seat.mesh[axes]
 
 
 class Sharded(Whole):
@@ -32,9 +40,7 @@ class Sharded(Whole):
         computing: Context = nullcontext,
         around: Context = nullcontext,
     ) -> None:
-        assert seat.mesh is not None, "a plan with replicas has a mesh"
-        axes: Any = ("data", "shard") if seat.plan.data > 1 else ("shard",)
-        mesh = seat.mesh[axes]
+        mesh = mesh_of(seat)
         for block in blocks:
             fully_shard(block, mesh=mesh)
         self._shards: FSDPModule = fully_shard(model, mesh=mesh)

@@ -28,12 +28,7 @@ def stage_modules(
         ValueError: `starts` and the layout do not fit the model.
         TrainingError: the model is no chain, or normalises over the rows of a batch.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.training:
-            raise TrainingError(
-                f"'{name}' ({type(module).__name__}) would normalise over a microbatch instead of "
-                "the batch; use GroupNorm or LayerNorm, or put it in evaluation mode"
-            )
+    require_cuttable(model)
     chain = find_chain(model)
     blocks = [block.name for block in chain.blocks]
     check_count(len(blocks), layout.num_stages)
@@ -46,6 +41,20 @@ def stage_modules(
     cuts = [*(blocks.index(name) for name in starts), len(blocks)]
     held = layout.stages_of(rank)
     return starts, {index: chain.part(cuts[index], cuts[index + 1]) for index in held}
+
+
+def require_cuttable(model: nn.Module) -> None:
+    """Refuses a model whose layers look at a batch as a whole.
+
+    Raises:
+        TrainingError: it normalises over the rows of a batch.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            raise TrainingError(
+                f"'{name}' ({type(module).__name__}) would normalise over a microbatch instead of "
+                "the batch; use GroupNorm or LayerNorm, or put it in evaluation mode"
+            )
 
 
 def wrapped_stage(part: nn.Module, wrap: Wrap | None, layout: PipelineLayout) -> nn.Module:

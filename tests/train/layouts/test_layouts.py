@@ -15,7 +15,7 @@ from raymlops.train.factory import Factory
 from raymlops.train.seat import Seat
 from raymlops.train.spec import Slice, TensorSpec, TrainSpec
 from tests.train import gloo
-from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT
+from tests.train.specs import BOTH, CNN, CUT, LOSS, MLP, SEQUENCE, TEXT
 
 ALONE = ParallelPlan()
 
@@ -60,6 +60,13 @@ CASES = [
     (LOSS, "tensor=2", 0.65),
     (BOTH, "data=2,tensor=2", 0.65),
     (TEXT, "shard=2,tensor=2", 0.4),
+    (MLP, "pipeline=2,microbatches=2", 0.99),
+    (TEXT, "pipeline=2,microbatches=2", 0.9),
+    (CUT, "data=2,pipeline=2,microbatches=2", 0.88),
+    (TEXT, "data=2,shard=2,pipeline=2,microbatches=2", 0.4),
+    (TEXT, "tensor=2,pipeline=2,microbatches=3,schedule=interleaved_1f1b", 0.5),
+    (SEQUENCE, "tensor=2,pipeline=2,microbatches=2,data=2", 0.5),
+    (MLP, "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble", 0.99),
 ]
 
 

@@ -1,0 +1,162 @@
+"""Some of the layers in every worker, activations passed on: the stages of a pipeline.
+
+Replicas of a stage are copied by DDP or sliced by FSDP2, as whole models are. Under a schedule that
+computes gradients of weights outside of autograd's hooks FSDP2 copies too, a stage at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from raymlops.storage.files import save as write_file
+from raymlops.train.layouts.base import Context, Layout, Rows
+from raymlops.train.layouts.sharded import mesh_of
+from raymlops.train.pipeline import (
+    Pipeline,
+    find_chain,
+    measure_costs,
+    split_by_cost,
+)
+from raymlops.train.pipeline.loss import Targets
+from raymlops.train.pipeline.schedules import find_schedule
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.recipe import Loss
+from raymlops.train.seat import Seat
+
+_STAGES = "stages.json"
+
+Prepare = Callable[[nn.Module], None]
+
+
+class Staged(Layout):
+    """A pipeline's schedule runs each batch; see `raymlops.train.pipeline`.
+
+    `prepare` changes a stage in place before it is replicated, such as by compiling it. Of `blocks`
+    those that lie in a stage are gathered on their own, where the schedule allows it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        seat: Seat,
+        *,
+        starts: Sequence[str],
+        microbatch_size: int,
+        blocks: Iterable[nn.Module],
+        computing: Context,
+        prepare: Prepare,
+    ) -> None:
+        assert seat.mesh is not None, "a plan with a pipeline has a mesh"
+        replicate = _replication(seat, set(blocks))
+
+        def wrap(stage: nn.Module) -> nn.Module:
+            _enter_around_forward(stage, computing)
+            prepare(stage)
+            return replicate(stage)
+
+        def computed_loss(outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+            assert isinstance(targets, torch.Tensor), "a source has one column of targets"
+            with computing():
+                return loss(outputs, targets)
+
+        self._pipeline = Pipeline(
+            model,
+            seat.plan.pipeline_layout(num_stages=len(starts)),
+            axis=seat.mesh["pipeline"],
+            starts=starts,
+            loss=computed_loss,
+            microbatch_size=microbatch_size,
+            wrap=wrap,
+        )
+        self.parts = tuple(self._pipeline.stages.values())
+
+    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+        """As for every layout; what was averaged before `last` stays the average, so that replicas
+        which average more often than they must still agree."""
+        started = time.perf_counter()
+        total = self._pipeline.step(*_counting(rows), scale=scale)
+        self.idle_s = max(0.0, time.perf_counter() - started - self._pipeline.busy_s)
+        return total
+
+    def evaluate(self, rows: Rows) -> torch.Tensor:
+        return self._pipeline.evaluate(*_counting(rows))
+
+
+def _counting(rows: Rows) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """Inputs and targets; of rows that only stand in, none."""
+    if rows.counts:
+        return rows.inputs, rows.targets
+    return tuple(column[:0] for column in rows.inputs), rows.targets[:0]
+
+
+def decide_stages(
+    model: nn.Module,
+    seat: Seat,
+    rows: tuple[torch.Tensor, ...],
+    folder: Path | None,
+) -> tuple[str, ...]:
+    """The split by cost as rank 0 measured it on `rows`, the model's arguments.
+
+    It is kept in `folder`, so that a training which goes on there cuts where it did before: the
+    random numbers that a stage draws depend on what lies in it. All workers measure, since sliced
+    layers need them.
+    """
+    path = None if folder is None or seat.rank != 0 else folder / _STAGES
+    found: list[Any] = [_kept(path, seat.plan) if path is not None else None]
+    dist.broadcast_object_list(found, src=0, group=seat.saving)
+    if found[0] is None:
+        costs = measure_costs(find_chain(model), *rows)
+        found = [split_by_cost(costs, seat.plan.pipeline_layout().num_stages)]
+        dist.broadcast_object_list(found, src=0, group=seat.saving)
+        if path is not None:
+            kept = json.dumps({"plan": str(seat.plan), "starts": found[0]}, indent=2)
+            write_file(path, [kept.encode()], durable=True)
+    return tuple(found[0])
+
+
+def _kept(path: Path, plan: ParallelPlan) -> list[str] | None:
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    return kept["starts"] if kept["plan"] == str(plan) else None
+
+
+def _replication(seat: Seat, blocks: set[nn.Module]) -> Callable[[nn.Module], nn.Module]:
+    plan = seat.plan
+    if plan.num_replicas == 1:
+        return lambda stage: stage
+    splits = find_schedule(plan.schedule).splits_backward
+    if plan.shard == 1 and plan.tensor == 1 and not splits:
+        return lambda stage: DistributedDataParallel(stage, process_group=seat.replicas)
+
+    def shard(stage: nn.Module) -> nn.Module:
+        for module in [] if splits else stage.modules():
+            if module in blocks:
+                fully_shard(module, mesh=mesh_of(seat))
+        fully_shard(stage, mesh=mesh_of(seat))
+        return stage
+
+    return shard
+
+
+def _enter_around_forward(stage: nn.Module, computing: Context) -> None:
+    """A stage's forward runs within a schedule, which knows no context of ours."""
+    forward = stage.forward
+
+    def within(*inputs: torch.Tensor) -> torch.Tensor:
+        with computing():
+            output: torch.Tensor = forward(*inputs)
+        return output
+
+    stage.forward = within
