@@ -8,9 +8,9 @@ about (S. Rajbhandari et al., ZeRO, 2020, section 7; M. Shoeybi et al., Megatron
     shard    3 P (n-1)/n           parameters gathered twice, gradients reduced once
     tensor   4 A (t-1)/t a pair    activations of A bytes summed forward and backward
 
-a step; shards of copies send both, the copies only what a shard holds. A pipeline is never proposed:
-shards of as many workers need as little memory, and whether its workers wait for each other shorter
-than for the network is to be measured.
+a step; shards of copies send both, the copies only what a shard holds. No pipeline is proposed:
+shards of as many workers need as little memory, and whether its workers would wait for each other
+shorter than for the network is to be measured.
 """
 
 from __future__ import annotations
