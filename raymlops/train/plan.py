@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from raymlops.train.pipeline.schedules import PipelineLayout, find_schedule
@@ -126,6 +126,26 @@ class ParallelPlan:
             num_microbatches=self.microbatches,
             stages_per_rank=fewest if num_stages is None else num_stages // self.pipeline,
         )
+
+    def resized(self, num_workers: int) -> ParallelPlan:
+        """This plan for another number of workers: more or fewer of them share each batch.
+
+        Copies come and go; shards that would not come out even become one copy.
+
+        Raises:
+            ValueError: the plan has axes other than data and shard, whose sizes are the model's.
+        """
+        if num_workers == self.num_workers:
+            return self
+        fixed = [axis for axis in AXES if axis not in SHARING_ROWS and self.sizes[axis] > 1]
+        if fixed:
+            raise ValueError(
+                f"plan {self} cannot have {num_workers} workers instead of {self.num_workers}: its "
+                f"{' and '.join(fixed)} axis is cut to the model; only data and shard can shrink"
+            )
+        if num_workers % self.shard:
+            return replace(self, data=1, shard=num_workers)
+        return replace(self, data=num_workers // self.shard)
 
     def coordinates(self, rank: int) -> dict[Axis, int]:
         """Where a worker stands on each axis."""

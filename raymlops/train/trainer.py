@@ -43,6 +43,9 @@ from raymlops.train.worker import WEIGHTS, Task, work
 if TYPE_CHECKING:
     import torch
 
+# How often Ray Train looks whether there is room for more workers; taking them in costs a restart.
+_RESIZE_INTERVAL_S = 60.0
+
 _logger = logging.getLogger(__name__)
 
 
@@ -79,6 +82,12 @@ class Trainer:
     otherwise. A Ray that this process is connected to is used; otherwise `cluster` says which. A
     lost worker is replaced up to `max_restarts` times, and the run goes on from its newest
     checkpoint.
+
+    With `min_workers` it goes on with as few where machines were lost, and with more when they are
+    back. What a step computes stays the same: `batch_size` counts the rows of all workers.
+
+    Raises:
+        ValueError: `min_workers` is below 1, above the plan's workers, or the plan cannot shrink.
     """
 
     spec: TrainSpec
@@ -89,6 +98,17 @@ class Trainer:
     cpus_per_worker: float = field(default=1.0, kw_only=True)
     gpus_per_worker: float = field(default=0.0, kw_only=True)
     max_restarts: int = field(default=3, kw_only=True)
+    min_workers: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.min_workers is None:
+            return
+        if not 1 <= self.min_workers <= self.plan.num_workers:
+            raise ValueError(
+                f"min_workers is {self.min_workers}; it is from 1 to the {self.plan.num_workers} "
+                f"workers of plan {self.plan}"
+            )
+        self.plan.resized(self.min_workers)
 
     def fit(self) -> TrainResult:
         """The training, ended.
@@ -194,8 +214,9 @@ class Trainer:
 
     def _attempt(self, task: Task, name: str) -> Failure | None:
         """Why the workers failed, None when they did not."""
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train import FailureConfig, RunConfig
         from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.config import ScalingConfig
         from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
         # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
@@ -209,7 +230,10 @@ class Trainer:
             train_loop_config={"task": task},
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=self.plan.num_workers, use_gpu=on_gpu, resources_per_worker=resources
+                num_workers=self._num_workers,
+                use_gpu=on_gpu,
+                resources_per_worker=resources,
+                elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
             ),
             # Ray Train would try again after any error; `cause_of` knows which may pass.
             run_config=RunConfig(
@@ -232,18 +256,29 @@ class Trainer:
         import ray
 
         untyped: Any = ray
-        require(self.plan, self._limits(untyped.cluster_resources()))
+        limits = self._limits(untyped.cluster_resources())
+        plan = self.plan
+        if self.min_workers is not None:
+            most = min(limits.max_workers, plan.num_workers)
+            plan = plan.resized(max(self.min_workers, most))
+        require(plan, limits)
         wanted, free = (
-            self.plan.num_workers * self.cpus_per_worker,
+            plan.num_workers * self.cpus_per_worker,
             untyped.available_resources().get("CPU", 0.0),
         )
         if free < wanted:
             _logger.warning(
                 "%d workers need %g CPUs, %g are free: training waits for the others",
-                self.plan.num_workers,
+                plan.num_workers,
                 wanted,
                 free,
             )
+
+    @property
+    def _num_workers(self) -> int | tuple[int, int]:
+        """For Ray Train: so many, or from so few to so many."""
+        most = self.plan.num_workers
+        return most if self.min_workers is None else (self.min_workers, most)
 
     def _limits(self, resources: Mapping[str, float]) -> Limits:
         room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)

@@ -23,7 +23,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All a worker needs to know. `folder` is a URI that every node reaches."""
+    """All a worker needs to know. `folder` is a URI that every node reaches; `plan` is for as many
+    workers as there may be at most."""
 
     spec: TrainSpec
     plan: ParallelPlan
@@ -45,14 +46,17 @@ def work(config: dict[str, Any]) -> None:
 
     task: Task = config["task"]
     torch.set_num_threads(task.num_threads)
-    seat = Seat.take(task.plan, get_device())
-    checkpoints = None
+    rank, num_workers = train.get_context().get_world_rank(), train.get_context().get_world_size()
+    seat = Seat.take(task.plan.resized(num_workers), get_device())
+    checkpoints, step = None, 0
     if task.spec.checkpoints.every_steps:
         checkpoints = Checkpoints(
             Path(task.folder.removeprefix("file://")), task.spec.checkpoints, seat
         )
-    rank = train.get_context().get_world_rank()
+        step = max(checkpoints.steps(), default=0)
     with _recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
+        if log is not None:
+            log({"num_workers": num_workers}, step)
         loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
         progress = loop.run()
     weights = loop.weights()

@@ -20,7 +20,7 @@ class Place:
 
     folder: Path
     hosts: str | None = None
-    session_timeout_s: float = 1.0
+    session_timeout_s: float = 3.0
 
     @property
     def settings(self) -> CoordinationSettings:

@@ -1,9 +1,10 @@
-"""A source whose reader is killed, at a time that is known beforehand."""
+"""Sources whose readers are killed or held up, at a time that is known beforehand."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,3 +43,31 @@ class Deadly:
 
 def deadly_digits(deaths: Sequence[tuple[int, int]], folder: str, rows: int = 333) -> Deadly:
     return Deadly(models.digits(rows)[0], [(rank, reads) for rank, reads in deaths], folder)
+
+
+class Gated:
+    """Lets a process read so often, and after that only while `folder` holds no file "closed".
+
+    A process that waits there has left a file "WORLD_SIZE-PID" in the folder.
+    """
+
+    def __init__(self, source: ArraySource, folder: str, num_reads: int) -> None:
+        self._source = source
+        self._folder = Path(folder)
+        self._reads_left = num_reads
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            here = dist.get_world_size() if dist.is_initialized() else 1
+            (self._folder / f"{here}-{os.getpid()}").touch()
+            while (self._folder / "closed").exists():
+                time.sleep(0.05)
+        return self._source.take(rows)
+
+
+def gated_digits(folder: str, num_reads: int, rows: int = 333) -> Gated:
+    return Gated(models.digits(rows)[0], folder, num_reads)

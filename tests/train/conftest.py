@@ -1,4 +1,4 @@
-"""One Ray of two nodes for all tests of the server that need one."""
+"""One Ray of two nodes for all tests of training that need one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 
 
 @pytest.fixture(scope="session")
-def two_nodes() -> Iterator[Any]:
+def _cluster() -> Iterator[Any]:
     node = {"num_cpus": 4, "object_store_memory": 200_000_000}
     # A node that is killed is noticed after 4 s, not 15.
     health = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
@@ -19,8 +19,16 @@ def two_nodes() -> Iterator[Any]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(**node)
-        ray.init(address=cluster.address, log_to_driver=False)
         yield cluster
     finally:
-        ray.shutdown()
         cluster.shutdown()
+
+
+@pytest.fixture
+def two_nodes(_cluster: Any) -> Iterator[Any]:
+    """The two nodes, joined by this process for one test: the next may join another Ray."""
+    ray.init(address=_cluster.address, log_to_driver=False)
+    try:
+        yield _cluster
+    finally:
+        ray.shutdown()
