@@ -27,18 +27,37 @@ from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT
 
 ALONE = ParallelPlan()
 PARITY = {
-    "mlp": (MLP, ("data=2", "shard=2", "tensor=2", "data=2,shard=2,tensor=2")),
-    "cnn": (CNN, ("data=3", "data=2,shard=2")),
-    "transformer": (TEXT, ("data=2", "shard=2", "tensor=2", "data=2,tensor=2", "shard=2,tensor=2")),
+    "mlp": (
+        MLP,
+        (
+            "data=2", "shard=2", "tensor=2", "data=2,shard=2,tensor=2",
+            "pipeline=2,microbatches=4",
+            "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble",
+        ),
+    ),
+    "cnn": (CNN, ("data=3", "data=2,shard=2", "data=2,pipeline=2,microbatches=2")),
+    "transformer": (
+        TEXT,
+        (
+            "data=2", "shard=2", "tensor=2", "data=2,tensor=2", "shard=2,tensor=2",
+            "pipeline=2,microbatches=2", "data=2,shard=2,pipeline=2,microbatches=2",
+            "tensor=2,pipeline=2,microbatches=2,data=2",
+        ),
+    ),
     "transformer, sequence": (SEQUENCE, ("tensor=2",)),
     "transformer, loss": (LOSS, ("tensor=2",)),
     "transformer, both": (BOTH, ("data=2,tensor=2",)),
-}
+}  # fmt: skip
 WIDE = TrainSpec(
     model=Factory(call="tests.train.models:mlp", arguments={"width": 1024}),
     data=Factory(call="tests.train.models:digits", arguments={"rows": 1792}),
     batch_size=256,
     epochs=1_000,
+)
+WIDER = replace(
+    WIDE,
+    model=Factory(call="tests.train.models:mlp", arguments={"width": 4096}),
+    batch_size=16,
 )
 
 
@@ -46,7 +65,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="end within a minute")
     quick = parser.parse_args().quick
-    figures = [*_parity(quick), _overhead(quick), _checkpoints(quick)]
+    figures = [*_parity(quick), _overhead(quick), _checkpoints(WIDE, 5 if quick else 25)]
+    if not quick:
+        figures.append(_checkpoints(WIDER, 5))
     report("train", figures)
 
 
@@ -85,14 +106,15 @@ def _overhead(quick: bool) -> Figure:
     )
 
 
-def _checkpoints(quick: bool) -> Figure:
+def _checkpoints(spec: TrainSpec, rounds: int) -> Figure:
     """What a checkpoint adds to the wall time of a training that saves one and ends 20 steps
     later, so that slower steps while it is written count as well."""
     with tempfile.TemporaryDirectory() as folder:
         plan = ParallelPlan(data=2)
-        ours, sync = gloo.run(plan, costs, WIDE, Path(folder), 5 if quick else 25)[0]
+        ours, sync = gloo.run(plan, costs, spec, Path(folder), rounds)[0]
+    size_mb = 3 * sum(p.nbytes for p in spec.model.make().parameters()) / 1e6
     return Figure(
-        name="cost of a checkpoint of 13 MB",
+        name=f"cost of a checkpoint of {size_mb:.0f} MB",
         unit="ms",
         ours=ours * 1e3,
         references={"synchronous": sync * 1e3},

@@ -76,9 +76,7 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
     )
     assert "version flights 1.0.0" in trained.log
 
-    tuned = run_script(
-        "tune.py", "--set", "tune.num_trials=2", "--set", "plan.data=1", home=home
-    )
+    tuned = run_script("tune.py", "--set", "tune.num_trials=2", "--set", "plan.data=1", home=home)
     assert "best of 2 trials" in tuned
     assert (home / "tuned" / "flights.yaml").is_file()
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as save_now
@@ -40,6 +41,15 @@ _logger = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
+class _Stager(BlockingAsyncStager):
+    """Copies into the same memory each time: fresh pages cost three times as much as the copy."""
+
+    def stage(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        staged: dict[str, Any] = super().stage(state_dict)
+        self.state_dict_cache, self.cache_staged_state_dict = staged, True
+        return staged
+
+
 class Checkpoints:
     """The checkpoints of one training in a folder that every node reaches."""
 
@@ -47,6 +57,7 @@ class Checkpoints:
         self.folder = folder
         self._policy = policy
         self._seat = seat
+        self._stager = _Stager()
         self._writing: Future[Any] | None = None
 
     def is_due(self, step: int) -> bool:
@@ -67,7 +78,11 @@ class Checkpoints:
         writer = FileSystemWriter(path, single_file_per_rank=True)
         if self._policy.asynchronous:
             written = async_save(
-                tensors, storage_writer=writer, process_group=self._seat.saving, no_dist=self._alone
+                tensors,
+                storage_writer=writer,
+                process_group=self._seat.saving,
+                async_stager=self._stager,
+                no_dist=self._alone,
             )
             assert isinstance(written, Future), "what is staged at once gives a plain future"
             self._writing = self._published(written, progress)
