@@ -5,6 +5,7 @@
 A classifier over a table goes from dataset to bundle in `raymlops.train.tabular`.
 """
 
+from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import (
@@ -21,6 +22,7 @@ from raymlops.train.trainer import Trainer, TrainResult
 
 __all__ = [
     "CheckpointPolicy",
+    "CommunicationSpec",
     "Factory",
     "OptimizerSpec",
     "ParallelPlan",

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,13 @@ class Checkpoints:
             for path in self.folder.glob(f"{_PREFIX}*/{_COMPLETE}")
         )
 
-    def keys(self, step: int) -> frozenset[str]:
-        """The names of everything that was saved."""
-        return frozenset(self._metadata(step).state_dict_metadata)
+    def shapes(self, step: int) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of all tensors that were saved, by name."""
+        return {
+            name: tuple(entry.size)
+            for name, entry in self._metadata(step).state_dict_metadata.items()
+            if isinstance(entry, TensorStorageMetadata)
+        }
 
     def load(self, step: int, tensors: dict[str, Any]) -> Progress:
         """Fills `tensors` in place, each worker the slices it holds now."""
@@ -135,9 +140,9 @@ class Checkpoints:
 
     def _require_same_model(self, step: int, model: dict[str, Any]) -> None:
         saved = {
-            name.removeprefix("model."): tuple(entry.size)
-            for name, entry in self._metadata(step).state_dict_metadata.items()
-            if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
+            name.removeprefix("model."): shape
+            for name, shape in self.shapes(step).items()
+            if name.startswith("model.")
         }
         now = self._of_all_stages({name: tuple(tensor.shape) for name, tensor in model.items()})
         for name in sorted(saved.keys() | now.keys()):

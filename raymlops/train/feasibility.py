@@ -27,7 +27,8 @@ class Limits:
 
     `num_layers` is how many pieces a pipeline can cut the model into, 0 when it cannot, for the
     reason `uncuttable`; `num_stages` how many the spec names, None when they are cut by cost.
-    `divisible` is what tensor parallelism would slice; empty when it finds nothing.
+    `divisible` is what tensor parallelism would slice; empty when it finds nothing. `compressor`
+    is what gradients are sent by, None for as they are.
     """
 
     max_workers: int
@@ -37,6 +38,7 @@ class Limits:
     num_stages: int | None = None
     uncuttable: str = "it was not looked at"
     divisible: tuple[Divisible, ...] = ()
+    compressor: str | None = None
 
 
 def problems(plan: ParallelPlan, limits: Limits) -> tuple[str, ...]:
@@ -69,6 +71,13 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
             f"a batch of {limits.batch_size} rows cannot be cut into {pieces} pieces "
             f"(data x shard {plan.num_replicas}, accumulation {limits.accumulation}, "
             f"microbatches {plan.microbatches})"
+        )
+    cut = [f"{axis} is {n}" for axis, n in plan.sizes.items() if axis != "data" and n > 1]
+    if limits.compressor is not None and cut:
+        yield (
+            f"communication.compressor is {limits.compressor}, which takes gradients of whole "
+            f"copies, and {', '.join(cut)}: use data alone, or set communication.compressor to "
+            "null"
         )
 
 

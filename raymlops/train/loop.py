@@ -78,12 +78,13 @@ class Loop:
             make_optimizer(spec.optimizer, part.parameters()) if _learns(part) else None
             for part in self._layout.parts
         ]
-        self._state = State(self._layout.parts, optimizers, seat)
+        self._state = State(self._layout.parts, optimizers, seat, self._layout.compression)
         self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
         self._schedule = make_schedule(spec.schedule, num_steps=num_steps(spec, self._num_rows))
         self._targets_per_row = probe[-1][0].numel()
         self._meter = self._make_meter(probe[:-1])
         self._progress = Progress(scale=LossScale.first(spec.precision))
+        self._sent_bytes = 0
 
     def run(self) -> Progress:
         """Trains to the end, from the newest checkpoint if there is one.
@@ -91,16 +92,20 @@ class Loop:
         Raises:
             TrainingError: the loss stopped being a number.
         """
-        self._begin()
-        while not self._is_over():
-            for batch in self._rest_of_epoch():
-                if self._is_over():
-                    break
-                self._step(batch)
-            else:
-                self._end_epoch()
-        if self._checkpoints is not None:
-            self._checkpoints.wait()
+        try:
+            self._begin()
+            while not self._is_over():
+                for batch in self._rest_of_epoch():
+                    if self._is_over():
+                        break
+                    self._step(batch)
+                else:
+                    self._end_epoch()
+            if self._checkpoints is not None:
+                self._checkpoints.wait()
+        finally:
+            if self._layout.compression is not None:
+                self._layout.compression.close()
         return self._progress
 
     def weights(self) -> dict[str, Any]:
@@ -120,7 +125,7 @@ class Loop:
         torch.manual_seed(self._spec.seed + self._seat.replica)  # dropout differs between replicas
         latest = self._checkpoints.latest() if self._checkpoints is not None else None
         if self._checkpoints is not None and latest is not None:
-            tensors = self._state.template(self._checkpoints.keys(latest))
+            tensors = self._state.template(self._checkpoints.shapes(latest))
             self._progress = self._checkpoints.load(latest, tensors)
             self._state.restore(tensors)
         self._meter.restart()
@@ -162,6 +167,7 @@ class Loop:
                 "learning_rate": self._learning_rate(before.step),
                 **({} if norm is None else {"gradient_norm": norm}),
                 **({} if finite else {"skipped": 1.0}),
+                **self._compressed(before.scale),
                 **self._meter.finish(batch.global_size),
             }
         )
@@ -213,6 +219,17 @@ class Loop:
                 group["lr"] = rate
             optimizer.step()
         return norm, True
+
+    def _compressed(self, scale: LossScale) -> dict[str, float]:
+        """What of a step compression sent; told what became of the scale, for what it has not sent
+        yet are gradients of the loss times `scale`."""
+        hook = self._layout.compression
+        if hook is None:
+            return {}
+        if self._progress.scale.value != scale.value:
+            hook.rescale(self._progress.scale.value / scale.value)
+        before, self._sent_bytes = self._sent_bytes, hook.sent_bytes
+        return {"sent_mb": (self._sent_bytes - before) / 2**20}
 
     def _learning_rate(self, step: int) -> float:
         return self._spec.optimizer.learning_rate * self._schedule(step)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from raymlops.config import build, file_layer
+from raymlops.config import build, file_layer, merge, override_layer
+from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
@@ -143,6 +144,7 @@ class TrainSpec:
     pipeline: PipelineSpec = field(default_factory=PipelineSpec)
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     stopping: StoppingPolicy = field(default_factory=StoppingPolicy)
+    communication: CommunicationSpec = field(default_factory=CommunicationSpec)
 
     def __post_init__(self) -> None:
         counts = ("batch_size", "accumulation", "epochs", "max_steps")
@@ -159,10 +161,11 @@ class TrainSpec:
             )
 
     @classmethod
-    def read(cls, path: Path) -> TrainSpec:
-        """The spec in a YAML file.
+    def read(cls, *paths: Path, overrides: Iterable[str] = ()) -> TrainSpec:
+        """The spec in YAML files, later ones winning, and then `overrides` written key=value.
 
         Raises:
             ConfigError: lists every key that is unknown, missing or of another type.
         """
-        return build(cls, file_layer(path)).settings
+        layer = merge([*map(file_layer, paths), override_layer(overrides)])
+        return build(cls, layer).settings

@@ -1,9 +1,9 @@
-"""The tensors of a training: parameters, optimizer state, random generators."""
+"""The tensors of a training: parameters, optimizer state, random generators, residuals."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from raymlops.train.compression import CompressionHook, saved
 from raymlops.train.seat import Seat
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)  # by parameter, so that parts merge
@@ -38,23 +39,35 @@ class State:
         parts: Sequence[nn.Module],
         optimizers: Sequence[torch.optim.Optimizer | None],
         seat: Seat,
+        compression: CompressionHook | None = None,
     ) -> None:
         pairs = zip(parts, optimizers, strict=True)
         self._pairs = tuple((part, optimizer) for part, optimizer in pairs if part.state_dict())
         self._seat = seat
+        self._compression = compression
 
     def tensors(self) -> dict[str, Any]:
         """What a checkpoint holds; it shares memory with the training."""
         model, optimizer = self._dicts()
-        return {"model": model, "optimizer": optimizer, "random": self._generators()}
+        tensors = {"model": model, "optimizer": optimizer, "random": self._generators()}
+        if self._compression is not None:
+            tensors["compression"] = saved.to_tensors(self._compression, self._seat.replica)
+        return tensors
 
-    def template(self, saved: Collection[str]) -> dict[str, Any]:
-        """What to load of a checkpoint with these keys: a generator only if it was saved, for
-        there may have been fewer replicas."""
+    def template(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """What to load of a checkpoint that holds tensors of these shapes, by key: of generators
+        and residuals what was saved, for there may have been fewer replicas."""
         tensors = self.tensors()
         tensors["random"] = {
-            name: state for name, state in tensors["random"].items() if f"random.{name}" in saved
+            name: state for name, state in tensors["random"].items() if f"random.{name}" in shapes
         }
+        if self._compression is not None:
+            of_compression = {
+                key.removeprefix("compression."): shape
+                for key, shape in shapes.items()
+                if key.startswith("compression.")
+            }
+            tensors["compression"] = saved.template(of_compression, self._seat.replica)
         return tensors
 
     def restore(self, tensors: dict[str, Any]) -> None:
@@ -69,6 +82,8 @@ class State:
                 torch.cuda.set_rng_state(state, self._seat.device)
             else:
                 torch.set_rng_state(state)
+        if self._compression is not None:
+            saved.restore(self._compression, tensors["compression"], self._seat.replica)
 
     def weights(self) -> dict[str, Any]:
         """The parameters and buffers of the whole model on rank 0, nothing on the others."""

@@ -20,7 +20,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.storage import Files
+from raymlops.train.communication import for_gpus_alone, variables_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
@@ -110,24 +111,26 @@ class Trainer:
             )
         self.plan.resized(self.min_workers)
 
-    def fit(self) -> TrainResult:
-        """The training, ended.
+    def fit(self, *, on_start: Callable[[Run], None] | None = None) -> TrainResult:
+        """The training, ended; `on_start` is given the run when it has begun, and returns at once.
 
         Raises:
             PlanError: the plan fits neither cluster, batch nor model; nothing was started.
             OutOfMemoryError: a worker ran out of memory.
             TrainingError: a worker failed, or more were lost than `max_restarts`; says why.
         """
-        return self._start(parent=None, folder=None)
+        return self._start(parent=None, folder=None, on_start=on_start)
 
     @classmethod
     def resume(
         cls, run_id: str, *, plan: ParallelPlan | None = None, home: Path = Path(".raymlops"),
         ledger_url: str | None = None, cluster: ClusterSettings | None = None,
+        on_start: Callable[[Run], None] | None = None,
     ) -> TrainResult:  # fmt: skip
         """Goes on where run `run_id` stopped, as a run of its own whose parent that is.
 
         What was trained is read from the ledger. `plan` is the run's own, unless another is given.
+        `on_start` is as for `fit`.
 
         Raises:
             TrainingError: the ledger does not hold what is needed to go on.
@@ -153,7 +156,7 @@ class Trainer:
             ledger_url=ledger_url,
             cluster=cluster or ClusterSettings(),
         )
-        return trainer._start(parent=run, folder=recorded["folder"])
+        return trainer._start(parent=run, folder=recorded["folder"], on_start=on_start)
 
     def fit_run(self, run_id: str, *, folder: str, ledger_url: str) -> TrainResult:
         """The same for a run that exists, below a folder URI that exists; Ray is connected."""
@@ -193,7 +196,9 @@ class Trainer:
             ended=progress["ended"],
         )
 
-    def _start(self, parent: Run | None, folder: str | None) -> TrainResult:
+    def _start(
+        self, parent: Run | None, folder: str | None, on_start: Callable[[Run], None] | None
+    ) -> TrainResult:
         url = self.ledger_url or _ledger_below(self.home)
         with connect(self.cluster, home=self.home), open_ledger(url) as ledger:
             self._require_room()
@@ -210,13 +215,15 @@ class Trainer:
             )
             with ledger.runs.recording(run):
                 Path(folder).mkdir(parents=True, exist_ok=True)
+                if on_start is not None:
+                    on_start(run)
                 return self.fit_run(run.id, folder=folder, ledger_url=ledger.url)
 
     def _attempt(self, task: Task, name: str) -> Failure | None:
         """Why the workers failed, None when they did not."""
-        from ray.train import FailureConfig, RunConfig
+        from ray.train import FailureConfig
         from ray.train.torch import TorchConfig, TorchTrainer
-        from ray.train.v2.api.config import ScalingConfig
+        from ray.train.v2.api.config import RunConfig, ScalingConfig
         from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
         # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
@@ -225,6 +232,7 @@ class Trainer:
         resources = {"CPU": self.cpus_per_worker}
         if on_gpu:
             resources["GPU"] = self.gpus_per_worker
+        variables = variables_of(self.spec.communication)
         trainer = TorchTrainer(
             work,
             train_loop_config={"task": task},
@@ -240,6 +248,7 @@ class Trainer:
                 name=name,
                 storage_path=task.folder,
                 failure_config=FailureConfig(max_failures=0),
+                worker_runtime_env={"env_vars": variables},
             ),
         )
         try:
@@ -262,6 +271,7 @@ class Trainer:
             most = min(limits.max_workers, plan.num_workers)
             plan = plan.resized(max(self.min_workers, most))
         require(plan, limits)
+        self._require_communication()
         wanted, free = (
             plan.num_workers * self.cpus_per_worker,
             untyped.available_resources().get("CPU", 0.0),
@@ -280,6 +290,25 @@ class Trainer:
         most = self.plan.num_workers
         return most if self.min_workers is None else (self.min_workers, most)
 
+    def _require_communication(self) -> None:
+        """Raises TrainingError, or warns, of settings that these workers cannot honour."""
+        from raymlops.train.compression import make_compressor
+
+        spec, on_gpu = self.spec.communication, self.gpus_per_worker > 0
+        try:
+            compressor = make_compressor(spec)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(str(error)) from error
+        if compressor is not None and on_gpu:
+            raise TrainingError(
+                f"communication.compressor is {spec.compressor}, which compresses on the CPU, and "
+                f"gpus_per_worker is {self.gpus_per_worker:g}: set one to null, or the other to 0"
+            )
+        if not on_gpu and (unread := for_gpus_alone(spec)):
+            _logger.warning(
+                "communication sets %s, which workers without a GPU do not read", ", ".join(unread)
+            )
+
     def _limits(self, resources: Mapping[str, float]) -> Limits:
         room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)
         if self.gpus_per_worker:
@@ -288,6 +317,7 @@ class Trainer:
             max_workers=room,
             batch_size=self.spec.batch_size,
             accumulation=self.spec.accumulation,
+            compressor=self.spec.communication.compressor,
         )
         if self.plan.tensor == 1 and self.plan.pipeline == 1:
             return limits

@@ -5,6 +5,7 @@ from raymlops.train.compression.blockwise import Int8
 from raymlops.train.compression.feedback import Feedback
 from raymlops.train.compression.half import BFloat16, Float16
 from raymlops.train.compression.hook import CompressionHook
+from raymlops.train.compression.named import make_compressor
 from raymlops.train.compression.power_sgd import PowerSGD
 from raymlops.train.compression.push import Encoder, decode
 from raymlops.train.compression.sparse import RandomK, TopK
@@ -24,4 +25,5 @@ __all__ = [
     "Seat",
     "TopK",
     "decode",
+    "make_compressor",
 ]

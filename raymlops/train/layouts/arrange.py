@@ -18,6 +18,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 )
 
 from raymlops.errors import TrainingError
+from raymlops.train.compression import make_compressor
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout
 from raymlops.train.layouts.blocks import blocks_of
@@ -76,7 +77,8 @@ def arrange(
     if plan.data > 1:
         from raymlops.train.layouts.replicated import Replicated
 
-        return Replicated(model, loss, seat, computing=computing)
+        compressor = make_compressor(spec.communication)
+        return Replicated(model, loss, seat, computing=computing, compressor=compressor)
     return Alone(model, loss, computing=computing, around=around)
 
 

@@ -20,6 +20,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from raymlops.train.compression import CompressionHook
 from raymlops.train.recipe import Loss
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
@@ -39,11 +40,13 @@ class Layout(ABC):
 
     `parts` are the modules this worker holds parameters of: one, or its stages of a pipeline. Their
     parameters are named as in the whole model. `idle_s` are the seconds of the last `backward` in
-    which this worker waited for the stages of others.
+    which this worker waited for the stages of others. `compression` is what averages gradients in
+    fewer bytes, None where they are sent as they are.
     """
 
     parts: Sequence[nn.Module]
     idle_s: float = 0.0
+    compression: CompressionHook | None = None
 
     @abstractmethod
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:

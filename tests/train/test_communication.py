@@ -1,0 +1,175 @@
+"""Settings of communication: what they mean, and the loop under them, in real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raymlops.demo import digits
+from raymlops.errors import ConfigError, PlanError
+from raymlops.train import CommunicationSpec, Factory, ParallelPlan, TrainSpec
+from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
+from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
+from raymlops.train.feasibility import Limits, require
+from raymlops.train.seat import Seat
+from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, Precision, ScheduleSpec
+from tests.train import gloo
+from tests.train.specs import MLP
+
+LEARNING = TrainSpec(
+    model=Factory(call="raymlops.demo.digits:mlp", arguments={"num_hidden": 1}),
+    data=Factory(call="raymlops.demo.digits:sources"),
+    optimizer=OptimizerSpec(name="sgd", learning_rate=0.3),
+    schedule=ScheduleSpec(name="cosine"),  # else the last steps are as large as the difference
+    batch_size=64,
+    epochs=20,
+)
+# 47,498 numbers: several buckets, had DDP its own way.
+WIDE = replace(MLP, model=replace(MLP.model, arguments={"width": 160}), accumulation=1)
+
+
+def compressed(spec: TrainSpec, name: CompressorName | None, **arguments: Any) -> TrainSpec:
+    return replace(spec, communication=CommunicationSpec(compressor=name, arguments=arguments))
+
+
+def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[dict[str, Any], list[float]]:
+    """The weights, and the MiB that each step sent."""
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop
+
+    sent: list[float] = []
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        if "sent_mb" in values:
+            sent.append(values["sent_mb"])
+
+    loop = Loop(spec, seat, checkpoints=Checkpoints(folder, spec.checkpoints, seat), log=log)
+    loop.run()
+    return loop.weights(), sent
+
+
+def train_in_full(seat: Seat, spec: TrainSpec, folder: Path) -> torch.Tensor:
+    """The weights of this rank's copy."""
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop
+
+    loop = Loop(spec, seat, checkpoints=Checkpoints(folder, spec.checkpoints, seat))
+    loop.run()
+    return torch.cat([each.detach().flatten() for part in loop.parts for each in part.parameters()])
+
+
+def accuracy(weights: Mapping[str, torch.Tensor]) -> float:
+    model = digits.mlp(num_hidden=1)
+    model.load_state_dict(dict(weights))
+    return digits.accuracy(model, digits.sources()[1])
+
+
+def test_compressed_it_ends_where_it_does_without(tmp_path: Path) -> None:
+    plan = ParallelPlan(data=2)
+    plain, sent = gloo.run(plan, train, LEARNING, tmp_path / "plain")[0]
+    assert sent == []
+    assert accuracy(plain) > 0.94
+    # Of 4,810 numbers: a byte each and a scale for each 256 of a half, or 8 bytes for 1 %.
+    specs = {
+        "int8": (compressed(LEARNING, "int8"), 4_890),
+        "top_k": (compressed(LEARNING, "top_k", ratio=0.01), 384),
+    }
+    for name, (spec, size_bytes) in specs.items():
+        weights, sent = gloo.run(plan, train, spec, tmp_path / name)[0]
+        assert abs(accuracy(weights) - accuracy(plain)) <= 0.005, name
+        assert {each * 2**20 for each in sent} == {size_bytes}, name
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("int8", "fp32"), ("top_k", "fp16"), ("power_sgd", "fp32")]
+)
+def test_what_was_not_sent_is_in_the_checkpoint(
+    name: CompressorName, precision: Precision, tmp_path: Path
+) -> None:
+    plan = ParallelPlan(data=2)
+    spec = compressed(replace(WIDE, precision=precision), name)
+    spec = replace(spec, checkpoints=CheckpointPolicy(every_steps=5))
+    whole, _ = gloo.run(plan, train, spec, tmp_path / "whole")[0]
+    gloo.run(plan, train, replace(spec, max_steps=12), tmp_path / "cut")
+    weights, sent = gloo.run(plan, train, spec, tmp_path / "cut")[0]
+    assert len(sent) == 10  # from the checkpoint of step 10
+    assert all(torch.equal(weights[each], whole[each]) for each in whole)
+
+
+def test_other_numbers_of_replicas_go_on_from_what_was_not_sent(tmp_path: Path) -> None:
+    # Of a choice by step and seed, all must know the step.
+    spec = compressed(replace(WIDE, checkpoints=CheckpointPolicy(every_steps=4)), "random_k")
+    for steps, plan in ((4, "data=2"), (8, "data=3"), (12, "data=1"), (16, "data=2")):
+        cut = replace(spec, max_steps=steps)
+        ranks = gloo.run(ParallelPlan.parse(plan), train_in_full, cut, tmp_path)
+        assert all(torch.equal(each, ranks[0]) for each in ranks)
+
+
+def test_layouts_without_whole_copies_are_refused_with_the_nearest_that_have_them() -> None:
+    limits = Limits(max_workers=4, batch_size=64, compressor="top_k")
+    for plan in (ParallelPlan(), ParallelPlan(data=4)):
+        require(plan, limits)
+    with pytest.raises(PlanError) as caught:
+        require(ParallelPlan(data=2, shard=2), limits)
+    assert caught.value.problems == (
+        "communication.compressor is top_k, which takes gradients of whole copies, and shard is 2: "
+        "use data alone, or set communication.compressor to null",
+    )
+    assert caught.value.nearest == ("data=2", "data=3", "data=4")
+
+
+def test_compressors_are_made_by_name_and_arguments() -> None:
+    assert make_compressor(CommunicationSpec()) is None
+    assert make_compressor(CommunicationSpec(compressor="int8")) == Int8(block=256)
+    top_k = CommunicationSpec(compressor="top_k", arguments={"ratio": 0.1})
+    assert make_compressor(top_k) == TopK(ratio=0.1)
+    assert make_compressor(CommunicationSpec(compressor="power_sgd")) == PowerSGD(rank=2)
+    wrong = CommunicationSpec(compressor="top_k", arguments={"share": 0.1})
+    with pytest.raises(ValueError, match=r"arguments has share; top_k takes ratio"):
+        make_compressor(wrong)
+
+
+def test_variables_follow_from_the_settings_and_those_given_win() -> None:
+    spec = CommunicationSpec(
+        interface="eth1",
+        nccl="ethernet",
+        gpu_direct=False,
+        environment={"NCCL_SOCKET_NTHREADS": "8", "GLOO_SOCKET_IFNAME": "lo"},
+    )
+    assert variables_of(spec) == {
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "eth1",
+        "NCCL_IB_DISABLE": "1",
+        "NCCL_SOCKET_NTHREADS": "8",
+        "NCCL_NSOCKS_PERTHREAD": "4",
+        "NCCL_P2P_DISABLE": "1",
+        "NCCL_NET_GDR_LEVEL": "LOC",
+    }
+    assert variables_of(CommunicationSpec()) == {}
+    assert for_gpus_alone(spec) == ["environment.NCCL_SOCKET_NTHREADS", "nccl", "gpu_direct"]
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("{compressor: zip}", "communication.compressor: Input should be 'float16', "),
+        ("{arguments: {ratio: 0.1}}", "arguments are {'ratio': 0.1} without a compressor"),
+        ("{environment: {LD_PRELOAD: x}}", "environment sets LD_PRELOAD; it is for variables of"),
+    ],
+)
+def test_wrong_settings_are_told_with_their_line(written: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "digits.yaml"
+    path.write_text(
+        "model: {call: 'tests.train.models:mlp'}\n"
+        "data: {call: 'tests.train.models:digits'}\n"
+        f"communication: {written}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        TrainSpec.read(path)
+    assert f"{path}:3" in str(caught.value)
+    assert reason in str(caught.value)
