@@ -33,18 +33,46 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    configs: ConfigArgument,
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Configuration files of a table's model, or a spec; later ones win.",
+            metavar="[CONFIG...]",
+        ),
+    ] = [],  # noqa: B006
     data: Annotated[
         Path | None, typer.Option(help="Add this file as a dataset version first.")
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Of a spec: its layout, such as data=2,tensor=2; auto chooses one."),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a spec's run that was cut off.")
     ] = None,
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """Train on the newest dataset version and register the model; the first becomes champion."""
-    from raymlops import operate
+    """Train a table's model on its newest dataset version, or whatever a spec describes.
 
+    A table's model is registered, and the first becomes champion. A spec is a file whose model
+    names a function: `raymlops train configs/digits.yaml --plan data=2`. --set changes it.
+    """
+    from raymlops import operate
+    from raymlops.cli.training import AUTO, is_spec, train_spec
+
+    if resume is not None or is_spec(configs):
+        _refuse(data is not None, "--data is for a table's model; a spec names its data")
+        _refuse(bool(resume and configs), "--resume takes the spec from the run: give no file")
+        _refuse(bool(resume) and plan == AUTO, "--resume takes a plan, but not auto")
+        train_spec(
+            configs, plan=plan, resume=resume, home=home, env=env, overrides=overrides, json=json
+        )
+        return
+    _refuse(not configs, "name a configuration file, or a run with --resume")
+    _refuse(plan is not None, "--plan is for a spec; a table's model has --set plan.data=2")
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         dataset = operate.add_data(workspace, data) if data is not None else None
         with workspace.connect():
@@ -222,6 +250,11 @@ def watch(
                     emit_json_line(decision)
                 else:
                     emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
+
+
+def _refuse(wrong: bool, why: str) -> None:
+    if wrong:
+        raise typer.BadParameter(why)
 
 
 def _until_ended() -> None:

@@ -1,4 +1,4 @@
-"""Verbs of runs: list, show, compare, best."""
+"""Verbs of runs: list, show, watch, compare, best."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace
 from raymlops.cli.output import emit_json, emit_lines, emit_table
+from raymlops.errors import TrainingError
 
 _runs = typer.Typer(help="Trainings, searches and their trials.", no_args_is_help=True)
 
@@ -126,6 +127,28 @@ def show(
             *(("version", str(version)) for version in versions),
         )
     )
+
+
+@_runs.command()
+def watch(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show how a run goes until it ends; exit status 1 when it failed or was lost.
+
+    With --json one document a line.
+    """
+    from rich.console import Console
+
+    from raymlops.cli.following import JsonLines, follow, screen_for
+
+    screen = JsonLines() if json else screen_for(Console())
+    with open_workspace(home=home, env=env) as workspace:
+        run = follow(workspace.ledger, run_id, screen).run
+    if run.status != "finished":
+        raise TrainingError(f"run {run.id} is {run.status}: {run.error or 'its process has died'}")
 
 
 @_runs.command()

@@ -51,6 +51,25 @@ def read(connection: Connection, run_id: str, name: str | None) -> Sequence[Metr
     return [Metric(name=each.name, step=each.step, value=each.value, at=each.at) for each in found]
 
 
+def read_newest(connection: Connection, run_id: str) -> Sequence[Metric]:
+    """Of each metric the value at its largest step, the latest of those, ordered by name."""
+    row = metrics.c
+    order = (row.step.desc(), row.id.desc())
+    rank = func.row_number().over(partition_by=row.name, order_by=order)
+    ranked = select(row.name, row.step, row.value, row.at, rank.label("rank"))
+    newest = ranked.where(row.run_id == run_id).subquery()
+    found = connection.execute(select(newest).where(newest.c.rank == 1).order_by(newest.c.name))
+    return [
+        Metric(
+            name=each.name,
+            step=each.step,
+            value=math.nan if each.value is None else each.value,
+            at=each.at,
+        )
+        for each in found
+    ]
+
+
 def read_last(connection: Connection, run_ids: Collection[str]) -> Mapping[str, dict[str, float]]:
     """By run, the value of each metric at its largest step, the latest of those."""
     row = metrics.c

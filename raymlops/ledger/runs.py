@@ -348,6 +348,11 @@ class Runs:
         with self._database.read() as connection:
             return metrics.read(connection, run_id, name)
 
+    def newest_metrics(self, run_id: str) -> Sequence[Metric]:
+        """Each metric at its largest step, the latest of those, ordered by name."""
+        with self._database.read() as connection:
+            return metrics.read_newest(connection, run_id)
+
     @composed
     def last_metrics(self, run_id: str) -> dict[str, float]:
         """The value of each metric at its largest step, the latest of those."""

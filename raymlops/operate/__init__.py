@@ -2,6 +2,7 @@
 
 from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
+from raymlops.operate.fitting import fit, propose_plan, resume
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.settings import Settings, load_settings
@@ -32,15 +33,18 @@ __all__ = [
     "check_data",
     "convert_model",
     "deploy",
+    "fit",
     "inspect",
     "judge_challenger",
     "load_settings",
     "make_challenger",
     "mirror",
     "promote",
+    "propose_plan",
     "publisher",
     "register",
     "release",
+    "resume",
     "rollback",
     "start_mirror",
     "start_monitor",

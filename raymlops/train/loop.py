@@ -80,7 +80,8 @@ class Loop:
         ]
         self._state = State(self._layout.parts, optimizers, seat, self._layout.compression)
         self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
-        self._schedule = make_schedule(spec.schedule, num_steps=num_steps(spec, self._num_rows))
+        self.num_steps = num_steps(spec, self._num_rows)
+        self._schedule = make_schedule(spec.schedule, num_steps=self.num_steps)
         self._targets_per_row = probe[-1][0].numel()
         self._meter = self._make_meter(probe[:-1])
         self._progress = Progress(scale=LossScale.first(spec.precision))

@@ -58,6 +58,8 @@ def work(config: dict[str, Any]) -> None:
         if log is not None:
             log({"num_workers": num_workers}, step)
         loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
+        if log is not None:
+            log({"num_steps": loop.num_steps}, 0)
         progress = loop.run()
     weights = loop.weights()
     if rank == 0:

@@ -1,0 +1,142 @@
+"""`raymlops train SPEC`: a spec trained under a plan, or a run gone on with, and followed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from raymlops.cli.options import open_workspace
+from raymlops.cli.output import emit_json, emit_lines
+from raymlops.config import file_layer
+from raymlops.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raymlops.cluster import Session
+    from raymlops.ledger import Run
+    from raymlops.operate import Workspace
+    from raymlops.train import ParallelPlan, TrainResult
+
+AUTO = "auto"
+
+
+def is_spec(paths: Sequence[Path]) -> bool:
+    """Whether files are a training's spec, whose model names a function, and not a table's."""
+    return any(("model", "call") in file_layer(path).values for path in paths)
+
+
+def train_spec(
+    paths: Sequence[Path],
+    *,
+    plan: str | None,
+    resume: str | None,
+    home: Path | None,
+    env: str | None,
+    overrides: Sequence[str],
+    json: bool,
+) -> None:
+    """Trains the spec in `paths`, or goes on with the run `resume`, and prints what came of it."""
+    from raymlops import operate
+    from raymlops.cli.following import following, screen_for
+    from raymlops.train import TrainSpec
+
+    sys.path.insert(0, os.getcwd())  # where a spec's functions may lie, as workers know
+    of_site, of_spec = part(overrides)
+    if resume is not None and of_spec:
+        raise typer.BadParameter(f"a run keeps its spec: --resume takes no --set {of_spec[0]}")
+    spec = TrainSpec.read(*paths, overrides=of_spec) if resume is None else None
+    chosen = None if plan is None or plan == AUTO else parse_plan(plan)
+    with (
+        open_workspace(home=home, env=env, overrides=of_site) as workspace,
+        workspace.connect() as session,
+        following(workspace.ledger, screen_for(Console(stderr=True))) as follow,
+    ):
+        why = None
+        if plan == AUTO and spec is not None:
+            proposal = operate.propose_plan(spec)
+            chosen, why = proposal.plan, proposal.why
+
+        def begin(run: Run) -> None:
+            if not json:
+                emit_lines(_beginning(run, workspace, session, why))
+            follow(run)
+
+        if resume is not None:
+            result = operate.resume(workspace, resume, plan=chosen, on_start=begin)
+        else:
+            assert spec is not None, "without a run to go on with there is a spec"
+            result = operate.fit(workspace, spec, chosen, on_start=begin)
+        run = workspace.ledger.runs.get(result.run_id)
+        values = workspace.ledger.runs.last_metrics(result.run_id)
+    if json:
+        emit_json(_document(result, run, values, why))
+    else:
+        emit_lines(_ending(result, run, values))
+
+
+def part(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What --set changes of the site (home, ledger, cluster, ...), and what of a spec."""
+    from raymlops.operate.settings import SITE
+
+    of_site = [each for each in overrides if each.partition("=")[0].split(".")[0] in SITE]
+    return of_site, [each for each in overrides if each not in of_site]
+
+
+def parse_plan(text: str) -> ParallelPlan:
+    """Raises ConfigError for what is no plan."""
+    from raymlops.train import ParallelPlan
+
+    try:
+        return ParallelPlan.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--plan {text}: {error}") from error
+
+
+def _beginning(
+    run: Run, workspace: Workspace, session: Session, why: str | None
+) -> Iterable[tuple[str, str]]:
+    from raymlops.train import ParallelPlan
+
+    yield "plan", str(ParallelPlan(**run.params.get("plan", {})))
+    if why is not None:
+        yield "why", why
+    yield "run", run.id
+    yield "watch", f"raymlops runs watch {run.id} --home {workspace.home}"
+    if session.dashboard_url is not None:
+        yield "dashboard", session.dashboard_url
+
+
+def _ending(
+    result: TrainResult, run: Run, values: Mapping[str, float]
+) -> Iterable[tuple[str, str]]:
+    for name in ("loss", "train_loss", "validation_loss"):
+        if name in values:
+            yield name.replace("_", " "), f"{values[name]:.4f}"
+    yield "steps", f"{result.steps:,}{f', ended early: {result.ended}' if result.ended else ''}"
+    yield "seconds", f"{_seconds(run):.1f}"
+    yield "weights", result.folder
+
+
+def _document(
+    result: TrainResult, run: Run, values: Mapping[str, float], why: str | None
+) -> dict[str, Any]:
+    return {
+        "run": run,
+        "plan": str(result.plan),
+        "why": why,
+        "steps": result.steps,
+        "ended": result.ended,
+        "seconds": _seconds(run),
+        "metrics": values,
+        "folder": result.folder,
+    }
+
+
+def _seconds(run: Run) -> float:
+    assert run.ended_at is not None, "a training that returned has ended"
+    return (run.ended_at - run.started_at).total_seconds()

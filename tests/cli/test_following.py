@@ -1,0 +1,163 @@
+"""A run followed by whoever wants to know: until it ends, and with its end as exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from raymlops.cli.following import Bar, Lines, Sight, follow, following, is_due
+from raymlops.errors import NotFoundError, TrainingError
+from raymlops.ledger import Code, Ledger, Run
+from tests.cli.test_cli import run as run_verb
+
+COMMAND = [sys.executable, "-m", "raymlops", "runs", "watch"]
+START = (
+    "import os, sys; from raymlops.ledger import Code, Ledger; ledger = Ledger(sys.argv[1]); "
+    "run = ledger.runs.start(kind='train', model='digits', params={}, config='', environment='', "
+    "code=Code(commit='c' * 40, dirty_digest=None), inputs={}); print(run.id, flush=True); "
+    "os._exit(1)"
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def records(home: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def training(records: Ledger) -> Run:
+    started = records.runs.start(
+        kind="train",
+        model="digits",
+        params={},
+        code=Code(commit="c" * 40, dirty_digest=None),
+        config="",
+        environment="",
+        inputs={},
+    )
+    records.runs.log(started.id, {"num_steps": 40}, step=0)
+    return started
+
+
+class Seen:
+    """A screen that remembers."""
+
+    def __init__(self) -> None:
+        self.sights: list[Sight] = []
+        self.closed = False
+        self.changed = threading.Condition()
+
+    def show(self, sight: Sight, now_s: float) -> None:
+        with self.changed:
+            self.sights.append(sight)
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_another_process_watches_until_the_run_is_finished(
+    home: Path, records: Ledger, training: Run
+) -> None:
+    with subprocess.Popen(
+        [*COMMAND, training.id, "--home", str(home), "--json"], stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert (first["status"], first["step"], first["num_steps"]) == ("running", 0, 40)
+        records.runs.log(training.id, {"loss": 0.5, "rows_per_s": 100.0}, step=3)
+        second = json.loads(watching.stdout.readline())
+        assert (second["step"], second["metrics"]) == (3, {"loss": 0.5, "rows_per_s": 100.0})
+        records.runs.finish(training.id)
+        last = [json.loads(line) for line in watching.stdout][-1]
+    assert last["status"] == "finished"
+    assert watching.returncode == 0
+
+
+def test_a_run_that_failed_or_was_lost_is_an_error(
+    home: Path, records: Ledger, training: Run
+) -> None:
+    records.runs.fail(training.id, "the loss is nan")
+    with pytest.raises(TrainingError, match=f"run {training.id} is failed: the loss is nan"):
+        run_verb("runs", "watch", training.id, "--home", home)
+    died = subprocess.run(
+        [sys.executable, "-c", START, records.url], capture_output=True, text=True, check=False
+    )
+    lost = died.stdout.strip()
+    with pytest.raises(TrainingError, match=f"run {lost} is lost: its process has died"):
+        run_verb("runs", "watch", lost, "--home", home)
+    with pytest.raises(NotFoundError, match="no run 'none'"):
+        run_verb("runs", "watch", "none", "--home", home)
+
+
+def test_a_finished_run_is_told_in_one_line(home: Path, records: Ledger, training: Run) -> None:
+    records.runs.log(
+        training.id, {"loss": 0.25, "validation_loss": 0.5, "rows_per_s": 12_345.0, "mfu": 0.1},
+        step=40,
+    )  # fmt: skip
+    records.runs.finish(training.id)
+    told = run_verb("runs", "watch", training.id, "--home", home)
+    assert told == (
+        f"{training.id} finished, step 40 of 40: loss 0.2500, validation_loss 0.5000, "
+        "12,345 rows/s\n"
+    )
+
+
+def test_a_thread_follows_beside_other_work_and_ends_with_it(
+    records: Ledger, training: Run
+) -> None:
+    screen = Seen()
+    with following(records, screen) as start:
+        start(training)
+        records.runs.log(training.id, {"loss": 0.5}, step=7)
+        with screen.changed:
+            screen.changed.wait_for(lambda: screen.sights and screen.sights[-1].step == 7, 30)
+        records.runs.log(training.id, {"loss": 0.4}, step=8)
+    assert not any(thread.name == "raymlops-follow" for thread in threading.enumerate())
+    assert screen.closed
+    assert screen.sights[-1].step == 8  # the last look comes after all that was done
+    assert screen.sights[-1].run.status == "running"
+
+
+def test_lines_come_every_ten_seconds_and_at_the_end(training: Run) -> None:
+    first = Sight(run=training, step=1, num_steps=None, values={})
+    later = replace(first, step=2)
+    ended = replace(later, run=replace(training, status="finished"))
+    assert is_due(None, first, age_s=0.0)
+    assert not is_due(first, later, age_s=9.9)
+    assert is_due(first, later, age_s=10.0)
+    assert not is_due(later, later, age_s=60.0)
+    assert is_due(later, ended, age_s=0.0)
+
+
+def test_values_without_a_loss_are_all_told(training: Run) -> None:
+    sight = Sight(run=training, step=1, num_steps=None, values={"accuracy": 0.9, "auc": 0.8})
+    out = io.StringIO()
+    Lines(Console(file=out)).show(sight, 0.0)
+    assert out.getvalue() == f"{training.id} running, step 1: accuracy 0.9000, auc 0.8000\n"
+
+
+def test_a_terminal_gets_a_bar(records: Ledger, training: Run) -> None:
+    records.runs.log(training.id, {"loss": 0.5, "rows_per_s": 2_000.0}, step=10)
+    records.runs.finish(training.id)
+    out = io.StringIO()
+    follow(records, training.id, Bar(Console(file=out, force_terminal=True, width=160)))
+    drawn = out.getvalue()
+    assert "10/40" in drawn
+    assert "loss 0.5000, 2,000 rows/s" in drawn
+    assert "\x1b[?25h" in drawn  # the cursor is back
