@@ -67,9 +67,14 @@ class TensorSpec:
 @dataclass(frozen=True, kw_only=True)
 class PipelineSpec:
     """Where the pipeline axis cuts the model: `starts` names the first block of each stage, in
-    order. Left empty, stages are cut so that the slowest is fastest, as measured on the data."""
+    order. Left empty, stages are cut so that the slowest is fastest, as measured on the data.
+
+    With `timeline` the second batch is recorded, and drawn beside the checkpoints: timeline.txt,
+    and timeline.json for ui.perfetto.dev.
+    """
 
     starts: tuple[str, ...] = ()
+    timeline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +159,11 @@ class TrainSpec:
             raise ValueError(f"{told}; each is at least 1")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
+        if self.pipeline.timeline and not self.checkpoints.every_steps:
+            raise ValueError(
+                "pipeline.timeline is true and checkpoints.every_steps 0: a timeline lies beside "
+                "checkpoints, so let there be some"
+            )
         if self.tensor.loss and self.loss != "cross_entropy":
             raise ValueError(
                 f"tensor.loss is set and loss is {self.loss}; slices of logits are understood by "

@@ -67,6 +67,7 @@ def arrange(
             blocks=_gathered(model, blocks, plan),
             computing=computing,
             prepare=partial(_compile, spec, seat.device),
+            timeline_to=folder if spec.pipeline.timeline else None,
         )
     _compile(spec, seat.device, model)
     if plan.shard > 1 or (plan.data > 1 and plan.tensor > 1):  # DDP takes no sliced layers

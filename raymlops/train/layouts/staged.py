@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.storage.files import save as write_file
 from raymlops.train.layouts.base import Context, Layout, Rows
+from raymlops.train.layouts.recorded import keep_timeline
 from raymlops.train.layouts.sharded import mesh_of
 from raymlops.train.pipeline import (
     Pipeline,
@@ -42,7 +43,9 @@ class Staged(Layout):
     """A pipeline's schedule runs each batch; see `raymlops.train.pipeline`.
 
     `prepare` changes a stage in place before it is replicated, such as by compiling it. Of `blocks`
-    those that lie in a stage are gathered on their own, where the schedule allows it.
+    those that lie in a stage are gathered on their own, where the schedule allows it. The timeline
+    of the second batch is kept in the folder `timeline_to`: the first also finds out what passes
+    between stages.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Staged(Layout):
         blocks: Iterable[nn.Module],
         computing: Context,
         prepare: Prepare,
+        timeline_to: Path | None = None,
     ) -> None:
         assert seat.mesh is not None, "a plan with a pipeline has a mesh"
         replicate = _replication(seat, set(blocks))
@@ -80,12 +84,22 @@ class Staged(Layout):
             wrap=wrap,
         )
         self.parts = tuple(self._pipeline.stages.values())
+        self._timeline_to = timeline_to
+        self._is_first = seat.rank == 0
+        self._num_batches = 0
 
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
         """As for every layout; what was averaged before `last` stays the average, so that replicas
         which average more often than they must still agree."""
         started = time.perf_counter()
-        total = self._pipeline.step(*_counting(rows), scale=scale)
+        self._num_batches += 1
+        if self._timeline_to is not None and self._num_batches == 2:
+            with self._pipeline.recording() as recording:
+                total = self._pipeline.step(*_counting(rows), scale=scale)
+            if self._is_first:
+                keep_timeline(recording.timeline, self._pipeline.layout, self._timeline_to)
+        else:
+            total = self._pipeline.step(*_counting(rows), scale=scale)
         self.idle_s = max(0.0, time.perf_counter() - started - self._pipeline.busy_s)
         return total
 
