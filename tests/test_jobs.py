@@ -101,7 +101,9 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
         assert ledger.observations.count_predictions("flights") == 38  # two days, 19 hours each
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "jobs").glob("*.py")))
+@pytest.mark.parametrize(
+    "name", sorted(str(path.relative_to(ROOT / "jobs")) for path in (ROOT / "jobs").rglob("*.py"))
+)
 def test_every_script_is_short_and_explains_itself(name: str) -> None:
     lines = (ROOT / "jobs" / name).read_text().splitlines()
     assert len(lines) < 60

@@ -17,9 +17,7 @@ from raymlops.config import file_layer
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:
-    from raymlops.cluster import Session
     from raymlops.ledger import Run
-    from raymlops.operate import Workspace
     from raymlops.train import ParallelPlan, TrainResult
 
 AUTO = "auto"
@@ -63,7 +61,7 @@ def train_spec(
 
         def begin(run: Run) -> None:
             if not json:
-                emit_lines(_beginning(run, workspace, session, why))
+                emit_lines(beginning_lines(run, workspace.home, session.dashboard_url, why=why))
             follow(run)
 
         if resume is not None:
@@ -76,7 +74,7 @@ def train_spec(
     if json:
         emit_json(_document(result, run, values, why))
     else:
-        emit_lines(_ending(result, run, values))
+        emit_lines(ending_lines(result, run, values))
 
 
 def part(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -97,23 +95,25 @@ def parse_plan(text: str) -> ParallelPlan:
         raise ConfigError(f"--plan {text}: {error}") from error
 
 
-def _beginning(
-    run: Run, workspace: Workspace, session: Session, why: str | None
+def beginning_lines(
+    run: Run, home: Path, dashboard_url: str | None = None, *, why: str | None = None
 ) -> Iterable[tuple[str, str]]:
+    """The plan, why it was chosen, the run, and where to look."""
     from raymlops.train import ParallelPlan
 
     yield "plan", str(ParallelPlan(**run.params.get("plan", {})))
     if why is not None:
         yield "why", why
     yield "run", run.id
-    yield "watch", f"raymlops runs watch {run.id} --home {workspace.home}"
-    if session.dashboard_url is not None:
-        yield "dashboard", session.dashboard_url
+    yield "watch", f"raymlops runs watch {run.id} --home {home}"
+    if dashboard_url is not None:
+        yield "dashboard", dashboard_url
 
 
-def _ending(
+def ending_lines(
     result: TrainResult, run: Run, values: Mapping[str, float]
 ) -> Iterable[tuple[str, str]]:
+    """Losses, steps, seconds, and where the weights are."""
     for name in ("loss", "train_loss", "validation_loss"):
         if name in values:
             yield name.replace("_", " "), f"{values[name]:.4f}"

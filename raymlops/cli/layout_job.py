@@ -1,0 +1,66 @@
+"""What the driver scripts in jobs/layouts/ share: a spec trained under a plan, and its figures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from raymlops import operate
+from raymlops.cli.following import Lines, following
+from raymlops.cli.job import open_job
+from raymlops.cli.output import emit_lines
+from raymlops.cli.training import beginning_lines, ending_lines, part
+from raymlops.ledger import Run
+from raymlops.train import ParallelPlan, TrainResult, TrainSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a script may tell more about; `metrics` are the last of the run."""
+
+    result: TrainResult
+    metrics: Mapping[str, float]
+
+
+def layout_parser(description: str | None) -> argparse.ArgumentParser:
+    """Takes a spec, --home and --set; a script adds the sizes of its layout."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "spec", nargs="?", type=Path, default=Path("configs/digits.yaml"), help="a YAML spec"
+    )
+    parser.add_argument("--home", type=Path, help="where ledger and checkpoints lie")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the spec or the site"
+    )
+    return parser
+
+
+def train_layout(arguments: argparse.Namespace, plan: ParallelPlan, *changes: str) -> Trained:
+    """Trains what the arguments name under `plan`, and prints how it went.
+
+    `changes` of the spec, written key=value, are the script's own: --set wins. What goes wrong
+    ends the script, as in `open_job`.
+    """
+    of_site, of_spec = part(arguments.set)
+    site = argparse.Namespace(configs=[], home=arguments.home, set=of_site)
+    with (
+        open_job(site) as workspace,
+        following(workspace.ledger, Lines(Console())) as follow,
+    ):
+
+        def begin(run: Run) -> None:
+            emit_lines(beginning_lines(run, workspace.home))
+            follow(run)
+
+        spec = TrainSpec.read(arguments.spec, overrides=[*changes, *of_spec])
+        result = operate.fit(workspace, spec, plan, on_start=begin)
+        run = workspace.ledger.runs.get(result.run_id)
+        metrics = workspace.ledger.runs.last_metrics(result.run_id)
+    emit_lines(ending_lines(result, run, metrics))
+    return Trained(result=result, metrics=metrics)

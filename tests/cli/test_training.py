@@ -1,0 +1,129 @@
+"""`raymlops train SPEC` and the driver scripts of layouts, on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from raymlops.cli import app
+from raymlops.cli.training import is_spec, part
+from raymlops.cluster import Session
+from raymlops.errors import ConfigError, PlanError
+from raymlops.ledger import Ledger
+from tests.cli.test_cli import run
+
+SPEC = Path("configs/digits.yaml")
+SHORT = ("--set", "epochs=1", "--set", "checkpoints.every_steps=10")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def invoke(*arguments: object) -> Result:
+    """What the verb wrote to standard output, and apart from it to stderr."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_spec_is_trained_under_the_plan_that_is_proposed_and_gone_on_with(
+    home: Path, ray_cluster: Session
+) -> None:
+    at_home = ("--home", home, "--set", f"cluster.address={ray_cluster.address}")
+    # Two rows a batch leave work for two of four workers, and convolutions nothing to slice.
+    few = ("--set", "batch_size=2", "--set", "model.call=raymlops.demo.digits:cnn")
+    told = invoke("train", SPEC, "--plan", "auto", *at_home, *SHORT, *few, "--set", "max_steps=20")
+    lines = dict(line.strip().split("  ", 1) for line in told.stdout.splitlines())
+    assert lines["plan"] == "data=2"
+    assert lines["why"].startswith("2 of 4 workers; ")
+    assert lines["watch"] == f"raymlops runs watch {lines['run']} --home {home}"
+    assert lines["steps"] == "20"
+    assert 0 < float(lines["loss"]) < 5
+    assert f"{lines['run']} finished, step 20 of 20: loss " in told.stderr
+
+    resumed = invoke("train", "--resume", lines["run"], "--plan", "data=1", *at_home, "--json")
+    again = json.loads(resumed.stdout)
+    assert (again["plan"], again["steps"], again["ended"]) == ("data=1", 20, None)
+    assert again["run"]["parent_id"] == lines["run"]
+    assert again["folder"] == lines["weights"]
+
+
+@pytest.mark.cluster
+def test_a_plan_without_room_is_refused_with_those_that_have_it(
+    home: Path, ray_cluster: Session
+) -> None:
+    at_home = ("--home", home, "--set", f"cluster.address={ray_cluster.address}")
+    with pytest.raises(PlanError, match=r"it has 6 workers \(data 6\), there is room for 4"):
+        run("train", SPEC, "--plan", "data=6", *at_home)
+    compressed = ("--set", "communication.compressor=int8")
+    with pytest.raises(PlanError, match=r"compressor is int8.*and shard is 2: use data alone"):
+        run("train", SPEC, "--plan", "shard=2", *compressed, *at_home)
+
+
+@pytest.mark.cluster
+def test_a_script_of_a_layout_trains_and_tells_what_is_its_own(
+    home: Path,
+    ray_cluster: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--home", str(home), "--stages", "2", "--microbatches", "3", *SHORT]
+    site = ["--set", f"cluster.address={ray_cluster.address}"]
+    monkeypatch.setattr(sys, "argv", ["pipeline.py", str(SPEC), *arguments, *site])
+    runpy.run_path("jobs/layouts/pipeline.py", run_name="__main__")
+    told = capsys.readouterr().out
+    assert "plan  pipeline=2,schedule=1f1b,microbatches=3\n" in told
+    assert "steps  21\n" in told
+    assert "rank 0 |" in told
+    assert "rank 1 |" in told
+    assert "last step: " in told
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        trained = ledger.runs.list(model="digits")[-1]
+    assert trained.status == "finished"
+    assert trained.params["pipeline"]["timeline"] is True
+
+
+def test_a_file_whose_model_names_a_function_is_a_spec() -> None:
+    assert is_spec([SPEC])
+    assert not is_spec([Path("configs/flights.yaml")])
+    with pytest.raises(ConfigError, match="there is no configuration file nowhere"):
+        is_spec([Path("nowhere.yaml")])
+
+
+def test_settings_are_those_of_the_site_or_of_the_spec() -> None:
+    given = ["epochs=2", "home=/shared", "model.call=a:b", "cluster.address=auto"]
+    assert part(given) == (["home=/shared", "cluster.address=auto"], ["epochs=2", "model.call=a:b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "name a configuration file, or a run with --resume"),
+        (["configs/flights.yaml", "--plan", "data=2"], "--plan is for a spec"),
+        ([str(SPEC), "--data", "rows.csv"], "--data is for a table's model"),
+        ([str(SPEC), "--resume", "digits-1"], "--resume takes the spec from the run"),
+        (["--resume", "digits-1", "--plan", "auto"], "--resume takes a plan, but not auto"),
+        (["--resume", "digits-1", "--set", "epochs=2"], "a run keeps its spec: --resume takes no"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments: list[str], why: str) -> None:
+    refused = CliRunner().invoke(app, ["train", *arguments])
+    assert refused.exit_code == 2
+    assert why in " ".join(refused.output.replace("│", " ").split())
+
+
+def test_wrong_keys_and_plans_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="option --set epoch"):
+        run("train", SPEC, "--set", "epoch=3", "--home", tmp_path)
+    with pytest.raises(ConfigError, match=r"--plan data=two: .*data is a whole number"):
+        run("train", SPEC, "--plan", "data=two", "--home", tmp_path)
