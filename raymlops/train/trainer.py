@@ -221,10 +221,10 @@ class Trainer:
 
     def _attempt(self, task: Task, name: str) -> Failure | None:
         """Why the workers failed, None when they did not."""
-        from ray.train import FailureConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-        from ray.train.v2.api.config import RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig
+        from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
         from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+        from ray.train.v2.torch.torch_trainer import TorchTrainer
 
         # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
