@@ -84,7 +84,7 @@ class Bar:
         self._task: TaskID | None = None
 
     def show(self, sight: Sight, now_s: float) -> None:
-        steps = f"{sight.step:,}/{sight.num_steps or 0:,}" if sight.num_steps else f"{sight.step:,}"
+        steps = f"{sight.step:,}" + (f"/{sight.num_steps:,}" if sight.num_steps else "")
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task(sight.run.id, total=None, steps="", told="")

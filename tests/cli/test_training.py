@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from raymlops.cli import app
 from raymlops.cli.training import is_spec, part
 from raymlops.cluster import Session
+from raymlops.demo import digits
 from raymlops.errors import ConfigError, PlanError
 from raymlops.ledger import Ledger
 from tests.cli.test_cli import run
@@ -25,6 +27,13 @@ SHORT = ("--set", "epochs=1", "--set", "checkpoints.every_steps=10")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
+
+
+def over_loopback() -> object:
+    """The digits, for workers that were told which interface to use before they talked."""
+    if os.environ.get("GLOO_SOCKET_IFNAME") != "lo":
+        raise RuntimeError("GLOO_SOCKET_IFNAME is not lo")
+    return digits.sources()
 
 
 def invoke(*arguments: object) -> Result:
@@ -79,7 +88,8 @@ def test_a_script_of_a_layout_trains_and_tells_what_is_its_own(
 ) -> None:
     arguments = ["--home", str(home), "--stages", "2", "--microbatches", "3", *SHORT]
     site = ["--set", f"cluster.address={ray_cluster.address}"]
-    monkeypatch.setattr(sys, "argv", ["pipeline.py", str(SPEC), *arguments, *site])
+    wired = ["--set", "communication.interface=lo", "--set", f"data.call={__name__}:over_loopback"]
+    monkeypatch.setattr(sys, "argv", ["pipeline.py", str(SPEC), *arguments, *site, *wired])
     runpy.run_path("jobs/layouts/pipeline.py", run_name="__main__")
     told = capsys.readouterr().out
     assert "plan  pipeline=2,schedule=1f1b,microbatches=3\n" in told

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from raymlops.demo import digits
-from raymlops.errors import ConfigError, PlanError
-from raymlops.train import CommunicationSpec, Factory, ParallelPlan, TrainSpec
+from raymlops.errors import ConfigError, PlanError, TrainingError
+from raymlops.train import CommunicationSpec, Factory, ParallelPlan, Trainer, TrainSpec
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
 from raymlops.train.feasibility import Limits, require
@@ -152,6 +152,17 @@ def test_variables_follow_from_the_settings_and_those_given_win() -> None:
     }
     assert variables_of(CommunicationSpec()) == {}
     assert for_gpus_alone(spec) == ["environment.NCCL_SOCKET_NTHREADS", "nccl", "gpu_direct"]
+
+
+def test_what_these_workers_cannot_honour_is_refused_or_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(TrainingError, match=r"int8, which compresses on the CPU, and gpus_per_w"):
+        Trainer(compressed(MLP, "int8"), gpus_per_worker=1)._require_communication()
+    with pytest.raises(TrainingError, match="ratio is 2, not within"):
+        Trainer(compressed(MLP, "top_k", ratio=2))._require_communication()
+    Trainer(replace(MLP, communication=CommunicationSpec(nccl="ethernet")))._require_communication()
+    assert "communication sets nccl, which workers without a GPU do not read" in caplog.text
 
 
 @pytest.mark.parametrize(
