@@ -61,15 +61,17 @@ def train(
     names a function: `raymlops train configs/digits.yaml --plan data=2`. --set changes it.
     """
     from raymlops import operate
-    from raymlops.cli.training import AUTO, is_spec, train_spec
+    from raymlops.cli.training import AUTO, is_spec, resume_run, train_spec
 
-    if resume is not None or is_spec(configs):
+    if resume is not None:
+        _refuse(data is not None, "--data is for a table's model; a run keeps its data")
+        _refuse(bool(configs), "--resume takes the spec from the run: give no file")
+        _refuse(plan == AUTO, "--resume takes a plan, but not auto")
+        resume_run(resume, plan=plan, home=home, env=env, overrides=overrides, json=json)
+        return
+    if is_spec(configs):
         _refuse(data is not None, "--data is for a table's model; a spec names its data")
-        _refuse(bool(resume and configs), "--resume takes the spec from the run: give no file")
-        _refuse(bool(resume) and plan == AUTO, "--resume takes a plan, but not auto")
-        train_spec(
-            configs, plan=plan, resume=resume, home=home, env=env, overrides=overrides, json=json
-        )
+        train_spec(configs, plan=plan, home=home, env=env, overrides=overrides, json=json)
         return
     _refuse(not configs, "name a configuration file, or a run with --resume")
     _refuse(plan is not None, "--plan is for a spec; a table's model has --set plan.data=2")

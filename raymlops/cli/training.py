@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from raymlops.config import file_layer
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:
+    from raymlops.cluster import Session
     from raymlops.ledger import Run
+    from raymlops.operate import Workspace
     from raymlops.train import ParallelPlan, TrainResult
 
 AUTO = "auto"
@@ -32,45 +35,89 @@ def train_spec(
     paths: Sequence[Path],
     *,
     plan: str | None,
-    resume: str | None,
     home: Path | None,
     env: str | None,
     overrides: Sequence[str],
     json: bool,
 ) -> None:
-    """Trains the spec in `paths`, or goes on with the run `resume`, and prints what came of it."""
+    """Trains the spec in `paths` under `plan`, by default in one process."""
     from raymlops import operate
-    from raymlops.cli.following import following, screen_for
     from raymlops.train import TrainSpec
 
-    sys.path.insert(0, os.getcwd())  # where a spec's functions may lie, as workers know
     of_site, of_spec = part(overrides)
-    if resume is not None and of_spec:
+    spec = TrainSpec.read(*paths, overrides=of_spec)
+    given = None if plan == AUTO else parse_plan(plan or "")
+    with _connected(home, env, of_site) as (workspace, session):
+        proposal = operate.propose_plan(spec) if given is None else None
+        chosen = proposal.plan if proposal is not None else given
+        _followed(
+            lambda begin: operate.fit(workspace, spec, chosen, on_start=begin),
+            workspace,
+            session,
+            why=None if proposal is None else proposal.why,
+            json=json,
+        )
+
+
+def resume_run(
+    run_id: str,
+    *,
+    plan: str | None,
+    home: Path | None,
+    env: str | None,
+    overrides: Sequence[str],
+    json: bool,
+) -> None:
+    """Goes on with a run, under its own plan unless another is given."""
+    from raymlops import operate
+
+    of_site, of_spec = part(overrides)
+    if of_spec:
         raise typer.BadParameter(f"a run keeps its spec: --resume takes no --set {of_spec[0]}")
-    spec = TrainSpec.read(*paths, overrides=of_spec) if resume is None else None
-    chosen = None if plan is None or plan == AUTO else parse_plan(plan)
+    chosen = None if plan is None else parse_plan(plan)
+    with _connected(home, env, of_site) as (workspace, session):
+        _followed(
+            lambda begin: operate.resume(workspace, run_id, plan=chosen, on_start=begin),
+            workspace,
+            session,
+            why=None,
+            json=json,
+        )
+
+
+@contextlib.contextmanager
+def _connected(
+    home: Path | None, env: str | None, overrides: list[str]
+) -> Iterator[tuple[Workspace, Session]]:
+    sys.path.insert(0, os.getcwd())  # where a spec's functions may lie, as workers know
     with (
-        open_workspace(home=home, env=env, overrides=of_site) as workspace,
+        open_workspace(home=home, env=env, overrides=overrides) as workspace,
         workspace.connect() as session,
-        following(workspace.ledger, screen_for(Console(stderr=True))) as follow,
     ):
-        why = None
-        if plan == AUTO and spec is not None:
-            proposal = operate.propose_plan(spec)
-            chosen, why = proposal.plan, proposal.why
+        yield workspace, session
+
+
+def _followed(
+    train: Callable[[Callable[[Run], None]], TrainResult],
+    workspace: Workspace,
+    session: Session,
+    *,
+    why: str | None,
+    json: bool,
+) -> None:
+    """Trains, tells where to look once it has begun, how it goes, and what came of it."""
+    from raymlops.cli.following import following, screen_for
+
+    with following(workspace.ledger, screen_for(Console(stderr=True))) as follow:
 
         def begin(run: Run) -> None:
             if not json:
                 emit_lines(beginning_lines(run, workspace.home, session.dashboard_url, why=why))
             follow(run)
 
-        if resume is not None:
-            result = operate.resume(workspace, resume, plan=chosen, on_start=begin)
-        else:
-            assert spec is not None, "without a run to go on with there is a spec"
-            result = operate.fit(workspace, spec, chosen, on_start=begin)
-        run = workspace.ledger.runs.get(result.run_id)
-        values = workspace.ledger.runs.last_metrics(result.run_id)
+        result = train(begin)
+    run = workspace.ledger.runs.get(result.run_id)
+    values = workspace.ledger.runs.last_metrics(result.run_id)
     if json:
         emit_json(_document(result, run, values, why))
     else:
@@ -86,7 +133,7 @@ def part(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def parse_plan(text: str) -> ParallelPlan:
-    """Raises ConfigError for what is no plan."""
+    """The plan of a text, of an empty one that of one process; ConfigError for what is none."""
     from raymlops.train import ParallelPlan
 
     try:

@@ -29,11 +29,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def over_loopback() -> object:
+def over_loopback(num_validation: int) -> object:
     """The digits, for workers that were told which interface to use before they talked."""
     if os.environ.get("GLOO_SOCKET_IFNAME") != "lo":
         raise RuntimeError("GLOO_SOCKET_IFNAME is not lo")
-    return digits.sources()
+    return digits.sources(num_validation=num_validation)
 
 
 def invoke(*arguments: object) -> Result:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -73,6 +74,15 @@ def test_values_of_a_run_that_is_not_there_are_refused(ledger: Ledger, run: Run)
         ledger.runs.log("nobody", {"loss": 1.0})
     ledger.runs.log(run.id, {"loss": 1.0})
     assert ledger.runs.last_metrics(run.id) == {"loss": 1.0}
+
+
+def test_the_newest_of_each_metric_is_told_with_its_step(ledger: Ledger, run: Run) -> None:
+    ledger.runs.log(run.id, {"loss": 0.5, "num_steps": 40.0}, step=0)
+    for step, loss in ((2, 0.4), (1, 0.6), (2, float("nan"))):
+        ledger.runs.log(run.id, {"loss": loss}, step=step)
+    loss, num_steps = ledger.runs.newest_metrics(run.id)
+    assert (loss.name, loss.step, math.isnan(loss.value)) == ("loss", 2, True)
+    assert (num_steps.name, num_steps.step, num_steps.value) == ("num_steps", 0, 40.0)
 
 
 def test_a_run_is_lost_when_its_process_is_killed_and_not_when_it_sleeps(ledger: Ledger) -> None:
