@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from raymlops.cli.output import emit_json_line
 from raymlops.ledger import Ledger, Run
@@ -33,22 +34,26 @@ _logger = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Sight:
     """A run as the ledger holds it: `step` is the newest that logged, `num_steps` how many there
-    will be unless something ends it early, None where nobody told."""
+    will be unless something ends it early, None where nobody told; `elapsed` is the time from its
+    start to then, in whole seconds."""
 
     run: Run
     step: int
     num_steps: int | None
     values: Mapping[str, float]
+    elapsed: timedelta = timedelta()
 
     @classmethod
     def of(cls, run: Run, newest: Sequence[Metric]) -> Sight:
         values = {metric.name: metric.value for metric in newest}
         total = values.pop("num_steps", None)
+        last = run.ended_at or max((metric.at for metric in newest), default=run.started_at)
         return cls(
             run=run,
             step=max((metric.step for metric in newest), default=0),
             num_steps=None if total is None else int(total),
             values=values,
+            elapsed=timedelta(seconds=round((last - run.started_at).total_seconds())),
         )
 
     @property
@@ -77,7 +82,7 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[steps]}"),
-            TimeElapsedColumn(),
+            TextColumn("{task.fields[elapsed]}"),
             TextColumn("{task.fields[told]}"),
             console=console,
         )
@@ -87,12 +92,15 @@ class Bar:
         steps = f"{sight.step:,}" + (f"/{sight.num_steps:,}" if sight.num_steps else "")
         if self._task is None:
             self._progress.start()
-            self._task = self._progress.add_task(sight.run.id, total=None, steps="", told="")
+            self._task = self._progress.add_task(
+                sight.run.id, total=None, steps="", elapsed="", told=""
+            )
         self._progress.update(
             self._task,
             completed=sight.step,
             total=sight.num_steps,
             steps=steps,
+            elapsed=str(sight.elapsed),
             told=sight.told,
         )
 

@@ -158,6 +158,6 @@ def test_a_terminal_gets_a_bar(records: Ledger, training: Run) -> None:
     out = io.StringIO()
     follow(records, training.id, Bar(Console(file=out, force_terminal=True, width=160)))
     drawn = out.getvalue()
-    assert "10/40" in drawn
+    assert "10/40 0:00:0" in drawn
     assert "loss 0.5000, 2,000 rows/s" in drawn
     assert "\x1b[?25h" in drawn  # the cursor is back
