@@ -1,7 +1,7 @@
 """Checkpoints: tensors by torch's distributed checkpoint, the rest as JSON.
 
     FOLDER/step-00000040/*.distcp, .metadata    tensors, each worker writes those it holds
-                         complete.json          written last: without it there is no checkpoint
+                         complete.json          published last, see `checkpoint_folder`
 
 Tensors are stored under the names of the whole model, whatever slices of them the workers held, so
 that a training saved under one plan is loaded under another.
@@ -9,10 +9,6 @@ that a training saved under one plan is loaded under another.
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import shutil
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -28,15 +24,10 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as save_now
 
 from raymlops.errors import TrainingError
-from raymlops.storage.files import save as write_file
+from raymlops.train.checkpoint_folder import CheckpointFolder
 from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy
-
-_COMPLETE = "complete.json"
-_PREFIX = "step-"
-
-_logger = logging.getLogger(__name__)
 
 # One process saves without torch.distributed on purpose.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -56,13 +47,14 @@ class Checkpoints:
 
     def __init__(self, folder: Path, policy: CheckpointPolicy, seat: Seat) -> None:
         self.folder = folder
-        self._policy = policy
+        self._saved = CheckpointFolder(folder, policy)
+        self._asynchronous = policy.asynchronous
         self._seat = seat
         self._stager = _Stager()
         self._writing: Future[Any] | None = None
 
     def is_due(self, step: int) -> bool:
-        return self._policy.every_steps > 0 and step % self._policy.every_steps == 0
+        return self._saved.is_due(step)
 
     def save(self, tensors: dict[str, Any], progress: Progress) -> None:
         """Saves a step; an asynchronous one is copied when this returns, and written later.
@@ -70,14 +62,13 @@ class Checkpoints:
         Every worker calls it. One that is still being written is waited for first.
         """
         self.wait()
-        path = self._path(progress.step)
+        path = self._saved.path(progress.step)
         if self._seat.rank == 0:
-            shutil.rmtree(path, ignore_errors=True)  # an attempt that was killed left half of it
-            path.mkdir(parents=True)
+            self._saved.begin(progress.step)
         if self._seat.saving is not None:
             dist.barrier(group=self._seat.saving)
         writer = FileSystemWriter(path, single_file_per_rank=True)
-        if self._policy.asynchronous:
+        if self._asynchronous:
             written = async_save(
                 tensors,
                 storage_writer=writer,
@@ -92,7 +83,7 @@ class Checkpoints:
                 tensors, storage_writer=writer, process_group=self._seat.saving, no_dist=self._alone
             )
             if self._seat.rank == 0:
-                self._complete(progress)
+                self._saved.publish(progress)
 
     def wait(self) -> None:
         """Returns once what is being written is there for all to see.
@@ -113,10 +104,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, oldest first."""
-        return sorted(
-            int(path.parent.name.removeprefix(_PREFIX))
-            for path in self.folder.glob(f"{_PREFIX}*/{_COMPLETE}")
-        )
+        return self._saved.steps()
 
     def shapes(self, step: int) -> Mapping[str, tuple[int, ...]]:
         """The shapes of all tensors that were saved, by name."""
@@ -128,15 +116,14 @@ class Checkpoints:
 
     def load(self, step: int, tensors: dict[str, Any]) -> Progress:
         """Fills `tensors` in place, each worker the slices it holds now."""
-        path = self._path(step)
         self._require_same_model(step, tensors["model"])
         load(
             tensors,
-            storage_reader=FileSystemReader(path),
+            storage_reader=FileSystemReader(self._saved.path(step)),
             process_group=self._seat.saving,
             no_dist=self._alone,
         )
-        return Progress.from_dict(json.loads((path / _COMPLETE).read_text()))
+        return self._saved.progress(step)
 
     def _require_same_model(self, step: int, model: dict[str, Any]) -> None:
         saved = {
@@ -165,11 +152,8 @@ class Checkpoints:
     def _alone(self) -> bool:
         return self._seat.saving is None
 
-    def _path(self, step: int) -> Path:
-        return self.folder / f"{_PREFIX}{step:08d}"
-
     def _metadata(self, step: int) -> Metadata:
-        return FileSystemReader(self._path(step)).read_metadata()
+        return FileSystemReader(self._saved.path(step)).read_metadata()
 
     def _published(self, written: Future[Any], progress: Progress) -> Future[Any]:
         """Ends when what was written is published too; a future wakes who waits for it before it
@@ -181,7 +165,7 @@ class Checkpoints:
         def publish(done: Future[Any]) -> None:
             try:
                 done.result()
-                self._complete(progress)
+                self._saved.publish(progress)
             except Exception as error:  # the thread's boundary: `wait` raises it
                 published.set_exception(error)
             else:
@@ -189,13 +173,3 @@ class Checkpoints:
 
         written.add_done_callback(publish)
         return published
-
-    def _complete(self, progress: Progress) -> None:
-        path = self._path(progress.step)
-        text = json.dumps(progress.to_dict(), indent=2)
-        write_file(path / _COMPLETE, [text.encode()], durable=True)
-        _logger.info("checkpoint of step %d in %s", progress.step, path)
-        for old in self.steps()[: -self._policy.keep]:
-            doomed = self._path(old)
-            os.unlink(doomed / _COMPLETE)  # first, so that nobody takes half of it for a whole
-            shutil.rmtree(doomed, ignore_errors=True)

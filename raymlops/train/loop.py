@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -20,10 +19,12 @@ from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.meter import Meter, count_flops, peak_flops_per_s
-from raymlops.train.precision import LossScale, require_precision
+from raymlops.train.precision import require_precision
 from raymlops.train.progress import Progress
 from raymlops.train.recipe import make_optimizer, make_schedule
+from raymlops.train.scale import LossScale
 from raymlops.train.seat import Seat
+from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
 from raymlops.train.state import State
 
@@ -31,22 +32,6 @@ Log = Callable[[Mapping[str, float], int], None]
 """Takes values and the step they belong to; called on rank 0, and must not take long."""
 
 _NUM_PROBE_ROWS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """What to train on, and what to validate on after each epoch."""
-
-    train: Source
-    validation: Source | None = None
-
-    @classmethod
-    def make(cls, spec: TrainSpec) -> Sources:
-        made = spec.data.make()
-        train, validation = made if isinstance(made, tuple) else (made, None)
-        if len(train) == 0:
-            raise TrainingError(f"{spec.data.call} gives no rows to train on")
-        return cls(train=train, validation=validation)
 
 
 class Loop:
@@ -68,7 +53,7 @@ class Loop:
         require_precision(spec.precision, seat.device)
         self._spec = spec
         self._seat = seat
-        self._sources = sources or Sources.make(spec)
+        self._sources = sources or Sources.make(spec.data)
         self._checkpoints = checkpoints
         self._log = log
         probe = self._columns(np.arange(min(_NUM_PROBE_ROWS, len(self._sources.train))))

@@ -55,9 +55,10 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop, Sources
+    from raymlops.train.loop import Loop
+    from raymlops.train.sources import Sources
 
-    sources = Sources.make(spec)
+    sources = Sources.make(spec.data)
     watched = Watched(sources.train)  # type: ignore[arg-type]
     losses: dict[int, float] = {}
 

@@ -14,10 +14,11 @@ from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
 from raymlops.train.batches import Batch, pieces
 from raymlops.train.factory import Factory
-from raymlops.train.loop import Loop, Sources
-from raymlops.train.precision import LossScale
+from raymlops.train.loop import Loop
 from raymlops.train.progress import Progress
+from raymlops.train.scale import LossScale
 from raymlops.train.seat import Seat
+from raymlops.train.sources import Sources
 from raymlops.train.spec import OptimizerSpec, ScheduleSpec, StoppingPolicy, TrainSpec
 from tests.train import models
 from tests.train.specs import MLP

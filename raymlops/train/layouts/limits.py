@@ -13,10 +13,10 @@ from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.layouts.slices import find_slices
-from raymlops.train.loop import Sources
 from raymlops.train.pipeline.chain import find_chain
 from raymlops.train.pipeline.modules import require_cuttable
 from raymlops.train.proposal import ModelSize, Proposal, propose
+from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
 
 _FIRST_ROW = np.zeros(1, dtype=np.int64)
@@ -60,7 +60,7 @@ def size_of(spec: TrainSpec) -> ModelSize:
     rows = [name for name, kind in slices.layers.items() if kind == "row"]
     for name in rows:
         model.get_submodule(name).register_forward_hook(count)
-    columns = Sources.make(spec).train.take(_FIRST_ROW)
+    columns = Sources.make(spec.data).train.take(_FIRST_ROW)
     with torch.no_grad():
         model(*(torch.from_numpy(column).to("meta") for column in columns[:-1]))
     return ModelSize(

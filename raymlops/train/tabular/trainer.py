@@ -61,8 +61,9 @@ def fit_alone(
     arrays: Arrays, spec: TabularSpec, *, on_epoch: Callable[[Epoch], None]
 ) -> Perceptron:
     """The network trained in this process: the reference every plan is held against."""
-    from raymlops.train.loop import Loop, Sources
+    from raymlops.train.loop import Loop
     from raymlops.train.seat import Seat
+    from raymlops.train.sources import Sources
 
     number = 0
 
