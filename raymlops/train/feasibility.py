@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from raymlops.errors import PlanError
-from raymlops.train.plan import AXES, ParallelPlan
+from raymlops.train.plan import AXES, Axis, ParallelPlan
 
 _NUM_NEAREST = 3
 
@@ -27,8 +27,8 @@ class Limits:
 
     `num_layers` is how many pieces a pipeline can cut the model into, 0 when it cannot, for the
     reason `uncuttable`; `num_stages` how many the spec names, None when they are cut by cost.
-    `divisible` is what tensor parallelism would slice; empty when it finds nothing. `compressor`
-    is what gradients are sent by, None for as they are.
+    `divisible` is what tensor parallelism would slice; empty when it finds nothing. `closed` says
+    of an axis why the framework cannot lay it out.
     """
 
     max_workers: int
@@ -38,12 +38,15 @@ class Limits:
     num_stages: int | None = None
     uncuttable: str = "it was not looked at"
     divisible: tuple[Divisible, ...] = ()
-    compressor: str | None = None
+    closed: Mapping[Axis, str] = field(default_factory=dict)
 
 
 def problems(plan: ParallelPlan, limits: Limits) -> tuple[str, ...]:
     """Every reason why the plan cannot run, with both numbers; empty when it can."""
-    return tuple(itertools.chain(_of_size(plan, limits), _of_model(plan, limits)))
+    found = itertools.chain(
+        _of_size(plan, limits), _of_framework(plan, limits), _of_model(plan, limits)
+    )
+    return tuple(found)
 
 
 def require(plan: ParallelPlan, limits: Limits) -> None:
@@ -72,19 +75,18 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
             f"(data x shard {plan.num_replicas}, accumulation {limits.accumulation}, "
             f"microbatches {plan.microbatches})"
         )
-    cut = [f"{axis} is {n}" for axis, n in plan.sizes.items() if axis != "data" and n > 1]
-    if limits.compressor is not None and cut:
-        yield (
-            f"communication.compressor is {limits.compressor}, which takes gradients of whole "
-            f"copies, and {', '.join(cut)}: use data alone, or set communication.compressor to "
-            "null"
-        )
+
+
+def _of_framework(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
+    for axis, why in limits.closed.items():
+        if plan.sizes[axis] > 1:
+            yield f"{axis} is {plan.sizes[axis]}, but {why}"
 
 
 def _of_model(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
-    if plan.pipeline > 1:
+    if plan.pipeline > 1 and "pipeline" not in limits.closed:
         yield from _of_pipeline(plan, limits)
-    if plan.tensor > 1 and not limits.divisible:
+    if plan.tensor > 1 and "tensor" not in limits.closed and not limits.divisible:
         yield f"tensor is {plan.tensor}, but nothing to slice was found in the model"
     for part in limits.divisible:
         if part.count % plan.tensor:

@@ -12,9 +12,9 @@ from typing import Any
 
 from raymlops.config import SecretUrl
 from raymlops.ledger import open_ledger
+from raymlops.ledger.logger import MetricLogger
 from raymlops.storage import Files
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.spec import TrainSpec
 
 WEIGHTS = "weights.pt"
 
@@ -23,10 +23,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All a worker needs to know. `folder` is a URI that every node reaches; `plan` is for as many
-    workers as there may be at most."""
+    """All a worker needs to know: the `spec` of its framework, the `plan` for as many workers as
+    there may be at most, and `folder`, a URI that every node reaches."""
 
-    spec: TrainSpec
+    spec: Any
     plan: ParallelPlan
     folder: str
     ledger_url: SecretUrl  # Ray's train state, for the dashboard, shows it
@@ -54,7 +54,7 @@ def work(config: dict[str, Any]) -> None:
             Path(task.folder.removeprefix("file://")), task.spec.checkpoints, seat
         )
         step = max(checkpoints.steps(), default=0)
-    with _recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
+    with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         if log is not None:
             log({"num_workers": num_workers}, step)
         loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
@@ -68,19 +68,30 @@ def work(config: dict[str, Any]) -> None:
         Files(task.folder).write(WEIGHTS, file.getvalue())
 
 
-@contextlib.contextmanager
-def _recorder(task: Task) -> Iterator[Any]:
-    """Logs to the run what is newer than what it holds: steps done again after a worker was lost
+class Recorder:
+    """Logs to a run what is newer than what it holds: steps done again after a worker was lost
     gave the same values before."""
+
+    def __init__(self, logger: MetricLogger, newest: Mapping[str, int]) -> None:
+        self._logger = logger
+        self._newest = newest
+
+    def __call__(self, values: Mapping[str, float], step: int) -> None:
+        fresh = {name: v for name, v in values.items() if step > self._newest.get(name, -1)}
+        if fresh:
+            self._logger(fresh, step=step)
+
+    def flush(self) -> None:
+        """Returns once the ledger holds everything that was logged before."""
+        self._logger.flush()
+
+
+@contextlib.contextmanager
+def recorder(task: Task) -> Iterator[Recorder]:
+    """The recorder of the task's run, while it trains."""
     with open_ledger(task.ledger_url.reveal()) as ledger:
         newest: dict[str, int] = {}
         for metric in ledger.runs.metrics(task.run_id):
             newest[metric.name] = max(metric.step, newest.get(metric.name, -1))
         with ledger.runs.logger(task.run_id) as logger:
-
-            def log(values: Mapping[str, float], step: int) -> None:
-                fresh = {name: v for name, v in values.items() if step > newest.get(name, -1)}
-                if fresh:
-                    logger(fresh, step=step)
-
-            yield log
+            yield Recorder(logger, newest)

@@ -1,0 +1,80 @@
+"""Checkpoints of Keras models: one archive of arrays, beside it the progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.keras.state import State
+from raymlops.train.progress import Progress
+from raymlops.train.spec import CheckpointPolicy
+
+_ARRAYS = "arrays.npz"
+
+
+class Checkpoints:
+    """The checkpoints of one training; the one worker that has `settle` writes them, and calls it
+    before it publishes each."""
+
+    def __init__(
+        self, folder: Path, policy: CheckpointPolicy, *, settle: Callable[[], None] | None
+    ) -> None:
+        self._saved = CheckpointFolder(folder, policy)
+        self._settle = settle
+        self._writer = ThreadPoolExecutor(1, "checkpoints") if policy.asynchronous else None
+        self._writing: Future[None] | None = None
+
+    def is_due(self, step: int) -> bool:
+        return self._saved.is_due(step)
+
+    def save(self, state: State, progress: Progress) -> None:
+        """Saves a step; an asynchronous one is copied when this returns, and written later.
+
+        Every worker calls it. One that is still being written is waited for first.
+        """
+        self.wait()
+        arrays = state.arrays()
+        if self._settle is None:
+            return
+        if self._writer is None:
+            self._write(arrays, progress, self._settle)
+        else:
+            self._writing = self._writer.submit(self._write, arrays, progress, self._settle)
+
+    def wait(self) -> None:
+        """Returns once what is being written is there for all to see; raises what that raised."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def restore(self, state: State) -> Progress | None:
+        """Fills `state` from the newest checkpoint; None if there is none.
+
+        No worker writes before all have been here: the first step waits for every one.
+
+        Raises:
+            TrainingError: it is of another model.
+        """
+        steps = self._saved.steps()
+        if not steps:
+            return None
+        with np.load(self._saved.path(steps[-1]) / _ARRAYS, allow_pickle=False) as arrays:
+            state.restore(dict(arrays))
+        return self._saved.progress(steps[-1])
+
+    def _write(
+        self, arrays: dict[str, NDArray[Any]], progress: Progress, settle: Callable[[], None]
+    ) -> None:
+        with open(self._saved.begin(progress.step) / _ARRAYS, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        settle()
+        self._saved.publish(progress)

@@ -1,0 +1,107 @@
+"""The course of a training: how far it is, what it tells, when it saves, when it is over."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+
+from raymlops.errors import TrainingError
+from raymlops.train.batches import Batch, epoch_batches
+from raymlops.train.keras.checkpoints import Checkpoints
+from raymlops.train.keras.spec import KerasSpec
+from raymlops.train.keras.state import State
+from raymlops.train.progress import Progress
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Takes values and the step they belong to; one worker has it, and it must not take long."""
+
+
+class Course:
+    """What both loops have in common; every worker walks the same one."""
+
+    def __init__(
+        self, spec: KerasSpec, num_rows: int, *, checkpoints: Checkpoints | None, log: Log | None
+    ) -> None:
+        self.progress = Progress()
+        self._spec = spec
+        self._num_rows = num_rows
+        self._checkpoints = checkpoints
+        self._log = log
+        self._step_started = time.perf_counter()
+
+    def begin(self, state: State) -> None:
+        """Fills `state` from the newest checkpoint, if there is one."""
+        if self._checkpoints is not None:
+            self.progress = self._checkpoints.restore(state) or self.progress
+        self._step_started = time.perf_counter()
+
+    def end(self) -> Progress:
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+        return self.progress
+
+    @property
+    def is_over(self) -> bool:
+        done, most = self.progress, self._spec.max_steps
+        return (
+            done.ended is not None
+            or done.epoch > self._spec.epochs
+            or (most is not None and done.step >= most)
+        )
+
+    @property
+    def num_to_come(self) -> int:
+        """How many steps are left of this epoch."""
+        left = math.ceil(self._num_rows / self._spec.batch_size) - self.progress.batch
+        most = self._spec.max_steps
+        return left if most is None else min(left, most - self.progress.step)
+
+    def rest_of_epoch(self) -> Iterator[Batch]:
+        """The global batches of the steps left of this epoch."""
+        spec, done = self._spec, self.progress
+        batches = epoch_batches(
+            self._num_rows, batch_size=spec.batch_size, seed=spec.seed, epoch=done.epoch
+        )
+        return islice(batches, done.batch, done.batch + self.num_to_come)
+
+    def after_step(self, loss: float, batch: Batch, state: State, **more: float) -> None:
+        """Counts a step whose mean loss over the global batch was `loss`.
+
+        Raises:
+            TrainingError: the loss is no number.
+        """
+        spec, now = self._spec, time.perf_counter()
+        step_s, self._step_started = now - self._step_started, now
+        loss_sum = loss * batch.global_size
+        self.progress = self.progress.after_step(
+            loss_sum, finite=math.isfinite(loss), precision="fp32"
+        )
+        self._tell(
+            {"loss": loss, **more, "step_s": step_s, "rows_per_s": batch.global_size / step_s}
+        )
+        why = self.progress.hopeless(loss_sum, spec.stopping, "fp32")
+        if why is not None:
+            raise TrainingError(
+                f"{why}; try a learning rate below {spec.optimizer.learning_rate:g}, clip_norm, or "
+                "look for such numbers in the data"
+            )
+        if self._checkpoints is not None and self._checkpoints.is_due(self.progress.step):
+            self._checkpoints.save(state, self.progress)
+
+    def after_epoch(self, validate: Callable[[], float | None]) -> None:
+        """Ends the epoch, if all its batches are done."""
+        if self.progress.batch * self._spec.batch_size < self._num_rows:
+            return
+        losses = {"train_loss": self.progress.loss_sum / self._num_rows}
+        validation = validate()
+        if validation is not None:
+            losses["validation_loss"] = validation
+        self._tell(losses)
+        self.progress = self.progress.after_epoch(validation, self._spec.stopping)
+        self._step_started = time.perf_counter()
+
+    def _tell(self, values: Mapping[str, float]) -> None:
+        if self._log is not None:
+            self._log(values, self.progress.step)

@@ -1,0 +1,106 @@
+"""The `fit` of tf_keras, handed raymlops' batches and asked after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from raymlops.train.batches import Batch
+from raymlops.train.keras.loop import Loop
+from raymlops.train.keras.recipe import make_optimizer
+
+
+class FitLoop(Loop):
+    """Calls `fit` for what is left of each epoch.
+
+    tf_keras takes a replica's loss as the mean over its rows, divided by the number of replicas:
+    sample weights undo both, so that the gradient is that of the mean over the global batch. What
+    it logs is a running mean, summed over replicas or not as the strategy has it: the step's own
+    loss is taken out of the metric behind it.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        import tensorflow as tf
+
+        super().__init__(*arguments, **named)
+        with self.strategy.scope():
+            self.model.compile(optimizer=self.optimizer, loss=self.loss)
+        self._take_loss = tf.function(self._take_global_loss)
+
+    def _library(self) -> Any:
+        import tf_keras
+
+        return tf_keras
+
+    def _make_optimizer(self, keras: Any) -> Any:
+        # tf_keras sums gradients first, so its clipping bounds the gradient of the whole batch.
+        return make_optimizer(self.spec.optimizer, keras, global_clipnorm=self.spec.clip_norm)
+
+    def _finish_epoch(self) -> None:
+        batches = list(self.course.rest_of_epoch())
+        if batches:
+            self.model.fit(
+                self._dataset(batches),
+                steps_per_epoch=len(batches),
+                callbacks=[self._listener(batches)],
+                verbose=0,
+            )
+
+    def _dataset(self, batches: Sequence[Batch]) -> Any:
+        """Each worker's replicas' rows, batch by batch."""
+        import tensorflow as tf
+
+        num_replicas = self.strategy.num_replicas_in_sync
+        signature = tf.nest.map_structure(_any_length, self._read_scaled(batches[0], 0))
+
+        def make(context: Any) -> Any:
+            num_here = num_replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * num_here
+
+            def parts() -> Iterator[Any]:
+                for batch in batches:
+                    for replica in range(first, first + num_here):
+                        yield self._read_scaled(batch, replica)
+
+            return tf.data.Dataset.from_generator(parts, output_signature=signature)
+
+        return self.strategy.distribute_datasets_from_function(make)
+
+    def _read_scaled(self, batch: Batch, replica: int) -> tuple[Any, Any, Any]:
+        inputs, targets, weights = self.read(self.sources.train, batch, replica)
+        scale = np.float32(len(weights) * self.strategy.num_replicas_in_sync)
+        return inputs, targets, weights * scale
+
+    def _listener(self, batches: Sequence[Batch]) -> Any:
+        import tf_keras
+
+        loop = self
+
+        class Listener(tf_keras.callbacks.Callback):  # type: ignore[misc]  # untyped
+            def on_train_batch_end(self, number: int, logs: Any = None) -> None:
+                loop.course.after_step(float(loop._take_loss()), batches[number], loop.state)
+
+        return Listener()
+
+    def _take_global_loss(self) -> Any:
+        """The last step's mean loss over the global batch, which is forgotten."""
+        losses = self.strategy.run(self._take_replica_loss)
+        return self.strategy.reduce("MEAN", losses, axis=None)
+
+    def _take_replica_loss(self) -> Any:
+        import tensorflow as tf
+
+        by_name = {metric.name: metric for metric in self.model.metrics}
+        loss = by_name["loss"].total / by_name["loss"].count
+        for metric in by_name.values():
+            for variable in metric.variables:
+                variable.assign(tf.zeros_like(variable))
+        return loss
+
+
+def _any_length(column: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.TensorSpec((None, *column.shape[1:]), column.dtype)

@@ -1,0 +1,128 @@
+"""The training loop, but for the way a batch is learned from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data.loading import Source
+from raymlops.train.batches import Batch, batches_of
+from raymlops.train.keras.checkpoints import Checkpoints
+from raymlops.train.keras.course import Course, Log
+from raymlops.train.keras.recipe import make_loss, make_model, make_optimizer
+from raymlops.train.keras.share import share
+from raymlops.train.keras.spec import KerasSpec
+from raymlops.train.keras.state import State
+from raymlops.train.progress import Progress
+from raymlops.train.sources import Sources
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Loop(ABC):
+    """One worker's training. All workers make one, with the same spec, and `run` it.
+
+    Replicas are the copies of the model: one for each device of each worker.
+
+    Raises:
+        TrainingError: the model or the loss is of the wrong library.
+    """
+
+    keras: ClassVar[Any]
+
+    def __init__(
+        self,
+        spec: KerasSpec,
+        strategy: tf.distribute.Strategy,
+        *,
+        sources: Sources | None = None,
+        checkpoints: Checkpoints | None = None,
+        log: Log | None = None,
+    ) -> None:
+        import tensorflow as tf
+
+        keras = self._library()
+        keras.utils.set_random_seed(spec.seed)
+        self.spec = spec
+        self.strategy = strategy
+        self.sources = sources or Sources.make(spec.data)
+        with strategy.scope():
+            self.model = make_model(spec.model, keras)
+            self.loss = make_loss(spec.loss, keras)
+            self.optimizer = self._make_optimizer(keras)
+            self.optimizer.build(self.model.trainable_variables)
+        self.state = State(self.model, self.optimizer, strategy)
+        self.course = Course(spec, len(self.sources.train), checkpoints=checkpoints, log=log)
+        self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)
+
+    def run(self) -> Progress:
+        """Trains to the end, from the newest checkpoint if there is one.
+
+        Raises:
+            TrainingError: the loss stopped being a number, or the checkpoint is of another model.
+        """
+        self.course.begin(self.state)
+        while not self.course.is_over:
+            self._finish_epoch()
+            self.course.after_epoch(self._validate)
+        return self.course.end()
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """What the model predicts with, by name; every worker calls it."""
+        return self.state.weights()
+
+    @abstractmethod
+    def _library(self) -> Any:
+        """The Keras that this loop trains with."""
+
+    def _make_optimizer(self, keras: Any) -> Any:
+        return make_optimizer(self.spec.optimizer, keras)
+
+    @abstractmethod
+    def _finish_epoch(self) -> None:
+        """Learns from the batches left of this epoch, and tells the course of each."""
+
+    def objective(self, inputs: Any, targets: Any, weights: Any, *, training: bool) -> Any:
+        """A replica's part of the mean loss over the global batch, penalties included."""
+        import tensorflow as tf
+
+        outputs = self.model(inputs, training=training)
+        losses = self.loss.call(targets, outputs)  # [rows, ...]
+        by_row = tf.reduce_mean(tf.reshape(losses, [tf.shape(losses)[0], -1]), axis=1)
+        penalty = sum(self.model.losses) / self.strategy.num_replicas_in_sync
+        return tf.reduce_sum(by_row * weights) + penalty
+
+    def distribute(self, source: Source, batch: Batch) -> Any:
+        """Inputs, targets and weights of the batch, each replica's own."""
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: self.read(source, batch, context.replica_id_in_sync_group)
+        )
+
+    def read(self, source: Source, batch: Batch, replica: int) -> tuple[Any, Any, Any]:
+        """The rows of a batch that a replica sees."""
+        part = share(batch, replica=replica, num_replicas=self.strategy.num_replicas_in_sync)
+        *inputs, targets = source.take(part.rows)
+        return inputs[0] if len(inputs) == 1 else tuple(inputs), targets, part.weights
+
+    def _validate(self) -> float | None:
+        """The mean loss over the validation source."""
+        source = self.sources.validation
+        if source is None:
+            return None
+        self.state.settle()
+        rows = np.arange(len(source))
+        losses = (
+            float(self._evaluate(*self.distribute(source, batch))) * batch.global_size
+            for batch in batches_of(rows, batch_size=self.spec.batch_size)
+        )
+        return sum(losses) / len(source)
+
+    def _evaluate_batch(self, inputs: Any, targets: Any, weights: Any) -> Any:
+        losses = self.strategy.run(
+            self.objective, args=(inputs, targets, weights), kwargs={"training": False}
+        )
+        return self.strategy.reduce("SUM", losses, axis=None)

@@ -1,0 +1,85 @@
+"""What a spec's names stand for, in Keras 3 or in tf_keras, whichever is handed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raymlops.errors import TrainingError
+from raymlops.train.factory import Factory
+from raymlops.train.spec import OptimizerSpec
+
+_LOSSES = {
+    "cross_entropy": ("SparseCategoricalCrossentropy", {"from_logits": True}),
+    "binary_cross_entropy": ("BinaryCrossentropy", {"from_logits": True}),
+    "mse": ("MeanSquaredError", {}),
+}
+_OPTIMIZERS = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSprop",
+}
+_MEAN = ("sum_over_batch_size", "auto")
+
+
+def make_model(factory: Factory, keras: Any) -> Any:
+    """The model, uncompiled and built.
+
+    Raises:
+        TrainingError: it is of another library, compiled, does not know its input shapes, or gives
+            something else than one output.
+    """
+    model = factory.make()
+    if not isinstance(model, keras.Model):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise TrainingError(
+            f"{factory.call} made a {kind}, not a model of {keras.__name__}: Keras 3 trains with "
+            "loop 'custom', tf_keras, which is tensorflow.keras there, with loop 'fit'"
+        )
+    if getattr(model, "optimizer", None) is not None:
+        raise TrainingError(
+            f"{factory.call} made a compiled model: leave loss and optimizer to the spec"
+        )
+    if not model.built:
+        raise TrainingError(
+            f"{factory.call} made a model without weights: begin it with an Input of its shape"
+        )
+    shape = model.output_shape
+    if not isinstance(shape, tuple) or len(shape) < 2:
+        raise TrainingError(
+            f"{factory.call} made a model whose outputs have shape {shape}: give it one output, "
+            "[rows, values], also for a single value"
+        )
+    return model
+
+
+def make_loss(loss: str | Factory, keras: Any) -> Any:
+    """The loss, which is taken as a mean over the rows of the global batch."""
+    if isinstance(loss, str):
+        name, arguments = _named("loss", loss, _LOSSES)
+        return getattr(keras.losses, name)(**arguments)
+    made = loss.make()
+    if not isinstance(made, keras.losses.Loss) or made.reduction not in _MEAN:
+        kind = f"{type(made).__module__}.{type(made).__name__}"
+        raise TrainingError(
+            f"loss {loss.call} made a {kind} with reduction {getattr(made, 'reduction', None)}; it "
+            f"is a loss of {keras.__name__} with reduction {_MEAN[0]}"
+        )
+    return made
+
+
+def make_optimizer(spec: OptimizerSpec, keras: Any, **more: Any) -> Any:
+    arguments = {"learning_rate": spec.learning_rate, **spec.arguments, **more}
+    if ":" in spec.name:
+        return Factory(call=spec.name, arguments=arguments).make()
+    return getattr(keras.optimizers, _named("optimizer", spec.name, _OPTIMIZERS))(**arguments)
+
+
+def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise ValueError(
+            f"there is no {kind} '{name}'; known: {', '.join(known)}, or Keras's own as "
+            "module:function"
+        )
+    return known[name]

@@ -1,0 +1,77 @@
+"""What to train with TensorFlow: a Keras model, its data, loss, optimizer, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from raymlops.config import build, file_layer
+from raymlops.train.factory import Factory
+from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, StoppingPolicy
+
+LoopName: TypeAlias = Literal["custom", "fit"]
+
+_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasSpec:
+    """A training of a Keras model, the same on any number of workers.
+
+    `model` makes an uncompiled model that knows its input shapes. `data` makes a `Source` or a
+    pair of them, to train and to validate on; the last column holds the targets, those before are
+    the model's inputs. `loss` is cross_entropy (of logits and classes), binary_cross_entropy (of
+    logits), mse, or a factory of a Keras loss. `optimizer` is one of Keras's by name, with its
+    arguments. `batch_size` counts rows of all workers at one step; `epochs` and `max_steps` end
+    it, whichever is first. `clip_norm` bounds the norm of the gradient of the whole batch.
+
+    `loop` is "custom", raymlops' own steps over Keras 3, or "fit", the `fit` of tf_keras (Keras
+    2), for models that bring a `train_step` or callbacks' habits from there; write its factories
+    with `tensorflow.keras`, which is tf_keras in its workers.
+    """
+
+    model: Factory
+    data: Factory
+    name: str = "model"
+    loss: str | Factory = "cross_entropy"
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    batch_size: int = 64
+    epochs: int = 1
+    max_steps: int | None = None
+    seed: int = 0
+    clip_norm: float | None = None
+    loop: LoopName = "custom"
+    checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    stopping: StoppingPolicy = field(default_factory=StoppingPolicy)
+
+    def __post_init__(self) -> None:
+        counts = ("batch_size", "epochs", "max_steps")
+        wrong = {n: v for n in counts if (v := getattr(self, n)) is not None and v < 1}
+        if wrong:
+            told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+            raise ValueError(f"{told}; each is at least 1")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
+        if self.loop not in ("custom", "fit"):
+            raise ValueError(f"loop is '{self.loop}'; it is custom or fit")
+        if self.stopping.on_nan != "stop":
+            raise ValueError(
+                f"stopping.on_nan is {self.stopping.on_nan}; Keras applies a step before its loss "
+                "is known: set it to stop"
+            )
+        # Keras 3 would clip the gradient of each worker's rows before it sums them.
+        if found := [name for name in _CLIPPING if name in self.optimizer.arguments]:
+            raise ValueError(
+                f"optimizer.arguments hold {', '.join(found)}; set clip_norm of the spec, which "
+                "bounds the gradient of the whole batch"
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> KerasSpec:
+        """The spec in a YAML file.
+
+        Raises:
+            ConfigError: lists every key that is unknown, missing or of another type.
+        """
+        return build(cls, file_layer(path)).settings

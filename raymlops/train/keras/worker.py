@@ -1,0 +1,61 @@
+"""What runs in each Ray Train worker that trains with TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raymlops.storage import Files
+from raymlops.train.keras.checkpoints import Checkpoints
+from raymlops.train.keras.spec import LoopName
+from raymlops.train.worker import Recorder, Task, recorder
+
+if TYPE_CHECKING:
+    from raymlops.train.keras.loop import Loop
+
+WEIGHTS = "weights.npz"
+PROGRESS = "progress.json"
+
+
+def work(config: dict[str, Any]) -> None:
+    """Trains, and leaves the weights of the model in the task's folder."""
+    from ray import train
+
+    from raymlops.train.keras.strategy import make_strategy
+
+    task: Task = config["task"]
+    rank = train.get_context().get_world_rank()
+    strategy = make_strategy(num_threads=task.num_threads)
+    with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
+        loop = loop_named(task.spec.loop)(
+            task.spec, strategy, checkpoints=_checkpoints(task, log), log=log
+        )
+        progress = loop.run()
+    weights = loop.weights()
+    if rank == 0:
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **weights)
+        files = Files(task.folder)
+        files.write(WEIGHTS, file.getvalue())
+        files.write(PROGRESS, json.dumps(progress.to_dict()).encode())
+
+
+def _checkpoints(task: Task, log: Recorder | None) -> Checkpoints | None:
+    """Of the worker with a log those that are written: after what it told of their steps, which
+    nobody would tell again."""
+    if not task.spec.checkpoints.every_steps:
+        return None
+    folder = Path(task.folder.removeprefix("file://"))
+    return Checkpoints(folder, task.spec.checkpoints, settle=None if log is None else log.flush)
+
+
+def loop_named(name: LoopName) -> type[Loop]:
+    from raymlops.train.keras.custom import CustomLoop
+    from raymlops.train.keras.fit import FitLoop
+
+    return {"custom": CustomLoop, "fit": FitLoop}[name]

@@ -1,0 +1,72 @@
+"""Small Keras models and real data, made by name in whatever process trains them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from raymlops.data.loading import ArraySource
+
+
+def mlp(width: int = 32) -> Any:
+    keras = tf.keras  # Keras 3, or tf_keras where TF_USE_LEGACY_KERAS is 1
+    return keras.Sequential(
+        [
+            keras.layers.Input((64,)),
+            keras.layers.Dense(width, activation="relu", kernel_regularizer="l2"),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def cnn() -> Any:
+    keras = tf.keras
+    return keras.Sequential(
+        [
+            keras.layers.Input((64,)),
+            keras.layers.Reshape((8, 8, 1)),
+            keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def normalised(dropout: float = 0.2) -> Any:
+    """With state beside its weights: moving averages, and what dropout draws from."""
+    keras = tf.keras
+    return keras.Sequential(
+        [
+            keras.layers.Input((64,)),
+            keras.layers.Dense(32),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation("relu"),
+            keras.layers.Dropout(dropout),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def digits(rows: int = 333, validation: int = 101) -> tuple[ArraySource, ArraySource | None]:
+    """scikit-learn's digits; the last `validation` of the rows are held out."""
+    images, labels = load_digits(return_X_y=True)
+    columns = ((images / 16).astype(np.float32), labels.astype(np.int64))
+    train = ArraySource([column[:rows] for column in columns])
+    held_out = ArraySource([column[rows : rows + validation] for column in columns])
+    return train, held_out if validation else None
+
+
+def compiled() -> Any:
+    model = mlp()
+    model.compile(optimizer="sgd", loss="mse")
+    return model
+
+
+def summed_loss() -> Any:
+    return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")

@@ -1,0 +1,176 @@
+"""Both loops: any number of workers learns what one learns, and what Keras by itself learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from raymlops.train import Factory, OptimizerSpec
+from raymlops.train.keras import KerasSpec
+from raymlops.train.keras.backend import KerasBackend
+from raymlops.train.keras.spec import LoopName
+from tests.train.keras import training
+from tests.train.keras.host import Crew, Host
+from tests.train.keras.specs import CNN, MLP, NORMALISED
+from tests.train.keras.training import Outcome
+
+LOOPS: tuple[LoopName, ...] = ("custom", "fit")
+LIBRARIES = {"custom": "keras", "fit": "tf_keras"}
+SPECS = {"mlp": MLP, "cnn": CNN, "normalised": NORMALISED}
+PAIRS = [(loop, name) for loop in LOOPS for name in SPECS if (loop, name) != ("fit", "cnn")]
+
+Outcomes: TypeAlias = Mapping[str, list[Outcome]]
+"""By the spec's name, each worker's."""
+
+
+def spec_of(loop: LoopName, name: str) -> KerasSpec:
+    return replace(SPECS[name], loop=loop)
+
+
+def crew(loop: LoopName, *, num_workers: int = 1, num_devices: int = 1) -> Crew:
+    environment = KerasBackend(spec_of(loop, "mlp")).environment
+    return Crew(num_workers=num_workers, num_devices=num_devices, environment=environment)
+
+
+def train(host: Host, loop: LoopName, num_workers: int, names: Iterable[str]) -> Outcomes:
+    specs = [spec_of(loop, name) for name in names]
+    found = host.run(crew(loop, num_workers=num_workers), training.train, *specs)
+    return dict(zip(names, map(list, zip(*found, strict=True)), strict=True))
+
+
+def assert_close(mine: Iterable[NDArray[Any]], theirs: Iterable[NDArray[Any]]) -> None:
+    for array, other in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(array, other, atol=1e-5)
+
+
+def assert_equal(mine: Iterable[NDArray[Any]], theirs: Iterable[NDArray[Any]]) -> None:
+    for array, other in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> LoopName:
+    found: LoopName = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def names(loop: LoopName) -> list[str]:
+    """The specs that it trains here."""
+    return [name for other, name in PAIRS if other == loop]
+
+
+@pytest.fixture(scope="module")
+def one(loop: LoopName, names: list[str], tensorflow_host: Host) -> Outcomes:
+    """Trained by one worker; normalisation and dropout depend on how many there are."""
+    return train(tensorflow_host, loop, 1, [name for name in names if name != "normalised"])
+
+
+@pytest.fixture(scope="module")
+def two(loop: LoopName, names: list[str], tensorflow_host: Host) -> Outcomes:
+    """Trained by two."""
+    return train(tensorflow_host, loop, 2, names)
+
+
+def test_two_workers_learn_what_one_learns(one: Outcomes, two: Outcomes) -> None:
+    for name, (alone,) in one.items():
+        first, second = two[name]
+        assert alone.progress.step == 20
+        assert alone.losses[-1] < alone.losses[0]
+        np.testing.assert_allclose(first.losses, alone.losses, rtol=1e-5)
+        assert second.losses == first.losses
+        assert_close(first.weights.values(), alone.weights.values())
+        assert len(alone.epochs) == 2
+        for mine, theirs in zip(first.epochs, alone.epochs, strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+def test_epochs_are_told_of(one: Outcomes) -> None:
+    told = [set(epoch) for epoch in one["mlp"][0].epochs]
+    assert told == [{"train_loss", "validation_loss"}] * 2
+
+
+def test_workers_end_with_equal_weights(two: Outcomes) -> None:
+    for first, second in two.values():
+        assert_equal(first.weights.values(), second.weights.values())
+
+
+def test_one_worker_learns_what_keras_by_itself_learns(
+    loop: LoopName, one: Outcomes, tensorflow_host: Host
+) -> None:
+    spec = spec_of(loop, "mlp")
+    (plain,) = tensorflow_host.run(crew(loop), training.train_plainly, spec, LIBRARIES[loop])
+    assert_close(one["mlp"][0].weights.values(), plain)
+
+
+def test_devices_of_one_process_learn_what_one_learns(
+    loop: LoopName, one: Outcomes, tensorflow_host: Host
+) -> None:
+    two_devices = crew(loop, num_devices=2)
+    ((mirrored,),) = tensorflow_host.run(two_devices, training.train, spec_of(loop, "mlp"))
+    np.testing.assert_allclose(mirrored.losses, one["mlp"][0].losses, rtol=1e-5)
+    assert_close(mirrored.weights.values(), one["mlp"][0].weights.values())
+
+
+def test_a_training_goes_on_from_its_checkpoint_bit_equal(
+    loop: LoopName, two: Outcomes, tensorflow_host: Host, tmp_path: Path
+) -> None:
+    # Dropout of tf_keras draws from a generator that cannot be saved.
+    name = "normalised" if loop == "custom" else "mlp"
+    workers = crew(loop, num_workers=2)
+    found = tensorflow_host.run(workers, training.train_twice, spec_of(loop, name), tmp_path)
+    for mine, undisturbed in zip(found, two[name], strict=True):
+        assert mine.losses == undisturbed.losses[8:]
+        assert_equal(mine.weights.values(), undisturbed.weights.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000016", "step-00000020"]
+
+
+def test_either_keras_predicts_equally_with_the_weights(
+    loop: LoopName, two: Outcomes, tensorflow_host: Host
+) -> None:
+    trained = two["normalised"][0]
+    (outputs,) = tensorflow_host.run(
+        crew("custom"), training.predict, spec_of("custom", "normalised"), trained.weights
+    )
+    np.testing.assert_allclose(outputs, trained.outputs, atol=1e-5)
+
+
+def test_what_cannot_be_trained_is_told(loop: LoopName, tensorflow_host: Host) -> None:
+    spec = spec_of(loop, "mlp")
+    steep = OptimizerSpec(name="sgd", learning_rate=1e30)
+    models = "tests.train.keras.models"
+    wrong = [
+        (replace(spec, optimizer=steep, clip_norm=None), "TrainingError: the loss is nan at step "),
+        (
+            replace(spec, model=Factory(call=f"{models}:digits")),
+            f"TrainingError: {models}:digits made a builtins.tuple, not a model of "
+            f"{LIBRARIES[loop]}: Keras 3 trains with loop 'custom', tf_keras",
+        ),
+        (
+            replace(spec, model=Factory(call=f"{models}:compiled")),
+            f"TrainingError: {models}:compiled made a compiled model: leave loss and optimizer",
+        ),
+        (
+            replace(spec, loss=Factory(call=f"{models}:summed_loss")),
+            f"TrainingError: loss {models}:summed_loss made a ",
+        ),
+    ]
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, *(broken for broken, _ in wrong))
+    for text, (_, expected) in zip(told, wrong, strict=True):
+        assert text.startswith(expected)
+
+
+def test_weights_of_another_model_are_refused(two: Outcomes, tensorflow_host: Host) -> None:
+    wide = replace(MLP, model=Factory(call="tests.train.keras.models:mlp", arguments={"width": 33}))
+    expected = (
+        r"what was saved is of another model: where model/000/kernel \(64, 32\) was saved it has "
+        r"model/000/kernel \(64, 33\); use the factory"
+    )
+    with pytest.raises(RuntimeError, match=expected):
+        tensorflow_host.run(crew("custom"), training.predict, wide, two["mlp"][0].weights)

@@ -1,0 +1,63 @@
+"""A Keras spec says at once what it cannot mean, and which plans it can run under."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from raymlops.errors import ConfigError, PlanError
+from raymlops.train import OptimizerSpec, ParallelPlan, StoppingPolicy
+from raymlops.train.feasibility import Limits, require
+from raymlops.train.keras import KerasSpec
+from raymlops.train.keras.backend import KerasBackend
+from tests.train.keras.specs import MLP
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0, "epochs": 0}, "batch_size is 0, epochs is 0; each is at least 1"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0; it is positive, or null for none"),
+        ({"loop": "own"}, "loop is 'own'; it is custom or fit"),
+        ({"stopping": StoppingPolicy(on_nan="skip")}, "stopping.on_nan is skip; Keras applies"),
+        (
+            {"optimizer": OptimizerSpec(arguments={"clipnorm": 1.0})},
+            "optimizer.arguments hold clipnorm; set clip_norm of the spec",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(MLP, **change)
+
+
+def test_a_spec_is_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "digits.yaml"
+    path.write_text(
+        "model: {call: 'digits:mlp'}\ndata: {call: 'digits:rows'}\nloop: fit\n"
+        "optimizer: {name: sgd, learning_rate: 0.1}\n"
+    )
+    spec = KerasSpec.read(path)
+    assert (spec.loop, spec.optimizer.name, spec.loss) == ("fit", "sgd", "cross_entropy")
+    path.write_text(path.read_text() + "accumulation: 2\n")
+    with pytest.raises(ConfigError, match="accumulation"):
+        KerasSpec.read(path)
+
+
+def test_a_spec_comes_back_from_the_ledgers_json() -> None:
+    adapter = TypeAdapter(KerasSpec)
+    assert adapter.validate_python(adapter.dump_python(MLP, mode="json")) == MLP
+
+
+def test_plans_other_than_copies_are_refused_with_those_near() -> None:
+    plan = ParallelPlan(data=2, tensor=2, pipeline=2)
+    limits = KerasBackend(MLP).limits(plan, Limits(max_workers=4, batch_size=50))
+    with pytest.raises(PlanError) as caught:
+        require(plan, limits)
+    why = "TensorFlow's strategies copy the whole model to each worker: use data"
+    assert caught.value.problems[1:] == (f"pipeline is 2, but {why}", f"tensor is 2, but {why}")
+    assert caught.value.nearest == ("data=2", "data=3", "data=4")

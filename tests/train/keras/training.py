@@ -1,0 +1,111 @@
+"""What the workers of the tests run, and its references."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.train.keras import KerasSpec
+from raymlops.train.keras.checkpoints import Checkpoints
+from raymlops.train.keras.state import load_weights
+from raymlops.train.keras.worker import loop_named
+from raymlops.train.progress import Progress
+from tests.train.keras import models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a worker was told of each step and epoch, and what it had at the end."""
+
+    losses: list[float]
+    epochs: list[Mapping[str, float]]
+    weights: Mapping[str, NDArray[Any]]
+    outputs: NDArray[Any]
+    progress: Progress
+
+
+def train(strategy: Any, *specs: KerasSpec) -> list[Outcome]:
+    with TemporaryDirectory() as folder:
+        return [_train(strategy, spec, Path(folder) / str(i)) for i, spec in enumerate(specs)]
+
+
+def train_twice(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
+    """A training that ends early and is begun anew, from the checkpoints in the folder."""
+    first = _train(strategy, replace(spec, max_steps=9), folder)
+    assert first.progress.step == 9
+    return _train(strategy, spec, folder)
+
+
+def train_plainly(_: Any, spec: KerasSpec, library: str) -> list[NDArray[Any]]:
+    """What Keras's own `fit` makes of the same 20 batches, without a strategy."""
+    import importlib
+
+    keras = importlib.import_module(library)
+    (images, labels), _ = (part.columns if part else None for part in spec.data.make())
+    keras.utils.set_random_seed(spec.seed)
+    model = spec.model.make()
+    optimizer = keras.optimizers.AdamW(spec.optimizer.learning_rate, global_clipnorm=spec.clip_norm)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=optimizer, loss=loss)
+    for epoch, num_batches in ((1, 7), (2, 7), (3, 6)):
+        order = np.random.default_rng((spec.seed, epoch)).permutation(len(labels))
+        order = order[: num_batches * spec.batch_size]
+        model.fit(images[order], labels[order], spec.batch_size, shuffle=False, verbose=0)
+    return [np.array(array) for array in model.get_weights()]
+
+
+def predict(_: Any, spec: KerasSpec, weights: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """What the spec's model, made in this process, gives with these weights."""
+    model = spec.model.make()
+    load_weights(model, weights)
+    return np.array(model(_images()))
+
+
+def failure_of(strategy: Any, *specs: KerasSpec) -> list[str]:
+    """What each training raises."""
+    with TemporaryDirectory() as folder:
+        return [_failure(lambda spec=spec: _train(strategy, spec, Path(folder))) for spec in specs]
+
+
+def _failure(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def _train(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
+    losses: list[float] = []
+    epochs: list[Mapping[str, float]] = []
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        if "loss" in values:
+            losses.append(values["loss"])
+        else:
+            epochs.append(values)
+
+    is_chief = '"index": 1' not in os.environ.get("TF_CONFIG", "")
+    settle = (lambda: None) if is_chief else None
+    checkpoints = Checkpoints(folder, spec.checkpoints, settle=settle)
+    loop = loop_named(spec.loop)(spec, strategy, checkpoints=checkpoints, log=log)
+    progress = loop.run()
+    return Outcome(
+        losses=losses,
+        epochs=epochs,
+        weights=loop.weights(),
+        outputs=np.array(loop.model(_images())),
+        progress=progress,
+    )
+
+
+def _images() -> NDArray[np.float32]:
+    train, _ = models.digits()
+    return train.take(np.arange(20))[0]
