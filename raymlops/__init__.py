@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from raymlops.operate import Operator, Workspace
     from raymlops.serve import Client
     from raymlops.storage import Store
-    from raymlops.train import Factory, ParallelPlan, Trainer, TrainSpec
+    from raymlops.train import Factory, KerasSpec, ParallelPlan, Trainer, TrainSpec
 
 __version__ = version("raymlops")
 __all__ = [
     "Bundle",
     "Client",
     "Factory",
+    "KerasSpec",
     "Ledger",
     "Operator",
     "ParallelPlan",
@@ -45,6 +46,7 @@ _HOUSE_OF = {
     "Bundle": "models",
     "Client": "serve",
     "Factory": "train",
+    "KerasSpec": "train",
     "Ledger": "ledger",
     "Operator": "operate",
     "ParallelPlan": "train",

@@ -7,6 +7,7 @@ A classifier over a table goes from dataset to bundle in `raymlops.train.tabular
 
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
+from raymlops.train.keras import KerasSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import (
     CheckpointPolicy,
@@ -24,6 +25,7 @@ __all__ = [
     "CheckpointPolicy",
     "CommunicationSpec",
     "Factory",
+    "KerasSpec",
     "OptimizerSpec",
     "ParallelPlan",
     "Quality",

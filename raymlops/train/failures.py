@@ -34,6 +34,7 @@ _LOST_PEER = (
     "gloo/transport",
     "Connection refused",
     "DistNetworkError",
+    "Could not start gRPC server",  # TensorFlow's, when another process took its port
 )
 
 

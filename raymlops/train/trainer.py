@@ -14,7 +14,6 @@ end the run ◀─────────────────── done
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import os
@@ -23,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
@@ -33,16 +32,11 @@ from raymlops.config import SecretUrl
 from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
-from raymlops.storage import Files
-from raymlops.train.communication import for_gpus_alone, variables_of
+from raymlops.train.backend import SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.spec import TrainSpec
-from raymlops.train.worker import WEIGHTS, Task, work
-
-if TYPE_CHECKING:
-    import torch
+from raymlops.train.worker import Task
 
 # How often Ray Train looks whether there is room for more workers; taking them in costs a restart.
 _RESIZE_INTERVAL_S = 60.0
@@ -55,24 +49,20 @@ class TrainResult:
     """A finished training: its run, what it was, how many steps it took, why it ended early."""
 
     run_id: str
-    spec: TrainSpec
+    spec: Spec
     plan: ParallelPlan
     folder: str
     steps: int
     ended: str | None
 
-    def weights(self) -> Mapping[str, torch.Tensor]:
-        """Parameters and buffers of the whole model, by name, in the memory of this process."""
-        weights: Mapping[str, torch.Tensor] = _read(self.folder)["weights"]
-        return weights
+    def weights(self) -> Mapping[str, Any]:
+        """The weights of the whole model by name, in the memory of this process: tensors of torch,
+        with its buffers, or arrays of Keras."""
+        return backend_of(self.spec).weights(self.folder)
 
-    def model(self) -> torch.nn.Module:
-        """The trained model in this process."""
-        from raymlops.train.layouts.arrange import build_model
-
-        model = build_model(self.spec)
-        model.load_state_dict(dict(self.weights()))
-        return model
+    def model(self) -> Any:
+        """The trained model in this process: a torch module or a Keras model, as the spec says."""
+        return backend_of(self.spec).model(self.folder)
 
 
 @dataclass(frozen=True)
@@ -91,7 +81,7 @@ class Trainer:
         ValueError: `min_workers` is below 1, above the plan's workers, or the plan cannot shrink.
     """
 
-    spec: TrainSpec
+    spec: Spec
     plan: ParallelPlan = field(default_factory=ParallelPlan, kw_only=True)
     home: Path = field(default=Path(".raymlops"), kw_only=True)
     ledger_url: str | None = field(default=None, kw_only=True)
@@ -148,7 +138,8 @@ class Trainer:
                 f"run {run_id} cannot be resumed: its spec held values that are no JSON, or it is "
                 "no run of a Trainer; give the factories names and numbers"
             )
-        spec = TypeAdapter(TrainSpec).validate_python(recorded["spec"])
+        kind = SPECS[recorded.get("framework", "torch")]
+        spec = TypeAdapter(kind).validate_python(recorded["spec"])
         trainer = cls(
             spec,
             plan=plan or ParallelPlan(**recorded["plan"]),
@@ -186,14 +177,14 @@ class Trainer:
                 failure.rank,
                 failure.reason,
             )
-        progress = _read(folder)["progress"]
+        progress = backend_of(self.spec).progress(folder)
         return TrainResult(
             run_id=run_id,
             spec=self.spec,
             plan=self.plan,
             folder=folder,
-            steps=progress["step"],
-            ended=progress["ended"],
+            steps=progress.step,
+            ended=progress.ended,
         )
 
     def _start(
@@ -221,10 +212,9 @@ class Trainer:
 
     def _attempt(self, task: Task, name: str) -> Failure | None:
         """Why the workers failed, None when they did not."""
-        from ray.train.torch import TorchConfig
         from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
-        from ray.train.v2.torch.torch_trainer import TorchTrainer
 
         # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
@@ -232,24 +222,25 @@ class Trainer:
         resources = {"CPU": self.cpus_per_worker}
         if on_gpu:
             resources["GPU"] = self.gpus_per_worker
-        variables = variables_of(self.spec.communication)
-        trainer = TorchTrainer(
-            work,
+        backend = backend_of(self.spec)
+        # Ray Train would try again after any error; `cause_of` knows which may pass.
+        run_config: Any = RunConfig(  # typed as that of Ray Train v1
+            name=name,
+            storage_path=task.folder,
+            failure_config=FailureConfig(max_failures=0),
+            worker_runtime_env={"env_vars": dict(backend.environment)},
+        )
+        trainer = DataParallelTrainer(
+            backend.work,
             train_loop_config={"task": task},
-            torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+            backend_config=backend.ray_config(on_gpu=on_gpu),
             scaling_config=ScalingConfig(
                 num_workers=self._num_workers,
                 use_gpu=on_gpu,
                 resources_per_worker=resources,
                 elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
             ),
-            # Ray Train would try again after any error; `cause_of` knows which may pass.
-            run_config=RunConfig(
-                name=name,
-                storage_path=task.folder,
-                failure_config=FailureConfig(max_failures=0),
-                worker_runtime_env={"env_vars": variables},
-            ),
+            run_config=run_config,
         )
         try:
             with _interruptible():
@@ -271,7 +262,6 @@ class Trainer:
             most = min(limits.max_workers, plan.num_workers)
             plan = plan.resized(max(self.min_workers, most))
         require(plan, limits)
-        self._require_communication()
         wanted, free = (
             plan.num_workers * self.cpus_per_worker,
             untyped.available_resources().get("CPU", 0.0),
@@ -290,50 +280,29 @@ class Trainer:
         most = self.plan.num_workers
         return most if self.min_workers is None else (self.min_workers, most)
 
-    def _require_communication(self) -> None:
-        """Raises TrainingError, or warns, of settings that these workers cannot honour."""
-        from raymlops.train.compression import make_compressor
-
-        spec, on_gpu = self.spec.communication, self.gpus_per_worker > 0
-        try:
-            compressor = make_compressor(spec)
-        except (TypeError, ValueError) as error:
-            raise TrainingError(str(error)) from error
-        if compressor is not None and on_gpu:
-            raise TrainingError(
-                f"communication.compressor is {spec.compressor}, which compresses on the CPU, and "
-                f"gpus_per_worker is {self.gpus_per_worker:g}: set one to null, or the other to 0"
-            )
-        if not on_gpu and (unread := for_gpus_alone(spec)):
-            _logger.warning(
-                "communication sets %s, which workers without a GPU do not read", ", ".join(unread)
-            )
-
     def _limits(self, resources: Mapping[str, float]) -> Limits:
         room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)
         if self.gpus_per_worker:
             room = min(room, int(resources.get("GPU", 0.0) / self.gpus_per_worker))
-        limits = Limits(
-            max_workers=room,
-            batch_size=self.spec.batch_size,
-            accumulation=self.spec.accumulation,
-            compressor=self.spec.communication.compressor,
-        )
-        if self.plan.tensor == 1 and self.plan.pipeline == 1:
-            return limits
-        from raymlops.train.layouts.limits import within
-
-        return within(self.spec, limits)
+        limits = Limits(max_workers=room, batch_size=self.spec.batch_size)
+        on_gpu = self.gpus_per_worker > 0
+        return backend_of(self.spec).limits(self.plan, limits, on_gpu=on_gpu)
 
     def _record(self, folder: str) -> dict[str, Any]:
         """What `resume` reads."""
         spec, whole = _recorded(self.spec)
-        return {"spec": spec, "plan": self.plan.to_dict(), "folder": folder, "resumable": whole}
+        return {
+            "framework": backend_of(self.spec).name,
+            "spec": spec,
+            "plan": self.plan.to_dict(),
+            "folder": folder,
+            "resumable": whole,
+        }
 
 
-def _recorded(spec: TrainSpec) -> tuple[dict[str, Any], bool]:
+def _recorded(spec: Spec) -> tuple[dict[str, Any], bool]:
     """The spec as JSON, and whether nothing had to be left out of it."""
-    adapter = TypeAdapter(TrainSpec)
+    adapter: TypeAdapter[Spec] = TypeAdapter(type(spec))
     try:
         return adapter.dump_python(spec, mode="json"), True
     except PydanticSerializationError:
@@ -343,14 +312,6 @@ def _recorded(spec: TrainSpec) -> tuple[dict[str, Any], bool]:
 def _ledger_below(home: Path) -> str:
     home.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{home.resolve() / 'ledger.db'}"
-
-
-def _read(folder: str) -> dict[str, Any]:
-    import torch
-
-    file = io.BytesIO(Files(folder).read(WEIGHTS))
-    found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    return found
 
 
 def _text(failure: Exception) -> str:

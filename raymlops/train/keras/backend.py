@@ -56,7 +56,7 @@ class KerasBackend:
 
         return Rendezvous()
 
-    def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
+    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
         self._require_installed()
         if plan.data > 1:
             _logger.warning(

@@ -27,15 +27,18 @@ class State:
     """A model and its optimizer, of Keras 3 or of tf_keras, kept by a strategy."""
 
     def __init__(self, model: Any, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
+        import tensorflow as tf
+
         self._model = model
         self._groups = {"model": model.variables, "optimizer": optimizer.variables}
         self._strategy = strategy
+        self._average = tf.function(self._average_everywhere)
 
     def settle(self) -> None:
         """Makes the replicas equal: moving averages, such as a batch normalisation's, are those of
         each replica's rows until this averages them. Every worker calls it."""
         if self._strategy.num_replicas_in_sync > 1:
-            self._strategy.run(self._average)
+            self._average()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of everything, settled."""
@@ -61,13 +64,17 @@ class State:
         self.settle()
         return {n: np.array(v.numpy()) for n, v in _named("model", self._model.weights)}
 
-    def _average(self) -> None:
+    def _average_everywhere(self) -> None:
+        self._strategy.run(self._average_here)
+
+    def _average_here(self) -> None:
         import tensorflow as tf
 
         found = self._model.non_trainable_variables
         drifting = [variable for variable in found if "float" in str(variable.dtype)]
         if drifting:
-            values = [tf.convert_to_tensor(variable) for variable in drifting]
+            # Where a variable lies is not known in a graph, where its copy lies is.
+            values = [tf.identity(tf.convert_to_tensor(variable)) for variable in drifting]
             means = tf.distribute.get_replica_context().all_reduce("MEAN", values)
             for variable, mean in zip(drifting, means, strict=True):
                 variable.assign(mean)

@@ -17,7 +17,7 @@ from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.state import load_weights
 from raymlops.train.keras.worker import loop_named
 from raymlops.train.progress import Progress
-from tests.train.keras import models
+from raymlops.train.sources import Sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def predict(_: Any, spec: KerasSpec, weights: Mapping[str, NDArray[Any]]) -> NDA
     """What the spec's model, made in this process, gives with these weights."""
     model = spec.model.make()
     load_weights(model, weights)
-    return np.array(model(_images()))
+    return np.array(model(_inputs(spec)))
 
 
 def failure_of(strategy: Any, *specs: KerasSpec) -> list[str]:
@@ -101,11 +101,10 @@ def _train(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
         losses=losses,
         epochs=epochs,
         weights=loop.weights(),
-        outputs=np.array(loop.model(_images())),
+        outputs=np.array(loop.model(_inputs(spec))),
         progress=progress,
     )
 
 
-def _images() -> NDArray[np.float32]:
-    train, _ = models.digits()
-    return train.take(np.arange(20))[0]
+def _inputs(spec: KerasSpec) -> NDArray[np.float32]:
+    return Sources.make(spec.data).train.take(np.arange(20))[0]

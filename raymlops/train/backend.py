@@ -1,0 +1,70 @@
+"""What differs between the frameworks that train: all else is the Trainer's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from raymlops.train.feasibility import Limits
+from raymlops.train.keras.backend import KerasBackend
+from raymlops.train.keras.spec import KerasSpec
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.progress import Progress
+from raymlops.train.spec import TrainSpec
+from raymlops.train.torch_backend import TorchBackend
+
+if TYPE_CHECKING:
+    from ray.train.backend import BackendConfig
+
+Spec: TypeAlias = TrainSpec | KerasSpec
+
+SPECS: Mapping[str, type[Spec]] = {"torch": TrainSpec, "keras": KerasSpec}
+"""By the backend's name, as the ledger has it."""
+
+
+class Backend(Protocol):
+    """One spec in the framework that trains it."""
+
+    @property
+    def name(self) -> str:
+        """The framework, as the ledger has it."""
+        ...
+
+    @property
+    def work(self) -> Callable[[dict[str, Any]], None]:
+        """What each Ray Train worker runs, with its `Task` as "task"."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables that its workers start with."""
+        ...
+
+    def ray_config(self, *, on_gpu: bool) -> BackendConfig:
+        """How Ray Train brings the workers together."""
+        ...
+
+    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
+        """What the framework and the spec's model add to the limits of the cluster.
+
+        Raises:
+            TrainingError: the framework is not installed, or the spec asks for what it cannot do
+                on such workers.
+        """
+        ...
+
+    def progress(self, folder: str) -> Progress:
+        """How far the training went that left its weights in the folder, a URI."""
+        ...
+
+    def weights(self, folder: str) -> Mapping[str, Any]:
+        """The weights there, by name."""
+        ...
+
+    def model(self, folder: str) -> Any:
+        """The spec's model with the weights there."""
+        ...
+
+
+def backend_of(spec: Spec) -> Backend:
+    return KerasBackend(spec) if isinstance(spec, KerasSpec) else TorchBackend(spec)

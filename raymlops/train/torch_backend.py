@@ -1,0 +1,106 @@
+"""What torch brings to the Trainer."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from raymlops.errors import TrainingError
+from raymlops.storage import Files
+from raymlops.train.communication import for_gpus_alone, variables_of
+from raymlops.train.feasibility import Limits
+from raymlops.train.plan import AXES, Axis, ParallelPlan
+from raymlops.train.progress import Progress
+from raymlops.train.spec import TrainSpec
+from raymlops.train.worker import WEIGHTS, work
+
+if TYPE_CHECKING:
+    import torch
+    from ray.train.backend import BackendConfig
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TorchBackend:
+    """Trains a `TrainSpec` under any plan, over NCCL on GPUs and gloo elsewhere."""
+
+    spec: TrainSpec
+    name = "torch"
+
+    @property
+    def work(self) -> Callable[[dict[str, Any]], None]:
+        return work
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return variables_of(self.spec.communication)
+
+    def ray_config(self, *, on_gpu: bool) -> BackendConfig:
+        from ray.train.torch import TorchConfig
+
+        return TorchConfig(backend="nccl" if on_gpu else "gloo")
+
+    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
+        self._require_communication(on_gpu=on_gpu)
+        limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed())
+        if plan.tensor == 1 and plan.pipeline == 1:
+            return limits
+        from raymlops.train.layouts.limits import within
+
+        return within(self.spec, limits)
+
+    def progress(self, folder: str) -> Progress:
+        return Progress.from_dict(_read(folder)["progress"])
+
+    def weights(self, folder: str) -> Mapping[str, torch.Tensor]:
+        weights: Mapping[str, torch.Tensor] = _read(folder)["weights"]
+        return weights
+
+    def model(self, folder: str) -> torch.nn.Module:
+        from raymlops.train.layouts.arrange import build_model
+
+        model = build_model(self.spec)
+        model.load_state_dict(dict(self.weights(folder)))
+        return model
+
+    def _closed(self) -> Mapping[Axis, str]:
+        """Why some axes cannot be had with this spec."""
+        compressor = self.spec.communication.compressor
+        if compressor is None:
+            return {}
+        why = (
+            f"communication.compressor is {compressor}, which takes gradients of whole copies: use "
+            "data alone, or set it to null"
+        )
+        return {axis: why for axis in AXES if axis != "data"}
+
+    def _require_communication(self, *, on_gpu: bool) -> None:
+        """Raises TrainingError, or warns, of settings that these workers cannot honour."""
+        from raymlops.train.compression import make_compressor
+
+        spec = self.spec.communication
+        try:
+            compressor = make_compressor(spec)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(str(error)) from error
+        if compressor is not None and on_gpu:
+            raise TrainingError(
+                f"communication.compressor is {spec.compressor}, which compresses on the CPU, and "
+                "the workers have GPUs: set it to null, or gpus_per_worker to 0"
+            )
+        if not on_gpu and (unread := for_gpus_alone(spec)):
+            _logger.warning(
+                "communication sets %s, which workers without a GPU do not read", ", ".join(unread)
+            )
+
+
+def _read(folder: str) -> dict[str, Any]:
+    import torch
+
+    file = io.BytesIO(Files(folder).read(WEIGHTS))
+    found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return found
