@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,6 @@ class Loop(ABC):
     Raises:
         TrainingError: the model or the loss is of the wrong library.
     """
-
-    keras: ClassVar[Any]
 
     def __init__(
         self,

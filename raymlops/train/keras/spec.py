@@ -27,8 +27,8 @@ class KerasSpec:
     it, whichever is first. `clip_norm` bounds the norm of the gradient of the whole batch.
 
     `loop` is "custom", raymlops' own steps over Keras 3, or "fit", the `fit` of tf_keras (Keras
-    2), for models that bring a `train_step` or callbacks' habits from there; write its factories
-    with `tensorflow.keras`, which is tf_keras in its workers.
+    2), for what exists there alone. Write factories with `tensorflow.keras`, which is the one in
+    the workers of "custom" and the other in those of "fit".
     """
 
     model: Factory

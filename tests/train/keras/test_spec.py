@@ -55,7 +55,7 @@ def test_a_spec_comes_back_from_the_ledgers_json() -> None:
 
 def test_plans_other_than_copies_are_refused_with_those_near() -> None:
     plan = ParallelPlan(data=2, tensor=2, pipeline=2)
-    limits = KerasBackend(MLP).limits(plan, Limits(max_workers=4, batch_size=50))
+    limits = KerasBackend(MLP).limits(plan, Limits(max_workers=4, batch_size=50), on_gpu=False)
     with pytest.raises(PlanError) as caught:
         require(plan, limits)
     why = "TensorFlow's strategies copy the whole model to each worker: use data"
