@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,25 @@ class Piece:
 
     rows: NDArray[np.int64]
     counts: bool = True
+
+
+class Length(Protocol):
+    """How long a spec trains: `epochs` of batches, but no more than `max_steps`."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def max_steps(self) -> int | None: ...
+
+
+def num_steps(length: Length, num_rows: int) -> int:
+    """How many optimizer steps a training takes that nothing ends early."""
+    steps = length.epochs * math.ceil(num_rows / length.batch_size)
+    return steps if length.max_steps is None else min(steps, length.max_steps)
 
 
 def epoch_batches(

@@ -10,7 +10,7 @@ that a training saved under one plan is loaded under another.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,24 @@ class _Stager(BlockingAsyncStager):
 
 
 class Checkpoints:
-    """The checkpoints of one training in a folder that every node reaches."""
+    """The checkpoints of one training in a folder that every node reaches.
 
-    def __init__(self, folder: Path, policy: CheckpointPolicy, seat: Seat) -> None:
+    `settle` is called on rank 0 before each is published: what it makes durable nobody does again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: CheckpointPolicy,
+        seat: Seat,
+        *,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self.folder = folder
         self._saved = CheckpointFolder(folder, policy)
         self._asynchronous = policy.asynchronous
         self._seat = seat
+        self._settle = settle
         self._stager = _Stager()
         self._writing: Future[Any] | None = None
 
@@ -83,7 +94,7 @@ class Checkpoints:
                 tensors, storage_writer=writer, process_group=self._seat.saving, no_dist=self._alone
             )
             if self._seat.rank == 0:
-                self._saved.publish(progress)
+                self._publish(progress)
 
     def wait(self) -> None:
         """Returns once what is being written is there for all to see.
@@ -148,6 +159,10 @@ class Checkpoints:
         dist.all_gather_object(found, mine, group=self._seat.saving)
         return {name: shape for part in found for name, shape in part.items()}
 
+    def _publish(self, progress: Progress) -> None:
+        self._settle()
+        self._saved.publish(progress)
+
     @property
     def _alone(self) -> bool:
         return self._seat.saving is None
@@ -165,7 +180,7 @@ class Checkpoints:
         def publish(done: Future[Any]) -> None:
             try:
                 done.result()
-                self._saved.publish(progress)
+                self._publish(progress)
             except Exception as error:  # the thread's boundary: `wait` raises it
                 published.set_exception(error)
             else:

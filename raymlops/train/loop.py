@@ -14,7 +14,7 @@ import torch
 from raymlops.data.loading import Source
 from raymlops.errors import TrainingError
 from raymlops.train import clipping
-from raymlops.train.batches import Batch, Piece, batches_of, epoch_batches, pieces
+from raymlops.train.batches import Batch, Piece, batches_of, epoch_batches, num_steps, pieces
 from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.arrange import build_model
@@ -275,9 +275,3 @@ class Loop:
 
 def _learns(part: torch.nn.Module) -> bool:
     return next(part.parameters(), None) is not None
-
-
-def num_steps(spec: TrainSpec, num_rows: int) -> int:
-    """How many optimizer steps a training takes that nothing ends early."""
-    steps = spec.epochs * math.ceil(num_rows / spec.batch_size)
-    return steps if spec.max_steps is None else min(steps, spec.max_steps)

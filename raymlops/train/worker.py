@@ -48,18 +48,15 @@ def work(config: dict[str, Any]) -> None:
     torch.set_num_threads(task.num_threads)
     rank, num_workers = train.get_context().get_world_rank(), train.get_context().get_world_size()
     seat = Seat.take(task.plan.resized(num_workers), get_device())
-    checkpoints, step = None, 0
-    if task.spec.checkpoints.every_steps:
-        checkpoints = Checkpoints(
-            Path(task.folder.removeprefix("file://")), task.spec.checkpoints, seat
-        )
-        step = max(checkpoints.steps(), default=0)
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
-        if log is not None:
-            log({"num_workers": num_workers}, step)
+        checkpoints = None
+        if task.spec.checkpoints.every_steps:
+            folder = Path(task.folder.removeprefix("file://"))
+            settle = (lambda: None) if log is None else log.flush
+            checkpoints = Checkpoints(folder, task.spec.checkpoints, seat, settle=settle)
         loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
         if log is not None:
-            log({"num_steps": loop.num_steps}, 0)
+            log.begin(num_workers=num_workers, num_steps=loop.num_steps)
         progress = loop.run()
     weights = loop.weights()
     if rank == 0:
@@ -80,6 +77,11 @@ class Recorder:
         fresh = {name: v for name, v in values.items() if step > self._newest.get(name, -1)}
         if fresh:
             self._logger(fresh, step=step)
+
+    def begin(self, *, num_workers: int, num_steps: int) -> None:
+        """Tells with how many workers an attempt goes on from the newest step, and how far."""
+        self({"num_workers": num_workers}, max(self._newest.values(), default=0))
+        self({"num_steps": num_steps}, 0)
 
     def flush(self) -> None:
         """Returns once the ledger holds everything that was logged before."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 from raymlops.errors import TrainingError
-from raymlops.train.batches import Batch, epoch_batches
+from raymlops.train.batches import Batch, epoch_batches, num_steps
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
@@ -50,6 +50,11 @@ class Course:
             or done.epoch > self._spec.epochs
             or (most is not None and done.step >= most)
         )
+
+    @property
+    def num_steps(self) -> int:
+        """How many steps there are if nothing ends the training early."""
+        return num_steps(self._spec, self._num_rows)
 
     @property
     def num_to_come(self) -> int:

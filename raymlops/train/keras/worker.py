@@ -35,6 +35,10 @@ def work(config: dict[str, Any]) -> None:
         loop = loop_named(task.spec.loop)(
             task.spec, strategy, checkpoints=_checkpoints(task, log), log=log
         )
+        if log is not None:
+            log.begin(
+                num_workers=train.get_context().get_world_size(), num_steps=loop.course.num_steps
+            )
         progress = loop.run()
     weights = loop.weights()
     if rank == 0:
