@@ -182,6 +182,7 @@ class Loop:
                 scale = share * self._progress.scale.value
                 losses.append(self._layout.backward(rows, scale=scale, last=number == count))
             self._meter.move(self._layout.idle_s, "compute", "bubble")
+        self._meter.move(self._layout.exchange_s, "compute", "communication")
         with self._meter.spent("compute"):
             return float(torch.stack(losses).sum())
 

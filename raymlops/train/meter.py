@@ -40,7 +40,8 @@ class Meter:
         self._parts[part] = self._parts.get(part, 0.0) + time.perf_counter() - before
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Counts so much of what was spent on `source` to `target`."""
+        """Counts so much of what was spent on `source`, if it was as much, to `target`."""
+        seconds = min(seconds, self._parts.get(source, 0.0))
         if seconds:
             self._parts[source] -= seconds
             self._parts[target] = self._parts.get(target, 0.0) + seconds

@@ -40,12 +40,14 @@ class Layout(ABC):
 
     `parts` are the modules this worker holds parameters of: one, or its stages of a pipeline. Their
     parameters are named as in the whole model. `idle_s` are the seconds of the last `backward` in
-    which this worker waited for the stages of others. `compression` is what averages gradients in
-    fewer bytes, None where they are sent as they are.
+    which this worker waited for the stages of others, `exchange_s` those of a recent one in which
+    gradients were sent and nothing was computed, where that is known. `compression` is what
+    averages gradients in fewer bytes, None where they are sent as they are.
     """
 
     parts: Sequence[nn.Module]
     idle_s: float = 0.0
+    exchange_s: float = 0.0
     compression: CompressionHook | None = None
 
     @abstractmethod
