@@ -146,6 +146,7 @@ class Loop:
             norm, finite = self._update(loss_sum)
         spec, before = self._spec, self._progress
         self._progress = before.after_step(loss_sum, finite=finite, precision=spec.precision)
+        self._rescale_unsent(self._progress.scale.value / before.scale.value)
         loss = loss_sum / (batch.global_size * self._targets_per_row)
         self._tell(
             {
@@ -153,7 +154,7 @@ class Loop:
                 "learning_rate": self._learning_rate(before.step),
                 **({} if norm is None else {"gradient_norm": norm}),
                 **({} if finite else {"skipped": 1.0}),
-                **self._compressed(before.scale),
+                **self._sent(),
                 **self._meter.finish(batch.global_size),
             }
         )
@@ -207,15 +208,16 @@ class Loop:
             optimizer.step()
         return norm, True
 
-    def _compressed(self, scale: LossScale) -> dict[str, float]:
-        """What of a step compression sent; told what became of the scale, for what it has not sent
-        yet are gradients of the loss times `scale`."""
-        hook = self._layout.compression
-        if hook is None:
+    def _rescale_unsent(self, factor: float) -> None:
+        """What compression has not sent yet are gradients of the scaled loss."""
+        if factor != 1.0 and self._layout.compression is not None:
+            self._layout.compression.rescale(factor)
+
+    def _sent(self) -> dict[str, float]:
+        """What compression sent since it was last asked."""
+        if self._layout.compression is None:
             return {}
-        if self._progress.scale.value != scale.value:
-            hook.rescale(self._progress.scale.value / scale.value)
-        before, self._sent_bytes = self._sent_bytes, hook.sent_bytes
+        before, self._sent_bytes = self._sent_bytes, self._layout.compression.sent_bytes
         return {"sent_mb": (self._sent_bytes - before) / 2**20}
 
     def _learning_rate(self, step: int) -> float:

@@ -223,12 +223,15 @@ class Trainer:
         if on_gpu:
             resources["GPU"] = self.gpus_per_worker
         backend = backend_of(self.spec)
+        # With an environment of their own, workers cannot be processes that wait for work.
+        variables = dict(backend.environment)
+        own_environment = {"env_vars": variables} if variables else {}
         # Ray Train would try again after any error; `cause_of` knows which may pass.
         run_config: Any = RunConfig(  # typed as that of Ray Train v1
             name=name,
             storage_path=task.folder,
             failure_config=FailureConfig(max_failures=0),
-            worker_runtime_env={"env_vars": dict(backend.environment)},
+            worker_runtime_env=own_environment,
         )
         trainer = DataParallelTrainer(
             backend.work,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from raymlops.data.loading import ArraySource
 from raymlops.demo import digits
 from raymlops.errors import ConfigError, PlanError, TrainingError
 from raymlops.train import CommunicationSpec, Factory, ParallelPlan, Trainer, TrainSpec
@@ -17,8 +19,14 @@ from raymlops.train.communication import CompressorName, for_gpus_alone, variabl
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.seat import Seat
-from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, Precision, ScheduleSpec
-from tests.train import gloo
+from raymlops.train.spec import (
+    CheckpointPolicy,
+    OptimizerSpec,
+    Precision,
+    ScheduleSpec,
+    StoppingPolicy,
+)
+from tests.train import gloo, models
 from tests.train.specs import MLP
 
 LEARNING = TrainSpec(
@@ -108,6 +116,42 @@ def test_other_numbers_of_replicas_go_on_from_what_was_not_sent(tmp_path: Path) 
         cut = replace(spec, max_steps=steps)
         ranks = gloo.run(ParallelPlan.parse(plan), train_in_full, cut, tmp_path)
         assert all(torch.equal(each, ranks[0]) for each in ranks)
+
+
+def spoilt_digits() -> ArraySource:
+    """Digits, of which one row cannot be learned from."""
+    train, _ = models.digits(333)
+    images, labels = (column.copy() for column in train.columns)
+    images[5, 0] = math.nan
+    return ArraySource([images, labels])
+
+
+def rescaled(seat: Seat, spec: TrainSpec) -> list[float]:
+    """By what the unsent gradients were multiplied."""
+    from raymlops.train.compression import CompressionHook
+    from raymlops.train.loop import Loop
+
+    factors: list[float] = []
+    rescale = CompressionHook.rescale
+
+    def noted(hook: CompressionHook, factor: float) -> None:
+        factors.append(factor)
+        rescale(hook, factor)
+
+    CompressionHook.rescale = noted  # type: ignore[method-assign]  # in a process of its own
+    Loop(spec, seat).run()
+    return factors
+
+
+def test_what_was_not_sent_follows_the_scale_of_the_loss() -> None:
+    spec = replace(
+        compressed(MLP, "top_k"),
+        data=Factory(call="tests.train.test_communication:spoilt_digits"),
+        precision="fp16",
+        stopping=StoppingPolicy(on_nan="skip"),
+        max_steps=7,  # an epoch
+    )
+    assert gloo.run(ParallelPlan(data=2), rescaled, spec) == [[0.5], [0.5]]
 
 
 def test_layouts_without_whole_copies_are_refused_with_the_nearest_that_have_them() -> None:

@@ -30,5 +30,5 @@ def keep_timeline(timeline: Timeline, layout: PipelineLayout, folder: Path) -> N
         f"{theory.bubble_share:.1%} bubble where each stage takes its median time and messages "
         "take none",
     )
-    write_file(folder / TEXT, ["\n".join([*lines, ""]).encode()], durable=False)
-    write_file(folder / _TRACE, [chrome_trace(timeline).encode()], durable=False)
+    write_file(folder / TEXT, ["\n".join([*lines, ""]).encode()])
+    write_file(folder / _TRACE, [chrome_trace(timeline).encode()])
