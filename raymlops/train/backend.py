@@ -40,7 +40,7 @@ class Backend(Protocol):
         """Variables that its workers start with."""
         ...
 
-    def ray_config(self, *, on_gpu: bool) -> BackendConfig:
+    def ray_config(self, plan: ParallelPlan, *, on_gpu: bool) -> BackendConfig:
         """How Ray Train brings the workers together."""
         ...
 

@@ -39,7 +39,7 @@ class TorchBackend:
     def environment(self) -> Mapping[str, str]:
         return variables_of(self.spec.communication)
 
-    def ray_config(self, *, on_gpu: bool) -> BackendConfig:
+    def ray_config(self, plan: ParallelPlan, *, on_gpu: bool) -> BackendConfig:
         from ray.train.torch import TorchConfig
 
         return TorchConfig(backend="nccl" if on_gpu else "gloo")

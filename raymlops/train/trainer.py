@@ -236,7 +236,7 @@ class Trainer:
         trainer = DataParallelTrainer(
             backend.work,
             train_loop_config={"task": task},
-            backend_config=backend.ray_config(on_gpu=on_gpu),
+            backend_config=backend.ray_config(self.plan, on_gpu=on_gpu),
             scaling_config=ScalingConfig(
                 num_workers=self._num_workers,
                 use_gpu=on_gpu,

@@ -14,7 +14,7 @@ import torch
 from raymlops.data.loading import ArraySource
 from raymlops.demo import digits
 from raymlops.errors import ConfigError, PlanError, TrainingError
-from raymlops.train import CommunicationSpec, Factory, ParallelPlan, Trainer, TrainSpec
+from raymlops.train import CommunicationSpec, Factory, ParallelPlan, TrainSpec
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
 from raymlops.train.feasibility import Limits, require
@@ -26,6 +26,7 @@ from raymlops.train.spec import (
     ScheduleSpec,
     StoppingPolicy,
 )
+from raymlops.train.torch_backend import TorchBackend
 from tests.train import gloo, models
 from tests.train.specs import MLP
 
@@ -155,14 +156,15 @@ def test_what_was_not_sent_follows_the_scale_of_the_loss() -> None:
 
 
 def test_layouts_without_whole_copies_are_refused_with_the_nearest_that_have_them() -> None:
-    limits = Limits(max_workers=4, batch_size=64, compressor="top_k")
+    backend = TorchBackend(compressed(MLP, "top_k"))
+    limits = backend.limits(ParallelPlan(), Limits(max_workers=4, batch_size=64), on_gpu=False)
     for plan in (ParallelPlan(), ParallelPlan(data=4)):
         require(plan, limits)
     with pytest.raises(PlanError) as caught:
         require(ParallelPlan(data=2, shard=2), limits)
     assert caught.value.problems == (
-        "communication.compressor is top_k, which takes gradients of whole copies, and shard is 2: "
-        "use data alone, or set communication.compressor to null",
+        "shard is 2, but communication.compressor is top_k, which takes gradients of whole copies: "
+        "use data alone, or set it to null",
     )
     assert caught.value.nearest == ("data=2", "data=3", "data=4")
 
@@ -201,11 +203,13 @@ def test_variables_follow_from_the_settings_and_those_given_win() -> None:
 def test_what_these_workers_cannot_honour_is_refused_or_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with pytest.raises(TrainingError, match=r"int8, which compresses on the CPU, and gpus_per_w"):
-        Trainer(compressed(MLP, "int8"), gpus_per_worker=1)._require_communication()
+    plan, limits = ParallelPlan(data=2), Limits(max_workers=2, batch_size=50)
+    with pytest.raises(TrainingError, match=r"int8, which compresses on the CPU, and the workers"):
+        TorchBackend(compressed(MLP, "int8")).limits(plan, limits, on_gpu=True)
     with pytest.raises(TrainingError, match="ratio is 2, not within"):
-        Trainer(compressed(MLP, "top_k", ratio=2))._require_communication()
-    Trainer(replace(MLP, communication=CommunicationSpec(nccl="ethernet")))._require_communication()
+        TorchBackend(compressed(MLP, "top_k", ratio=2)).limits(plan, limits, on_gpu=False)
+    ethernet = replace(MLP, communication=CommunicationSpec(nccl="ethernet"))
+    TorchBackend(ethernet).limits(plan, limits, on_gpu=False)
     assert "communication sets nccl, which workers without a GPU do not read" in caplog.text
 
 

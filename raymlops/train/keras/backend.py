@@ -51,18 +51,18 @@ class KerasBackend:
             "TF_USE_LEGACY_KERAS": "1" if self.spec.loop == "fit" else "0",
         }
 
-    def ray_config(self, *, on_gpu: bool) -> BackendConfig:
+    def ray_config(self, plan: ParallelPlan, *, on_gpu: bool) -> BackendConfig:
         from raymlops.train.keras.rendezvous import Rendezvous
 
-        return Rendezvous()
-
-    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
-        self._require_installed()
         if plan.data > 1:
             _logger.warning(
                 "TensorFlow's workers listen on every interface of their machines, and trust "
                 "whoever connects: train where nobody else can"
             )
+        return Rendezvous()
+
+    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
+        self._require_installed()
         return replace(limits, closed=_CLOSED)
 
     def progress(self, folder: str) -> Progress:
