@@ -49,11 +49,12 @@ class ShardActor:
         threading.Thread(target=self._serve, name=f"shard-{index}", daemon=True).start()
 
     @ray.method
-    async def load(self, values: Sequence[NDArray[Any]]) -> None:
-        """Puts the first parameters into place, unless that was done."""
+    async def load(self, first: Sequence[Sequence[NDArray[Any]]], version: int) -> None:
+        """Puts the first parameters, and states of the optimizer, into place, unless that was
+        done."""
 
         def load() -> None:
-            self._shard.load(values)
+            self._shard.load(first, version)
             if self._follower is not None:
                 self._follower.restore()
 
@@ -102,6 +103,12 @@ class ShardActor:
             return taken
 
         return version, await self._do(copy)
+
+    @ray.method
+    async def take(self, block: int) -> tuple[int, tuple[NDArray[Any], ...]]:
+        """The newest version of a block, its parameters and states of the optimizer."""
+        copied = await self._do(self._shard.blocks[block].copy)
+        return copied.version, copied.numbers
 
     @ray.method
     async def leave(self, worker: int, incarnation: int) -> None:

@@ -89,9 +89,16 @@ class Block(ABC, Generic[Gradient]):
         """
         return self._buffers[version % 2]
 
-    def load(self, values: NDArray[Any]) -> None:
-        """Puts the first parameters, version 0, into place."""
-        self._buffers[0][0][...] = values
+    def load(
+        self, values: NDArray[Any], states: Sequence[NDArray[Any]] = (), version: int = 0
+    ) -> None:
+        """Puts the first parameters into place, and states of the optimizer that are not 0."""
+        mine = self._buffers[version % 2]
+        mine[0][...] = values
+        for state, given in zip(mine[1:], states, strict=False):
+            state[...] = given
+        self._header["begun"] = version
+        self._header["committed"] = version
 
     def copy(self) -> BlockCopy:
         """All that the newest version is made of."""

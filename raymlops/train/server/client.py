@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from raymlops.errors import TrainingError
 from raymlops.train.server.arena import DENSE, Slots
 from raymlops.train.server.link import Link
 from raymlops.train.server.local import LocalLink
@@ -17,6 +18,7 @@ from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.partition import Array, Table
 from raymlops.train.server.rows import Rows, sum_rows
 from raymlops.train.server.settings import ServerSpec
+from raymlops.train.server.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,28 @@ class Client:
         self._count(num_pulls=1, pulled_bytes=result.nbytes)
         return result
 
+    def snapshot(self) -> Snapshot:
+        """A copy of all that the shards hold, states of the optimizer included.
+
+        It is taken when every worker has flushed, has pushed to every block equally often, and
+        waits.
+
+        Raises:
+            TrainingError: the shards have seen different numbers of updates.
+        """
+        blocks = [[link.take(block) for link in self._links] for block in range(len(self._pushed))]
+        versions = sorted({version for block in blocks for version, _ in block})
+        if len(versions) > 1:
+            raise TrainingError(
+                f"parts of the server are at versions {versions}; take a snapshot when every "
+                "worker has flushed and waits"
+            )
+        parameters, *states = (
+            self._gathered([[numbers[kind] for _, numbers in block] for block in blocks])
+            for kind in range(1 + self._spec.optimizer.num_states)
+        )
+        return Snapshot(parameters=parameters, states=tuple(states), version=versions[0])
+
     def flush(self) -> None:
         """Waits until every push is acknowledged: from then on it is in the parameters."""
         for block in range(len(self._pushed)):
@@ -204,6 +228,16 @@ class Client:
         for shard, link in enumerate(self._links):
             link.read(DENSE, self._flat[cuts[shard] : cuts[shard + 1]])
         return self._flat
+
+    def _gathered(self, blocks: Sequence[Sequence[NDArray[Any]]]) -> dict[str, Array]:
+        """By name, one kind of numbers of all blocks, of which each shard has a part."""
+        dense, *tables = blocks
+        found = self._named(np.concatenate(dense))
+        for table, parts in zip(self._partition.tables, tables, strict=True):
+            found[table.name] = np.empty((table.num_rows, table.width), self._partition.dtype)
+            for shard, part in enumerate(parts):
+                found[table.name][shard :: len(parts)] = part
+        return found
 
     def _named(self, flat: NDArray[Any]) -> dict[str, Array]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +31,11 @@ class Link(Protocol):
 
     def read(self, block: int, out: NDArray[Any]) -> int:
         """Waits for what was asked for, copies it, and returns its version."""
+        ...
+
+    def take(self, block: int) -> tuple[int, Sequence[NDArray[Any]]]:
+        """The newest version of the block: its number, parameters and states of the optimizer,
+        which nobody may be changing."""
         ...
 
     def close(self) -> None: ...

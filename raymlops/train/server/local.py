@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,10 @@ class LocalLink:
                 self.release(block)
                 return version
             self.ask(block, keys)
+
+    def take(self, block: int) -> tuple[int, Sequence[NDArray[Any]]]:
+        version = int(self.arena.header(self._shard, block)["committed"])
+        return version, self.arena.buffers(self._shard, block)[version % 2]
 
     def close(self) -> None:
         if self._socket is not None:

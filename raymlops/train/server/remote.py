@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,10 @@ class RemoteLink:
         version, values = self._get(self._asked.pop(block))
         np.copyto(out, values)
         return int(version)
+
+    def take(self, block: int) -> tuple[int, Sequence[NDArray[Any]]]:
+        version, numbers = self._get(self._handle.take.remote(block))
+        return int(version), numbers
 
     def close(self) -> None:
         if not self._closed.is_set():

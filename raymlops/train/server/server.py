@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import ray
 from numpy.typing import ArrayLike
 
@@ -28,6 +27,7 @@ from raymlops.train.server.remote import RemoteLink
 from raymlops.train.server.replica import Replica, replica_name
 from raymlops.train.server.settings import ServerSettings, ServerSpec
 from raymlops.train.server.shard import Counters
+from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Sync
 
 _logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class ParameterServer:
     @classmethod
     def start(
         cls,
-        parameters: Mapping[str, ArrayLike],
+        first: Mapping[str, ArrayLike] | Snapshot,
         optimizer: Optimizer,
         *,
         sync: Sync,
@@ -59,17 +59,20 @@ class ParameterServer:
         tables: Collection[str] = (),
         settings: ServerSettings | None = None,
     ) -> ParameterServer:
-        """Returns once every shard holds its part of `parameters`. Ray must be connected.
+        """Returns once every shard holds its part of the `first` parameters, or goes on from a
+        snapshot. Ray must be connected.
 
         Parameters named in `tables`, of shape [rows, width], are pushed and pulled by rows.
 
         Raises:
-            ValueError: the parameters cannot be divided so, or durability "node" finds one node.
+            ValueError: the parameters cannot be divided so, durability "node" finds one node, or
+                the snapshot is of another optimizer.
         """
-        arrays = {name: np.asarray(values) for name, values in parameters.items()}
+        snapshot = first if isinstance(first, Snapshot) else Snapshot.of(first)
+        snapshot.require_states(optimizer)
         spec = ServerSpec(
             name=secrets.token_hex(8),
-            partition=divide(arrays, num_shards=num_shards, tables=tables),
+            partition=divide(snapshot.parameters, num_shards=num_shards, tables=tables),
             optimizer=optimizer,
             sync=sync,
             settings=settings or ServerSettings(),
@@ -94,7 +97,7 @@ class ParameterServer:
         )
         ray.get(
             [
-                shard.load.remote(spec.partition.values_of(index, arrays))
+                shard.load.remote(snapshot.part_of(spec.partition, index), snapshot.version)
                 for index, shard in enumerate(shards)
             ]
         )

@@ -107,11 +107,12 @@ class Shard:
     def loaded(self) -> bool:
         return bool(self._roster["loaded"])
 
-    def load(self, values: Sequence[NDArray[Any]]) -> None:
-        """Puts the first parameters of each block into place, unless it has been done."""
+    def load(self, first: Sequence[Sequence[NDArray[Any]]], version: int = 0) -> None:
+        """Puts the first parameters of all blocks into place, unless it has been done; what follows
+        them are states of the optimizer, of all blocks each."""
         if not self.loaded:
-            for block, first in zip(self.blocks, values, strict=True):
-                block.load(first)
+            for block, (values, *states) in zip(self.blocks, zip(*first, strict=True), strict=True):
+                block.load(values, states, version)
             self._roster["loaded"] = 1
 
     @property

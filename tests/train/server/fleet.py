@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from raymlops.train.server import Client, Optimizer, ServerSettings
+from raymlops.train.server import Client, Optimizer, ServerSettings, Snapshot
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.connect import connect_local
 from raymlops.train.server.memory import SharedMemory
@@ -27,7 +27,7 @@ class Fleet:
 
     def __init__(
         self,
-        parameters: dict[str, Array],
+        first: dict[str, Array] | Snapshot,
         optimizer: Optimizer,
         sync: Sync,
         *,
@@ -35,7 +35,8 @@ class Fleet:
         tables: Sequence[str] = (),
         settings: ServerSettings,
     ) -> None:
-        partition = divide(parameters, num_shards=num_shards, tables=tables)
+        snapshot = first if isinstance(first, Snapshot) else Snapshot.of(first)
+        partition = divide(snapshot.parameters, num_shards=num_shards, tables=tables)
         self.spec = ServerSpec(
             name=secrets.token_hex(8),
             partition=partition,
@@ -47,7 +48,7 @@ class Fleet:
         size_bytes = Arena.size_bytes(self.share, optimizer.num_states)
         self.memory = SharedMemory.create(size_bytes)
         for shard in range(num_shards):
-            self.look(shard).load(partition.values_of(shard, parameters))
+            self.look(shard).load(snapshot.part_of(partition, shard), snapshot.version)
         self.shards = [self._launch(shard) for shard in range(num_shards)]
         self.workers: list[BaseProcess] = []
         self._clients: list[Client] = []
@@ -94,7 +95,7 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    parameters: dict[str, Array],
+    first: dict[str, Array] | Snapshot,
     optimizer: Optimizer,
     sync: Sync,
     *,
@@ -103,7 +104,7 @@ def fleet(
     settings: ServerSettings | None = None,
 ) -> Iterator[Fleet]:
     made = Fleet(
-        parameters,
+        first,
         optimizer,
         sync,
         num_shards=num_shards,

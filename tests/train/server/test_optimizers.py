@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from raymlops.train.server import Adagrad, Adam, Momentum, Optimizer, Sgd
+from raymlops.train.server import Adagrad, Adam, AdamW, Momentum, Optimizer, Sgd
 
 IMAGES = torch.from_numpy(load_digits().data.astype(np.float32) / 16 - 0.5)
 Factory = Callable[[list[torch.Tensor]], torch.optim.Optimizer]
@@ -22,6 +22,10 @@ PAIRS: dict[str, tuple[Optimizer, Factory]] = {
     "adam": (
         Adam(learning_rate=0.01, beta1=0.8, beta2=0.99),
         lambda given: torch.optim.Adam(given, lr=0.01, betas=(0.8, 0.99)),
+    ),
+    "adamw": (
+        AdamW(learning_rate=0.01, weight_decay=0.1),
+        lambda given: torch.optim.AdamW(given, lr=0.01, weight_decay=0.1),
     ),
     "adagrad": (
         Adagrad(learning_rate=0.05),
@@ -121,6 +125,7 @@ def test_a_learning_rate_may_be_a_schedule() -> None:
         (lambda: Momentum(learning_rate=0.1, momentum=1.0), "momentum is 1.0"),
         (lambda: Adam(beta2=1.0), "beta2 1.0"),
         (lambda: Adam(epsilon=0.0), "epsilon is 0.0"),
+        (lambda: AdamW(weight_decay=-0.1), "weight_decay is -0.1"),
         (lambda: Adagrad(learning_rate=0.1, epsilon=-1.0), "epsilon is -1.0"),
     ],
 )

@@ -21,6 +21,7 @@ from raymlops.train.server import (
     Client,
     ServerSettings,
     Sgd,
+    Snapshot,
     Stale,
     Synchronous,
 )
@@ -121,6 +122,46 @@ def test_rows_are_pulled_and_pushed_by_key() -> None:
         expected[2] -= 2
         expected[0] -= 1
         np.testing.assert_allclose(client.pull_rows("carrier", range(11)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+def test_another_server_goes_on_from_a_snapshot(num_shards: int) -> None:
+    """Dense parameters and a table after 3 rounds, 2 more on other shards, against 5 at once."""
+    first = {"weight": WEIGHT, "bias": BIAS, "carrier": IMAGES[:11, :4].copy()}
+    settings = (Adam(learning_rate=0.01), Synchronous(workers=1))
+    with fleet(first, *settings, tables=["carrier"]) as served:
+        snapshot = after_rounds(served.client(0), 1, 3)
+        expected = after_rounds(served.client(0), 4, 5)
+    assert (snapshot.version, len(snapshot.states)) == (3, 2)
+    with fleet(snapshot, *settings, num_shards=num_shards, tables=["carrier"]) as served:
+        found = after_rounds(served.client(0), 4, 5)
+    assert found.version == 5
+    pairs = [
+        (expected.parameters, found.parameters),
+        *zip(expected.states, found.states, strict=True),
+    ]
+    for ours, theirs in pairs:
+        assert ours.keys() == theirs.keys() == first.keys()
+        assert all(np.array_equal(ours[name], theirs[name]) for name in first)
+
+
+def after_rounds(client: Client, first: int, last: int) -> Snapshot:
+    with client:
+        for sequence in range(first, last + 1):
+            client.push(gradient_of(0, sequence))
+            client.push_rows("carrier", [sequence, 7], IMAGES[sequence : sequence + 2, :4])
+        client.flush()
+        return client.snapshot()
+
+
+def test_a_snapshot_of_parts_that_differ_is_refused() -> None:
+    first = {"weight": WEIGHT, "carrier": IMAGES[:11, :4].copy()}
+    with fleet(first, Sgd(learning_rate=0.1), Asynchronous(), tables=["carrier"]) as served:
+        client = served.client(0)
+        client.push({"weight": WEIGHT})
+        client.flush()
+        with pytest.raises(TrainingError, match=r"parts of the server are at versions \[0, 1\]"):
+            client.snapshot()
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_sent() -> None:

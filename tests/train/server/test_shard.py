@@ -33,7 +33,7 @@ class Home:
             settings=ServerSettings(),
         )
         self.memory = SharedMemory.create(Arena.size_bytes(self.share, 0))
-        self.start().load([ZEROS])
+        self.start().load([[ZEROS]])
 
     def start(self) -> Shard:
         return make_shard(self.spec, self.share, 0, self.memory)
@@ -156,5 +156,5 @@ def test_first_parameters_are_loaded_once() -> None:
     shard = Home(Asynchronous()).start()
     join(shard, 0)
     push(shard, 0, 1)
-    shard.load([np.full(16, 9, np.float32)])
+    shard.load([[np.full(16, 9, np.float32)]])
     assert level(shard) == 1.0
