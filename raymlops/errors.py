@@ -22,6 +22,7 @@
     │   └── UntrustedError   loading it would run code nobody vouched for; holds the digest
     ├── TrainingError        a training run ended without a model
     │   ├── PlanError        a parallel plan does not fit model, batch or cluster
+    │   ├── LostShardError   a parameter server's shard cannot be reached
     │   └── OutOfMemoryError a worker was killed, or gave up, for want of memory
     ├── RequestError         a request is refused; carries the HTTP status
     └── ReleaseError         a release cannot start or go on
@@ -165,6 +166,10 @@ class PlanError(TrainingError):
     def __str__(self) -> str:
         way_out = f"nearest that fit: {'; '.join(self.nearest)}" if self.nearest else "none fits"
         return "\n  ".join([f"plan {self.plan} cannot run:", *self.problems, way_out])
+
+
+class LostShardError(TrainingError):
+    """A shard of a parameter server cannot be reached: it, or its machine, has died."""
 
 
 class OutOfMemoryError(TrainingError):

@@ -35,6 +35,7 @@ _LOST_PEER = (
     "Connection refused",
     "DistNetworkError",
     "Could not start gRPC server",  # TensorFlow's, when another process took its port
+    "LostShardError",  # of a server that died with rank 0
 )
 
 

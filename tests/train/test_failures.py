@@ -15,6 +15,7 @@ LOST_PEER = (
     "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] "
     "Connection closed by peer [127.0.0.1]:2034"
 )
+LOST_SHARD = "raymlops.errors.LostShardError: shard 0 is lost: The actor is dead"
 RAISED = "TrainingError: the loss is nan at step 3 of epoch 1"
 HUNGRY = "OutOfMemoryError: Task was killed due to the node running low on memory."
 
@@ -24,6 +25,7 @@ HUNGRY = "OutOfMemoryError: Task was killed due to the node running low on memor
     [
         ({0: LOST_PEER, 1: KILLED}, "lost", 0),
         ({0: LOST_PEER}, "lost", 0),
+        ({0: KILLED, 1: LOST_SHARD}, "lost", 0),
         ({0: LOST_PEER, 1: RAISED}, "raised", 1),
         ({0: KILLED, 1: HUNGRY}, "memory", 1),
         ({}, "lost", 0),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.errors import TrainingError
+from raymlops.errors import LostShardError, TrainingError
 from raymlops.train.server import wire
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.memory import SharedMemory
@@ -165,7 +165,7 @@ class LocalLink:
                 return self._hello()
             except ConnectionError as error:
                 if time.monotonic() > deadline:
-                    raise TrainingError(
+                    raise LostShardError(
                         f"worker {self._worker} could not reach shard {self._shard} within "
                         f"{self._spec.settings.timeout_s} s: {error}; start the server anew, or "
                         "give timeout_s more"

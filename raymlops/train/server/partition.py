@@ -110,11 +110,12 @@ def divide(
             offsets[name] = end
             end += math.ceil(values.size / ALIGNMENT) * ALIGNMENT
     found = tuple(_table(name, parameters[name]) for name in parameters if name in tables)
-    units, rows = end // ALIGNMENT, max((table.num_rows for table in found), default=0)
-    if not 1 <= num_shards <= max(units, rows):
+    units = end // ALIGNMENT
+    most = most_shards({name: values.shape for name, values in parameters.items()}, tables)
+    if not 1 <= num_shards <= most:
         raise ValueError(
             f"num_shards is {num_shards}, but the parameters fill at least 1 and at most "
-            f"{max(units, rows)} (a shard holds {ALIGNMENT} elements or a row of a table)"
+            f"{most} (a shard holds {ALIGNMENT} elements or a row of a table)"
         )
     return Partition(
         dtype=dtype,
@@ -123,6 +124,16 @@ def divide(
         cuts=tuple(units * shard // num_shards * ALIGNMENT for shard in range(num_shards + 1)),
         tables=found,
     )
+
+
+def most_shards(shapes: Mapping[str, tuple[int, ...]], tables: Collection[str]) -> int:
+    """Among how many shards parameters of these shapes can be divided."""
+    units = sum(
+        math.ceil(math.prod(shape) / ALIGNMENT)
+        for name, shape in shapes.items()
+        if name not in tables
+    )
+    return max(units, *(shapes[name][0] for name in tables), 0)
 
 
 def place(num_shards: int, nodes: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
-from raymlops.errors import TrainingError
+from raymlops.errors import LostShardError
 from raymlops.train.server.rows import Rows
 from raymlops.train.server.settings import ServerSpec
 
@@ -72,7 +72,7 @@ class RemoteLink:
         try:
             return ray.get(reference)
         except RayError as error:
-            raise TrainingError(f"shard {self._shard} is lost: {error}") from error
+            raise LostShardError(f"shard {self._shard} is lost: {error}") from error
 
     def _beat(self, period_s: float) -> None:
         while not self._closed.wait(period_s):
