@@ -142,7 +142,7 @@ class Checkpoints:
             for name, shape in self.shapes(step).items()
             if name.startswith("model.")
         }
-        now = self._of_all_stages({name: tuple(tensor.shape) for name, tensor in model.items()})
+        now = self._of_all_workers({name: tuple(tensor.shape) for name, tensor in model.items()})
         for name in sorted(saved.keys() | now.keys()):
             if saved.get(name) != now.get(name):
                 raise TrainingError(
@@ -151,9 +151,10 @@ class Checkpoints:
                     "training a folder of its own, or the model it had"
                 )
 
-    def _of_all_stages(self, mine: dict[str, Any]) -> dict[str, Any]:
-        """By name, what any worker holds."""
-        if self._seat.plan.pipeline == 1:
+    def _of_all_workers(self, mine: dict[str, Any]) -> dict[str, Any]:
+        """By name, what any worker holds: stages hold some, with a server rank 0 holds all."""
+        plan = self._seat.plan
+        if plan.num_workers == 1 or (plan.pipeline == 1 and not plan.server):
             return mine
         found: list[Any] = [None] * self._seat.plan.num_workers
         dist.all_gather_object(found, mine, group=self._seat.saving)

@@ -38,7 +38,8 @@ def total_norm(parameters: Iterable[torch.Tensor], seat: Seat) -> float:
             axes = tuple(axis for axis, p in enumerate(gradient.placements) if not p.is_replicate())
             key, local = (gradient.device_mesh if axes else None, axes), gradient.to_local()
         else:
-            key, local = (None, ()), gradient
+            key = (None, ())
+            local = gradient.coalesce().values() if gradient.is_sparse else gradient
         squares[key] += torch.linalg.vector_norm(local, dtype=torch.float64) ** 2
     for (mesh, axes), square in squares.items():
         for axis in axes:

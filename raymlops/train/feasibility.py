@@ -6,9 +6,11 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from raymlops.errors import PlanError
 from raymlops.train.plan import AXES, Axis, ParallelPlan
+from raymlops.train.updaters.demands import Demands
 
 _NUM_NEAREST = 3
 
@@ -28,7 +30,8 @@ class Limits:
     `num_layers` is how many pieces a pipeline can cut the model into, 0 when it cannot, for the
     reason `uncuttable`; `num_stages` how many the spec names, None when they are cut by cost.
     `divisible` is what tensor parallelism would slice; empty when it finds nothing. `closed` says
-    of an axis why the framework cannot lay it out.
+    of an axis, or of a server, why it cannot be had. `demands` are what a parameter server would
+    have to honour, None when nobody asked.
     """
 
     max_workers: int
@@ -38,13 +41,17 @@ class Limits:
     num_stages: int | None = None
     uncuttable: str = "it was not looked at"
     divisible: tuple[Divisible, ...] = ()
-    closed: Mapping[Axis, str] = field(default_factory=dict)
+    closed: Mapping[Axis | Literal["server"], str] = field(default_factory=dict)
+    demands: Demands | None = None
 
 
 def problems(plan: ParallelPlan, limits: Limits) -> tuple[str, ...]:
     """Every reason why the plan cannot run, with both numbers; empty when it can."""
     found = itertools.chain(
-        _of_size(plan, limits), _of_framework(plan, limits), _of_model(plan, limits)
+        _of_size(plan, limits),
+        _of_framework(plan, limits),
+        _of_model(plan, limits),
+        _of_server(plan, limits),
     )
     return tuple(found)
 
@@ -78,9 +85,10 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
 
 
 def _of_framework(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
-    for axis, why in limits.closed.items():
-        if plan.sizes[axis] > 1:
-            yield f"{axis} is {plan.sizes[axis]}, but {why}"
+    for what, why in limits.closed.items():
+        size, smallest = (plan.server, 0) if what == "server" else (plan.sizes[what], 1)
+        if size > smallest:
+            yield f"{what} is {size}, but {why}"
 
 
 def _of_model(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
@@ -109,6 +117,19 @@ def _of_pipeline(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
         )
 
 
+def _of_server(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
+    if not plan.server or "server" in limits.closed:
+        return
+    for axis in AXES:
+        if axis != "data" and plan.sizes[axis] > 1:
+            yield (
+                f"{axis} is {plan.sizes[axis]} and server {plan.server}: workers of a server hold "
+                "whole copies, on the data axis alone"
+            )
+    if limits.demands is not None:
+        yield from limits.demands.problems(plan)
+
+
 def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
     """Every plan of at most as many workers as there is room for, on axes of small sizes."""
     most = limits.max_workers
@@ -118,9 +139,13 @@ def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
         pipeline, data, shard, tensor = sizes
         counts = {plan.microbatches, pipeline, 2 * pipeline} if pipeline > 1 else {1}
         for count in sorted(counts):
-            yield replace(
+            sized = replace(
                 plan, pipeline=pipeline, data=data, shard=shard, tensor=tensor, microbatches=count
             )
+            yield sized
+            if plan.server:
+                yield replace(sized, server=1)
+                yield replace(sized, server=0, sync="synchronous", staleness=0)
 
 
 def _bound(plan: ParallelPlan) -> int:
@@ -132,6 +157,9 @@ def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[int, float, int]
     """Axes opened or closed, then how far sizes are apart in doublings, then workers left idle."""
     pairs = [(plan.sizes[axis], other.sizes[axis]) for axis in AXES]
     changed = sum((a > 1) != (b > 1) for a, b in pairs)
+    changed += (plan.server > 0) != (other.server > 0)
+    if plan.server and other.server:
+        pairs.append((plan.server, other.server))
     if other.pipeline > 1:
         pairs.append((plan.microbatches, other.microbatches))
     doublings = sum(abs(math.log2(a / b)) for a, b in pairs)

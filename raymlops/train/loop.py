@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from raymlops.data.loading import Source
 from raymlops.errors import TrainingError
-from raymlops.train import clipping
 from raymlops.train.batches import Batch, Piece, batches_of, epoch_batches, num_steps, pieces
 from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.layouts import Rows, arrange
@@ -21,12 +20,15 @@ from raymlops.train.layouts.arrange import build_model
 from raymlops.train.meter import Meter, count_flops, peak_flops_per_s
 from raymlops.train.precision import require_precision
 from raymlops.train.progress import Progress
-from raymlops.train.recipe import make_optimizer, make_schedule
 from raymlops.train.scale import LossScale
 from raymlops.train.seat import Seat
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
 from raymlops.train.state import State
+from raymlops.train.updaters.make import make_updater
+
+if TYPE_CHECKING:
+    from raymlops.train.updaters.served import StartServer
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes values and the step they belong to; called on rank 0, and must not take long."""
@@ -36,6 +38,8 @@ _NUM_PROBE_ROWS = 2
 
 class Loop:
     """One worker's training. All workers of a plan make one, with the same spec, and `run` it.
+
+    `start_server` starts the plan's parameter server, on Ray by default.
 
     Raises:
         TrainingError: the model, the precision or the plan cannot be had here.
@@ -49,6 +53,7 @@ class Loop:
         sources: Sources | None = None,
         checkpoints: Checkpoints | None = None,
         log: Log | None = None,
+        start_server: StartServer | None = None,
     ) -> None:
         require_precision(spec.precision, seat.device)
         self._spec = spec
@@ -59,14 +64,15 @@ class Loop:
         probe = self._columns(np.arange(min(_NUM_PROBE_ROWS, len(self._sources.train))))
         folder = checkpoints.folder if checkpoints is not None else None
         self._layout = arrange(spec, seat, probe[:-1], folder)
-        optimizers = [
-            make_optimizer(spec.optimizer, part.parameters()) if _learns(part) else None
-            for part in self._layout.parts
-        ]
-        self._state = State(self._layout.parts, optimizers, seat, self._layout.compression)
-        self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
         self.num_steps = num_steps(spec, self._num_rows)
-        self._schedule = make_schedule(spec.schedule, num_steps=self.num_steps)
+        self._updater = make_updater(
+            spec,
+            self._layout.parts,
+            seat,
+            num_steps=self.num_steps,
+            start_server=start_server,
+        )
+        self._state = State(self._updater.saved, seat, self._layout.compression)
         self._targets_per_row = probe[-1][0].numel()
         self._meter = self._make_meter(probe[:-1])
         self._progress = Progress(scale=LossScale.first(spec.precision))
@@ -80,13 +86,15 @@ class Loop:
         """
         try:
             self._begin()
-            while not self._is_over():
-                for batch in self._rest_of_epoch():
-                    if self._is_over():
-                        break
-                    self._step(batch)
-                else:
-                    self._end_epoch()
+            with self._updater.running(self._progress.step):
+                while not self._is_over():
+                    for batch in self._rest_of_epoch():
+                        if self._is_over():
+                            break
+                        self._step(batch)
+                    else:
+                        self._end_epoch()
+                self._gather()
             if self._checkpoints is not None:
                 self._checkpoints.wait()
         finally:
@@ -141,9 +149,9 @@ class Loop:
     def _step(self, batch: Batch) -> None:
         loss_sum = self._gradients(batch)
         with self._meter.spent("wait"):
-            (loss_sum,) = self._seat.total([loss_sum])
+            loss_sum = self._updater.total(loss_sum)
         with self._meter.spent("update"):
-            norm, finite = self._update(loss_sum)
+            norm, finite = self._updater.update(loss_sum, self._progress)
         spec, before = self._spec, self._progress
         self._progress = before.after_step(loss_sum, finite=finite, precision=spec.precision)
         self._rescale_unsent(self._progress.scale.value / before.scale.value)
@@ -151,7 +159,7 @@ class Loop:
         self._tell(
             {
                 "loss": loss,
-                "learning_rate": self._learning_rate(before.step),
+                "learning_rate": self._updater.learning_rate(before.step),
                 **({} if norm is None else {"gradient_norm": norm}),
                 **({} if finite else {"skipped": 1.0}),
                 **self._sent(),
@@ -165,12 +173,12 @@ class Loop:
                 "look for such numbers in the data"
             )
         if self._checkpoints is not None and self._checkpoints.is_due(self._progress.step):
+            self._gather()
             self._checkpoints.save(self._state.tensors(), self._progress)
 
     def _gradients(self, batch: Batch) -> float:
         """Leaves the gradients of the mean over the global batch; this worker's summed loss."""
-        for optimizer in self._optimizers:
-            optimizer.zero_grad()
+        self._updater.clear()
         # Replicas average their gradients: scaled so, the average is the mean over all rows of the
         # global batch, also when the workers' parts differ in size.
         share = self._seat.plan.num_replicas / (batch.global_size * self._targets_per_row)
@@ -187,27 +195,6 @@ class Loop:
         with self._meter.spent("compute"):
             return float(torch.stack(losses).sum())
 
-    def _update(self, loss_sum: float) -> tuple[float | None, bool]:
-        """Steps the optimizers, unless something is not finite; the norm of all gradients, if it
-        was needed, and whether everything was finite."""
-        parameters = [p for part in self._layout.parts for p in part.parameters()]
-        clipping.settle(parameters)
-        factor, norm = 1.0 / self._progress.scale.value, None
-        if self._spec.clip_norm is not None or self._spec.precision == "fp16":
-            norm = clipping.total_norm(parameters, self._seat) * factor
-        if not math.isfinite(loss_sum) or (norm is not None and not math.isfinite(norm)):
-            return norm, False
-        if norm is not None and self._spec.clip_norm is not None:
-            factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
-        if factor != 1.0:
-            clipping.scale_gradients(parameters, factor)
-        rate = self._learning_rate(self._progress.step)
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-        return norm, True
-
     def _rescale_unsent(self, factor: float) -> None:
         """What compression has not sent yet are gradients of the scaled loss."""
         if factor != 1.0 and self._layout.compression is not None:
@@ -220,10 +207,8 @@ class Loop:
         before, self._sent_bytes = self._sent_bytes, self._layout.compression.sent_bytes
         return {"sent_mb": (self._sent_bytes - before) / 2**20}
 
-    def _learning_rate(self, step: int) -> float:
-        return self._spec.optimizer.learning_rate * self._schedule(step)
-
     def _end_epoch(self) -> None:
+        self._gather()
         done, spec = self._progress, self._spec
         losses = {"train_loss": done.loss_sum / (self._num_rows * self._targets_per_row)}
         validation = self._validate()
@@ -232,6 +217,11 @@ class Loop:
         self._tell(losses)
         self._progress = done.after_epoch(validation, spec.stopping)
         self._meter.restart()
+
+    def _gather(self) -> None:
+        """Lets every worker and every tensor arrive at the step all of them have reached."""
+        loss_sum = self._updater.gather(self._progress.loss_sum)
+        self._progress = replace(self._progress, loss_sum=loss_sum)
 
     def _validate(self) -> float | None:
         """The mean loss over the validation source."""
@@ -274,7 +264,3 @@ class Loop:
             return Meter(device, None, 0.0)
         peak = peak_flops_per_s(device, spec.precision) * self._seat.plan.num_workers
         return Meter(device, count_flops(partial(build_model, spec), probe), peak)
-
-
-def _learns(part: torch.nn.Module) -> bool:
-    return next(part.parameters(), None) is not None

@@ -13,6 +13,9 @@ neighbours. data=2, shard=2, tensor=2 gives
     data     0  0  0  0  1  1  1  1
     shard    0  0  1  1  0  0  1  1
     tensor   0  1  0  1  0  1  0  1
+
+With a server, the workers of the data axis send their gradients to processes beside them, which
+hold the parameters and step them.
 """
 
 from __future__ import annotations
@@ -20,15 +23,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from raymlops.train.pipeline.schedules import PipelineLayout, find_schedule
 
 Axis: TypeAlias = Literal["pipeline", "data", "shard", "tensor"]
 Groups: TypeAlias = tuple[tuple[int, ...], ...]
+SyncName: TypeAlias = Literal["synchronous", "asynchronous", "stale"]
 
 AXES: tuple[Axis, ...] = ("pipeline", "data", "shard", "tensor")
 SHARING_ROWS: tuple[Axis, ...] = ("data", "shard")
+_WORDS = ("schedule", "sync")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +43,13 @@ class ParallelPlan:
     ParallelPlan(data=2, tensor=2) and ParallelPlan.parse("data=2,tensor=2") are the same four
     workers. data > 1 with shard > 1 is HSDP: copies of sharded models.
 
+    `server` is the number of processes of a parameter server, 0 for none. `sync` says how far the
+    workers may run apart: "synchronous" takes one step on the mean of all gradients, "asynchronous"
+    one on each gradient as it comes, "stale" too, but lets nobody get more than `staleness` steps
+    ahead of the slowest.
+
     Raises:
-        ValueError: a size below 1, or an unknown schedule.
+        ValueError: a size below 1, an unknown schedule or sync, or a setting without its axis.
     """
 
     data: int = 1
@@ -48,6 +58,9 @@ class ParallelPlan:
     pipeline: int = 1
     schedule: str = "1f1b"
     microbatches: int = 1
+    server: int = 0
+    sync: SyncName = "synchronous"
+    staleness: int = 0
 
     def __post_init__(self) -> None:
         for axis, size in self.sizes.items():
@@ -61,6 +74,7 @@ class ParallelPlan:
                 "cut batches by the spec's accumulation"
             )
         find_schedule(self.schedule)
+        self._check_server()
 
     @classmethod
     def parse(cls, text: str) -> ParallelPlan:
@@ -75,9 +89,9 @@ class ParallelPlan:
             if name not in cls.__dataclass_fields__ or name in values:
                 known = ", ".join(cls.__dataclass_fields__)
                 raise ValueError(f"'{part}' in plan '{text}': give each of {known} once at most")
-            if name != "schedule" and not value.isdecimal():
+            if name not in _WORDS and not value.isdecimal():
                 raise ValueError(f"'{part}' in plan '{text}': {name} is a whole number")
-            values[name] = value if name == "schedule" else int(value)
+            values[name] = value if name in _WORDS else int(value)
         return cls(**values)  # type: ignore[arg-type]  # each name has its field's type
 
     def __str__(self) -> str:
@@ -88,6 +102,10 @@ class ParallelPlan:
         told: dict[str, int | str] = {name: n for name, n in self.sizes.items() if n > 1}
         if self.pipeline > 1:
             told |= {"schedule": self.schedule, "microbatches": self.microbatches}
+        if self.server:
+            told |= {"server": self.server, "sync": self.sync}
+        if self.sync == "stale":
+            told["staleness"] = self.staleness
         return told
 
     @property
@@ -169,6 +187,21 @@ class ParallelPlan:
             fixed = tuple(at[axis] for axis in AXES if axis not in axes)
             together.setdefault(fixed, []).append(rank)
         return checked(tuple(tuple(ranks) for ranks in together.values()), self.num_workers)
+
+    def _check_server(self) -> None:
+        if self.server < 0 or self.staleness < 0:
+            raise ValueError(
+                f"server is {self.server} and staleness {self.staleness}; neither is negative"
+            )
+        if self.sync not in get_args(SyncName):
+            raise ValueError(f"sync is {self.sync!r}, not one of {', '.join(get_args(SyncName))}")
+        if self.sync != "synchronous" and not self.server:
+            raise ValueError(f"sync is {self.sync} without a server: set server to 1 or more")
+        if self.staleness and self.sync != "stale":
+            raise ValueError(
+                f"staleness is {self.staleness} and sync {self.sync}: set sync to stale, or "
+                "staleness to 0"
+            )
 
 
 def checked(groups: Groups, num_workers: int) -> Groups:

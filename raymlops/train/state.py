@@ -31,18 +31,17 @@ logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERR
 class State:
     """What this worker holds of a training's tensors, under the names of the whole model.
 
-    A part that only computes, such as a stage of a pipeline may, has no optimizer.
+    `saved` are its parts with their optimizers; a part that only computes, as a stage of a pipeline
+    may, has none.
     """
 
     def __init__(
         self,
-        parts: Sequence[nn.Module],
-        optimizers: Sequence[torch.optim.Optimizer | None],
+        saved: Sequence[tuple[nn.Module, torch.optim.Optimizer | None]],
         seat: Seat,
         compression: CompressionHook | None = None,
     ) -> None:
-        pairs = zip(parts, optimizers, strict=True)
-        self._pairs = tuple((part, optimizer) for part, optimizer in pairs if part.state_dict())
+        self._pairs = tuple((part, optimizer) for part, optimizer in saved if part.state_dict())
         self._seat = seat
         self._compression = compression
 

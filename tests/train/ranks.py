@@ -75,6 +75,8 @@ def _rank(
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")
     # Of a stage that ends in a view: what passes on to the next stage is a copy.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+    # Of torch's own Adagrad, which makes sparse tensors without a word on their checks.
+    warnings.filterwarnings("ignore", message="Sparse invariant checks")
     try:
         if num_ranks > 1:
             dist.init_process_group(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raymlops.train.factory import Factory
-from raymlops.train.spec import PipelineSpec, TensorSpec, TrainSpec
+from raymlops.train.spec import OptimizerSpec, PipelineSpec, ScheduleSpec, TensorSpec, TrainSpec
 
 MLP = TrainSpec(
     model=Factory(call="tests.train.models:mlp"),
@@ -29,3 +29,11 @@ TEXT = TrainSpec(
 SEQUENCE = replace(TEXT, tensor=TensorSpec(sequence=True))
 LOSS = replace(TEXT, tensor=TensorSpec(loss=True))
 BOTH = replace(TEXT, tensor=TensorSpec(sequence=True, loss=True))
+# What a server can honour: the norm of a mean of gradients is seen by nobody.
+SERVED_MLP = replace(
+    MLP,
+    clip_norm=None,
+    optimizer=OptimizerSpec(name="sgd", learning_rate=0.2, arguments={"momentum": 0.9}),
+    schedule=ScheduleSpec(name="cosine", warmup_steps=3),
+)
+SERVED_TEXT = replace(TEXT, clip_norm=None)

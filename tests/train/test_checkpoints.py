@@ -20,6 +20,7 @@ from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, PipelineSpec, TrainSpec
 from tests.train import gloo, models
+from tests.train.server.threads import start_threads
 from tests.train.specs import MLP, TEXT
 
 ALONE = ParallelPlan()
@@ -72,14 +73,16 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
         sources=Sources(train=watched, validation=sources.validation),
         checkpoints=Checkpoints(folder, spec.checkpoints, seat),
         log=log,
+        start_server=start_threads,
     )
     watched.seen.clear()  # the probe's
     progress = loop.run()
     whole = StateDictOptions(full_state_dict=True)
     model: dict[str, Any] = {}
     state: dict[str, Any] = {}
-    learning = [part for part in loop.parts if any(True for _ in part.parameters())]
-    for part, optimizer in zip(learning, loop._optimizers, strict=True):
+    for part, optimizer in loop._updater.saved:
+        if optimizer is None:
+            continue
         of_model, of_optimizer = get_state_dict(part, optimizer, options=whole)
         model |= of_model
         state |= of_optimizer["state"]
@@ -116,7 +119,9 @@ def same_bits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-@pytest.mark.parametrize("plan", ["data=1", "data=2", "pipeline=2,microbatches=2"])
+@pytest.mark.parametrize(
+    "plan", ["data=1", "data=2", "pipeline=2,microbatches=2", "data=2,server=2"]
+)
 def test_a_training_that_was_cut_ends_as_one_that_was_not(
     plan: str, asynchronous: bool, tmp_path: Path
 ) -> None:
@@ -125,6 +130,8 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(
     spec = replace(DROPPING, checkpoints=replace(EVERY_5, asynchronous=asynchronous))
     if layout.pipeline > 1:  # trainings that are compared are cut alike
         spec = replace(spec, pipeline=PipelineSpec(starts=("0", "1.2")))
+    if layout.server:
+        spec = replace(spec, clip_norm=None)
     whole = gloo.run(layout, train, spec, tmp_path / "whole")
     cut = replace(spec, max_steps=12)
     before = gloo.run(layout, train, cut, tmp_path / "cut")
@@ -141,11 +148,14 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(
 
 
 def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(tmp_path: Path) -> None:
-    spec = replace(TEXT, max_steps=6, checkpoints=CheckpointPolicy(every_steps=6))
+    spec = replace(TEXT, max_steps=6, clip_norm=None, checkpoints=CheckpointPolicy(every_steps=6))
     for number, plans in enumerate(
         (
             ("data=2,tensor=2", "shard=4", "tensor=2", "pipeline=2,microbatches=2", "data=1"),
             ("shard=2,pipeline=2,microbatches=2", "pipeline=3,microbatches=3", "data=1"),
+            ("data=2,server=2", "shard=2", "server=1"),
+            ("data=2,server=3,sync=stale", "data=2", "data=2,server=1"),
+            ("data=2", "data=2,server=2"),
         )
     ):
         saved, *loaded = (

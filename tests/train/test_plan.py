@@ -55,6 +55,12 @@ def test_swapped_groups_are_noticed() -> None:
             "pipeline=2,schedule=gpipe,microbatches=8",
             ParallelPlan(pipeline=2, schedule="gpipe", microbatches=8),
         ),
+        ("data=4,server=2,sync=synchronous", ParallelPlan(data=4, server=2)),
+        (
+            "data=4,server=2,sync=stale,staleness=2",
+            ParallelPlan(data=4, server=2, sync="stale", staleness=2),
+        ),
+        ("server=1,sync=asynchronous", ParallelPlan(server=1, sync="asynchronous")),
     ],
 )
 def test_a_plan_is_written_as_it_is_read(text: str, plan: ParallelPlan) -> None:
@@ -71,6 +77,9 @@ def test_a_plan_is_written_as_it_is_read(text: str, plan: ParallelPlan) -> None:
         ("data=two", "data is a whole number"),
         ("data=0", "data is 0; a plan has at least one worker on each axis"),
         ("data=2,microbatches=4", "microbatches is 4 without a pipeline"),
+        ("data=2,sync=stale", "sync is stale without a server: set server to 1"),
+        ("server=2,sync=often", "sync is 'often', not one of synchronous, asynchronous, stale"),
+        ("server=2,staleness=3", "staleness is 3 and sync synchronous: set sync to stale"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(text: str, message: str) -> None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from ray.train.backend import BackendConfig
 
 _WHOLE = "TensorFlow's strategies copy the whole model to each worker: use data"
-_CLOSED: Mapping[Axis, str] = {"pipeline": _WHOLE, "shard": _WHOLE, "tensor": _WHOLE}
+_CLOSED: Mapping[Axis | Literal["server"], str] = {
+    "pipeline": _WHOLE,
+    "shard": _WHOLE,
+    "tensor": _WHOLE,
+    "server": "TensorFlow's workers step copies of their own: set server to 0",
+}
 
 _logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One process, or the workers of one tensor group: no replicas to agree with."""
+"""One process, the workers of one tensor group, or those of a server: no replicas to agree with."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def arrange(
 
         alike = _gathered(model, blocks, plan)
         return Sharded(model, loss, seat, blocks=alike, computing=computing, around=around)
-    if plan.data > 1:
+    if plan.data > 1 and not plan.server:
         from raymlops.train.layouts.replicated import Replicated
 
         compressor = make_compressor(spec.communication)

@@ -1,7 +1,7 @@
 """What every layout does for the loop, which does not know which one it has.
 
     Layout          one worker's part of a model, and how a piece of a batch goes through it
-    ├── Alone       the whole model, nobody else
+    ├── Alone       the whole model; gradients stay here, or go to a parameter server
     ├── Replicated  a copy each, gradients averaged by DDP
     ├── Sharded     a slice of every parameter each, by FSDP2; copies of that are HSDP
     └── Staged      some of the layers each, by a pipeline schedule

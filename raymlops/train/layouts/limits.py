@@ -18,6 +18,7 @@ from raymlops.train.pipeline.modules import require_cuttable
 from raymlops.train.proposal import ModelSize, Proposal, propose
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
+from raymlops.train.updaters.demanding import demands_of
 
 _FIRST_ROW = np.zeros(1, dtype=np.int64)
 
@@ -37,7 +38,11 @@ def propose_plan(spec: TrainSpec, *, max_workers: int, memory_bytes: int) -> Pro
 def within(spec: TrainSpec, limits: Limits) -> Limits:
     """The limits, with those of the model."""
     model = _shapes(spec)
-    limits = replace(limits, divisible=find_slices(model, spec.tensor).divisible(model))
+    limits = replace(
+        limits,
+        divisible=find_slices(model, spec.tensor).divisible(model),
+        demands=demands_of(spec, model),
+    )
     if spec.tensor.loss:
         return replace(limits, uncuttable="tensor.loss keeps logits sliced; set it to false")
     try:

@@ -15,7 +15,18 @@ from raymlops.train.factory import Factory
 from raymlops.train.seat import Seat
 from raymlops.train.spec import Slice, TensorSpec, TrainSpec
 from tests.train import gloo
-from tests.train.specs import BOTH, CNN, CUT, LOSS, MLP, SEQUENCE, TEXT
+from tests.train.server.threads import start_threads
+from tests.train.specs import (
+    BOTH,
+    CNN,
+    CUT,
+    LOSS,
+    MLP,
+    SEQUENCE,
+    SERVED_MLP,
+    SERVED_TEXT,
+    TEXT,
+)
 
 ALONE = ParallelPlan()
 
@@ -25,7 +36,11 @@ def train(seat: Seat, spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[
     from raymlops.train.loop import Loop
 
     logged: list[Mapping[str, float]] = []
-    loop = Loop(spec, seat, log=lambda values, step: logged.append(values))
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        logged.append(values)
+
+    loop = Loop(spec, seat, log=log, start_server=start_threads)
     loop.run()
     held = sum(
         (tensor.to_local() if hasattr(tensor, "to_local") else tensor).numel()
@@ -67,6 +82,10 @@ CASES = [
     (TEXT, "tensor=2,pipeline=2,microbatches=3,schedule=interleaved_1f1b", 0.5),
     (SEQUENCE, "tensor=2,pipeline=2,microbatches=2,data=2", 0.5),
     (MLP, "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble", 0.99),
+    (SERVED_MLP, "data=2,server=2", 1.0),
+    (SERVED_MLP, "data=4,server=3", 1.0),
+    (SERVED_TEXT, "data=2,server=2", 1.0),
+    (SERVED_TEXT, "data=4,server=1", 1.0),
 ]
 
 

@@ -1,0 +1,227 @@
+"""A parameter server steps the parameters; workers send gradients and fetch what becomes of them.
+
+    worker 0   backward ─ push ─┐            ┌─ pull ─ forward
+    worker 1   backward ─ push ─┤ optimizer  ├─ pull ─ forward
+                                └─ shards ───┘
+
+Rank 0 starts the server with the parameters and optimizer state it has, and brings both back into
+its model and its torch optimizer where a checkpoint is due: so they are saved under the names, and
+in the form, of every other plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+
+from raymlops.errors import PlanError, TrainingError
+from raymlops.train.plan import ParallelPlan
+from raymlops.train.progress import Progress
+from raymlops.train.recipe import Schedule, make_optimizer
+from raymlops.train.seat import Seat
+from raymlops.train.server.client import Client
+from raymlops.train.server.optimizers import Optimizer
+from raymlops.train.server.snapshot import Snapshot
+from raymlops.train.server.sync import Asynchronous, Stale, Sync, Synchronous
+from raymlops.train.spec import TrainSpec
+from raymlops.train.updaters.base import Updater
+from raymlops.train.updaters.counterparts import COUNTING, STATES, ScheduledRate, counterpart
+from raymlops.train.updaters.demanding import demands_of
+from raymlops.train.updaters.tables import find_tables, pull_before_lookup, push_rows
+
+
+class Server(Protocol):
+    """What a worker needs of a server that was started; it can be pickled."""
+
+    def client(self, *, worker: int) -> Client: ...
+
+    def stop(self) -> None: ...
+
+
+class StartServer(Protocol):
+    """Starts a server, as `ParameterServer.start` does."""
+
+    def __call__(
+        self,
+        first: Snapshot,
+        optimizer: Optimizer,
+        *,
+        sync: Sync,
+        num_shards: int,
+        tables: Collection[str],
+    ) -> Server: ...
+
+
+class Served(Updater):
+    """One worker of a server that runs within `running`.
+
+    Under "synchronous" all workers take one step on the mean of their gradients. In the other modes
+    each gradient is a step of its own, and what a worker says of a batch's loss is what it saw of
+    it, until they meet.
+    """
+
+    def __init__(
+        self,
+        spec: TrainSpec,
+        model: nn.Module,
+        seat: Seat,
+        schedule: Schedule,
+        *,
+        num_steps: int,
+        start: StartServer,
+    ) -> None:
+        super().__init__(spec, (model,), seat, schedule)
+        if problems := tuple(demands_of(spec, model).problems(seat.plan)):
+            raise PlanError(str(seat.plan), problems, ())
+        self._client: Client
+        self._model = model
+        self._num_steps = num_steps
+        self._start = start
+        self._tables = find_tables(model)
+        self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._dense = {name: p for name, p in self._trained.items() if name not in self._tables}
+        self._optimizer = make_optimizer(spec.optimizer, model.parameters())
+        self._states = STATES[type(counterpart(spec.optimizer, 1.0))]
+        self._counts = type(counterpart(spec.optimizer, 1.0)) in COUNTING
+        self.saved = [(model, self._optimizer)] if seat.rank == 0 else []
+
+    @contextlib.contextmanager
+    def running(self, step: int) -> Iterator[None]:
+        mine = self._started(step) if self._seat.rank == 0 else None
+        try:
+            server: Server = self._seat.told(mine)
+            with server.client(worker=self._seat.rank) as self._client, self._pulling_rows():
+                self._pull()
+                self._seat.meet()  # nobody runs ahead of one who has not joined
+                yield
+            self._seat.meet()  # clients leave a server that is there
+        finally:
+            if mine is not None:
+                mine.stop()
+
+    def total(self, loss_sum: float) -> float:
+        return super().total(loss_sum) if self._in_step else loss_sum * self._seat.plan.data
+
+    def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
+        norm, finite = super().update(loss_sum, progress)
+        is_own = self._in_step and self._seat.plan.data > 1  # not that of the mean
+        return None if is_own else norm, finite
+
+    def gather(self, loss_sum: float) -> float:
+        self._client.flush()
+        (together,) = self._seat.total([loss_sum])  # from here on nobody pushes
+        self._pull()
+        for buffer in self._model.buffers() if self._seat.mesh is not None else ():
+            dist.broadcast(buffer, src=0, group=self._seat.replicas)  # as DDP has them
+        if self._seat.rank == 0:
+            self._keep(self._client.snapshot())
+        self._seat.meet()
+        return loss_sum if self._in_step else together / self._seat.plan.data
+
+    def _apply(self, step: int) -> None:
+        self._client.push({name: _gradient(p) for name, p in self._dense.items()})
+        for name, table in self._tables.items():
+            push_rows(self._client, name, table)
+        self._pull()
+
+    def _is_finite(self, loss_sum: float, norm: float | None) -> bool:
+        finite = super()._is_finite(loss_sum, norm)
+        if norm is None or not self._in_step:
+            return finite
+        (num_broken,) = self._seat.total([0.0 if finite else 1.0])
+        return num_broken == 0.0
+
+    @property
+    def _in_step(self) -> bool:
+        return self._seat.plan.sync == "synchronous"
+
+    def _started(self, step: int) -> Server:
+        plan, spec = self._seat.plan, self._spec
+        snapshot = self._snapshot()
+        rate = ScheduledRate(
+            learning_rate=spec.optimizer.learning_rate,
+            schedule=spec.schedule,
+            num_steps=self._num_steps,
+            first=snapshot.version,
+            first_step=step,
+            updates_per_step=1 if self._in_step else plan.data,
+        )
+        return self._start(
+            snapshot,
+            counterpart(spec.optimizer, rate),
+            sync=_sync(plan),
+            num_shards=plan.server,
+            tables=self._tables,
+        )
+
+    def _pull(self) -> None:
+        for name, values in self._client.pull().items():
+            _write(self._dense[name], values)
+
+    @contextlib.contextmanager
+    def _pulling_rows(self) -> Iterator[None]:
+        with contextlib.ExitStack() as undo:
+            for name, table in self._tables.items():
+                undo.callback(pull_before_lookup(self._client, name, table))
+            yield
+
+    def _snapshot(self) -> Snapshot:
+        """What model and optimizer of this worker hold."""
+        kept = {name: self._optimizer.state.get(p, {}) for name, p in self._trained.items()}
+        counted = {float(state["step"]) for state in kept.values() if "step" in state}
+        if len(counted) > 1:
+            raise TrainingError(
+                f"some parameters took {min(counted):g} steps, others {max(counted):g}; a server "
+                "counts those of all together: go on under a plan without one"
+            )
+        states = tuple(
+            {name: _array(kept[name].get(what), like=p) for name, p in self._trained.items()}
+            for what in self._states
+        )
+        return Snapshot(
+            parameters={name: _array(p, like=p) for name, p in self._trained.items()},
+            states=states,
+            version=int(counted.pop()) if counted else 0,
+        )
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """The inverse of `_snapshot`."""
+        for name, parameter in self._trained.items():
+            _write(parameter, snapshot.parameters[name])
+            named = zip(self._states, snapshot.states, strict=True)
+            state = {what: torch.tensor(of[name], device=parameter.device) for what, of in named}
+            if self._counts:
+                state["step"] = torch.tensor(float(snapshot.version))
+            if state:
+                self._optimizer.state[parameter] = state
+
+
+def _sync(plan: ParallelPlan) -> Sync:
+    if plan.sync == "synchronous":
+        return Synchronous(workers=plan.data)
+    return Stale(bound=plan.staleness) if plan.sync == "stale" else Asynchronous()
+
+
+def _gradient(parameter: torch.Tensor) -> NDArray[Any]:
+    return _array(parameter.grad, like=parameter)
+
+
+def _array(tensor: torch.Tensor | None, *, like: torch.Tensor) -> NDArray[Any]:
+    """The numbers of a tensor; zeros of another one where there is none."""
+    found = torch.zeros_like(like) if tensor is None else tensor
+    array: NDArray[Any] = found.detach().cpu().numpy()
+    return array
+
+
+def _write(parameter: torch.Tensor, values: NDArray[Any]) -> None:
+    if parameter.device.type == "cpu":
+        np.copyto(parameter.detach().numpy(), values)
+    else:
+        parameter.detach().copy_(torch.tensor(values))

@@ -1,0 +1,206 @@
+"""Trainings on a parameter server: modes, sparse rows, and what goes on under another plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raymlops.data.loading import ArraySource
+from raymlops.train import CheckpointPolicy, Factory, OptimizerSpec, ParallelPlan, ScheduleSpec
+from raymlops.train.seat import Seat
+from raymlops.train.spec import StoppingPolicy, TrainSpec
+from tests.train import gloo, models
+from tests.train.server.threads import start_threads
+from tests.train.specs import MLP
+
+ALONE = ParallelPlan()
+DIGITS = TrainSpec(
+    model=Factory(call="tests.train.models:mlp", arguments={"width": 64}),
+    data=Factory(call="tests.train.updaters.test_served:mixed_digits"),
+    batch_size=32,
+    epochs=20,
+    optimizer=OptimizerSpec(name="sgd", learning_rate=0.3),
+    schedule=ScheduleSpec(name="linear"),
+)
+FLIGHTS = TrainSpec(
+    model=Factory(call="tests.train.models:flights_network"),
+    data=Factory(call="tests.train.models:flights", arguments={"rows": 330}),
+    loss="binary_cross_entropy",
+    optimizer=OptimizerSpec(name="adagrad", learning_rate=0.1),
+    batch_size=50,  # 6 full batches, then 30 rows
+    epochs=3,
+    max_steps=20,
+)
+FALLING = replace(
+    MLP,
+    clip_norm=None,
+    optimizer=OptimizerSpec(learning_rate=1e-2),
+    schedule=ScheduleSpec(name="tests.train.updaters.test_served:falling"),
+    checkpoints=CheckpointPolicy(every_steps=1, keep=1),
+)
+
+
+def falling() -> Any:
+    """A schedule that does not depend on how long a training is."""
+    return lambda step: 1 / (1 + step)
+
+
+def train(
+    seat: Seat, spec: TrainSpec, folder: Path | None = None
+) -> tuple[dict[str, torch.Tensor], list[Mapping[str, float]]]:
+    """The weights of the whole model on rank 0, and what it logged."""
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop
+
+    logged: list[Mapping[str, float]] = []
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        logged.append(values)
+
+    checkpoints = None if folder is None else Checkpoints(folder, spec.checkpoints, seat)
+    loop = Loop(spec, seat, checkpoints=checkpoints, log=log, start_server=start_threads)
+    loop.run()
+    return loop.weights(), logged
+
+
+def losses(logged: list[Mapping[str, float]]) -> list[float]:
+    return [values["loss"] for values in logged if "loss" in values]
+
+
+def assert_close(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.allclose(found[name], weight, rtol=0, atol=1e-5), name
+
+
+def mixed_digits() -> tuple[ArraySource, ArraySource]:
+    """Digits of all writers to train on, and 500 to validate on."""
+    every, _ = models.digits(1797)
+    order = np.random.default_rng(0).permutation(1797)
+    return ArraySource(every.take(order[500:])), ArraySource(every.take(order[:500]))
+
+
+def accuracy(weights: Mapping[str, torch.Tensor]) -> float:
+    """On the digits held out, in percent."""
+    model = models.mlp(64)
+    model.load_state_dict(dict(weights))
+    _, held_out = mixed_digits()
+    images, labels = map(torch.from_numpy, held_out.take(np.arange(500)))
+    return 100 * float((model(images).argmax(1) == labels).float().mean())
+
+
+@pytest.mark.parametrize("plan", ["server=2,sync=asynchronous", "server=2,sync=stale,staleness=2"])
+def test_workers_that_run_apart_learn_what_one_process_learns(plan: str) -> None:
+    """As many updates on as many rows: each push of a third of a batch is one."""
+    alone, _ = gloo.run(ALONE, train, DIGITS)[0]
+    spec = replace(DIGITS, batch_size=3 * DIGITS.batch_size)
+    weights, logged = gloo.run(ParallelPlan.parse(f"data=3,{plan}"), train, spec)[0]
+    assert accuracy(alone) > 95
+    assert accuracy(weights) >= accuracy(alone) - 0.5
+    assert len(losses(logged)) == 14 * 20
+
+
+@pytest.mark.parametrize("sync", ["asynchronous", "stale"])
+def test_one_worker_that_waits_for_nobody_is_one_process(sync: str) -> None:
+    """What each mode does to losses, norms and epochs, where the order of updates is known."""
+    spec = replace(FALLING, clip_norm=0.1, checkpoints=CheckpointPolicy())
+    alone, expected = gloo.run(ALONE, train, spec)[0]
+    weights, logged = gloo.run(ParallelPlan.parse(f"server=2,sync={sync}"), train, spec)[0]
+    assert_close(weights, alone)
+    for name in ("loss", "gradient_norm", "learning_rate", "train_loss", "validation_loss"):
+        curve = [values[name] for values in expected if name in values]
+        assert curve
+        assert [values[name] for values in logged if name in values] == pytest.approx(
+            curve, abs=1e-5
+        ), name
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "plan"),
+    [
+        (OptimizerSpec(name="adagrad", learning_rate=0.1), "data=2,server=2"),
+        (OptimizerSpec(name="sgd", learning_rate=0.5), "data=4,server=3"),
+    ],
+)
+def test_sparse_rows_go_by_key_and_equal_one_process(optimizer: OptimizerSpec, plan: str) -> None:
+    spec = replace(FLIGHTS, optimizer=optimizer)
+    alone, expected = gloo.run(ALONE, train, spec)[0]
+    weights, logged = gloo.run(ParallelPlan.parse(plan), train, spec)[0]
+    assert_close(weights, alone)
+    assert losses(logged) == pytest.approx(losses(expected), abs=1e-5)
+    assert losses(logged)[-1] < losses(logged)[0]
+
+
+def test_a_training_goes_on_under_a_server_and_without_it(tmp_path: Path) -> None:
+    alone, expected = gloo.run(ALONE, train, FALLING)[0]
+    curve = []
+    for plan, steps in (("data=2", 6), ("data=2,server=2", 13), ("shard=2", 20)):
+        spec = replace(FALLING, max_steps=steps)
+        weights, logged = gloo.run(ParallelPlan.parse(plan), train, spec, tmp_path)[0]
+        curve += losses(logged)
+    assert_close(weights, alone)
+    assert curve == pytest.approx(losses(expected), abs=1e-5)
+
+
+def test_rows_of_tables_are_in_checkpoints(tmp_path: Path) -> None:
+    spec = replace(FLIGHTS, checkpoints=CheckpointPolicy(every_steps=7))
+    alone, _ = gloo.run(ALONE, train, spec)[0]
+    plan = ParallelPlan(data=2, server=2)
+    gloo.run(plan, train, replace(spec, max_steps=9), tmp_path)
+    weights, logged = gloo.run(plan, train, spec, tmp_path)[0]
+    assert len(losses(logged)) == 20 - 7
+    assert_close(weights, alone)
+
+
+def test_workers_agree_on_what_is_no_number() -> None:
+    """One worker's row makes the loss of its step no number: nobody takes that step."""
+    spec = replace(
+        MLP,
+        clip_norm=None,
+        data=Factory(call="tests.train.updaters.test_served:broken_digits"),
+        batch_size=20,
+        stopping=StoppingPolicy(on_nan="skip"),
+        epochs=1,
+    )
+    alone, _ = gloo.run(ALONE, train, spec)[0]
+    weights, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
+    assert [values.get("skipped", 0.0) for values in logged if "loss" in values].count(1.0) == 1
+    assert_close(weights, alone)
+
+
+def broken_digits() -> Any:
+    train, _ = models.digits(200)
+    train.columns[0][0, 0] = np.nan
+    return train
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_on_a_server_too(precision: str) -> None:
+    spec = replace(MLP, clip_norm=None, precision=precision, accumulation=1)
+    _, expected = gloo.run(ALONE, train, spec)[0]
+    _, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
+    assert losses(logged)[-1] == pytest.approx(losses(expected)[-1], abs=0.02)
+    assert not any("gradient_norm" in values for values in logged)  # nobody knows that of the mean
+
+
+def test_running_statistics_are_those_of_the_first_worker() -> None:
+    """As DDP has them: validation and checkpoints see one set of buffers."""
+    spec = replace(
+        MLP, clip_norm=None, model=Factory(call="tests.train.updaters.test_served:normed_mlp")
+    )
+    together, expected = gloo.run(ParallelPlan(data=2), train, spec)[0]
+    weights, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
+    assert_close(weights, together)
+    assert logged[-1].get("validation_loss") == expected[-1].get("validation_loss")
+
+
+def normed_mlp() -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Linear(64, 32), torch.nn.BatchNorm1d(32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+    )
