@@ -40,7 +40,7 @@ POLICIES = (
     "train/compression/feedback.py",
     "train/server/partition.py", "train/server/rows.py",
     "train/server/sync/synchronous.py", "train/server/sync/asynchronous.py",
-    "train/server/sync/stale.py",
+    "train/server/sync/stale.py", "train/updaters/demands.py",
 )  # fmt: skip
 RIM = {"ray", "socket", "asyncio", "threading", "time", "subprocess", "httpx"}
 

@@ -143,8 +143,9 @@ def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
                 plan, pipeline=pipeline, data=data, shard=shard, tensor=tensor, microbatches=count
             )
             yield sized
-            if plan.server:
+            if plan.server > 1:
                 yield replace(sized, server=1)
+            if plan.server:
                 yield replace(sized, server=0, sync="synchronous", staleness=0)
 
 
@@ -158,8 +159,7 @@ def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[int, float, int]
     pairs = [(plan.sizes[axis], other.sizes[axis]) for axis in AXES]
     changed = sum((a > 1) != (b > 1) for a, b in pairs)
     changed += (plan.server > 0) != (other.server > 0)
-    if plan.server and other.server:
-        pairs.append((plan.server, other.server))
+    pairs.append((max(1, plan.server), max(1, other.server)))
     if other.pipeline > 1:
         pairs.append((plan.microbatches, other.microbatches))
     doublings = sum(abs(math.log2(a / b)) for a, b in pairs)

@@ -107,10 +107,14 @@ def test_the_nearest_plans_have_a_server_or_what_it_stands_for() -> None:
     assert problem == (
         "shard is 2 and server 2: workers of a server hold whole copies, on the data axis alone"
     )
-    assert set(caught.value.nearest) & {"data=4,server=2,sync=synchronous", "data=4,shard=2"}
+    assert "data=4,server=2,sync=synchronous" in caught.value.nearest
+    assert "data=4,shard=2" in caught.value.nearest
     with pytest.raises(PlanError) as caught:
         require(SERVED, within(MLP, LIMITS))  # which clips
     assert caught.value.nearest[0] == "data=4"
+    with pytest.raises(PlanError) as caught:
+        require(replace(SERVED, server=1), within(MLP, LIMITS))
+    assert len(set(caught.value.nearest)) == 3
 
 
 def tied() -> torch.nn.Module:
