@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,7 +96,6 @@ def ray_start_command(
         # A worker not told where takes the head's folder, though it is on another machine.
         return [*command, f"--address={plan.join}", f"--temp-dir={_temp_dir(scratch)}"]
     command += ["--head", f"--port={plan.port}", f"--ray-client-server-port={client_port}"]
-    # `ray start` goes on without a dashboard where this port is taken.
     return [
         *command,
         f"--dashboard-host={plan.dashboard_host}",
@@ -112,14 +113,15 @@ def start_node(plan: NodePlan, *, log: Path) -> NodeRecord:
     if token_auth:
         ensure_token()
     scratch = Path(tempfile.mkdtemp(prefix="raymlops-", dir="/tmp"))  # socket paths: 107 bytes
-    leader = _spawn(plan, token_auth=token_auth, scratch=scratch, log=log)
-    try:
-        address = _wait_for_address(leader, scratch=scratch, log=log)
-        dashboard_url = find_head(address).dashboard_url()
-    except BaseException:
-        leader.end(grace_s=5.0)
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    with _dashboard_port(plan.dashboard_host) as port:
+        leader = _spawn(plan, token_auth=token_auth, scratch=scratch, log=log, dashboard_port=port)
+        try:
+            address = _wait_for_address(leader, scratch=scratch, log=log)
+            dashboard_url = find_head(address).dashboard_url()
+        except BaseException:
+            leader.end(grace_s=5.0)
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
     return NodeRecord(
         leader=leader,
         address=address,
@@ -143,11 +145,26 @@ def read_node(path: Path) -> NodeRecord | None:
         return None
 
 
-def _spawn(plan: NodePlan, *, token_auth: bool, scratch: Path, log: Path) -> SessionLeader:
+@contextlib.contextmanager
+def _dashboard_port(host: str) -> Iterator[int]:
+    """Ray's usual port, unless it is taken, or is about to be by a node that starts meanwhile: a
+    dashboard binds it seconds after it was chosen, and `ray start` goes on without one."""
+    with open(f"/tmp/raymlops-dashboard-{os.getuid()}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield free_port(host)
+        else:
+            yield free_port(host, preferred=_DASHBOARD_PORT)
+
+
+def _spawn(
+    plan: NodePlan, *, token_auth: bool, scratch: Path, log: Path, dashboard_port: int
+) -> SessionLeader:
     command = ray_start_command(
         plan,
         scratch=scratch,
-        dashboard_port=free_port(plan.dashboard_host, preferred=_DASHBOARD_PORT),
+        dashboard_port=dashboard_port,
         client_port=free_port("127.0.0.1"),
     )
     binaries = os.path.dirname(sys.executable)

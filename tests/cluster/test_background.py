@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.cluster.background import NodePlan, NodeRecord, ray_start_command, start_node
+from raymlops.cluster.background import (
+    NodePlan,
+    NodeRecord,
+    _dashboard_port,
+    ray_start_command,
+    start_node,
+)
 from raymlops.cluster.process import SessionLeader
 from raymlops.errors import ClusterError
 
@@ -64,3 +70,8 @@ def test_a_start_that_ray_refuses_shows_its_reason_and_leaves_nothing(tmp_path: 
     with pytest.raises(ClusterError, match="object store memory"):
         start_node(NodePlan(object_store_bytes=1), log=log)
     assert set(Path("/tmp").glob("raymlops-????????")) == before
+
+
+def test_nodes_that_start_at_once_are_told_different_dashboard_ports() -> None:
+    with _dashboard_port("127.0.0.1") as one, _dashboard_port("127.0.0.1") as other:
+        assert one != other
