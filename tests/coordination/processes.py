@@ -28,7 +28,7 @@ class Other:
         assert self.process.pid is not None
         return self.process.pid
 
-    def hear(self, timeout_s: float = 20.0) -> Any:
+    def hear(self, timeout_s: float = 120.0) -> Any:
         assert self.pipe.poll(timeout_s), f"process {self.pid} said nothing"
         return self.pipe.recv()
 
@@ -41,7 +41,7 @@ class Other:
         self.pipe.close()
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Returns once `condition` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -68,7 +68,7 @@ def append_tokens(pipe: Connection, place: Place, name: str, path: Path, rounds:
     """Adds a line with its token and the number of lines it saw, without any other protection."""
     with place.connect() as coordinator:
         for _ in range(rounds):
-            with coordinator.hold(name, timeout_s=60) as lease:
+            with coordinator.hold(name, timeout_s=120) as lease:
                 lines = path.read_text()
                 path.write_text(f"{lines}{lease.token} {lines.count(chr(10))}\n")
     pipe.send("done")
@@ -117,7 +117,7 @@ def write_while_leading(pipe: Connection, place: Place, name: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with place.connect() as coordinator:
         while pipe.recv() == "next round":
-            with coordinator.hold(name, timeout_s=30) as lease:
+            with coordinator.hold(name, timeout_s=120) as lease:
                 pipe.send(lease.token)
                 while pipe.recv() == "accepted":
                     pipe.send(lease.token)
@@ -128,7 +128,7 @@ def work_in_turns(pipe: Connection, place: Place, name: str) -> None:
     coordinator = place.connect()
     while True:
         try:
-            with coordinator.hold(name, timeout_s=30) as lease:
+            with coordinator.hold(name, timeout_s=120) as lease:
                 taken = time.monotonic()
                 time.sleep(0.002)
                 lease.check()
