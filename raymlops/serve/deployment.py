@@ -23,6 +23,7 @@ from raymlops.serve.metrics import RayMeters
 from raymlops.serve.publishing import RemoteBoard, board_name, publish, wait_applied
 from raymlops.serve.recorder import Sink
 from raymlops.serve.replica import Replica, ReplicaSpec
+from raymlops.serve.routing import RoutingName
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import TrafficTable
 
@@ -34,7 +35,11 @@ _TAP_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
-    """Where the server listens, and how a model's replicas are sized. Port 0 is any free one."""
+    """Where the server listens, and how a model's replicas are sized. Port 0 is any free one.
+
+    `routing` is the policy by which Serve's proxy and handles choose a replica; None is Serve's
+    own, two choices with those of the same node first.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -44,6 +49,7 @@ class ServeSettings:
     max_body_bytes: int = 8 * 1024 * 1024
     # Serve's default of 5 would keep batches that small; the batcher refuses what is too much.
     max_ongoing_requests: int = 4096
+    routing: RoutingName | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -174,6 +180,11 @@ def _run_front() -> None:
 def _run_model(spec: ReplicaSpec, settings: ServeSettings, tap: str | None) -> None:
     from ray import serve
 
+    chosen: dict[str, Any] = {}
+    if settings.routing is not None:
+        from raymlops.serve.routing.ray_router import router_config
+
+        chosen["request_router_config"] = router_config(settings.routing)
     deployment = serve.deployment(
         name=spec.model,
         num_replicas=settings.num_replicas,
@@ -182,6 +193,7 @@ def _run_model(spec: ReplicaSpec, settings: ServeSettings, tap: str | None) -> N
         max_surge_percent=100,  # the new replicas answer before the old ones stop
         max_constructor_retry_count=3,
         health_check_period_s=2,
+        **chosen,
     )
     application = deployment(serve.ingress()(_ModelServer)).bind(spec, tap)
     route = f"/v2/models/{spec.model}"
