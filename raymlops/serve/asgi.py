@@ -1,13 +1,13 @@
-"""The few pieces of ASGI that our applications need: live, read a body, send JSON."""
+"""Our application as ASGI, so that Ray Serve's proxy, or any ASGI server, can stand before it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from raymlops.errors import RequestError
-from raymlops.serve import protocol
+from raymlops.serve.web import Handler, Request, Response
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -16,50 +16,62 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Response:
-    """JSON, and the methods that would have been allowed when the one used was not."""
-
-    status: int
-    body: bytes
-    allow: str | None = None
-
-    @classmethod
-    def error(cls, status: int, message: str) -> Response:
-        return cls(status, protocol.encode_error(message))
-
-    @classmethod
-    def not_found(cls, path: str) -> Response:
-        return cls.error(404, f"there is nothing at {path}")
-
-    @classmethod
-    def not_allowed(cls, allow: str) -> Response:
-        return cls(405, protocol.encode_error(f"the method must be {allow}"), allow)
-
-
 async def _nothing() -> None:
     pass
 
 
 class Application:
-    """`http` with what servers ask for beside it: lifespan events, and no websockets.
+    """`handler` with what servers ask for beside it: lifespan events, and no websockets.
 
     An exception of `start` keeps the server from serving.
     """
 
-    def __init__(self, http: App, *, start: Hook = _nothing, stop: Hook = _nothing) -> None:
-        self._http = http
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        max_body_bytes: int,
+        start: Hook = _nothing,
+        stop: Hook = _nothing,
+    ) -> None:
+        self._handler = handler
+        self._max_body_bytes = max_body_bytes
         self._start = start
         self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "http":
-                await self._http(scope, receive, send)
+                await self._answer(scope, receive, send)
             case "lifespan":
                 await self._live(receive, send)
             case "websocket":
                 await send({"type": "websocket.close"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await _read_body(scope, receive, max_bytes=self._max_body_bytes)
+        except RequestError as error:
+            response = Response.refusal(error)
+        except _ClientGoneError:
+            return
+        else:
+            response = await self._handle(_request(scope, body))
+        await _send(send, response)
+
+    async def _handle(self, request: Request) -> Response:
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def reply(response: Response) -> None:
+            if not answer.cancelled():
+                answer.set_result(response)
+
+        self._handler(request, reply)
+        try:
+            return await answer
+        finally:
+            if answer.cancelled():
+                request.abandon()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -73,16 +85,16 @@ class Application:
                     return
 
 
-class ClientGoneError(Exception):
+class _ClientGoneError(Exception):
     """The client disconnected before its request had arrived."""
 
 
-async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+async def _read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
     """The request's body.
 
     Raises:
         RequestError: 413 when it is larger than `max_bytes`; no more than that is ever held.
-        ClientGoneError: nobody waits for an answer any more.
+        _ClientGoneError: nobody waits for an answer any more.
     """
     _check_size(_content_length(scope), max_bytes)
     parts: list[bytes] = []
@@ -90,7 +102,7 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGoneError
+            raise _ClientGoneError
         part: bytes = message.get("body", b"")
         parts.append(part)
         size += len(part)
@@ -99,25 +111,36 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
             return b"".join(parts)
 
 
-async def send_json(send: Send, response: Response) -> None:
+def _request(scope: Scope, body: bytes) -> Request:
+    client = scope.get("client")
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers={name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]},
+        body=body,
+        peer="" if client is None else client[0],
+    )
+
+
+async def _send(send: Send, response: Response) -> None:
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", response.content_type.encode("latin-1")),
         (b"content-length", str(len(response.body)).encode()),
+        *((name.encode("latin-1"), text.encode("latin-1")) for name, text in response.headers),
     ]
-    if response.allow is not None:
-        headers.append((b"allow", response.allow.encode()))
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": response.body})
 
 
-def _content_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
-
-
 def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise RequestError(413, f"the body is larger than {max_bytes} bytes")
+
+
+def _content_length(scope: Scope) -> int:
+    """What the client announced; 0 when it did not, or wrote nonsense."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    announced = headers.get(b"content-length", b"")
+    return int(announced) if announced.isdigit() else 0

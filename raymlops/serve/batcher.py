@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -66,12 +67,16 @@ def batch_length(policy: BatchPolicy, sizes: Iterable[int]) -> int:
     return max(1, sum(1 for _ in fitting))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+Done = Callable[[Outputs | Exception], None]
+"""What is called once with a request's outputs, or with what kept it from having any."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     columns: Columns
     size: int
     since: float
-    answer: asyncio.Future[Outputs]
+    done: Done
 
 
 class Batcher:
@@ -93,17 +98,48 @@ class Batcher:
     async def submit(self, columns: Columns) -> Outputs:
         """The engine's outputs for these rows, in their order.
 
-        The request has joined the queue when this first yields to the event loop.
+        Raises what `enqueue` does, and what the engine did.
+        """
+        answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+
+        def done(result: Outputs | Exception) -> None:
+            if answer.cancelled():
+                return
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        forget = self.enqueue(columns, done)
+        try:
+            return await answer
+        finally:
+            if answer.cancelled():
+                forget()
+
+    def enqueue(self, columns: Columns, done: Done) -> Callable[[], None]:
+        """Puts the rows in the queue; returns how to take them out again, should nobody wait.
+
+        `done` is called from the event loop, later, with the outputs in the rows' order or with
+        what the engine raised.
 
         Raises:
             RequestError: 503 when the queue is full or closed, 413 when it could never hold this.
         """
-        request = self._enqueue(columns)
-        try:
-            return await request.answer
-        finally:
-            if request.answer.cancelled():
-                self._forget(request)
+        size, limit = num_rows(columns), self._policy.max_queue_rows
+        if self._closed:
+            raise RequestError(503, "the version is being unloaded; try again")
+        if size > limit:
+            raise RequestError(413, f"the request has {size} rows, at most {limit} are taken")
+        if self._queued_rows + size > limit:
+            raise RequestError(503, f"{self._queued_rows} rows wait already; try again later")
+        request = _Waiting(columns, size, time.monotonic(), done)
+        self._queue.append(request)
+        self._queued_rows += size
+        self._arrived.set()
+        if self._working is None:
+            self._working = asyncio.get_running_loop().create_task(self._work())
+        return partial(self._forget, request)
 
     async def close(self) -> None:
         """Refuses new requests, and returns when those in the queue are answered."""
@@ -112,25 +148,6 @@ class Batcher:
         if self._working is not None:
             await asyncio.shield(self._working)
         self._thread.shutdown(wait=False)
-
-    def _enqueue(self, columns: Columns) -> _Waiting:
-        size, limit = num_rows(columns), self._policy.max_queue_rows
-        if self._closed:
-            raise RequestError(503, "the version is being unloaded; try again")
-        if size > limit:
-            raise RequestError(413, f"the request has {size} rows, at most {limit} are taken")
-        if self._queued_rows + size > limit:
-            raise RequestError(503, f"{self._queued_rows} rows wait already; try again later")
-        loop = asyncio.get_running_loop()
-        request = _Waiting(
-            columns=columns, size=size, since=time.monotonic(), answer=loop.create_future()
-        )
-        self._queue.append(request)
-        self._queued_rows += size
-        self._arrived.set()
-        if self._working is None:
-            self._working = loop.create_task(self._work())
-        return request
 
     def _forget(self, request: _Waiting) -> None:
         """Drops a request whose caller has gone, unless its batch is running already."""
@@ -177,8 +194,7 @@ class Batcher:
         start = 0
         for request in batch:
             end = start + request.size
-            if not request.answer.done():
-                request.answer.set_result(take(outputs, slice(start, end)))
+            _tell(request, take(outputs, slice(start, end)))
             start = end
 
     async def _answer_failure(self, batch: list[_Waiting], error: Exception) -> None:
@@ -186,10 +202,9 @@ class Batcher:
         if len(batch) > 1:
             _logger.warning("a batch of %d requests failed; each runs alone: %r", len(batch), error)
             for request in batch:
-                if not request.answer.done():
-                    await self._answer([request])
-        elif not batch[0].answer.done():
-            batch[0].answer.set_exception(error)
+                await self._answer([request])
+        else:
+            _tell(batch[0], error)
 
     async def _run(self, columns: Columns) -> Outputs:
         loop = asyncio.get_running_loop()
@@ -199,6 +214,13 @@ class Batcher:
             if len(values) != wanted:
                 raise ModelError(f"output '{name}' has {len(values)} rows for {wanted} rows")
         return outputs
+
+
+def _tell(request: _Waiting, result: Outputs | Exception) -> None:
+    try:
+        request.done(result)
+    except Exception:  # its mates in the batch are not to wait for ever
+        _logger.exception("a request could not be told what became of it")
 
 
 def _concatenate(parts: list[Columns]) -> Columns:

@@ -17,7 +17,7 @@ from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App, Application
 from raymlops.serve.batcher import BatchPolicy
-from raymlops.serve.front import FrontApp
+from raymlops.serve.front import front_routes
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import RayMeters
 from raymlops.serve.publishing import RemoteBoard, board_name, publish, wait_applied
@@ -28,6 +28,7 @@ from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import TrafficTable
 
 FRONT = "raymlops-front"
+_FRONT_BODY_BYTES = 64 * 1024 * 1024  # read and thrown away: what is not there needs no body
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TAP_TIMEOUT_S = 30.0
@@ -234,7 +235,7 @@ class _FrontServer:
     """The Serve deployment of the server as a whole."""
 
     def __serve_build_asgi_app__(self) -> App:
-        return Application(FrontApp(_all_running))
+        return Application(front_routes(_all_running), max_body_bytes=_FRONT_BODY_BYTES)
 
 
 def _remote_sink(actor: str) -> Sink:

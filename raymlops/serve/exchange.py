@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from raymlops.data import Columns
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batcher import Outputs
-from raymlops.serve.protocol import InferRequest
 
 Outcome = Literal["ok", "refused", "failed"]
+
+
+class Asked(Protocol):
+    """What is remembered of a request, in whatever protocol it was asked."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def event_time(self) -> datetime: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,7 +29,7 @@ class Exchange:
     """Filled in as the request proceeds: what it never came to stays None."""
 
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    request: InferRequest | None = None
+    request: Asked | None = None
     arm: str = ""
     version: LoadedVersion | None = None
     columns: Columns | None = None

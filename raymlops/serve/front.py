@@ -1,35 +1,38 @@
-"""The ASGI application of the server as a whole: /v2 and its health."""
+"""The routes of the server as a whole: /v2 and its health, and the models that are not there."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from raymlops.errors import RequestError
 from raymlops.serve import protocol
-from raymlops.serve.asgi import Receive, Response, Scope, Send, send_json
+from raymlops.serve.web import Reply, Request, Response, Routes, later
 
 
-class FrontApp:
+def front_routes(is_ready: Callable[[], Awaitable[bool]]) -> Routes:
     """Answers what concerns no single model; `is_ready` says whether all of them serve."""
 
-    def __init__(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
-        self._is_ready = is_ready
+    async def ready(_: Request) -> Response:
+        found = await is_ready()
+        return Response(200 if found else 503, protocol.encode_health(ready=found))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(send, await self._respond(scope["method"], scope["path"]))
+    routes = Routes()
+    routes.add("GET", "/v2", _metadata)
+    routes.add("GET", "/v2/health/live", _live)
+    routes.add("GET", "/v2/health/ready", later(ready))
+    for method in ("GET", "POST"):
+        routes.add(method, "/v2/models/{model}", _no_model)
+        routes.add(method, "/v2/models/{model}/{rest:path}", _no_model)
+    return routes
 
-    async def _respond(self, method: str, path: str) -> Response:
-        parts = path.split("/")[1:]
-        if parts[:2] == ["v2", "models"] and len(parts) > 2:
-            return Response.error(404, f"no model '{parts[2]}' is deployed")
-        if parts not in (["v2"], ["v2", "health", "live"], ["v2", "health", "ready"]):
-            return Response.not_found(path)
-        if method != "GET":
-            return Response.not_allowed("GET")
-        match parts[-1]:
-            case "live":
-                return Response(200, protocol.encode_health(live=True))
-            case "ready":
-                ready = await self._is_ready()
-                return Response(200 if ready else 503, protocol.encode_health(ready=ready))
-            case _:
-                return Response(200, protocol.encode_server_metadata())
+
+def _metadata(_: Request, reply: Reply) -> None:
+    reply(Response(200, protocol.encode_server_metadata()))
+
+
+def _live(_: Request, reply: Reply) -> None:
+    reply(Response(200, protocol.encode_health(live=True)))
+
+
+def _no_model(request: Request, _: Reply) -> None:
+    raise RequestError(404, f"no model '{request.params['model']}' is deployed")

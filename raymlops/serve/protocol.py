@@ -125,11 +125,6 @@ def encode_infer(
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def encode_error(message: str) -> bytes:
-    # A message may quote what the client sent, which need not be valid Unicode.
-    return orjson.dumps({"error": message.encode("utf-8", "replace").decode()})
-
-
 def encode_metadata(model: str, versions: Sequence[str], signature: Signature) -> bytes:
     return orjson.dumps(
         {

@@ -24,9 +24,8 @@ from raymlops.errors import ClusterError
 from raymlops.ledger import Pane, Prediction
 from raymlops.models import PROBABILITY
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Asked, Exchange
 from raymlops.serve.latency import NUM_BUCKETS, bucket
-from raymlops.serve.protocol import InferRequest
 from raymlops.serve.tap import TapSummary
 
 _logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ Sink = Callable[[TapSummary], Awaitable[None]]
 class Sample(NamedTuple):
     """What the monitor gets to know of one exchange; `scores` is None where it failed."""
 
-    request: InferRequest
+    request: Asked
     version: LoadedVersion
     arm: str
     at: datetime

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
-from raymlops.serve.app import ModelApp
+from raymlops.serve.app import model_routes
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
 from raymlops.serve.batcher import BatchPolicy
 from raymlops.serve.board import Published
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
+from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Meters, Metrics
 from raymlops.serve.recorder import Recorder, Sink
 from raymlops.storage import Store
@@ -59,8 +60,12 @@ class Replica:
             self._recorder = Recorder(
                 model=spec.model, replica=name, sink=sink, on_drop=meters.count_dropped_rows
             )
-        http = ModelApp(spec.model, self._arms, self._record, max_body_bytes=spec.max_body_bytes)
-        self.app = Application(http, start=self._start, stop=self._stop)
+        self.app = Application(
+            model_routes(Inference(spec.model, self._arms, self._record)),
+            max_body_bytes=spec.max_body_bytes,
+            start=self._start,
+            stop=self._stop,
+        )
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     async def load(self) -> None:

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
-from raymlops.serve.app import ModelApp
+from raymlops.serve.app import model_routes
 from raymlops.serve.arms import Arms
+from raymlops.serve.asgi import Application
 from raymlops.serve.exchange import Exchange
+from raymlops.serve.inference import Inference
+from raymlops.serve.web import Request
 from tests.serve.conftest import MODEL, World
 
 MAX_BODY_BYTES = 10_000
@@ -34,11 +37,16 @@ async def serving(
     if versions:
         parts = tuple(Arm(name=f"v{v}", version=v, share=1 / len(versions)) for v in versions)
         await arms.apply(TrafficTable(model=MODEL, arms=parts))
-    app = ModelApp(MODEL, arms, exchanges.append, max_body_bytes=MAX_BODY_BYTES)
+    app = application(arms, exchanges)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client, exchanges
     await arms.close()
+
+
+def application(arms: Arms, exchanges: list[Exchange]) -> Application:
+    routes = model_routes(Inference(MODEL, arms, exchanges.append))
+    return Application(routes, max_body_bytes=MAX_BODY_BYTES)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -105,6 +113,7 @@ def test_a_version_can_be_asked_for_by_name(world: World) -> None:
         ("POST", "", 405),
         ("POST", "/ready", 405),
         ("POST", "/infer", 400),
+        ("HEAD", "/ready", 200),
     ],
 )
 def test_every_path_answers_in_json(world: World, method: str, path: str, status: int) -> None:
@@ -112,7 +121,8 @@ def test_every_path_answers_in_json(world: World, method: str, path: str, status
         async with serving(world.bundles, "1.0.0") as (client, _):
             response = await client.request(method, f"/v2/models/{MODEL}{path}")
         assert response.status_code == status
-        assert ("error" in response.json()) == (status >= 400)
+        if method != "HEAD":
+            assert ("error" in response.json()) == (status >= 400)
         assert ("allow" in response.headers) == (status == 405)
 
     run(test)
@@ -150,7 +160,7 @@ def test_a_body_over_the_limit_is_refused(world: World, announced: bool) -> None
             response = await client.post(INFER, content=content)
         assert response.status_code == 413
         assert response.json() == {"error": "the body is larger than 10000 bytes"}
-        assert [exchange.outcome for exchange in exchanges] == ["refused"]
+        assert exchanges == []
 
     run(test)
 
@@ -174,7 +184,7 @@ def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(world:
     async def test() -> None:
         exchanges: list[Exchange] = []
         arms = Arms(world.bundles.__getitem__, BatchPolicy())
-        app = ModelApp(MODEL, arms, exchanges.append, max_body_bytes=MAX_BODY_BYTES)
+        app = application(arms, exchanges)
         events = iter(
             ({"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"})
         )
@@ -187,6 +197,21 @@ def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(world:
 
         scope = {"type": "http", "method": "POST", "path": INFER, "headers": []}
         await app(scope, receive, send)
+        assert exchanges == []
+
+    run(test)
+
+
+def test_who_leaves_a_queue_is_taken_out_of_it(world: World) -> None:
+    async def test() -> None:
+        exchanges: list[Exchange] = []
+        arms = Arms(world.bundles.__getitem__, BatchPolicy(max_wait_s=0.05))
+        await arms.apply(TrafficTable.champion(MODEL, "1.0.0"))
+        routes = model_routes(Inference(MODEL, arms, exchanges.append))
+        request = Request("POST", INFER, body=body(world))
+        routes(request, lambda _: pytest.fail("nobody is there to be answered"))
+        request.abandon()
+        await arms.close()
         assert exchanges == []
 
     run(test)

@@ -172,6 +172,22 @@ def test_rows_come_back_to_the_caller_they_came_from() -> None:
     run(test)
 
 
+def test_a_caller_that_breaks_as_it_is_told_takes_no_mate_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        batcher = Batcher(Engine(), BatchPolicy())
+
+        def broken(_: Outputs | Exception) -> None:
+            raise ZeroDivisionError
+
+        batcher.enqueue(rows(1), broken)
+        assert (await batcher.submit(rows(2)))["y"].tolist() == [3.0]
+
+    run(test)
+    assert "could not be told" in caplog.text
+
+
 def test_a_full_queue_refuses_and_recovers() -> None:
     async def test() -> None:
         engine = Engine(is_open=False)

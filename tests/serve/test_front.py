@@ -5,7 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from raymlops.serve.front import FrontApp
+from raymlops.serve.asgi import Application
+from raymlops.serve.front import front_routes
 
 
 def ask(method: str, path: str, *, is_ready: bool = True) -> httpx.Response:
@@ -13,7 +14,8 @@ def ask(method: str, path: str, *, is_ready: bool = True) -> httpx.Response:
         return is_ready
 
     async def run() -> httpx.Response:
-        transport = httpx.ASGITransport(app=FrontApp(ready))
+        app = Application(front_routes(ready), max_body_bytes=1000)
+        transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             return await client.request(method, path)
 
@@ -39,6 +41,7 @@ def test_ready_means_every_model_is() -> None:
         ("POST", "/v2", 405, "the method must be GET"),
         ("GET", "/v2/nothing", 404, "there is nothing at /v2/nothing"),
         ("POST", "/v2/models/flights/infer", 404, "no model 'flights' is deployed"),
+        ("GET", "/v2/models/flights/versions/1.0.0", 404, "no model 'flights' is deployed"),
     ],
 )
 def test_what_is_not_there_is_said_in_json(method: str, path: str, status: int, error: str) -> None:

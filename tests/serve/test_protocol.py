@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from raymlops.errors import RequestError
 from raymlops.models import Field, Signature
 from raymlops.serve.protocol import (
-    encode_error,
     encode_infer,
     encode_metadata,
     parse_infer,
     read_columns,
 )
+from raymlops.serve.web import Response
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
 SIGNATURE = Signature(
@@ -202,7 +202,7 @@ def test_metadata_comes_from_the_signature() -> None:
 
 
 def test_an_error_can_quote_what_is_not_unicode() -> None:
-    assert json.loads(encode_error("field '\ud800'")) == {"error": "field '?'"}
+    assert json.loads(Response.error(400, "field '\ud800'").body) == {"error": "field '?'"}
 
 
 _scalars = (
@@ -250,5 +250,5 @@ def test_anything_at_all_is_read_or_refused_as_the_clients_fault(body: bytes) ->
     try:
         SIGNATURE.check(read(body))
     except RequestError as error:
-        encode_error(error.message)
+        Response.refusal(error)
         assert error.status == 400  # noqa: PT017 - a good body raises nothing, so no `raises`

@@ -1,0 +1,128 @@
+"""A request to infer on its way through a model, in whatever protocol it was asked.
+
+    parse --> arm --> check columns --> batch ... engine ... --> encode --> reply, record
+
+A protocol says how to parse and how to encode; everything between is here. No task and no future
+is made for a request: what follows the batch is called back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from raymlops.data import Columns
+from raymlops.errors import RequestError
+from raymlops.models import Signature
+from raymlops.serve.arms import Arms
+from raymlops.serve.batcher import Outputs
+from raymlops.serve.exchange import Exchange, Record
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What a version said, and which one did."""
+
+    model: str
+    version: str
+    arm: str
+    signature: Signature
+    outputs: Outputs
+
+
+class Ask(Protocol[T_co]):
+    """A request to infer whose envelope is understood; `version` is set where one is named."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def event_time(self) -> datetime: ...
+
+    @property
+    def version(self) -> str | None: ...
+
+    def columns(self, signature: Signature) -> Columns:
+        """Raises RequestError, naming the field, when they are not what the model takes."""
+        ...
+
+    def encode(self, result: Result) -> T_co: ...
+
+
+Parse = Callable[[datetime], Ask[T]]
+"""Reads the request, which came at that time; raises RequestError when it makes no sense."""
+
+
+class Inference:
+    """Answers requests to `model` from `arms`, and tells `record` of each."""
+
+    def __init__(self, model: str, arms: Arms, record: Record) -> None:
+        self.model = model
+        self.arms = arms
+        self._record = record
+
+    def infer(
+        self,
+        parse: Parse[T],
+        reply: Callable[[T], None],
+        *,
+        refuse: Callable[[RequestError], T],
+    ) -> Callable[[], None]:
+        """Calls `reply` once with what `encode` or `refuse` gave; returns how to give it up."""
+        started = time.perf_counter()
+        exchange = Exchange()
+
+        def finish(result: Outputs | Exception) -> None:
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                exchange.outputs = result
+                answer = ask.encode(Result(self.model, loaded.version, arm, signature, result))
+                status = 200
+            except Exception as error:  # the boundary of the process, see `_refusal`
+                refusal = _refusal(error, exchange)
+                answer, status = refuse(refusal), refusal.status
+            reply(answer)
+            exchange.status = status
+            exchange.latency_s = time.perf_counter() - started
+            self._record(exchange)
+
+        try:
+            ask = parse(exchange.at)
+            exchange.request = ask
+            if ask.version is None:
+                arm, loaded = self.arms.of_key(ask.key)
+            else:
+                arm, loaded = self.arms.of_version(ask.version)
+            exchange.arm, exchange.version = arm, loaded
+            signature = loaded.signature
+            exchange.columns = columns = ask.columns(signature)
+            return loaded.batcher.enqueue(columns, finish)
+        except Exception as error:  # the boundary of the process, see `_refusal`
+            finish(error)
+            return _nothing
+
+
+def _refusal(error: Exception, exchange: Exchange) -> RequestError:
+    """What the client is told; an error that nobody meant is logged, and none of it is shown."""
+    if isinstance(error, RequestError):
+        return error
+    request_id = "unknown" if exchange.request is None else exchange.request.id
+    _logger.error("request %s failed", request_id, exc_info=error)
+    return RequestError(500, f"internal error, logged for request {request_id}")
+
+
+def _nothing() -> None:
+    pass

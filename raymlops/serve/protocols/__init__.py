@@ -1,0 +1,16 @@
+"""The protocols a model speaks: each module adds its routes to the model's table.
+
+To add one, write `register(routes, inference)` in a module of its own, and name it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raymlops.serve.inference import Inference
+from raymlops.serve.protocols import open_inference
+from raymlops.serve.web import Routes
+
+PROTOCOLS: tuple[Callable[[Routes, Inference], None], ...] = (open_inference.register,)
+
+__all__ = ["PROTOCOLS"]

@@ -1,0 +1,173 @@
+"""A request and its answer as plain values, and the table that finds who answers.
+
+    server --Request--> Routes --> handler ... --Response--> reply --> server
+
+A handler calls `reply` exactly once, now or later, from the event loop it was called on. Callbacks
+rather than coroutines, since a task a request would cost more than everything else that is done
+for it; `later` makes a handler of a coroutine where that does not matter. Two servers speak this:
+`raymlops.serve.asgi`, behind Ray Serve's proxy, and `raymlops.serve.http`, on a port of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from raymlops.errors import RequestError
+
+_logger = logging.getLogger(__name__)
+
+_MAX_REMEMBERED_PATHS = 256
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What a client asks; `path` is decoded, header names are lower case.
+
+    `params` are what the names in a route's pattern stand for. Whoever goes on working after the
+    handler has returned sets `on_gone`, which is called when the client leaves without an answer.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    peer: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    on_gone: Callable[[], None] | None = None
+
+    def abandon(self) -> None:
+        """Tells whoever works on this that nobody waits for the answer any more."""
+        if self.on_gone is not None:
+            self.on_gone()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a client is told; JSON unless `content_type` says otherwise."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def error(cls, status: int, message: str, *headers: tuple[str, str]) -> Response:
+        # A message may quote what the client sent, which need not be valid Unicode.
+        text = message.encode("utf-8", "replace").decode()
+        return cls(status, orjson.dumps({"error": text}), headers=headers)
+
+    @classmethod
+    def refusal(cls, error: RequestError) -> Response:
+        return cls.error(error.status, error.message)
+
+
+Reply = Callable[[Response], None]
+Handler = Callable[[Request, Reply], None]
+
+
+class Routes:
+    """A handler that hands each request on to the first route that fits its path.
+
+    routes.add("POST", "/v2/models/{model}/infer", infer)
+
+    A `{name}` stands for a part of one segment, `{name:path}` for any number of them. HEAD is
+    answered as GET, without a body, unless a route says otherwise. What a handler raises becomes
+    an answer: RequestError its own status, anything else a 500 whose reason is in the log alone.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, dict[str, Handler]] = {}
+        self._patterns: dict[str, re.Pattern[str]] = {}
+        self._remembered: dict[tuple[str, str], tuple[Handler, Mapping[str, str]]] = {}
+
+    def add(self, method: str, pattern: str, handler: Handler) -> None:
+        methods = self._handlers.setdefault(pattern, {})
+        if method in methods:
+            raise ValueError(f"{method} {pattern} has a handler already")
+        methods[method] = handler
+        self._patterns[pattern] = _compile(pattern)
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        try:
+            handler, request.params = self._find(request.method, request.path)
+            handler(request, reply)
+        except _WrongMethodError as error:
+            reply(Response.error(405, f"the method must be {error.allow}", ("allow", error.allow)))
+        except RequestError as error:
+            reply(Response.refusal(error))
+        except Exception:  # the boundary of the process: log all of it, show none of it
+            _logger.exception("%s %s failed", request.method, request.path)
+            reply(Response.error(500, "internal error, logged"))
+
+    def _find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
+        found = self._remembered.get((method, path))
+        if found is None:
+            found = self._search(method, path)
+            if len(self._remembered) >= _MAX_REMEMBERED_PATHS:
+                self._remembered.clear()
+            self._remembered[method, path] = found
+        return found
+
+    def _search(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
+        allowed: list[str] = []
+        for pattern, methods in self._handlers.items():
+            if (match := self._patterns[pattern].fullmatch(path)) is None:
+                continue
+            handler = methods.get(method)
+            if handler is None and method == "HEAD":
+                handler = methods.get("GET")
+            if handler is not None:
+                return handler, match.groupdict()
+            allowed += methods
+        if allowed:
+            raise _WrongMethodError(", ".join(dict.fromkeys(allowed)))
+        raise RequestError(404, f"there is nothing at {path}")
+
+
+def later(handle: Callable[[Request], Awaitable[Response]]) -> Handler:
+    """A handler that awaits `handle` in a task, which ends when the client leaves."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(request: Request, reply: Reply) -> None:
+        try:
+            response = await handle(request)
+        except RequestError as error:
+            response = Response.refusal(error)
+        except Exception:  # as in `Routes`
+            _logger.exception("%s %s failed", request.method, request.path)
+            response = Response.error(500, "internal error, logged")
+        reply(response)
+
+    def handler(request: Request, reply: Reply) -> None:
+        task = asyncio.get_running_loop().create_task(answer(request, reply))
+        tasks.add(task)  # the loop itself would let it be collected
+        task.add_done_callback(tasks.discard)
+
+        def stop() -> None:
+            task.cancel()
+
+        request.on_gone = stop
+
+    return handler
+
+
+class _WrongMethodError(Exception):
+    def __init__(self, allow: str) -> None:
+        super().__init__(allow)
+        self.allow = allow
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    text, end = "", 0
+    for name in re.finditer(r"\{(\w+)(:path)?\}", pattern):
+        part = ".+" if name[2] else "[^/]+?"
+        text += f"{re.escape(pattern[end : name.start()])}(?P<{name[1]}>{part})"
+        end = name.end()
+    return re.compile(text + re.escape(pattern[end:]), re.DOTALL)
