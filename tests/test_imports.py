@@ -23,6 +23,7 @@ POLICIES = (
     "serve/traffic.py", "serve/protocol.py", "serve/latency.py",
     "serve/routing/base.py", "serve/routing/round_robin.py", "serve/routing/least_connections.py",
     "serve/routing/power_of_two.py", "serve/routing/consistent_hash.py",
+    "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py",
     "release/gate.py", "release/canary.py", "operate/triggers.py",
     "data/drift.py", "data/expectations.py", "data/profile.py", "data/statistics.py",

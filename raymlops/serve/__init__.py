@@ -7,6 +7,7 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 """
 
 from raymlops.serve.batcher import BatchPolicy
+from raymlops.serve.caching import CachePolicy, memoize
 from raymlops.serve.client import Answer, Client
 from raymlops.serve.deployment import (
     Deployment,
@@ -25,6 +26,7 @@ __all__ = [
     "Answer",
     "Arm",
     "BatchPolicy",
+    "CachePolicy",
     "Client",
     "Deployment",
     "Replica",
@@ -34,6 +36,7 @@ __all__ = [
     "TrafficTable",
     "application_name",
     "deploy",
+    "memoize",
     "publish",
     "quantile_s",
     "undeploy",

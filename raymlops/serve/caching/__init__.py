@@ -1,0 +1,15 @@
+"""Caches: answers to requests that come again, and the memory of plain functions."""
+
+from raymlops.serve.caching.keys import digest_of, digest_of_columns
+from raymlops.serve.caching.lru import CachePolicy, CacheStats, LruCache
+from raymlops.serve.caching.memoize import Memoized, memoize
+
+__all__ = [
+    "CachePolicy",
+    "CacheStats",
+    "LruCache",
+    "Memoized",
+    "digest_of",
+    "digest_of_columns",
+    "memoize",
+]
