@@ -8,6 +8,7 @@ A classifier over a table goes from dataset to bundle in `raymlops.train.tabular
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
 from raymlops.train.keras import KerasSpec
+from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import (
     CheckpointPolicy,
@@ -26,6 +27,7 @@ __all__ = [
     "CommunicationSpec",
     "Factory",
     "KerasSpec",
+    "LoadingSpec",
     "OptimizerSpec",
     "ParallelPlan",
     "Quality",

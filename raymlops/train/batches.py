@@ -20,18 +20,6 @@ class Batch:
     first: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Rows that go through the model at once; `counts` is False for a row that stands in.
-
-    Every worker must go through every piece, or the others would wait for it: one without rows
-    takes a row of another's with no weight.
-    """
-
-    rows: NDArray[np.int64]
-    counts: bool = True
-
-
 class Length(Protocol):
     """How long a spec trains: `epochs` of batches, but no more than `max_steps`."""
 
@@ -72,10 +60,11 @@ def batches_of(
         yield Batch(rows=batch[rank::world_size], global_size=len(batch), first=int(batch[0]))
 
 
-def pieces(batch: Batch, count: int) -> Iterator[Piece]:
-    """The worker's rows in `count` pieces, whose lengths differ by one at most."""
-    for rows in np.array_split(batch.rows, count):
-        if len(rows):
-            yield Piece(rows=rows)
-        else:
-            yield Piece(rows=np.array([batch.first]), counts=False)
+def pieces(num_rows: int, count: int) -> Iterator[slice]:
+    """Rows in `count` pieces, whose lengths differ by one at most; the last may be empty."""
+    length, longer = divmod(num_rows, count)
+    start = 0
+    for number in range(count):
+        end = start + length + (number < longer)
+        yield slice(start, end)
+        start = end

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from raymlops.data.loading import Source
+from raymlops.data.loading import InOrder, Position
 from raymlops.errors import TrainingError
-from raymlops.train.batches import Batch, Piece, batches_of, epoch_batches, num_steps, pieces
+from raymlops.train.batches import num_steps
 from raymlops.train.checkpoints import Checkpoints
-from raymlops.train.layouts import Rows, arrange
+from raymlops.train.feed import Batch, Feed
+from raymlops.train.layouts import arrange
 from raymlops.train.layouts.arrange import build_model
+from raymlops.train.loading import make_order
 from raymlops.train.meter import Meter, count_flops, peak_flops_per_s
 from raymlops.train.precision import require_precision
 from raymlops.train.progress import Progress
@@ -58,13 +59,18 @@ class Loop:
         require_precision(spec.precision, seat.device)
         self._spec = spec
         self._seat = seat
-        self._sources = sources or Sources.make(spec.data)
+        sources = sources or Sources.make(spec.data)
+        order = make_order(spec.loading, sources.train, seed=spec.seed)
+        self._train = Feed(spec, seat, sources.train, order)
+        self._validation = None
+        if (held_out := sources.validation) is not None:
+            self._validation = Feed(spec, seat, held_out, InOrder(num_rows=len(held_out)))
         self._checkpoints = checkpoints
         self._log = log
-        probe = self._columns(np.arange(min(_NUM_PROBE_ROWS, len(self._sources.train))))
+        probe = self._train.probe(_NUM_PROBE_ROWS)
         folder = checkpoints.folder if checkpoints is not None else None
         self._layout = arrange(spec, seat, probe[:-1], folder)
-        self.num_steps = num_steps(spec, self._num_rows)
+        self.num_steps = num_steps(spec, len(self._train))
         self._updater = make_updater(
             spec,
             self._layout.parts,
@@ -88,11 +94,8 @@ class Loop:
             self._begin()
             with self._updater.running(self._progress.step):
                 while not self._is_over():
-                    for batch in self._rest_of_epoch():
-                        if self._is_over():
-                            break
-                        self._step(batch)
-                    else:
+                    self._learn_rest_of_epoch()
+                    if self._has_read_epoch():
                         self._end_epoch()
                 self._gather()
             if self._checkpoints is not None:
@@ -133,18 +136,18 @@ class Loop:
             or (most is not None and done.step >= most)
         )
 
-    def _rest_of_epoch(self) -> Iterator[Batch]:
+    def _has_read_epoch(self) -> bool:
+        return self._progress.batch * self._spec.batch_size >= len(self._train)
+
+    def _learn_rest_of_epoch(self) -> None:
         for part in self._layout.parts:
             part.train()
-        batches = epoch_batches(
-            self._num_rows,
-            batch_size=self._spec.batch_size,
-            seed=self._spec.seed,
-            epoch=self._progress.epoch,
-            rank=self._seat.replica,
-            world_size=self._seat.plan.num_replicas,
-        )
-        return islice(batches, self._progress.batch, None)
+        done = self._progress
+        row = min(done.batch * self._spec.batch_size, len(self._train))
+        with closing(self._train.epoch(Position(epoch=done.epoch, row=row))) as batches:
+            drawn = self._meter.drawn("data", batches)
+            while not (self._is_over() or self._has_read_epoch()):
+                self._step(next(drawn))
 
     def _step(self, batch: Batch) -> None:
         loss_sum = self._gradients(batch)
@@ -184,9 +187,8 @@ class Loop:
         share = self._seat.plan.num_replicas / (batch.global_size * self._targets_per_row)
         count = self._spec.accumulation
         losses = []
-        for number, piece in enumerate(pieces(batch, count), start=1):
-            with self._meter.spent("data"):
-                rows = self._rows(self._sources.train, piece)
+        pieces = self._meter.drawn("data", self._train.pieces(batch))
+        for number, rows in enumerate(pieces, start=1):
             with self._meter.spent("compute"):
                 scale = share * self._progress.scale.value
                 losses.append(self._layout.backward(rows, scale=scale, last=number == count))
@@ -210,7 +212,7 @@ class Loop:
     def _end_epoch(self) -> None:
         self._gather()
         done, spec = self._progress, self._spec
-        losses = {"train_loss": done.loss_sum / (self._num_rows * self._targets_per_row)}
+        losses = {"train_loss": done.loss_sum / (len(self._train) * self._targets_per_row)}
         validation = self._validate()
         if validation is not None:
             losses["validation_loss"] = validation
@@ -225,38 +227,20 @@ class Loop:
 
     def _validate(self) -> float | None:
         """The mean loss over the validation source."""
-        source = self._sources.validation
-        if source is None:
+        if self._validation is None:
             return None
         for part in self._layout.parts:
             part.eval()
         total = 0.0
-        for batch in batches_of(
-            np.arange(len(source)),
-            batch_size=self._spec.batch_size,
-            rank=self._seat.replica,
-            world_size=self._seat.plan.num_replicas,
-        ):
-            for piece in pieces(batch, self._spec.accumulation):
-                total += float(self._layout.evaluate(self._rows(source, piece)))
+        for batch in self._validation.epoch(Position()):
+            for rows in self._validation.pieces(batch):
+                total += float(self._layout.evaluate(rows))
         (total,) = self._seat.total([total])
-        return total / (len(source) * self._targets_per_row)
+        return total / (len(self._validation) * self._targets_per_row)
 
     def _tell(self, values: Mapping[str, float]) -> None:
         if self._log is not None and self._seat.rank == 0:
             self._log(values, self._progress.step)
-
-    @property
-    def _num_rows(self) -> int:
-        return len(self._sources.train)
-
-    def _rows(self, source: Source, piece: Piece) -> Rows:
-        *inputs, targets = self._columns(piece.rows, source)
-        return Rows(inputs=tuple(inputs), targets=targets, counts=piece.counts)
-
-    def _columns(self, rows: Any, source: Source | None = None) -> tuple[torch.Tensor, ...]:
-        columns = (source or self._sources.train).take(rows)
-        return tuple(torch.from_numpy(column).to(self._seat.device) for column in columns)
 
     def _make_meter(self, probe: tuple[torch.Tensor, ...]) -> Meter:
         spec, device = self._spec, self._seat.device

@@ -8,9 +8,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+Item = TypeVar("Item")
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +41,15 @@ class Meter:
         before = time.perf_counter()
         yield
         self._parts[part] = self._parts.get(part, 0.0) + time.perf_counter() - before
+
+    def drawn(self, part: str, items: Iterator[Item]) -> Iterator[Item]:
+        """The items; what each is waited for is spent on `part`."""
+        while True:
+            with self.spent(part):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
     def move(self, seconds: float, source: str, target: str) -> None:
         """Counts so much of what was spent on `source`, if it was as much, to `target`."""

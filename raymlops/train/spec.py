@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from raymlops.config import build, file_layer, merge, override_layer
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
+from raymlops.train.loading import LoadingSpec
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 Slice: TypeAlias = Literal["column", "row"]
@@ -141,6 +142,7 @@ class TrainSpec:
     epochs: int = 1
     max_steps: int | None = None
     seed: int = 0
+    loading: LoadingSpec = field(default_factory=LoadingSpec)
     precision: Precision = "fp32"
     clip_norm: float | None = None
     activation_checkpointing: bool = False

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from raymlops.data.loading import ArraySource, Columns
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
+from raymlops.train.loading import LoadingSpec
 from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, PipelineSpec, TrainSpec
@@ -29,6 +30,7 @@ DROPPING = replace(
     MLP,
     model=Factory(call="tests.train.test_checkpoints:dropping_mlp"),
     checkpoints=EVERY_5,
+    loading=LoadingSpec(num_threads=0),  # what is read is what is learned from
 )
 
 
@@ -168,7 +170,8 @@ def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(tmp_path: Pa
 
 
 def test_no_row_is_seen_twice_or_skipped_by_another_number_of_workers(tmp_path: Path) -> None:
-    spec = replace(MLP, epochs=1, max_steps=None, checkpoints=CheckpointPolicy(every_steps=3))
+    policy = CheckpointPolicy(every_steps=3)
+    spec = replace(DROPPING, epochs=1, max_steps=None, checkpoints=policy)
     first = gloo.run(ParallelPlan(data=2), train, replace(spec, max_steps=3), tmp_path)
     rest = gloo.run(ParallelPlan(shard=3), train, spec, tmp_path)
     seen = np.concatenate([rank["rows"] for rank in first + rest])

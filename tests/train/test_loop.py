@@ -12,7 +12,7 @@ import torch
 
 from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
-from raymlops.train.batches import Batch, pieces
+from raymlops.train.batches import pieces
 from raymlops.train.factory import Factory
 from raymlops.train.loop import Loop
 from raymlops.train.progress import Progress
@@ -137,11 +137,9 @@ def test_patience_ends_a_training_that_no_longer_gains() -> None:
     assert "in 2 epochs" in progress.ended
 
 
-def test_pieces_part_the_rows_and_a_worker_without_any_stands_in() -> None:
-    parts = list(pieces(Batch(rows=np.array([4, 7, 9]), global_size=6, first=2), 2))
-    assert [part.rows.tolist() for part in parts] == [[4, 7], [9]]
-    parts = list(pieces(Batch(rows=np.array([4]), global_size=2, first=2), 2))
-    assert [(part.rows.tolist(), part.counts) for part in parts] == [([4], True), ([2], False)]
+def test_pieces_part_the_rows_evenly() -> None:
+    assert list(pieces(3, 2)) == [slice(0, 2), slice(2, 3)]
+    assert list(pieces(1, 3)) == [slice(0, 1), slice(1, 1), slice(1, 1)]
 
 
 def test_a_factory_that_makes_no_module_is_named() -> None:

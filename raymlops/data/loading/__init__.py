@@ -6,7 +6,13 @@ from raymlops.data.loading.loader import Loaded, Loader, as_arrays
 from raymlops.data.loading.mapped import MappedSource
 from raymlops.data.loading.order import BlockShuffle, InOrder, Order, RowShuffle
 from raymlops.data.loading.ray_data import RayDataSource, stream_columns
-from raymlops.data.loading.source import ArraySource, Columns, FillingSource, Source
+from raymlops.data.loading.source import (
+    ArraySource,
+    ChunkedSource,
+    Columns,
+    FillingSource,
+    Source,
+)
 from raymlops.data.loading.tables import columns_of, write_dataset, write_table
 from raymlops.data.loading.tensors import Tensors
 from raymlops.data.loading.writing import write_arrays, write_blocks
@@ -15,6 +21,7 @@ __all__ = [
     "ArraySource",
     "Batch",
     "BlockShuffle",
+    "ChunkedSource",
     "Columns",
     "Field",
     "FillingSource",

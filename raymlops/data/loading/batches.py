@@ -24,10 +24,15 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One worker's rows of a global batch of `global_size` rows, and the position after it."""
+    """One worker's rows of a global batch of `global_size` rows, and the position after it.
+
+    `first` is the first row of all: for a worker without any, who has to go through the model like
+    the others.
+    """
 
     rows: Rows
     global_size: int
+    first: int
     position: Position
 
 
@@ -54,6 +59,7 @@ def epoch_batches(
         yield Batch(
             rows=rows[rank::world_size],
             global_size=len(rows),
+            first=int(rows[0]),
             position=Position(epoch=start.epoch + 1)
             if ended
             else Position(epoch=start.epoch, row=row),

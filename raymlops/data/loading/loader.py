@@ -20,10 +20,14 @@ Delivered = TypeVar("Delivered")
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded(Generic[Delivered]):
-    """One worker's columns of a global batch of `global_size` rows, and the position after it."""
+    """One worker's columns of a global batch of `global_size` rows, and the position after it.
+
+    `first` is the number of the batch's first row of all.
+    """
 
     columns: Delivered
     global_size: int
+    first: int
     position: Position
 
 
@@ -88,6 +92,7 @@ class Loader(Generic[Delivered]):
         return Loaded(
             columns=self.deliver(self.source, batch.rows),
             global_size=batch.global_size,
+            first=batch.first,
             position=batch.position,
         )
 

@@ -68,6 +68,10 @@ class MappedSource:
     def fields(self) -> tuple[Field, ...]:
         return self._layout.fields
 
+    @property
+    def rows_per_chunk(self) -> int:
+        return self._layout.rows_per_chunk
+
     def __len__(self) -> int:
         return self._layout.num_rows
 

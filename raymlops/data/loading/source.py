@@ -16,7 +16,7 @@ Columns: TypeAlias = tuple[NDArray[Any], ...]
 
 
 class Source(Protocol):
-    """Rows of fixed shapes and dtypes, found by number."""
+    """Rows of fixed shapes and dtypes, found by number; several threads may ask at once."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -42,6 +42,16 @@ class FillingSource(Source, Protocol):
 
     def take_into(self, rows: NDArray[np.int64], into: Columns) -> None:
         """Writes what `take` returns into `into`, [len(rows), ...] each; raises as `take`."""
+        ...
+
+
+@runtime_checkable
+class ChunkedSource(Source, Protocol):
+    """A source whose rows are read a chunk at a time."""
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """How many rows lie together, but in the last chunk."""
         ...
 
 
