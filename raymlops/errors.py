@@ -177,12 +177,13 @@ class OutOfMemoryError(TrainingError):
 
 
 class RequestError(RaymlopsError):
-    """A request is refused with HTTP `status`."""
+    """A request is refused with HTTP `status`; it may succeed after `retry_after_s`, if given."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message)
+    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(status, message, retry_after_s)
         self.status = status
         self.message = message
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return self.message

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -65,7 +66,11 @@ class Response:
 
     @classmethod
     def refusal(cls, error: RequestError) -> Response:
-        return cls.error(error.status, error.message)
+        if error.retry_after_s is None:
+            return cls.error(error.status, error.message)
+        # The header takes whole seconds; 0 would invite everybody back at once.
+        seconds = max(1, math.ceil(error.retry_after_s))
+        return cls.error(error.status, error.message, ("retry-after", str(seconds)))
 
 
 Reply = Callable[[Response], None]

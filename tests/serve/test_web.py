@@ -135,3 +135,12 @@ def test_a_coroutine_ends_when_its_client_leaves() -> None:
         assert ended == [True]
 
     asyncio.run(test())
+
+
+def test_a_refusal_says_when_to_come_back_in_whole_seconds() -> None:
+    def headers(retry_after_s: float | None) -> tuple[tuple[str, str], ...]:
+        return Response.refusal(RequestError(503, "busy", retry_after_s)).headers
+
+    assert headers(None) == ()
+    assert headers(0.02) == (("retry-after", "1"),)
+    assert headers(2.1) == (("retry-after", "3"),)
