@@ -1,5 +1,6 @@
 """Tables: what their columns mean, the rules they keep, their versions and their profiles."""
 
+from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins
 from raymlops.data.datasets import (
     Versions,
     add_dataset,
@@ -19,7 +20,7 @@ from raymlops.data.features import (
     take,
 )
 from raymlops.data.hashing import FileHasher
-from raymlops.data.profile import SCORE, Bins, CategoryBins, Counts, NumberBins, Profile
+from raymlops.data.profile import SCORE, Profile
 from raymlops.data.rules import Finding
 from raymlops.data.schema import TableSchema
 from raymlops.data.sources import Source, open_source

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from raymlops.data.bins import Bins, Counts, bins_of
 from raymlops.data.drift import DriftPolicy, FeatureDrift, judge
 from raymlops.data.features import Feature, read_columns
-from raymlops.data.profile import Bins, Counts, bins_of
 from raymlops.data.rules.base import Batches, is_category, is_number
 from raymlops.data.sample import Sample
 

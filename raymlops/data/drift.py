@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, chdtrc, kolmogorov
 
-from raymlops.data.profile import Bins, CategoryBins, Counts
+from raymlops.data.bins import Bins, CategoryBins, Counts
 
 TestName = Literal["ks", "missing", "chi2"]
 

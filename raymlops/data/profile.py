@@ -10,7 +10,9 @@ bit for bit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,67 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data.features import Column, Columns, Feature
-
-Counts = NDArray[np.int64]
-"""Rows by cell, [profile.num_cells]; counts of disjoint windows add up to that of their union."""
+from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins, bins_of, quantile_bins
+from raymlops.data.features import Columns, Feature
 
 SCORE = "score"
 """The name under which a profile keeps the distribution of the model's own output."""
 
-_MAX_BINS = 256
-_MAX_CATEGORIES = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class NumberBins:
-    """Quantile bins [e_i, e_i+1) with unique edges, then a cell for missing values."""
-
-    name: str
-    edges: tuple[float, ...]
-
-    @property
-    def num_cells(self) -> int:
-        return len(self.edges) + 2
-
-    @cached_property
-    def _edges(self) -> NDArray[np.float64]:
-        return np.asarray(self.edges)
-
-    def count(self, column: Column) -> Counts:
-        values = np.asarray(column, dtype=np.float64)
-        missing = np.isnan(values)
-        cells = np.searchsorted(self._edges, values, side="right")
-        cells[missing] = self.num_cells - 1
-        return np.bincount(cells, minlength=self.num_cells)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CategoryBins:
-    """A cell for each known category, then one for other and one for missing values."""
-
-    name: str
-    categories: tuple[str, ...]
-
-    @property
-    def num_cells(self) -> int:
-        return len(self.categories) + 2
-
-    @cached_property
-    def _cell_of(self) -> dict[str | None, int]:
-        cells: dict[str | None, int] = {name: cell for cell, name in enumerate(self.categories)}
-        cells[None] = len(self.categories) + 1
-        return cells
-
-    def count(self, column: Column) -> Counts:
-        other = len(self.categories)
-        cells = np.fromiter(
-            (self._cell_of.get(value, other) for value in column), np.int64, len(column)
-        )
-        return np.bincount(cells, minlength=self.num_cells)
-
-
-Bins = NumberBins | CategoryBins
+# Below this many values a second thread costs more than it saves.
+_MIN_VALUES_A_THREAD = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +56,7 @@ class Profile:
         """The profile of training `columns` and the model's `scores` [rows] on them."""
         bins = (
             *(bins_of(feature, columns[feature.name]) for feature in features),
-            _quantile_bins(SCORE, scores.astype(np.float64)),
+            quantile_bins(SCORE, scores.astype(np.float64)),
         )
         counts = _count(bins, columns, scores)
         return cls(
@@ -161,25 +110,10 @@ class Profile:
 
 
 def _count(bins: tuple[Bins, ...], columns: Columns, scores: NDArray[np.float32]) -> Counts:
+    """Column by column, large ones in as many threads as there are cores: numpy sorts in all."""
     columns = {**columns, SCORE: scores.astype(np.float64)}
-    return np.concatenate([each.count(columns[each.name]) for each in bins])
-
-
-def bins_of(feature: Feature, column: Column) -> Bins:
-    """The bins in which a reference `column` [rows] and whatever is held against it are counted."""
-    if feature.kind == "number":
-        return _quantile_bins(feature.name, np.asarray(column, dtype=np.float64))
-    names, counts = np.unique([value for value in column if value is not None], return_counts=True)
-    frequent = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES]
-    return CategoryBins(name=feature.name, categories=tuple(str(names[i]) for i in frequent))
-
-
-def _quantile_bins(name: str, values: NDArray[np.float64]) -> NumberBins:
-    known = values[~np.isnan(values)]
-    if known.size == 0:
-        return NumberBins(name=name, edges=())
-    quantiles = np.quantile(known, np.arange(1, _MAX_BINS) / _MAX_BINS, method="inverted_cdf")
-    # What lies above all that was seen has a cell of its own; a constant could rise unnoticed.
-    with np.errstate(over="ignore"):  # above the largest float there is infinity, rightly
-        edges = np.unique([*quantiles, np.nextafter(known.max(), np.inf)])
-    return NumberBins(name=name, edges=tuple(edges.tolist()))
+    num_threads = min(os.cpu_count() or 1, len(bins) * len(scores) // _MIN_VALUES_A_THREAD)
+    if num_threads < 2:
+        return np.concatenate([each.count(columns[each.name]) for each in bins])
+    with ThreadPoolExecutor(num_threads) as threads:
+        return np.concatenate(list(threads.map(lambda each: each.count(columns[each.name]), bins)))

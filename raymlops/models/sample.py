@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from raymlops.data.bins import Bins, NumberBins
 from raymlops.data.features import Column
-from raymlops.data.profile import Bins, NumberBins, Profile
+from raymlops.data.profile import Profile
 from raymlops.models.signature import Field, Signature
 
 
