@@ -20,7 +20,10 @@ PACKAGE = Path(raymlops.__file__).parent
 
 # Modules that decide and nothing else: no clock, no cluster, no network.
 POLICIES = (
-    "serve/traffic.py", "serve/protocol.py", "serve/latency.py",
+    "serve/traffic.py", "serve/form.py", "serve/statistics.py",
+    "serve/protocols/documents.py", "serve/protocols/open_inference/binary.py",
+    "serve/protocols/open_inference/json_tensors.py", "serve/protocols/open_inference/texts.py",
+    "serve/latency.py",
     "serve/routing/base.py", "serve/routing/round_robin.py", "serve/routing/least_connections.py",
     "serve/routing/power_of_two.py", "serve/routing/consistent_hash.py",
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",

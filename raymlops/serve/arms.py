@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from raymlops.data import Columns
 from raymlops.errors import NotFoundError, RequestError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
 from raymlops.serve.batcher import Batcher, BatchPolicy, Outputs
+from raymlops.serve.form import Form
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
 
@@ -38,6 +39,10 @@ class LoadedVersion:
     @property
     def signature(self) -> Signature:
         return self.bundle.signature
+
+    @cached_property
+    def form(self) -> Form:
+        return Form(self.signature)
 
 
 class Arms:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import orjson
+
 from raymlops.errors import RequestError
-from raymlops.serve import protocol
+from raymlops.serve.protocols.open_inference.rest import register_server
 from raymlops.serve.web import Reply, Request, Response, Routes, later
 
 
@@ -14,24 +16,15 @@ def front_routes(is_ready: Callable[[], Awaitable[bool]]) -> Routes:
 
     async def ready(_: Request) -> Response:
         found = await is_ready()
-        return Response(200 if found else 503, protocol.encode_health(ready=found))
+        return Response(200 if found else 503, orjson.dumps({"ready": found}))
 
     routes = Routes()
-    routes.add("GET", "/v2", _metadata)
-    routes.add("GET", "/v2/health/live", _live)
+    register_server(routes)
     routes.add("GET", "/v2/health/ready", later(ready))
     for method in ("GET", "POST"):
         routes.add(method, "/v2/models/{model}", _no_model)
         routes.add(method, "/v2/models/{model}/{rest:path}", _no_model)
     return routes
-
-
-def _metadata(_: Request, reply: Reply) -> None:
-    reply(Response(200, protocol.encode_server_metadata()))
-
-
-def _live(_: Request, reply: Reply) -> None:
-    reply(Response(200, protocol.encode_health(live=True)))
 
 
 def _no_model(request: Request, _: Reply) -> None:

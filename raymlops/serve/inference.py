@@ -17,10 +17,11 @@ from typing import Protocol, TypeVar
 
 from raymlops.data import Columns
 from raymlops.errors import RequestError
-from raymlops.models import Signature
 from raymlops.serve.arms import Arms
 from raymlops.serve.batcher import Outputs
 from raymlops.serve.exchange import Exchange, Record
+from raymlops.serve.form import Form
+from raymlops.serve.statistics import Statistics
 
 _logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Result:
     model: str
     version: str
     arm: str
-    signature: Signature
+    form: Form
     outputs: Outputs
 
 
@@ -54,7 +55,7 @@ class Ask(Protocol[T_co]):
     @property
     def version(self) -> str | None: ...
 
-    def columns(self, signature: Signature) -> Columns:
+    def columns(self, form: Form) -> Columns:
         """Raises RequestError, naming the field, when they are not what the model takes."""
         ...
 
@@ -71,6 +72,7 @@ class Inference:
     def __init__(self, model: str, arms: Arms, record: Record) -> None:
         self.model = model
         self.arms = arms
+        self.statistics = Statistics()
         self._record = record
 
     def infer(
@@ -89,7 +91,7 @@ class Inference:
                 if isinstance(result, Exception):
                     raise result
                 exchange.outputs = result
-                answer = ask.encode(Result(self.model, loaded.version, arm, signature, result))
+                answer = ask.encode(Result(self.model, loaded.version, arm, loaded.form, result))
                 status = 200
             except Exception as error:  # the boundary of the process, see `_refusal`
                 refusal = _refusal(error, exchange)
@@ -97,6 +99,7 @@ class Inference:
             reply(answer)
             exchange.status = status
             exchange.latency_s = time.perf_counter() - started
+            self.statistics.note(exchange)
             self._record(exchange)
 
         try:
@@ -107,8 +110,7 @@ class Inference:
             else:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
-            signature = loaded.signature
-            exchange.columns = columns = ask.columns(signature)
+            exchange.columns = columns = ask.columns(loaded.form)
             return loaded.batcher.enqueue(columns, finish)
         except Exception as error:  # the boundary of the process, see `_refusal`
             finish(error)

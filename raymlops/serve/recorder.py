@@ -24,7 +24,7 @@ from raymlops.errors import ClusterError
 from raymlops.ledger import Pane, Prediction
 from raymlops.models import PROBABILITY
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.exchange import Asked, Exchange
+from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import NUM_BUCKETS, bucket
 from raymlops.serve.tap import TapSummary
 
@@ -44,7 +44,8 @@ Sink = Callable[[TapSummary], Awaitable[None]]
 class Sample(NamedTuple):
     """What the monitor gets to know of one exchange; `scores` is None where it failed."""
 
-    request: Asked
+    request_id: str
+    event_time: datetime
     version: LoadedVersion
     arm: str
     at: datetime
@@ -92,7 +93,14 @@ class Recorder:
         answered = exchange.outputs if exchange.outcome == "ok" else None
         scores = None if answered is None else answered[PROBABILITY]
         sample = Sample(
-            request, version, exchange.arm, exchange.at, columns, scores, exchange.latency_s
+            request.id,
+            request.event_time,
+            version,
+            exchange.arm,
+            exchange.at,
+            columns,
+            scores,
+            exchange.latency_s,
         )
         self._ring.append(sample)
         self._rows += sample.size
@@ -172,7 +180,7 @@ def summarise(samples: Sequence[Sample], *, model: str, replica: str, sequence: 
     """The counts of each version, arm and day of event time, and the predictions themselves."""
     groups: dict[tuple[str, str, date], list[Sample]] = defaultdict(list)
     for sample in samples:
-        day = sample.request.event_time.astimezone(UTC).date()
+        day = sample.event_time.astimezone(UTC).date()
         groups[sample.version.version, sample.arm, day].append(sample)
     return TapSummary(
         model=model,
@@ -217,13 +225,13 @@ def _predictions(model: str, replica: str, samples: Iterable[Sample]) -> Iterabl
     for sample in samples:
         if sample.scores is not None:
             yield Prediction(
-                request_id=sample.request.id,
+                request_id=sample.request_id,
                 model=model,
                 version=sample.version.version,
                 arm=sample.arm,
                 scores=sample.scores.astype("<f4").tobytes(),
                 num_rows=sample.size,
                 served_at=sample.at,
-                event_time=sample.request.event_time,
+                event_time=sample.event_time,
                 replica=replica,
             )

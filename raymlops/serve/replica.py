@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
-from raymlops.serve.app import model_routes
+from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
 from raymlops.serve.batcher import BatchPolicy
@@ -60,8 +60,9 @@ class Replica:
             self._recorder = Recorder(
                 model=spec.model, replica=name, sink=sink, on_drop=meters.count_dropped_rows
             )
+        inference = Inference(spec.model, self._arms, self._record)
         self.app = Application(
-            model_routes(Inference(spec.model, self._arms, self._record)),
+            model_handler(inference, max_body_bytes=spec.max_body_bytes),
             max_body_bytes=spec.max_body_bytes,
             start=self._start,
             stop=self._stop,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
-from raymlops.serve.app import model_routes
+from raymlops.serve.app import model_handler, model_routes
 from raymlops.serve.arms import Arms
 from raymlops.serve.asgi import Application
 from raymlops.serve.exchange import Exchange
@@ -45,8 +46,9 @@ async def serving(
 
 
 def application(arms: Arms, exchanges: list[Exchange]) -> Application:
-    routes = model_routes(Inference(MODEL, arms, exchanges.append))
-    return Application(routes, max_body_bytes=MAX_BODY_BYTES)
+    inference = Inference(MODEL, arms, exchanges.append)
+    handler = model_handler(inference, max_body_bytes=MAX_BODY_BYTES)
+    return Application(handler, max_body_bytes=MAX_BODY_BYTES)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -134,6 +136,100 @@ def test_metadata_names_what_is_loaded(world: World) -> None:
             found = (await client.get(f"/v2/models/{MODEL}")).json()
         assert (found["name"], found["versions"]) == (MODEL, ["1.0.0", "1.0.1"])
         assert [field["name"] for field in found["inputs"]] == [*world.columns]
+
+    run(test)
+
+
+def test_the_server_tells_of_itself_and_its_models(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
+            assert (await client.get("/v2")).json()["name"] == "raymlops"
+            assert (await client.get("/v2/health/live")).json() == {"live": True}
+            assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+            index = (await client.post("/v2/repository/index")).json()
+            assert index == [
+                {"name": MODEL, "version": version, "state": "READY", "reason": ""}
+                for version in ("1.0.0", "1.0.1")
+            ]
+
+    run(test)
+
+
+def test_statistics_count_rows_and_failures_by_version(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
+            pinned = f"/v2/models/{MODEL}/versions/1.0.1"
+            for content in (body(world), body(world, 5), b'{"inputs": []}'):
+                await client.post(f"{pinned}/infer", content=content)
+            (stats,) = (await client.get(f"{pinned}/stats")).json()["model_stats"]
+            every = (await client.get("/v2/models/stats")).json()["model_stats"]
+            missing = await client.get(f"/v2/models/{MODEL}/versions/9.9.9/stats")
+        assert stats["inference_count"] == 8
+        assert stats["inference_stats"]["success"]["count"] == 2
+        assert stats["inference_stats"]["success"]["ns"] > 0
+        assert stats["inference_stats"]["fail"]["count"] == 1
+        assert stats["last_inference"] > 1.7e12
+        assert {each["version"]: each["inference_count"] for each in every} == {
+            "1.0.0": 0,
+            "1.0.1": 8,
+        }
+        assert missing.status_code == 404
+
+    run(test)
+
+
+def test_loading_and_unloading_are_decisions_not_requests(world: World) -> None:
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0") as (client, _):
+            model = f"/v2/repository/models/{MODEL}"
+            assert (await client.post(f"{model}/load")).status_code == 200
+            refused = await client.post(f"{model}/unload")
+            assert refused.status_code == 403
+            assert f"raymlops undeploy {MODEL}" in refused.json()["error"]
+            other = await client.post("/v2/repository/models/other/load")
+            assert other.status_code == 404
+
+    run(test)
+
+
+def test_binary_tensors_and_compressed_bodies_are_taken(world: World) -> None:
+    columns = world.rows(0, 3)
+    texts = [value.encode() for value in columns["size"]]
+    binary = {
+        name: b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+        if column.dtype == object
+        else column.tobytes()
+        for name, column in columns.items()
+    }
+    inputs = [
+        {
+            "name": name,
+            "datatype": "BYTES" if name == "size" else "FP64",
+            "shape": [3],
+            "parameters": {"binary_data_size": len(data)},
+        }
+        for name, data in binary.items()
+    ]
+    head = orjson.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}})
+    content = gzip.compress(b"".join((head, *binary.values())))
+
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0") as (client, _):
+            headers = {
+                "content-encoding": "gzip",
+                "inference-header-content-length": str(len(head)),
+            }
+            response = await client.post(INFER, content=content, headers=headers)
+            bomb = gzip.compress(b" " * MAX_BODY_BYTES * 10)
+            refused = await client.post(INFER, content=bomb, headers={"content-encoding": "gzip"})
+        assert response.status_code == 200
+        length = int(response.headers["inference-header-content-length"])
+        wanted = world.bundles["1.0.0"].predict(columns)
+        assert response.content[length:] == (
+            wanted[PROBABILITY].tobytes() + wanted["benign"].tobytes()
+        )
+        assert refused.status_code == 413
+        assert refused.json() == {"error": "the body inflates to more than 10000 bytes"}
 
     run(test)
 

@@ -15,7 +15,7 @@ from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batcher import Batcher
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
-from raymlops.serve.protocol import InferRequest
+from raymlops.serve.protocols.base import About
 from raymlops.serve.recorder import Recorder
 from tests.serve.conftest import MODEL, World
 
@@ -45,9 +45,7 @@ class Traffic:
         self.number += 1
         columns = self.world.rows(rows.start, rows.stop)
         return Exchange(
-            request=InferRequest(
-                id=f"r-{self.number}", key="", event_time=time, tensors=(), outputs=()
-            ),
+            request=About(f"r-{self.number}", "", time),
             arm="champion",
             version=self.version,
             columns=columns,

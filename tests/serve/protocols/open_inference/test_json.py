@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,14 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymlops.data import Column
 from raymlops.errors import RequestError
 from raymlops.models import Field, Signature
-from raymlops.serve.protocol import (
-    encode_infer,
-    encode_metadata,
-    parse_infer,
-    read_columns,
-)
+from raymlops.serve.form import Form
+from raymlops.serve.inference import Result
+from raymlops.serve.protocols.open_inference.ask import parse_infer
 from raymlops.serve.web import Response
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
@@ -29,6 +28,9 @@ SIGNATURE = Signature(
     ),
     outputs=(Field(name="probability", datatype="FP32"), Field(name="late", datatype="BOOL")),
 )
+
+
+FORM = Form(SIGNATURE)
 
 
 def tensor(name: str, data: Any, datatype: str = "FP64", shape: Any = None) -> dict[str, Any]:
@@ -46,9 +48,14 @@ def request(**changes: Any) -> dict[str, Any]:
     return {"inputs": list((inputs | named).values())} | changes
 
 
-def read(document: Any) -> dict[str, Any]:
+def read(document: Any) -> Mapping[str, Column]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return read_columns(parse_infer(body, now=NOW), SIGNATURE)
+    return parse_infer(body, now=NOW).columns(FORM)
+
+
+def answer(document: Any, outputs: dict[str, Any], arm: str = "champion") -> Response:
+    parsed = parse_infer(orjson.dumps(document), now=NOW)
+    return parsed.encode(Result("flights", "1.0.0", arm, FORM, outputs))
 
 
 def refusal(document: Any) -> str:
@@ -99,12 +106,20 @@ def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
             "'temp': has 3 values, its shape says [2]",
         ),
         ({"temp": tensor("temp", [1, 2, 3])}, "'wind': has 2 rows, 'temp' has 3"),
-        ({"temp": tensor("temp", [1, 2], shape=[2, 2])}, "'temp': its shape is neither"),
-        ({"temp": tensor("temp", [1, 2], shape=[True])}, "'temp': its shape is neither"),
-        ({"temp": tensor("temp", [1, 2], shape="2")}, "'temp': its shape is neither"),
+        (
+            {"temp": tensor("temp", [1, 2], shape=[2, 2])},
+            "'temp': its shape is neither [rows] nor [rows, 1]",
+        ),
+        ({"temp": tensor("temp", [1, 2], shape=[True])}, "'temp': its shape is no list of whole"),
+        ({"temp": tensor("temp", [1, 2], shape="2")}, "'temp': its shape is no list of whole"),
+        ({"temp": tensor("temp", [1, 2], shape=[10**400])}, "'temp': has 2 values, its shape"),
+        ({"wind": tensor("wind", [1, 2], shape=[2.0])}, "'wind': its shape is no list of whole"),
+        ({"wind": tensor("wind", [1, 2], shape=[2, 10**400])}, "but [2, a huge number]"),
         ({"temp": tensor("temp", [[1], [2, 3]], shape=[2, 1])}, "'temp': its data is ragged"),
         ({"temp": tensor("temp", [[1], 2], shape=[2, 1])}, "'temp': its data is ragged"),
         ({"temp": tensor("temp", [[[1]], [[2]]], shape=[2, 1])}, "'temp': row 0 is a list"),
+        ({"temp": tensor("temp", "12")}, "'temp': has no data"),
+        ({"carrier": tensor("carrier", "AB", "BYTES")}, "'carrier': has no data"),
         ({"temp": {"name": "temp", "datatype": "FP64", "shape": [2]}}, "'temp': has no data"),
         ({"temp": tensor("temp", [], shape=[0])}, "'temp': has no rows"),
         ({"inputs": []}, "'temp': missing"),
@@ -171,11 +186,7 @@ def test_the_envelope_has_defaults() -> None:
 
 def test_an_answer_is_written_as_the_protocol_wants_it() -> None:
     outputs = {"probability": np.array([0.1, np.nan], np.float32), "late": np.array([True, False])}
-    parsed = parse_infer(orjson.dumps(request(id="r-1")), now=NOW)
-    body = encode_infer(
-        parsed, outputs, model="flights", version="1.0.0", arm="canary", signature=SIGNATURE
-    )
-    assert json.loads(body) == {
+    assert json.loads(answer(request(id="r-1"), outputs, arm="canary").body) == {
         "model_name": "flights",
         "model_version": "1.0.0",
         "id": "r-1",
@@ -189,20 +200,8 @@ def test_an_answer_is_written_as_the_protocol_wants_it() -> None:
 
 def test_an_answer_holds_the_outputs_that_were_asked_for() -> None:
     outputs = {"probability": np.zeros(2, np.float32), "late": np.zeros(2, bool)}
-    parsed = parse_infer(orjson.dumps(request(outputs=[{"name": "late"}])), now=NOW)
-    body = encode_infer(parsed, outputs, model="m", version="1", arm="a", signature=SIGNATURE)
+    body = answer(request(outputs=[{"name": "late"}]), outputs).body
     assert [output["name"] for output in json.loads(body)["outputs"]] == ["late"]
-
-
-def test_metadata_comes_from_the_signature() -> None:
-    found = json.loads(encode_metadata("flights", ("1.0.0",), SIGNATURE))
-    assert found["platform"] == "onnxruntime_onnx"
-    assert found["inputs"][2] == {"name": "carrier", "datatype": "BYTES", "shape": [-1]}
-    assert [output["name"] for output in found["outputs"]] == ["probability", "late"]
-
-
-def test_an_error_can_quote_what_is_not_unicode() -> None:
-    assert json.loads(Response.error(400, "field '\ud800'").body) == {"error": "field '?'"}
 
 
 _scalars = (
@@ -252,3 +251,43 @@ def test_anything_at_all_is_read_or_refused_as_the_clients_fault(body: bytes) ->
     except RequestError as error:
         Response.refusal(error)
         assert error.status == 400  # noqa: PT017 - a good body raises nothing, so no `raises`
+
+
+def _pairs(values: st.SearchStrategy[Any], name: str, *datatypes: str) -> st.SearchStrategy[Any]:
+    """Tensors of two rows or nearly so."""
+    data = st.lists(values, min_size=2, max_size=2) | st.lists(values, max_size=3)
+    shape = st.just([2]) | st.sampled_from([[1], [2.0], [True], [2, 1], 2])
+    return st.builds(tensor, st.just(name), data, st.sampled_from(datatypes), shape)
+
+
+_numbers = st.floats(-101, 101) | st.integers(-101, 101) | st.sampled_from([None, True, "1", 1e300])
+_nearly_right = st.builds(
+    request,
+    temp=_pairs(_numbers, "temp", "FP64", "FP64", "INT8"),
+    wind=_pairs(_numbers, "wind", "FP64"),
+    carrier=_pairs(st.text(max_size=2) | st.none(), "carrier", "BYTES"),
+)
+
+
+@given(_requests | _nearly_right)
+def test_the_quick_way_reads_what_the_long_way_does(document: Any) -> None:
+    body = json.dumps(document).encode()
+    assert outcome(body, FORM) == outcome(body, SLOW)
+
+
+def outcome(body: bytes, form: Form) -> object:
+    try:
+        columns = parse_infer(body, now=NOW).columns(form)
+    except RequestError as error:
+        return error.message
+    return {name: repr(column) for name, column in sorted(columns.items())}
+
+
+class _Slow(Form):
+    """Looks at every field."""
+
+    def read(self, values: Any, num_rows: int) -> None:
+        return None
+
+
+SLOW = _Slow(SIGNATURE)

@@ -1,0 +1,163 @@
+"""A signature prepared for the path of requests: columns that fit are read in a few passes.
+
+No value is looked at by Python code of its own: all numbers of a request become one matrix, which
+is compared with all bounds at once. Only when something does not fit is each field looked at, by
+`Signature.check`, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import ge, itemgetter, le
+from types import NoneType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Column, Columns
+from raymlops.errors import RequestError, SignatureError
+from raymlops.models import Field, Signature
+
+Values = Sequence[Any]
+"""Values as JSON has them, one a row."""
+
+_LARGEST = float(np.finfo(np.float64).max)
+_LARGEST_HALF = 65504.0
+
+
+class Form:
+    """`inputs` and `outputs` by name, in the signature's order."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self.inputs = {field.name: field for field in signature.inputs}
+        self.outputs = {field.name: field for field in signature.outputs}
+        self.names = tuple(self.inputs)
+        self.datatypes: tuple[str, ...] = tuple(field.datatype for field in signature.inputs)
+        self._is_flat = not any(field.shape for field in signature.inputs)
+        self._groups = [group for group in _groups(signature.inputs) if group.names]
+
+    def read(self, values: Sequence[Values], num_rows: int) -> dict[str, Column] | None:
+        """Checked columns of `values`: for each input, in order, a list of `num_rows` values.
+
+        None when anything about them is not plainly right: the long way finds out what.
+        """
+        if not self._is_flat or not num_rows or set(map(len, values)) != {num_rows}:
+            return None
+        columns: dict[str, Column] = {}
+        for group in self._groups:
+            flat = [*chain.from_iterable(group.pick(values))]
+            if not group.kinds.issuperset(map(type, flat)):
+                return None
+            matrix = group.matrix(flat, num_rows)
+            if matrix is None:
+                return None
+            columns.update(zip(group.names, matrix, strict=True))
+        return columns
+
+    def check(self, columns: Columns) -> None:
+        """Returns quietly when `columns` are what the model takes.
+
+        Raises:
+            RequestError: 400, naming the field at fault.
+        """
+        try:
+            self.signature.check(columns)
+        except SignatureError as error:
+            raise RequestError(400, str(error)) from error
+
+    def check_wanted(self, outputs: Sequence[str]) -> None:
+        """Raises RequestError, 400, when there is no such output."""
+        for name in outputs:
+            if name not in self.outputs:
+                known = sorted(self.outputs)
+                raise RequestError(400, f"output '{name}': unknown; there are {known}")
+
+
+class _Group(ABC):
+    """Fields whose values lie in one matrix, [fields, rows]; in JSON they are `kinds`."""
+
+    def __init__(self, fields: Sequence[Field], names: Sequence[str], kinds: set[type]) -> None:
+        self.names = tuple(field.name for field in fields)
+        self.pick = _picker([names.index(name) for name in self.names])
+        self.kinds = kinds
+
+    @abstractmethod
+    def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
+        """The values, field after field, as a matrix; None when one may not be what it is."""
+
+
+class _Texts(_Group):
+    def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
+        return np.array(flat, dtype=object).reshape(-1, num_rows)
+
+
+class _Numbers(_Group):
+    def __init__(self, fields: Sequence[Field], names: Sequence[str], kinds: set[type]) -> None:
+        super().__init__(fields, names, kinds | {NoneType})
+        bounds = np.array([_bounds(field) for field in fields], np.float64).reshape(-1, 2)
+        self._low, self._high = bounds[:, :1], bounds[:, 1:]
+        self._lows, self._highs = bounds[:, 0].tolist(), bounds[:, 1].tolist()
+        self._nullable = np.array([[field.nullable] for field in fields], bool)
+        whole = [index for index, field in enumerate(fields) if "INT" in field.datatype]
+        self._whole = np.array(whole) if whole else None
+
+    def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
+        try:
+            matrix = np.array(flat, np.float64).reshape(-1, num_rows)  # None becomes NaN
+        except OverflowError:
+            return None
+        plain = num_rows == 1 and self._whole is None and self._is_inside(flat)
+        return matrix if plain or self._fits(matrix) else None
+
+    def _is_inside(self, row: list[Any]) -> bool:
+        """Whether all of a row are within bounds and there: for so few, quicker than an array."""
+        try:
+            return all(map(le, self._lows, row)) and all(map(ge, self._highs, row))
+        except TypeError:  # None is neither more nor less than a number
+            return False
+
+    def _fits(self, matrix: NDArray[np.float64]) -> bool:
+        """Whether no value is out of bounds, infinite, missing in vain or, of whole ones, not."""
+        inside = (matrix >= self._low) & (matrix <= self._high)
+        if not inside.all() and not (inside | (np.isnan(matrix) & self._nullable)).all():
+            return False
+        if self._whole is None:
+            return True
+        whole = matrix[self._whole]
+        return bool((np.isnan(whole) | (whole == np.rint(whole))).all())
+
+
+def _groups(fields: Sequence[Field]) -> Iterator[_Group]:
+    names = [field.name for field in fields]
+    texts = [field for field in fields if field.datatype == "BYTES"]
+    flags = [field for field in fields if field.datatype == "BOOL"]
+    numbers = [field for field in fields if field.datatype not in ("BYTES", "BOOL")]
+    may_miss = all(field.nullable for field in texts)
+    yield _Numbers(numbers, names, {int, float})
+    yield _Numbers(flags, names, {bool})
+    yield _Texts(texts, names, {str, NoneType} if may_miss else {str})
+
+
+def _picker(indices: Sequence[int]) -> Callable[[Sequence[Values]], Sequence[Values]]:
+    """Takes the items at `indices` out of a sequence."""
+    if len(indices) == 1:
+        return itemgetter(slice(indices[0], indices[0] + 1))
+    return itemgetter(*indices) if indices else lambda _: ()
+
+
+def _bounds(field: Field) -> tuple[float, float]:
+    """The finite numbers the field takes, both bounds inclusive."""
+    low, high = -_LARGEST, _LARGEST
+    if "INT" in field.datatype:
+        info = np.iinfo(field.datatype.lower())
+        low, high = float(info.min), float(info.max)
+    elif field.datatype == "FP16":
+        low, high = -_LARGEST_HALF, _LARGEST_HALF
+    return (
+        low if field.low is None else max(low, field.low),
+        high if field.high is None else min(high, field.high),
+    )

@@ -1,0 +1,123 @@
+"""JSON from strangers: read, and refused by name where it is not what it should be."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import NoneType
+from typing import Any
+
+import orjson
+
+from raymlops.errors import RequestError
+from raymlops.serve.protocols.base import About
+
+_MAX_ID_LENGTH = 256
+_MAX_TIMEOUT_US = 3_600_000_000
+
+
+def load(body: bytes | memoryview) -> tuple[Any, bool]:
+    """The document in `body`, and whether it is strictly JSON: else it may hold NaN, Infinity,
+    huge numbers and texts that are not Unicode.
+
+    Raises:
+        RequestError: 400, when it cannot be read at all.
+    """
+    try:
+        return orjson.loads(body), True
+    except orjson.JSONDecodeError as strict:
+        # Python's parser takes all that, so that what is wrong can be told of the field it is in.
+        try:
+            return json.loads(bytes(body)), False
+        except (ValueError, RecursionError):
+            raise RequestError(400, f"the body is not JSON: {strict}") from strict
+
+
+def about(request_id: Any, parameters: Mapping[str, Any], now: datetime) -> About:
+    """What a request says of itself; `now` is its event time unless it names another."""
+    name = text(request_id, "id") if request_id else secrets.token_hex(16)
+    if not parameters:
+        return About(name, name, now)
+    key = parameters.get("key")
+    when = parameters.get("event_time")
+    return About(
+        name,
+        name if "key" not in parameters else text(key, "parameters.key"),
+        now if when is None else _time(when),
+        _timeout_s(parameters.get("timeout")),
+        _priority(parameters.get("priority")),
+    )
+
+
+def mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise RequestError(400, f"{where} holds {shown(value)} where an object belongs")
+    return value
+
+
+def sequence(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise RequestError(400, f"{where} is {shown(value)}, not a list")
+    return value
+
+
+def text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise RequestError(400, f"{where} is {shown(value)}, not text")
+    if len(value) > _MAX_ID_LENGTH:
+        raise RequestError(400, f"{where} has {len(value)} characters, over {_MAX_ID_LENGTH}")
+    if not is_unicode(value):
+        raise RequestError(400, f"{where} is not valid Unicode")
+    return value
+
+
+def is_unicode(value: str) -> bool:
+    """Whether `value` has no lone surrogates, which JSON can write and UTF-8 cannot."""
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def shown(value: Any) -> str:
+    """`value` for an error message: short, and never costly to write out."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    if isinstance(value, float | NoneType | bool):
+        return repr(value)
+    return {int: "a whole number", list: "a list", dict: "an object"}[type(value)]
+
+
+def _time(value: Any) -> datetime:
+    try:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise RequestError(
+        400,
+        f"parameters.event_time is {shown(value)}, not a time with its zone, "
+        "e.g. 2013-07-01T12:00:00Z",
+    )
+
+
+def _timeout_s(value: Any) -> float | None:
+    """Triton's `timeout`: microseconds until nobody waits for the answer; 0 is no limit."""
+    if value is None or value == 0:
+        return None
+    if type(value) is not int or not 0 < value <= _MAX_TIMEOUT_US:
+        raise RequestError(
+            400, f"parameters.timeout is {shown(value)}, not microseconds up to an hour"
+        )
+    return value / 1e6
+
+
+def _priority(value: Any) -> int:
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value <= 2**32:
+        raise RequestError(400, f"parameters.priority is {shown(value)}, not a small whole number")
+    return value

@@ -1,0 +1,196 @@
+"""A request to infer by the Open Inference Protocol: JSON, with binary tensors behind it or not.
+
+https://github.com/open-inference/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+from raymlops.data import Column
+from raymlops.errors import RequestError, SignatureError
+from raymlops.models import Field
+from raymlops.serve.form import Form
+from raymlops.serve.inference import Result
+from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
+from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
+from raymlops.serve.protocols.open_inference.binary import read_binary, split_binary
+from raymlops.serve.protocols.open_inference.datatypes import accepted
+from raymlops.serve.protocols.open_inference.json_tensors import read_json
+from raymlops.serve.protocols.open_inference.shapes import read_shape
+from raymlops.serve.web import Response
+
+Tensor = Mapping[str, Any]
+
+_MEMBERS = itemgetter("name", "datatype", "shape", "data")
+_NO_PARAMETERS: Mapping[str, Any] = {}
+_LISTS = {list}
+_WHOLE = {int}
+
+
+def parse_infer(
+    body: bytes, *, now: datetime, version: str | None = None, json_length: str | None = None
+) -> OpenInferenceAsk:
+    """The request in `body`, of `version` when one is named; `now` is its event time unless it
+    has another.
+
+    Args:
+        json_length: the header Inference-Header-Content-Length, of requests that have it.
+
+    Raises:
+        RequestError: 400, naming the member at fault.
+    """
+    head, tail = (body, None) if json_length is None else split_binary(body, json_length)
+    loaded, is_strict = load(head)
+    document = mapping(loaded, "the body")
+    parameters = document.get("parameters")
+    parameters = _NO_PARAMETERS if parameters is None else mapping(parameters, "parameters")
+    tensors = sequence(document.get("inputs"), "inputs")
+    every = parameters.get("binary_data_output", False)
+    outputs = document.get("outputs")
+    return OpenInferenceAsk(
+        about(document.get("id"), parameters, now),
+        version,
+        tensors,
+        _wanted(outputs, _flag(every, "parameters.binary_data_output")),
+        tail,
+        may_be_plain=is_strict and tail is None,
+    )
+
+
+class OpenInferenceAsk(BaseAsk):
+    """Tensors as JSON has them; `tail` holds the values of those that are binary."""
+
+    __slots__ = ("_may_be_plain", "_tail", "_tensors", "_wanted")
+
+    def __init__(
+        self,
+        about: About,
+        version: str | None,
+        tensors: Sequence[Any],
+        wanted: Wanted,
+        tail: memoryview | None,
+        *,
+        may_be_plain: bool,
+    ) -> None:
+        super().__init__(about, version)
+        self._tensors = tensors
+        self._wanted = wanted
+        self._tail = tail
+        self._may_be_plain = may_be_plain
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        form.check_wanted(self._wanted.names)
+        plain = _read_plain(self._tensors, form) if self._may_be_plain else None
+        if plain is not None:
+            return plain
+        columns = self._read_each(form)
+        form.check(columns)
+        return columns
+
+    def encode(self, result: Result) -> Response:
+        return encode_answer(self.id, result, self._wanted)
+
+    def _read_each(self, form: Form) -> dict[str, Column]:
+        columns: dict[str, Column] = {}
+        tail = memoryview(b"") if self._tail is None else self._tail
+        try:
+            for each in self._tensors:
+                tensor = mapping(each, "inputs")
+                name = text(tensor.get("name"), "inputs.name")
+                if name in columns:
+                    raise SignatureError(name, "given twice")
+                if name not in form.inputs:
+                    known = ", ".join(sorted(form.inputs))
+                    raise SignatureError(name, f"unknown; the model takes {known}")
+                columns[name], tail = _read_tensor(form.inputs[name], tensor, tail)
+        except SignatureError as error:
+            raise RequestError(400, str(error)) from error
+        if tail:
+            raise RequestError(400, f"{len(tail)} bytes follow the last binary tensor")
+        return columns
+
+
+def _read_plain(tensors: Sequence[Any], form: Form) -> dict[str, Column] | None:
+    """The columns of a request in the signature's own order, types and flat shapes.
+
+    That is what clients send that were made from the metadata; all others go the long way.
+    """
+    try:
+        names, datatypes, shapes, data = zip(*map(_MEMBERS, tensors), strict=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+    shape = shapes[0]
+    if (
+        names != form.names
+        or datatypes != form.datatypes
+        or set(map(type, data)) != _LISTS
+        or type(shape) is not list
+        or len(shape) != 1
+        or shapes.count(shape) != len(shapes)
+        or set(map(type, chain.from_iterable(shapes))) != _WHOLE  # [1] equals [True] and [1.0]
+    ):
+        return None
+    return form.read(data, shape[0])
+
+
+def _read_tensor(field: Field, tensor: Tensor, tail: memoryview) -> tuple[Column, memoryview]:
+    """The tensor's column, and what of the binary tail is left."""
+    datatype = tensor.get("datatype")
+    if not isinstance(datatype, str) or datatype not in accepted(field):
+        raise SignatureError(field.name, f"has datatype {shown(datatype)}, not {field.datatype}")
+    shape = read_shape(field, tensor.get("shape"))
+    size = _binary_size(field.name, tensor)
+    if size is None:
+        return read_json(field, shape, datatype, tensor.get("data")), tail
+    if "data" in tensor:
+        raise SignatureError(field.name, "has both data and binary_data_size")
+    if size > len(tail):
+        raise SignatureError(
+            field.name, f"its binary_data_size is {size}, but {len(tail)} bytes are left"
+        )
+    return read_binary(field, shape, datatype, tail[:size]), tail[size:]
+
+
+def _binary_size(name: str, tensor: Tensor) -> int | None:
+    parameters = tensor.get("parameters")
+    if parameters is None:
+        return None
+    size = mapping(parameters, "inputs.parameters").get("binary_data_size")
+    if "shared_memory_region" in parameters:
+        raise SignatureError(name, "is in shared memory, which is not offered; send its values")
+    if size is not None and (type(size) is not int or size < 0):
+        raise SignatureError(name, f"its binary_data_size is {shown(size)}, not a number of bytes")
+    return size
+
+
+def _wanted(outputs: Any, every_binary: bool) -> Wanted:
+    if not outputs:
+        sequence([] if outputs is None else outputs, "outputs")
+        return _BINARY if every_binary else _JSON
+    names, binary = [], set()
+    for item in sequence(outputs, "outputs"):
+        output = mapping(item, "outputs")
+        names.append(text(output.get("name"), "outputs.name"))
+        parameters = mapping(output.get("parameters", {}), "outputs.parameters")
+        if parameters.get("classification"):
+            raise RequestError(400, f"output '{names[-1]}': classification is not offered")
+        if _flag(parameters.get("binary_data", every_binary), "outputs.parameters.binary_data"):
+            binary.add(names[-1])
+    return Wanted(tuple(names), frozenset(binary), every_binary)
+
+
+_JSON = Wanted((), frozenset(), False)
+_BINARY = Wanted((), frozenset(), True)
+
+
+def _flag(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise RequestError(400, f"{where} is {shown(value)}, neither true nor false")
+    return value

@@ -1,0 +1,65 @@
+"""Binary tensors: raw little-endian values behind the JSON, in the order of the tensors there.
+
+| JSON, Inference-Header-Content-Length bytes | tensor a | tensor b | ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Column
+from raymlops.errors import RequestError, SignatureError
+from raymlops.models import Field
+from raymlops.serve.protocols.open_inference.datatypes import DTYPES
+from raymlops.serve.protocols.open_inference.shapes import Shape
+from raymlops.serve.protocols.open_inference.texts import read_texts, write_texts
+
+
+def split_binary(body: bytes, json_length: str) -> tuple[memoryview, memoryview]:
+    """JSON and tail of `body`.
+
+    Raises:
+        RequestError: 400, the header is no length within the body.
+    """
+    view = memoryview(body)
+    if not (json_length.isascii() and json_length.isdigit() and len(json_length) < 20):
+        raise RequestError(
+            400, f"Inference-Header-Content-Length is {json_length[:40]!r}, not a number of bytes"
+        )
+    length = int(json_length)
+    if length > len(view):
+        raise RequestError(
+            400, f"Inference-Header-Content-Length is {length}, the body has {len(view)} bytes"
+        )
+    return view[:length], view[length:]
+
+
+def read_binary(field: Field, shape: Shape, datatype: str, data: memoryview) -> Column:
+    """The column whose raw values `data` holds, not compared with bounds yet.
+
+    Raises:
+        SignatureError: there are more or fewer bytes than the shape says.
+    """
+    if datatype == "BYTES":
+        return read_texts(field.name, data, shape.size).reshape(shape.of_column)
+    dtype = DTYPES[datatype]
+    if len(data) != shape.size * dtype.itemsize:
+        raise SignatureError(
+            field.name,
+            f"has {len(data)} bytes, {datatype} of shape {list(shape.given)} has "
+            f"{shape.size * dtype.itemsize}",
+        )
+    if datatype == "BOOL" and data and max(data) > 1:
+        raise SignatureError(field.name, f"holds the byte {max(data)}; BOOL is 0 or 1")
+    values: NDArray[Any] = np.frombuffer(data, dtype)
+    return values.astype(np.float64, copy=False).reshape(shape.of_column)
+
+
+def write_binary(values: NDArray[Any], datatype: str) -> bytes:
+    """Raw row-major values of `datatype`."""
+    if datatype == "BYTES":
+        return write_texts(values.ravel().tolist())
+    return values.astype(DTYPES[datatype], copy=False).tobytes()

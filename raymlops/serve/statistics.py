@@ -1,0 +1,46 @@
+"""Counts of a replica's answers by version, as the protocols' statistics tell them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raymlops.data import num_rows
+from raymlops.serve.exchange import Exchange
+
+
+@dataclass(slots=True)
+class Tally:
+    """Requests that a version answered or failed to, and how long they took in all."""
+
+    num_ok: int = 0
+    ok_s: float = 0.0
+    num_failed: int = 0
+    failed_s: float = 0.0
+    num_rows: int = 0
+    last_ms: int = 0
+    """When the last request came, in milliseconds of Unix time; 0 before the first."""
+
+
+class Statistics:
+    """`of` each version, since this replica began."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Tally] = {}
+
+    def note(self, exchange: Exchange) -> None:
+        """Counts an exchange; those that came to no version belong to none."""
+        if exchange.version is None:
+            return
+        version = exchange.version.version
+        tally = self.of.get(version)
+        if tally is None:
+            tally = self.of[version] = Tally()
+        tally.last_ms = int(exchange.at.timestamp() * 1000)
+        if exchange.outputs is None or exchange.status >= 400:
+            tally.num_failed += 1
+            tally.failed_s += exchange.latency_s
+            return
+        tally.num_ok += 1
+        tally.ok_s += exchange.latency_s
+        if exchange.columns is not None:
+            tally.num_rows += num_rows(exchange.columns)
