@@ -1,0 +1,379 @@
+"""One HTTP/1.1 connection as a state machine: bytes in, requests to a handler, bytes out.
+
+    feed(bytes) --> llhttp --> Request --> handler ... reply(Response) --> write(bytes)
+                                           (later, in any order)   (in the order of the requests)
+
+It owns no socket and no clock, so that any way of cutting the bytes can be tried. Framing is
+llhttp's; limits, order, `Expect`, and how a connection ends are here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
+from urllib.parse import unquote
+
+import httptools
+
+from raymlops.serve.http.encode import CONTINUE, Encoder
+from raymlops.serve.http.limits import HttpLimits, Phase
+from raymlops.serve.web import Handler, Request, Response
+
+_logger = logging.getLogger(__name__)
+
+Admit = Callable[[Request], Response | None]
+"""Refuses a request by its head alone, before any of its body is read; None lets it in."""
+Belongs = Callable[[str], bool]
+"""Whether requests for that path are answered in this process."""
+
+_NAMES = {
+    name.encode(): name.lower()
+    for name in (
+        "Host", "Content-Length", "Content-Type", "Accept", "Accept-Encoding", "Connection",
+        "User-Agent", "Authorization", "host", "content-length", "content-type", "accept",
+        "accept-encoding", "connection", "user-agent", "authorization", "x-api-key",
+    )
+}  # fmt: skip
+_SKIPPABLE_BYTES = 64 * 1024
+"""A refused body up to this size is read and dropped, which costs less than a new connection."""
+
+
+class Machine:
+    """`write` is called with bytes to send, `settle` after what was answered has been written.
+
+    `is_over` says that the connection should end; `strayed` holds what was read of a first
+    request that does not belong here, once one came.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        write: Callable[[bytes], None],
+        settle: Callable[[], None],
+        *,
+        encoder: Encoder,
+        limits: HttpLimits,
+        admit: Admit | None = None,
+        belongs: Belongs | None = None,
+        peer: str = "",
+    ) -> None:
+        self.phase: Phase = Phase.IDLE
+        self.num_requests = 0
+        self.strayed: bytes | None = None
+        self._handler = handler
+        self._write = write
+        self._settle = settle
+        self._encoder = encoder
+        self._limits = limits
+        self._admit = admit
+        self._belongs = belongs
+        self._peer = peer
+        self._parser = httptools.HttpRequestParser(self)
+        self._slots: deque[_Slot] = deque()
+        self._closing = False
+        self._refusal: Response | None = None
+        self._chunks: list[bytes] | None = None
+        self._has_begun = False
+        self._reading: _Slot | None = None
+        self._begin()
+
+    def feed(self, data: bytes) -> None:
+        """Reads what came from the client; answers are written as soon as they are due."""
+        if self.phase is Phase.DONE:
+            return
+        if self._belongs is not None:
+            self._keep(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._stop_reading()  # what follows would be another protocol, which nobody agreed to
+        except httptools.HttpParserError as error:
+            if self._has_open_end:
+                self.refuse(self._refusal or _reason(error))
+        if self.phase is Phase.HEAD:
+            self._check_head(len(data))
+
+    def refuse(self, response: Response) -> None:
+        """Answers what is being read with `response`, the last one, and reads no more."""
+        slot = self._reading
+        if slot is None or slot.is_answered:
+            slot = self._open_slot()
+        self._stop_reading()
+        slot.closes = True
+        slot.reply(response)
+
+    def finish(self) -> None:
+        """Ends the connection after the requests that were received: each is answered."""
+        self._closing = True
+        if self.phase is Phase.IDLE:
+            self.phase = Phase.DONE
+
+    def lose(self) -> None:
+        """The client has gone: whoever works on its requests is told."""
+        self.phase = Phase.DONE
+        slots, self._slots = self._slots, deque()
+        for slot in slots:
+            slot.is_answered = True
+            if slot.request is not None:
+                slot.request.abandon()
+
+    @property
+    def _has_open_end(self) -> bool:
+        """Whether the client is owed a word about what it sent last."""
+        return self.phase is not Phase.DONE and self.strayed is None
+
+    @property
+    def num_outstanding(self) -> int:
+        """Requests whose answer is not written yet, one that is being read among them."""
+        return len(self._slots)
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether nothing of the client's is held here, so that another could go on reading."""
+        return self.phase is Phase.IDLE and not self._slots and not self._closing
+
+    @property
+    def is_over(self) -> bool:
+        return self.phase is Phase.DONE and not self._slots
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        if self.phase is Phase.DONE:
+            raise _StopError
+        self._begin()
+        self.phase = Phase.HEAD
+        if self._chunks is not None and self._has_begun:
+            self._chunks = None  # where this request begins within what was read is not known
+        self._has_begun = True
+
+    def on_url(self, part: bytes) -> None:
+        self._url += part
+        self._count(len(part), status=414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value), status=431)
+        if self.phase is Phase.BODY:
+            return  # a trailer
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        headers = self._headers
+        headers[key] = text if key not in headers else f"{headers[key]}, {text}"
+        if len(headers) > self._limits.max_headers:
+            self._stop(431, f"there are more than {self._limits.max_headers} headers")
+
+    def on_headers_complete(self) -> None:
+        request = self._request()
+        if self._belongs is not None and not self._belongs(request.path):
+            self._stray(request)
+        self.phase = Phase.BODY
+        self._reading = slot = self._open_slot()
+        slot.request = request
+        slot.is_head = request.method == "HEAD"
+        self._check_framing(request)
+        slot.closes = not self._parser.should_keep_alive()
+        refusal = None if self._admit is None else self._admit(request)
+        if refusal is not None:
+            self._refuse_head(slot, refusal)
+        elif self._expects_continue(request):
+            slot.continues = True
+            self._continue()
+
+    def on_body(self, part: bytes) -> None:
+        self._body_size += len(part)
+        self._check_body_size(self._body_size)
+        self._body.append(part)
+
+    def on_message_complete(self) -> None:
+        slot = self._reading
+        assert slot is not None
+        assert slot.request is not None
+        self.phase = Phase.IDLE
+        self.num_requests += 1
+        if slot.closes or self._closing:
+            slot.closes = True
+            self.phase = Phase.DONE
+        if slot.refusal is not None:
+            slot.reply(slot.refusal)
+        else:
+            body = self._body
+            slot.request.body = body[0] if len(body) == 1 else b"".join(body)
+            slot.continues = False
+            self._handler(slot.request, slot.reply)
+        self._reading = None
+
+    # Reading.
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._fed_in_head = 0
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._reading = None
+
+    def _keep(self, data: bytes) -> None:
+        """Holds on to what was read since the request began, unless others came before it."""
+        if self.phase is Phase.IDLE:
+            self._chunks = None if self._slots else [data]
+            self._has_begun = False
+        elif self.phase is Phase.HEAD and self._chunks is not None:
+            self._chunks.append(data)
+
+    def _stray(self, request: Request) -> None:
+        if self._chunks is None:
+            self._stop(421, f"{request.path} is not answered on this connection; open another")
+        self.strayed = b"".join(self._chunks)
+        self._stop_reading()
+        raise _StopError
+
+    def _open_slot(self) -> _Slot:
+        slot = _Slot(self)
+        self._slots.append(slot)
+        return slot
+
+    def _stop_reading(self) -> None:
+        self.phase = Phase.DONE
+        self._reading = None
+
+    def _request(self) -> Request:
+        url = self._url
+        if not url.startswith(b"/"):
+            url = _origin_form(url)
+        path, _, query = url.partition(b"?")
+        return Request(
+            method=self._parser.get_method().decode("ascii"),
+            path=unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),
+            query=query.decode("latin-1"),
+            headers=self._headers,
+            peer=self._peer,
+        )
+
+    def _check_framing(self, request: Request) -> None:
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._stop(505, f"HTTP/{version} is not spoken here, HTTP/1.1 is")
+        headers = self._headers
+        if version == "1.1" and "host" not in headers:
+            self._stop(400, "there is no Host header")
+        if (coding := headers.get("transfer-encoding", "chunked").lower()) != "chunked":
+            self._stop(501, f"transfer coding '{coding}' is not understood, chunked is")
+        if (expected := headers.get("expect", "100-continue").lower()) != "100-continue":
+            self._stop(417, f"'{expected}' cannot be expected here")
+        if (size := headers.get("content-length")) is not None:
+            self._check_body_size(int(size))
+
+    def _expects_continue(self, request: Request) -> bool:
+        return "expect" in request.headers and self._parser.get_http_version() == "1.1"
+
+    def _refuse_head(self, slot: _Slot, refusal: Response) -> None:
+        """A small body is read and dropped; for a larger one the connection ends."""
+        headers = self._headers
+        small = int(headers.get("content-length", 0)) <= _SKIPPABLE_BYTES
+        if not small or "transfer-encoding" in headers or "expect" in headers:
+            self._refusal = refusal
+            raise _StopError
+        slot.refusal = refusal
+
+    def _check_head(self, size: int) -> None:
+        """Bounds what llhttp holds of a header that has no end; `_count` is exact, but late."""
+        self._fed_in_head += size
+        if self._fed_in_head > self._limits.max_head_bytes + _SKIPPABLE_BYTES:
+            self.refuse(self._too_long(431))
+
+    def _count(self, size: int, *, status: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_head_bytes:
+            self._refusal = self._too_long(status)
+            raise _StopError
+
+    def _too_long(self, status: int) -> Response:
+        return Response.error(
+            status, f"the head is larger than {self._limits.max_head_bytes} bytes"
+        )
+
+    def _check_body_size(self, size: int) -> None:
+        if size > self._limits.max_body_bytes:
+            self._stop(413, f"the body is larger than {self._limits.max_body_bytes} bytes")
+
+    def _stop(self, status: int, message: str) -> NoReturn:
+        self._refusal = Response.error(status, message)
+        raise _StopError
+
+    # Writing.
+
+    def answer(self, slot: _Slot, response: Response) -> None:
+        """Writes `response` when all before it are; one that comes twice is a handler's mistake."""
+        slot.is_answered = True
+        slots = self._slots
+        if slots and slots[0] is slot:
+            self._send(slot, response)
+            slots.popleft()
+            while slots and (ready := slots[0].response) is not None:
+                self._send(slots[0], ready)
+                slots.popleft()
+            if slots:
+                self._continue()
+            self._settle()
+        else:
+            slot.response = response
+
+    def _send(self, slot: _Slot, response: Response) -> None:
+        last = slot.closes or (self._closing and len(self._slots) == 1)
+        if last:
+            self.phase = Phase.DONE
+        self._write(self._encoder.encode(response, close=last, head_only=slot.is_head))
+
+    def _continue(self) -> None:
+        """Says that a body may come, once its answer would be the next."""
+        slot = self._slots[0]
+        if slot.continues:
+            slot.continues = False
+            self._write(CONTINUE)
+
+
+class _Slot:
+    """The place of an answer among those of its connection."""
+
+    __slots__ = (
+        "closes", "continues", "is_answered", "is_head", "machine", "refusal", "request",
+        "response",
+    )  # fmt: skip
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self.refusal: Response | None = None
+        self.closes = False
+        self.continues = False
+        self.is_answered = False
+        self.is_head = False
+
+    def reply(self, response: Response) -> None:
+        if not self.is_answered:
+            self.machine.answer(self, response)
+
+
+class _StopError(Exception):
+    """Stops llhttp; what is to be said is in the machine."""
+
+
+def _reason(error: httptools.HttpParserError) -> Response:
+    if isinstance(error, httptools.HttpParserCallbackError):
+        _logger.error("a request could not be handled", exc_info=error.__context__)
+        return Response.error(500, "internal error, logged")
+    return Response.error(400, f"this is not HTTP/1.1: {error}")
+
+
+def _origin_form(url: bytes) -> bytes:
+    """`/path?query` of `http://host/path?query`; `*` and nonsense are a path nobody has."""
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return b"/" + url
+    path = parsed.path or b"/"
+    return path if parsed.query is None else path + b"?" + parsed.query

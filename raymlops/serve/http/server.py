@@ -1,0 +1,121 @@
+"""A server of HTTP/1.1 on connections that somebody else accepted, or on a socket of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from ssl import SSLContext
+
+from raymlops.serve.http.connection import Connection, HandOver
+from raymlops.serve.http.encode import Encoder
+from raymlops.serve.http.limits import HttpLimits
+from raymlops.serve.http.machine import Admit, Belongs
+from raymlops.serve.web import Handler
+
+_SWEEP_S = 0.5
+
+
+class HttpServer:
+    """Answers by `handler` whatever comes over its connections; belongs to one event loop.
+
+    Args:
+        admit: refuses requests by their heads, e.g. for want of a key.
+        belongs: whether a path is answered here; connections that ask for another one are given
+            to `hand_over`.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        limits: HttpLimits,
+        *,
+        admit: Admit | None = None,
+        tls: SSLContext | None = None,
+        belongs: Belongs | None = None,
+        hand_over: HandOver | None = None,
+    ) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.admit = admit
+        self.belongs = belongs
+        self.hand_over = hand_over
+        self.encoder = Encoder(time.time())
+        self.now = time.monotonic()
+        self.connections: set[Connection] = set()
+        self.num_accepted = 0
+        self._tls = tls
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def start(self) -> None:
+        """Begins to keep time; the loop this is called on is the server's."""
+        self._sweep()
+
+    async def adopt(self, connection: socket.socket, read: bytes = b"") -> None:
+        """Serves a connected socket, of which `read` was read already."""
+        connection.setblocking(False)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.connect_accepted_socket(
+            lambda: Connection(self), connection, ssl=self._tls
+        )
+        if read:
+            protocol.data_received(read)
+
+    async def listen(self, listening: socket.socket) -> asyncio.Server:
+        """Accepts from a bound socket, in this process alone."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            lambda: Connection(self), sock=listening, ssl=self._tls, backlog=4096
+        )
+
+    async def drain(self, timeout_s: float, hand_over: HandOver | None = None) -> int:
+        """Answers what was received and lets every connection go; returns how many were cut.
+
+        With `hand_over` they go to another process between two requests, and clients notice
+        nothing; without, their last answer says that it is the last.
+        """
+        for connection in tuple(self.connections):
+            if hand_over is None:
+                connection.finish()
+            else:
+                connection.leave(hand_over)
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+        except TimeoutError:
+            cut = len(self.connections)
+            for connection in tuple(self.connections):
+                connection.abort()
+            return cut
+        return 0
+
+    def stop(self) -> None:
+        """Keeps time no more, and cuts what is left."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in tuple(self.connections):
+            connection.abort()
+
+    # What connections tell.
+
+    def opened(self, connection: Connection) -> None:
+        self.num_accepted += 1
+        self.connections.add(connection)
+        self._empty.clear()
+        if len(self.connections) > self.limits.max_connections:
+            connection.abort()
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    def _sweep(self) -> None:
+        self.now = time.monotonic()
+        self.encoder.tick(time.time())
+        for connection in tuple(self.connections):
+            connection.sweep(self.now)
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
