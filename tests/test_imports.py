@@ -13,8 +13,8 @@ import raymlops
 
 # From the ground up; ARCHITECTURE.md explains each.
 HOUSES = (
-    "errors", "config", "storage", "coordination", "cluster", "ledger", "data", "models",
-    "train", "tune", "serve", "monitor", "release", "operate", "demo", "cli",
+    "errors", "config", "telemetry", "storage", "coordination", "cluster", "ledger", "data",
+    "models", "train", "tune", "serve", "monitor", "release", "operate", "demo", "cli",
 )  # fmt: skip
 PACKAGE = Path(raymlops.__file__).parent
 
@@ -24,6 +24,8 @@ POLICIES = (
     "serve/protocols/documents.py", "serve/protocols/open_inference/binary.py",
     "serve/protocols/open_inference/json_tensors.py", "serve/protocols/open_inference/texts.py",
     "serve/latency.py",
+    "telemetry/catalogue.py", "telemetry/requests.py", "telemetry/snapshot.py",
+    "telemetry/exposition.py",
     "serve/routing/base.py", "serve/routing/round_robin.py", "serve/routing/least_connections.py",
     "serve/routing/power_of_two.py", "serve/routing/consistent_hash.py",
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",

@@ -16,6 +16,7 @@ from raymlops.ledger.fences import Fences
 from raymlops.ledger.fencing import Fence, Held
 from raymlops.ledger.house import Line, far
 from raymlops.ledger.observations import Observations
+from raymlops.ledger.overview import Overview
 from raymlops.ledger.records import Decision
 from raymlops.ledger.registry import Registry
 from raymlops.ledger.releases import Releases
@@ -62,6 +63,7 @@ class Ledger:
         self.decisions = house(Decisions)
         self.releases = house(Releases)
         self.observations = house(Observations)
+        self.overview = house(Overview)
         self._texts = house(Texts)
         self._trust = house(Trust)
         self._seals = house(Seals)

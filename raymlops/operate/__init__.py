@@ -2,6 +2,7 @@
 
 from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
+from raymlops.operate.exporter import start_exporter
 from raymlops.operate.fitting import fit, propose_plan, resume
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
@@ -46,6 +47,7 @@ __all__ = [
     "release",
     "resume",
     "rollback",
+    "start_exporter",
     "start_mirror",
     "start_monitor",
     "train",

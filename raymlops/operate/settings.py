@@ -30,6 +30,7 @@ from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger.mirror import FollowPolicy
 from raymlops.monitor import DriftPolicy, WindowPolicy
+from raymlops.monitor.metrics import ExporterSettings
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import CanaryPolicy, GatePolicy
 from raymlops.serve import ServeSettings
@@ -80,10 +81,11 @@ class StorageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
-    """Which windows are judged, and what counts as drift."""
+    """Which windows are judged, what counts as drift, and where metrics are scraped."""
 
     windows: WindowPolicy = field(default_factory=WindowPolicy)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
+    exporter: ExporterSettings = field(default_factory=ExporterSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from raymlops.ledger.provenance import code_at, environment
 from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
+from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish
@@ -237,6 +238,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
             "`raymlops watch` finish it first"
         )
     start_monitor(workspace, version.model)
+    start_exporter(workspace)
     table = TrafficTable.champion(version.model, str(version.version))
     serve.publish(table, ledger_url=workspace.ledger_url)
     return serve.deploy(
@@ -245,6 +247,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         store_uri=workspace.store_uri,
         settings=workspace.settings.serve,
         tap=monitor_name(version.model),
+        exporter=EXPORTER_NAME,
     )
 
 

@@ -19,19 +19,21 @@ from raymlops.serve.asgi import App, Application
 from raymlops.serve.batcher import BatchPolicy
 from raymlops.serve.front import front_routes
 from raymlops.serve.link import ActorLink
-from raymlops.serve.metrics import RayMeters
+from raymlops.serve.metrics import Outlet
 from raymlops.serve.publishing import RemoteBoard, board_name, publish, wait_applied
 from raymlops.serve.recorder import Sink
 from raymlops.serve.replica import Replica, ReplicaSpec
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import TrafficTable
+from raymlops.telemetry import Snapshot
 
 FRONT = "raymlops-front"
 _FRONT_BODY_BYTES = 64 * 1024 * 1024  # read and thrown away: what is not there needs no body
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TAP_TIMEOUT_S = 30.0
+_OUTLET_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ def deploy(
     store_uri: str,
     settings: ServeSettings | None = None,
     tap: str | None = None,
+    exporter: str | None = None,
 ) -> Deployment:
     """Serves `model` on the Ray this process is connected to; returns when every replica answers.
 
@@ -88,6 +91,7 @@ def deploy(
 
     Args:
         tap: the name of the actor whose `observe(TapSummary)` is told of every answer.
+        exporter: that of the one whose `put(Snapshot)` is given the metrics of each replica.
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of `model`.
@@ -111,7 +115,7 @@ def deploy(
     generation = _ensure_table(model, ledger_url)
     url = _start_serve(settings)
     _run_front()
-    _run_model(spec, settings, tap)
+    _run_model(spec, settings, tap, exporter)
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(
         model=model,
@@ -178,7 +182,9 @@ def _run_front() -> None:
     _run(application, name=FRONT, route_prefix="/v2")
 
 
-def _run_model(spec: ReplicaSpec, settings: ServeSettings, tap: str | None) -> None:
+def _run_model(
+    spec: ReplicaSpec, settings: ServeSettings, tap: str | None, exporter: str | None
+) -> None:
     from ray import serve
 
     chosen: dict[str, Any] = {}
@@ -196,7 +202,7 @@ def _run_model(spec: ReplicaSpec, settings: ServeSettings, tap: str | None) -> N
         health_check_period_s=2,
         **chosen,
     )
-    application = deployment(serve.ingress()(_ModelServer)).bind(spec, tap)
+    application = deployment(serve.ingress()(_ModelServer)).bind(spec, tap, exporter)
     route = f"/v2/models/{spec.model}"
     _run(application, name=application_name(spec.model), route_prefix=route)
 
@@ -215,12 +221,12 @@ def _run(application: Any, *, name: str, route_prefix: str) -> None:
 class _ModelServer:
     """The Serve deployment of a model; `serve.ingress` gives it the application it builds."""
 
-    def __init__(self, spec: ReplicaSpec, tap: str | None) -> None:
+    def __init__(self, spec: ReplicaSpec, tap: str | None, exporter: str | None) -> None:
         self._replica = Replica(
             spec,
             board=RemoteBoard(spec.model, spec.ledger_url),
             sink=None if tap is None else _remote_sink(tap),
-            meters=RayMeters(spec.model),
+            outlet=None if exporter is None else _remote_outlet(exporter),
         )
 
     async def __serve_build_asgi_app__(self) -> App:
@@ -243,6 +249,15 @@ def _remote_sink(actor: str) -> Sink:
 
     async def send(summary: TapSummary) -> None:
         await link.call("observe", summary)
+
+    return send
+
+
+def _remote_outlet(actor: str) -> Outlet:
+    link = ActorLink(actor, timeout_s=_OUTLET_TIMEOUT_S)
+
+    async def send(snapshot: Snapshot) -> None:
+        await link.call("put", snapshot)
 
     return send
 

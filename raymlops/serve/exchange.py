@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from raymlops.data import Columns
+from raymlops.data import Columns, num_rows
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batcher import Outputs
 
@@ -36,6 +36,11 @@ class Exchange:
     outputs: Outputs | None = None
     status: int = 0
     latency_s: float = 0.0
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows were asked about; 0 before that is known."""
+        return 0 if self.columns is None else num_rows(self.columns)
 
     @property
     def outcome(self) -> Outcome:

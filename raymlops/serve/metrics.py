@@ -1,87 +1,82 @@
-"""Prometheus metrics of a replica, handed to Ray a few times a second instead of per request."""
+"""What a replica counts of itself: integers in its memory, sent on as a whole once a second."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from typing import Protocol
+import logging
+from collections.abc import Awaitable, Callable
 
+from raymlops.errors import ClusterError
 from raymlops.serve.exchange import Exchange
+from raymlops.telemetry import NONE, RequestMeter, Series, Snapshot, catalogue
 
-_PERIOD_S = 0.25
-_LATENCY_BOUNDS_S = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+_PERIOD_S = 1.0
 
+_logger = logging.getLogger(__name__)
 
-class Meters(Protocol):
-    """Where metrics end up."""
+Outlet = Callable[[Snapshot], Awaitable[None]]
+"""Takes a snapshot to whoever gathers them; raises ClusterError when that is away."""
 
-    def count_requests(self, number: int, *, version: str, arm: str, outcome: str) -> None: ...
-
-    def observe_latency(self, seconds: float, *, version: str, arm: str) -> None: ...
-
-    def count_dropped_rows(self, number: int) -> None: ...
+Reader = Callable[[], tuple[Series, ...]]
+"""What somebody else has counted; asked once a second, so it costs no request anything."""
 
 
 class Metrics:
-    """Collects exchanges, and hands them to `meters` four times a second."""
+    """Counts exchanges of `model`, and hands all it has counted to `outlet`.
 
-    def __init__(self, meters: Meters) -> None:
-        self._meters = meters
-        self._requests: Counter[tuple[str, str, str]] = Counter()
-        self._latencies: list[tuple[str, str, float]] = []
+    A snapshot that does not arrive is not sent again: the next one holds everything.
+    """
+
+    def __init__(self, model: str, source: str, outlet: Outlet | None) -> None:
+        self._model = model
+        self._source = source
+        self._outlet = outlet
+        self._meter = RequestMeter(model)
+        self._readers: list[Reader] = []
+        self._dropped_rows = 0
+        self._sequence = 0
+        self._away = False
 
     def note(self, exchange: Exchange) -> None:
-        version = "" if exchange.version is None else exchange.version.version
-        self._requests[version, exchange.arm, exchange.outcome] += 1
-        if exchange.outcome == "ok":
-            self._latencies.append((version, exchange.arm, exchange.latency_s))
-
-    async def run(self) -> None:
-        """Never returns; cancel it, and `flush` what is left."""
-        while True:
-            await asyncio.sleep(_PERIOD_S)
-            self.flush()
-
-    def flush(self) -> None:
-        requests, self._requests = self._requests, Counter()
-        latencies, self._latencies = self._latencies, []
-        for (version, arm, outcome), number in requests.items():
-            self._meters.count_requests(number, version=version, arm=arm, outcome=outcome)
-        for version, arm, seconds in latencies:
-            self._meters.observe_latency(seconds, version=version, arm=arm)
-
-
-class RayMeters:
-    """Ray's metrics agent exports these; only to be made in a process of a Ray cluster."""
-
-    def __init__(self, model: str) -> None:
-        from ray.util.metrics import Counter as RayCounter
-        from ray.util.metrics import Histogram
-
-        self._model = model
-        self._requests = RayCounter(
-            "raymlops_requests_total",
-            "Requests to infer, by how they ended.",
-            tag_keys=("model", "version", "arm", "outcome"),
+        version = NONE if exchange.version is None else exchange.version.version
+        self._meter.note(
+            version,
+            exchange.arm or NONE,
+            exchange.status,
+            rows=exchange.num_rows,
+            total_ns=int(exchange.latency_s * 1e9),
         )
-        self._latency = Histogram(
-            "raymlops_request_latency_seconds",
-            "From the first byte of a request to the last of its answer.",
-            boundaries=_LATENCY_BOUNDS_S,
-            tag_keys=("model", "version", "arm"),
-        )
-        self._dropped = RayCounter(
-            "raymlops_tap_dropped_rows_total",
-            "Rows that were answered, but never counted by the monitor.",
-            tag_keys=("model",),
-        )
-
-    def count_requests(self, number: int, *, version: str, arm: str, outcome: str) -> None:
-        tags = {"model": self._model, "version": version, "arm": arm, "outcome": outcome}
-        self._requests.inc(number, tags)
-
-    def observe_latency(self, seconds: float, *, version: str, arm: str) -> None:
-        self._latency.observe(seconds, {"model": self._model, "version": version, "arm": arm})
 
     def count_dropped_rows(self, number: int) -> None:
-        self._dropped.inc(number, {"model": self._model})
+        self._dropped_rows += number
+
+    def watch(self, read: Reader) -> None:
+        """Has every snapshot hold what `read` returns, too."""
+        self._readers.append(read)
+
+    async def run(self) -> None:
+        """Never returns; cancel it, and `send` what is left."""
+        while True:
+            await asyncio.sleep(_PERIOD_S)
+            await self.send()
+
+    async def send(self) -> None:
+        """Sends one snapshot; one that is lost is only logged."""
+        if self._outlet is None:
+            return
+        snapshot = Snapshot(source=self._source, sequence=self._sequence, series=self.series())
+        self._sequence += 1
+        try:
+            await self._outlet(snapshot)
+        except ClusterError as error:
+            if not self._away:
+                _logger.warning("nobody takes the metrics of %s: %s", self._model, error)
+            self._away = True
+        else:
+            self._away = False
+
+    def series(self) -> tuple[Series, ...]:
+        """Everything counted so far."""
+        dropped = Series(catalogue.TAP_DROPPED_ROWS.name, (self._model,), self._dropped_rows)
+        others = (series for read in self._readers for series in read())
+        return (*self._meter.series(), dropped, *others)

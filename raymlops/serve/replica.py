@@ -17,7 +17,7 @@ from raymlops.serve.board import Published
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
-from raymlops.serve.metrics import Meters, Metrics
+from raymlops.serve.metrics import Metrics, Outlet
 from raymlops.serve.recorder import Recorder, Sink
 from raymlops.storage import Store
 
@@ -41,11 +41,11 @@ class Replica:
     """Serves `spec.model` as the newest traffic table in the ledger says, and follows `board`.
 
     `load` it before `app` is given to a server, whose lifespan events start and stop the loops.
-    With a `sink`, every answer is told to the monitor behind it.
+    With a `sink`, every answer is told to the monitor behind it; an `outlet` gets what is counted.
     """
 
     def __init__(
-        self, spec: ReplicaSpec, *, board: Board, sink: Sink | None, meters: Meters
+        self, spec: ReplicaSpec, *, board: Board, sink: Sink | None, outlet: Outlet | None
     ) -> None:
         # A name of its own for each life, since messages of the tap are numbered from 0 in each.
         name = f"{spec.model}-{secrets.token_hex(6)}"
@@ -54,11 +54,14 @@ class Replica:
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
         self._arms = Arms(loader, spec.batch)
         self._follower = Follower(self._arms, board, name)
-        self._metrics = Metrics(meters)
+        self._metrics = Metrics(spec.model, name, outlet)
         self._recorder: Recorder | None = None
         if sink is not None:
             self._recorder = Recorder(
-                model=spec.model, replica=name, sink=sink, on_drop=meters.count_dropped_rows
+                model=spec.model,
+                replica=name,
+                sink=sink,
+                on_drop=self._metrics.count_dropped_rows,
             )
         inference = Inference(spec.model, self._arms, self._record)
         self.app = Application(
@@ -101,10 +104,10 @@ class Replica:
         await self._follower.leave()
         await self._arms.close()
         self._loops.pop("metrics").cancel()
-        self._metrics.flush()
         if self._recorder is not None:
             self._recorder.close()
             await self._finish(self._loops.pop("recorder"), self._recorder)
+        await self._metrics.send()
         self._ledger.close()
 
     async def _finish(self, loop: asyncio.Task[None], recorder: Recorder) -> None:

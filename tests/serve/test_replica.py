@@ -6,10 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from raymlops.errors import NotFoundError
+from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Ledger
 from raymlops.serve import BatchPolicy, Replica, ReplicaSpec, TapSummary, TrafficTable
 from raymlops.serve.board import Published, Standing
+from raymlops.telemetry import Snapshot
 from tests.serve.conftest import MODEL, World
 from tests.serve.test_app import INFER, body
 
@@ -28,20 +29,17 @@ class QuietBoard:
         self.left.append(replica)
 
 
-class CountingMeters:
+class Gatherer:
+    """Keeps the newest snapshot."""
+
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, str, str], int] = {}
-        self.latencies: list[float] = []
+        self.newest = Snapshot(source="", sequence=-1, series=())
 
-    def count_requests(self, number: int, *, version: str, arm: str, outcome: str) -> None:
-        key = (version, arm, outcome)
-        self.requests[key] = self.requests.get(key, 0) + number
+    async def put(self, snapshot: Snapshot) -> None:
+        self.newest = snapshot
 
-    def observe_latency(self, seconds: float, *, version: str, arm: str) -> None:
-        self.latencies.append(seconds)
-
-    def count_dropped_rows(self, number: int) -> None:
-        raise AssertionError("nothing is dropped here")
+    def counts(self, metric: str) -> dict[tuple[str, ...], float]:
+        return {each.labels: each.value for each in self.newest.series if each.metric == metric}
 
 
 class Server:
@@ -81,13 +79,13 @@ def spec(world: World) -> ReplicaSpec:
 def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: World) -> None:
     with Ledger(world.ledger_url) as ledger:
         ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.1").to_dict())
-    board, meters, summaries = QuietBoard(), CountingMeters(), list[TapSummary]()
+    board, gatherer, summaries = QuietBoard(), Gatherer(), list[TapSummary]()
 
     async def sink(summary: TapSummary) -> None:
         summaries.append(summary)
 
     async def test() -> None:
-        replica = Replica(spec(world), board=board, sink=sink, meters=meters)
+        replica = Replica(spec(world), board=board, sink=sink, outlet=gatherer.put)
         await replica.load()
         async with Server(replica.app) as client:
             for _ in range(5):
@@ -98,13 +96,37 @@ def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: Wor
     asyncio.run(test())
     assert sum(pane.num_rows for summary in summaries for pane in summary.panes) == 15
     assert {summary.replica for summary in summaries} == {*board.left}
-    assert meters.requests == {("1.0.1", "champion", "ok"): 5, ("", "", "refused"): 1}
-    assert len(meters.latencies) == 5
+    assert gatherer.newest.source == board.left[0]
+    assert gatherer.counts("raymlops_requests_total") == {
+        (MODEL, "1.0.1", "champion", "ok"): 5,
+        (MODEL, "none", "none", "refused"): 1,
+    }
+    assert gatherer.counts("raymlops_request_rows_total") == {(MODEL, "1.0.1", "champion"): 15}
+    assert gatherer.counts("raymlops_tap_dropped_rows_total") == {(MODEL,): 0}
+
+
+def test_metrics_that_nobody_takes_cost_no_request(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+
+    async def away(snapshot: Snapshot) -> None:
+        raise ClusterError("nobody is there")
+
+    async def test() -> None:
+        replica = Replica(spec(world), board=QuietBoard(), sink=None, outlet=away)
+        await replica.load()
+        async with Server(replica.app) as client:
+            assert (await client.post(INFER, content=body(world))).status_code == 200
+
+    asyncio.run(test())
+    assert "nobody takes the metrics of tumours: nobody is there" in caplog.messages
 
 
 def test_a_replica_without_a_table_does_not_start(world: World) -> None:
     async def test() -> None:
-        replica = Replica(spec(world), board=QuietBoard(), sink=None, meters=CountingMeters())
+        replica = Replica(spec(world), board=QuietBoard(), sink=None, outlet=None)
         with pytest.raises(NotFoundError, match="no traffic table of tumours"):
             await replica.load()
 
@@ -122,8 +144,7 @@ def test_a_replica_whose_loop_has_failed_is_unhealthy(
         ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
 
     async def test() -> None:
-        meters = CountingMeters()
-        replica = Replica(spec(world), board=BrokenBoard(), sink=None, meters=meters)
+        replica = Replica(spec(world), board=BrokenBoard(), sink=None, outlet=None)
         await replica.load()
         async with Server(replica.app):
             for _ in range(10):

@@ -17,11 +17,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import ray
 
 from raymlops.cluster import Session, find, spawn
 from raymlops.errors import NotFoundError, ReleaseError, RequestError
 from raymlops.ledger import Ledger, Pane
 from raymlops.models import PROBABILITY, Bundle
+from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.serve import (
     Arm,
     Client,
@@ -43,6 +45,7 @@ pytestmark = [
 ]
 
 MONITOR = "test-monitor"
+EXPORTER = "test-exporter"
 DAY = datetime(2013, 7, 1, 12, tzinfo=UTC)
 
 
@@ -99,12 +102,15 @@ def service(
 
     world = make_world(bundles, tmp_path_factory)
     start_monitor(world.ledger_url)
+    targets = tmp_path_factory.mktemp("prometheus") / "raymlops.json"
+    spawn(Exporter, EXPORTER, world.ledger_url, ExporterSettings(), targets, {})
     deployment = deploy(
         MODEL,
         ledger_url=world.ledger_url,
         store_uri=world.store_uri,
         settings=ServeSettings(port=0),
         tap=MONITOR,
+        exporter=EXPORTER,
     )
     yield Service(world, deployment)
     serve.shutdown()
@@ -154,6 +160,23 @@ def test_the_server_describes_itself(service: Service) -> None:
         assert http.get("/v2/health/ready").json() == {"ready": True}
         too_large = http.post(f"/v2/models/{MODEL}/infer", content=b" " * (8 * 1024 * 1024 + 1))
         assert too_large.status_code == 413
+
+
+def test_the_exporter_has_every_request_though_it_is_killed(service: Service) -> None:
+    exporter = find(EXPORTER)
+
+    def count() -> float:
+        text = httpx.get(f"http://{ray.get(exporter.address.remote())}/metrics").text
+        lines = [line for line in text.splitlines() if line.startswith("raymlops_requests_total")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if '"ok"' in line)
+
+    with service.client() as client:
+        for row in range(20):
+            client.infer(MODEL, service.world.rows(row, row + 1))
+    eventually(lambda: count() >= 20)
+    before = count()
+    ray.kill(exporter, no_restart=False)
+    eventually(lambda: count() >= before)
 
 
 def test_keys_stick_to_their_arm_and_fill_its_share(service: Service) -> None:

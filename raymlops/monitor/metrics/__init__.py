@@ -1,0 +1,6 @@
+"""Metrics for Prometheus: gathered from replicas, read from the ledger, scraped from one place."""
+
+from raymlops.monitor.metrics.exporter import Exporter, ExporterSettings
+from raymlops.monitor.metrics.recorded import recorded_series
+
+__all__ = ["Exporter", "ExporterSettings", "recorded_series"]

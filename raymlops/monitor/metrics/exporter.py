@@ -1,0 +1,130 @@
+"""The one endpoint Prometheus scrapes for raymlops, beside those of Ray.
+
+    replicas ──snapshots, 1/s──► put ──► Gathered ──┐
+                                                    ├──► GET /metrics
+    ledger ──read at a scrape, at most every 5 s────┘
+
+It keeps nothing: one that was killed has all counts again once each replica has sent its next
+snapshot, and those of replicas that are gone are lost, which Prometheus takes for a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Metric, start_http_server
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from raymlops.cluster.files import replace_text
+from raymlops.config import redact
+from raymlops.errors import RaymlopsError
+from raymlops.ledger import Ledger, open_ledger
+from raymlops.monitor.metrics.recorded import recorded_series
+from raymlops.telemetry import Gathered, Series, Snapshot, catalogue, families
+
+_LEDGER_EVERY_S = 5.0
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExporterSettings:
+    """Where metrics can be scraped; port 0 is any free one, `raymlops status` tells which."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port is {self.port}, not within 0 and 65535")
+
+
+class Exporter:
+    """Gathers snapshots and answers scrapes, as a plain object or spawned as an actor.
+
+    `targets` is the file in which Prometheus finds it (`file_sd_configs`), rewritten by each life.
+    """
+
+    def __init__(
+        self,
+        ledger_url: str,
+        settings: ExporterSettings,
+        targets: Path,
+        thresholds: Mapping[str, float],
+    ) -> None:
+        self._gathered = Gathered()
+        self._lock = threading.Lock()
+        registry = CollectorRegistry(auto_describe=False)
+        ledger = open_ledger(ledger_url)
+        registry.register(_Scrape(self._series, _Recorded(ledger, thresholds)))
+        self._server, self._thread = start_http_server(
+            settings.port, addr=settings.host, registry=registry
+        )
+        self._ledger = ledger
+        self._address = f"{settings.host}:{self._server.server_port}"
+        targets.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(targets, json.dumps([{"targets": [self._address], "labels": {}}]) + "\n")
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Takes in all that a process has counted so far."""
+        with self._lock:
+            self._gathered.put(snapshot, now_s=time.monotonic())
+
+    def address(self) -> str:
+        """HOST:PORT at which /metrics answers."""
+        return self._address
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self._ledger.close()
+
+    def _series(self) -> tuple[Series, ...]:
+        now_s = time.monotonic()
+        with self._lock:
+            sources = Series(catalogue.SOURCES.name, (), self._gathered.num_sources(now_s=now_s))
+            return (*self._gathered.series(now_s=now_s), sources)
+
+
+class _Recorded:
+    """What the ledger tells, read again once it is some seconds old."""
+
+    def __init__(self, ledger: Ledger, thresholds: Mapping[str, float]) -> None:
+        self._ledger = ledger
+        self._thresholds = thresholds
+        self._lock = threading.Lock()
+        self._read: tuple[Series, ...] = ()
+        self._due_s = 0.0
+
+    def series(self) -> tuple[Series, ...]:
+        with self._lock:
+            if time.monotonic() >= self._due_s:
+                self._read = self._read_ledger()
+                self._due_s = time.monotonic() + _LEDGER_EVERY_S
+            return self._read
+
+    def _read_ledger(self) -> tuple[Series, ...]:
+        """Without a ledger there are still the requests, and a metric that says so."""
+        try:
+            found = tuple(recorded_series(self._ledger, self._thresholds))
+        except (RaymlopsError, SQLAlchemyError) as error:
+            _logger.warning("the ledger cannot be read for its metrics: %s", redact(str(error)))
+            return (Series(catalogue.LEDGER_UP.name, (), 0),)
+        return (*found, Series(catalogue.LEDGER_UP.name, (), 1))
+
+
+class _Scrape(Collector):
+    def __init__(self, counted: Callable[[], tuple[Series, ...]], recorded: _Recorded) -> None:
+        self._counted = counted
+        self._recorded = recorded
+
+    def collect(self) -> Iterator[Metric]:
+        return families((*self._counted(), *self._recorded.series()))

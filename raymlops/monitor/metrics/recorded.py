@@ -1,0 +1,89 @@
+"""Metrics of what the ledger records: it counts for us, and forgets nothing at a restart."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from raymlops.data import SCORE
+from raymlops.ledger import Drift, Ledger, Performance
+from raymlops.telemetry import Series, catalogue
+
+MAX_FEATURES = 50
+"""Of a version's features so many are told apart, those that lie farthest from their reference."""
+
+_VERDICTS = {"gate": catalogue.GATES, "trigger": catalogue.RETRAINS}
+
+
+def recorded_series(ledger: Ledger, thresholds: Mapping[str, float]) -> Iterator[Series]:
+    """Everything the catalogue has of decisions, windows and runs.
+
+    `thresholds` are the smallest distances that count as drift, by test.
+    """
+    yield from _decisions(ledger.overview.decisions())
+    for (model, status), number in ledger.overview.releases().items():
+        yield Series(catalogue.RELEASES.name, (model, status), number)
+    for (model, alias), version in ledger.overview.aliases().items():
+        yield Series(catalogue.VERSION_INFO.name, (model, alias, version), 1)
+    yield from _drift(ledger.overview.newest_drift(), thresholds)
+    yield from _performance(ledger.overview.newest_performance())
+    yield from _training(ledger)
+
+
+def _decisions(counts: Mapping[tuple[str, str, str], int]) -> Iterator[Series]:
+    """A gate's outcome begins with a version, which is no label: its last word is the verdict."""
+    totals: Counter[tuple[str, str, str]] = Counter()
+    for (model, kind, outcome), number in counts.items():
+        if kind in _VERDICTS:
+            totals[model, kind, outcome.rpartition(" ")[2]] += number
+    for (model, kind, verdict), number in totals.items():
+        yield Series(_VERDICTS[kind].name, (model, verdict), number)
+
+
+def _drift(rows: Sequence[Drift], thresholds: Mapping[str, float]) -> Iterator[Series]:
+    by_version = sorted(rows, key=lambda row: (row.model, row.version, -row.effect))
+    for (model, version), group in groupby(by_version, key=lambda row: (row.model, row.version)):
+        judged = list(group)
+        inputs = [row for row in judged if row.feature != SCORE]
+        drifted = sum(row.drifted for row in inputs)
+        for verdict, number in (("drifted", drifted), ("steady", len(inputs) - drifted)):
+            yield Series(catalogue.DRIFTED_FEATURES.name, (model, version, verdict), number)
+        for row in _capped(judged):
+            labels = (model, version, row.feature, row.test)
+            yield Series(catalogue.DRIFT_STATISTIC.name, labels, row.effect)
+            yield Series(catalogue.DRIFT_P_VALUE.name, labels, row.p_value)
+            if row.test in thresholds:
+                yield Series(catalogue.DRIFT_THRESHOLD.name, labels, thresholds[row.test])
+
+
+def _capped(farthest_first: Sequence[Drift]) -> Iterable[Drift]:
+    """The score and as many features as there is room for: of a thousand few matter."""
+    score = [row for row in farthest_first if row.feature == SCORE]
+    inputs = [row for row in farthest_first if row.feature != SCORE]
+    return (*score, *inputs[:MAX_FEATURES])
+
+
+def _performance(rows: Sequence[Performance]) -> Iterator[Series]:
+    for row in rows:
+        for bound in ("value", "low", "high"):
+            figure = getattr(row, bound)
+            if not math.isnan(figure):
+                labels = (row.model, row.version, row.arm, row.metric, bound)
+                yield Series(catalogue.PERFORMANCE.name, labels, figure)
+
+
+def _training(ledger: Ledger) -> Iterator[Series]:
+    running = ledger.runs.list(status="running")
+    for (model, kind), number in Counter((run.model, run.kind) for run in running).items():
+        yield Series(catalogue.RUNS.name, (model, kind), number)
+    newest = {run.model: run.id for run in running if run.kind == "train"}
+    for model, run_id in newest.items():
+        logged = ledger.runs.newest_metrics(run_id)
+        if logged:
+            step = max(metric.step for metric in logged)
+            yield Series(catalogue.TRAINING_STEP.name, (model,), step)
+        for metric in logged:
+            if metric.name == "rows_per_s":
+                yield Series(catalogue.TRAINING_THROUGHPUT.name, (model,), metric.value)

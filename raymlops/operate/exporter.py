@@ -1,0 +1,57 @@
+"""Starts what Prometheus scrapes, and tells where that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from raymlops.cluster import spawn
+from raymlops.monitor import DriftPolicy
+from raymlops.monitor.metrics import Exporter
+from raymlops.operate.workspace import Workspace
+
+EXPORTER_NAME = "raymlops-exporter"
+
+
+def start_exporter(workspace: Workspace) -> None:
+    """The exporter of this home, an actor on this node, started unless it runs.
+
+    Ray must be connected.
+    """
+    import ray
+
+    spawn(
+        Exporter,
+        EXPORTER_NAME,
+        workspace.ledger_url,
+        workspace.settings.monitor.exporter,
+        targets_file(workspace.home),
+        thresholds(workspace.settings.monitor.drift),
+        max_concurrency=4,
+        node_id=ray.get_runtime_context().get_node_id(),
+    )
+
+
+def targets_file(home: Path) -> Path:
+    """Where the exporter says at which address it is, in the words of Prometheus' `file_sd`."""
+    return home / "prometheus" / "raymlops.json"
+
+
+def exporter_address(home: Path) -> str | None:
+    """HOST:PORT of the exporter that was started last from this home, None before the first."""
+    try:
+        groups = json.loads(targets_file(home).read_text())
+    except FileNotFoundError:
+        return None
+    address: str = groups[0]["targets"][0]
+    return address
+
+
+def thresholds(policy: DriftPolicy) -> Mapping[str, float]:
+    """The smallest distances that count as drift, by test."""
+    return {
+        "ks": policy.min_ks,
+        "missing": policy.min_missing,
+        "chi2": policy.min_total_variation,
+    }

@@ -1,0 +1,101 @@
+"""What many processes counted, put together: cumulative snapshots, so that one may get lost.
+
+A snapshot holds all that its source ever counted. One that comes twice, or never, changes
+nothing: the next one says it all. Counts of a source that has gone stay, its gauges go.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from raymlops.telemetry.catalogue import CATALOGUE
+
+_QUIET_AFTER_S = 15.0
+_MAX_QUIET = 64
+
+
+class Series(NamedTuple):
+    """One series of a metric in the catalogue, its labels in the metric's order.
+
+    `value` is a count, a gauge, or the sum of a histogram in integers of its resolution; `buckets`
+    has a count for each bound and one above the last.
+    """
+
+    metric: str
+    labels: tuple[str, ...]
+    value: float
+    buckets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """All that `source`, a process of its own name in each life, has counted so far."""
+
+    source: str
+    sequence: int
+    series: tuple[Series, ...]
+
+
+class Gathered:
+    """The newest snapshot of each source, and what sources counted that are gone."""
+
+    def __init__(
+        self, *, quiet_after_s: float = _QUIET_AFTER_S, max_quiet: int = _MAX_QUIET
+    ) -> None:
+        self._quiet_after_s = quiet_after_s
+        self._max_quiet = max_quiet
+        self._newest: OrderedDict[str, tuple[float, Snapshot]] = OrderedDict()
+        self._gone: tuple[Series, ...] = ()
+
+    def put(self, snapshot: Snapshot, *, now_s: float) -> None:
+        """Takes a snapshot in; one that a newer of its source has overtaken is none."""
+        known = self._newest.get(snapshot.source)
+        if known is not None and known[1].sequence >= snapshot.sequence:
+            return
+        self._newest[snapshot.source] = (now_s, snapshot)
+        self._newest.move_to_end(snapshot.source)
+        self._forget(now_s)
+
+    def num_sources(self, *, now_s: float) -> int:
+        return sum(self._is_live(at_s, now_s) for at_s, _ in self._newest.values())
+
+    def series(self, *, now_s: float) -> tuple[Series, ...]:
+        """The sum of all sources; gauges are those of the living ones."""
+        parts = [self._gone]
+        for at_s, snapshot in self._newest.values():
+            live = self._is_live(at_s, now_s)
+            parts.append(snapshot.series if live else _counts(snapshot.series))
+        return merge(series for part in parts for series in part)
+
+    def _forget(self, now_s: float) -> None:
+        """Adds up what too many sources that fell silent have left behind, the oldest first."""
+        quiet = [name for name, (at_s, _) in self._newest.items() if not self._is_live(at_s, now_s)]
+        for name in quiet[: max(0, len(quiet) - self._max_quiet)]:
+            _, snapshot = self._newest.pop(name)
+            self._gone = merge((*self._gone, *_counts(snapshot.series)))
+
+    def _is_live(self, at_s: float, now_s: float) -> bool:
+        return now_s - at_s < self._quiet_after_s
+
+
+def merge(series: Iterable[Series]) -> tuple[Series, ...]:
+    """One series for each metric and labels: counts add up, gauges as the catalogue says."""
+    merged: dict[tuple[str, tuple[str, ...]], Series] = {}
+    for each in series:
+        key = (each.metric, each.labels)
+        merged[key] = _both(merged[key], each) if key in merged else each
+    return tuple(merged.values())
+
+
+def _both(first: Series, second: Series) -> Series:
+    if CATALOGUE[first.metric].merge == "max":
+        return first if first.value >= second.value else second
+    buckets = tuple(a + b for a, b in zip(first.buckets, second.buckets, strict=True))
+    return first._replace(value=first.value + second.value, buckets=buckets)
+
+
+def _counts(series: Iterable[Series]) -> tuple[Series, ...]:
+    return tuple(each for each in series if CATALOGUE[each.metric].kind != "gauge")

@@ -1,0 +1,111 @@
+"""The exporter, scraped by an independent client, by promtool and by a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from raymlops.ledger import Ledger
+from raymlops.monitor.metrics import Exporter, ExporterSettings
+from raymlops.telemetry import CATALOGUE, RequestMeter, Series, Snapshot
+from tests.monitor.metrics.conftest import MODEL
+from tests.servers.prometheus import prometheus, promtool
+
+
+@pytest.fixture
+def exporter(busy_ledger: Ledger, tmp_path: Path) -> Iterator[Exporter]:
+    targets = tmp_path / "prometheus" / "raymlops.json"
+    exporter = Exporter(busy_ledger.url, ExporterSettings(), targets, {"ks": 0.02})
+    yield exporter
+    exporter.close()
+
+
+def scrape(exporter: Exporter) -> str:
+    with urllib.request.urlopen(f"http://{exporter.address()}/metrics", timeout=10) as reply:
+        text: str = reply.read().decode()
+    return text
+
+
+def fed(exporter: Exporter) -> None:
+    """Two replicas tell of everything that a replica can count."""
+    for replica, requests in (("a", 5), ("b", 7)):
+        meter = RequestMeter(MODEL)
+        for number in range(requests):
+            times = {"total_ns": 3_000_000, "queue_ns": 1_000, "batch_ns": 1, "engine_ns": 900}
+            meter.note("1.0.0", "champion", 200, rows=number, **times)
+        meter.note("none", "none", 413, rows=0, total_ns=10)
+        others = [
+            _example(name)
+            for name in CATALOGUE
+            if name.startswith(("raymlops_batch", "raymlops_queue", "raymlops_cache"))
+            or name in ("raymlops_requests_in_flight", "raymlops_model_load_seconds")
+        ]
+        series = (*meter.series(), *others)
+        exporter.put(Snapshot(source=replica, sequence=0, series=series))
+
+
+def _example(name: str) -> Series:
+    metric = CATALOGUE[name]
+    labels = tuple(MODEL if label == "model" else f"a-{label}" for label in metric.labels)
+    return Series(name, labels, 3, (1,) * (len(metric.bounds) + 1) if metric.bounds else ())
+
+
+def test_replicas_and_ledger_are_scraped_as_one(exporter: Exporter) -> None:
+    fed(exporter)
+    text = scrape(exporter)
+    found = {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    arm = ("champion", MODEL, "1.0.0")
+    assert found["raymlops_requests_total", "champion", MODEL, "ok", "1.0.0"] == 12
+    assert found["raymlops_request_errors_total", "none", "too_large", MODEL, "none"] == 2
+    assert found["raymlops_retrains_total", MODEL, "suppressed"] == 2
+    buckets = "raymlops_request_duration_seconds_bucket"
+    assert found[buckets, "champion", "0.002", MODEL, "1.0.0"] == 0
+    assert found[buckets, "champion", "0.005", MODEL, "1.0.0"] == 12
+    assert found["raymlops_request_duration_seconds_sum", *arm] == pytest.approx(0.036)
+    assert found["raymlops_exporter_sources",] == 2
+    assert found["raymlops_ledger_up",] == 1
+
+
+def test_the_scraped_text_keeps_the_conventions(exporter: Exporter) -> None:
+    fed(exporter)
+    assert promtool("check", "metrics", stdin=scrape(exporter)) == ""
+
+
+def test_without_a_ledger_the_requests_are_still_scraped(
+    exporter: Exporter, busy_ledger: Ledger
+) -> None:
+    fed(exporter)
+    with busy_ledger.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE decisions RENAME TO hidden")
+    text = scrape(exporter)
+    assert "raymlops_ledger_up 0.0" in text
+    assert 'outcome="ok"' in text
+    assert "raymlops_drift" not in text
+
+
+def test_a_real_prometheus_finds_and_scrapes_it(exporter: Exporter, tmp_path: Path) -> None:
+    fed(exporter)
+    targets = tmp_path / "prometheus" / "raymlops.json"
+    config = tmp_path / "prometheus.yml"
+    job = {"job_name": "raymlops", "file_sd_configs": [{"files": [str(targets)]}]}
+    config.write_text(json.dumps({"global": {"scrape_interval": "200ms"}, "scrape_configs": [job]}))
+    wanted = "sum(raymlops_requests_total)"
+    with prometheus(config, tmp_path) as server:
+        deadline = time.monotonic() + 20
+        while not (found := server.query(wanted)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        p99 = server.query(
+            "histogram_quantile(0.99, sum by (le) (raymlops_request_duration_seconds_bucket))"
+        )
+    assert found[0]["value"][1] == "14"
+    assert 0.002 < float(p99[0]["value"][1]) <= 0.005

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from raymlops.data import SCORE
+from raymlops.ledger import Ledger
+from raymlops.monitor.metrics import recorded_series
+from raymlops.monitor.metrics.recorded import MAX_FEATURES
+from tests.monitor.metrics.conftest import MODEL, drift
+
+
+def read(ledger: Ledger) -> dict[tuple[str, ...], float]:
+    series = recorded_series(ledger, {"ks": 0.02})
+    return {(each.metric, *each.labels): each.value for each in series}
+
+
+def test_an_empty_ledger_has_no_series(ledger: Ledger) -> None:
+    assert read(ledger) == {}
+
+
+def test_the_ledger_counts_what_was_decided_and_the_newest_window(busy_ledger: Ledger) -> None:
+    temp, wind = (MODEL, "1.0.0", "temp", "ks"), (MODEL, "1.0.0", "wind", "ks")
+    performance = ("raymlops_performance", MODEL, "1.0.0", "champion", "log_loss")
+    assert read(busy_ledger) == {
+        ("raymlops_retrains_total", MODEL, "retrain"): 1,
+        ("raymlops_retrains_total", MODEL, "suppressed"): 2,
+        ("raymlops_gates_total", MODEL, "passed"): 1,
+        ("raymlops_gates_total", MODEL, "refused"): 1,
+        ("raymlops_releases_total", MODEL, "rolled_back"): 1,
+        ("raymlops_version_info", MODEL, "champion", "1.0.0"): 1,
+        ("raymlops_drift_features", MODEL, "1.0.0", "drifted"): 1,
+        ("raymlops_drift_features", MODEL, "1.0.0", "steady"): 1,
+        ("raymlops_drift_statistic", *temp): 0.6,
+        ("raymlops_drift_p_value", *temp): 0.001,
+        ("raymlops_drift_threshold", *temp): 0.02,
+        ("raymlops_drift_statistic", *wind): 0.01,
+        ("raymlops_drift_p_value", *wind): 0.001,
+        ("raymlops_drift_threshold", *wind): 0.02,
+        (*performance, "value"): 0.7,
+        (*performance, "low"): 0.6,
+        ("raymlops_runs_running", MODEL, "train"): 1,
+        ("raymlops_training_step", MODEL): 20,
+        ("raymlops_training_rows_per_second", MODEL): 1000.0,
+    }
+
+
+def test_of_a_thousand_features_the_farthest_are_shown_and_the_score(ledger: Ledger) -> None:
+    many = [drift(f"x{number}", number / 1000) for number in range(1000)]
+    ledger.observations.add_drift([*many, drift(SCORE, 0.0)])
+    shown = {key[3] for key in read(ledger) if key[0] == "raymlops_drift_statistic"}
+    assert shown == {SCORE, *(f"x{number}" for number in range(1000 - MAX_FEATURES, 1000))}
+    assert read(ledger)["raymlops_drift_features", MODEL, "1.0.0", "drifted"] == 1000

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import prometheus_client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from raymlops.telemetry import CATALOGUE, RequestMeter, Series, families
+from raymlops.telemetry.requests import outcome_of
+
+
+class Request(NamedTuple):
+    version: str
+    arm: str
+    status: int
+    rows: int
+    total_ns: int
+    engine_ns: int
+
+
+REQUESTS = st.lists(
+    st.builds(
+        Request,
+        version=st.sampled_from(["1.0.0", "1.0.1", "none"]),
+        arm=st.sampled_from(["champion", "canary"]),
+        status=st.sampled_from([200, 400, 413, 429, 500, 503]),
+        rows=st.integers(0, 5000),
+        total_ns=st.integers(0, 2 * 10**10),
+        engine_ns=st.integers(-1, 2 * 10**10),
+    ),
+    max_size=60,
+)
+
+
+def write(series: tuple[Series, ...]) -> str:
+    registry = prometheus_client.CollectorRegistry(auto_describe=False)
+
+    class Collector:
+        def collect(self) -> object:
+            return families(series)
+
+    registry.register(Collector())  # type: ignore[arg-type]
+    return prometheus_client.generate_latest(registry).decode()
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(REQUESTS, st.integers(1, 16))
+def test_counts_are_those_of_an_independent_client(requests: list[Request], capacity: int) -> None:
+    registry = prometheus_client.CollectorRegistry()
+    bounds = CATALOGUE["raymlops_request_duration_seconds"].bounds
+    labels = ("model", "version", "arm")
+    total = prometheus_client.Counter(
+        "raymlops_requests_total", "x", (*labels, "outcome"), registry=registry
+    )
+    duration, engine = (
+        prometheus_client.Histogram(
+            f"raymlops_request_{part}_seconds", "x", labels, buckets=bounds, registry=registry
+        )
+        for part in ("duration", "engine")
+    )
+    meter = RequestMeter("m", capacity=capacity)
+    for each in requests:
+        arm = ("m", each.version, each.arm)
+        total.labels(*arm, outcome_of(each.status)).inc()
+        if each.status < 400:
+            duration.labels(*arm).observe(each.total_ns / 1e9)
+            if each.engine_ns >= 0:
+                engine.labels(*arm).observe(each.engine_ns / 1e9)
+        meter.note(
+            each.version,
+            each.arm,
+            each.status,
+            rows=each.rows,
+            total_ns=each.total_ns,
+            engine_ns=each.engine_ns,
+        )
+    theirs = samples(prometheus_client.generate_latest(registry).decode())
+    theirs = {key: value for key, value in theirs.items() if not key[0].endswith("_created")}
+    ours = samples(write(meter.series()))
+    assert ours.keys() >= theirs.keys()
+    for key, value in theirs.items():
+        assert np.isclose(ours[key], value, rtol=1e-9), key
+    answered = [each.rows for each in requests if each.status < 400]
+    assert sum(v for k, v in ours.items() if k[0] == "raymlops_request_rows_total") == sum(answered)
+
+
+def test_errors_are_told_apart_by_kind() -> None:
+    meter = RequestMeter("m")
+    for status in (400, 405, 413, 404, 401, 429, 500, 503, 504, 418):
+        meter.note("none", "none", status, rows=0, total_ns=10)
+    kinds = {
+        each.labels[3]: each.value
+        for each in meter.series()
+        if each.metric == "raymlops_request_errors_total"
+    }
+    assert kinds == {
+        "invalid": 3,
+        "too_large": 1,
+        "not_found": 1,
+        "unauthorized": 1,
+        "rate_limited": 1,
+        "internal": 1,
+        "overloaded": 1,
+        "timeout": 1,
+    }
+
+
+def test_what_there_is_no_room_for_is_counted_as_other() -> None:
+    meter = RequestMeter("m", capacity=7, max_series=4)
+    for number in range(1000):
+        meter.note(f"1.0.{number}", "champion", (200, 400, 500)[number % 3], rows=1, total_ns=10)
+    series = [each for each in meter.series() if each.metric == "raymlops_requests_total"]
+    assert len(series) == 4 + 3
+    assert sum(each.value for each in series) == 1000
+    outcomes = Counter(each.labels[3] for each in series if each.labels[1] == "other")
+    assert outcomes == {"ok": 1, "refused": 1, "failed": 1}

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymlops.telemetry import Gathered, Series, Snapshot
+from raymlops.telemetry.snapshot import merge
+
+REQUESTS = ("raymlops_requests_total", ("m", "1.0.0", "champion", "ok"))
+IN_FLIGHT = ("raymlops_requests_in_flight", ("m",))
+LOAD = ("raymlops_model_load_seconds", ("m", "1.0.0"))
+ROWS = ("raymlops_batch_rows", ("m", "1.0.0"))
+
+
+def snapshot(source: str, sequence: int, count: int) -> Snapshot:
+    return Snapshot(
+        source=source,
+        sequence=sequence,
+        series=(
+            Series(*REQUESTS, count),
+            Series(*IN_FLIGHT, 2),
+            Series(*LOAD, float(count)),
+            Series(*ROWS, 3 * count, (count, 0, count)),
+        ),
+    )
+
+
+def values(gathered: Gathered, now_s: float) -> dict[str, float]:
+    return {each.metric: each.value for each in gathered.series(now_s=now_s)}
+
+
+def test_replicas_add_up_as_the_catalogue_says() -> None:
+    gathered = Gathered()
+    gathered.put(snapshot("a", 0, 5), now_s=0.0)
+    gathered.put(snapshot("b", 0, 7), now_s=0.0)
+    assert gathered.num_sources(now_s=1.0) == 2
+    assert set(gathered.series(now_s=1.0)) == {
+        Series(*REQUESTS, 12),
+        Series(*IN_FLIGHT, 4),
+        Series(*LOAD, 7.0),
+        Series(*ROWS, 36, (12, 0, 12)),
+    }
+
+
+def test_counts_of_a_replica_that_is_gone_stay_and_its_gauges_go() -> None:
+    gathered = Gathered(quiet_after_s=10)
+    gathered.put(snapshot("a", 0, 5), now_s=0.0)
+    gathered.put(snapshot("b", 0, 7), now_s=9.0)
+    found = values(gathered, 12.0)
+    assert found[REQUESTS[0]] == 12
+    assert found[IN_FLIGHT[0]] == 2
+    assert gathered.num_sources(now_s=12.0) == 1
+
+
+def test_one_that_was_only_slow_is_counted_once() -> None:
+    gathered = Gathered(quiet_after_s=10)
+    gathered.put(snapshot("a", 0, 5), now_s=0.0)
+    assert values(gathered, 50.0)[REQUESTS[0]] == 5
+    gathered.put(snapshot("a", 1, 6), now_s=51.0)
+    assert values(gathered, 51.0)[REQUESTS[0]] == 6
+
+
+def test_a_thousand_lives_cost_no_more_than_their_sum() -> None:
+    gathered = Gathered(quiet_after_s=1, max_quiet=4)
+    for life in range(1000):
+        gathered.put(snapshot(f"life-{life}", 0, 1), now_s=2.0 * life)
+    assert values(gathered, 2000.0)[REQUESTS[0]] == 1000
+    assert len(gathered._newest) <= 5
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=60), st.randoms())
+def test_lost_doubled_and_late_snapshots_change_nothing(
+    sent: list[tuple[str, int]], shuffle: random.Random
+) -> None:
+    """Of each source the newest that arrived counts, in whatever order they came."""
+    arrived = sent * 2
+    shuffle.shuffle(arrived)
+    gathered = Gathered()
+    for source, sequence in arrived:
+        gathered.put(snapshot(source, sequence, 10 * sequence), now_s=0.0)
+    newest = {name: max(n for source, n in sent if source == name) for name, _ in sent}
+    found = values(gathered, 0.0).get(REQUESTS[0], 0)
+    assert found == sum(10 * sequence for sequence in newest.values())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 100), max_size=8))
+def test_merging_parts_is_merging_all(counts: list[int]) -> None:
+    series = [each for count in counts for each in snapshot("x", 0, count).series]
+    half = len(series) // 2
+    assert merge(series) == merge((*merge(series[:half]), *merge(series[half:])))
