@@ -11,6 +11,7 @@ why(ledger, request_id)
 from raymlops.ledger.audit import Audit
 from raymlops.ledger.comparison import Comparison
 from raymlops.ledger.diff import Difference, diff
+from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.lineage import (
     Ancestors,
@@ -30,6 +31,7 @@ from raymlops.ledger.records import (
     Artifact,
     Check,
     Code,
+    ConceptAlarm,
     Dataset,
     Decision,
     Drift,
@@ -44,7 +46,9 @@ from raymlops.ledger.records import (
     Release,
     Run,
     RunStatus,
+    SlicePerformance,
 )
+from raymlops.ledger.taps import TapMessage
 from raymlops.ledger.version import Bump, Version
 
 __all__ = [
@@ -56,11 +60,13 @@ __all__ = [
     "Check",
     "Code",
     "Comparison",
+    "ConceptAlarm",
     "Dataset",
     "Decision",
     "Descendants",
     "Difference",
     "Drift",
+    "JoinPolicy",
     "Labels",
     "Ledger",
     "Lineage",
@@ -77,6 +83,8 @@ __all__ = [
     "Release",
     "Run",
     "RunStatus",
+    "SlicePerformance",
+    "TapMessage",
     "Version",
     "at",
     "datasets_of",

@@ -24,6 +24,7 @@ from raymlops.ledger.runs import Runs
 from raymlops.ledger.seals import Seals
 from raymlops.ledger.texts import Texts
 from raymlops.ledger.trust import Trust
+from raymlops.ledger.watches import Watches
 from raymlops.storage import Store
 
 _House = TypeVar("_House")
@@ -64,6 +65,7 @@ class Ledger:
         self.releases = house(Releases)
         self.observations = house(Observations)
         self.overview = house(Overview)
+        self.watches = house(Watches)
         self._texts = house(Texts)
         self._trust = house(Trust)
         self._seals = house(Seals)

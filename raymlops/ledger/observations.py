@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, select
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import schema
+from raymlops.ledger import joins, schema, taps
 from raymlops.ledger.database import Database
-from raymlops.ledger.records import Drift, Labels, Outcome, Pane, Performance, Prediction
+from raymlops.ledger.joins import JoinPolicy
+from raymlops.ledger.records import (
+    Drift,
+    Labels,
+    Outcome,
+    Pane,
+    Performance,
+    Prediction,
+    SlicePerformance,
+)
+from raymlops.ledger.taps import TapMessage, pane_of
+
+_DEFAULT_POLICY = JoinPolicy()
 
 
 class Observations:
@@ -23,26 +35,43 @@ class Observations:
         self._database = database
 
     def add_tap(
-        self, replica: str, sequence: int, panes: Iterable[Pane], predictions: Iterable[Prediction]
+        self, replica: str, sequence: int, panes: Sequence[Pane], predictions: Sequence[Prediction]
     ) -> bool:
-        """Merges message number `sequence` of `replica`; False when it was merged before.
+        """Merges message number `sequence` of `replica`; False when it was merged before."""
+        return self.add_taps([TapMessage(replica, sequence, panes, predictions)]) == 1
 
-        Counts, predictions and the sequence number land in one transaction, so that a message is
-        counted once however often it is sent. A replica must send its messages in order.
+    def add_taps(self, messages: Sequence[TapMessage], policy: JoinPolicy = _DEFAULT_POLICY) -> int:
+        """Merges messages of any replicas in one transaction; returns how many were new."""
+        with self._database.write() as connection:
+            return taps.merge(connection, messages, policy)
+
+    def add_labels(self, labels: Sequence[Labels], policy: JoinPolicy = _DEFAULT_POLICY) -> int:
+        """Joins labels with their predictions, or lets them wait for them.
+
+        Returns how many requests have labels now that had none; `join_counts` tells of the rest.
         """
         with self._database.write() as connection:
-            if sequence < _next_sequence(connection, replica):
-                return False
-            _set_next_sequence(connection, replica, sequence + 1)
-            for pane in panes:
-                _merge_pane(connection, pane)
-            _add_new(connection, schema.predictions, [asdict(row) for row in predictions])
-        return True
+            return joins.add_labels(connection, labels, policy)
 
-    def add_labels(self, labels: Iterable[Labels]) -> int:
-        """Stores the labels of requests that have none yet; returns how many those were."""
-        with self._database.write() as connection:
-            return _add_new(connection, schema.labels, [asdict(row) for row in labels])
+    def join_counts(self, model: str) -> dict[str, int]:
+        """How many labels met each `joins.Fate` so far."""
+        columns = schema.join_counts.c
+        query = select(columns.fate, columns.num).where(columns.model == model)
+        with self._database.read() as connection:
+            return {row.fate: row.num for row in connection.execute(query)}
+
+    def joined(self, model: str, *, after: int, limit: int) -> list[tuple[int, Outcome]]:
+        """(number, outcome) of what was joined since number `after`, in that order."""
+        columns = schema.joins.c
+        query = (
+            _outcome_query(columns.id.label("number"))
+            .join(schema.joins, columns.request_id == schema.predictions.c.request_id)
+            .where(columns.model == model, columns.id > after)
+            .order_by(columns.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [(row.number, _outcome(row)) for row in connection.execute(query)]
 
     def prediction(self, request_id: str) -> Prediction:
         with self._database.read() as connection:
@@ -56,14 +85,10 @@ class Observations:
     def outcomes(
         self, model: str, *, start: datetime, end: datetime, version: str | None = None
     ) -> list[Outcome]:
-        """Labelled predictions whose event time lies in [start, end), in that order.
-
-        A request with as many labels as rows counts; one labelled otherwise is left out.
-        """
-        predictions, labels = schema.predictions.c, schema.labels.c
+        """Labelled predictions whose event time lies in [start, end), in that order."""
+        predictions = schema.predictions.c
         query = (
-            select(schema.predictions, labels.labels)
-            .join(schema.labels, predictions.request_id == labels.request_id)
+            _outcome_query()
             .where(predictions.model == model)
             .where(predictions.event_time >= start, predictions.event_time < end)
             .order_by(predictions.event_time, predictions.request_id)
@@ -71,8 +96,7 @@ class Observations:
         if version is not None:
             query = query.where(predictions.version == version)
         with self._database.read() as connection:
-            rows = [_outcome(row) for row in connection.execute(query)]
-        return [row for row in rows if len(row.scores) == len(row.labels)]
+            return [_outcome(row) for row in connection.execute(query)]
 
     def count_predictions(self, model: str) -> int:
         query = select(func.count()).where(schema.predictions.c.model == model)
@@ -88,13 +112,20 @@ class Observations:
             .order_by(columns.day, columns.version, columns.arm)
         )
         with self._database.read() as connection:
-            return [_pane(row) for row in connection.execute(query)]
+            return [pane_of(row) for row in connection.execute(query)]
 
     def add_performance(self, rows: Sequence[Performance]) -> None:
         self._replace(schema.performance, [asdict(row) for row in rows])
 
     def performance(self, model: str) -> list[Performance]:
         return [Performance(**values) for values in self._windows(schema.performance, model)]
+
+    def add_slices(self, rows: Sequence[SlicePerformance]) -> None:
+        self._replace(schema.slice_performance, [asdict(row) for row in rows])
+
+    def slices(self, model: str) -> list[SlicePerformance]:
+        found = self._windows(schema.slice_performance, model)
+        return [SlicePerformance(**values) for values in found]
 
     def add_drift(self, rows: Sequence[Drift]) -> None:
         self._replace(schema.drift, [asdict(row) for row in rows])
@@ -119,68 +150,22 @@ class Observations:
             ]
 
 
-_WINDOW_KEYS = ("model", "version", "arm", "window_start", "window_end", "metric", "feature")
+_WINDOW_KEYS = (
+    "model", "version", "arm", "window_start", "window_end", "metric", "feature", "part"
+)  # fmt: skip
 
 
-def _next_sequence(connection: Connection, replica: str) -> int:
-    offsets = schema.tap_offsets.c
-    query = select(offsets.next_sequence).where(offsets.replica == replica)
-    return connection.scalar(query) or 0
-
-
-def _set_next_sequence(connection: Connection, replica: str, sequence: int) -> None:
-    table = schema.tap_offsets
-    connection.execute(delete(table).where(table.c.replica == replica))
-    connection.execute(insert(table), {"replica": replica, "next_sequence": sequence})
-
-
-def _merge_pane(connection: Connection, pane: Pane) -> None:
-    table = schema.panes
-    keys = {name: getattr(pane, name) for name in ("model", "version", "arm", "day")}
-    same = [table.c[name] == value for name, value in keys.items()]
-    row = connection.execute(select(table).where(*same)).one_or_none()
-    if row is not None:
-        pane = _pane(row) + pane
-        connection.execute(delete(table).where(*same))
-    connection.execute(
-        insert(table),
-        keys
-        | {
-            "num_rows": pane.num_rows,
-            "num_failed": pane.num_failed,
-            "cells": pane.cells.astype("<i8").tobytes(),
-            "latency": list(pane.latency),
-        },
-    )
-
-
-def _add_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
-    """Inserts the rows whose request id is not there yet, the first of each."""
-    by_id = {row["request_id"]: row for row in reversed(rows)}
-    if not by_id:
-        return 0
-    query = select(table.c.request_id).where(table.c.request_id.in_(by_id))
-    for known in connection.scalars(query).all():
-        del by_id[known]
-    if by_id:
-        connection.execute(insert(table), list(by_id.values()))
-    return len(by_id)
-
-
-def _pane(row: Row[Any]) -> Pane:
-    return Pane(
-        model=row.model,
-        version=row.version,
-        arm=row.arm,
-        day=row.day,
-        num_rows=row.num_rows,
-        num_failed=row.num_failed,
-        cells=np.frombuffer(row.cells, dtype="<i8"),
-        latency=tuple(row.latency),
+def _outcome_query(*extra: ColumnElement[Any]) -> Select[Any]:
+    predictions, labels = schema.predictions.c, schema.labels.c
+    return select(schema.predictions, labels.labels, *extra).join(
+        schema.labels, predictions.request_id == labels.request_id
     )
 
 
 def _outcome(row: Row[Any]) -> Outcome:
+    slices = None
+    if row.slices is not None:
+        slices = np.frombuffer(row.slices, dtype="<u2").reshape(-1, row.num_rows)
     return Outcome(
         request_id=row.request_id,
         version=row.version,
@@ -188,4 +173,5 @@ def _outcome(row: Row[Any]) -> Outcome:
         event_time=row.event_time,
         scores=np.frombuffer(row.scores, dtype="<f4"),
         labels=np.frombuffer(row.labels, dtype=np.int8),
+        slices=slices,
     )

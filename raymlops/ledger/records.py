@@ -180,7 +180,11 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One answered request: float32 `scores` [rows], in the order of the request's rows."""
+    """One answered request: float32 `scores` [rows], in the order of the request's rows.
+
+    `slices` are little-endian uint16 [features to slice by, rows], the cell of the version's
+    reference profile that each row falls into; None where performance is not sliced.
+    """
 
     request_id: str
     model: str
@@ -191,6 +195,7 @@ class Prediction:
     served_at: datetime
     event_time: datetime
     replica: str
+    slices: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +270,10 @@ class Pane:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A prediction whose labels have arrived: `scores` float32 and `labels` int8, both [rows]."""
+    """A prediction whose labels have arrived: `scores` float32 and `labels` int8, both [rows].
+
+    `slices` [features to slice by, rows] are cells of the version's profile; None is not sliced.
+    """
 
     request_id: str
     version: str
@@ -273,3 +281,43 @@ class Outcome:
     event_time: datetime
     scores: NDArray[np.float32]
     labels: NDArray[np.int8]
+    slices: NDArray[np.uint16] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicePerformance:
+    """A metric of the rows of one arm and window whose `feature` lies in `part`."""
+
+    model: str
+    version: str
+    arm: str
+    window_start: datetime
+    window_end: datetime
+    feature: str
+    part: str
+    metric: str
+    num_rows: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptAlarm:
+    """The errors of a version in an arm became more than they were, says `detector`.
+
+    Raised at `request_id`, after `num_labels` labelled requests since it last began anew; the
+    mean error was `reference_rate` and is `recent_rate`. `id` and `at` are the ledger's.
+    """
+
+    model: str
+    version: str
+    arm: str
+    detector: str
+    request_id: str
+    event_time: datetime
+    num_labels: int
+    reference_rate: float
+    recent_rate: float
+    id: int = 0
+    at: datetime | None = None

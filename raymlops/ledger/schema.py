@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from raymlops.ledger.types import Real, UtcTime
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -270,6 +270,7 @@ predictions = Table(
     Column("served_at", UtcTime, nullable=False),
     Column("event_time", UtcTime, nullable=False),
     Column("replica", String, nullable=False),
+    Column("slices", LargeBinary),
     Index("predictions_by_event_time", "model", "event_time"),
 )
 
@@ -280,6 +281,59 @@ labels = Table(
     Column("model", String, nullable=False),
     Column("labels", LargeBinary, nullable=False),
     Column("at", UtcTime, nullable=False),
+)
+
+waiting_labels = Table(
+    "waiting_labels",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("request_id", String, nullable=False, unique=True),
+    Column("model", String, nullable=False),
+    Column("labels", LargeBinary, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index("waiting_labels_by_model", "model", "at"),
+)
+
+joins = Table(
+    "joins",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model", String, nullable=False),
+    Column("request_id", String, nullable=False, unique=True),
+    Index("joins_by_model", "model", "id"),
+)
+
+join_counts = Table(
+    "join_counts",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("fate", String, primary_key=True),
+    Column("num", BigInteger, nullable=False),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("state", JSON, nullable=False),
+)
+
+concept_alarms = Table(
+    "concept_alarms",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("detector", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("event_time", UtcTime, nullable=False),
+    Column("num_labels", BigInteger, nullable=False),
+    Column("reference_rate", Float(53), nullable=False),
+    Column("recent_rate", Float(53), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index("concept_alarms_by_version", "model", "version", "id"),
 )
 
 panes = Table(
@@ -334,4 +388,25 @@ drift = Table(
     Column("p_value", Float, nullable=False),
     Column("drifted", Boolean, nullable=False),
     UniqueConstraint("model", "version", "window_start", "window_end", "feature"),
+)
+
+slice_performance = Table(
+    "slice_performance",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("window_start", UtcTime, nullable=False),
+    Column("window_end", UtcTime, nullable=False),
+    Column("feature", String, nullable=False),
+    Column("part", String, nullable=False),
+    Column("metric", String, nullable=False),
+    Column("num_rows", Integer, nullable=False),
+    Column("value", Real),
+    Column("low", Real),
+    Column("high", Real),
+    UniqueConstraint(
+        "model", "version", "arm", "window_start", "window_end", "feature", "part", "metric"
+    ),
 )

@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, insert, inspect, select
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import Ledger, migrations, schema
+from raymlops.ledger import Labels, Ledger, migrations, schema
 from tests.ledger import schema_1
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -38,6 +38,19 @@ def old_url(ledger_url: str) -> str:
                 "num_rows": 1, "size_bytes": 1, "description": "", "created_at": START,
             },
         )  # fmt: skip
+        for name in ("joined", "alone"):
+            connection.execute(
+                insert(schema_1.labels),
+                {"request_id": name, "model": "tumours", "labels": b"\1", "at": START},
+            )
+        connection.execute(
+            insert(schema_1.predictions),
+            {
+                "request_id": "joined", "model": "tumours", "version": "1.0.0", "arm": "champion",
+                "num_rows": 1, "scores": bytes(4), "served_at": START, "event_time": START,
+                "replica": "r",
+            },
+        )  # fmt: skip
     engine.dispose()
     return ledger_url
 
@@ -50,6 +63,10 @@ def test_an_older_ledger_keeps_what_it_holds(old_url: str) -> None:
         assert ledger.datasets.get("tumours").digest == "d"
         (seal,) = ledger.decisions.list()
         assert (seal.kind, seal.outcome) == ("dataset", "dataset tumours 1")
+        ((_, outcome),) = ledger.observations.joined("tumours", after=0, limit=9)
+        assert outcome.request_id == "joined"
+        again = Labels(request_id="alone", model="tumours", labels=b"\1", at=START)
+        assert ledger.observations.add_labels([again]) == 0  # it still waits for its prediction
 
 
 def test_an_older_ledger_becomes_what_a_new_one_is(old_url: str) -> None:

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Drift, Labels, Ledger, Pane, Prediction
+from raymlops.ledger import (
+    ConceptAlarm,
+    Drift,
+    JoinPolicy,
+    Labels,
+    Ledger,
+    Pane,
+    Prediction,
+    TapMessage,
+)
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 FIRST_DAY = date(2013, 4, 1)
@@ -73,7 +83,7 @@ def test_labels_join_late_early_twice_or_never(ledger: Ledger) -> None:
     observations.add_labels([labels("early", 0, 1)])
     observations.add_tap("r1", 0, [], [prediction(x) for x in ("early", "late", "never", "short")])
     assert observations.add_labels([labels("late", 1, 1), labels("late", 0, 0)]) == 1
-    assert observations.add_labels([labels("late", 0, 0), labels("short", 1)]) == 1
+    assert observations.add_labels([labels("late", 1, 1), labels("short", 1)]) == 0
 
     found = observations.outcomes("flights", start=START, end=START + timedelta(hours=1))
     assert [(o.request_id, o.labels.tolist()) for o in found] == [
@@ -81,6 +91,90 @@ def test_labels_join_late_early_twice_or_never(ledger: Ledger) -> None:
         ("late", [1, 1]),
     ]
     assert found[0].scores.tolist() == [0.25, 0.75]
+    assert observations.join_counts("flights") == {
+        "waiting": 1,
+        "joined": 2,
+        "contradicted": 1,
+        "repeated": 1,
+        "misfit": 1,
+    }
+
+
+def test_joins_are_a_log_in_the_order_of_completion(ledger: Ledger) -> None:
+    observations = ledger.observations
+    observations.add_labels([labels("c", 1, 1)])
+    observations.add_tap("r1", 0, [], [prediction("a"), prediction("b"), prediction("c")])
+    observations.add_labels([labels("b", 0, 0)])
+    observations.add_labels([labels("a", 0, 1), labels("b", 0, 0)])
+    log = observations.joined("flights", after=0, limit=10)
+    assert [outcome.request_id for _, outcome in log] == ["c", "b", "a"]
+    first = log[0][0]
+    rest = observations.joined("flights", after=first, limit=1)
+    assert [outcome.request_id for _, outcome in rest] == ["b"]
+    assert observations.joined("others", after=0, limit=10) == []
+
+
+def test_labels_that_wait_are_bounded_by_number_and_age(ledger: Ledger) -> None:
+    observations, policy = ledger.observations, JoinPolicy(max_waiting=2, max_age_days=10)
+    old = replace(labels("old", 0, 1), at=START - timedelta(days=11))
+    assert observations.add_labels([old], policy) == 1
+    for name in ("a", "b", "c", "d"):
+        observations.add_labels([labels(name, 0, 1)], policy)
+    assert observations.join_counts("flights") == {"waiting": 5, "expired": 1, "overflow": 2}
+    observations.add_taps(
+        [TapMessage("r1", 0, [], [prediction(x) for x in ("old", "a", "b", "c", "d")])], policy
+    )
+    log = observations.joined("flights", after=0, limit=10)
+    assert sorted(outcome.request_id for _, outcome in log) == ["c", "d"]
+
+
+def test_labels_that_follow_too_late_are_counted_and_left_out(ledger: Ledger) -> None:
+    observations, policy = ledger.observations, JoinPolicy(max_age_days=10)
+    observations.add_tap("r1", 0, [], [prediction("a")])
+    late = replace(labels("a", 0, 1), at=START + timedelta(days=11))
+    assert observations.add_labels([late], policy) == 0
+    assert observations.join_counts("flights") == {"too_late": 1}
+    assert observations.joined("flights", after=0, limit=10) == []
+
+
+def test_impossible_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_age_days is 0 and max_waiting 5"):
+        JoinPolicy(max_age_days=0, max_waiting=5)
+
+
+def test_messages_of_many_replicas_are_merged_as_one(ledger: Ledger) -> None:
+    observations = ledger.observations
+    messages = [
+        TapMessage("r2", 1, [pane(4)], [prediction("d")]),
+        TapMessage("r1", 0, [pane(1)], [prediction("a"), prediction("b")]),
+        TapMessage("r2", 0, [pane(2)], [prediction("c")]),
+        TapMessage("r1", 0, [pane(1)], [prediction("a"), prediction("b")]),
+    ]
+    assert observations.add_taps(messages) == 3
+    assert observations.add_taps([*messages, TapMessage("r1", 1, [pane(8)], [])]) == 1
+    (found,) = observations.panes("flights", start=FIRST_DAY, end=date(2013, 4, 2))
+    assert (found.num_rows, found.num_failed) == (15, 4)
+    assert found.cells.tolist() == [15, 0, 4]
+    assert found.latency == (15, 0)
+    assert observations.count_predictions("flights") == 4
+
+
+def test_a_watch_goes_on_from_where_it_was_and_from_nowhere_else(ledger: Ledger) -> None:
+    alarm = ConceptAlarm(
+        model="flights", version="1.0.0", arm="champion", detector="cusum", request_id="a",
+        event_time=START, num_labels=120, reference_rate=0.1, recent_rate=0.3,
+    )  # fmt: skip
+    watches = ledger.watches
+    assert watches.state("flights") == (0, {})
+    assert watches.advance("flights", start=0, end=7, state={"x": 0.1}, alarms=[alarm])
+    assert not watches.advance("flights", start=0, end=9, state={}, alarms=[alarm])
+    assert watches.state("flights") == (7, {"x": 0.1})
+    assert watches.advance("flights", start=7, end=8, state={"x": 2}, alarms=[alarm])
+    first, second = watches.alarms("flights", version="1.0.0")
+    assert first.at is not None
+    assert replace(first, id=0, at=None) == alarm
+    assert watches.alarms("flights", after=first.id) == [second]
+    assert watches.alarms("flights", version="2.0.0") == []
 
 
 def test_outcomes_are_cut_by_event_time_and_version(ledger: Ledger) -> None:

@@ -1,0 +1,46 @@
+"""Inserting rows some of which may be there already, in either database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+# SQLAlchemy has a statement of its own for each, with the same methods.
+_INSERT: Mapping[str, Callable[[Table], Any]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts the rows whose key is not there yet, the first of each."""
+    if rows:
+        statement = _INSERT[connection.dialect.name](table).on_conflict_do_nothing()
+        connection.execute(statement, list(rows))
+
+
+def insert_or_update(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Inserts the rows; where the primary key is there already, the other columns are replaced."""
+    if rows:
+        statement = _INSERT[connection.dialect.name](table)
+        keys = [column.name for column in table.primary_key]
+        others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_=others), list(rows)
+        )
+
+
+def add_counts(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds the `num` of each row to what is there under its primary key."""
+    if rows:
+        statement = _INSERT[connection.dialect.name](table)
+        keys = [column.name for column in table.primary_key]
+        total = {"num": table.c.num + statement.excluded.num}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_=total), list(rows)
+        )

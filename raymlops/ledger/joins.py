@@ -1,0 +1,185 @@
+"""Predictions and what came true of them, joined by request id, whichever arrives first.
+
+    prediction ──► predictions ─┐
+                                ├─► joins: a log, each request once, in the order of completion
+    labels ──────► labels ──────┘
+       └─ before their prediction ─► waiting_labels, bounded by number and age
+
+What does not join is counted by its reason, so that nothing disappears unseen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import Connection, Table, delete, func, insert, select
+
+from raymlops.ledger import schema
+from raymlops.ledger.conflicts import add_counts, insert_new
+from raymlops.ledger.records import Labels, Prediction
+
+Fate = Literal[
+    "joined", "waiting", "repeated", "contradicted", "misfit", "too_late", "overflow", "expired"
+]
+"""What became of labels.
+
+joined        with their prediction
+waiting       for it, when they arrived
+repeated      they were there already, the same
+contradicted  others were there already, which stay
+misfit        as many labels as rows are needed, these are not
+too_late      they follow the prediction's event time by more than `max_age_days`
+overflow      they waited, and `max_waiting` newer ones did, too
+expired       they waited for longer than `max_age_days`
+"""
+
+_CHUNK = 10_000  # SQLite takes 32,766 variables in a query
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinPolicy:
+    """How long labels are waited for, and how many may wait for their predictions."""
+
+    max_age_days: float = 90.0
+    max_waiting: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.max_age_days <= 0 or self.max_waiting < 0:
+            raise ValueError(
+                f"max_age_days is {self.max_age_days} and max_waiting {self.max_waiting}; a "
+                "positive number of days is needed, and no negative number of labels"
+            )
+
+    def fate(self, labels: Labels, *, num_rows: int, event_time: datetime) -> Fate:
+        """What becomes of labels whose prediction is known and has none."""
+        if len(labels.labels) != num_rows:
+            return "misfit"
+        if labels.at - event_time > timedelta(days=self.max_age_days):
+            return "too_late"
+        return "joined"
+
+
+def add_labels(connection: Connection, rows: Sequence[Labels], policy: JoinPolicy) -> int:
+    """Takes labels in; returns how many requests have some now that had none before."""
+    fates: Counter[tuple[str, Fate]] = Counter()
+    accepted = 0
+    for chunk in _chunks(rows):
+        found = dict(_fates(connection, chunk, policy))
+        fates.update((chunk[index].model, fate) for index, fate in found.items())
+        joined = [chunk[index] for index, fate in found.items() if fate == "joined"]
+        waiting = [chunk[index] for index, fate in found.items() if fate == "waiting"]
+        _join(connection, joined)
+        if waiting:
+            connection.execute(insert(schema.waiting_labels), [asdict(row) for row in waiting])
+            fates.update(_bound(connection, waiting, policy))
+        accepted += len(joined) + len(waiting)
+    _count(connection, fates)
+    return accepted
+
+
+def join_waiting(
+    connection: Connection, predictions: Sequence[Prediction], policy: JoinPolicy
+) -> None:
+    """Joins predictions that have just been added with labels that have waited for them."""
+    table = schema.waiting_labels
+    if not predictions or connection.scalar(select(table.c.id).limit(1)) is None:
+        return
+    fates: Counter[tuple[str, Fate]] = Counter()
+    for chunk in _chunks(predictions):
+        by_id = {prediction.request_id: prediction for prediction in chunk}
+        rows = connection.execute(select(table).where(table.c.request_id.in_(by_id))).all()
+        joined = []
+        for row in rows:
+            labels = Labels(**{name: row._mapping[name] for name in Labels.__dataclass_fields__})
+            prediction = by_id[labels.request_id]
+            fate = policy.fate(
+                labels, num_rows=prediction.num_rows, event_time=prediction.event_time
+            )
+            fates[labels.model, fate] += 1
+            if fate == "joined":
+                joined.append(labels)
+        connection.execute(delete(table).where(table.c.id.in_([row.id for row in rows])))
+        _join(connection, joined)
+    _count(connection, fates)
+
+
+def _fates(
+    connection: Connection, rows: Sequence[Labels], policy: JoinPolicy
+) -> Iterator[tuple[int, Fate]]:
+    """(index, what becomes of it) of each row, the earlier ones deciding over the later."""
+    ids = {row.request_id for row in rows}
+    known = _labels(connection, schema.labels, ids) | _labels(
+        connection, schema.waiting_labels, ids
+    )
+    predictions = _predictions(connection, ids)
+    for index, row in enumerate(rows):
+        if (before := known.get(row.request_id)) is not None:
+            yield index, "repeated" if before == row.labels else "contradicted"
+            continue
+        prediction = predictions.get(row.request_id)
+        if prediction is None:
+            fate: Fate = "waiting"
+        else:
+            fate = policy.fate(row, num_rows=prediction.num_rows, event_time=prediction.event_time)
+        if fate in ("joined", "waiting"):
+            known[row.request_id] = row.labels
+        yield index, fate
+
+
+def _join(connection: Connection, rows: Sequence[Labels]) -> None:
+    if rows:
+        insert_new(connection, schema.labels, [asdict(row) for row in rows])
+        pairs = [{"model": row.model, "request_id": row.request_id} for row in rows]
+        connection.execute(insert(schema.joins), pairs)
+
+
+def _bound(
+    connection: Connection, waiting: Sequence[Labels], policy: JoinPolicy
+) -> Counter[tuple[str, Fate]]:
+    """Drops what waits for too long and beside too many, and counts it."""
+    table, fates = schema.waiting_labels, Counter[tuple[str, Fate]]()
+    for model in {row.model for row in waiting}:
+        newest = max(row.at for row in waiting if row.model == model)
+        oldest = newest - timedelta(days=policy.max_age_days)
+        mine = table.c.model == model
+        old = delete(table).where(mine, table.c.at < oldest)
+        fates[model, "expired"] += connection.execute(old).rowcount
+        count = connection.scalar(select(func.count()).where(mine)) or 0
+        if (excess := count - policy.max_waiting) > 0:
+            first = select(table.c.id).where(mine).order_by(table.c.id).limit(excess)
+            connection.execute(delete(table).where(table.c.id.in_(first)))
+            fates[model, "overflow"] += excess
+    return fates
+
+
+def _count(connection: Connection, fates: Counter[tuple[str, Fate]]) -> None:
+    rows = [
+        {"model": model, "fate": fate, "num": num}
+        for (model, fate), num in sorted(fates.items())
+        if num
+    ]
+    add_counts(connection, schema.join_counts, rows)
+
+
+def _labels(connection: Connection, table: Table, ids: set[str]) -> dict[str, bytes]:
+    query = select(table.c.request_id, table.c.labels).where(table.c.request_id.in_(ids))
+    return {row.request_id: row.labels for row in connection.execute(query)}
+
+
+def _predictions(connection: Connection, ids: set[str]) -> dict[str, Any]:
+    columns = schema.predictions.c
+    query = select(columns.request_id, columns.num_rows, columns.event_time).where(
+        columns.request_id.in_(ids)
+    )
+    return {row.request_id: row for row in connection.execute(query)}
+
+
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    items = list(items)
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,123 @@
+"""What replicas tell the monitor, merged many messages at a time.
+
+All that arrived while the last transaction was being synced goes into the next one. So its cost,
+one sync and one update of each pane, is shared by as many messages as there are replicas that send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from raymlops.ledger import joins, schema
+from raymlops.ledger.conflicts import insert_new, insert_or_update
+from raymlops.ledger.joins import JoinPolicy
+from raymlops.ledger.records import Pane, Prediction
+
+_Key = tuple[object, ...]
+
+
+class TapMessage(NamedTuple):
+    """Message number `sequence` of a replica, which counts its messages from 0, without gaps."""
+
+    replica: str
+    sequence: int
+    panes: Sequence[Pane]
+    predictions: Sequence[Prediction]
+
+
+def merge(connection: Connection, messages: Iterable[TapMessage], policy: JoinPolicy) -> int:
+    """Adds the messages that were not added before, and returns how many those were.
+
+    Counts, predictions and sequence numbers land together, so that a message is counted once
+    however often it is sent. A replica must send its messages in order.
+    """
+    ordered = sorted(messages, key=lambda message: message.sequence)
+    following = _following(connection, {message.replica for message in ordered})
+    fresh = []
+    for message in ordered:
+        if message.sequence >= following.get(message.replica, 0):
+            following[message.replica] = message.sequence + 1
+            fresh.append(message)
+    if not fresh:
+        return 0
+    offsets = {message.replica: following[message.replica] for message in fresh}
+    insert_or_update(
+        connection,
+        schema.tap_offsets,
+        [{"replica": name, "next_sequence": number} for name, number in offsets.items()],
+    )
+    for pane in _merged(fresh):
+        _add_pane(connection, pane)
+    predictions = [prediction for message in fresh for prediction in message.predictions]
+    insert_new(connection, schema.predictions, [asdict(row) for row in predictions])
+    joins.join_waiting(connection, predictions, policy)
+    return len(fresh)
+
+
+def _following(connection: Connection, replicas: set[str]) -> dict[str, int]:
+    offsets = schema.tap_offsets.c
+    query = select(offsets.replica, offsets.next_sequence).where(offsets.replica.in_(replicas))
+    return {row.replica: row.next_sequence for row in connection.execute(query)}
+
+
+def _merged(messages: Sequence[TapMessage]) -> list[Pane]:
+    """One pane for each arm and day, however many messages bring some of it."""
+    found: dict[_Key, list[Pane]] = {}
+    for message in messages:
+        for pane in message.panes:
+            found.setdefault((pane.model, pane.version, pane.arm, pane.day), []).append(pane)
+    return [_sum(panes) for panes in found.values()]
+
+
+def _sum(panes: Sequence[Pane]) -> Pane:
+    if len(panes) == 1:
+        return panes[0]
+    first = panes[0]
+    return Pane(
+        model=first.model,
+        version=first.version,
+        arm=first.arm,
+        day=first.day,
+        num_rows=sum(pane.num_rows for pane in panes),
+        num_failed=sum(pane.num_failed for pane in panes),
+        cells=np.sum([pane.cells for pane in panes], axis=0, dtype=np.int64),
+        latency=tuple(np.sum([pane.latency for pane in panes], axis=0).tolist()),
+    )
+
+
+def _add_pane(connection: Connection, pane: Pane) -> None:
+    table = schema.panes
+    keys = {name: getattr(pane, name) for name in ("model", "version", "arm", "day")}
+    same = [table.c[name] == value for name, value in keys.items()]
+    row = connection.execute(select(table).where(*same)).one_or_none()
+    if row is not None:
+        pane = pane_of(row) + pane
+        connection.execute(delete(table).where(*same))
+    connection.execute(
+        insert(table),
+        keys
+        | {
+            "num_rows": pane.num_rows,
+            "num_failed": pane.num_failed,
+            "cells": pane.cells.astype("<i8").tobytes(),
+            "latency": list(pane.latency),
+        },
+    )
+
+
+def pane_of(row: Row[Any]) -> Pane:
+    return Pane(
+        model=row.model,
+        version=row.version,
+        arm=row.arm,
+        day=row.day,
+        num_rows=row.num_rows,
+        num_failed=row.num_failed,
+        cells=np.frombuffer(row.cells, dtype="<i8"),
+        latency=tuple(row.latency),
+    )
