@@ -25,6 +25,7 @@
     │   ├── LostShardError   a parameter server's shard cannot be reached
     │   └── OutOfMemoryError a worker was killed, or gave up, for want of memory
     ├── RequestError         a request is refused; carries the HTTP status
+    │   └── EngineError      the engine that had it died, through no fault of the request
     └── ReleaseError         a release cannot start or go on
 
 Errors cross process boundaries by pickle: each hands every constructor argument to
@@ -187,6 +188,10 @@ class RequestError(RaymlopsError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class EngineError(RequestError):
+    """The engine that had a request has died or hangs; another one may answer it."""
 
 
 class ReleaseError(RaymlopsError):

@@ -28,6 +28,8 @@ POLICIES = (
     "telemetry/exposition.py",
     "serve/routing/base.py", "serve/routing/round_robin.py", "serve/routing/least_connections.py",
     "serve/routing/power_of_two.py", "serve/routing/consistent_hash.py",
+    "serve/batching/policy.py", "serve/batching/queue.py", "serve/batching/bisection.py",
+    "serve/batching/speed.py", "serve/batching/outputs.py",
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py",
     "release/gate.py", "release/canary.py", "operate/triggers.py",

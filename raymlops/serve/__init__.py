@@ -6,7 +6,7 @@ with Client(deployment.url) as client:
 publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 """
 
-from raymlops.serve.batcher import BatchPolicy
+from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, memoize
 from raymlops.serve.client import Answer, Client
 from raymlops.serve.deployment import (

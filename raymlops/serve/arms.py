@@ -12,7 +12,7 @@ from raymlops.data import Columns
 from raymlops.errors import NotFoundError, RequestError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
-from raymlops.serve.batcher import Batcher, BatchPolicy, Outputs
+from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Outputs, warm_up
 from raymlops.serve.form import Form
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
@@ -21,8 +21,6 @@ _logger = logging.getLogger(__name__)
 
 PINNED = "pinned"
 """The arm of requests that name a version: they are no sample of the traffic that is split."""
-
-_WARM_UP_ROWS = (1, 32)
 
 Loader = Callable[[str], Bundle]
 """The bundle of a version, verified; blocks."""
@@ -95,6 +93,11 @@ class Arms:
             raise RequestError(404, f"version {version} is not loaded; there are: {held}")
         return PINNED, self._loaded[version]
 
+    def check_health(self) -> None:
+        """Raises RuntimeError when an engine hangs."""
+        for version in self._loaded.values():
+            version.batcher.check_health()
+
     async def close(self) -> None:
         """Answers what is queued, and refuses the rest."""
         for version in self._loaded.values():
@@ -102,16 +105,14 @@ class Arms:
         await asyncio.gather(*self._retiring)
 
     async def _load_version(self, version: str) -> LoadedVersion:
-        bundle = await asyncio.to_thread(self._load_warm, version)
+        bundle, speed = await asyncio.to_thread(self._load_warm, version)
         _logger.info("loaded version %s", version)
-        batcher = Batcher(partial(_run, bundle), self._policy)
+        batcher = Batcher(partial(_run, bundle), self._policy, speed=speed)
         return LoadedVersion(version=version, bundle=bundle, batcher=batcher)
 
-    def _load_warm(self, version: str) -> Bundle:
+    def _load_warm(self, version: str) -> tuple[Bundle, EngineSpeed]:
         bundle = self._load(version)
-        for num_rows in _WARM_UP_ROWS:
-            _run(bundle, bundle.sample(num_rows))
-        return bundle
+        return bundle, warm_up(partial(_run, bundle), bundle.sample)
 
     def _retire(self, version: LoadedVersion) -> None:
         task = asyncio.get_running_loop().create_task(version.batcher.close())

@@ -16,7 +16,7 @@ from raymlops.cluster.address import free_port
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App, Application
-from raymlops.serve.batcher import BatchPolicy
+from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.front import front_routes
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from raymlops.data import Columns, num_rows
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.batcher import Outputs
+from raymlops.serve.batching import Outputs
 
 Outcome = Literal["ok", "refused", "failed"]
 

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from raymlops.data import Columns
 from raymlops.errors import RequestError
 from raymlops.serve.arms import Arms
-from raymlops.serve.batcher import Outputs
+from raymlops.serve.batching import Outputs
 from raymlops.serve.exchange import Exchange, Record
 from raymlops.serve.form import Form
 from raymlops.serve.statistics import Statistics

@@ -12,7 +12,7 @@ from raymlops.ledger import open_ledger
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
-from raymlops.serve.batcher import BatchPolicy
+from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
@@ -85,7 +85,8 @@ class Replica:
         await self._follower.start_with(Published(generation=published[0], table=published[1]))
 
     def check_health(self) -> None:
-        """Raises RuntimeError when one of the loops has ended, which none should."""
+        """Raises RuntimeError when an engine hangs, or a loop has ended, which none should."""
+        self._arms.check_health()
         for name, loop in self._loops.items():
             if loop.done():
                 raise RuntimeError(f"the {name} of {self._model} has ended; see the log above")

@@ -13,6 +13,7 @@ from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.arms import Arms, bundle_loader
+from raymlops.serve.batching import EngineSpeed
 from raymlops.storage import Store
 from tests.serve.conftest import MODEL, VERSIONS, World
 
@@ -105,6 +106,26 @@ def test_a_pinned_request_is_no_sample_of_the_split(bundles: dict[str, Bundle]) 
         await arms.apply(table("1.0.0", "1.0.1"))
         arm, loaded = arms.of_version("1.0.1")
         assert (arm, loaded.version) == ("pinned", "1.0.1")
+        await arms.close()
+
+    run(test)
+
+
+def test_an_engine_that_hangs_makes_the_replica_unhealthy(bundles: dict[str, Bundle]) -> None:
+    gate = threading.Event()
+
+    async def test() -> None:
+        arms = Arms(bundles.__getitem__, BatchPolicy(hang_after_s=0.01, timeout_s=0.05))
+        await arms.apply(table("1.0.0"))
+        loaded = arms.of_key("anna")[1]
+        loaded.batcher._run = lambda _: {"y": np.array([gate.wait(20.0)])}
+        loaded.batcher.speed = EngineSpeed()
+        arms.check_health()
+        with pytest.raises(RequestError, match="the engine, which has not answered"):
+            await loaded.batcher.submit(bundles["1.0.0"].sample(1))
+        with pytest.raises(RuntimeError, match="a batch of 1 requests has been running"):
+            arms.check_health()
+        gate.set()
         await arms.close()
 
     run(test)

@@ -12,7 +12,7 @@ from raymlops.errors import ClusterError
 from raymlops.models import PROBABILITY
 from raymlops.serve import BatchPolicy, TapSummary, recorder
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.batcher import Batcher
+from raymlops.serve.batching import Batcher
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
 from raymlops.serve.protocols.base import About

@@ -1,0 +1,31 @@
+"""What an engine is to the batcher: columns in, outputs of as many rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Columns
+from raymlops.errors import ModelError
+
+Outputs = dict[str, NDArray[Any]]
+
+Run = Callable[[Columns], Outputs]
+"""Outputs for some rows; may be called from several threads at once."""
+
+
+def concatenated(parts: Sequence[Columns]) -> Columns:
+    """The rows of all parts, which have the same columns."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_num_rows(outputs: Outputs, wanted: int) -> None:
+    """Raises ModelError when an output has another number of rows: whose would they be?"""
+    for name, values in outputs.items():
+        if len(values) != wanted:
+            raise ModelError(f"output '{name}' has {len(values)} rows for {wanted} rows")

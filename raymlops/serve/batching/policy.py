@@ -1,0 +1,88 @@
+"""When a free engine runs a batch, and how large one may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_PATIENCE = 3.0
+"""After so many usual gaps without an arrival nobody is waited for: the burst is over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPolicy:
+    """How many rows run at once, how long they may wait for that, and how many may wait.
+
+    Args:
+        max_rows: a request is never split; one of more rows runs alone.
+        max_wait_s: the longest a free engine waits for a fuller batch. It waits only while
+            others arrive, so a lone request never does; 0 never waits.
+        max_queue_rows: what comes beyond is refused with 503 and the time to come back.
+        timeout_s: a request that names no deadline has this long, then it is answered 504.
+        hang_after_s: a batch that runs longer makes the replica unhealthy, to be replaced.
+        head_start_s: one step of priority counts as much as having come this much earlier, so
+            that nobody is overtaken for ever.
+        inline_below_s: an engine that proved faster than this for a batch, when it was warmed
+            up, runs in the event loop, since handing over to a thread would take longer; 0 never.
+    """
+
+    max_rows: int = 1024
+    max_wait_s: float = 0.002
+    max_queue_rows: int = 65536
+    timeout_s: float = 30.0
+    hang_after_s: float = 60.0
+    head_start_s: float = 0.1
+    inline_below_s: float = 0.0005
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise ValueError(f"max_rows is {self.max_rows}, at least 1 is needed")
+        for name in ("max_wait_s", "head_start_s", "inline_below_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, a time cannot be negative")
+        for name in ("timeout_s", "hang_after_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, more than 0 is needed")
+        if self.max_queue_rows < self.max_rows:
+            raise ValueError(
+                f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "
+                "no batch could ever be full"
+            )
+
+
+def close_after_s(
+    policy: BatchPolicy, num_rows: int, age_s: float, *, gap_s: float, quiet_s: float
+) -> float:
+    """Seconds until a free engine must run what waits; 0 means now.
+
+    Args:
+        num_rows: how many wait, the oldest for `age_s`.
+        gap_s: the time between arrivals, as `Arrivals` has it.
+        quiet_s: since the latest arrival.
+    """
+    # Fewer than two arrivals in all that time are not worth delaying anybody.
+    if num_rows >= policy.max_rows or 2 * gap_s > policy.max_wait_s:
+        return 0.0
+    return max(0.0, min(policy.max_wait_s - age_s, _PATIENCE * gap_s - quiet_s))
+
+
+class Arrivals:
+    """How soon another request is to be expected while one waits; `longest_s` is not at all.
+
+    Only arrivals that found another request waiting or running tell that. A client that asks
+    again as soon as it is answered arrives often, and yet nobody could share its batch.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._was_alone = True
+        self.gap_s = longest_s
+        self.latest = 0.0
+
+    def note(self, now: float, *, alone: bool) -> None:
+        """A request came; `alone` says that no other was unanswered."""
+        if not alone:
+            self.gap_s += (min(now - self.latest, self._longest_s) - self.gap_s) / 8
+        elif self._was_alone:  # else a burst may begin here, and tells nothing yet
+            self.gap_s = self._longest_s
+        self._was_alone = alone
+        self.latest = now
