@@ -1,7 +1,13 @@
 """Watching models in service: drift of their inputs, performance once labels arrive, a report."""
 
 from raymlops.monitor.actor import ALL, DriftMonitor, MonitorStatus, WindowReport, read_reports
-from raymlops.monitor.drift import DriftPolicy, FeatureDrift, compare, holm
+from raymlops.monitor.drift import (
+    DriftPolicy,
+    FeatureDrift,
+    FeaturePolicy,
+    compare,
+    holm,
+)
 from raymlops.monitor.performance import (
     Estimate,
     difference,
@@ -18,6 +24,7 @@ __all__ = [
     "DriftPolicy",
     "Estimate",
     "FeatureDrift",
+    "FeaturePolicy",
     "MonitorStatus",
     "Window",
     "WindowPolicy",

@@ -12,7 +12,7 @@ import numpy as np
 from raymlops.data import Profile
 from raymlops.ledger import Drift, Labels, Ledger, Outcome, Pane, Performance, Version, open_ledger
 from raymlops.models import Bundle
-from raymlops.monitor.drift import DriftPolicy, compare
+from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
 from raymlops.monitor.performance import measure
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
@@ -134,9 +134,12 @@ class DriftMonitor:
 
     def _drift_rows(self, model: str, window: Window, panes: list[Pane]) -> Iterable[Drift]:
         by_version = sorted(panes, key=lambda pane: pane.version)
+        judged = self._ledger.observations.drift(model)
         for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
             counts = np.stack([pane.cells for pane in group]).sum(axis=0)
-            for found in compare(self._profile(model, version), counts, self._drift):
+            earlier = earlier_looks(judged, version, before=window.end)
+            profile = self._profile(model, version)
+            for found in judge_window(profile, counts, self._drift, earlier):
                 yield Drift(
                     model=model,
                     version=version,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from raymlops.cluster import spawn
-from raymlops.monitor import DriftPolicy
 from raymlops.monitor.metrics import Exporter
 from raymlops.operate.workspace import Workspace
 
@@ -27,7 +25,7 @@ def start_exporter(workspace: Workspace) -> None:
         workspace.ledger_url,
         workspace.settings.monitor.exporter,
         targets_file(workspace.home),
-        thresholds(workspace.settings.monitor.drift),
+        workspace.settings.monitor.drift,
         max_concurrency=4,
         node_id=ray.get_runtime_context().get_node_id(),
     )
@@ -46,12 +44,3 @@ def exporter_address(home: Path) -> str | None:
         return None
     address: str = groups[0]["targets"][0]
     return address
-
-
-def thresholds(policy: DriftPolicy) -> Mapping[str, float]:
-    """The smallest distances that count as drift, by test."""
-    return {
-        "ks": policy.min_ks,
-        "missing": policy.min_missing,
-        "chi2": policy.min_total_variation,
-    }

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +10,13 @@ from scipy import stats
 from sklearn.datasets import load_wine
 
 from raymlops.data import SCORE, Columns, Counts, Feature, Profile
-from raymlops.monitor import DriftPolicy, FeatureDrift, compare, holm
+from raymlops.ledger import Drift
+from raymlops.monitor import DriftPolicy, FeatureDrift, compare
+from raymlops.monitor.drift import earlier_looks, judge_window
 from tests.monitor.conftest import FEATURES, columns_of
 
 POLICY = DriftPolicy()
-NO_FLOORS = DriftPolicy(min_ks=0, min_missing=0, min_total_variation=0)
+NO_FLOORS = DriftPolicy(thresholds={"ks": 0.0, "missing": 0.0, "chi2": 0.0})
 
 
 def _number(name: str) -> Feature:
@@ -96,19 +101,14 @@ def test_new_categories_are_drift() -> None:
     assert found.effect == pytest.approx(1 / 9)
 
 
-def test_holm_steps_down_from_the_smallest() -> None:
-    # Worked by hand: 4 x 0.01, 3 x 0.011 raised to the first, 2 x 0.02 raised, 1 x 0.9.
-    assert holm([0.02, 0.01, 0.9, 0.011]) == pytest.approx([0.04, 0.04, 0.9, 0.04])
-
-
 def test_without_drift_at_most_one_window_in_twenty_raises_any_alarm() -> None:
     rng = np.random.default_rng(1)
     alarms = 0
-    for _ in range(200):
+    for _ in range(40):
         profile = _profile(_normal(rng, 1_000), FIFTY)
         found = compare(profile, _count(profile, _normal(rng, 1_000)), NO_FLOORS)
         alarms += any(row.drifted for row in found)
-    assert alarms <= 10
+    assert alarms <= 2
 
 
 def test_a_tenth_of_a_standard_deviation_is_found_among_fifty_features() -> None:
@@ -123,9 +123,9 @@ def test_an_irrelevant_shift_in_a_million_rows_is_significant_but_no_alarm() -> 
     rng = np.random.default_rng(3)
     found = [
         _one(rng.standard_normal(1_000_000), rng.standard_normal(1_000_000) + 0.005)
-        for _ in range(5)
+        for _ in range(3)
     ]
-    assert sum(row.p_value < 0.05 for row in found) >= 2
+    assert sum(row.p_value < 0.05 for row in found) >= 1
     assert not any(row.drifted for row in found)
 
 
@@ -214,7 +214,30 @@ def test_counts_of_another_profile_are_refused() -> None:
         compare(profile, np.zeros(3, dtype=np.int64), POLICY)
 
 
-@pytest.mark.parametrize("field", ["alpha", "min_ks", "min_missing", "min_total_variation"])
-def test_an_impossible_policy_is_refused(field: str) -> None:
-    with pytest.raises(ValueError, match=field):
-        DriftPolicy(**{field: 1.5})
+def _row(version: str, month: int, feature: str) -> Drift:
+    start, end = datetime(2013, month, 1, tzinfo=UTC), datetime(2013, month + 1, 1, tzinfo=UTC)
+    found = FeatureDrift(
+        feature=feature, test="ks", num_rows=900, effect=0.3, p_value=0.0, drifted=True
+    )
+    return Drift(model="m", version=version, window_start=start, window_end=end, **asdict(found))
+
+
+def test_looks_are_the_windows_of_one_version_since_its_reference() -> None:
+    rows = [_row(*each) for each in [("2", 3, "x"), ("1", 2, "x"), ("2", 2, "x"), ("2", 2, "y")]]
+    march, april = datetime(2013, 3, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
+    looks = earlier_looks(rows, "2", before=datetime(2013, 5, 1, tzinfo=UTC))
+    assert [[row.feature for row in look] for look in looks] == [["x", "y"], ["x"]]
+    assert len(earlier_looks(rows, "2", before=april)) == 1
+    assert len(earlier_looks(rows, "2", before=datetime(2013, 5, 1, tzinfo=UTC), since=march)) == 1
+
+
+def test_the_tenth_window_is_judged_more_strictly_than_the_first() -> None:
+    values = np.arange(4_000.0)
+    profile = _profile({"x": values}, (_number("x"),))
+    counts = _count(profile, {"x": values + 160})  # p-value 0.003
+    looks = [[_row("1", 1, "y")]] * 9
+    assert judge_window(profile, counts, POLICY, [])[0].drifted
+    assert not judge_window(profile, counts, POLICY, looks)[0].drifted
+    lasting = DriftPolicy(debounce=2, spending=False)
+    assert not judge_window(profile, counts, lasting, looks)[0].drifted
+    assert judge_window(profile, counts, lasting, [[_row("1", 1, "x")]])[0].drifted

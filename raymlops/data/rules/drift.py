@@ -42,9 +42,7 @@ class Drift(Expectation):
     def policy(self) -> DriftPolicy:
         return DriftPolicy(
             alpha=self.alpha,
-            min_ks=self.max_effect,
-            min_missing=self.max_effect,
-            min_total_variation=self.max_effect,
+            thresholds={"ks": self.max_effect, "missing": self.max_effect, "chi2": self.max_effect},
             min_rows=self.min_rows,
         )
 

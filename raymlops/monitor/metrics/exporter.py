@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from raymlops.cluster.files import replace_text
 from raymlops.config import redact
+from raymlops.data.drift import DriftPolicy
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import Ledger, open_ledger
 from raymlops.monitor.metrics.recorded import recorded_series
@@ -57,13 +58,13 @@ class Exporter:
         ledger_url: str,
         settings: ExporterSettings,
         targets: Path,
-        thresholds: Mapping[str, float],
+        policy: DriftPolicy,
     ) -> None:
         self._gathered = Gathered()
         self._lock = threading.Lock()
         registry = CollectorRegistry(auto_describe=False)
         ledger = open_ledger(ledger_url)
-        registry.register(_Scrape(self._series, _Recorded(ledger, thresholds)))
+        registry.register(_Scrape(self._series, _Recorded(ledger, policy)))
         self._server, self._thread = start_http_server(
             settings.port, addr=settings.host, registry=registry
         )
@@ -97,9 +98,9 @@ class Exporter:
 class _Recorded:
     """What the ledger tells, read again once it is some seconds old."""
 
-    def __init__(self, ledger: Ledger, thresholds: Mapping[str, float]) -> None:
+    def __init__(self, ledger: Ledger, policy: DriftPolicy) -> None:
         self._ledger = ledger
-        self._thresholds = thresholds
+        self._policy = policy
         self._lock = threading.Lock()
         self._read: tuple[Series, ...] = ()
         self._due_s = 0.0
@@ -114,7 +115,7 @@ class _Recorded:
     def _read_ledger(self) -> tuple[Series, ...]:
         """Without a ledger there are still the requests, and a metric that says so."""
         try:
-            found = tuple(recorded_series(self._ledger, self._thresholds))
+            found = tuple(recorded_series(self._ledger, self._policy))
         except (RaymlopsError, SQLAlchemyError) as error:
             _logger.warning("the ledger cannot be read for its metrics: %s", redact(str(error)))
             return (Series(catalogue.LEDGER_UP.name, (), 0),)

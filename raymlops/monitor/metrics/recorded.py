@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from raymlops.data import SCORE
+from raymlops.data.drift import TESTS, DriftPolicy
 from raymlops.ledger import Drift, Ledger, Performance
 from raymlops.telemetry import Series, catalogue
 
@@ -17,17 +18,14 @@ MAX_FEATURES = 50
 _VERDICTS = {"gate": catalogue.GATES, "trigger": catalogue.RETRAINS}
 
 
-def recorded_series(ledger: Ledger, thresholds: Mapping[str, float]) -> Iterator[Series]:
-    """Everything the catalogue has of decisions, windows and runs.
-
-    `thresholds` are the smallest distances that count as drift, by test.
-    """
+def recorded_series(ledger: Ledger, policy: DriftPolicy) -> Iterator[Series]:
+    """Everything the catalogue has of decisions, windows and runs; `policy` judged the drift."""
     yield from _decisions(ledger.overview.decisions())
     for (model, status), number in ledger.overview.releases().items():
         yield Series(catalogue.RELEASES.name, (model, status), number)
     for (model, alias), version in ledger.overview.aliases().items():
         yield Series(catalogue.VERSION_INFO.name, (model, alias, version), 1)
-    yield from _drift(ledger.overview.newest_drift(), thresholds)
+    yield from _drift(ledger.overview.newest_drift(), policy)
     yield from _performance(ledger.overview.newest_performance())
     yield from _training(ledger)
 
@@ -42,7 +40,7 @@ def _decisions(counts: Mapping[tuple[str, str, str], int]) -> Iterator[Series]:
         yield Series(_VERDICTS[kind].name, (model, verdict), number)
 
 
-def _drift(rows: Sequence[Drift], thresholds: Mapping[str, float]) -> Iterator[Series]:
+def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:
     by_version = sorted(rows, key=lambda row: (row.model, row.version, -row.effect))
     for (model, version), group in groupby(by_version, key=lambda row: (row.model, row.version)):
         judged = list(group)
@@ -54,8 +52,9 @@ def _drift(rows: Sequence[Drift], thresholds: Mapping[str, float]) -> Iterator[S
             labels = (model, version, row.feature, row.test)
             yield Series(catalogue.DRIFT_STATISTIC.name, labels, row.effect)
             yield Series(catalogue.DRIFT_P_VALUE.name, labels, row.p_value)
-            if row.test in thresholds:
-                yield Series(catalogue.DRIFT_THRESHOLD.name, labels, thresholds[row.test])
+            if row.test in TESTS:
+                threshold = policy.threshold(row.feature, row.test)
+                yield Series(catalogue.DRIFT_THRESHOLD.name, labels, threshold)
 
 
 def _capped(farthest_first: Sequence[Drift]) -> Iterable[Drift]:

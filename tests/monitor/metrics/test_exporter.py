@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from raymlops.data.drift import DriftPolicy
 from raymlops.ledger import Ledger
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.telemetry import CATALOGUE, RequestMeter, Series, Snapshot
@@ -21,7 +22,7 @@ from tests.servers.prometheus import prometheus, promtool
 @pytest.fixture
 def exporter(busy_ledger: Ledger, tmp_path: Path) -> Iterator[Exporter]:
     targets = tmp_path / "prometheus" / "raymlops.json"
-    exporter = Exporter(busy_ledger.url, ExporterSettings(), targets, {"ks": 0.02})
+    exporter = Exporter(busy_ledger.url, ExporterSettings(), targets, DriftPolicy())
     yield exporter
     exporter.close()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from raymlops.data import SCORE
+from raymlops.data.drift import DriftPolicy
 from raymlops.ledger import Ledger
 from raymlops.monitor.metrics import recorded_series
 from raymlops.monitor.metrics.recorded import MAX_FEATURES
@@ -8,7 +9,7 @@ from tests.monitor.metrics.conftest import MODEL, drift
 
 
 def read(ledger: Ledger) -> dict[tuple[str, ...], float]:
-    series = recorded_series(ledger, {"ks": 0.02})
+    series = recorded_series(ledger, DriftPolicy(thresholds={"ks": 0.02}))
     return {(each.metric, *each.labels): each.value for each in series}
 
 
