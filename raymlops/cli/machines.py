@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace
+from raymlops.cli.options import EnvOption, HomeOption, JsonOption, SetOption, open_workspace
 from raymlops.cli.output import emit_json, emit_lines, emit_table
 from raymlops.errors import ClusterError
 
@@ -27,17 +27,25 @@ def up(
     ] = None,
     home: HomeOption = None,
     env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
     """Start Ray on this machine, or on those of a cluster file, to outlive this command."""
-    from raymlops import cluster
+    from raymlops import operate
 
-    with open_workspace(home=home, env=env) as workspace:
-        record = cluster.up(cluster_file, home=workspace.home)
+    with open_workspace(home=home, env=env, overrides=overrides) as workspace:
+        started = operate.up(workspace, cluster_file)
+    record = started.cluster
     if json:
-        emit_json(record)
+        emit_json({**vars(record), "prometheus_url": started.prometheus_url})
         return
-    emit_lines((("address", record.address), ("dashboard", record.dashboard_url or "none")))
+    emit_lines(
+        (
+            ("address", record.address),
+            ("dashboard", record.dashboard_url or "none"),
+            *((("prometheus", started.prometheus_url),) if started.prometheus_url else ()),
+        )
+    )
 
 
 def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
@@ -63,10 +71,10 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
 
 def down(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
     """End the cluster `raymlops up` started, and nothing else."""
-    from raymlops import cluster
+    from raymlops import operate
 
     with open_workspace(home=home, env=env) as workspace:
-        ended = cluster.down(workspace.home)
+        ended = operate.down(workspace)
     if json:
         emit_json({"ended": ended})
         return

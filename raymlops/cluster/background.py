@@ -66,6 +66,11 @@ class NodeRecord:
         """Whether the recorded process, and no later one of the same pid, is alive."""
         return self.leader.process() is not None
 
+    @property
+    def metrics_targets(self) -> Path:
+        """The file of a head in which Ray keeps the addresses of its metrics, for Prometheus."""
+        return _temp_dir(Path(self.scratch)) / "prom_metrics_service_discovery.json"
+
     @classmethod
     def from_json(cls, text: str) -> NodeRecord:
         """The record `to_json` wrote."""

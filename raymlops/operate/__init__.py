@@ -4,6 +4,7 @@ from raymlops.operate.artifacts import convert_model, inspect, trust_file, verif
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
 from raymlops.operate.exporter import start_exporter
 from raymlops.operate.fitting import fit, propose_plan, resume
+from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.settings import Settings, load_settings
@@ -26,6 +27,7 @@ from raymlops.operate.workspace import Workspace
 
 __all__ = [
     "Challenger",
+    "Machinery",
     "Operator",
     "RetrainPolicy",
     "Settings",
@@ -34,6 +36,7 @@ __all__ = [
     "check_data",
     "convert_model",
     "deploy",
+    "down",
     "fit",
     "inspect",
     "judge_challenger",
@@ -53,6 +56,7 @@ __all__ = [
     "train",
     "trust_file",
     "tune",
+    "up",
     "verify",
     "watch",
 ]

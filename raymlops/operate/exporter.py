@@ -22,7 +22,7 @@ def start_exporter(workspace: Workspace) -> None:
     spawn(
         Exporter,
         EXPORTER_NAME,
-        workspace.ledger_url,
+        workspace.ledger.url,  # opened here, since an actor makes no SQLite file
         workspace.settings.monitor.exporter,
         targets_file(workspace.home),
         workspace.settings.monitor.drift,

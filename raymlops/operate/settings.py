@@ -30,7 +30,7 @@ from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger.mirror import FollowPolicy
 from raymlops.monitor import DriftPolicy, WindowPolicy
-from raymlops.monitor.metrics import ExporterSettings
+from raymlops.monitor.metrics import ExporterSettings, PrometheusSettings
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import CanaryPolicy, GatePolicy
 from raymlops.serve import ServeSettings
@@ -86,6 +86,7 @@ class MonitorSettings:
     windows: WindowPolicy = field(default_factory=WindowPolicy)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     exporter: ExporterSettings = field(default_factory=ExporterSettings)
+    prometheus: PrometheusSettings = field(default_factory=PrometheusSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

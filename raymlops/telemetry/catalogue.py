@@ -256,10 +256,8 @@ CATALOGUE: Mapping[str, Metric] = {
 
 FROM_RAY: Mapping[str, str] = {
     "ray_node_cpu_utilization": "CPU of a node in use, in percent.",
-    "ray_node_cpu_count": "CPUs of a node.",
     "ray_node_mem_used": "Bytes of memory of a node in use.",
     "ray_node_mem_total": "Bytes of memory of a node.",
-    "ray_node_disk_usage": "Bytes of a node's disk in use.",
     "ray_node_gpus_utilization": "Of a GPU, in percent; only where there is one.",
     "ray_node_gram_used": "Megabytes of a GPU's memory in use; only where there is one.",
     "ray_component_cpu_percentage": "CPU of Ray's and our processes, by component, in percent.",

@@ -1,0 +1,130 @@
+"""The files for Prometheus, Alertmanager and Grafana, held against their own tools."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raymlops.errors import ConfigError
+from raymlops.monitor.metrics.prometheus import filled_in
+from raymlops.operate.settings import packaged_config
+from raymlops.telemetry import CATALOGUE, FROM_RAY
+from tests.servers.process import program
+from tests.servers.prometheus import promtool
+
+CONFIGS = packaged_config("monitor/prometheus.yml").parent
+RULES = yaml.safe_load((CONFIGS / "rules" / "raymlops.yml").read_text())
+RECORDED = {
+    rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
+}
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in (CONFIGS / "grafana").iterdir()}
+
+_METRIC = re.compile(r"(?:[a-z]+:)?(?:raymlops|ray)_[a-z0-9_]+(?::[a-z0-9_]+)?")
+_OF_A_HISTOGRAM = ("_bucket", "_sum", "_count")
+
+
+def known() -> set[str]:
+    histograms = [name for name, metric in CATALOGUE.items() if metric.kind == "histogram"]
+    parts = {f"{name}{suffix}" for name in histograms for suffix in _OF_A_HISTOGRAM}
+    return (set(CATALOGUE) - set(histograms)) | parts | set(FROM_RAY) | RECORDED
+
+
+def expressions(dashboard: dict[str, Any]) -> list[str]:
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_the_rules_fire_when_they_should(tmp_path: Path) -> None:
+    cases = (Path(__file__).parent / "rules_test.yml").read_text()
+    path = tmp_path / "rules_test.yml"
+    path.write_text(cases.replace("RULES", str(CONFIGS / "rules" / "raymlops.yml")))
+    assert "SUCCESS" in promtool("test", "rules", path)
+
+
+def test_every_alert_is_tested() -> None:
+    cases = yaml.safe_load((Path(__file__).parent / "rules_test.yml").read_text())
+    tested = {
+        case["alertname"]
+        for test in cases["tests"]
+        for case in test["alert_rule_test"]
+        if "exp_alerts" in case
+    }
+    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
+    assert tested == {rule["alert"] for rule in rules if "alert" in rule}
+
+
+def test_rules_ask_for_metrics_that_there_are() -> None:
+    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
+    asked = {name for rule in rules for name in _METRIC.findall(rule["expr"])}
+    assert asked <= known()
+
+
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    targets = {"ray": tmp_path / "ray.json", "raymlops": tmp_path / "raymlops.json"}
+    for path in targets.values():
+        path.write_text("[]")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(filled_in(CONFIGS / "prometheus.yml", targets, ["127.0.0.1:9093"]))
+    told = promtool("check", "config", config)
+    assert "1 rule files found" in told
+    assert "WARNING" not in told
+    with pytest.raises(ConfigError, match=r"has no jobs \['rays'\], only \['ray', 'raymlops'\]"):
+        filled_in(CONFIGS / "prometheus.yml", {"rays": tmp_path}, [])
+
+
+def test_alertmanager_takes_its_routes() -> None:
+    amtool = program("amtool", package="prometheus-alertmanager")
+    config = CONFIGS / "alertmanager.yml"
+    checked = subprocess.run([amtool, "check-config", config], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    for labels, receiver in (
+        (["severity=critical", "model=flights"], "on-call"),
+        (["severity=warning"], "everybody"),
+        (["severity=info"], "nobody"),
+    ):
+        command = [amtool, "config", "routes", "test", f"--config.file={config}", *labels]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == receiver
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_is_one_that_grafana_takes(name: str) -> None:
+    board = DASHBOARDS[name]
+    assert board["uid"] == f"raymlops-{name}"
+    assert {"title", "schemaVersion", "templating", "time", "panels"} <= board.keys()
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
+    for one, other in itertools.combinations([panel["gridPos"] for panel in panels], 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or below, (one, other)
+    for panel in panels:
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_draws_metrics_that_there_are(name: str, tmp_path: Path) -> None:
+    """Prometheus parses each expression, and knows every name in it."""
+    asked = [
+        expression.replace("$__rate_interval", "5m").replace("$model", ".*")
+        for expression in expressions(DASHBOARDS[name])
+    ]
+    assert {found for each in asked for found in _METRIC.findall(each)} <= known()
+    rules = [{"record": f"panel:number_{n}", "expr": each} for n, each in enumerate(asked)]
+    path = tmp_path / "panels.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert "SUCCESS" in promtool("check", "rules", path)
+
+
+def test_every_metric_is_drawn_or_ruled() -> None:
+    text = "".join(expression for board in DASHBOARDS.values() for expression in expressions(board))
+    text += "".join(rule["expr"] for group in RULES["groups"] for rule in group["rules"])
+    assert [name for name in (*CATALOGUE, *FROM_RAY) if name not in text] == []
