@@ -11,6 +11,7 @@ from raymlops.cli import (
     configuration,
     data,
     demo,
+    drift,
     export,
     lifecycle,
     machines,
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 
 for module in (
-    demo, data, lifecycle, runs, models, records, mirror, export, machines, configuration,
+    demo, data, drift, lifecycle, runs, models, records, mirror, export, machines, configuration,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -15,6 +15,7 @@ from raymlops.monitor.performance import (
     measure,
     paired_difference,
 )
+from raymlops.monitor.references import restore_reference, roll_reference
 from raymlops.monitor.report import write_report
 from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
 
@@ -37,6 +38,8 @@ __all__ = [
     "measure",
     "paired_difference",
     "read_reports",
+    "restore_reference",
+    "roll_reference",
     "window_of",
     "windows",
     "write_report",

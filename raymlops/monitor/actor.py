@@ -14,6 +14,7 @@ from raymlops.ledger import Drift, Labels, Ledger, Outcome, Pane, Performance, V
 from raymlops.models import Bundle
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
 from raymlops.monitor.performance import measure
+from raymlops.monitor.references import reference_of
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
@@ -137,9 +138,10 @@ class DriftMonitor:
         judged = self._ledger.observations.drift(model)
         for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
             counts = np.stack([pane.cells for pane in group]).sum(axis=0)
-            earlier = earlier_looks(judged, version, before=window.end)
-            profile = self._profile(model, version)
-            for found in judge_window(profile, counts, self._drift, earlier):
+            trained = self._profile(model, version)
+            reference = reference_of(self._ledger, self._store, model, version, trained)
+            earlier = earlier_looks(judged, version, before=window.end, since=reference.since)
+            for found in judge_window(reference.profile, counts, self._drift, earlier):
                 yield Drift(
                     model=model,
                     version=version,

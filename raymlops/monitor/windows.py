@@ -23,17 +23,21 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowPolicy:
-    """Windows of one calendar unit, judged `label_delay` after they end.
+    """Windows of `span` calendar units that end with each unit, judged `label_delay` after that.
 
+    One unit is a tumbling window, several are a sliding one: the last 7 days, looked at every day.
     The delay is how long labels take to arrive: a window judged earlier would miss the slow ones.
     """
 
     unit: Unit = "month"
+    span: int = 1
     label_delay: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         if self.unit not in ("day", "week", "month"):
             raise ValueError(f"unit is '{self.unit}', not day, week or month")
+        if self.span < 1:
+            raise ValueError(f"span is {self.span}; a window is one {self.unit} at least")
         if self.label_delay < timedelta(0):
             raise ValueError(f"label_delay is {self.label_delay}; labels follow their window")
 
@@ -63,9 +67,20 @@ def windows(unit: Unit, start: datetime, end: datetime) -> Iterator[Window]:
 
 
 def due(policy: WindowPolicy, *, since: datetime, watermark: datetime) -> tuple[Window, ...]:
-    """The windows from `since` on that are complete when event time has reached `watermark`.
+    """The windows that end after `since` and are complete when event time reaches `watermark`.
 
     `since` is the end of the last window judged, or the first event seen.
     """
     ready = watermark - policy.label_delay
-    return tuple(window for window in windows(policy.unit, since, ready) if window.end <= ready)
+    return tuple(
+        Window(_back(window.start, policy.unit, policy.span - 1), window.end)
+        for window in windows(policy.unit, since, ready)
+        if window.end <= ready
+    )
+
+
+def _back(start: datetime, unit: Unit, units: int) -> datetime:
+    """The start of the unit that lies `units` before the one that starts at `start`."""
+    for _ in range(units):
+        start = window_of(start - timedelta(days=1), unit).start
+    return start

@@ -4,6 +4,8 @@ import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raymlops.monitor import Window, WindowPolicy, due, window_of, windows
 
@@ -57,7 +59,39 @@ def test_what_was_judged_is_not_due_again() -> None:
     )
 
 
+def test_a_window_of_several_units_slides_by_one() -> None:
+    policy = WindowPolicy(unit="day", span=7)
+    assert due(policy, since=_utc(2013, 4, 8), watermark=_utc(2013, 4, 10)) == (
+        Window(_utc(2013, 4, 2), _utc(2013, 4, 9)),
+        Window(_utc(2013, 4, 3), _utc(2013, 4, 10)),
+    )
+    quarter = WindowPolicy(unit="month", span=3)
+    (found,) = due(quarter, since=_utc(2013, 2, 1), watermark=_utc(2013, 3, 1))
+    assert found == Window(_utc(2012, 12, 1), _utc(2013, 3, 1))
+
+
+@given(
+    st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),
+    st.integers(0, 200),
+    st.sampled_from(["day", "week", "month"]),
+    st.integers(1, 8),
+)
+def test_sliding_windows_end_once_with_every_unit(
+    since: datetime, days: int, unit: str, span: int
+) -> None:
+    watermark = since + timedelta(days=days)
+    one = due(WindowPolicy(unit=unit), since=since, watermark=watermark)
+    many = due(WindowPolicy(unit=unit, span=span), since=since, watermark=watermark)
+    assert [window.end for window in many] == [window.end for window in one]
+    for window in many:
+        parts = list(windows(unit, window.start, window.end))
+        assert len(parts) == span
+        assert (parts[0].start, parts[-1].end) == (window.start, window.end)
+
+
 def test_an_impossible_policy_is_refused() -> None:
+    with pytest.raises(ValueError, match="a window is one week at least"):
+        WindowPolicy(unit="week", span=0)
     with pytest.raises(ValueError, match="labels follow their window"):
         WindowPolicy(label_delay=timedelta(days=-1))
     with pytest.raises(ValueError, match="not day, week or month"):

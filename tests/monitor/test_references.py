@@ -1,0 +1,96 @@
+"""A reference rolled by hand, on the flights: winter's model, held against spring's traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from raymlops.errors import DataError
+from raymlops.ledger import Drift, Ledger, ModelVersion
+from raymlops.monitor import (
+    DriftMonitor,
+    DriftPolicy,
+    Window,
+    WindowPolicy,
+    restore_reference,
+    roll_reference,
+)
+from raymlops.monitor.drift import earlier_looks
+from raymlops.storage import Store
+from tests.monitor.conftest import Service, _answer, _register
+
+SPRING = Window(datetime(2013, 4, 1, tzinfo=UTC), datetime(2013, 5, 1, tzinfo=UTC))
+
+
+@dataclass
+class Watched:
+    ledger: Ledger
+    store: Store
+    version: ModelVersion
+    monitor: DriftMonitor
+
+    def temperature(self, month: int) -> Drift:
+        """What is found in `month`, the next one to be judged."""
+        (report,) = self.monitor.advance("flights", datetime(2013, month + 1, 1, tzinfo=UTC))
+        return next(row for row in report.drift if row.feature == "temp")
+
+
+@pytest.fixture
+def watched(flights: pd.DataFrame, tmp_path: Path) -> Iterator[Watched]:
+    few = flights.iloc[::8]
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        service = Service(ledger, Store(str(tmp_path / "store")))
+        model = _register(service, few[few["month"] <= 3], datetime(2013, 4, 1, tzinfo=UTC))
+        for month in (4, 5, 6):
+            _answer(service, model, "champion", few[few["month"] == month])
+        monitor = DriftMonitor(
+            ledger.url, service.store.uri, WindowPolicy(unit="month"), DriftPolicy()
+        )
+        for summary in service.summaries:
+            monitor.observe(summary)
+        yield Watched(ledger, service.store, model.row, monitor)
+
+
+def test_a_rolled_reference_is_what_later_windows_are_held_against(watched: Watched) -> None:
+    ledger, store, version = watched.ledger, watched.store, watched.version
+    assert watched.temperature(4).effect > 0.6
+    decision = roll_reference(ledger, store, version, SPRING, who="anna", why="spring is here")
+    assert (decision.kind, decision.outcome, decision.why) == (
+        "reference", "rolled", "spring is here"
+    )  # fmt: skip
+    assert decision.evidence["num_rows"] == pytest.approx(27_000 / 8, rel=0.05)
+    against_april = watched.temperature(5).effect
+    assert 0.3 < against_april < 0.6
+    restore_reference(ledger, version, who="anna", why="it was a mistake")
+    assert watched.temperature(6).effect > 0.9
+    assert [each.outcome for each in ledger.decisions.list(kind="reference")] == [
+        "rolled", "restored"
+    ]  # fmt: skip
+
+
+def test_looks_are_counted_anew_from_the_window_after_the_roll(watched: Watched) -> None:
+    watched.temperature(4)
+    decision = roll_reference(
+        watched.ledger, watched.store, watched.version, SPRING, who="anna", why="new normal"
+    )
+    watched.temperature(5)
+    rows = watched.ledger.observations.drift("flights")
+    end_of_june = datetime(2013, 7, 1, tzinfo=UTC)
+    assert len(earlier_looks(rows, "1.0.0", before=end_of_june)) == 2
+    assert len(earlier_looks(rows, "1.0.0", before=end_of_june, since=decision.event_time)) == 1
+
+
+def test_a_time_without_traffic_is_no_reference(watched: Watched) -> None:
+    window = Window(datetime(2013, 8, 1, tzinfo=UTC), datetime(2013, 9, 1, tzinfo=UTC))
+    with pytest.raises(DataError, match=r"answered nothing in 2013-08-01 to .*2013-06-30"):
+        roll_reference(watched.ledger, watched.store, watched.version, window, who="anna", why="?")
+
+
+def test_the_training_data_is_not_restored_twice(watched: Watched) -> None:
+    with pytest.raises(DataError, match="held against its training data already"):
+        restore_reference(watched.ledger, watched.version, who="anna", why="?")
