@@ -43,7 +43,7 @@ POLICIES = (
     "ledger/comparison.py", "ledger/liveness.py", "ledger/search.py",
     "coordination/zookeeper/order.py", "train/batches.py", "train/plan.py", "train/feasibility.py",
     "train/progress.py", "train/failures.py", "train/proposal.py", "train/communication.py",
-    "train/scale.py", "train/keras/share.py",
+    "train/scale.py", "train/keras/share.py", "train/replay/base.py", "train/devices/peaks.py",
     "train/pipeline/schedules.py", "train/pipeline/order.py", "train/pipeline/timeline.py",
     "train/pipeline/drawing.py", "train/pipeline/split.py", "train/pipeline/microbatches.py",
     "train/pipeline/loss.py", "train/pipeline/chain.py",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raymlops.cluster import ClusterSettings
+from raymlops.errors import TrainingError
 from raymlops.ledger import Run
 from raymlops.operate.workspace import Workspace
 from raymlops.train import ParallelPlan, Trainer, TrainResult, TrainSpec
@@ -59,7 +60,13 @@ def propose_plan(spec: TrainSpec) -> Proposal:
 
     Raises:
         PlanError: the model does not fit; says what the smallest plan would need.
+        TrainingError: the spec's device has memory of its own, of which Ray tells nothing.
     """
+    if spec.device != "cpu":
+        raise TrainingError(
+            f"plan auto weighs the memory of hosts, and device is {spec.device}, of whose memory "
+            "Ray tells nothing: give a plan such as data=2"
+        )
     import ray
 
     from raymlops.train.layouts.limits import propose_plan as propose

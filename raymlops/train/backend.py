@@ -10,13 +10,16 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.progress import Progress
-from raymlops.train.spec import TrainSpec
+from raymlops.train.spec import DeviceName, TrainSpec
 from raymlops.train.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
     from ray.train.backend import BackendConfig
 
 Spec: TypeAlias = TrainSpec | KerasSpec
+
+ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
+"""What Ray calls the one of which a worker on such a device has one to itself."""
 
 SPECS: Mapping[str, type[Spec]] = {"torch": TrainSpec, "keras": KerasSpec}
 """By the backend's name, as the ledger has it."""
@@ -40,11 +43,11 @@ class Backend(Protocol):
         """Variables that its workers start with."""
         ...
 
-    def ray_config(self, plan: ParallelPlan, *, on_gpu: bool) -> BackendConfig:
+    def ray_config(self, plan: ParallelPlan) -> BackendConfig:
         """How Ray Train brings the workers together."""
         ...
 
-    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
+    def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         """What the framework and the spec's model add to the limits of the cluster.
 
         Raises:

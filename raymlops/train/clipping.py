@@ -27,8 +27,9 @@ def total_norm(parameters: Iterable[torch.Tensor], seat: Seat) -> float:
 
     Squares are summed where they lie, then over those axes only along which a gradient is sliced.
     """
+    wide = seat.device.wide
     squares: dict[tuple[DeviceMesh | None, tuple[int, ...]], torch.Tensor] = defaultdict(
-        lambda: torch.zeros((), dtype=torch.float64, device=seat.device)
+        lambda: torch.zeros((), dtype=wide, device=seat.device.where)
     )
     for parameter in parameters:
         gradient = parameter.grad
@@ -40,12 +41,12 @@ def total_norm(parameters: Iterable[torch.Tensor], seat: Seat) -> float:
         else:
             key = (None, ())
             local = gradient.coalesce().values() if gradient.is_sparse else gradient
-        squares[key] += torch.linalg.vector_norm(local, dtype=torch.float64) ** 2
+        squares[key] += torch.linalg.vector_norm(local, dtype=wide) ** 2
     for (mesh, axes), square in squares.items():
         for axis in axes:
             assert mesh is not None, "only what lies on a mesh is sliced"
             dist.all_reduce(square, group=mesh.get_group(axis))
-    total = sum(squares.values(), torch.zeros((), dtype=torch.float64, device=seat.device))
+    total = sum(squares.values(), torch.zeros((), dtype=wide, device=seat.device.where))
     if seat.mesh is not None and seat.plan.pipeline > 1:
         dist.all_reduce(total, group=seat.mesh.get_group("pipeline"))
     return float(total.sqrt())

@@ -27,15 +27,16 @@ class Divisible:
 class Limits:
     """What a plan has to fit in: the cluster's workers, the batch, the model.
 
-    `num_layers` is how many pieces a pipeline can cut the model into, 0 when it cannot, for the
-    reason `uncuttable`; `num_stages` how many the spec names, None when they are cut by cost.
-    `divisible` is what tensor parallelism would slice; empty when it finds nothing. `closed` says
-    of an axis, or of a server, why it cannot be had. `demands` are what a parameter server would
-    have to honour, None when nobody asked.
+    `scarce` is what the cluster runs out of first. `num_layers` is how many pieces a pipeline can
+    cut the model into, 0 when it cannot, for the reason `uncuttable`; `num_stages` how many the
+    spec names, None when they are cut by cost. `divisible` is what tensor parallelism would slice;
+    empty when it finds nothing. `closed` says of an axis, or of a server, why it cannot be had.
+    `demands` are what a parameter server would have to honour, None when nobody asked.
     """
 
     max_workers: int
     batch_size: int
+    scarce: str = "CPUs"
     accumulation: int = 1
     num_layers: int = 0
     num_stages: int | None = None
@@ -73,7 +74,7 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
         product = " x ".join(f"{axis} {plan.sizes[axis]}" for axis in AXES if plan.sizes[axis] > 1)
         yield (
             f"it has {plan.num_workers} workers ({product}), there is room for "
-            f"{limits.max_workers}: add machines, or set cluster.num_cpus"
+            f"{limits.max_workers}: add machines{_hint(limits)}"
         )
     pieces = plan.num_replicas * limits.accumulation * plan.microbatches
     if pieces > limits.batch_size:
@@ -82,6 +83,10 @@ def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
             f"(data x shard {plan.num_replicas}, accumulation {limits.accumulation}, "
             f"microbatches {plan.microbatches})"
         )
+
+
+def _hint(limits: Limits) -> str:
+    return ", or set cluster.num_cpus" if limits.scarce == "CPUs" else f" with {limits.scarce}"
 
 
 def _of_framework(plan: ParallelPlan, limits: Limits) -> Iterator[str]:

@@ -23,12 +23,13 @@ class Feed:
 
     def __init__(self, spec: TrainSpec, seat: Seat, source: Source, order: Order) -> None:
         self._source = source
-        self._device = seat.device
+        self._device = seat.device.where
+        self._batch_size = spec.batch_size
         self._num_pieces = spec.accumulation
         self._loader = Loader(
             source=source,
             order=order,
-            deliver=Tensors(pin_memory=seat.device.type == "cuda"),
+            deliver=Tensors(pin_memory=seat.device.where.type == "cuda"),
             batch_size=spec.batch_size,
             rank=seat.replica,
             world_size=seat.plan.num_replicas,
@@ -58,7 +59,8 @@ class Feed:
             if not counts:
                 columns = self._read(np.array([batch.first]))
             *inputs, targets = self._moved(columns)
-            yield Rows(inputs=tuple(inputs), targets=targets, counts=counts)
+            full = batch.global_size == self._batch_size
+            yield Rows(inputs=tuple(inputs), targets=targets, counts=counts, full=full)
 
     def _read(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Columns:
         return self._loader.deliver(self._source, rows)

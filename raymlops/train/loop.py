@@ -18,8 +18,7 @@ from raymlops.train.feed import Batch, Feed
 from raymlops.train.layouts import arrange
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.loading import make_order
-from raymlops.train.meter import Meter, count_flops, peak_flops_per_s
-from raymlops.train.precision import require_precision
+from raymlops.train.meter import Meter, count_flops
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
 from raymlops.train.seat import Seat
@@ -56,7 +55,7 @@ class Loop:
         log: Log | None = None,
         start_server: StartServer | None = None,
     ) -> None:
-        require_precision(spec.precision, seat.device)
+        seat.device.require(spec.precision)
         self._spec = spec
         self._seat = seat
         sources = sources or Sources.make(spec.data)
@@ -155,6 +154,7 @@ class Loop:
             loss_sum = self._updater.total(loss_sum)
         with self._meter.spent("update"):
             norm, finite = self._updater.update(loss_sum, self._progress)
+            self._seat.device.end_step()
         spec, before = self._spec, self._progress
         self._progress = before.after_step(loss_sum, finite=finite, precision=spec.precision)
         self._rescale_unsent(self._progress.scale.value / before.scale.value)
@@ -181,7 +181,7 @@ class Loop:
 
     def _gradients(self, batch: Batch) -> float:
         """Leaves the gradients of the mean over the global batch; this worker's summed loss."""
-        self._updater.clear()
+        self._updater.clear(keep=self._layout.keeps_gradients)
         # Replicas average their gradients: scaled so, the average is the mean over all rows of the
         # global batch, also when the workers' parts differ in size.
         share = self._seat.plan.num_replicas / (batch.global_size * self._targets_per_row)
@@ -246,5 +246,5 @@ class Loop:
         spec, device = self._spec, self._seat.device
         if self._log is None:
             return Meter(device, None, 0.0)
-        peak = peak_flops_per_s(device, spec.precision) * self._seat.plan.num_workers
+        peak = device.peak_flops_per_s(spec.precision) * self._seat.plan.num_workers
         return Meter(device, count_flops(partial(build_model, spec), probe), peak)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import nn
+
+from raymlops.train.devices import Device
 
 Item = TypeVar("Item")
 
@@ -26,10 +30,12 @@ class Meter:
         values = meter.finish(num_rows)
 
     `flops_per_row` is what the whole model costs a row, forward and backward, and
-    `peak_flops_per_s` what all workers together could do at best.
+    `peak_flops_per_s` what all workers together could do at best. A device that computes behind the
+    host's back is waited for at the end of "compute", where the loss is read, and not of "update":
+    what an optimizer takes there counts to the compute of the next step.
     """
 
-    def __init__(self, device: torch.device, flops_per_row: float | None, peak: float) -> None:
+    def __init__(self, device: Device, flops_per_row: float | None, peak: float) -> None:
         self._device = device
         self._flops_per_row = flops_per_row
         self._peak_flops_per_s = peak
@@ -66,8 +72,10 @@ class Meter:
             "step_s": step_s,
             "rows_per_s": num_rows / step_s,
             **{f"{part}_s": spent_s for part, spent_s in self._parts.items()},
-            "memory_mb": memory_bytes(self._device) / 2**20,
+            "memory_mb": host_memory_bytes() / 2**20,
         }
+        if (held := self._device.own_memory_bytes()) is not None:
+            values["device_memory_mb"] = held / 2**20
         if self._flops_per_row is not None:
             values["mfu"] = self._flops_per_row * num_rows / step_s / self._peak_flops_per_s
         self._parts, self._started = {}, now
@@ -78,10 +86,13 @@ class Meter:
         self._parts, self._started = {}, time.perf_counter()
 
 
-def memory_bytes(device: torch.device) -> int:
-    """The most memory this worker has held so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+def host_memory_bytes() -> int:
+    """The most memory of the host that this process has held so far."""
+    if sys.platform == "linux":
+        # What getrusage tells includes the process that started this one.
+        told = re.search(rb"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_bytes())
+        if told is not None:
+            return int(told[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -104,23 +115,3 @@ def count_flops(make: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...])
         _logger.warning("no MFU: the model's operations cannot be counted (%s)", error)
         return None
     return float(counter.get_total_flops()) / len(inputs[0])
-
-
-def peak_flops_per_s(device: torch.device, precision: str) -> float:
-    """What this device does at best on a product of square matrices, measured now."""
-    size, repeats = (4096, 8) if device.type == "cuda" else (512, 4)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    matrix = torch.ones(size, size, dtype=dtype, device=device)
-    best = 0.0
-    for _ in range(repeats):
-        _wait(device)
-        before = time.perf_counter()
-        torch.mm(matrix, matrix)
-        _wait(device)
-        best = max(best, 2.0 * size**3 / (time.perf_counter() - before))
-    return best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

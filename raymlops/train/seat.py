@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from raymlops.train.devices import Cpu, Device
 from raymlops.train.plan import AXES, SHARING_ROWS, ParallelPlan
 
 _PATIENCE = timedelta(minutes=10)
@@ -25,19 +26,19 @@ class Seat:
 
     plan: ParallelPlan = field(default_factory=ParallelPlan)
     rank: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: Device = field(default_factory=Cpu)
     mesh: DeviceMesh | None = None
     replicas: dist.ProcessGroup | None = None
     saving: dist.ProcessGroup | None = None
 
     @classmethod
-    def take(cls, plan: ParallelPlan, device: torch.device | None = None) -> Seat:
+    def take(cls, plan: ParallelPlan, device: Device | None = None) -> Seat:
         """The seat of this process, which has joined torch.distributed unless the plan is alone.
 
         Raises:
             ValueError: another number of processes has joined.
         """
-        device = device or torch.device("cpu")
+        device = device or Cpu()
         if plan.num_workers == 1:
             return cls(plan=plan, device=device)
         if dist.get_world_size() != plan.num_workers:
@@ -53,7 +54,7 @@ class Seat:
             plan=plan,
             rank=dist.get_rank(),
             device=device,
-            mesh=init_device_mesh(device.type, sizes, mesh_dim_names=AXES),
+            mesh=init_device_mesh(device.sends_from.type, sizes, mesh_dim_names=AXES),
             replicas=replicas,
             saving=dist.new_group(backend="gloo", timeout=_PATIENCE),
         )
@@ -67,7 +68,7 @@ class Seat:
         """The element-wise sum over all replicas, the same on every worker."""
         if self.plan.num_replicas == 1:
             return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device.sends_from)
         dist.all_reduce(tensor, group=self.replicas)
         return [float(value) for value in tensor]
 

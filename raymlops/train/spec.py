@@ -13,6 +13,7 @@ from raymlops.train.factory import Factory
 from raymlops.train.loading import LoadingSpec
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+DeviceName: TypeAlias = Literal["cpu", "cuda", "xla"]
 Slice: TypeAlias = Literal["column", "row"]
 
 
@@ -129,6 +130,10 @@ class TrainSpec:
     `batch_size` counts rows of all workers at one optimizer step; `accumulation` cuts each
     worker's share of them to save memory. `epochs` and `max_steps` end it, whichever is first.
     `clip_norm` bounds the norm of all gradients together. `compile` names a torch.compile backend.
+
+    Each worker computes on a `device`: its share of the CPUs, a whole GPU (cuda), or a TPU by
+    torch_xla (xla). With `cuda_graphs` a GPU replays what the first full batch had it do, and takes
+    rows of other shapes one operation at a time.
     """
 
     model: Factory
@@ -143,6 +148,8 @@ class TrainSpec:
     max_steps: int | None = None
     seed: int = 0
     loading: LoadingSpec = field(default_factory=LoadingSpec)
+    device: DeviceName = "cpu"
+    cuda_graphs: bool = False
     precision: Precision = "fp32"
     clip_norm: float | None = None
     activation_checkpointing: bool = False
@@ -161,6 +168,16 @@ class TrainSpec:
             raise ValueError(f"{told}; each is at least 1")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
+        if self.cuda_graphs and self.device != "cuda":
+            raise ValueError(
+                f"cuda_graphs is true and device {self.device}; set the first to false, or the "
+                "second to cuda"
+            )
+        if self.cuda_graphs and self.activation_checkpointing:
+            raise ValueError(
+                "cuda_graphs and activation_checkpointing are true; what is computed again reads "
+                "the generator of random numbers, which cannot be recorded: set one to false"
+            )
         if self.pipeline.timeline and not self.checkpoints.every_steps:
             raise ValueError(
                 "pipeline.timeline is true and checkpoints.every_steps 0: a timeline lies beside "

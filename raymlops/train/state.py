@@ -77,10 +77,10 @@ class State:
                 state = tensors["optimizer"]
                 set_optimizer_state_dict(part, optimizer, state, options=_FLAT)
         for name, state in tensors["random"].items():
-            if name.startswith("cuda"):
-                torch.cuda.set_rng_state(state, self._seat.device)
-            else:
+            if name.startswith("cpu"):
                 torch.set_rng_state(state)
+            else:
+                self._seat.device.set_generator_state(state)
         if self._compression is not None:
             saved.restore(self._compression, tensors["compression"], self._seat.replica)
 
@@ -120,6 +120,7 @@ class State:
         if stage := self._seat.plan.coordinates(self._seat.rank)["pipeline"]:
             mine += f"-{stage}"  # it has drawn other numbers than the stages before
         found = {f"cpu-{mine}": torch.get_rng_state()}
-        if self._seat.device.type == "cuda":
-            found[f"cuda-{mine}"] = torch.cuda.get_rng_state(self._seat.device)
+        device = self._seat.device
+        if (state := device.generator_state()) is not None:
+            found[f"{device.where.type}-{mine}"] = state
         return found

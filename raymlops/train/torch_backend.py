@@ -39,13 +39,15 @@ class TorchBackend:
     def environment(self) -> Mapping[str, str]:
         return variables_of(self.spec.communication)
 
-    def ray_config(self, plan: ParallelPlan, *, on_gpu: bool) -> BackendConfig:
+    def ray_config(self, plan: ParallelPlan) -> BackendConfig:
         from ray.train.torch import TorchConfig
 
-        return TorchConfig(backend="nccl" if on_gpu else "gloo")
+        from raymlops.train.devices import group_backend
 
-    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
-        self._require_communication(on_gpu=on_gpu)
+        return TorchConfig(backend=group_backend(self.spec.device))
+
+    def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
+        self._require_communication()
         limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed())
         if plan.tensor == 1 and plan.pipeline == 1 and not plan.server:
             return limits
@@ -69,16 +71,24 @@ class TorchBackend:
 
     def _closed(self) -> Mapping[Axis | Literal["server"], str]:
         """What cannot be had with this spec, and why."""
-        compressor = self.spec.communication.compressor
-        if compressor is None:
+        spec = self.spec
+        if spec.communication.compressor is not None:
+            why = (
+                f"communication.compressor is {spec.communication.compressor}, which takes "
+                "gradients of whole copies: use data alone, or set it to null"
+            )
+        elif spec.cuda_graphs:
+            why = (
+                "cuda_graphs is true, which records whole copies: use data alone, or set it to "
+                "false"
+            )
+        elif spec.device == "xla":
+            why = "device is xla, which trains whole copies: use data alone"
+        else:
             return {}
-        why = (
-            f"communication.compressor is {compressor}, which takes gradients of whole copies: use "
-            "data alone, or set it to null"
-        )
         return {"shard": why, "tensor": why, "pipeline": why, "server": why}
 
-    def _require_communication(self, *, on_gpu: bool) -> None:
+    def _require_communication(self) -> None:
         """Raises TrainingError, or warns, of settings that these workers cannot honour."""
         from raymlops.train.compression import make_compressor
 
@@ -87,12 +97,13 @@ class TorchBackend:
             compressor = make_compressor(spec)
         except (TypeError, ValueError) as error:
             raise TrainingError(str(error)) from error
-        if compressor is not None and on_gpu:
+        device = self.spec.device
+        if compressor is not None and device != "cpu":
             raise TrainingError(
                 f"communication.compressor is {spec.compressor}, which compresses on the CPU, and "
-                "the workers have GPUs: set it to null, or gpus_per_worker to 0"
+                f"device is {device}: set the first to null, or the second to cpu"
             )
-        if not on_gpu and (unread := for_gpus_alone(spec)):
+        if device != "cuda" and (unread := for_gpus_alone(spec)):
             _logger.warning(
                 "communication sets %s, which workers without a GPU do not read", ", ".join(unread)
             )

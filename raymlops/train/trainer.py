@@ -20,7 +20,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from raymlops.config import SecretUrl
 from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
-from raymlops.train.backend import SPECS, Spec, backend_of
+from raymlops.train.backend import ACCELERATORS, SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
@@ -87,7 +87,6 @@ class Trainer:
     ledger_url: str | None = field(default=None, kw_only=True)
     cluster: ClusterSettings = field(default_factory=ClusterSettings, kw_only=True)
     cpus_per_worker: float = field(default=1.0, kw_only=True)
-    gpus_per_worker: float = field(default=0.0, kw_only=True)
     max_restarts: int = field(default=3, kw_only=True)
     min_workers: int | None = field(default=None, kw_only=True)
 
@@ -218,10 +217,8 @@ class Trainer:
 
         # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
-        on_gpu = self.gpus_per_worker > 0
-        resources = {"CPU": self.cpus_per_worker}
-        if on_gpu:
-            resources["GPU"] = self.gpus_per_worker
+        accelerator = ACCELERATORS.get(self.spec.device)
+        resources = {"CPU": self.cpus_per_worker, **({accelerator: 1} if accelerator else {})}
         backend = backend_of(self.spec)
         # With an environment of their own, workers cannot be processes that wait for work.
         variables = dict(backend.environment)
@@ -236,10 +233,10 @@ class Trainer:
         trainer = DataParallelTrainer(
             backend.work,
             train_loop_config={"task": task},
-            backend_config=backend.ray_config(self.plan, on_gpu=on_gpu),
+            backend_config=backend.ray_config(self.plan),
             scaling_config=ScalingConfig(
                 num_workers=self._num_workers,
-                use_gpu=on_gpu,
+                use_gpu=accelerator == "GPU",
                 resources_per_worker=resources,
                 elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
             ),
@@ -285,11 +282,17 @@ class Trainer:
 
     def _limits(self, resources: Mapping[str, float]) -> Limits:
         room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)
-        if self.gpus_per_worker:
-            room = min(room, int(resources.get("GPU", 0.0) / self.gpus_per_worker))
         limits = Limits(max_workers=room, batch_size=self.spec.batch_size)
-        on_gpu = self.gpus_per_worker > 0
-        return backend_of(self.spec).limits(self.plan, limits, on_gpu=on_gpu)
+        if accelerator := ACCELERATORS.get(self.spec.device):
+            count = int(resources.get(accelerator, 0))
+            if not count:
+                raise TrainingError(
+                    f"device is {self.spec.device}, and no machine of the cluster has a "
+                    f"{accelerator} that Ray knows of: add one, or set device to cpu"
+                )
+            if count < room:
+                limits = replace(limits, max_workers=count, scarce=f"{accelerator}s")
+        return backend_of(self.spec).limits(self.plan, limits)
 
     def _record(self, folder: str) -> dict[str, Any]:
         """What `resume` reads."""

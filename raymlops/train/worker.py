@@ -38,16 +38,16 @@ def work(config: dict[str, Any]) -> None:
     """Trains, and leaves the weights of the whole model in the task's folder."""
     import torch
     from ray import train
-    from ray.train.torch import get_device
 
     from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.devices import make_device
     from raymlops.train.loop import Loop
     from raymlops.train.seat import Seat
 
     task: Task = config["task"]
     torch.set_num_threads(task.num_threads)
     rank, num_workers = train.get_context().get_world_rank(), train.get_context().get_world_size()
-    seat = Seat.take(task.plan.resized(num_workers), get_device())
+    seat = Seat.take(task.plan.resized(num_workers), make_device(task.spec.device))
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         checkpoints = None
         if task.spec.checkpoints.every_steps:

@@ -157,7 +157,7 @@ def test_what_was_not_sent_follows_the_scale_of_the_loss() -> None:
 
 def test_layouts_without_whole_copies_are_refused_with_the_nearest_that_have_them() -> None:
     backend = TorchBackend(compressed(MLP, "top_k"))
-    limits = backend.limits(ParallelPlan(), Limits(max_workers=4, batch_size=64), on_gpu=False)
+    limits = backend.limits(ParallelPlan(), Limits(max_workers=4, batch_size=64))
     for plan in (ParallelPlan(), ParallelPlan(data=4)):
         require(plan, limits)
     with pytest.raises(PlanError) as caught:
@@ -204,12 +204,15 @@ def test_what_these_workers_cannot_honour_is_refused_or_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     plan, limits = ParallelPlan(data=2), Limits(max_workers=2, batch_size=50)
-    with pytest.raises(TrainingError, match=r"int8, which compresses on the CPU, and the workers"):
-        TorchBackend(compressed(MLP, "int8")).limits(plan, limits, on_gpu=True)
+    on_gpu = replace(compressed(MLP, "int8"), device="cuda")
+    with pytest.raises(
+        TrainingError, match=r"int8, which compresses on the CPU, and device is cuda"
+    ):
+        TorchBackend(on_gpu).limits(plan, limits)
     with pytest.raises(TrainingError, match="ratio is 2, not within"):
-        TorchBackend(compressed(MLP, "top_k", ratio=2)).limits(plan, limits, on_gpu=False)
+        TorchBackend(compressed(MLP, "top_k", ratio=2)).limits(plan, limits)
     ethernet = replace(MLP, communication=CommunicationSpec(nccl="ethernet"))
-    TorchBackend(ethernet).limits(plan, limits, on_gpu=False)
+    TorchBackend(ethernet).limits(plan, limits)
     assert "communication sets nccl, which workers without a GPU do not read" in caplog.text
 
 

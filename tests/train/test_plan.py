@@ -87,6 +87,16 @@ def test_a_plan_that_makes_no_sense_is_refused(text: str, message: str) -> None:
         ParallelPlan.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("scarce", "way_out"),
+    [("CPUs", "add machines, or set cluster.num_cpus"), ("GPUs", "add machines with GPUs")],
+)
+def test_too_many_workers_are_told_what_there_is_too_little_of(scarce: str, way_out: str) -> None:
+    limits = Limits(max_workers=2, batch_size=64, scarce=scarce)
+    (told,) = problems(ParallelPlan(data=4), limits)
+    assert told == f"it has 4 workers (data 4), there is room for 2: {way_out}"
+
+
 LIMITS = Limits(
     max_workers=8,
     batch_size=64,

@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from raymlops.cluster import Session
-from raymlops.errors import OutOfMemoryError, PlanError
+from raymlops.errors import OutOfMemoryError, PlanError, TrainingError
 from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.factory import Factory
@@ -110,6 +110,14 @@ def test_an_impossible_plan_starts_nothing(home: Path, records: Ledger) -> None:
         in caught.value.problems
     )
     assert caught.value.nearest == ("tensor=4", "tensor=2", "shard=2,tensor=2")
+    assert list(records.runs.list()) == []
+
+
+def test_a_device_that_no_machine_has_starts_nothing(home: Path, records: Ledger) -> None:
+    for device, accelerator in (("cuda", "GPU"), ("xla", "TPU")):
+        told = f"device is {device}, and no machine of the cluster has a {accelerator} that Ray"
+        with pytest.raises(TrainingError, match=told):
+            Trainer(replace(MLP, device=device), home=home).fit()
     assert list(records.runs.list()) == []
 
 

@@ -56,7 +56,7 @@ class KerasBackend:
             "TF_USE_LEGACY_KERAS": "1" if self.spec.loop == "fit" else "0",
         }
 
-    def ray_config(self, plan: ParallelPlan, *, on_gpu: bool) -> BackendConfig:
+    def ray_config(self, plan: ParallelPlan) -> BackendConfig:
         from raymlops.train.keras.rendezvous import Rendezvous
 
         if plan.data > 1:
@@ -66,7 +66,7 @@ class KerasBackend:
             )
         return Rendezvous()
 
-    def limits(self, plan: ParallelPlan, limits: Limits, *, on_gpu: bool) -> Limits:
+    def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         self._require_installed()
         return replace(limits, closed=_CLOSED)
 

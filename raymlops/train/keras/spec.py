@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from raymlops.config import build, file_layer
 from raymlops.train.factory import Factory
-from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, StoppingPolicy
+from raymlops.train.spec import CheckpointPolicy, DeviceName, OptimizerSpec, StoppingPolicy
 
 LoopName: TypeAlias = Literal["custom", "fit"]
 
@@ -26,6 +26,8 @@ class KerasSpec:
     arguments. `batch_size` counts rows of all workers at one step; `epochs` and `max_steps` end
     it, whichever is first. `clip_norm` bounds the norm of the gradient of the whole batch.
 
+    `device` is cpu, or cuda, a GPU for each worker.
+
     `loop` is "custom", raymlops' own steps over Keras 3, or "fit", the `fit` of tf_keras (Keras
     2), for what exists there alone. Write factories with `tensorflow.keras`, which is the one in
     the workers of "custom" and the other in those of "fit".
@@ -40,6 +42,7 @@ class KerasSpec:
     epochs: int = 1
     max_steps: int | None = None
     seed: int = 0
+    device: DeviceName = "cpu"
     clip_norm: float | None = None
     loop: LoopName = "custom"
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
@@ -55,6 +58,8 @@ class KerasSpec:
             raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
         if self.loop not in ("custom", "fit"):
             raise ValueError(f"loop is '{self.loop}'; it is custom or fit")
+        if self.device == "xla":
+            raise ValueError("device is xla, which only a TrainSpec knows: set it to cpu or cuda")
         if self.stopping.on_nan != "stop":
             raise ValueError(
                 f"stopping.on_nan is {self.stopping.on_nan}; Keras applies a step before its loss "

@@ -7,6 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from raymlops.errors import TrainingError
+from raymlops.train.spec import DeviceName
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -21,13 +24,21 @@ def join(addresses: Sequence[str], rank: int) -> None:
     )
 
 
-def make_strategy(*, num_threads: int) -> tf.distribute.Strategy:
+def make_strategy(*, device: DeviceName = "cpu", num_threads: int) -> tf.distribute.Strategy:
     """Mirrored over this process's devices, or over those of all that were told of by `join`.
 
     It is the first thing that a process does with TensorFlow, and it waits for the others.
+
+    Raises:
+        TrainingError: `device` is cuda, and TensorFlow would train on the CPU instead.
     """
     import tensorflow as tf
 
+    if device == "cuda" and not tf.config.list_physical_devices("GPU"):
+        raise TrainingError(
+            f"device is cuda, and TensorFlow {tf.__version__} sees no GPU: install "
+            "'raymlops[tensorflow]' in a build for the GPU's driver, or set device to cpu"
+        )
     tf.config.threading.set_intra_op_parallelism_threads(num_threads)
     if _CONFIG in os.environ:
         return tf.distribute.MultiWorkerMirroredStrategy()

@@ -30,7 +30,7 @@ def work(config: dict[str, Any]) -> None:
 
     task: Task = config["task"]
     rank = train.get_context().get_world_rank()
-    strategy = make_strategy(num_threads=task.num_threads)
+    strategy = make_strategy(device=task.spec.device, num_threads=task.num_threads)
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         loop = loop_named(task.spec.loop)(
             task.spec, strategy, checkpoints=_checkpoints(task, log), log=log

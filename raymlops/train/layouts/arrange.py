@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
@@ -19,11 +18,11 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 
 from raymlops.errors import TrainingError
 from raymlops.train.compression import make_compressor
+from raymlops.train.devices import Device
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout
 from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.precision import autocast
 from raymlops.train.recipe import make_loss
 from raymlops.train.seat import Seat
 from raymlops.train.spec import TrainSpec
@@ -42,9 +41,9 @@ def arrange(
     Raises:
         TrainingError: the model cannot be laid out like this.
     """
-    model = build_model(spec).to(seat.device)
+    model = build_model(spec).to(seat.device.where)
     plan, loss = seat.plan, make_loss(spec.loss)
-    computing: Context = partial(autocast, spec.precision, seat.device)
+    computing: Context = partial(seat.device.autocast, spec.precision)
     around: Context = nullcontext
     if plan.tensor > 1:
         from raymlops.train.layouts.slicing import slice_layers
@@ -75,6 +74,12 @@ def arrange(
 
         alike = _gathered(model, blocks, plan)
         return Sharded(model, loss, seat, blocks=alike, computing=computing, around=around)
+    device = seat.device
+    if spec.cuda_graphs or (plan.data > 1 and device.sends_from != device.where):
+        from raymlops.train.layouts.averaged import Averaged
+
+        recorder = device.recorder() if spec.cuda_graphs else None
+        return Averaged(model, loss, seat, computing=computing, recorder=recorder)
     if plan.data > 1 and not plan.server:
         from raymlops.train.layouts.replicated import Replicated
 
@@ -128,11 +133,10 @@ def _recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:
     )
 
 
-def _compile(spec: TrainSpec, device: torch.device, model: nn.Module) -> None:
-    backend = spec.compile
-    if backend is None:
+def _compile(spec: TrainSpec, device: Device, model: nn.Module) -> None:
+    if spec.compile is None:
         return
-    if backend == "inductor" and device.type == "cpu" and not shutil.which("g++"):
-        _logger.warning("compile is inductor, which needs g++ on a CPU: the model runs uncompiled")
+    if (why := device.why_uncompiled(spec.compile)) is not None:
+        _logger.warning("compile is %s, and %s: the model runs uncompiled", spec.compile, why)
         return
-    model.compile(backend=backend)
+    model.compile(backend=spec.compile)

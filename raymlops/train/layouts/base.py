@@ -3,6 +3,7 @@
     Layout          one worker's part of a model, and how a piece of a batch goes through it
     ├── Alone       the whole model; gradients stay here, or go to a parameter server
     ├── Replicated  a copy each, gradients averaged by DDP
+    ├── Averaged    a copy each, gradients averaged behind passes that are replayed or compiled
     ├── Sharded     a slice of every parameter each, by FSDP2; copies of that are HSDP
     └── Staged      some of the layers each, by a pipeline schedule
 
@@ -28,11 +29,13 @@ Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The arguments of the model, its targets, and whether they count or only stand in."""
+    """The arguments of the model, its targets, whether they count or only stand in, and whether
+    they are of a full batch."""
 
     inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor
     counts: bool = True
+    full: bool = True
 
 
 class Layout(ABC):
@@ -42,13 +45,15 @@ class Layout(ABC):
     parameters are named as in the whole model. `idle_s` are the seconds of the last `backward` in
     which this worker waited for the stages of others, `exchange_s` those of a recent one in which
     gradients were sent and nothing was computed, where that is known. `compression` is what
-    averages gradients in fewer bytes, None where they are sent as they are.
+    averages gradients in fewer bytes, None where they are sent as they are. With `keeps_gradients`
+    a gradient is cleared by setting it to zero, where it lies.
     """
 
     parts: Sequence[nn.Module]
     idle_s: float = 0.0
     exchange_s: float = 0.0
     compression: CompressionHook | None = None
+    keeps_gradients: bool = False
 
     @abstractmethod
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:

@@ -48,10 +48,13 @@ class Updater(ABC):
         """The rate of a step, counted from 0."""
         return self._spec.optimizer.learning_rate * self._schedule(step)
 
-    def clear(self) -> None:
-        """Forgets all gradients."""
+    def clear(self, *, keep: bool = False) -> None:
+        """Forgets all gradients; their memory stays where it is with `keep`."""
         for parameter in self._parameters:
-            parameter.grad = None
+            if keep and parameter.grad is not None:
+                parameter.grad.zero_()
+            else:
+                parameter.grad = None
 
     def total(self, loss_sum: float) -> float:
         """A batch's loss summed over the rows of all workers, given that over this one's."""

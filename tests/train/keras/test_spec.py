@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from raymlops.errors import ConfigError, PlanError
+from raymlops.errors import ConfigError, PlanError, TrainingError
 from raymlops.train import OptimizerSpec, ParallelPlan, StoppingPolicy
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
+from raymlops.train.keras.strategy import make_strategy
 from tests.train.keras.specs import MLP
 
 
@@ -22,6 +25,7 @@ from tests.train.keras.specs import MLP
     [
         ({"batch_size": 0, "epochs": 0}, "batch_size is 0, epochs is 0; each is at least 1"),
         ({"clip_norm": 0.0}, "clip_norm is 0.0; it is positive, or null for none"),
+        ({"device": "xla"}, "device is xla, which only a TrainSpec knows: set it to cpu or cuda"),
         ({"loop": "own"}, "loop is 'own'; it is custom or fit"),
         ({"stopping": StoppingPolicy(on_nan="skip")}, "stopping.on_nan is skip; Keras applies"),
         (
@@ -53,9 +57,19 @@ def test_a_spec_comes_back_from_the_ledgers_json() -> None:
     assert adapter.validate_python(adapter.dump_python(MLP, mode="json")) == MLP
 
 
+def test_a_gpu_that_tensorflow_does_not_see_is_never_replaced_by_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = SimpleNamespace(list_physical_devices=lambda kind: [])
+    tensorflow = SimpleNamespace(config=config, __version__="2.21.0")
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    with pytest.raises(TrainingError, match=r"device is cuda, and TensorFlow 2\.21\.0 sees no GPU"):
+        make_strategy(device="cuda", num_threads=1)
+
+
 def test_plans_other_than_copies_are_refused_with_those_near() -> None:
     plan = ParallelPlan(data=2, tensor=2, pipeline=2)
-    limits = KerasBackend(MLP).limits(plan, Limits(max_workers=4, batch_size=50), on_gpu=False)
+    limits = KerasBackend(MLP).limits(plan, Limits(max_workers=4, batch_size=50))
     with pytest.raises(PlanError) as caught:
         require(plan, limits)
     why = "TensorFlow's strategies copy the whole model to each worker: use data"
