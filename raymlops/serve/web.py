@@ -51,12 +51,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a client is told; JSON unless `content_type` says otherwise."""
+    """What a client is told; JSON unless `content_type` says otherwise.
+
+    `closes` ends the connection with it, where the server decides about that.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    closes: bool = False
 
     @classmethod
     def error(cls, status: int, message: str, *headers: tuple[str, str]) -> Response:

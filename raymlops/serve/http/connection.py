@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._is_plain = transport.get_extra_info("sslcontext") is None
         server = self._server
         peer = transport.get_extra_info("peername")
         self.machine = Machine(
@@ -46,7 +47,8 @@ class Connection(asyncio.Protocol):
             encoder=server.encoder,
             limits=server.limits,
             admit=server.admit,
-            belongs=server.belongs,
+            # What TLS knows of a connection cannot be moved with it.
+            belongs=server.belongs if self._is_plain else None,
             peer=peer[0] if isinstance(peer, tuple) else "",
         )
         server.opened(self)
@@ -87,11 +89,15 @@ class Connection(asyncio.Protocol):
 
         Over TLS that cannot be, as its state is not to be had: the connection closes instead.
         """
-        if self._transport.get_extra_info("sslcontext") is not None:
+        if not self._is_plain:
             self.finish()
-            return
-        self._leaves_by = hand_over
-        self._attend()
+        elif self._leaves_by is None:
+            self._leaves_by = hand_over
+            self._attend()
+
+    @property
+    def is_leaving(self) -> bool:
+        return self._leaves_by is not None
 
     def abort(self) -> None:
         self._transport.abort()
@@ -143,8 +149,22 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._transport.pause_reading()
-        hand_over(self._transport.get_extra_info("socket").fileno(), read)
-        self._transport.abort()  # closes this process's descriptor; the connection lives on
+        try:
+            hand_over(self._transport.get_extra_info("socket").fileno(), read)
+        except OSError:  # nobody is there to take it
+            self._stay(read)
+        else:
+            self._transport.abort()  # closes this process's descriptor; the connection lives on
+
+    def _stay(self, read: bytes) -> None:
+        self._leaves_by = None
+        self._transport.resume_reading()
+        if read:
+            self.machine.strayed = None
+            self.machine.refuse(Response.error(503, "try again", ("retry-after", "1")))
+        else:
+            self.machine.finish()
+        self._attend()
 
     def _end(self) -> None:
         """Closes so that the client can read its last answer: a socket that is closed with

@@ -113,11 +113,8 @@ class Machine:
     def lose(self) -> None:
         """The client has gone: whoever works on its requests is told."""
         self.phase = Phase.DONE
-        slots, self._slots = self._slots, deque()
-        for slot in slots:
-            slot.is_answered = True
-            if slot.request is not None:
-                slot.request.abandon()
+        while self._slots:
+            self._slots.pop().forget()
 
     @property
     def _has_open_end(self) -> bool:
@@ -322,10 +319,18 @@ class Machine:
             slot.response = response
 
     def _send(self, slot: _Slot, response: Response) -> None:
+        if response.closes:
+            self._forget_after(slot)
         last = slot.closes or (self._closing and len(self._slots) == 1)
         if last:
             self.phase = Phase.DONE
         self._write(self._encoder.encode(response, close=last, head_only=slot.is_head))
+
+    def _forget_after(self, last: _Slot) -> None:
+        """The client gets no answer beyond `last`, and may ask again elsewhere."""
+        last.closes = True
+        while self._slots[-1] is not last:
+            self._slots.pop().forget()
 
     def _continue(self) -> None:
         """Says that a body may come, once its answer would be the next."""
@@ -356,6 +361,11 @@ class _Slot:
     def reply(self, response: Response) -> None:
         if not self.is_answered:
             self.machine.answer(self, response)
+
+    def forget(self) -> None:
+        self.is_answered = True
+        if self.request is not None:
+            self.request.abandon()
 
 
 class _StopError(Exception):

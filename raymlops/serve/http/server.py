@@ -92,6 +92,14 @@ class HttpServer:
             return cut
         return 0
 
+    def keep(self, number: int, hand_over: HandOver) -> None:
+        """Lets all but `number` connections go to another process."""
+        leaving = sum(connection.is_leaving for connection in self.connections)
+        surplus = len(self.connections) - leaving - number
+        staying = [each for each in self.connections if not each.is_leaving]
+        for connection in staying[: max(0, surplus)]:
+            connection.leave(hand_over)
+
     def stop(self) -> None:
         """Keeps time no more, and cuts what is left."""
         if self._sweeper is not None:

@@ -1,0 +1,134 @@
+"""A replica's side of the door: it is given connections, and gives back those it cannot keep."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+
+from raymlops.serve.door.sorting import is_health, model_of
+from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
+from raymlops.serve.http import Admit, HttpLimits, HttpServer
+from raymlops.serve.web import Handler
+
+_logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.05
+_REPORT_S = 0.02
+
+
+class Doorway:
+    """Serves what comes through the door at `path` by `handler`; belongs to one event loop.
+
+    A door that dies is waited for; what is connected goes on meanwhile.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        model: str,
+        replica: str,
+        handler: Handler,
+        limits: HttpLimits,
+        admit: Admit | None = None,
+    ) -> None:
+        self._path = path
+        self._model = model
+        self._replica = replica
+        self.server = HttpServer(
+            handler, limits, admit=admit, belongs=self._belongs, hand_over=self._hand_over
+        )
+        self._channel: Channel | None = None
+        self._lost = asyncio.Event()
+        self._held: dict[tuple[str, int], socket.socket] = {}
+        self._received = 0
+        self._reported = (0, 0)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Never returns; cancel it to stop."""
+        self.server.start()
+        while True:
+            if self._channel is None:
+                self._connect()
+            if self._channel is None:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            self._report()
+            try:
+                await asyncio.wait_for(self._lost.wait(), _REPORT_S)
+            except TimeoutError:
+                continue
+            self._channel = None
+
+    async def leave(self, timeout_s: float) -> int:
+        """Gives every connection back between two requests; returns how many had to be cut."""
+        if self._channel is not None:
+            self._channel.send("leaving")
+        cut = await self.server.drain(timeout_s, self._hand_over)
+        while self._tasks:  # connections that were on their way here
+            await asyncio.wait(self._tasks)
+            cut += await self.server.drain(timeout_s, self._hand_over)
+        return cut
+
+    def close(self) -> None:
+        """Lets go of the door and of all that is left."""
+        self.server.stop()
+        if self._channel is not None:
+            self._channel.close()
+        for listening in self._held.values():
+            listening.close()
+        self._held.clear()
+
+    def _connect(self) -> None:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            peer.connect(str(self._path))
+        except OSError:  # it is being started again
+            peer.close()
+            return
+        self._lost.clear()
+        self._received, self._reported = 0, (len(self.server.connections), 0)
+        self._channel = Channel(peer, self._hear, self._lost.set)
+        self._channel.send(
+            "enter",
+            *(listening.fileno() for listening in self._held.values()),
+            replica=self._replica,
+            model=self._model,
+            open=self._reported[0],
+        )
+
+    def _hear(self, message: Message) -> None:
+        match message.kind:
+            case "take":
+                self._received += 1
+                connection, read = take_connection(message)
+                task = asyncio.get_running_loop().create_task(self.server.adopt(connection, read))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case "hold":
+                listening = socket.socket(fileno=message.descriptors[0])
+                address = listening.getsockname()[:2]
+                if address in self._held:
+                    listening.close()
+                else:
+                    self._held[address] = listening
+            case "keep":
+                self.server.keep(message.values["number"], self._hand_over)
+
+    def _report(self) -> None:
+        load = (len(self.server.connections), self._received)
+        if load != self._reported and self._channel is not None and self._channel.is_open:
+            self._reported = load
+            self._channel.send("load", open=load[0], received=load[1])
+
+    def _belongs(self, path: str) -> bool:
+        return model_of(path) in (None, self._model) and not is_health(path)
+
+    def _hand_over(self, descriptor: int, read: bytes) -> None:
+        """Raises ConnectionError while the door is away."""
+        if self._channel is None:
+            raise ConnectionResetError("the door is away")
+        send_connection(self._channel, "return", descriptor, read)

@@ -1,0 +1,38 @@
+"""To whom a connection goes, by what its client sent first: pure functions of bytes and paths."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+_REQUEST_LINE = re.compile(rb"(?:\r?\n)*[A-Z-]+ (?:https?://[^/ ]*)?(/[^ ?\r\n]*)")
+_MODEL = re.compile(r"/v[12]/(?:repository/)?models/([^/:]+)")
+_HEALTH = "/v2/health/"
+
+
+def path_of(sent: bytes) -> str | None:
+    """The path that the bytes of a connection ask for; None while, or if, there is none.
+
+    Only a path that is complete is told, so that none is taken for a shorter one.
+    """
+    found = _REQUEST_LINE.match(sent)
+    if found is None or found.end() == len(sent):
+        return None
+    return unquote(found[1].decode("latin-1"))
+
+
+def may_have_path(sent: bytes) -> bool:
+    """Whether more bytes could still tell the path: it is HTTP so far, and no line is complete."""
+    line = sent.lstrip(b"\r\n")
+    return b"\n" not in line and re.fullmatch(rb"[A-Z-]*|[A-Z-]+ [^\r\n]*", line) is not None
+
+
+def model_of(path: str) -> str | None:
+    """The model a path names, in any of the protocols; None when it names none."""
+    found = _MODEL.match(path)
+    return None if found is None else found[1]
+
+
+def is_health(path: str) -> bool:
+    """Whether a path asks after the server as a whole, which no replica can speak for."""
+    return path.startswith(_HEALTH)

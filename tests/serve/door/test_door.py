@@ -1,0 +1,261 @@
+"""A door and its replicas over real sockets, in one process; clients notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from raymlops.errors import ClusterError
+from raymlops.serve.door import Door, Doorway, Roster
+from raymlops.serve.http import HttpLimits
+from raymlops.serve.web import Handler, Reply, Request, Response
+
+INFER = "/v2/models/{}/infer"
+
+
+class Replica:
+    """A doorway whose handler says who it is, and can be told to wait."""
+
+    def __init__(self, path: Path, name: str, model: str) -> None:
+        self.name = name
+        self.held: list[Reply] | None = None
+        self.doorway = Doorway(
+            path, model=model, replica=name, handler=self.handle, limits=HttpLimits()
+        )
+
+    async def start(self) -> None:
+        self.task = asyncio.create_task(self.doorway.run())
+        await until(lambda: self.doorway._held != {})
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        if self.held is None:
+            reply(Response(200, self.name.encode() + request.body))
+        else:
+            self.held.append(reply)
+
+    @property
+    def connections(self) -> int:
+        return len(self.doorway.server.connections)
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+        self.doorway.close()
+
+
+class World:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.replicas: list[Replica] = []
+        self.doors: list[Door] = []
+
+    async def open(self) -> Door:
+        door = Door(self.path, own_answers, HttpLimits())
+        door.start()
+        self.doors.append(door)
+        self.port = (await door.listen("127.0.0.1", getattr(self, "port", 0)))[1]
+        return door
+
+    async def replica(self, name: str, model: str = "flights") -> Replica:
+        replica = Replica(self.path, name, model)
+        self.replicas.append(replica)
+        await replica.start()
+        return replica
+
+    def client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=1)
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", limits=limits)
+
+
+def own_answers(roster: Roster) -> Handler:
+    def handle(request: Request, reply: Reply) -> None:
+        known = ",".join(sorted(roster.models)) or "none"
+        reply(Response(404, f"the door: {known}".encode()))
+
+    return handle
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - what is waited for sets no event
+        await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[World]:
+        world = World(tmp_path / "door")
+        await world.open()
+        try:
+            yield world
+        finally:
+            for replica in world.replicas:
+                await replica.stop()
+            for door in world.doors:
+                door.close()
+            await asyncio.sleep(0)
+
+    def run(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            async with opened() as world:
+                await asyncio.wait_for(test(world), 20.0)
+
+        asyncio.run(whole())
+
+    return run
+
+
+Run = Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]
+
+
+def test_connections_go_to_the_replicas_in_equal_parts(run: Run) -> None:
+    async def test(world: World) -> None:
+        one, other = await world.replica("one"), await world.replica("other")
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(world.client()) for _ in range(10)]
+            for client in clients:
+                answer = await client.post(INFER.format("flights"), content=b"!" * 100_000)
+                assert answer.text in ("one" + "!" * 100_000, "other" + "!" * 100_000)
+            assert (one.connections, other.connections) == (5, 5)
+
+    run(test)
+
+
+def test_each_model_is_answered_by_its_own_over_one_connection(run: Run) -> None:
+    async def test(world: World) -> None:
+        await world.replica("one", "flights")
+        await world.replica("two", "trains")
+        async with world.client() as client:
+            for _ in range(3):
+                for model, wanted in (("flights", "one"), ("trains", "two")):
+                    large = b"." * 300_000
+                    answer = await client.post(INFER.format(model), content=large)
+                    assert answer.text == wanted + large.decode()
+                assert (await client.get("/v2/health/ready")).text == "the door: flights,trains"
+            assert (await client.get("/v2/models/boats")).status_code == 404
+
+    run(test)
+
+
+def test_a_new_replica_is_given_some_of_the_connections_there_are(run: Run) -> None:
+    async def test(world: World) -> None:
+        one = await world.replica("one")
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(world.client()) for _ in range(8)]
+            for client in clients:
+                await client.get(INFER.format("flights"))
+            other = await world.replica("other")
+            await until(lambda: other.connections == 4 and one.connections == 4)
+            answers = [(await client.get(INFER.format("flights"))).text for client in clients]
+            assert sorted(answers) == ["one"] * 4 + ["other"] * 4
+
+    run(test)
+
+
+def test_a_replica_that_leaves_fails_no_request(run: Run) -> None:
+    async def test(world: World) -> None:
+        old = await world.replica("old")
+        async with world.client() as idle, world.client() as busy:
+            await idle.get(INFER.format("flights"))
+            old.held = []
+            asked = asyncio.create_task(busy.get(INFER.format("flights")))
+            await until(lambda: bool(old.held))
+            new = await world.replica("new")
+            leaving = asyncio.create_task(old.doorway.leave(10.0))
+            assert (await idle.get(INFER.format("flights"))).text == "new"
+            assert old.held is not None
+            old.held[0](Response(200, b"old, at last"))
+            assert (await asked).text == "old, at last"
+            assert await leaving == 0
+            assert (await busy.get(INFER.format("flights"))).text == "new"
+            assert (old.connections, new.connections) == (0, 2)
+
+    run(test)
+
+
+def test_clients_wait_for_a_model_whose_only_replica_died(run: Run) -> None:
+    async def test(world: World) -> None:
+        old = await world.replica("old")
+        await old.stop()
+        async with world.client() as client:
+            asked = asyncio.create_task(client.post(INFER.format("flights"), content=b"?"))
+            await until(lambda: world.doors[0].standing()["waiting"] == 1)
+            await world.replica("new")
+            assert (await asked).text == "new?"
+
+    run(test)
+
+
+def test_nobody_waits_for_ever(run: Run) -> None:
+    async def test(world: World) -> None:
+        door = world.doors[0]
+        door.expect("flights")
+        door._waiting._patience_s = 0.05
+        silent = socket.create_connection(("127.0.0.1", world.port))
+        slow = socket.create_connection(("127.0.0.1", world.port))
+        slow.sendall(b"POST /v2/mod")
+        async with world.client() as client:
+            answer = await client.get(INFER.format("flights"))
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.headers["connection"] == "close"
+        for connection in (silent, slow):
+            connection.settimeout(5.0)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.to_thread(connection.recv, 1) == b""
+            connection.close()
+
+    run(test)
+
+
+def test_a_model_that_is_forgotten_is_waited_for_no_more(run: Run) -> None:
+    async def test(world: World) -> None:
+        door = world.doors[0]
+        door.expect("flights")
+        async with world.client() as client:
+            asked = asyncio.create_task(client.get(INFER.format("flights")))
+            await until(lambda: door.standing()["waiting"] == 1)
+            door.forget("flights")
+            assert (await asked).status_code == 404
+
+    run(test)
+
+
+def test_a_door_that_dies_comes_back_to_the_same_port_and_nobody_fails(run: Run) -> None:
+    async def test(world: World) -> None:
+        one = await world.replica("one")
+        async with world.client() as before, world.client() as during, world.client() as after:
+            assert (await before.get(INFER.format("flights"))).text == "one"
+            world.doors.pop().close()
+            await until(lambda: one.doorway._channel is None)
+            asked = asyncio.create_task(during.get(INFER.format("flights")))
+            assert (await before.get(INFER.format("flights"))).text == "one"
+            door = await world.open()
+            assert (await asked).text == "one"
+            assert (await after.get(INFER.format("flights"))).text == "one"
+            await until(lambda: door.standing()["replicas"][0]["connections"] == 3)
+
+    run(test)
+
+
+def test_a_port_that_something_else_has_is_refused_with_a_way_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serve.door.door._RETURN_S", 0.25)
+
+    async def test(world: World) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(ClusterError, match=rf":{port} cannot be .* serve\.port to another"):
+                await world.doors[0].listen("127.0.0.1", port)
+        assert await world.doors[0].listen("127.0.0.1", 0) == ("127.0.0.1", world.port)
+
+    run(test)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymlops.serve.door.roster import Roster
+from raymlops.serve.door.sorting import may_have_path, model_of, path_of
+
+
+@pytest.mark.parametrize(
+    ("sent", "wanted"),
+    [
+        (b"GET /v2/models/flights HTTP/1.1\r\n", "/v2/models/flights"),
+        (b"GET /v2/models/flights", None),
+        (b"POST /v2/models/a%2Db/infer?x HTTP/1.1", "/v2/models/a-b/infer"),
+        (b"\r\n\r\nGET /v2 HTTP/1.1\r\n", "/v2"),
+        (b"GET http://a:80/v2/health/live HTTP/1.1", "/v2/health/live"),
+        (b"\x16\x03\x01\x02\x00", None),
+        (b"", None),
+    ],
+)
+def test_a_path_is_told_once_it_is_complete(sent: bytes, wanted: str | None) -> None:
+    assert path_of(sent) == wanted
+
+
+@given(cut=st.integers(0, 60))
+def test_a_path_is_waited_for_while_it_may_come(cut: int) -> None:
+    sent = b"\r\nPOST /v2/models/flights/infer HTTP/1.1\r\nHost: a\r\n"[:cut]
+    assert path_of(sent) in (None, "/v2/models/flights/infer")
+    assert path_of(sent) is not None or may_have_path(sent)
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01", b"hello\r\n", b"get / HTTP/1.1"])
+def test_what_is_not_http_is_not_waited_for(sent: bytes) -> None:
+    assert path_of(sent) is None
+    assert not may_have_path(sent)
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/v2/models/flights", "flights"),
+        ("/v2/models/flights/versions/1.0.0/infer", "flights"),
+        ("/v2/repository/models/flights/load", "flights"),
+        ("/v1/models/flights:predict", "flights"),
+        ("/v1/models/flights/versions/1:predict", "flights"),
+        ("/v2/health/ready", None),
+        ("/predict", None),
+    ],
+)
+def test_a_path_names_its_model(path: str, wanted: str | None) -> None:
+    assert model_of(path) == wanted
+
+
+def roster(**connections: int) -> Roster:
+    found = Roster()
+    for replica, number in connections.items():
+        found.enter(replica, "flights", number)
+    return found
+
+
+def test_the_replica_with_the_fewest_connections_gets_the_next() -> None:
+    found = roster(a=2, b=1)
+    chosen = []
+    for _ in range(4):
+        replica = found.choose("flights")
+        assert replica is not None
+        found.give(replica)
+        chosen.append(replica)
+    assert chosen == ["b", "b", "a", "b"]
+
+
+@given(st.integers(1, 5), st.lists(st.booleans(), max_size=100))
+def test_connections_are_even_whatever_has_been_reported_yet(
+    num_replicas: int, reports: list[bool]
+) -> None:
+    found = roster(**{f"r{number}": 0 for number in range(num_replicas)})
+    given_to = dict.fromkeys((place.replica for place in found), 0)
+    for reported in reports:
+        replica = found.choose("flights")
+        assert replica is not None
+        found.give(replica)
+        given_to[replica] += 1
+        if reported:
+            found.report(replica, open=given_to[replica], received=given_to[replica])
+    assert max(given_to.values()) - min(given_to.values()) <= 1
+
+
+def test_a_replica_that_leaves_gets_no_more() -> None:
+    found = roster(a=0, b=5)
+    found.retire("a")
+    assert found.choose("flights") == "b"
+    found.leave("b")
+    assert found.choose("flights") is None
+    assert found.unserved == {"flights"}
+
+
+@pytest.mark.parametrize(
+    ("connections", "wanted"),
+    [
+        ({"a": 32, "b": 0}, {"a": 16}),
+        ({"a": 6, "b": 4}, {}),
+        ({"a": 7, "b": 4}, {"a": 6}),
+        ({"a": 1, "b": 0}, {}),
+        ({"a": 9, "b": 9, "c": 0}, {"a": 6, "b": 6}),
+        ({"a": 5}, {}),
+    ],
+)
+def test_who_has_too_many_gives_back_down_to_the_mean(
+    connections: dict[str, int], wanted: dict[str, int]
+) -> None:
+    assert roster(**connections).overloaded() == wanted
+
+
+def test_paths_go_to_the_model_they_name_or_to_the_only_one() -> None:
+    found = roster(a=0)
+    assert found.owner("/v2/models/flights/infer") == "flights"
+    assert found.owner("/v2/models/other/infer") is None
+    assert found.owner("/v2/health/ready") is None
+    assert found.owner("/predict") == "flights"
+    assert found.owner(None) == "flights"
+    found.expect("other")
+    assert found.owner("/predict") is None
+    assert found.owner("/v2/models/other/infer") == "other"
+    found.forget("other")
+    assert found.owner("/v2/models/other/infer") is None
