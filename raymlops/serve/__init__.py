@@ -9,16 +9,12 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, memoize
 from raymlops.serve.client import Answer, Client
-from raymlops.serve.deployment import (
-    Deployment,
-    ServeSettings,
-    application_name,
-    deploy,
-    undeploy,
-)
+from raymlops.serve.deployment import Deployment, application_name, deploy, undeploy
+from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.publishing import publish, wait_applied
 from raymlops.serve.replica import Replica, ReplicaSpec
+from raymlops.serve.settings import ServeSettings
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import Arm, TrafficTable
 
@@ -29,6 +25,7 @@ __all__ = [
     "CachePolicy",
     "Client",
     "Deployment",
+    "HttpLimits",
     "Replica",
     "ReplicaSpec",
     "ServeSettings",

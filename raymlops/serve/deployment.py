@@ -1,7 +1,7 @@
-"""Models on Ray Serve: an application per model, one for the server, and the traffic board.
+"""Models on Ray Serve: an application per model, a door per node, and the traffic board.
 
-Ray Serve places, heals and updates the replicas, and its proxy carries HTTP to them. Which
-version answers is not its business: that is in the traffic table, so that no release restarts
+Ray Serve places, heals and updates the replicas; clients reach them through the door. Which
+version answers is neither's business: that is in the traffic table, so that no release restarts
 anything.
 """
 
@@ -9,67 +9,40 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from raymlops.cluster.address import free_port
-from raymlops.errors import ClusterError, ConfigError
+from raymlops.errors import ClusterError
 from raymlops.ledger import open_ledger
-from raymlops.serve.asgi import App, Application
-from raymlops.serve.batching import BatchPolicy
-from raymlops.serve.front import front_routes
+from raymlops.serve.asgi import App
+from raymlops.serve.door.actor import all_doors, ask, door_path, local_door
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet
+from raymlops.serve.proxy import http_url, run_application, start_serve
 from raymlops.serve.publishing import RemoteBoard, board_name, publish, wait_applied
 from raymlops.serve.recorder import Sink
 from raymlops.serve.replica import Replica, ReplicaSpec
-from raymlops.serve.routing import RoutingName
+from raymlops.serve.settings import ServeSettings
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import TrafficTable
 from raymlops.telemetry import Snapshot
 
-FRONT = "raymlops-front"
-_FRONT_BODY_BYTES = 64 * 1024 * 1024  # read and thrown away: what is not there needs no body
-
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TAP_TIMEOUT_S = 30.0
 _OUTLET_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeSettings:
-    """Where the server listens, and how a model's replicas are sized. Port 0 is any free one.
-
-    `routing` is the policy by which Serve's proxy and handles choose a replica; None is Serve's
-    own, two choices with those of the same node first.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    num_replicas: int = 1
-    num_cpus: float = 1.0
-    batch: BatchPolicy = field(default_factory=BatchPolicy)
-    max_body_bytes: int = 8 * 1024 * 1024
-    # Serve's default of 5 would keep batches that small; the batcher refuses what is too much.
-    max_ongoing_requests: int = 4096
-    routing: RoutingName | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}, not within 0 and 65535")
-        for name in ("num_replicas", "max_body_bytes", "max_ongoing_requests"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, at least 1 is needed")
-        if self.num_cpus < 0:
-            raise ValueError(f"num_cpus is {self.num_cpus}, it cannot be negative")
+_SHUTDOWN_S = 10.0  # for the monitor to be told of the last answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A model that answers below `url`, as traffic table `generation` says."""
+    """A model that answers below `url`, as traffic table `generation` says.
+
+    `proxy_url` is Ray Serve's own proxy, where there is one.
+    """
 
     model: str
     url: str
+    proxy_url: str | None
     application: str
     board: str
     generation: int
@@ -95,8 +68,9 @@ def deploy(
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of `model`.
-        ConfigError: Serve runs already, on another address than `settings` ask for.
-        ClusterError: this process is not connected to Ray, or the replicas do not start.
+        ConfigError: Serve runs already, without the proxy that `settings` ask for.
+        ClusterError: this process is not connected to Ray, the port is taken, or the replicas do
+            not start.
     """
     import ray
 
@@ -110,16 +84,19 @@ def deploy(
         ledger_url=ledger_url,
         store_uri=store_uri,
         batch=settings.batch,
-        max_body_bytes=settings.max_body_bytes,
+        http=settings.http,
+        drain_timeout_s=settings.drain_timeout_s,
     )
     generation = _ensure_table(model, ledger_url)
-    url = _start_serve(settings)
-    _run_front()
+    proxy_url = start_serve(settings)
+    door = local_door(settings.http)
+    host, port = ask(door, "listen", settings.host, settings.port)
     _run_model(spec, settings, tap, exporter)
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(
         model=model,
-        url=url,
+        url=http_url(host, port),
+        proxy_url=proxy_url,
         application=application_name(model),
         board=board_name(ledger_url),
         generation=generation,
@@ -131,6 +108,8 @@ def undeploy(model: str) -> None:
     from ray import serve
 
     serve.delete(application_name(model))
+    for door in all_doors():
+        ask(door, "forget", model)
 
 
 def application_name(model: str) -> str:
@@ -145,41 +124,6 @@ def _ensure_table(model: str, ledger_url: str) -> int:
             return published[0]
         champion = ledger.registry.resolve(f"{model}@champion")
     return publish(TrafficTable.champion(model, str(champion.version)), ledger_url=ledger_url)
-
-
-def _start_serve(settings: ServeSettings) -> str:
-    """The URL of the proxy, started unless it runs."""
-    from ray import serve
-    from ray.serve.context import _get_global_client  # no public call tells where Serve listens
-
-    client: Any = _get_global_client(raise_if_no_controller_running=False)
-    if client is None:
-        port = settings.port or free_port(settings.host)
-        serve.start(http_options={"host": settings.host, "port": port})
-        return _url(settings.host, port)
-    host, port = client.http_config.host, client.http_config.port
-    if host != settings.host or settings.port not in (0, port):
-        raise ConfigError(
-            f"Serve listens on {host}:{port}, the settings ask for {settings.host}:"
-            f"{settings.port}: change them, or undeploy everything and shut Serve down"
-        )
-    return _url(host, port)
-
-
-def _url(host: str, port: int) -> str:
-    reachable = "127.0.0.1" if host == "0.0.0.0" else host
-    return f"http://{reachable}:{port}"
-
-
-def _run_front() -> None:
-    from ray import serve
-
-    running = serve.status().applications.get(FRONT)
-    if running is not None and running.status == "RUNNING":
-        return
-    deployment = serve.deployment(name="front", ray_actor_options={"num_cpus": 0})
-    application = deployment(serve.ingress()(_FrontServer)).bind()
-    _run(application, name=FRONT, route_prefix="/v2")
 
 
 def _run_model(
@@ -200,28 +144,23 @@ def _run_model(
         max_surge_percent=100,  # the new replicas answer before the old ones stop
         max_constructor_retry_count=3,
         health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + _SHUTDOWN_S,
         **chosen,
     )
-    application = deployment(serve.ingress()(_ModelServer)).bind(spec, tap, exporter)
+    address = (settings.host, settings.port)
+    application = deployment(serve.ingress()(_ModelServer)).bind(spec, tap, exporter, address)
     route = f"/v2/models/{spec.model}"
-    _run(application, name=application_name(spec.model), route_prefix=route)
-
-
-def _run(application: Any, *, name: str, route_prefix: str) -> None:
-    from ray import serve
-
-    try:
-        serve.run(application, name=name, route_prefix=route_prefix)
-    except RuntimeError as error:  # all that Serve raises when replicas do not start
-        deployments = serve.status().applications[name].deployments.values()
-        reasons = "\n".join(deployment.message for deployment in deployments)
-        raise ClusterError(f"application {name} does not start: {reasons or error}") from error
+    run_application(application, name=application_name(spec.model), route_prefix=route)
 
 
 class _ModelServer:
     """The Serve deployment of a model; `serve.ingress` gives it the application it builds."""
 
-    def __init__(self, spec: ReplicaSpec, tap: str | None, exporter: str | None) -> None:
+    def __init__(
+        self, spec: ReplicaSpec, tap: str | None, exporter: str | None, address: tuple[str, int]
+    ) -> None:
+        self._limits, self._address = spec.http, address
         self._replica = Replica(
             spec,
             board=RemoteBoard(spec.model, spec.ledger_url),
@@ -231,17 +170,13 @@ class _ModelServer:
 
     async def __serve_build_asgi_app__(self) -> App:
         await self._replica.load()
+        door = await asyncio.to_thread(local_door, self._limits)
+        await door.listen.remote(*self._address)
+        self._replica.stand_behind(await asyncio.to_thread(door_path))
         return self._replica.app
 
     def check_health(self) -> None:
         self._replica.check_health()
-
-
-class _FrontServer:
-    """The Serve deployment of the server as a whole."""
-
-    def __serve_build_asgi_app__(self) -> App:
-        return Application(front_routes(_all_running), max_body_bytes=_FRONT_BODY_BYTES)
 
 
 def _remote_sink(actor: str) -> Sink:
@@ -260,10 +195,3 @@ def _remote_outlet(actor: str) -> Outlet:
         await link.call("put", snapshot)
 
     return send
-
-
-async def _all_running() -> bool:
-    from ray import serve
-
-    status = await asyncio.to_thread(serve.status)
-    return all(application.status == "RUNNING" for application in status.applications.values())

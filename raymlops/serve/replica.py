@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
@@ -14,8 +15,10 @@ from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
+from raymlops.serve.door import Doorway
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
+from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Metrics, Outlet
 from raymlops.serve.recorder import Recorder, Sink
@@ -34,13 +37,15 @@ class ReplicaSpec:
     ledger_url: str
     store_uri: str
     batch: BatchPolicy
-    max_body_bytes: int
+    http: HttpLimits
+    drain_timeout_s: float = 20.0
 
 
 class Replica:
     """Serves `spec.model` as the newest traffic table in the ledger says, and follows `board`.
 
-    `load` it before `app` is given to a server, whose lifespan events start and stop the loops.
+    `load` it before `app` is given to a server, whose lifespan events start and stop the loops;
+    let it `stand_behind` a door, and it answers what comes through that as well.
     With a `sink`, every answer is told to the monitor behind it; an `outlet` gets what is counted.
     """
 
@@ -49,6 +54,8 @@ class Replica:
     ) -> None:
         # A name of its own for each life, since messages of the tap are numbered from 0 in each.
         name = f"{spec.model}-{secrets.token_hex(6)}"
+        self._spec = spec
+        self._name = name
         self._model = spec.model
         self._ledger = open_ledger(spec.ledger_url)
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
@@ -64,9 +71,12 @@ class Replica:
                 on_drop=self._metrics.count_dropped_rows,
             )
         inference = Inference(spec.model, self._arms, self._record)
+        max_body_bytes = spec.http.max_body_bytes
+        self._handler = model_handler(inference, max_body_bytes=max_body_bytes)
+        self._doorway: Doorway | None = None
         self.app = Application(
-            model_handler(inference, max_body_bytes=spec.max_body_bytes),
-            max_body_bytes=spec.max_body_bytes,
+            self._handler,
+            max_body_bytes=max_body_bytes,
             start=self._start,
             stop=self._stop,
         )
@@ -84,6 +94,16 @@ class Replica:
             raise NotFoundError(f"no traffic table of {self._model} was ever published")
         await self._follower.start_with(Published(generation=published[0], table=published[1]))
 
+    def stand_behind(self, door: Path) -> None:
+        """Takes connections from the door at that socket, from when the replica starts."""
+        self._doorway = Doorway(
+            door,
+            model=self._model,
+            replica=self._name,
+            handler=self._handler,
+            limits=self._spec.http,
+        )
+
     def check_health(self) -> None:
         """Raises RuntimeError when an engine hangs, or a loop has ended, which none should."""
         self._arms.check_health()
@@ -95,12 +115,16 @@ class Replica:
         loops = {"follower": self._follower.run(), "metrics": self._metrics.run()}
         if self._recorder is not None:
             loops["recorder"] = self._recorder.run()
+        if self._doorway is not None:
+            loops["doorway"] = self._doorway.run()
         for name, loop in loops.items():
             self._loops[name] = asyncio.create_task(loop, name=name)
             self._loops[name].add_done_callback(_log_failure)
 
     async def _stop(self) -> None:
         """Answers what is queued, tells the monitor of it, and lets go of everything."""
+        if self._doorway is not None:
+            await self._drain(self._doorway)
         self._loops.pop("follower").cancel()
         await self._follower.leave()
         await self._arms.close()
@@ -110,6 +134,16 @@ class Replica:
             await self._finish(self._loops.pop("recorder"), self._recorder)
         await self._metrics.send()
         self._ledger.close()
+
+    async def _drain(self, doorway: Doorway) -> None:
+        if cut := await doorway.leave(self._spec.drain_timeout_s):
+            _logger.warning(
+                "%d connections were cut: their requests took over %g s",
+                cut,
+                self._spec.drain_timeout_s,
+            )
+        self._loops.pop("doorway").cancel()
+        doorway.close()
 
     async def _finish(self, loop: asyncio.Task[None], recorder: Recorder) -> None:
         _, unfinished = await asyncio.wait({loop}, timeout=_FLUSH_TIMEOUT_S)

@@ -8,7 +8,7 @@ import pytest
 
 from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Ledger
-from raymlops.serve import BatchPolicy, Replica, ReplicaSpec, TapSummary, TrafficTable
+from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary, TrafficTable
 from raymlops.serve.board import Published, Standing
 from raymlops.telemetry import Snapshot
 from tests.serve.conftest import MODEL, World
@@ -72,7 +72,7 @@ def spec(world: World) -> ReplicaSpec:
         ledger_url=world.ledger_url,
         store_uri=world.store_uri,
         batch=BatchPolicy(),
-        max_body_bytes=10_000,
+        http=HttpLimits(max_body_bytes=10_000),
     )
 
 

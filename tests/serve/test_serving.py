@@ -110,7 +110,7 @@ def service(
         MODEL,
         ledger_url=world.ledger_url,
         store_uri=world.store_uri,
-        settings=ServeSettings(port=0),
+        settings=ServeSettings(port=0, proxy_port=0),
         tap=MONITOR,
         exporter=EXPORTER,
     )
@@ -138,6 +138,39 @@ def test_answers_equal_the_bundles(service: Service) -> None:
     assert (answer.request_id, answer.version, answer.arm) == ("r-1", "1.0.0", "champion")
     np.testing.assert_allclose(answer.outputs[PROBABILITY], wanted[PROBABILITY], rtol=1e-6)
     assert answer.outputs["benign"].tolist() == wanted["benign"].tolist()
+
+
+def test_the_door_and_rays_proxy_give_the_same_answers(service: Service) -> None:
+    model = f"/v2/models/{MODEL}"
+    columns = service.world.rows(0, 2)
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [2], "data": column.tolist()}
+        if column.dtype == object
+        else {"name": name, "datatype": "FP64", "shape": [2], "data": [1.5, 2.5]}
+        for name, column in columns.items()
+    ]
+    asked: tuple[tuple[str, str, Any], ...] = (
+        ("POST", f"{model}/infer", {"id": "same", "inputs": inputs}),
+        ("POST", f"{model}/infer", {"inputs": inputs[:-1]}),
+        ("POST", f"{model}/versions/9.9.9/infer", {"inputs": inputs}),
+        ("GET", model, None),
+        ("GET", f"{model}/ready", None),
+        ("HEAD", f"{model}/ready", None),
+        ("PUT", f"{model}/infer", {}),
+        ("GET", f"{model}/nothing", None),
+        ("GET", "/v2/models/nonesuch", None),
+        ("GET", "/v2", None),
+        ("GET", "/v2/health/ready", None),
+    )
+    assert service.deployment.proxy_url is not None
+    for method, path, body in asked:
+        answers = []
+        for url in (service.deployment.url, service.deployment.proxy_url):
+            with httpx.Client(base_url=url, trust_env=False) as http:
+                answer = http.request(method, path, json=body)
+            kept = {name: answer.headers.get(name) for name in ("content-type", "allow")}
+            answers.append((answer.status_code, answer.content, kept))
+        assert answers[0] == answers[1], f"{method} {path}"
 
 
 def test_a_refusal_names_the_field(service: Service) -> None:
@@ -252,7 +285,7 @@ def test_no_request_fails_while_the_model_is_deployed_again(service: Service) ->
             MODEL,
             ledger_url=service.world.ledger_url,
             store_uri=service.world.store_uri,
-            settings=ServeSettings(port=0),
+            settings=ServeSettings(port=0, proxy_port=0),
             tap=MONITOR,
         )
         seen = len(outcomes)

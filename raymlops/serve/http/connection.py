@@ -26,8 +26,9 @@ class Connection(asyncio.Protocol):
     So that no timer is set for a request, and no clock is read.
     """
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: HttpServer, read: bytes = b"") -> None:
         self._server = server
+        self._read = read
         self._received = 0
         self._is_stopped = False
         self._is_full = False
@@ -52,6 +53,9 @@ class Connection(asyncio.Protocol):
             peer=peer[0] if isinstance(peer, tuple) else "",
         )
         server.opened(self)
+        if self._read:  # before anything that comes after it
+            self.data_received(self._read)
+            self._read = b""
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)

@@ -59,11 +59,9 @@ class HttpServer:
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.connect_accepted_socket(
-            lambda: Connection(self), connection, ssl=self._tls
+        await loop.connect_accepted_socket(
+            lambda: Connection(self, read), connection, ssl=self._tls
         )
-        if read:
-            protocol.data_received(read)
 
     async def listen(self, listening: socket.socket) -> asyncio.Server:
         """Accepts from a bound socket, in this process alone."""

@@ -137,7 +137,7 @@ def test_each_model_is_answered_by_its_own_over_one_connection(run: Run) -> None
         async with world.client() as client:
             for _ in range(3):
                 for model, wanted in (("flights", "one"), ("trains", "two")):
-                    large = b"." * 300_000
+                    large = b"." * 3_000_000
                     answer = await client.post(INFER.format(model), content=large)
                     assert answer.text == wanted + large.decode()
                 assert (await client.get("/v2/health/ready")).text == "the door: flights,trains"

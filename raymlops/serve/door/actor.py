@@ -1,0 +1,110 @@
+"""The door as an actor, one on each node that has replicas, which outlives its driver.
+
+It keeps nothing: started again it takes the listening sockets back from the replicas.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from raymlops.cluster import find, spawn
+from raymlops.errors import ClusterError, RaymlopsError
+from raymlops.serve.door.door import Door
+from raymlops.serve.door.roster import Roster
+from raymlops.serve.front import front_routes
+from raymlops.serve.http import HttpLimits
+from raymlops.serve.web import Handler
+
+_NAME = "raymlops-door"
+_FOLDER = "raymlops-doors"
+_TIMEOUT_S = 30.0
+
+
+class DoorActor:
+    """Made where an event loop runs, as Ray does for an actor with coroutines."""
+
+    def __init__(self, path: str, limits: HttpLimits) -> None:
+        self._door = Door(Path(path), _answers, limits)
+        self._door.start()
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        return await self._door.listen(host, port)
+
+    async def forget(self, model: str) -> None:
+        self._door.forget(model)
+
+    async def standing(self) -> dict[str, Any]:
+        return self._door.standing()
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+
+def local_door(limits: HttpLimits) -> Any:
+    """The handle of this node's door, which is opened unless it is open; blocks."""
+    node = _node_id()
+    return spawn(DoorActor, _name(node), str(door_path()), limits, node_id=node)
+
+
+def all_doors() -> Iterator[Any]:
+    """The handles of the doors there are, on all nodes."""
+    import ray
+
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["name"].startswith(_NAME):
+            yield find(actor["name"], namespace=actor["namespace"])
+
+
+def ask(door: Any, method: str, *args: Any) -> Any:
+    """What the door answers.
+
+    Raises:
+        ClusterError: it does not answer, or says that it cannot.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return ray.get(getattr(door, method).remote(*args), timeout=_TIMEOUT_S)
+    except RayTaskError as error:
+        if isinstance(error.cause, RaymlopsError):
+            raise error.cause from error
+        raise
+    except RayError as error:
+        raise ClusterError(f"the door does not answer to {method}: {error!r}") from error
+
+
+def door_path() -> Path:
+    """The socket by which replicas of this node reach their door, in a folder of ours alone."""
+    import ray
+
+    node = _node_id()
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray types it not
+    (raylet,) = (each["RayletSocketName"] for each in nodes if each["NodeID"] == node)
+    folder = Path(raylet).parent.parent / _FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+        raise ClusterError(f"{folder} is open to others; remove it, and it will be made anew")
+    return folder / node[:16]
+
+
+def _node_id() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _name(node_id: str) -> str:
+    return f"{_NAME}-{node_id[:16]}"
+
+
+def _answers(roster: Roster) -> Handler:
+    async def is_ready() -> bool:
+        return bool(roster.models) and not roster.unserved
+
+    return front_routes(is_ready)

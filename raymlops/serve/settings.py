@@ -1,0 +1,45 @@
+"""How a model is served: addresses, replicas, batches, limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raymlops.serve.batching import BatchPolicy
+from raymlops.serve.http import HttpLimits
+from raymlops.serve.routing import RoutingName
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """Where the server listens, and how a model's replicas are sized. Port 0 is any free one.
+
+    All models of a node share `port`. With a `proxy_port` Ray Serve's own proxy answers the same
+    requests there, slower; `routing` is the policy by which it and Serve's handles choose a
+    replica, where None is Serve's own: two choices, those of the same node first.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    proxy_port: int | None = None
+    num_replicas: int = 1
+    num_cpus: float = 1.0
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
+    http: HttpLimits = field(default_factory=HttpLimits)
+    drain_timeout_s: float = 20.0
+    # Serve's default of 5 would keep batches that small; the batcher refuses what is too much.
+    max_ongoing_requests: int = 4096
+    routing: RoutingName | None = None
+
+    def __post_init__(self) -> None:
+        for name, port in (("port", self.port), ("proxy_port", self.proxy_port or 0)):
+            if not 0 <= port <= 65535:
+                raise ValueError(f"{name} is {port}, not within 0 and 65535")
+        if self.port and self.port == self.proxy_port:
+            raise ValueError(f"port and proxy_port are both {self.port}; give each its own")
+        for name in ("num_replicas", "max_ongoing_requests"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, at least 1 is needed")
+        if self.num_cpus < 0:
+            raise ValueError(f"num_cpus is {self.num_cpus}, it cannot be negative")
+        if self.drain_timeout_s <= 0:
+            raise ValueError(f"drain_timeout_s is {self.drain_timeout_s}, it must be positive")
