@@ -7,6 +7,8 @@ from datetime import datetime
 from raymlops.ledger.diff import Difference
 from raymlops.ledger.lineage import Ancestors, Descendants, Lineage, Reign
 
+_MAX_ALARMS = 5  # of a version, the newest
+
 Lines = tuple[tuple[str, str], ...]
 """(label, text) in the order they are to be shown."""
 
@@ -37,6 +39,15 @@ def lineage_lines(lineage: Lineage) -> Lines:
                 f"{role} data",
                 f"{dataset.name} version {dataset.version}, {dataset.num_rows:,} rows, digest "
                 f"{dataset.digest[:12]} ({dataset.description or 'no description'})",
+            )
+        )
+    for alarm in lineage.alarms[-_MAX_ALARMS:]:
+        lines.append(
+            (
+                "alarm",
+                f"{alarm.detector} in arm {alarm.arm}, at request {alarm.request_id} of "
+                f"{_time(alarm.event_time)}: errors rose from {alarm.reference_rate:.3f} to "
+                f"{alarm.recent_rate:.3f}",
             )
         )
     dirty = run.code.dirty_digest

@@ -8,13 +8,24 @@ from datetime import datetime
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger.ledger import Ledger
-from raymlops.ledger.records import AliasMove, Dataset, Decision, ModelVersion, Prediction, Run
+from raymlops.ledger.records import (
+    AliasMove,
+    ConceptAlarm,
+    Dataset,
+    Decision,
+    ModelVersion,
+    Prediction,
+    Run,
+)
 from raymlops.ledger.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """A version and everything it was made of; `prediction` when a request was asked about."""
+    """A version and everything it was made of; `prediction` when a request was asked about.
+
+    `alarms` are those of concept drift that were raised of the version, in order.
+    """
 
     prediction: Prediction | None
     version: ModelVersion
@@ -22,6 +33,7 @@ class Lineage:
     datasets: tuple[tuple[str, Dataset], ...]
     config: str
     environment: str
+    alarms: tuple[ConceptAlarm, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,4 +162,5 @@ def _lineage(ledger: Ledger, prediction: Prediction | None, version: ModelVersio
         datasets=tuple((role, ledger.datasets.get(*key)) for role, key in sorted(inputs.items())),
         config=ledger.text(run.config_digest),
         environment=ledger.text(run.environment_digest),
+        alarms=tuple(ledger.watches.alarms(version.model, version=str(version.version))),
     )

@@ -1,6 +1,7 @@
 """Watching models in service: drift of their inputs, performance once labels arrive, a report."""
 
 from raymlops.monitor.actor import ALL, DriftMonitor, MonitorStatus, WindowReport, read_reports
+from raymlops.monitor.concept import ConceptPolicy
 from raymlops.monitor.drift import (
     DriftPolicy,
     FeatureDrift,
@@ -21,6 +22,7 @@ from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windo
 
 __all__ = [
     "ALL",
+    "ConceptPolicy",
     "DriftMonitor",
     "DriftPolicy",
     "Estimate",

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time
+from functools import partial
 
 import numpy as np
 
 from raymlops.data import Profile
-from raymlops.ledger import Drift, Labels, Ledger, Outcome, Pane, Performance, Version, open_ledger
+from raymlops.ledger import (
+    ConceptAlarm,
+    Drift,
+    JoinPolicy,
+    Labels,
+    Ledger,
+    Outcome,
+    Pane,
+    Performance,
+    TapMessage,
+    Version,
+    open_ledger,
+)
 from raymlops.models import Bundle
+from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
+from raymlops.monitor.group_commit import GroupCommit
 from raymlops.monitor.performance import measure
 from raymlops.monitor.references import reference_of
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
+
+_WATCH_ROWS = 4096  # requests that are shown to the detectors at a time
+_MAX_BUNDLES = 16  # in memory; the others are read again
 
 ALL = "all"
 """Version and arm under which the ledger keeps the performance of all arms together."""
@@ -40,22 +59,29 @@ class WindowReport:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorStatus:
-    """How far the monitor has come; `latest` is the last window judged."""
+    """How far the monitor has come; `latest` is the last window judged.
+
+    `joins` tells how many labels met which fate, see `raymlops.ledger.joins`; `num_alarms` counts
+    those of concept drift.
+    """
 
     model: str
     num_predictions: int
     num_windows: int
     latest: WindowReport | None
+    joins: Mapping[str, int]
+    num_alarms: int
 
 
 class DriftMonitor:
     """Keeps every state in the ledger: killed at any moment, it goes on where it was.
 
-    A plain class, to be used as it is or spawned as an actor. What `observe` and `label` have
-    returned is on disk; repeating an unanswered call changes nothing that was counted before.
+    A plain class, to be used as it is or spawned as an actor of many threads: calls that come
+    together are committed together. What `observe` and `label` have returned is on disk; repeating
+    an unanswered call changes nothing that was counted before.
 
-        replicas ──summaries──► observe ─┐
-        callers ───labels─────► label  ──┴─► ledger ──► advance ──► drift and performance rows
+        replicas ──summaries──► observe ─┐             ┌─► watch ────► alarms of concept drift
+        callers ───labels─────► label  ──┴─► ledger ───┴─► advance ──► drift, performance rows
     """
 
     def __init__(
@@ -64,12 +90,18 @@ class DriftMonitor:
         store_uri: str,
         windows: WindowPolicy,
         drift: DriftPolicy,
+        concept: ConceptPolicy = ConceptPolicy(),  # noqa: B008 - it is frozen
+        joins: JoinPolicy = JoinPolicy(),  # noqa: B008 - it is frozen
     ) -> None:
         self._ledger = open_ledger(ledger_url)
         self._store = Store(store_uri)
         self._windows = windows
         self._drift = drift
-        self._profiles: dict[tuple[str, str], Profile] = {}
+        self._concept = concept
+        self._joins = joins
+        self._messages = GroupCommit[TapMessage](self._add_taps)
+        self._judging = threading.Lock()
+        self._bundles: dict[tuple[str, str], Bundle] = {}
 
     def observe(self, summary: TapSummary) -> int:
         """Merges a summary and returns its sequence number: that one need not be sent again.
@@ -77,14 +109,35 @@ class DriftMonitor:
         A replica sends its next summary once this one is acknowledged: a summary that overtakes
         an earlier one would make the earlier look like a repetition.
         """
-        self._ledger.observations.add_tap(
-            summary.replica, summary.sequence, summary.panes, summary.predictions
+        self._messages.add(
+            TapMessage(summary.replica, summary.sequence, summary.panes, summary.predictions)
         )
         return summary.sequence
 
     def label(self, labels: Sequence[Labels]) -> int:
         """Stores labels and returns how many requests had none before."""
-        return self._ledger.observations.add_labels(labels)
+        return self._ledger.observations.add_labels(labels, self._joins)
+
+    def watch(self, model: str) -> tuple[ConceptAlarm, ...]:
+        """Shows the detectors what has joined since the last time; returns the alarms they raise.
+
+        Each label is shown once. A caller that was cut off before it got the answer reads the
+        alarms from the ledger.
+        """
+        found: list[ConceptAlarm] = []
+        with self._judging:
+            while True:
+                start, state = self._ledger.watches.state(model)
+                log = self._ledger.observations.joined(model, after=start, limit=_WATCH_ROWS)
+                if not log:
+                    return tuple(found)
+                outcomes = [outcome for _, outcome in log]
+                known = partial(self._baseline, model)
+                state, alarms = watch(self._concept, model, outcomes, state, known)
+                if self._ledger.watches.advance(
+                    model, start=start, end=log[-1][0], state=state, alarms=alarms
+                ):
+                    found += alarms
 
     def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]:
         """Judges every window that has closed by `watermark`, and returns what was found.
@@ -92,13 +145,14 @@ class DriftMonitor:
         Each window is judged once, in order. A caller that was cut off before it got the answer
         reads the same reports from the ledger with `read_reports`.
         """
-        since = self._since(model)
-        if since is None:
-            return ()
-        return tuple(
-            self._judge(model, window)
-            for window in due(self._windows, since=since, watermark=watermark)
-        )
+        with self._judging:
+            since = self._since(model)
+            if since is None:
+                return ()
+            return tuple(
+                self._judge(model, window)
+                for window in due(self._windows, since=since, watermark=watermark)
+            )
 
     def status(self, model: str) -> MonitorStatus:
         reports = read_reports(self._ledger, model)
@@ -107,7 +161,16 @@ class DriftMonitor:
             num_predictions=self._ledger.observations.count_predictions(model),
             num_windows=len(reports),
             latest=reports[-1] if reports else None,
+            joins=self._ledger.observations.join_counts(model),
+            num_alarms=len(self._ledger.watches.alarms(model)),
         )
+
+    def _add_taps(self, messages: Sequence[TapMessage]) -> None:
+        self._ledger.observations.add_taps(messages, self._joins)
+
+    def _baseline(self, model: str, version: str) -> Baseline:
+        threshold = self._bundle(model, version).postprocessing.threshold
+        return Baseline(threshold=threshold, error_rate=None)
 
     def _since(self, model: str) -> datetime | None:
         """The end of the last window judged, else the first day with traffic, else None."""
@@ -168,12 +231,17 @@ class DriftMonitor:
                 )
 
     def _profile(self, model: str, version: str) -> Profile:
-        """The reference profile of a version; versions never change, so it is read once."""
+        return self._bundle(model, version).profile
+
+    def _bundle(self, model: str, version: str) -> Bundle:
+        """Of a version; versions never change, so it is read once."""
         key = (model, version)
-        if key not in self._profiles:
+        if key not in self._bundles:
             row = self._ledger.registry.get(model, Version.parse(version))
-            self._profiles[key] = Bundle.of_version(self._store, row).profile
-        return self._profiles[key]
+            while len(self._bundles) >= _MAX_BUNDLES:
+                del self._bundles[next(iter(self._bundles))]
+            self._bundles[key] = Bundle.of_version(self._store, row)
+        return self._bundles[key]
 
 
 def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from raymlops.errors import ClusterError, RaymlopsError
-from raymlops.ledger import Labels
+from raymlops.ledger import ConceptAlarm, Labels
 from raymlops.monitor.actor import MonitorStatus, WindowReport
 
 
@@ -27,6 +27,10 @@ class MonitorClient:
     def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]:
         reports: tuple[WindowReport, ...] = self._call("advance", model, watermark)
         return reports
+
+    def watch(self, model: str) -> tuple[ConceptAlarm, ...]:
+        alarms: tuple[ConceptAlarm, ...] = self._call("watch", model)
+        return alarms
 
     def status(self, model: str) -> MonitorStatus:
         status: MonitorStatus = self._call("status", model)

@@ -97,6 +97,10 @@ def _facts(
         facts.append(
             _Fact(label="Champion", value=str(champion.version), note=f"since {since:%-d %b %Y}")
         )
+    if alarms := ledger.watches.alarms(model):
+        last = alarms[-1]
+        note = f"errors of {last.version} rose to {last.recent_rate:.3f}, {last.event_time:%-d %b}"
+        facts.append(_Fact(label="Alarms of concept drift", value=str(len(alarms)), note=note))
     num_predictions = ledger.observations.count_predictions(model)
     facts.append(
         _Fact(

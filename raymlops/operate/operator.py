@@ -3,7 +3,8 @@
     tick(now):  a release runs          -> it takes its next step
                 a challenger is trained -> the gate releases it or refuses it
                 neither                 -> traffic follows the champion alias
-                a window closed badly   -> a challenger is trained, beside everything else
+                a window closed badly,
+                or errors rose          -> a challenger is trained, beside everything else
 
 `now` is event time: a replay passes the time it has reached, a live system the clock.
 """
@@ -21,11 +22,17 @@ from typing import Any, Protocol
 from raymlops.config import redact
 from raymlops.coordination import Lease
 from raymlops.errors import RaymlopsError
-from raymlops.ledger import Decision
+from raymlops.ledger import ConceptAlarm, Decision
 from raymlops.models import Bundle
 from raymlops.monitor import WindowReport
 from raymlops.operate.challenger import Challenger, judge_challenger
-from raymlops.operate.triggers import find_trigger, suppressed_because
+from raymlops.operate.triggers import (
+    Trigger,
+    concept_trigger,
+    find_trigger,
+    last_considered,
+    suppressed_because,
+)
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish
@@ -40,6 +47,8 @@ class Monitor(Protocol):
     """The part of `DriftMonitor` the operator needs."""
 
     def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]: ...
+
+    def watch(self, model: str) -> tuple[ConceptAlarm, ...]: ...
 
 
 class Operator:
@@ -125,7 +134,9 @@ class Operator:
         else:
             self._follow_alias()
         for report in self._monitor.advance(self._model, now):
-            self._consider(report, now)
+            self._consider_window(report, now)
+        self._monitor.watch(self._model)
+        self._consider_alarms(now)
         return tuple(self._ledger.decisions.list(model=self._model)[len(before) :])
 
     def _follow_alias(self) -> None:
@@ -136,13 +147,28 @@ class Operator:
         if published is not None and TrafficTable.from_dict(published[1]) != wanted:
             self._publish(wanted)
 
-    def _consider(self, report: WindowReport, now: datetime) -> None:
+    def _consider_window(self, report: WindowReport, now: datetime) -> None:
         champion = self._ledger.registry.resolve(f"{self._model}@champion")
         profile = Bundle.of_version(self._workspace.store, champion).profile
         policy = self._workspace.settings.retrain
         trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
-        if trigger is None:
+        if trigger is not None:
+            self._consider(trigger, now)
+
+    def _consider_alarms(self, now: datetime) -> None:
+        """Reads them from the ledger: the operator that the monitor told of one may be dead."""
+        policy = self._workspace.settings.retrain
+        if "concept" not in policy.on:
             return
+        champion = self._ledger.registry.alias(self._model, "champion")
+        known = last_considered(self._triggers())
+        alarms = self._ledger.watches.alarms(self._model, version=str(champion), after=known)
+        trigger = concept_trigger(policy, alarms)
+        if trigger is not None:
+            self._consider(trigger, now)
+
+    def _consider(self, trigger: Trigger, now: datetime) -> None:
+        policy = self._workspace.settings.retrain
         past = [decision for decision in self._triggers() if decision.outcome == "retrain"]
         obstacle = self._busy_with() or suppressed_because(policy, past, now)
         decision = self._decide(

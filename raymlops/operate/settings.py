@@ -28,8 +28,9 @@ from raymlops.config import (
 from raymlops.coordination import CoordinationSettings
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
+from raymlops.ledger import JoinPolicy
 from raymlops.ledger.mirror import FollowPolicy
-from raymlops.monitor import DriftPolicy, WindowPolicy
+from raymlops.monitor import ConceptPolicy, DriftPolicy, WindowPolicy
 from raymlops.monitor.metrics import ExporterSettings, PrometheusSettings
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import CanaryPolicy, GatePolicy
@@ -85,6 +86,8 @@ class MonitorSettings:
 
     windows: WindowPolicy = field(default_factory=WindowPolicy)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
+    concept: ConceptPolicy = field(default_factory=ConceptPolicy)
+    joins: JoinPolicy = field(default_factory=JoinPolicy)
     exporter: ExporterSettings = field(default_factory=ExporterSettings)
     prometheus: PrometheusSettings = field(default_factory=PrometheusSettings)
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from raymlops.data import SCORE
-from raymlops.ledger import Decision, Performance
+from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.monitor import WindowReport
 
-Cause = Literal["performance", "drift"]
+Cause = Literal["performance", "drift", "concept"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,11 @@ class RetrainPolicy:
 
     `performance`: the champion's mean log loss in a window lies, with 95 % confidence, more than
     `max_log_loss_increase` (relative) above what it was on unseen rows at training, or above that
-    of a constant. `drift`: at
-    least `min_drifted_share` of its features drifted. After any trigger, also one whose challenger
-    was refused, `cooldown_days` of event time pass before the next, and at most `budget` triggers
-    fall into `budget_days`.
+    of a constant. `drift`: at least `min_drifted_share` of its features drifted. `concept`: its
+    detector says that its errors rose; that need not wait for the end of a window.
+
+    After any trigger, also one whose challenger was refused, `cooldown_days` of event time pass
+    before the next, and at most `budget` triggers fall into `budget_days`: 1 in 1 is one a day.
     """
 
     on: tuple[Cause, ...] = ("performance", "drift")
@@ -41,6 +42,8 @@ class RetrainPolicy:
                 f"cooldown_days is {self.cooldown_days} and budget {self.budget}; "
                 "neither may be negative"
             )
+        if self.budget_days <= 0:
+            raise ValueError(f"budget_days is {self.budget_days}; a budget holds for some time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +61,46 @@ def find_trigger(
     `reference_log_loss` is the champion's on unseen rows at training.
     """
     finders = {"performance": _performance, "drift": _drift}
-    for cause in ("performance", "drift"):
+    for cause in finders:
         if cause in policy.on:
             found = finders[cause](policy, report, version, reference_log_loss)
             if found is not None:
                 return found
     return None
+
+
+def concept_trigger(policy: RetrainPolicy, alarms: Sequence[ConceptAlarm]) -> Trigger | None:
+    """What the champion's `alarms` that nobody has considered call for, together.
+
+    The evidence names the last of them, see `last_considered`, so that each is considered once.
+    """
+    if "concept" not in policy.on or not alarms:
+        return None
+    last = alarms[-1]
+    more = f", the last of {len(alarms)} alarms" if len(alarms) > 1 else ""
+    return Trigger(
+        cause="concept",
+        why=(
+            f"errors of {last.version} rose from {last.reference_rate:.3f} to "
+            f"{last.recent_rate:.3f}, says {last.detector} at {last.event_time:%Y-%m-%d %H:%M} "
+            f"after {last.num_labels:,} labelled requests{more}"
+        ),
+        evidence={
+            "alarm": last.id,
+            "num_alarms": len(alarms),
+            "detector": last.detector,
+            "request": last.request_id,
+            "arm": last.arm,
+            "error_rate": last.recent_rate,
+            "reference": last.reference_rate,
+            "num_labels": last.num_labels,
+        },
+    )
+
+
+def last_considered(past: Sequence[Decision]) -> int:
+    """The newest alarm that a decision of kind "trigger" names; 0 before the first."""
+    return max((int(decision.evidence.get("alarm", 0)) for decision in past), default=0)
 
 
 def suppressed_because(

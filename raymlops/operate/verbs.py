@@ -26,6 +26,9 @@ from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish
 from raymlops.serve import Deployment, TrafficTable
 
+# Calls the monitor takes at a time; what comes together is committed together.
+_MONITOR_CALLS = 64
+
 if TYPE_CHECKING:
     from raymlops.train.tabular.training import Training, TrainingJob
     from raymlops.tune.search import Search
@@ -208,6 +211,9 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
             workspace.store_uri,
             settings.windows,
             settings.drift,
+            settings.concept,
+            settings.joins,
+            max_concurrency=_MONITOR_CALLS,
         )
     )
 

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import pytest
-
 from raymlops.ledger import Ledger
 from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, read_reports
+from raymlops.monitor.concept import Baseline, watch
 from raymlops.serve.tap import TapSummary
+from tests.monitor.killing import KILLED, feed_and_kill
 
 MONTHS = WindowPolicy(unit="month")
 
@@ -115,53 +113,51 @@ def test_importing_the_monitor_loads_neither_ray_nor_torch_nor_matplotlib() -> N
     assert not {"ray", "torch", "matplotlib"} & set(json.loads(output))
 
 
-@pytest.mark.cluster
-@pytest.mark.usefixtures("ray_cluster")
-def test_ten_kills_lose_no_acknowledged_summary_and_count_none_twice(
+def test_fifty_kills_lose_nothing_acknowledged_and_count_nothing_twice(
     service, tmp_path: Path
 ) -> None:
-    import ray
-
     url = f"sqlite:///{tmp_path}/l.db"
-    Ledger(url).close()
-    options = {"num_cpus": 0, "max_restarts": -1}
-    monitor = (
-        ray.remote(DriftMonitor)
-        .options(**options)
-        .remote(url, service.store.uri, MONTHS, DriftPolicy())
+    ledger = Ledger(url)
+    _copy_versions(service.ledger, ledger)
+    messages = {
+        name: [_day(month, name, sequence) for sequence in range(60)]
+        for name, month in zip("abcd", service.summaries, strict=False)
+    }
+    answered = {
+        prediction.request_id
+        for sent in messages.values()
+        for message in sent
+        for prediction in message.predictions
+    }
+    labels = [row for row in service.labels if row.request_id in answered]
+    num_kills = feed_and_kill(
+        url, service.store.uri, messages, [labels[i::40] for i in range(40)], num_kills=50
     )
-    summaries = [_day(service.summaries[0], sequence) for sequence in range(100)]
-    acknowledged, num_kills, num_lost = -1, 0, 0
-    while acknowledged < 99:
-        assert num_lost < 1_000, "the monitor does not come back"
-        summary = summaries[acknowledged + 1]
-        try:
-            pid = ray.get(monitor.__ray_call__.remote(lambda _: os.getpid()))
-            answer = monitor.observe.remote(summary)
-            if summary.sequence == 10 * num_kills + 5:
-                if num_kills % 2:
-                    ray.get(answer)  # it is counted, but the client dies before it hears so
-                os.kill(pid, signal.SIGKILL)
-                num_kills += 1
-                continue
-            acknowledged = ray.get(answer)
-        except ray.exceptions.RayActorError:
-            num_lost += 1  # not acknowledged, so it is sent again
+    assert num_kills == 50
 
-    assert num_kills == 10
-    with Ledger(url) as ledger:
-        panes = ledger.observations.panes("flights", start=date.min, end=date.max)
-        count = ledger.observations.count_predictions("flights")
-    assert sum(pane.num_rows for pane in panes) == sum(s.panes[0].num_rows for s in summaries)
-    assert sum(pane.cells.sum() for pane in panes) == sum(s.panes[0].cells.sum() for s in summaries)
-    assert count == 100
+    observations = ledger.observations
+    sent = [pane for each in messages.values() for message in each for pane in message.panes]
+    panes = observations.panes("flights", start=date.min, end=date.max)
+    assert sum(pane.num_rows for pane in panes) == sum(pane.num_rows for pane in sent)
+    assert sum(pane.cells.sum() for pane in panes) == sum(pane.cells.sum() for pane in sent)
+    assert observations.count_predictions("flights") == len(answered) == 240
+    log = observations.joined("flights", after=0, limit=1000)
+    assert {outcome.request_id for _, outcome in log} == answered
+    # The detectors were shown each label once: as if the whole log had been shown at a time.
+    reference = Baseline(threshold=0.5, error_rate=None)
+    outcomes = [outcome for _, outcome in log]
+    state, alarms = watch(KILLED, "flights", outcomes, {}, lambda _: reference)
+    assert ledger.watches.state("flights") == (log[-1][0], json.loads(json.dumps(state)))
+    raised = [(a.request_id, a.num_labels) for a in ledger.watches.alarms("flights")]
+    assert raised == [(alarm.request_id, alarm.num_labels) for alarm in alarms]
+    assert raised
 
 
-def _day(month: TapSummary, sequence: int) -> TapSummary:
+def _day(month: TapSummary, replica: str, sequence: int) -> TapSummary:
     """A small summary: one day's counts and one prediction, cycling through the month."""
     return TapSummary(
         model=month.model,
-        replica="one",
+        replica=replica,
         sequence=sequence,
         panes=(month.panes[sequence % len(month.panes)],),
         predictions=(month.predictions[sequence],),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Predict
 from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
+from raymlops.monitor.concept import Baseline
 from raymlops.operate import Challenger, Operator, Workspace
+from raymlops.operate.triggers import RetrainPolicy
 from raymlops.serve import TrafficTable
 from raymlops.serve.latency import NUM_BUCKETS
 from tests.operate.bundles import bundle_of
@@ -232,6 +234,32 @@ def test_a_bad_week_ends_in_a_new_champion(world: World) -> None:
         [("champion", "1.0.0", 0.4), ("canary", "1.0.1", 0.6)],
         [("champion", "1.0.1", 1.0)],
     ]
+
+
+def test_errors_that_rise_trigger_in_the_middle_of_a_window(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The champion errs on most rows, and 200 requests at 0.05 were learned as how it should be.
+    retrain = RetrainPolicy(on=("concept",), cooldown_days=13)
+    settings = replace(world.workspace.settings, retrain=retrain)
+    monkeypatch.setattr(Workspace, "settings", settings)
+    with world.operator() as operator:
+        watch = operator._monitor.watch
+        monkeypatch.setattr(
+            DriftMonitor, "_baseline", lambda *_: Baseline(threshold=0.5, error_rate=0.05)
+        )
+        assert play(world, operator, 0, 1) == ["trigger: retrain"]
+        assert watch("tumours") == ()
+    first = world.workspace.ledger.decisions.list(model="tumours", kind="trigger")[0]
+    assert first.evidence["cause"] == "concept"
+    assert first.evidence["error_rate"] > 0.5
+    # Alarms that were considered are not considered again, by the next operator either.
+    world.challenger = world.champion
+    with world.operator() as operator:
+        operator.wait_for_training(30)
+        assert [d.kind for d in operator.tick(day(1))] == ["gate"]
+        assert operator.tick(day(1)) == ()
+        assert play(world, operator, 1, 2) == ["trigger: suppressed"]
 
 
 def test_a_challenger_that_is_no_better_is_refused_and_does_not_retrigger(world: World) -> None:

@@ -6,9 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from raymlops.data import SCORE
-from raymlops.ledger import Decision, Drift, Performance
+from raymlops.ledger import ConceptAlarm, Decision, Drift, Performance
 from raymlops.monitor import Window, WindowReport
-from raymlops.operate.triggers import RetrainPolicy, find_trigger, suppressed_because
+from raymlops.operate.triggers import (
+    RetrainPolicy,
+    concept_trigger,
+    find_trigger,
+    last_considered,
+    suppressed_because,
+)
 
 START, END = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)
 POLICY = RetrainPolicy(
@@ -135,3 +141,53 @@ def test_the_budget_bounds_trainings() -> None:
         "2 trainings in 100 days is the whole budget"
     )
     assert suppressed_because(POLICY, past, START + timedelta(days=101)) is None
+
+
+def alarm(number: int) -> ConceptAlarm:
+    return ConceptAlarm(
+        id=number,
+        model="flights",
+        version="1.0.0",
+        arm="champion",
+        detector="cusum",
+        request_id=f"r-{number}",
+        event_time=START + timedelta(days=number),
+        num_labels=1200,
+        reference_rate=0.15,
+        recent_rate=0.31,
+    )
+
+
+def test_alarms_that_nobody_considered_are_one_trigger() -> None:
+    policy = replace(POLICY, on=("concept",))
+    found = concept_trigger(policy, [alarm(3), alarm(7)])
+    assert found is not None
+    assert found.cause == "concept"
+    assert found.why == (
+        "errors of 1.0.0 rose from 0.150 to 0.310, says cusum at 2013-06-08 00:00 after 1,200 "
+        "labelled requests, the last of 2 alarms"
+    )
+    assert (found.evidence["alarm"], found.evidence["request"]) == (7, "r-7")
+    assert concept_trigger(policy, []) is None
+    assert concept_trigger(POLICY, [alarm(3)]) is None
+
+
+def test_the_last_alarm_considered_is_known_from_the_decisions() -> None:
+    past = [
+        decision(START),
+        replace(decision(START), evidence={"alarm": 7}),
+        replace(decision(START), evidence={"alarm": 4}, outcome="suppressed"),
+    ]
+    assert last_considered(past) == 7
+    assert last_considered([]) == 0
+
+
+def test_a_budget_of_one_in_a_day() -> None:
+    policy = replace(POLICY, cooldown_days=0, budget=1, budget_days=1)
+    past = [decision(START)]
+    assert suppressed_because(policy, past, START + timedelta(hours=23)) == (
+        "1 trainings in 1 days is the whole budget"
+    )
+    assert suppressed_because(policy, past, START + timedelta(days=1)) is None
+    with pytest.raises(ValueError, match="budget_days is 0"):
+        replace(POLICY, budget_days=0)
