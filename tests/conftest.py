@@ -121,6 +121,8 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
         # For clouds that take nodes back; it costs each training a process.
         patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # Else its workers, at 15, hardly run beside other tests.
+        patch.setenv("RAY_worker_niceness", "0")
         yield
 
 
