@@ -254,6 +254,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         settings=workspace.settings.serve,
         tap=monitor_name(version.model),
         exporter=EXPORTER_NAME,
+        log_folder=str(workspace.home / "logs"),
     )
 
 

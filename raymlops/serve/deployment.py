@@ -56,6 +56,7 @@ def deploy(
     settings: ServeSettings | None = None,
     tap: str | None = None,
     exporter: str | None = None,
+    log_folder: str = "logs",
 ) -> Deployment:
     """Serves `model` on the Ray this process is connected to; returns when every replica answers.
 
@@ -65,6 +66,7 @@ def deploy(
     Args:
         tap: the name of the actor whose `observe(TapSummary)` is told of every answer.
         exporter: that of the one whose `put(Snapshot)` is given the metrics of each replica.
+        log_folder: where each replica writes its request log, if `settings.log` is enabled.
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of `model`.
@@ -86,6 +88,9 @@ def deploy(
         batch=settings.batch,
         http=settings.http,
         drain_timeout_s=settings.drain_timeout_s,
+        log=settings.log,
+        log_folder=log_folder,
+        traces_to=settings.traces_to,
     )
     generation = _ensure_table(model, ledger_url)
     proxy_url = start_serve(settings)

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 from raymlops.data import Columns, num_rows
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Outputs
+from raymlops.telemetry import trace
+from raymlops.telemetry.trace import Trace
 
 Outcome = Literal["ok", "refused", "failed"]
 
@@ -35,7 +37,9 @@ class Exchange:
     columns: Columns | None = None
     outputs: Outputs | None = None
     status: int = 0
+    error: str | None = None
     latency_s: float = 0.0
+    trace: Trace | None = field(default_factory=trace.current.get)
 
     @property
     def num_rows(self) -> int:

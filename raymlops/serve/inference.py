@@ -96,6 +96,7 @@ class Inference:
             except Exception as error:  # the boundary of the process, see `_refusal`
                 refusal = _refusal(error, exchange)
                 answer, status = refuse(refusal), refusal.status
+                exchange.error = refusal.message
             reply(answer)
             exchange.status = status
             exchange.latency_s = time.perf_counter() - started

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raymlops.errors import NotFoundError
@@ -22,7 +22,10 @@ from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Metrics, Outlet
 from raymlops.serve.recorder import Recorder, Sink
+from raymlops.serve.requestlog import RequestLog
+from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.storage import Store
+from raymlops.telemetry.logs import LogPolicy
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ _FLUSH_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaSpec:
-    """What a replica is made from."""
+    """What a replica is made from; `log_folder` is on its own node."""
 
     model: str
     ledger_url: str
@@ -39,6 +42,9 @@ class ReplicaSpec:
     batch: BatchPolicy
     http: HttpLimits
     drain_timeout_s: float = 20.0
+    log: LogPolicy = field(default_factory=LogPolicy)
+    log_folder: str = "logs"
+    traces_to: str | None = None
 
 
 class Replica:
@@ -70,6 +76,13 @@ class Replica:
                 sink=sink,
                 on_drop=self._metrics.count_dropped_rows,
             )
+        self._log: RequestLog | None = None
+        if spec.log.enabled:
+            self._log = RequestLog(spec.model, name, spec.log, Path(spec.log_folder))
+            self._metrics.watch(self._log.series)
+        self._spans: Spans | None = None
+        if spec.traces_to is not None:
+            self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
         inference = Inference(spec.model, self._arms, self._record)
         max_body_bytes = spec.http.max_body_bytes
         self._handler = model_handler(inference, max_body_bytes=max_body_bytes)
@@ -112,6 +125,8 @@ class Replica:
                 raise RuntimeError(f"the {name} of {self._model} has ended; see the log above")
 
     async def _start(self) -> None:
+        if self._log is not None:
+            self._log.start()
         loops = {"follower": self._follower.run(), "metrics": self._metrics.run()}
         if self._recorder is not None:
             loops["recorder"] = self._recorder.run()
@@ -132,6 +147,10 @@ class Replica:
         if self._recorder is not None:
             self._recorder.close()
             await self._finish(self._loops.pop("recorder"), self._recorder)
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
         await self._metrics.send()
         self._ledger.close()
 
@@ -157,6 +176,10 @@ class Replica:
 
     def _record(self, exchange: Exchange) -> None:
         self._metrics.note(exchange)
+        if self._log is not None:
+            self._log.note(exchange)
+        if self._spans is not None:
+            self._spans.note(exchange)
         if self._recorder is not None:
             self._recorder.note(exchange)
 

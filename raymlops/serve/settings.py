@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
+from raymlops.telemetry.logs import LogPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,8 @@ class ServeSettings:
 
     All models of a node share `port`. With a `proxy_port` Ray Serve's own proxy answers the same
     requests there, slower; `routing` is the policy by which it and Serve's handles choose a
-    replica, where None is Serve's own: two choices, those of the same node first.
+    replica, where None is Serve's own: two choices, those of the same node first. `traces_to` is
+    the URL of an OpenTelemetry collector, such as http://127.0.0.1:4318/v1/traces.
     """
 
     host: str = "127.0.0.1"
@@ -29,6 +31,8 @@ class ServeSettings:
     # Serve's default of 5 would keep batches that small; the batcher refuses what is too much.
     max_ongoing_requests: int = 4096
     routing: RoutingName | None = None
+    log: LogPolicy = field(default_factory=LogPolicy)
+    traces_to: str | None = None
 
     def __post_init__(self) -> None:
         for name, port in (("port", self.port), ("proxy_port", self.proxy_port or 0)):

@@ -1,0 +1,79 @@
+"""The request log of a replica: what became of a request, as a document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from raymlops.serve.exchange import Exchange
+from raymlops.telemetry import Series, catalogue
+from raymlops.telemetry.logs import LineWriter, LogPolicy, Reason, reason_to_log, shown_inputs
+
+
+class RequestLog:
+    """Writes those exchanges of `model` that `policy` says to `folder`/REPLICA.jsonl."""
+
+    def __init__(self, model: str, replica: str, policy: LogPolicy, folder: Path) -> None:
+        self._model = model
+        self._replica = replica
+        self._policy = policy
+        self._writer = LineWriter(
+            folder / f"{replica}.jsonl",
+            max_file_bytes=policy.max_file_mb << 20,
+            num_files=policy.num_files,
+            max_waiting=policy.max_waiting,
+        )
+        self._num_left_out = 0
+
+    def start(self) -> None:
+        self._writer.start()
+
+    def close(self) -> None:
+        """Returns once everything is on disk."""
+        self._writer.close()
+
+    def note(self, exchange: Exchange) -> None:
+        """Logs an exchange, or leaves it out; never blocks."""
+        request_id = "" if exchange.request is None else exchange.request.id
+        reason = reason_to_log(
+            self._policy, request_id, status=exchange.status, latency_s=exchange.latency_s
+        )
+        if reason is None:
+            self._num_left_out += 1
+        else:
+            self._writer.put(self._document(exchange, request_id, reason))
+
+    def series(self) -> tuple[Series, ...]:
+        """How many lines were written, left out and dropped."""
+        counts = {
+            "written": self._writer.num_written,
+            "left_out": self._num_left_out,
+            "dropped": self._writer.num_dropped,
+        }
+        name = catalogue.LOG_LINES.name
+        return tuple(Series(name, (self._model, result), n) for result, n in counts.items())
+
+    def _document(self, exchange: Exchange, request_id: str, reason: Reason) -> dict[str, Any]:
+        columns, trace = exchange.columns or {}, exchange.trace
+        document = {
+            "at": exchange.at,
+            "kind": "request",
+            "reason": reason,
+            "request_id": request_id,
+            "trace_id": None if trace is None else trace.trace_id,
+            "span_id": None if trace is None else trace.span_id,
+            "model": self._model,
+            "version": None if exchange.version is None else exchange.version.version,
+            "arm": exchange.arm or None,
+            "replica": self._replica,
+            "outcome": exchange.outcome,
+            "status": exchange.status,
+            "error": exchange.error,
+            "duration_s": round(exchange.latency_s, 7),
+            "shapes": {name: values.shape for name, values in columns.items()},
+        }
+        if self._policy.inputs:
+            document["inputs"] = shown_inputs(
+                columns, hidden=self._policy.hidden, max_rows=self._policy.max_rows
+            )
+        return document

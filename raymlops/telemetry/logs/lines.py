@@ -1,0 +1,110 @@
+"""Lines of JSON in files that rotate, written by a thread: whoever logs never waits for a disk.
+
+put ──► bounded queue ──thread: encode, hide secrets, write──► requests.jsonl
+          `── full: dropped and counted                         requests.jsonl.1 ... .4
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from raymlops.config import redact
+
+_EVERY_S = 0.2
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+
+_logger = logging.getLogger(__name__)
+
+
+class LineWriter:
+    """Appends documents to `path`, a line each; `num_written` and `num_dropped` count them.
+
+    A disk that takes nothing costs lines, never a request: the writer goes on trying.
+    """
+
+    def __init__(
+        self, path: Path, *, max_file_bytes: int, num_files: int, max_waiting: int
+    ) -> None:
+        self._path = path
+        self._max_file_bytes = max_file_bytes
+        self._num_files = num_files
+        self._max_waiting = max_waiting
+        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._ended = threading.Event()
+        self._failing = False
+        self.num_written = 0
+        self.num_dropped = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, document: Mapping[str, Any]) -> None:
+        """Takes a document in, or drops it where too many wait; never blocks."""
+        if len(self._waiting) >= self._max_waiting:
+            self.num_dropped += 1
+        else:
+            self._waiting.append(document)
+
+    def close(self) -> None:
+        """Returns once everything that waits is written."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_EVERY_S):
+            self._write_waiting()
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not taken:
+            return
+        lines = [_line(document) for document in taken]
+        try:
+            self._append(lines)
+        except OSError as error:
+            self.num_dropped += len(lines)
+            if not self._failing:
+                _logger.warning(
+                    "%s cannot be written, its lines are dropped: %s", self._path, error
+                )
+            self._failing = True
+        else:
+            self.num_written += len(lines)
+            self._failing = False
+
+    def _append(self, lines: Iterable[bytes]) -> None:
+        # What a request was about is nobody else's affair.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(descriptor, "ab") as file:
+            file.writelines(lines)
+            size = file.tell()
+        if size >= self._max_file_bytes:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        kept = [self._aside(number) for number in range(self._num_files, 0, -1)]
+        for older, newer in itertools.pairwise(kept):
+            if newer.exists():
+                newer.replace(older)
+        self._path.replace(self._aside(1))
+
+    def _aside(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return redact(orjson.dumps(document, default=str, option=_OPTIONS).decode()).encode() + b"\n"

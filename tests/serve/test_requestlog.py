@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymlops.ledger import Ledger
+from raymlops.serve import BatchPolicy, Replica, ReplicaSpec, TrafficTable
+from raymlops.serve.http import HttpLimits
+from raymlops.telemetry.logs import LogPolicy
+from tests.serve.conftest import MODEL, World
+from tests.serve.test_app import INFER, body
+from tests.serve.test_replica import Gatherer, QuietBoard, Server
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def served(world: World, folder: Path, policy: LogPolicy) -> tuple[list[dict[str, Any]], Gatherer]:
+    """The lines of a replica that was asked twice, once well, and what it counted."""
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+    spec = ReplicaSpec(
+        model=MODEL,
+        ledger_url=world.ledger_url,
+        store_uri=world.store_uri,
+        batch=BatchPolicy(),
+        http=HttpLimits(max_body_bytes=10_000),
+        log=policy,
+        log_folder=str(folder),
+    )
+    gatherer = Gatherer()
+
+    async def test() -> None:
+        replica = Replica(spec, board=QuietBoard(), sink=None, outlet=gatherer.put)
+        await replica.load()
+        async with Server(replica.app) as client:
+            headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+            good = await client.post(INFER, content=body(world), headers=headers)
+            assert good.status_code == 200
+            assert good.headers["traceparent"].split("-")[1] == TRACE
+            bad = await client.post(INFER, content=b"{")
+            assert bad.status_code == 400
+            assert "traceparent" not in bad.headers
+
+    asyncio.run(test())
+    (path,) = folder.glob("*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()], gatherer
+
+
+def test_a_request_is_a_line_with_its_trace(world: World, tmp_path: Path) -> None:
+    (good, bad), gatherer = served(world, tmp_path, LogPolicy(enabled=True, share=1.0))
+    assert good["trace_id"] == TRACE
+    assert (good["model"], good["version"], good["arm"]) == (MODEL, "1.0.0", "champion")
+    assert (good["outcome"], good["status"], good["reason"]) == ("ok", 200, "share")
+    assert good["shapes"]["radius"] == [3]
+    assert 0 < good["duration_s"] < 10
+    assert "inputs" not in good
+    assert (bad["outcome"], bad["status"], bad["reason"]) == ("refused", 400, "error")
+    assert (bad["trace_id"], bad["version"], bad["shapes"]) == (None, None, {})
+    assert "JSON" in bad["error"]
+    assert gatherer.counts("raymlops_log_lines_total") == {
+        (MODEL, "written"): 2,
+        (MODEL, "left_out"): 0,
+        (MODEL, "dropped"): 0,
+    }
+
+
+def test_values_are_logged_where_that_is_wanted(world: World, tmp_path: Path) -> None:
+    policy = LogPolicy(enabled=True, share=1.0, inputs=True, hidden=("size",), max_rows=2)
+    (good, _), _ = served(world, tmp_path, policy)
+    assert good["inputs"]["size"] == "***"
+    assert good["inputs"]["radius"] == pytest.approx(world.columns["radius"][:2].tolist())
+
+
+def test_of_good_requests_a_share_is_logged(world: World, tmp_path: Path) -> None:
+    lines, gatherer = served(world, tmp_path, LogPolicy(enabled=True, share=0.0, slow_s=60.0))
+    assert [line["outcome"] for line in lines] == ["refused"]
+    assert gatherer.counts("raymlops_log_lines_total")[MODEL, "left_out"] == 1

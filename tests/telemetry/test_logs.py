@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raymlops.config import Secret
+from raymlops.telemetry.logs import LineWriter, LogPolicy, reason_to_log, shown_inputs
+
+
+def writer(path: Path, **options: Any) -> LineWriter:
+    settings = {"max_file_bytes": 1 << 20, "num_files": 2, "max_waiting": 1000, **options}
+    return LineWriter(path, **settings)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"share": 1.5}, r"share is 1\.5, not within 0 and 1"),
+        ({"slow_s": 0.0}, r"slow_s is 0\.0: every request would be slow"),
+        ({"num_files": 0}, "num_files is 0, at least 1 is needed"),
+        ({"hidden": ("age",)}, "hidden is .*, but inputs are not logged"),
+    ],
+)
+def test_an_impossible_rule_is_refused(wrong: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        LogPolicy(**wrong)
+
+
+def test_errors_and_slow_requests_are_always_logged() -> None:
+    policy = LogPolicy(share=0.0, slow_s=0.5)
+    assert reason_to_log(policy, "a", status=400, latency_s=0.001) == "error"
+    assert reason_to_log(policy, "a", status=500, latency_s=2.0) == "error"
+    assert reason_to_log(policy, "a", status=200, latency_s=0.5) == "slow"
+    assert reason_to_log(policy, "a", status=200, latency_s=0.499) is None
+    assert reason_to_log(LogPolicy(share=1.0), "a", status=200, latency_s=0.1) == "share"
+
+
+def test_of_the_rest_a_share_is_logged_always_the_same() -> None:
+    policy = LogPolicy(share=0.1)
+    ids = [f"request-{number}" for number in range(20_000)]
+    kept, again, more = (
+        {each for each in ids if reason_to_log(rule, each, status=200, latency_s=0.0)}
+        for rule in (policy, policy, LogPolicy(share=0.2))
+    )
+    assert kept == again
+    assert kept < more  # a larger share keeps what a smaller one did
+    assert 1850 < len(kept) < 2150
+
+
+def test_values_are_shown_but_those_that_are_hidden() -> None:
+    columns = {"age": np.array([31.0, np.nan, 50.0]), "name": np.array(["a", "b", "c"], object)}
+    shown = shown_inputs(columns, hidden=("name",), max_rows=2)
+    assert shown["name"] == "***"
+    assert shown["age"][0] == 31.0
+    assert len(shown["age"]) == 2
+
+
+def test_lines_are_written_without_secrets_and_for_nobody_else(tmp_path: Path) -> None:
+    secret = Secret("open-sesame-1")
+    lines = writer(tmp_path / "logs" / "a.jsonl")
+    lines.start()
+    lines.put({"at": datetime(2013, 7, 1, tzinfo=UTC), "shape": (3,), "x": np.float32(0.5)})
+    lines.put({"error": f"no {secret.reveal()} here"})
+    lines.close()
+    path = tmp_path / "logs" / "a.jsonl"
+    assert read(path) == [
+        {"at": "2013-07-01T00:00:00Z", "shape": [3], "x": 0.5},
+        {"error": "no *** here"},
+    ]
+    assert (lines.num_written, lines.num_dropped) == (2, 0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_files_rotate_and_the_oldest_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for number in range(5):
+        lines = writer(path, max_file_bytes=10)
+        lines.start()
+        lines.put({"number": number})
+        lines.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.jsonl.1", "a.jsonl.2"]
+    assert [read(tmp_path / f"a.jsonl.{age}") for age in (1, 2)] == [
+        [{"number": 4}],
+        [{"number": 3}],
+    ]
+
+
+def test_what_the_disk_cannot_take_is_dropped_and_nobody_waits(tmp_path: Path) -> None:
+    """Before it is started a writer is as one whose disk hangs."""
+    lines = writer(tmp_path / "a.jsonl", max_waiting=10)
+    for number in range(25):
+        lines.put({"number": number})
+    assert lines.num_dropped == 15
+    lines.start()
+    lines.close()
+    assert [each["number"] for each in read(tmp_path / "a.jsonl")] == [*range(10)]
+
+
+def test_a_disk_that_is_full_costs_lines_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.mkdir()  # nothing can be appended to it
+    lines = writer(path)
+    lines.start()
+    with caplog.at_level(logging.WARNING):
+        lines.put({"number": 1})
+        lines.close()
+    assert lines.num_dropped == 1
+    assert "its lines are dropped" in caplog.text
+    assert threading.active_count() >= 1
