@@ -14,7 +14,7 @@ import psutil
 FOLDER = Path(__file__).parent
 NAMES = (
     "startup", "drift", "concept", "records", "metrics",
-    "train", "pipeline", "parameter_server", "loader", "compression",
+    "train", "checkpoints", "pipeline", "parameter_server", "loader", "compression",
 )  # fmt: skip
 PACKAGES = ("raymlops", "ray", "torch", "onnxruntime", "numpy", "scipy")
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.figures import Figure, report
-from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, TensorSpec, TrainSpec
+from raymlops.train import Factory, ParallelPlan, TensorSpec, TrainSpec
 from raymlops.train.batches import epoch_batches
 from raymlops.train.seat import Seat
 from tests.train import gloo
@@ -54,21 +52,13 @@ WIDE = TrainSpec(
     batch_size=256,
     epochs=1_000,
 )
-WIDER = replace(
-    WIDE,
-    model=Factory(call="tests.train.models:mlp", arguments={"width": 4096}),
-    batch_size=16,
-)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="end within a minute")
     quick = parser.parse_args().quick
-    figures = [*_parity(quick), _overhead(quick), _checkpoints(WIDE, 5 if quick else 25)]
-    if not quick:
-        figures.append(_checkpoints(WIDER, 5))
-    report("train", figures)
+    report("train", [*_parity(quick), _overhead(quick)])
 
 
 def _parity(quick: bool) -> list[Figure]:
@@ -106,23 +96,6 @@ def _overhead(quick: bool) -> Figure:
     )
 
 
-def _checkpoints(spec: TrainSpec, rounds: int) -> Figure:
-    """What a checkpoint adds to the wall time of a training that saves one and ends 20 steps
-    later, so that slower steps while it is written count as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        plan = ParallelPlan(data=2)
-        ours, sync = gloo.run(plan, costs, spec, Path(folder), rounds)[0]
-    size_mb = 3 * sum(p.nbytes for p in spec.model.make().parameters()) / 1e6
-    return Figure(
-        name=f"cost of a checkpoint of {size_mb:.0f} MB",
-        unit="ms",
-        ours=ours * 1e3,
-        references={"synchronous": sync * 1e3},
-        goal="<= 0.1 x synchronous",
-        met=sync > 0 and ours <= 0.1 * sync,
-    )
-
-
 def weights(seat: Seat, spec: TrainSpec) -> Mapping[str, Any]:
     from raymlops.train.loop import Loop
 
@@ -138,32 +111,6 @@ def both_loops(seat: Seat, spec: TrainSpec) -> tuple[float, float]:
         plain += _plain(seat, spec)
         ours += _ours(seat, spec)
     return statistics.median(ours or [0.0]), statistics.median(plain)  # rank 0 alone logs
-
-
-def costs(seat: Seat, spec: TrainSpec, folder: Path, rounds: int) -> tuple[float, float]:
-    """Median seconds that an asynchronous and a synchronous checkpoint add, in turn with none."""
-    from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
-
-    policies = (
-        CheckpointPolicy(),
-        CheckpointPolicy(every_steps=20, asynchronous=True),
-        CheckpointPolicy(every_steps=20, asynchronous=False),
-    )
-    took: list[list[float]] = []
-    for number in range(rounds):
-        took.append([])
-        for kind, policy in enumerate(policies):
-            path = folder / f"{number}-{kind}"
-            # The last step would save as well: it is left out.
-            loop = Loop(
-                replace(spec, max_steps=39), seat, checkpoints=Checkpoints(path, policy, seat)
-            )
-            before = time.perf_counter()
-            loop.run()
-            took[-1].append(time.perf_counter() - before)
-    ours, sync = (statistics.median(row[kind] - row[0] for row in took) for kind in (1, 2))
-    return ours, sync
 
 
 def _ours(seat: Seat, spec: TrainSpec) -> list[float]:

@@ -4,42 +4,36 @@
                          complete.json          published last, see `checkpoint_folder`
 
 Tensors are stored under the names of the whole model, whatever slices of them the workers held, so
-that a training saved under one plan is loaded under another.
+that a training saved under one plan is loaded under another; `checkpoint_image` lays them out.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save
-from torch.distributed.checkpoint.state_dict_saver import save as save_now
 
 from raymlops.errors import TrainingError
+from raymlops.storage.files import save as write_file
 from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.checkpoint_image import Image
 from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy
 
-# One process saves without torch.distributed on purpose.
+# One process loads without torch.distributed on purpose.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
-class _Stager(BlockingAsyncStager):
-    """Copies into the same memory each time: fresh pages cost three times as much as the copy."""
-
-    def stage(self, state_dict: dict[str, Any]) -> dict[str, Any]:
-        staged: dict[str, Any] = super().stage(state_dict)
-        self.state_dict_cache, self.cache_staged_state_dict = staged, True
-        return staged
+_METADATA = ".metadata"  # where torch looks for it
 
 
 class Checkpoints:
@@ -58,11 +52,11 @@ class Checkpoints:
     ) -> None:
         self.folder = folder
         self._saved = CheckpointFolder(folder, policy)
-        self._asynchronous = policy.asynchronous
         self._seat = seat
         self._settle = settle
-        self._stager = _Stager()
-        self._writing: Future[Any] | None = None
+        self._image: Image | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoints") if policy.asynchronous else None
+        self._writing: Future[None] | None = None
 
     def is_due(self, step: int) -> bool:
         return self._saved.is_due(step)
@@ -73,34 +67,20 @@ class Checkpoints:
         Every worker calls it. One that is still being written is waited for first.
         """
         self.wait()
-        path = self._saved.path(progress.step)
-        if self._seat.rank == 0:
-            self._saved.begin(progress.step)
-        if self._seat.saving is not None:
-            dist.barrier(group=self._seat.saving)
-        writer = FileSystemWriter(path, single_file_per_rank=True)
-        if self._asynchronous:
-            written = async_save(
-                tensors,
-                storage_writer=writer,
-                process_group=self._seat.saving,
-                async_stager=self._stager,
-                no_dist=self._alone,
-            )
-            assert isinstance(written, Future), "what is staged at once gives a plain future"
-            self._writing = self._published(written, progress)
+        image = self._image
+        if not self._agreed(image is not None and image.fill(tensors)):
+            image = self._image = Image(tensors, self._seat.saving)
+        assert image is not None, "where all agreed there is one"
+        if self._writer is None:
+            self._write(image, progress)
         else:
-            save_now(
-                tensors, storage_writer=writer, process_group=self._seat.saving, no_dist=self._alone
-            )
-            if self._seat.rank == 0:
-                self._publish(progress)
+            self._writing = self._writer.submit(self._write, image, progress)
 
     def wait(self) -> None:
         """Returns once what is being written is there for all to see.
 
         Raises:
-            Exception: whatever the writing failed with.
+            TrainingError: a worker could not write its part; says which and why.
         """
         if self._writing is not None:
             writing, self._writing = self._writing, None
@@ -160,9 +140,43 @@ class Checkpoints:
         dist.all_gather_object(found, mine, group=self._seat.saving)
         return {name: shape for part in found for name, shape in part.items()}
 
-    def _publish(self, progress: Progress) -> None:
-        self._settle()
-        self._saved.publish(progress)
+    def _write(self, image: Image, progress: Progress) -> None:
+        """Writes this worker's part and, once all have written theirs, makes a checkpoint of it."""
+        step, is_first = progress.step, self._seat.rank == 0
+        path = self._saved.path(step)
+        # A folder of an attempt that was killed is emptied before anyone writes into it.
+        self._together(step, lambda: self._saved.begin(step) if is_first else None)
+        self._together(step, lambda: image.write(path))
+        if is_first:
+            write_file(path / _METADATA, [image.metadata], durable=True)
+            self._settle()
+            self._saved.publish(progress)
+
+    def _together(self, step: int, act: Callable[[], object]) -> None:
+        """Does what is this worker's part; returns, or raises, once all have done theirs."""
+        failure = None
+        try:
+            act()
+        except OSError as error:
+            failure = str(error)
+        found: list[str | None] = [failure]
+        if self._seat.saving is not None:
+            found = [None] * self._seat.plan.num_workers
+            dist.all_gather_object(found, failure, group=self._seat.saving)
+        for rank, text in enumerate(found):
+            if text is not None:
+                raise TrainingError(
+                    f"worker {rank} could not write its part of the checkpoint of step {step} in "
+                    f"{self.folder}: {text}"
+                )
+
+    def _agreed(self, yes: bool) -> bool:
+        """Whether all workers say so."""
+        if self._seat.saving is None:
+            return yes
+        found = torch.tensor([int(yes)])
+        dist.all_reduce(found, op=dist.ReduceOp.MIN, group=self._seat.saving)
+        return bool(found.item())
 
     @property
     def _alone(self) -> bool:
@@ -170,22 +184,3 @@ class Checkpoints:
 
     def _metadata(self, step: int) -> Metadata:
         return FileSystemReader(self._saved.path(step)).read_metadata()
-
-    def _published(self, written: Future[Any], progress: Progress) -> Future[Any]:
-        """Ends when what was written is published too; a future wakes who waits for it before it
-        calls back."""
-        if self._seat.rank != 0:
-            return written
-        published: Future[Any] = Future()
-
-        def publish(done: Future[Any]) -> None:
-            try:
-                done.result()
-                self._publish(progress)
-            except Exception as error:  # the thread's boundary: `wait` raises it
-                published.set_exception(error)
-            else:
-                published.set_result(None)
-
-        written.add_done_callback(publish)
-        return published

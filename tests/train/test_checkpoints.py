@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from raymlops.data.loading import ArraySource, Columns
+from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.loading import LoadingSpec
@@ -223,3 +225,25 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RuntimeError, match=r"TrainingError: the checkpoint of step 5 in .* is of"):
         gloo.run(ALONE, train, other, tmp_path)
+
+
+def save_on_a_full_disk(seat: Seat, folder: Path) -> str:
+    from raymlops.train import checkpoint_image, checkpoints
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    if seat.rank == 1:
+        checkpoint_image.write_direct = full
+    saved = checkpoints.Checkpoints(folder, EVERY_5, seat)
+    saved.save({"model": {"weight": torch.ones(3)}}, Progress(step=5))
+    with pytest.raises(TrainingError) as raised:
+        saved.wait()
+    assert saved.steps() == []
+    return str(raised.value)
+
+
+def test_every_worker_hears_of_one_that_cannot_write(tmp_path: Path) -> None:
+    for heard in gloo.run(ParallelPlan(data=2), save_on_a_full_disk, tmp_path):
+        assert heard.startswith("worker 1 could not write its part of the checkpoint of step 5 in")
+        assert "No space left on device" in heard

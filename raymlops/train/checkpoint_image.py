@@ -1,0 +1,183 @@
+"""A worker's part of a checkpoint: the bytes of its file, laid out once.
+
+    memory   │head│ weight │tail│head│ bias │tail│ ...   in whole pages
+    file     the same bytes
+
+Planning a checkpoint takes a word from every worker, and serialising it copies every tensor more
+than once, with Python's lock held. But from one checkpoint to the next only numbers change. So
+torch's planner is asked once, every item is serialised once, and from then on numbers are copied
+to where they lie. What comes out is read by torch.distributed.checkpoint as its own.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.filesystem import CURRENT_DCP_VERSION, _StorageInfo
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
+from torch.distributed.checkpoint.planner import SavePlan, WriteItem, WriteItemType
+
+from raymlops.storage.direct import aligned_bytes, write_direct
+
+_Places: TypeAlias = dict[MetadataIndex, _StorageInfo]
+
+# What torch aligns numbers to within an item; so must the item be within the file.
+_ALIGNMENT_BYTES = 64
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class Image:
+    """The file of one worker; `metadata`, on rank 0 alone, tells of the files of all.
+
+    All workers of `group` make one together, each from the tensors it holds; a group of None is
+    one worker alone.
+    """
+
+    def __init__(self, tensors: dict[str, Any], group: dist.ProcessGroup | None) -> None:
+        self._rank = 0 if group is None else dist.get_rank(group)
+        self._planner = DefaultSavePlanner()
+        plan, metadata = self._planned(tensors, group)
+        self._kinds = _kinds(self._planner.state_dict)
+        self._numbers: list[tuple[WriteItem, torch.Tensor]] = []
+        self._values: list[tuple[WriteItem, slice]] = []
+        places = self._lay_out(plan)
+        self.metadata = _described(metadata, places, group)
+        self.fill(tensors)
+
+    def fill(self, tensors: dict[str, Any]) -> bool:
+        """Copies what the tensors hold now; they may change again when this returns.
+
+        False if they are of other names or shapes, or what is no tensor of another size, than was
+        laid out: then make another image.
+        """
+        self._planner.set_up_planner(tensors)
+        if _kinds(self._planner.state_dict) != self._kinds:
+            return False
+        for item, span in self._values:
+            value = self._value(item)
+            if len(value) != span.stop - span.start:
+                return False
+            self._memory[span] = value
+        for item, numbers in self._numbers:
+            numbers.copy_(self._tensor(item))
+        return True
+
+    def write(self, folder: Path) -> None:
+        """Writes this worker's file, durably."""
+        write_direct(folder / self._name, self._memory, self._size_bytes)
+
+    @property
+    def _name(self) -> str:
+        return f"__{self._rank}_0.distcp"
+
+    def _planned(
+        self, tensors: dict[str, Any], group: dist.ProcessGroup | None
+    ) -> tuple[SavePlan, Metadata]:
+        """What this worker writes, and what a reader must know of all."""
+        self._planner.set_up_planner(tensors, is_coordinator=self._rank == 0)
+        plans: list[Any] = [self._planner.create_local_plan()]
+        if group is not None:
+            mine, plans = plans[0], [None] * dist.get_world_size(group)
+            dist.all_gather_object(plans, mine, group=group)
+        of_all, metadata = self._planner.create_global_plan(plans)
+        return self._planner.finish_plan(of_all[self._rank]), metadata
+
+    def _lay_out(self, plan: SavePlan) -> _Places:
+        """Gives every item its place in new memory, with all of it that stays the same."""
+        places: _Places = {}
+        frames: list[tuple[int, bytes]] = []
+        spans: list[tuple[WriteItem, slice]] = []
+        end = 0
+        for item in plan.items:
+            start = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+            if item.type == WriteItemType.BYTE_IO:
+                end = start + len(self._value(item))
+                self._values.append((item, slice(start, end)))
+            else:
+                tensor = self._tensor(item)
+                head, tail = _frame(tensor)
+                numbers = slice(start + len(head), start + len(head) + tensor.nbytes)
+                end = numbers.stop + len(tail)
+                spans.append((item, numbers))
+                frames += [(start, head), (numbers.stop, tail)]
+            places[item.index] = _StorageInfo(self._name, start, end - start)
+        self._size_bytes = end
+        self._memory = mmap.mmap(-1, aligned_bytes(end))
+        for start, frame in frames:
+            self._memory[start : start + len(frame)] = frame
+        whole = torch.frombuffer(self._memory, dtype=torch.uint8)
+        for item, span in spans:
+            tensor = self._tensor(item)
+            self._numbers.append((item, whole[span].view(tensor.dtype).view(tensor.shape)))
+        return places
+
+    def _tensor(self, item: WriteItem) -> torch.Tensor:
+        found = self._planner.resolve_data(item)
+        assert isinstance(found, torch.Tensor)
+        return found
+
+    def _value(self, item: WriteItem) -> bytes:
+        return _serialised(self._planner.lookup_object(item.index))
+
+
+def _kinds(tensors: Mapping[str, Any]) -> dict[str, tuple[torch.Size, torch.dtype] | None]:
+    """Shape and dtype by name, None of what is no tensor."""
+    return {
+        name: (value.shape, value.dtype) if isinstance(value, torch.Tensor) else None
+        for name, value in tensors.items()
+    }
+
+
+def _described(metadata: Metadata, places: _Places, group: dist.ProcessGroup | None) -> bytes:
+    """What tells a reader where everything lies, on rank 0."""
+    found: list[Any] | None = [places]
+    if group is not None:
+        is_first = dist.get_rank(group) == 0
+        found = [None] * dist.get_world_size(group) if is_first else None
+        dist.gather_object(places, found, group=group, group_dst=0)
+    metadata.storage_data = {index: place for each in found or () for index, place in each.items()}
+    metadata.version = CURRENT_DCP_VERSION
+    return pickle.dumps(metadata)
+
+
+def _frame(tensor: torch.Tensor) -> tuple[bytes, bytes]:
+    """What torch.save writes before and after the numbers of such a tensor, which it lets others
+    fill in (`skip_data`)."""
+    file = io.BytesIO()
+    with torch.serialization.skip_data():
+        torch.save(torch.empty(tensor.shape, dtype=tensor.dtype), file)
+    file.seek(0)
+    reader: Any = torch._C.PyTorchFileReader(file)  # torch's stub lacks what torch.load calls
+    start: int = reader.get_record_offset("data/0")
+    assert start % _ALIGNMENT_BYTES == 0, f"torch aligned numbers to byte {start}"
+    with file.getbuffer() as archived:
+        return bytes(archived[:start]), bytes(archived[start + tensor.nbytes :])
+
+
+def _serialised(value: object) -> bytes:
+    """What is no tensor; an optimizer holds the same few values for every parameter."""
+    parts = value if isinstance(value, tuple) else (value,)
+    if all(isinstance(part, _PLAIN) for part in parts):
+        return _plain_serialised(repr(value), value)
+    return _saved(value)
+
+
+@lru_cache(maxsize=256)
+def _plain_serialised(text: str, value: object) -> bytes:
+    """`text` tells 1 from 1.0 and True."""
+    return _saved(value)
+
+
+def _saved(value: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
