@@ -1,20 +1,29 @@
-"""Verbs of drift: roll, restore."""
+"""Verbs of drift: compare, roll, restore."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raymlops.cli.options import (
+    ConfigOption,
     EnvOption,
     HomeOption,
     JsonOption,
+    SetOption,
     WhyOption,
     open_workspace,
     parse_time,
 )
-from raymlops.cli.output import emit_json, emit_lines, person
+from raymlops.cli.output import emit_json, emit_lines, emit_table, person
+
+if TYPE_CHECKING:
+    from raymlops.data.distributions import Rows
+    from raymlops.data.table_drift import TableDrift
 
 _drift = typer.Typer(help="Drift of data.", no_args_is_help=True)
 
@@ -23,6 +32,48 @@ VersionArgument = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="O
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(_drift, name="drift")
+
+
+@_drift.command()
+def compare(
+    before: Annotated[str, typer.Argument(metavar="A", help="The reference, e.g. a.parquet.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="What is held against it.")],
+    columns: Annotated[
+        str, typer.Option(help="Which, such as temp,carrier; by default all that both have.")
+    ] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page for browsers to this file.")
+    ] = None,
+    on_ray: Annotated[
+        bool, typer.Option("--ray", help="Count Parquet on the cluster; only counts travel.")
+    ] = False,
+    configs: ConfigOption = [],  # noqa: B006
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Hold one table against another: every column, all columns together, and their types.
+
+    Reads Parquet or CSV files, folders, Delta tables and DVC pointers in bounded memory, without
+    a cluster. What counts as drift is monitor.drift in the settings.
+    """
+    from raymlops.data.table_drift import compare_tables
+    from raymlops.monitor.drift_report import write_drift_report
+    from raymlops.operate import load_settings
+
+    wanted = [name.strip() for name in columns.split(",") if name.strip()]
+    with contextlib.ExitStack() as stack:
+        if on_ray:
+            workspace = stack.enter_context(open_workspace(configs, env=env, overrides=overrides))
+            stack.enter_context(workspace.connect())
+            settings = workspace.settings
+        else:
+            settings = load_settings(configs, environment=env, overrides=overrides).settings
+        rows = [_rows(path, on_ray=on_ray) for path in (before, after)]
+        found = compare_tables(*rows, policy=settings.monitor.drift, columns=wanted)
+    if html is not None:
+        write_drift_report(found, before, after, html)
+    emit_json(_document(found)) if json else _show(found)
 
 
 @_drift.command()
@@ -66,3 +117,47 @@ def restore(
         version = workspace.ledger.registry.resolve(reference)
         decision = restore_reference(workspace.ledger, version, who=person(), why=why)
     emit_json(decision) if json else emit_lines((("decision", f"{decision.id}"),))
+
+
+def _rows(path: str, *, on_ray: bool) -> Rows:
+    from raymlops.data import open_source
+    from raymlops.data.distributions import LocalRows
+    from raymlops.data.ray_rows import RayRows
+
+    return RayRows.read(path) if on_ray else LocalRows(open_source(path))
+
+
+def _document(found: TableDrift) -> dict[str, Any]:
+    return asdict(found) | {
+        "alike": found.alike,
+        "together": found.together._asdict() | {"drifted": found.drifted_together},
+    }
+
+
+def _show(found: TableDrift) -> None:
+    before, after = found.num_rows
+    effect, p_value = found.together
+    told = " DRIFTED" * found.drifted_together
+    emit_lines(
+        (
+            ("rows", f"{before:,} -> {after:,}"),
+            ("drifted", f"{len(found.drifted)} of {len(found.features)} features"),
+            ("together", f"{effect:.3f}, p {p_value:.2g}{told}"),
+            *(("changed", str(change)) for change in found.changes),
+        )
+    )
+    emit_table(
+        ("", "feature", "test", "effect", "matters above", "p"),
+        (
+            (
+                "DRIFTED" if verdict.drifted else "ok",
+                verdict.feature,
+                verdict.test,
+                f"{verdict.effect:.3f}",
+                f"{each.threshold:g}",
+                f"{verdict.p_value:.2g}",
+            )
+            for each in found.features
+            for verdict in (each.verdict,)
+        ),
+    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raymlops.data.datasets import open_dataset
-from raymlops.data.distributions import Comparison, Distributions, shared
+from raymlops.data.distributions import Comparison, Distributions, LocalRows, shared
 from raymlops.data.drift import DriftPolicy, FeatureDrift
 from raymlops.data.statistics import ColumnStatistics
 from raymlops.ledger import Dataset
@@ -53,7 +53,10 @@ def difference(
     Reads both versions once, in bounded memory.
     """
     old, new = _statistics(before), _statistics(after)
-    drift = {each.feature: each for each in _drift(store, before, after, policy or DriftPolicy())}
+    drift = {
+        each.feature: each
+        for each in _drift(store, before, after, policy or DriftPolicy(spending=False))
+    }
     names = [*old, *(name for name in new if name not in old)]
     return DatasetDifference(
         before=before,
@@ -79,7 +82,7 @@ def _drift(
         return ()
     old, new = open_dataset(store, before), open_dataset(store, after)
     names = shared(old.schema, new.schema)
-    comparison = Comparison(Distributions.of(old, names))
-    for batch in new.batches(names):
-        comparison.feed(batch)
+    distributions = Distributions.of(LocalRows(old), names)
+    comparison = Comparison(distributions)
+    comparison.add(LocalRows(new).count(distributions.layout))
     return comparison.verdicts(policy)

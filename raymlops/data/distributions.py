@@ -1,44 +1,118 @@
-"""How the columns of some rows are distributed, to hold other rows against them."""
+"""How the columns of some rows are distributed, to hold other rows against them.
+
+reference ─▶ sample ─▶ Layout: views and bins ─▶ counts of all rows
+                               window ─────────▶ counts of all rows ─▶ verdicts
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from raymlops.data.bins import Bins, Counts, bins_of
 from raymlops.data.drift import DriftPolicy, FeatureDrift, judge
-from raymlops.data.features import Feature, read_columns
-from raymlops.data.rules.base import Batches, is_category, is_number
+from raymlops.data.features import Columns
+from raymlops.data.rules.base import Batches
 from raymlops.data.sample import Sample
+from raymlops.data.views import View, shared, views_of
 
-# Bins and reference counts come from a sample of this many rows. A KS distance is then known to
-# 0.003 (95 %), a sixth of the smallest that matters, and memory stays bounded.
-_MAX_REFERENCE_ROWS = 200_000
+__all__ = ["Comparison", "Distributions", "Layout", "LocalRows", "Rows", "shared"]
+
+# Edges come from a sample of this many rows; the counts in them are those of all rows, so where
+# an edge lies costs no accuracy.
+_MAX_SAMPLE_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is compared, and the bins it is counted in: one vector of counts for all."""
+
+    views: tuple[View, ...]
+    bins: tuple[Bins, ...]
+
+    @classmethod
+    def of(cls, sample: pa.Table, names: Iterable[str]) -> Layout:
+        views = views_of(sample, names)
+        features = [feature for view in views for feature in view.features]
+        columns = _read(views, sample)
+        return cls(views, tuple(bins_of(each, columns[each.name]) for each in features))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a table that are read."""
+        return tuple(view.column for view in self.views)
+
+    def read(self, table: pa.Table) -> Columns:
+        """The values of each feature."""
+        return _read(self.views, table)
+
+    def count(self, table: pa.Table) -> Counts:
+        """Rows by cell; counts of several tables add up to that of all their rows."""
+        columns = self.read(table)
+        counts = [each.count(columns[each.name]) for each in self.bins]
+        return np.concatenate(counts) if counts else self.nothing()
+
+    def nothing(self) -> Counts:
+        return np.zeros(sum(each.num_cells for each in self.bins), dtype=np.int64)
+
+    def split(self, counts: Counts) -> Iterator[tuple[Bins, Counts]]:
+        """The counts of each feature."""
+        ends = np.cumsum([each.num_cells for each in self.bins])
+        return zip(self.bins, np.split(counts, ends[:-1]), strict=True)
+
+
+class Rows(Protocol):
+    """Rows that can be sampled and counted, wherever they lie."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def sample(self, columns: Iterable[str], max_rows: int) -> pa.Table:
+        """At most about `max_rows` rows, each as likely as any other."""
+
+    def count(self, layout: Layout) -> Counts:
+        """All rows by cell."""
+
+
+class LocalRows:
+    """Rows read here, batch by batch."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.schema: pa.Schema = batches.schema
+
+    def sample(self, columns: Iterable[str], max_rows: int) -> pa.Table:
+        names = list(columns)
+        sample = Sample(max_rows)
+        for batch in self._batches.batches(names):
+            sample.feed(batch)
+        return sample.table(pa.schema([self.schema.field(name) for name in names]))
+
+    def count(self, layout: Layout) -> Counts:
+        counts = layout.nothing()
+        for batch in self._batches.batches(layout.columns):
+            counts += layout.count(pa.Table.from_batches([batch]))
+        return counts
 
 
 @dataclass(frozen=True)
 class Distributions:
-    """Bins by feature and the counts of the reference rows in them."""
+    """The counts of reference rows in bins of their own."""
 
-    features: tuple[Feature, ...]
-    bins: tuple[Bins, ...]
-    counts: tuple[Counts, ...]
+    layout: Layout
+    counts: Counts
 
     @classmethod
-    def of(cls, reference: Batches, names: Iterable[str]) -> Distributions:
-        """Those of the numbers and categories among the columns `names`."""
-        features = comparable(reference.schema, names)
-        wanted = [feature.name for feature in features]
-        sample = Sample(_MAX_REFERENCE_ROWS)
-        for batch in reference.batches(wanted):
-            sample.feed(batch)
-        schema = pa.schema([reference.schema.field(name) for name in wanted])
-        columns = read_columns(sample.table(schema), features)
-        bins = tuple(bins_of(feature, columns[feature.name]) for feature in features)
-        return cls(features, bins, tuple(each.count(columns[each.name]) for each in bins))
+    def of(cls, reference: Rows, names: Iterable[str]) -> Distributions:
+        """Those of the columns `names` that can be compared."""
+        wanted = list(names)
+        sample = reference.sample(wanted, _MAX_SAMPLE_ROWS)
+        layout = Layout.of(sample, wanted)
+        return cls(layout, reference.count(layout))
 
 
 class Comparison:
@@ -46,48 +120,37 @@ class Comparison:
 
     def __init__(self, reference: Distributions) -> None:
         self._reference = reference
-        self._num_rows = 0
-        self._counts: list[Counts] = [np.zeros_like(counts) for counts in reference.counts]
+        self._counts = reference.layout.nothing()
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Counts `batch`, which holds the reference's columns and maybe others."""
-        table = pa.Table.from_batches([batch])
-        columns = read_columns(table, self._reference.features)
-        for counts, bins in zip(self._counts, self._reference.bins, strict=True):
-            counts += bins.count(columns[bins.name])
-        self._num_rows += batch.num_rows
+        self.add(self._reference.layout.count(pa.Table.from_batches([batch])))
+
+    def add(self, counts: Counts) -> None:
+        self._counts = self._counts + counts
+
+    def counted(self) -> Iterator[tuple[Bins, Counts, Counts]]:
+        """Bins of each feature, with the counts of the reference and of what was fed."""
+        layout = self._reference.layout
+        sides = zip(layout.split(self._reference.counts), layout.split(self._counts), strict=True)
+        return ((bins, reference, window) for (bins, reference), (_, window) in sides)
+
+    @property
+    def num_rows(self) -> tuple[int, int]:
+        """Of the reference, and of what was fed."""
+        _, reference, window = next(self.counted())
+        return int(reference.sum()), int(window.sum())
 
     def verdicts(self, policy: DriftPolicy) -> tuple[FeatureDrift, ...]:
         """One for each feature; empty when there are too few rows on either side."""
-        reference = self._reference
-        num_reference = int(reference.counts[0].sum()) if reference.counts else 0
-        if min(self._num_rows, num_reference) < policy.min_rows:
+        if not self._reference.layout.bins or min(self.num_rows) < policy.min_rows:
             return ()
-        counted = zip(reference.bins, reference.counts, self._counts, strict=True)
-        return judge(counted, self._num_rows, policy)
+        return judge(self.counted(), self.num_rows[1], policy)
 
 
-def comparable(schema: pa.Schema, names: Iterable[str]) -> tuple[Feature, ...]:
-    """The numbers, categories and booleans among `names`, as features."""
-    kinds = ((name, schema.field(name).type) for name in names)
-    return tuple(
-        Feature(name=name, kind="number" if is_number(kind) else "category", max_missing=1.0)
-        for name, kind in kinds
-        if can_compare(kind)
-    )
-
-
-def can_compare(kind: pa.DataType) -> bool:
-    return is_number(kind) or is_category(kind) or bool(pa.types.is_boolean(kind))
-
-
-def shared(left: pa.Schema, right: pa.Schema) -> Sequence[str]:
-    """Columns that both have and that are numbers in both, or categories in both."""
-    return [
-        field.name
-        for field in left
-        if field.name in right.names
-        and can_compare(field.type)
-        and can_compare(right.field(field.name).type)
-        and is_number(field.type) == is_number(right.field(field.name).type)
-    ]
+def _read(views: Iterable[View], table: pa.Table) -> Columns:
+    return {
+        feature.name: column
+        for view in views
+        for feature, column in zip(view.features, view.read(table), strict=True)
+    }

@@ -11,6 +11,7 @@ what keeps that from alarming.
 from raymlops.data.drift.base import DriftTest, Reading, TestName
 from raymlops.data.drift.correction import Correction, benjamini_hochberg, holm
 from raymlops.data.drift.family import TESTS
+from raymlops.data.drift.jointly import judge_jointly
 from raymlops.data.drift.policy import DriftPolicy, FeaturePolicy
 from raymlops.data.drift.verdict import FeatureDrift, Judged, debounced, judge
 
@@ -28,4 +29,5 @@ __all__ = [
     "debounced",
     "holm",
     "judge",
+    "judge_jointly",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raymlops.data.bins import Bins, Counts, NumberBins
 
@@ -20,19 +21,23 @@ def table_of(bins: Bins, reference: Counts, window: Counts, min_expected: float)
     """
     table = np.stack([reference, window])
     if isinstance(bins, NumberBins):
-        table = _tenths(table)
+        table = _in_tenths(table)
     return _without_rare(table, min_expected)
 
 
-def _tenths(table: Counts) -> Counts:
-    """Neighbouring cells whose middle lies in the same tenth of the reference become one.
+def tenths(reference: Counts) -> NDArray[np.int64]:
+    """The first of the neighbouring known cells whose middle lies in one tenth of the reference.
 
     A cell above a constant stays alone: its middle is the end of all rows.
     """
-    known = table[0, :-1]
+    known = reference[:-1]
     middle = np.cumsum(known) - known / 2
     group = np.minimum(middle * _NUM_GROUPS / max(known.sum(), 1), _NUM_GROUPS - 1).astype(int)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    return np.flatnonzero(np.diff(group, prepend=-1))
+
+
+def _in_tenths(table: Counts) -> Counts:
+    starts = tenths(table[0])
     merged: Counts = np.add.reduceat(table[:, :-1], starts, axis=1)
     return np.concatenate([merged, table[:, -1:]], axis=1)
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from raymlops.data.distributions import Comparison, Distributions, shared
+from raymlops.data.distributions import Comparison, Distributions, LocalRows, shared
 from raymlops.data.drift import DriftPolicy
 from raymlops.data.rules.base import Expectation, Finding, References
 from raymlops.errors import DataError
@@ -42,6 +42,7 @@ class Drift(Expectation):
     def policy(self) -> DriftPolicy:
         return DriftPolicy(
             alpha=self.alpha,
+            spending=False,  # each version is held against another one
             thresholds={"ks": self.max_effect, "missing": self.max_effect, "chi2": self.max_effect},
             min_rows=self.min_rows,
         )
@@ -65,9 +66,9 @@ class Drift(Expectation):
         if cannot:
             raise DataError(
                 f"drift of {', '.join(cannot)} against {name} cannot be told: both must be "
-                f"numbers or both categories; those are {', '.join(can) or 'none'}"
+                f"numbers, categories or embeddings; those are {', '.join(can) or 'none'}"
             )
-        distributions = Distributions.of(rows, self.columns or can)
+        distributions = Distributions.of(LocalRows(rows), self.columns or can)
         return _DriftChecker(self, name, Comparison(distributions))
 
 

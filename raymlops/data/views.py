@@ -1,0 +1,161 @@
+"""What of a column can be compared: its number, its category, a text's length, an embedding's
+direction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from raymlops.data.features import Column, Feature, read_columns
+from raymlops.data.rules.base import is_category, is_number
+from raymlops.errors import DataError
+
+Comparable = Literal["number", "category", "embedding"]
+
+# A column of more different texts has no bins for most of them: it is read, not chosen from.
+_MAX_CATEGORIES = 512
+_NUM_DIRECTIONS = 8
+
+
+class View(ABC):
+    """Features made of one column of a table."""
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+
+    @property
+    @abstractmethod
+    def features(self) -> tuple[Feature, ...]: ...
+
+    @abstractmethod
+    def read(self, table: pa.Table) -> Sequence[Column]:
+        """A column of values for each feature.
+
+        Raises:
+            DataError: the table's column cannot be read as this.
+        """
+
+
+class Plain(View):
+    """The column itself, a number or a category."""
+
+    def __init__(self, column: str, kind: Literal["number", "category"]) -> None:
+        super().__init__(column)
+        self._kind = kind
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return (Feature(name=self.column, kind=self._kind, max_missing=1.0),)
+
+    def read(self, table: pa.Table) -> Sequence[Column]:
+        return list(read_columns(table, self.features).values())
+
+
+class Text(View):
+    """How many characters a text has; which ones is not looked at."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return (_number(f"{self.column} length"),)
+
+    def read(self, table: pa.Table) -> Sequence[Column]:
+        lengths = pc.utf8_length(table[self.column].cast(pa.string())).cast(pa.float64())
+        return [np.asarray(lengths.fill_null(np.nan).to_numpy())]
+
+
+class Embedding(View):
+    """The length of a vector, and where it lies along eight random directions, always the same.
+
+    Directions keep distances between vectors (W. Johnson, J. Lindenstrauss, 1984), so a cloud that
+    moves or spreads does so along some of them.
+    """
+
+    def __init__(self, column: str, dimension: int) -> None:
+        super().__init__(column)
+        self._dimension = dimension
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        directions = (f"{self.column} direction {each + 1}" for each in range(_NUM_DIRECTIONS))
+        return (_number(f"{self.column} norm"), *map(_number, directions))
+
+    @cached_property
+    def _directions(self) -> NDArray[np.float64]:
+        random = np.random.default_rng(self._dimension)
+        return random.normal(size=(self._dimension, _NUM_DIRECTIONS))
+
+    def read(self, table: pa.Table) -> Sequence[Column]:
+        vectors = self._vectors(table[self.column].combine_chunks())
+        with np.errstate(invalid="ignore"):  # infinite numbers have no direction: they are missing
+            return [np.linalg.norm(vectors, axis=1), *(vectors @ self._directions).T]
+
+    def _vectors(self, column: pa.Array) -> NDArray[np.float64]:
+        """[rows, dimension]; of missing vectors, and those with a missing number, all NaN."""
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+        lengths = pc.list_value_length(column.drop_null())
+        odd = pc.unique(lengths.filter(pc.not_equal(lengths, self._dimension)))
+        if len(odd):
+            raise DataError(
+                f"column '{self.column}' holds vectors of {odd[0]} numbers and of "
+                f"{self._dimension}; vectors of several models cannot be compared"
+            )
+        vectors = np.full((len(column), self._dimension), np.nan)
+        flat = column.drop_null().flatten().cast(pa.float64()).fill_null(np.nan)
+        vectors[known] = flat.to_numpy(zero_copy_only=False).reshape(-1, self._dimension)
+        return vectors
+
+
+def comparable(kind: pa.DataType) -> Comparable | None:
+    """As what columns of this type are compared, None if not at all."""
+    if is_number(kind):
+        return "number"
+    if is_category(kind) or pa.types.is_boolean(kind):
+        return "category"
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if any(test(kind) for test in lists) and is_number(kind.value_type):
+        return "embedding"
+    return None
+
+
+def shared(left: pa.Schema, right: pa.Schema) -> list[str]:
+    """Columns of `left` that `right` has, too, and that are compared as the same."""
+    return [
+        field.name
+        for field in left
+        if field.name in right.names
+        and (wanted := comparable(field.type)) is not None
+        and wanted == comparable(right.field(field.name).type)
+    ]
+
+
+def views_of(sample: pa.Table, names: Iterable[str]) -> tuple[View, ...]:
+    """How each of the columns `names` is compared that can be; `sample` tells texts from others.
+
+    Raises:
+        DataError: an embedding's vectors differ in length.
+    """
+    views = (_view(sample, name, comparable(sample.schema.field(name).type)) for name in names)
+    return tuple(view for view in views if view is not None)
+
+
+def _view(sample: pa.Table, name: str, kind: Comparable | None) -> View | None:
+    if kind is None:
+        return None
+    if kind == "number":
+        return Plain(name, "number")
+    if kind == "category":
+        few = pc.count_distinct(sample[name].cast(pa.string())).as_py() <= _MAX_CATEGORIES
+        return Plain(name, "category") if few else Text(name)
+    longest = pc.max(pc.list_value_length(sample[name])).as_py()
+    return Embedding(name, longest) if longest else None
+
+
+def _number(name: str) -> Feature:
+    return Feature(name=name, kind="number", max_missing=1.0)

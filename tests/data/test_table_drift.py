@@ -1,0 +1,177 @@
+"""Two tables held against each other, on the flights of winter and of summer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raymlops.cluster import Session
+from raymlops.data import open_source
+from raymlops.data.distributions import Layout, LocalRows
+from raymlops.data.drift import DriftPolicy
+from raymlops.data.ray_rows import RayRows
+from raymlops.data.table_drift import TableDrift, compare_tables
+from raymlops.data.views import shared
+from raymlops.demo.flights import load_flights
+from raymlops.errors import DataError
+
+POLICY = DriftPolicy()
+
+
+def rows(table: pa.Table) -> LocalRows:
+    return LocalRows(open_source(table))
+
+
+def drifted(found: TableDrift) -> list[str]:
+    return [each.verdict.feature for each in found.drifted]
+
+
+@pytest.fixture(scope="module")
+def year() -> pa.Table:
+    columns = ["carrier", "origin", "temp", "dewp", "distance", "seats", "late"]
+    return load_flights().select(columns)
+
+
+def test_a_table_is_like_itself_mixed_anew(year: pa.Table) -> None:
+    order = np.random.default_rng(0).permutation(year.num_rows)
+    found = compare_tables(
+        rows(year.take(order[:20_000])), rows(year.take(order[20_000:26_000])), policy=POLICY
+    )
+    assert found.alike
+    assert found.num_rows == (20_000, 6_000)
+    assert all(sum(bar.after for bar in each.bars) == pytest.approx(1.0) for each in found.features)
+
+
+def test_summer_is_warmer_than_winter_and_flown_by_the_same_carriers(year: pa.Table) -> None:
+    found = compare_tables(rows(year[:20_000]), rows(year[160_000:180_000]), policy=POLICY)
+    assert drifted(found)[:2] == ["temp", "dewp"]
+    assert not {"carrier", "origin"} & set(drifted(found))
+    assert found.drifted_together
+    temp = next(each for each in found.features if each.verdict.feature == "temp")
+    assert (temp.threshold, temp.verdict.test) == (0.02, "ks")
+    warmest = temp.bars[-2]  # the last tenth of winter, before what is missing
+    assert warmest.label.startswith("from ")
+    assert (warmest.before, warmest.after) == (
+        pytest.approx(0.1, abs=0.02),
+        pytest.approx(1, abs=0.1),
+    )
+
+
+def test_new_rare_and_missing_categories_are_seen(year: pa.Table) -> None:
+    before, after = year[:5_000], year[5_000:10_000]
+    carriers = ["ZZ"] * 600 + [None] * 600 + after["carrier"].to_pylist()[1_200:]
+    after = after.set_column(0, "carrier", pa.array(carriers))
+    found = compare_tables(rows(before), rows(after), policy=POLICY, columns=["carrier"])
+    (carrier,) = found.features
+    assert carrier.verdict.drifted
+    labels = {bar.label: bar.after for bar in carrier.bars}
+    assert labels["missing"] == pytest.approx(0.12)
+    assert labels["other"] > 0.12
+
+
+def test_columns_that_came_went_or_turned_into_something_else_are_drift(year: pa.Table) -> None:
+    after = year.drop(["dewp"]).append_column("gate", pa.array(["A1"] * year.num_rows))
+    after = after.set_column(
+        after.column_names.index("seats"), "seats", after["seats"].cast(pa.string())
+    )
+    found = compare_tables(rows(year[:2_000]), rows(after[:2_000]), policy=POLICY)
+    assert [str(change) for change in found.changes] == [
+        "dewp (double) is gone",
+        "seats was double and is string",
+        "gate is new (string)",
+    ]
+    assert not found.alike
+    assert drifted(found) == []
+
+
+def test_numbers_of_another_width_are_the_same_numbers(year: pa.Table) -> None:
+    narrow = year.set_column(
+        year.column_names.index("distance"), "distance", year["distance"].cast(pa.float32())
+    )
+    found = compare_tables(rows(year[:9_000]), rows(narrow[:9_000]), policy=POLICY)
+    assert found.alike
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["seats"], "cannot compare seats: seats is double before and string after; a column must"),
+        (["gate"], "gate is missing before and missing after"),
+    ],
+)
+def test_a_column_that_cannot_be_compared_is_named(
+    year: pa.Table, columns: list[str], message: str
+) -> None:
+    seats = year.column_names.index("seats")
+    after = year.set_column(seats, "seats", year["seats"].cast(pa.string()))
+    with pytest.raises(DataError, match=message):
+        compare_tables(rows(year[:900]), rows(after[:900]), policy=POLICY, columns=columns)
+
+
+def test_tables_with_nothing_in_common_cannot_be_compared(year: pa.Table) -> None:
+    other = pa.table({"when": pa.array([1, 2], pa.timestamp("s"))})
+    with pytest.raises(DataError, match=r"cannot compare any column: carrier is .* and missing"):
+        compare_tables(rows(year), rows(other), policy=POLICY)
+
+
+def test_too_few_rows_are_refused_with_both_numbers(year: pa.Table) -> None:
+    with pytest.raises(DataError, match="have 1,000 and 499 rows; drift is judged from 500 on"):
+        compare_tables(rows(year[:1_000]), rows(year[:499]), policy=POLICY)
+
+
+def test_texts_are_compared_by_their_length() -> None:
+    short = pa.table({"note": [f"flight {number}" for number in range(1_000)]})
+    long = pa.table({"note": [None, *(f"flight {number} is late" for number in range(999))]})
+    found = compare_tables(rows(short), rows(long), policy=POLICY)
+    assert drifted(found) == ["note length"]
+    assert found.drifted[0].bars[-1].label == "missing"
+
+
+def test_embeddings_are_compared_along_directions() -> None:
+    rng = np.random.default_rng(0)
+
+    def table(shift: float) -> pa.Table:
+        vectors = rng.normal(size=(2_000, 64))
+        vectors[:, 5] += shift
+        return pa.table({"vector": [None, *vectors[1:].tolist()]})
+
+    near, far = table(0.0), table(4.0)
+    assert compare_tables(rows(near), rows(table(0.0)), policy=POLICY).alike
+    found = compare_tables(rows(near), rows(far), policy=POLICY)
+    assert len(found.features) == 9
+    assert {"vector norm", "vector direction 1"} <= set(drifted(found))
+    other = pa.table({"vector": [[1.0, 2.0, 3.0]] * 600})
+    with pytest.raises(DataError, match="vectors of 3 numbers and of 64"):
+        compare_tables(rows(near), rows(other), policy=POLICY)
+
+
+def test_columns_are_shared_when_they_are_compared_as_the_same() -> None:
+    left = pa.schema(
+        {"a": pa.int8(), "b": pa.string(), "c": pa.list_(pa.float32()), "d": pa.date32()}
+    )
+    right = pa.schema(
+        {
+            "a": pa.float64(),
+            "b": pa.dictionary(pa.int8(), pa.string()),
+            "c": pa.list_(pa.float64(), 3),
+            "d": pa.date32(),
+        }
+    )
+    assert shared(left, right) == ["a", "b", "c"]
+
+
+@pytest.mark.cluster
+def test_ray_counts_what_one_process_counts(ray_cluster: Session, year: pa.Table) -> None:
+    import ray
+
+    blocks = [ray.put(year[start : start + 5_000]) for start in range(0, 30_000, 5_000)]
+    spread = RayRows(ray.data.from_arrow_refs(blocks))
+    here = rows(year[:30_000])
+    sample = here.sample(year.column_names, 10_000)
+    layout = Layout.of(sample, year.column_names)
+    np.testing.assert_array_equal(spread.count(layout), here.count(layout))
+    some = spread.sample(["temp", "carrier"], 3_000)
+    assert some.column_names == ["temp", "carrier"]
+    assert 2_500 < some.num_rows < 3_500
+    assert spread.sample(["temp"], 10**6).num_rows == 30_000
