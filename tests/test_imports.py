@@ -22,7 +22,7 @@ PACKAGE = Path(raymlops.__file__).parent
 POLICIES = (
     "serve/traffic.py", "serve/form.py", "serve/statistics.py",
     "serve/protocols/documents.py", "serve/protocols/open_inference/binary.py",
-    "serve/protocols/open_inference/json_tensors.py", "serve/protocols/open_inference/texts.py",
+    "serve/protocols/json_tensors.py", "serve/protocols/open_inference/texts.py",
     "serve/latency.py",
     "telemetry/catalogue.py", "telemetry/requests.py", "telemetry/snapshot.py",
     "telemetry/exposition.py", "telemetry/trace.py",

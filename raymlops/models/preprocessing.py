@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from raymlops.data.features import Column, Columns, Feature, num_rows
 
+_LARGEST = np.finfo(np.float32).max
+
 
 @dataclass(frozen=True, kw_only=True)
 class NumberEncoding:
@@ -77,10 +79,11 @@ class Preprocessing:
         """The matrix [rows, width]."""
         matrix = np.zeros((num_rows(columns), self.width), dtype=np.float32)
         start = 0
-        for encoding in self.encodings:
-            encoding.encode(columns[encoding.name], matrix[:, start : start + encoding.width])
-            start += encoding.width
-        return matrix
+        with np.errstate(over="ignore"):  # what is beyond float32 is told as its largest number
+            for encoding in self.encodings:
+                encoding.encode(columns[encoding.name], matrix[:, start : start + encoding.width])
+                start += encoding.width
+        return np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -98,6 +98,19 @@ class Arms:
         for version in self._loaded.values():
             version.batcher.check_health()
 
+    def version_of(self, arm: str) -> str:
+        """The version that answers the arm's requests, which name it by that label.
+
+        Raises:
+            RequestError: 404 when there is no such arm.
+        """
+        arms = () if self._table is None else self._table.arms
+        for each in arms:
+            if each.name == arm:
+                return each.version
+        known = ", ".join(each.name for each in arms) or "none"
+        raise RequestError(404, f"no version is labelled '{arm}'; there are: {known}")
+
     async def close(self) -> None:
         """Answers what is queued, and refuses the rest."""
         for version in self._loaded.values():

@@ -9,6 +9,7 @@ is made for a request: what follows the batch is called back.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Result:
 
 
 class Ask(Protocol[T_co]):
-    """A request to infer whose envelope is understood; `version` is set where one is named."""
+    """A request to infer whose envelope is understood; `version` is set where one is named, and
+    `timeout_s` where nobody waits for longer."""
 
     @property
     def id(self) -> str: ...
@@ -54,6 +56,12 @@ class Ask(Protocol[T_co]):
 
     @property
     def version(self) -> str | None: ...
+
+    @property
+    def timeout_s(self) -> float | None: ...
+
+    @property
+    def priority(self) -> int: ...
 
     def columns(self, form: Form) -> Columns:
         """Raises RequestError, naming the field, when they are not what the model takes."""
@@ -74,6 +82,11 @@ class Inference:
         self.arms = arms
         self.statistics = Statistics()
         self._record = record
+
+    def check_model(self, model: str) -> None:
+        """Raises RequestError, 404, when `model` is another than this replica's."""
+        if model != self.model:
+            raise RequestError(404, f"no model '{model}' is deployed here")
 
     def infer(
         self,
@@ -112,7 +125,10 @@ class Inference:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
             exchange.columns = columns = ask.columns(loaded.form)
-            return loaded.batcher.enqueue(columns, finish)
+            timeout_s = math.inf if ask.timeout_s is None else ask.timeout_s
+            return loaded.batcher.enqueue(
+                columns, finish, deadline=time.monotonic() + timeout_s, priority=ask.priority
+            )
         except Exception as error:  # the boundary of the process, see `_refusal`
             finish(error)
             return _nothing

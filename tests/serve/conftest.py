@@ -55,6 +55,10 @@ def read_columns() -> tuple[Columns, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def bundles() -> dict[str, Bundle]:
+    return make_bundles()
+
+
+def make_bundles() -> dict[str, Bundle]:
     columns, target = read_columns()
     return {
         version: _train(columns, target, inverse_penalty)

@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raymlops.serve.inference import Inference
-from raymlops.serve.protocols import open_inference
+from raymlops.serve.protocols import open_inference, openapi, records, tensorflow_serving
 from raymlops.serve.web import Routes
 
-PROTOCOLS: tuple[Callable[[Routes, Inference], None], ...] = (open_inference.register,)
+PROTOCOLS: tuple[Callable[[Routes, Inference], None], ...] = (
+    open_inference.register,
+    records.register,
+    tensorflow_serving.register,
+    openapi.register,
+)
 
 __all__ = ["PROTOCOLS"]

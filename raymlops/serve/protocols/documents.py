@@ -16,6 +16,7 @@ from raymlops.serve.protocols.base import About
 
 _MAX_ID_LENGTH = 256
 _MAX_TIMEOUT_US = 3_600_000_000
+_LEAST_URGENT = 9
 
 
 def load(body: bytes | memoryview) -> tuple[Any, bool]:
@@ -116,8 +117,12 @@ def _timeout_s(value: Any) -> float | None:
 
 
 def _priority(value: Any) -> int:
-    if value is None:
+    """Triton's `priority`, 1 being the most urgent and 0 that of all who say nothing; the
+    batcher's, where more is more urgent."""
+    if value is None or value == 0:
         return 0
-    if type(value) is not int or not 0 <= value <= 2**32:
-        raise RequestError(400, f"parameters.priority is {shown(value)}, not a small whole number")
-    return value
+    if type(value) is not int or not 1 <= value <= _LEAST_URGENT:
+        raise RequestError(
+            400, f"parameters.priority is {shown(value)}, not within 0 and {_LEAST_URGENT}"
+        )
+    return _LEAST_URGENT + 1 - value

@@ -19,11 +19,11 @@ from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
 from raymlops.serve.protocols.base import About, BaseAsk
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
+from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
 from raymlops.serve.protocols.open_inference.binary import read_binary, split_binary
-from raymlops.serve.protocols.open_inference.datatypes import accepted
-from raymlops.serve.protocols.open_inference.json_tensors import read_json
-from raymlops.serve.protocols.open_inference.shapes import read_shape
+from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
+from raymlops.serve.protocols.shapes import read_shape
 from raymlops.serve.web import Response
 
 Tensor = Mapping[str, Any]
@@ -104,12 +104,7 @@ class OpenInferenceAsk(BaseAsk):
             for each in self._tensors:
                 tensor = mapping(each, "inputs")
                 name = text(tensor.get("name"), "inputs.name")
-                if name in columns:
-                    raise SignatureError(name, "given twice")
-                if name not in form.inputs:
-                    known = ", ".join(sorted(form.inputs))
-                    raise SignatureError(name, f"unknown; the model takes {known}")
-                columns[name], tail = _read_tensor(form.inputs[name], tensor, tail)
+                columns[name], tail = _read_tensor(field_of(name, form, columns), tensor, tail)
         except SignatureError as error:
             raise RequestError(400, str(error)) from error
         if tail:
@@ -142,9 +137,7 @@ def _read_plain(tensors: Sequence[Any], form: Form) -> dict[str, Column] | None:
 
 def _read_tensor(field: Field, tensor: Tensor, tail: memoryview) -> tuple[Column, memoryview]:
     """The tensor's column, and what of the binary tail is left."""
-    datatype = tensor.get("datatype")
-    if not isinstance(datatype, str) or datatype not in accepted(field):
-        raise SignatureError(field.name, f"has datatype {shown(datatype)}, not {field.datatype}")
+    datatype = check_datatype(field, tensor.get("datatype"))
     shape = read_shape(field, tensor.get("shape"))
     size = _binary_size(field.name, tensor)
     if size is None:

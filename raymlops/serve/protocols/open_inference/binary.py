@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from raymlops.data import Column
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
-from raymlops.serve.protocols.open_inference.datatypes import DTYPES
-from raymlops.serve.protocols.open_inference.shapes import Shape
+from raymlops.serve.protocols.datatypes import DTYPES
 from raymlops.serve.protocols.open_inference.texts import read_texts, write_texts
+from raymlops.serve.protocols.shapes import Shape
 
 
 def split_binary(body: bytes, json_length: str) -> tuple[memoryview, memoryview]:

@@ -50,7 +50,7 @@ def _infer(service: Service) -> Handler:
 
     def infer(request: Request, reply: Reply) -> None:
         params = request.params
-        service.check_model(params["model"])
+        inference.check_model(params["model"])
 
         def parse(now: datetime) -> OpenInferenceAsk:
             length = request.headers.get(_JSON_LENGTH)

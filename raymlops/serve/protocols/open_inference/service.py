@@ -17,14 +17,9 @@ class Service:
     def __init__(self, inference: Inference) -> None:
         self.inference = inference
 
-    def check_model(self, model: str) -> None:
-        """Raises RequestError, 404, when `model` is another."""
-        if model != self.inference.model:
-            raise RequestError(404, f"no model '{model}' is deployed here")
-
     def loaded(self, model: str, version: str | None) -> LoadedVersion:
         """Raises RequestError: 404 without such a version, 503 before any is loaded."""
-        self.check_model(model)
+        self.inference.check_model(model)
         arms = self.inference.arms
         return (arms.of_version(version) if version else arms.of_key(""))[1]
 
@@ -55,7 +50,7 @@ class Service:
 
     def unload(self, model: str) -> None:
         """Raises RequestError, 403: what is loaded follows from decisions, not from requests."""
-        self.check_model(model)
+        self.inference.check_model(model)
         raise RequestError(
             403,
             "what is loaded follows the model's traffic table, and a change of that is a decision "

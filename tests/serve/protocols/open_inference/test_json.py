@@ -133,6 +133,9 @@ def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
         ({"parameters": {"event_time": "2013-07-01T12:00:00"}}, "parameters.event_time is '2013"),
         ({"parameters": {"event_time": "0001-01-01T00:00:00+05:00"}}, "parameters.event_time is"),
         ({"parameters": {"event_time": 7}}, "parameters.event_time is a whole number"),
+        ({"parameters": {"timeout": -1}}, "parameters.timeout is a whole number, not microseconds"),
+        ({"parameters": {"timeout": 1.5}}, "parameters.timeout is 1.5, not microseconds up to"),
+        ({"parameters": {"priority": 10}}, "parameters.priority is a whole number, not within 0"),
         ({"outputs": [{"name": "prob"}]}, "output 'prob': unknown"),
     ],
 )
@@ -182,6 +185,16 @@ def test_the_envelope_has_defaults() -> None:
     other = parse_infer(orjson.dumps(request()), now=NOW)
     assert parsed.id != other.id
     assert len(other.id) == 32
+
+
+def test_a_request_may_be_urgent_and_wait_no_longer_than_it_says() -> None:
+    parameters = {"timeout": 250_000, "priority": 1}
+    parsed = parse_infer(orjson.dumps(request(parameters=parameters)), now=NOW)
+    assert (parsed.timeout_s, parsed.priority) == (0.25, 9)
+    later = parse_infer(orjson.dumps(request(parameters={"priority": 9})), now=NOW)
+    usual = parse_infer(orjson.dumps(request(parameters={"priority": 0, "timeout": 0})), now=NOW)
+    assert parsed.priority > later.priority > usual.priority == 0
+    assert usual.timeout_s is None
 
 
 def test_an_answer_is_written_as_the_protocol_wants_it() -> None:

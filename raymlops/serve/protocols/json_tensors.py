@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from raymlops.data import Column
 from raymlops.errors import SignatureError
 from raymlops.models import Field
+from raymlops.serve.protocols.datatypes import INTEGERS
 from raymlops.serve.protocols.documents import is_unicode, shown
-from raymlops.serve.protocols.open_inference.datatypes import INTEGERS
-from raymlops.serve.protocols.open_inference.shapes import Shape
+from raymlops.serve.protocols.shapes import Shape
 
 
 def read_json(field: Field, shape: Shape, datatype: str, data: Any) -> Column:

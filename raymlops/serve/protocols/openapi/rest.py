@@ -1,0 +1,82 @@
+"""The routes of the OpenAPI document and of the page, which is made from it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import orjson
+
+from raymlops.serve.arms import LoadedVersion
+from raymlops.serve.inference import Inference
+from raymlops.serve.protocols.openapi.paths import (
+    Described,
+    open_inference_paths,
+    predict_paths,
+    tensorflow_serving_paths,
+)
+from raymlops.serve.web import Reply, Request, Response, Routes
+
+_NUM_EXAMPLES = 2
+# The page loads nothing from anywhere, and asks this server alone.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def register(routes: Routes, inference: Inference) -> None:
+    def document(request: Request, reply: Reply) -> None:
+        inference.check_model(request.params.get("model", inference.model))
+        _, loaded = inference.arms.of_key("")
+        reply(Response(200, orjson.dumps(openapi(inference.model, loaded))))
+
+    def page(request: Request, reply: Reply) -> None:
+        inference.check_model(request.params.get("model", inference.model))
+        headers = (("content-security-policy", _POLICY),)
+        reply(Response(200, _page(), "text/html; charset=utf-8", headers))
+
+    for prefix in ("", "/v2/models/{model}"):
+        routes.add("GET", f"{prefix}/openapi.json", document)
+        routes.add("GET", f"{prefix}/docs", page)
+
+
+def openapi(model: str, loaded: LoadedVersion) -> dict[str, Any]:
+    """The document of a model, whose signature is that of the version that answers most keys."""
+    described = Described(model, loaded.form, _examples(loaded))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": model,
+            "version": loaded.version,
+            "description": "Requests are checked by the model's signature; an error names the "
+            "field at fault.",
+        },
+        "paths": {
+            **predict_paths(described),
+            **open_inference_paths(described),
+            **tensorflow_serving_paths(described),
+        },
+    }
+
+
+def _examples(loaded: LoadedVersion) -> list[dict[str, Any]]:
+    """Rows like those the model was trained on."""
+    columns = loaded.bundle.sample(_NUM_EXAMPLES)
+    return [
+        {name: _plain(column[row]) for name, column in columns.items()}
+        for row in range(_NUM_EXAMPLES)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else round(float(value), 6)
+    return value
+
+
+def _page() -> bytes:
+    return files("raymlops.serve.protocols.openapi").joinpath("page.html").read_bytes()

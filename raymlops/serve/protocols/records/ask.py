@@ -1,0 +1,70 @@
+"""A request to infer as plain records: [{"carrier": "UA", "dep_hour": 7}, ...]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from raymlops.data import Column
+from raymlops.errors import RequestError
+from raymlops.serve.form import Form
+from raymlops.serve.inference import Result
+from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown
+from raymlops.serve.protocols.replies import answered, plain_outputs, records
+from raymlops.serve.protocols.values import columns_of_records
+from raymlops.serve.web import Request, Response
+
+_MEMBERS = ("id", "parameters", "records")
+
+
+def parse_records(request: Request, *, now: datetime, version: str | None) -> RecordsAsk:
+    """A list of records, or an object whose member `records` is one, beside `id` and
+    `parameters`.
+
+    Raises:
+        RequestError: 400, naming the member at fault.
+    """
+    document, is_strict = load(request.body)
+    name = request.headers.get("x-request-id")
+    if isinstance(document, list):
+        return RecordsAsk(about(name, {}, now), version, document, is_strict=is_strict)
+    if not isinstance(document, dict):
+        raise RequestError(400, f"the body is {shown(document)}, not a list of records")
+    for member in document:
+        if member not in _MEMBERS:
+            raise RequestError(
+                400, f"the body has a member {shown(member)}; it takes {', '.join(_MEMBERS)}"
+            )
+    parameters = mapping(document.get("parameters", {}), "parameters")
+    return RecordsAsk(
+        about(document.get("id", name), parameters, now),
+        version,
+        sequence(document.get("records"), "records"),
+        is_strict=is_strict,
+    )
+
+
+class RecordsAsk(BaseAsk):
+    __slots__ = ("_is_strict", "_records")
+
+    def __init__(
+        self, about: About, version: str | None, records: list[Any], *, is_strict: bool
+    ) -> None:
+        super().__init__(about, version)
+        self._records = records
+        self._is_strict = is_strict
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        return columns_of_records(self._records, form, is_strict=self._is_strict)
+
+    def encode(self, result: Result) -> Response:
+        document = {
+            "id": self.id,
+            "model": result.model,
+            "version": result.version,
+            "arm": result.arm,
+            "predictions": records(plain_outputs(result)),
+        }
+        return answered(self.id, result, document)

@@ -1,0 +1,28 @@
+"""The routes that take plain records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from raymlops.serve.inference import Inference
+from raymlops.serve.protocols.records.ask import RecordsAsk, parse_records
+from raymlops.serve.web import Reply, Request, Response, Routes
+
+PATHS = (
+    "/predict",
+    "/v2/models/{model}/predict",
+    "/v2/models/{model}/versions/{version}/predict",
+)
+
+
+def register(routes: Routes, inference: Inference) -> None:
+    def predict(request: Request, reply: Reply) -> None:
+        inference.check_model(request.params.get("model", inference.model))
+
+        def read(now: datetime) -> RecordsAsk:
+            return parse_records(request, now=now, version=request.params.get("version"))
+
+        request.on_gone = inference.infer(read, reply, refuse=Response.refusal)
+
+    for path in PATHS:
+        routes.add("POST", path, predict)

@@ -1,0 +1,147 @@
+"""Requests to predict, classify and regress, as TensorFlow Serving's REST API has them.
+
+https://www.tensorflow.org/tfx/serving/api_rest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from raymlops.data import Column
+from raymlops.errors import RequestError
+from raymlops.serve.form import Form
+from raymlops.serve.inference import Result
+from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown
+from raymlops.serve.protocols.replies import answered, plain_outputs, records
+from raymlops.serve.protocols.tensorflow_serving.base64 import unwrap
+from raymlops.serve.protocols.tensorflow_serving.verdicts import (
+    check_classifies,
+    check_regresses,
+    classes,
+    values,
+)
+from raymlops.serve.protocols.values import columns_of_lists, columns_of_records, named
+from raymlops.serve.web import Request, Response
+
+SIGNATURE_NAME = "serving_default"
+
+
+def parse_predict(request: Request, now: datetime, version: str | None) -> RowsAsk | ColumnsAsk:
+    """`instances`, a row each, or `inputs`, a list for each input.
+
+    Raises:
+        RequestError: 400, naming the member at fault.
+    """
+    document, is_strict, about_it = _envelope(request, now)
+    if ("instances" in document) == ("inputs" in document):
+        raise RequestError(400, "the body needs either instances or inputs")
+    if "inputs" in document:
+        return ColumnsAsk(about_it, version, document["inputs"], is_strict=is_strict)
+    instances = sequence(document["instances"], "instances")
+    return RowsAsk(about_it, version, instances, is_strict=is_strict)
+
+
+def parse_classify(request: Request, now: datetime, version: str | None) -> ClassifyAsk:
+    """`examples`, a row each, and a `context` that holds for all of them."""
+    about_it, rows, is_strict = _examples(request, now)
+    return ClassifyAsk(about_it, version, rows, is_strict=is_strict)
+
+
+def parse_regress(request: Request, now: datetime, version: str | None) -> RegressAsk:
+    about_it, rows, is_strict = _examples(request, now)
+    return RegressAsk(about_it, version, rows, is_strict=is_strict)
+
+
+class RowsAsk(BaseAsk):
+    """Rows as records, or of a model with one input as its values."""
+
+    __slots__ = ("_is_strict", "_rows")
+
+    def __init__(
+        self, about: About, version: str | None, rows: list[Any], *, is_strict: bool
+    ) -> None:
+        super().__init__(about, version)
+        self._rows = rows
+        self._is_strict = is_strict
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        rows, is_strict = self._rows, self._is_strict
+        if len(form.names) == 1 and not _are_records(rows, form.names[0]):
+            lists = {form.names[0]: rows}
+            return columns_of_lists(lists, form, is_strict=is_strict, unwrap=unwrap)
+        return columns_of_records(rows, form, is_strict=is_strict, unwrap=unwrap)
+
+    def encode(self, result: Result) -> Response:
+        outputs = plain_outputs(result)
+        rows = next(iter(outputs.values())) if len(outputs) == 1 else records(outputs)
+        return answered(self.id, result, {"predictions": rows})
+
+
+class ColumnsAsk(BaseAsk):
+    """A list for each input, or of a model with one input that list alone."""
+
+    __slots__ = ("_inputs", "_is_strict")
+
+    def __init__(self, about: About, version: str | None, inputs: Any, *, is_strict: bool) -> None:
+        super().__init__(about, version)
+        self._inputs = inputs
+        self._is_strict = is_strict
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        lists = named(self._inputs, form, "inputs")
+        return columns_of_lists(lists, form, is_strict=self._is_strict, unwrap=unwrap)
+
+    def encode(self, result: Result) -> Response:
+        outputs = plain_outputs(result)
+        document = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        return answered(self.id, result, {"outputs": document})
+
+
+class ClassifyAsk(RowsAsk):
+    """A pair of class and score for each class of each row."""
+
+    __slots__ = ()
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        check_classifies(form)
+        return super().columns(form)
+
+    def encode(self, result: Result) -> Response:
+        return answered(self.id, result, {"result": classes(result)})
+
+
+class RegressAsk(RowsAsk):
+    """A number for each row."""
+
+    __slots__ = ()
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        check_regresses(form)
+        return super().columns(form)
+
+    def encode(self, result: Result) -> Response:
+        return answered(self.id, result, {"result": values(result)})
+
+
+def _examples(request: Request, now: datetime) -> tuple[About, list[Any], bool]:
+    document, is_strict, about_it = _envelope(request, now)
+    context = mapping(document.get("context", {}), "context")
+    examples = sequence(document.get("examples"), "examples")
+    rows = [{**context, **mapping(example, "examples")} for example in examples]
+    return about_it, rows, is_strict
+
+
+def _envelope(request: Request, now: datetime) -> tuple[Mapping[str, Any], bool, About]:
+    loaded, is_strict = load(request.body)
+    document = mapping(loaded, "the body")
+    signature = document.get("signature_name", SIGNATURE_NAME)
+    if signature != SIGNATURE_NAME:
+        raise RequestError(400, f"signature_name is {shown(signature)}, not '{SIGNATURE_NAME}'")
+    return document, is_strict, about(request.headers.get("x-request-id"), {}, now)
+
+
+def _are_records(rows: list[Any], name: str) -> bool:
+    return bool(rows) and isinstance(rows[0], dict) and rows[0].keys() == {name}

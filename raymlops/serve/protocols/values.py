@@ -1,0 +1,127 @@
+"""Columns from JSON that names them: a list for each input, or a record for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from raymlops.data import Column
+from raymlops.errors import RequestError, SignatureError
+from raymlops.models import Field
+from raymlops.serve.form import Form
+from raymlops.serve.protocols.documents import mapping, shown
+from raymlops.serve.protocols.json_tensors import read_json
+from raymlops.serve.protocols.shapes import Shape
+
+Unwrap = Callable[[Field, list[Any]], list[Any]]
+"""What a protocol makes of the values of a field before they are looked at one by one."""
+
+_LISTS = {list}
+
+
+def as_they_are(_: Field, values: list[Any]) -> list[Any]:
+    return values
+
+
+def columns_of_lists(
+    values: Mapping[str, Any], form: Form, *, is_strict: bool, unwrap: Unwrap = as_they_are
+) -> Mapping[str, Column]:
+    """Checked columns of {input: [a value for each row]}; an input that may be missing need not
+    be named.
+
+    Args:
+        is_strict: whether the values were strictly JSON, see `documents.load`.
+
+    Raises:
+        RequestError: 400, naming the field at fault.
+    """
+    if is_strict and values.keys() == form.inputs.keys():
+        lists = [values[name] for name in form.names]
+        if set(map(type, lists)) == _LISTS:
+            columns = form.read(lists, len(lists[0]))
+            if columns is not None:
+                return columns
+    return _read_each(values, form, unwrap)
+
+
+def columns_of_records(
+    records: Sequence[Any], form: Form, *, is_strict: bool, unwrap: Unwrap = as_they_are
+) -> Mapping[str, Column]:
+    """Checked columns of [{input: value}, ...], a record for each row; what a record does not
+    name is missing.
+
+    Raises:
+        RequestError: 400, naming the row or the field at fault.
+    """
+    if is_strict and (columns := _read_plain(records, form)) is not None:
+        return columns
+    if not records:
+        raise RequestError(400, "there are no rows")
+    names: dict[str, None] = {}
+    for row, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise RequestError(400, f"row {row} is {shown(record)}, not an object")
+        names.update(dict.fromkeys(record))
+    lists = {name: [record.get(name) for record in records] for name in names}
+    return _read_each(lists, form, unwrap)
+
+
+def _read_plain(records: Sequence[Any], form: Form) -> Mapping[str, Column] | None:
+    """The columns of records that name all inputs and nothing else."""
+    try:
+        if set(map(len, records)) != {len(form.names)}:
+            return None
+        rows = list(map(itemgetter(*form.names), records))
+    except (KeyError, TypeError):
+        return None
+    values = [rows] if len(form.names) == 1 else list(zip(*rows, strict=True))
+    return form.read(values, len(records))
+
+
+def _read_each(values: Mapping[str, Any], form: Form, unwrap: Unwrap) -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    try:
+        for name, data in values.items():
+            if name not in form.inputs:
+                known = ", ".join(sorted(form.inputs))
+                raise SignatureError(name[:80], f"unknown; the model takes {known}")
+            columns[name] = _column(form.inputs[name], data, unwrap)
+    except SignatureError as error:
+        raise RequestError(400, str(error)) from error
+    if columns:
+        num_rows = len(next(iter(columns.values())))
+        columns |= {
+            field.name: _nothing(field, num_rows)
+            for field in form.inputs.values()
+            if field.nullable and field.name not in columns
+        }
+    form.check(columns)
+    return columns
+
+
+def _nothing(field: Field, num_rows: int) -> Column:
+    """A column that is missing, of an input that may be."""
+    shape = (num_rows, *field.shape)
+    return np.full(shape, None, object) if field.datatype == "BYTES" else np.full(shape, np.nan)
+
+
+def _column(field: Field, data: Any, unwrap: Unwrap) -> Column:
+    """A list of rows, of which one value may lie in a list of its own."""
+    if not isinstance(data, list):
+        raise SignatureError(field.name, f"is {shown(data)}, not a list with a value for each row")
+    if not data:
+        raise SignatureError(field.name, "has no rows")
+    of_column = (len(data), *field.shape)
+    is_wrapped = not field.shape and isinstance(data[0], list)
+    given = (len(data), 1) if is_wrapped else of_column
+    return read_json(field, Shape(given, of_column), field.datatype, unwrap(field, data))
+
+
+def named(values: Any, form: Form, where: str) -> Mapping[str, Any]:
+    """`values` by the name of their input, which need not be given when there is only one."""
+    if not isinstance(values, dict) and len(form.names) == 1:
+        return {form.names[0]: values}
+    return mapping(values, where)

@@ -1,0 +1,123 @@
+"""The application of a model, called in this process without a network, or over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from raymlops.models import Bundle
+from raymlops.serve import Arm, BatchPolicy, TrafficTable
+from raymlops.serve.app import model_handler
+from raymlops.serve.arms import Arms
+from raymlops.serve.exchange import Exchange
+from raymlops.serve.http import HttpLimits, HttpServer
+from raymlops.serve.inference import Inference
+from raymlops.serve.protocols.open_inference.grpc import GrpcServer
+from raymlops.serve.web import Handler, Request, Response
+from tests.serve.conftest import MODEL
+
+TRAFFIC = TrafficTable(
+    model=MODEL,
+    arms=(
+        Arm(name="champion", version="1.0.0", share=1.0),
+        Arm(name="challenger", version="1.0.1", share=0.0),
+    ),
+)
+
+
+class InProcess:
+    """Two versions behind their routes, on an event loop that runs while a request is answered."""
+
+    def __init__(self, bundles: dict[str, Bundle], *, max_body_bytes: int = 1_000_000) -> None:
+        self.runner = asyncio.Runner()
+        self.exchanges: list[Exchange] = []
+        self.arms = Arms(bundles.__getitem__, BatchPolicy())
+        self.runner.run(self.arms.apply(TRAFFIC))
+        self.inference = Inference(MODEL, self.arms, self.exchanges.append)
+        self.handler: Handler = model_handler(self.inference, max_body_bytes=max_body_bytes)
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.runner.run(self._ask(Request(method, path, body=body, headers=named)))
+
+    def post(self, path: str, document: Any, **headers: str) -> Any:
+        """What a request that is well came to."""
+        response = self.ask("POST", path, json.dumps(document).encode(), **headers)
+        assert response.status == 200, response.body
+        return json.loads(response.body)
+
+    def refusal(self, path: str, document: Any, status: int = 400) -> str:
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        response = self.ask("POST", path, body)
+        assert response.status == status, response.body
+        error: str = json.loads(response.body)["error"]
+        return error
+
+    def close(self) -> None:
+        self.runner.run(self.arms.close())
+        self.runner.close()
+
+    async def _ask(self, request: Request) -> Response:
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.handler(request, answer.set_result)
+        return await asyncio.wait_for(answer, 20.0)
+
+
+class Listening:
+    """The same application on ports of loopback, on an event loop of its own thread."""
+
+    def __init__(self, bundles: dict[str, Bundle], *, max_body_bytes: int = 1_000_000) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="server")
+        self._thread.start()
+        self.arms = Arms(bundles.__getitem__, BatchPolicy())
+        self.inference = Inference(MODEL, self.arms, lambda _: None)
+        self._handler = model_handler(self.inference, max_body_bytes=max_body_bytes)
+        self._max_body_bytes = max_body_bytes
+        self.run(self._start())
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30.0)
+
+    def close(self) -> None:
+        self.run(self._stop())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    async def _start(self) -> None:
+        await self.arms.apply(TRAFFIC)
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self._http = HttpServer(self._handler, HttpLimits(max_body_bytes=self._max_body_bytes))
+        self._http.start()
+        self._accepting = await self._http.listen(listening)
+        self._grpc = GrpcServer(self.inference, max_body_bytes=self._max_body_bytes)
+        self.grpc = f"127.0.0.1:{await self._grpc.start('127.0.0.1', 0)}"
+
+    async def _stop(self) -> None:
+        await self._grpc.stop(1.0)
+        self._accepting.close()
+        await self._http.drain(1.0)
+        self._http.stop()
+        await self.arms.close()
+
+
+@pytest.fixture(scope="session")
+def server(bundles: dict[str, Bundle]) -> Iterator[Listening]:
+    server = Listening(bundles)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def app(bundles: dict[str, Bundle]) -> Iterator[InProcess]:
+    app = InProcess(bundles)
+    yield app
+    app.close()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+
+from jsonschema import Draft202012Validator
+
+from tests.serve.conftest import MODEL
+from tests.serve.protocols.conftest import InProcess
+
+
+def test_the_document_says_what_the_signature_takes(app: InProcess) -> None:
+    document = json.loads(app.ask("GET", "/openapi.json").body)
+    assert document["openapi"] == "3.1.0"
+    assert document["info"]["title"] == MODEL
+    assert json.loads(app.ask("GET", f"/v2/models/{MODEL}/openapi.json").body) == document
+    body = document["paths"][f"/v2/models/{MODEL}/predict"]["post"]["requestBody"]
+    record = body["content"]["application/json"]["schema"]["items"]
+    assert record["required"] == ["radius", "smoothness"]
+    assert record["properties"]["radius"] == {"type": "number", "minimum": 0.0, "maximum": 100.0}
+    assert record["properties"]["size"] == {"type": ["string", "null"]}
+
+
+def test_every_example_is_valid_and_answered(app: InProcess) -> None:
+    document = json.loads(app.ask("GET", "/openapi.json").body)
+    posts = [
+        (path, methods["post"]) for path, methods in document["paths"].items() if "post" in methods
+    ]
+    assert len(posts) == 3
+    for path, operation in posts:
+        content = operation["requestBody"]["content"]["application/json"]
+        Draft202012Validator(content["schema"]).validate(content["example"])
+        answer = app.post(path, content["example"])
+        reply = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        Draft202012Validator(reply).validate(answer)
+
+
+def test_the_page_loads_nothing_from_elsewhere(app: InProcess) -> None:
+    response = app.ask("GET", "/docs")
+    assert response.content_type.startswith("text/html")
+    page = response.body.decode()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "default-src 'none'" in dict(response.headers)["content-security-policy"]
