@@ -8,7 +8,7 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, memoize
-from raymlops.serve.client import Answer, Client
+from raymlops.serve.client import Answer, AsyncClient, Client
 from raymlops.serve.deployment import Deployment, application_name, deploy, undeploy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
@@ -21,6 +21,7 @@ from raymlops.serve.traffic import Arm, TrafficTable
 __all__ = [
     "Answer",
     "Arm",
+    "AsyncClient",
     "BatchPolicy",
     "CachePolicy",
     "Client",

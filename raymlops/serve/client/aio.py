@@ -1,0 +1,149 @@
+"""The client for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import orjson
+
+from raymlops.errors import RequestError
+from raymlops.serve.client.conversation import Attempt, Lost, converse
+from raymlops.serve.client.messages import (
+    Answer,
+    Call,
+    Columns,
+    Reply,
+    answer_of,
+    infer_call,
+)
+from raymlops.serve.client.options import ClientOptions
+from raymlops.serve.client.retrying import RetryPolicy
+
+
+class AsyncClient:
+    """What `Client` does, to be awaited; belongs to one event loop.
+
+    async with AsyncClient("http://127.0.0.1:8000") as client:
+        answer = await client.infer("flights", {"dep_hour": [7.0], "carrier": ["AA"]})
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 10.0,
+        retries: int = 1,
+        max_connections: int = 32,
+        api_key: str | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._url = url
+        self._options = ClientOptions(
+            timeout_s=timeout_s,
+            retry=RetryPolicy(retries=retries),
+            max_connections=max_connections,
+            api_key=api_key,
+            ca_file=ca_file,
+        )
+        self._http = httpx.AsyncClient(**self._options.http(url))
+
+    async def infer(
+        self,
+        model: str,
+        columns: Columns,
+        *,
+        request_id: str | None = None,
+        key: str | None = None,
+        event_time: datetime | None = None,
+        version: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """As `Client.infer`."""
+        call = infer_call(
+            model,
+            columns,
+            request_id=request_id or uuid4().hex,
+            key=key,
+            event_time=event_time,
+            version=version,
+        )
+        return answer_of(await self._send(call, timeout_s))
+
+    async def infer_many(
+        self, model: str, batches: Iterable[Columns], *, concurrency: int = 8
+    ) -> AsyncIterator[Answer]:
+        """As `Client.infer_many`."""
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}, at least 1 is needed")
+        asked: deque[asyncio.Task[Answer]] = deque()
+        try:
+            for columns in batches:
+                asked.append(asyncio.create_task(self.infer(model, columns)))
+                if len(asked) == concurrency:
+                    yield await asked.popleft()
+            while asked:
+                yield await asked.popleft()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def metadata(self, model: str) -> dict[str, Any]:
+        """The model's name, loaded versions, platform, inputs and outputs."""
+        call = Call(method="GET", path=f"/v2/models/{model}", headers={})
+        found: dict[str, Any] = orjson.loads((await self._send(call)).body)
+        return found
+
+    async def ready(self, model: str) -> bool:
+        """Whether the model answers requests."""
+        try:
+            await self._send(Call(method="GET", path=f"/v2/models/{model}/ready", headers={}))
+        except RequestError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _send(self, call: Call, timeout_s: float | None = None) -> Reply:
+        timeout_s = self._options.timeout_s if timeout_s is None else timeout_s
+        steps = converse(self._url, self._options.retry, timeout_s=timeout_s, clock=time.monotonic)
+        came: Reply | Lost | None = None
+        while True:
+            try:
+                step = steps.send(came)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+            if isinstance(step, Attempt):
+                came = await self._attempt(call, step.timeout_s)
+            else:
+                await asyncio.sleep(step.seconds)
+                came = None
+
+    async def _attempt(self, call: Call, timeout_s: float) -> Reply | Lost:
+        try:
+            response = await self._http.request(
+                call.method,
+                call.path,
+                content=call.body or None,
+                headers=dict(call.headers),
+                timeout=timeout_s,
+            )
+        except httpx.TransportError as error:
+            return Lost(str(error), timed_out=isinstance(error, httpx.TimeoutException))
+        return Reply(status=response.status_code, headers=response.headers, body=response.content)
