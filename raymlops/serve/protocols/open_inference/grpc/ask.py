@@ -1,0 +1,129 @@
+"""A request to infer as a protobuf message: tensors raw, or typed value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from raymlops.data import Column
+from raymlops.errors import RequestError, SignatureError
+from raymlops.models import Field
+from raymlops.serve.form import Form
+from raymlops.serve.inference import Result
+from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.documents import about, text
+from raymlops.serve.protocols.json_tensors import read_json
+from raymlops.serve.protocols.open_inference.binary import read_binary, write_binary
+from raymlops.serve.protocols.open_inference.grpc.messages import response_class
+from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
+from raymlops.serve.protocols.shapes import read_shape
+
+_Answer = response_class("ModelInfer")
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def parse_message(message: Any, *, now: datetime, left_s: float | None) -> GrpcAsk:
+    """The request in a ModelInferRequest; its caller waits for another `left_s`.
+
+    Raises:
+        RequestError: 400, naming the member at fault.
+    """
+    about_it = about(message.id, _parameters(message.parameters), now)
+    if left_s is not None and (about_it.timeout_s is None or left_s < about_it.timeout_s):
+        about_it = about_it._replace(timeout_s=left_s)
+    raw, inputs = message.raw_input_contents, message.inputs
+    if raw and len(raw) != len(inputs):
+        raise RequestError(400, f"there are {len(raw)} raw_input_contents for {len(inputs)} inputs")
+    return GrpcAsk(about_it, message)
+
+
+class GrpcAsk(BaseAsk):
+    __slots__ = ("_message", "_names")
+
+    def __init__(self, about: About, message: Any) -> None:
+        super().__init__(about, message.model_version or None)
+        self._message = message
+        self._names = [text(output.name, "outputs.name") for output in message.outputs]
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        form.check_wanted(self._names)
+        columns: dict[str, Column] = {}
+        raw = self._message.raw_input_contents
+        try:
+            for index, tensor in enumerate(self._message.inputs):
+                name = text(tensor.name, "inputs.name")
+                field = field_of(name, form, columns)
+                columns[name] = _column(field, tensor, raw[index] if raw else None)
+        except SignatureError as error:
+            raise RequestError(400, str(error)) from error
+        form.check(columns)
+        return columns
+
+    def encode(self, result: Result) -> Any:
+        fields, outputs = result.form.outputs, result.outputs
+        names = self._names or list(fields)
+        return _Answer(
+            model_name=result.model,
+            model_version=result.version,
+            id=self.id,
+            parameters={"arm": {"string_param": result.arm}},
+            outputs=[
+                {
+                    "name": name,
+                    "datatype": fields[name].datatype,
+                    "shape": outputs[name].shape,
+                }
+                for name in names
+            ],
+            raw_output_contents=[
+                write_binary(outputs[name], fields[name].datatype) for name in names
+            ],
+        )
+
+
+def _column(field: Field, tensor: Any, raw: bytes | None) -> Column:
+    datatype = check_datatype(field, tensor.datatype)
+    shape = read_shape(field, list(tensor.shape))
+    if "shared_memory_region" in tensor.parameters:
+        raise SignatureError(
+            field.name, "is in shared memory, which is not offered; send its values"
+        )
+    if raw is not None:
+        if tensor.HasField("contents"):
+            raise SignatureError(field.name, "has both contents and raw_input_contents")
+        return read_binary(field, shape, datatype, memoryview(raw))
+    if datatype not in _CONTENTS:
+        raise SignatureError(field.name, f"{datatype} can only be sent as raw_input_contents")
+    values = list(getattr(tensor.contents, _CONTENTS[datatype]))
+    if datatype == "BYTES":
+        values = [_text(field.name, index, value) for index, value in enumerate(values)]
+    return read_json(field, shape, datatype, values)
+
+
+def _text(name: str, index: int, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise SignatureError(name, f"text {index} is not UTF-8: {error.reason}") from error
+
+
+def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: getattr(value, choice)
+        for name, value in given.items()
+        if (choice := value.WhichOneof("parameter_choice")) is not None
+    }

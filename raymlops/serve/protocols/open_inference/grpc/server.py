@@ -1,0 +1,166 @@
+"""A gRPC server of one model, on the event loop of its replica."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from raymlops.errors import ClusterError, RequestError
+from raymlops.serve.inference import Inference
+from raymlops.serve.protocols.open_inference import describe
+from raymlops.serve.protocols.open_inference.grpc.ask import GrpcAsk, parse_message
+from raymlops.serve.protocols.open_inference.grpc.messages import (
+    SERVICE,
+    request_class,
+    response_class,
+)
+from raymlops.serve.protocols.open_inference.service import Service
+
+_logger = logging.getLogger(__name__)
+
+_STATUS = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+# The envelope of a message: names, shapes and framing around the tensors' own bytes.
+_ENVELOPE_BYTES = 64 * 1024
+
+
+class GrpcServer:
+    """Serves `inference`; several replicas of a node may share an address, and get connections
+    in turn.
+
+    Args:
+        max_body_bytes: no request may have more.
+    """
+
+    def __init__(self, inference: Inference, *, max_body_bytes: int) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", max_body_bytes + _ENVELOPE_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 1),
+            ]
+        )
+        methods = _methods(Service(inference))
+        handlers = {name: _handler(name, method) for name, method in methods.items()}
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens, and returns the port, which is any free one when `port` is 0.
+
+        Raises:
+            ClusterError: the address cannot be had.
+        """
+        try:
+            bound: int = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise ClusterError(f"gRPC cannot listen on {host}:{port}: {error}") from error
+        await self._server.start()
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more requests, and ends those that last longer than `grace_s`."""
+        await self._server.stop(grace_s)
+
+
+Method = Callable[[Any, grpc.aio.ServicerContext], Any]
+"""Takes a request message; gives a response message or a future of one."""
+
+
+def _methods(service: Service) -> Mapping[str, Method]:
+    def metadata(request: Any, _: Any) -> Any:
+        found = service.metadata(request.name, request.version or None)
+        return response_class("ModelMetadata")(**found)
+
+    def statistics(request: Any, _: Any) -> Any:
+        found = service.statistics(request.name or None, request.version or None)
+        return response_class("ModelStatistics")(**found)
+
+    def ready(request: Any, _: Any) -> Any:
+        try:
+            service.loaded(request.name, request.version or None)
+        except RequestError:
+            return response_class("ModelReady")(ready=False)
+        return response_class("ModelReady")(ready=True)
+
+    def load(request: Any, _: Any) -> Any:
+        service.load(request.model_name)
+        return response_class("RepositoryModelLoad")()
+
+    def unload(request: Any, _: Any) -> Any:
+        service.unload(request.model_name)
+        return response_class("RepositoryModelUnload")()
+
+    return {
+        "ServerLive": lambda _, __: response_class("ServerLive")(live=True),
+        "ServerReady": lambda _, __: response_class("ServerReady")(ready=service.is_ready()),
+        "ServerMetadata": lambda _, __: response_class("ServerMetadata")(
+            **describe.server_metadata()
+        ),
+        "ModelReady": ready,
+        "ModelMetadata": metadata,
+        "ModelInfer": _infer(service),
+        "ModelStatistics": statistics,
+        "RepositoryIndex": lambda _, __: response_class("RepositoryIndex")(models=service.index()),
+        "RepositoryModelLoad": load,
+        "RepositoryModelUnload": unload,
+    }
+
+
+def _infer(service: Service) -> Method:
+    inference = service.inference
+
+    def infer(request: Any, context: grpc.aio.ServicerContext) -> asyncio.Future[Any]:
+        inference.check_model(request.model_name)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def parse(now: datetime) -> GrpcAsk:
+            return parse_message(request, now=now, left_s=context.time_remaining())
+
+        def reply(response: Any) -> None:
+            if answer.done():  # its caller has gone
+                return
+            if isinstance(response, RequestError):
+                answer.set_exception(response)
+            else:
+                answer.set_result(response)
+
+        give_up = inference.infer(parse, reply, refuse=lambda error: error)
+        answer.add_done_callback(lambda done: give_up() if done.cancelled() else None)
+        return answer
+
+    return infer
+
+
+def _handler(name: str, method: Method) -> grpc.RpcMethodHandler:
+    async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            answer = method(request, context)
+            return await answer if isinstance(answer, asyncio.Future) else answer
+        except RequestError as error:
+            status = _STATUS.get(error.status, grpc.StatusCode.INTERNAL)
+            await context.abort(status, error.message.encode("utf-8", "replace").decode())
+        except Exception:  # the boundary of the process: log all of it, show none of it
+            _logger.exception("%s failed", name)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error, logged")
+
+    return grpc.unary_unary_rpc_method_handler(
+        call,
+        request_deserializer=request_class(name).FromString,
+        response_serializer=response_class(name).SerializeToString,
+    )

@@ -1,0 +1,215 @@
+"""The gRPC service by grpc's own client, and its messages beside those that protoc made."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from raymlops.data import take
+from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve.protocols.open_inference.grpc.messages import (
+    SERVICE,
+    request_class,
+    response_class,
+)
+from raymlops.serve.protocols.open_inference.grpc.proto import parse_proto
+from tests.serve.conftest import MODEL, read_columns
+from tests.serve.protocols.conftest import Listening
+from tests.servers import triton_client
+
+_PROTOC_MADE = (
+    "import sys; from google.protobuf.descriptor_pb2 import FileDescriptorProto; "
+    "from tritonclient.grpc import service_pb2; file = FileDescriptorProto(); "
+    "service_pb2.DESCRIPTOR.CopyToProto(file); "
+    "sys.stdout.buffer.write(file.SerializeToString())"
+)
+
+
+@pytest.fixture(scope="module")
+def channel(server: Listening) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.grpc) as channel:
+        yield channel
+
+
+def call(channel: grpc.Channel, method: str, timeout_s: float = 20.0, **members: Any) -> Any:
+    ask = channel.unary_unary(
+        f"/{SERVICE}/{method}",
+        request_serializer=request_class(method).SerializeToString,
+        response_deserializer=response_class(method).FromString,
+    )
+    return ask(request_class(method)(**members), timeout=timeout_s)
+
+
+def refusal(channel: grpc.Channel, method: str, **members: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as refused:
+        call(channel, method, **members)
+    return refused.value.code(), refused.value.details()
+
+
+def typed(num_rows: int = 2, **changes: Any) -> list[dict[str, Any]]:
+    columns = take(read_columns()[0], slice(1, 1 + num_rows))
+    tensors = {
+        name: {
+            "name": name,
+            "datatype": "BYTES" if name == "size" else "FP64",
+            "shape": [num_rows],
+            "contents": {"bytes_contents": [value.encode() for value in column]}
+            if name == "size"
+            else {"fp64_contents": column.tolist()},
+        }
+        for name, column in columns.items()
+    }
+    return [tensor | changes.get(name, {}) for name, tensor in tensors.items()]
+
+
+def test_messages_are_those_that_protoc_made() -> None:
+    done = subprocess.run(
+        [triton_client.python(), "-c", _PROTOC_MADE], capture_output=True, check=True
+    )
+    theirs = FileDescriptorProto.FromString(done.stdout)
+    known = {message.name: message for message in theirs.message_type}
+    methods = {method.name: method for method in theirs.service[0].method}
+    file = FileDescriptorProto()
+    request_class("ModelInfer").DESCRIPTOR.file.CopyToProto(file)
+    assert file.package == theirs.package
+    for message in file.message_type:
+        wanted = known[message.name]
+        fields = {field.name: field for field in wanted.field}
+        assert [fields[field.name] for field in message.field] == list(message.field)
+        assert list(message.nested_type) == [
+            each
+            for each in wanted.nested_type
+            if each.name in {nested.name for nested in message.nested_type}
+        ]
+        assert message.oneof_decl == wanted.oneof_decl
+    for method in file.service[0].method:
+        assert (method.input_type, method.output_type) == (
+            methods[method.name].input_type,
+            methods[method.name].output_type,
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("enum A { B = 0; }", "'enum' is not expected"),
+        ("message A { int64 b 1; }", "'1' where '=' belongs"),
+        ("service S { stream A }", "'stream' in service S"),
+    ],
+)
+def test_a_proto_beyond_the_parser_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_proto(text, "x.proto")
+
+
+def test_the_server_and_the_model_are_described(channel: grpc.Channel) -> None:
+    assert call(channel, "ServerLive").live
+    assert call(channel, "ServerReady").ready
+    assert call(channel, "ServerMetadata").name == "raymlops"
+    assert call(channel, "ModelReady", name=MODEL, version="1.0.1").ready
+    assert not call(channel, "ModelReady", name=MODEL, version="7").ready
+    found = call(channel, "ModelMetadata", name=MODEL)
+    assert list(found.versions) == ["1.0.0", "1.0.1"]
+    assert [(t.name, t.datatype, list(t.shape)) for t in found.inputs][-1] == (
+        "size",
+        "BYTES",
+        [-1],
+    )
+    index = call(channel, "RepositoryIndex").models
+    assert [(each.name, each.state) for each in index] == [(MODEL, "READY")] * 2
+    call(channel, "RepositoryModelLoad", model_name=MODEL)
+    code, details = refusal(channel, "RepositoryModelUnload", model_name=MODEL)
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert "raymlops undeploy" in details
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_answers_are_the_bundles(
+    channel: grpc.Channel, bundles: dict[str, Bundle], raw: bool
+) -> None:
+    columns = take(read_columns()[0], slice(1, 41))
+    inputs, members = typed(40), {}
+    if raw:
+        for tensor in inputs:
+            del tensor["contents"]
+        members["raw_input_contents"] = [
+            b"".join(struct.pack("<I", len(text)) + text.encode() for text in column)
+            if column.dtype == object
+            else column.astype("<f8").tobytes()
+            for column in columns.values()
+        ]
+    answer = call(channel, "ModelInfer", model_name=MODEL, id="r-1", inputs=inputs, **members)
+    assert (answer.id, answer.model_version) == ("r-1", "1.0.0")
+    assert answer.parameters["arm"].string_param == "champion"
+    assert [(t.name, t.datatype, list(t.shape)) for t in answer.outputs] == [
+        (PROBABILITY, "FP32", [40]),
+        ("benign", "BOOL", [40]),
+    ]
+    wanted = bundles["1.0.0"].predict(columns)
+    np.testing.assert_allclose(
+        np.frombuffer(answer.raw_output_contents[0], "<f4"), wanted[PROBABILITY], rtol=1e-6
+    )
+    statistics = call(channel, "ModelStatistics", name=MODEL, version="1.0.0").model_stats[0]
+    assert statistics.inference_stats.success.count >= 1
+    assert statistics.inference_count >= 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"radius": {"name": "radios"}}, "field 'radios': unknown; the model takes radius"),
+        ({"radius": {"datatype": "BYTES"}}, "field 'radius': has datatype 'BYTES', not FP64"),
+        ({"radius": {"shape": [3]}}, "field 'radius': has 2 values, its shape says [3]"),
+        ({"radius": {"shape": [-1]}}, "field 'radius': has no rows"),
+        ({"radius": {"datatype": "FP16"}}, "field 'radius': FP16 can only be sent as raw"),
+        (
+            {"radius": {"datatype": "INT8", "contents": {"int_contents": [1, 300]}}},
+            "field 'radius': row 1 is 300, beyond the range of INT8",
+        ),
+        (
+            {"radius": {"contents": {"fp64_contents": [1.0, float("inf")]}}},
+            "field 'radius': row 1 is inf",
+        ),
+        (
+            {"size": {"contents": {"bytes_contents": [b"a", b"\xff"]}}},
+            "field 'size': text 1 is not UTF-8",
+        ),
+        (
+            {"size": {"parameters": {"shared_memory_region": {"string_param": "r"}}}},
+            "field 'size': is in shared memory",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    channel: grpc.Channel, changes: Any, message: str
+) -> None:
+    code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed(**changes))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert message in details
+
+
+def test_what_is_not_here_has_a_code_of_its_own(channel: grpc.Channel) -> None:
+    code, details = refusal(channel, "ModelInfer", model_name="other", inputs=typed())
+    assert (code, details) == (grpc.StatusCode.NOT_FOUND, "no model 'other' is deployed here")
+    code, _ = refusal(channel, "ModelInfer", model_name=MODEL, model_version="7", inputs=typed())
+    assert code is grpc.StatusCode.NOT_FOUND
+    code, details = refusal(
+        channel, "ModelInfer", model_name=MODEL, inputs=typed(), raw_input_contents=[b""]
+    )
+    assert details == "there are 1 raw_input_contents for 4 inputs"
+    code, _ = refusal(channel, "ModelInfer", model_name=MODEL, id="x" * 2_000_000)
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_deadline_that_has_passed_is_told(channel: grpc.Channel) -> None:
+    inputs = typed()
+    with pytest.raises(grpc.RpcError) as refused:
+        call(channel, "ModelInfer", timeout_s=1e-6, model_name=MODEL, inputs=inputs)
+    assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
