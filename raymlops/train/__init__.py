@@ -5,7 +5,7 @@
 A classifier over a table goes from dataset to bundle in `raymlops.train.tabular`.
 """
 
-from raymlops.train.communication import CommunicationSpec
+from raymlops.train.communication import CommunicationSpec, NcclSpec, SocketSpec
 from raymlops.train.factory import Factory
 from raymlops.train.keras import KerasSpec
 from raymlops.train.loading import LoadingSpec
@@ -28,10 +28,12 @@ __all__ = [
     "Factory",
     "KerasSpec",
     "LoadingSpec",
+    "NcclSpec",
     "OptimizerSpec",
     "ParallelPlan",
     "Quality",
     "ScheduleSpec",
+    "SocketSpec",
     "StoppingPolicy",
     "TabularSpec",
     "TensorSpec",

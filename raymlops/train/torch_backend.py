@@ -37,7 +37,9 @@ class TorchBackend:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return variables_of(self.spec.communication)
+        found = variables_of(self.spec.communication)
+        on_gpu = self.spec.device == "cuda"
+        return {name: v for name, v in found.items() if on_gpu or name.startswith("GLOO_")}
 
     def ray_config(self, plan: ParallelPlan) -> BackendConfig:
         from ray.train.torch import TorchConfig
@@ -102,6 +104,11 @@ class TorchBackend:
             raise TrainingError(
                 f"communication.compressor is {spec.compressor}, which compresses on the CPU, and "
                 f"device is {device}: set the first to null, or the second to cpu"
+            )
+        if device == "cuda" and spec.sockets.nodelay is False:
+            raise TrainingError(
+                "communication.sockets.nodelay is false, and NCCL always sends at once: leave it "
+                "out"
             )
         if device != "cuda" and (unread := for_gpus_alone(spec)):
             _logger.warning(

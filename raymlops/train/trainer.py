@@ -302,6 +302,7 @@ class Trainer:
             "spec": spec,
             "plan": self.plan.to_dict(),
             "folder": folder,
+            "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }
 

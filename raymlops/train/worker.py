@@ -6,15 +6,18 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymlops.config import SecretUrl
 from raymlops.ledger import open_ledger
 from raymlops.ledger.logger import MetricLogger
 from raymlops.storage import Files
 from raymlops.train.plan import ParallelPlan
+
+if TYPE_CHECKING:
+    from raymlops.train.sockets import Tuned
 
 WEIGHTS = "weights.pt"
 
@@ -43,11 +46,13 @@ def work(config: dict[str, Any]) -> None:
     from raymlops.train.devices import make_device
     from raymlops.train.loop import Loop
     from raymlops.train.seat import Seat
+    from raymlops.train.sockets import tune
 
     task: Task = config["task"]
     torch.set_num_threads(task.num_threads)
     rank, num_workers = train.get_context().get_world_rank(), train.get_context().get_world_size()
     seat = Seat.take(task.plan.resized(num_workers), make_device(task.spec.device))
+    tuned = tune(task.spec.communication.sockets, seat)
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         checkpoints = None
         if task.spec.checkpoints.every_steps:
@@ -56,7 +61,7 @@ def work(config: dict[str, Any]) -> None:
             checkpoints = Checkpoints(folder, task.spec.checkpoints, seat, settle=settle)
         loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
         if log is not None:
-            log.begin(num_workers=num_workers, num_steps=loop.num_steps)
+            log.begin(num_workers=num_workers, num_steps=loop.num_steps, tuned=tuned)
         progress = loop.run()
     weights = loop.weights()
     if rank == 0:
@@ -78,10 +83,13 @@ class Recorder:
         if fresh:
             self._logger(fresh, step=step)
 
-    def begin(self, *, num_workers: int, num_steps: int) -> None:
-        """Tells with how many workers an attempt goes on from the newest step, and how far."""
+    def begin(self, *, num_workers: int, num_steps: int, tuned: Tuned | None = None) -> None:
+        """Tells with how many workers an attempt goes on from the newest step, how far, and what
+        their connections were tuned to."""
         self({"num_workers": num_workers}, max(self._newest.values(), default=0))
         self({"num_steps": num_steps}, 0)
+        if tuned is not None:
+            self({name: float(value) for name, value in asdict(tuned).items()}, 0)
 
     def flush(self) -> None:
         """Returns once the ledger holds everything that was logged before."""

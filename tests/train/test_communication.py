@@ -14,7 +14,14 @@ import torch
 from raymlops.data.loading import ArraySource
 from raymlops.demo import digits
 from raymlops.errors import ConfigError, PlanError, TrainingError
-from raymlops.train import CommunicationSpec, Factory, ParallelPlan, TrainSpec
+from raymlops.train import (
+    CommunicationSpec,
+    Factory,
+    NcclSpec,
+    ParallelPlan,
+    SocketSpec,
+    TrainSpec,
+)
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
 from raymlops.train.feasibility import Limits, require
@@ -183,8 +190,8 @@ def test_compressors_are_made_by_name_and_arguments() -> None:
 def test_variables_follow_from_the_settings_and_those_given_win() -> None:
     spec = CommunicationSpec(
         interface="eth1",
-        nccl="ethernet",
-        gpu_direct=False,
+        sockets=SocketSpec(send_buffer_bytes=2**20),
+        nccl=NcclSpec(preset="ethernet", algorithm="Tree", protocol="LL128", gpu_direct=False),
         environment={"NCCL_SOCKET_NTHREADS": "8", "GLOO_SOCKET_IFNAME": "lo"},
     )
     assert variables_of(spec) == {
@@ -195,9 +202,22 @@ def test_variables_follow_from_the_settings_and_those_given_win() -> None:
         "NCCL_NSOCKS_PERTHREAD": "4",
         "NCCL_P2P_DISABLE": "1",
         "NCCL_NET_GDR_LEVEL": "LOC",
+        "NCCL_ALGO": "Tree",
+        "NCCL_PROTO": "LL128",
+        "NCCL_SOCKET_SNDBUF": "1048576",
     }
     assert variables_of(CommunicationSpec()) == {}
-    assert for_gpus_alone(spec) == ["environment.NCCL_SOCKET_NTHREADS", "nccl", "gpu_direct"]
+    on_cpu = TorchBackend(replace(MLP, communication=spec))
+    assert on_cpu.environment == {"GLOO_SOCKET_IFNAME": "lo"}  # the others nobody reads
+    on_gpu = TorchBackend(replace(MLP, device="cuda", communication=spec))
+    assert on_gpu.environment == variables_of(spec)
+    assert for_gpus_alone(spec) == [
+        "environment.NCCL_SOCKET_NTHREADS",
+        "nccl.preset",
+        "nccl.algorithm",
+        "nccl.protocol",
+        "nccl.gpu_direct",
+    ]
 
 
 def test_what_these_workers_cannot_honour_is_refused_or_told(
@@ -211,9 +231,12 @@ def test_what_these_workers_cannot_honour_is_refused_or_told(
         TorchBackend(on_gpu).limits(plan, limits)
     with pytest.raises(TrainingError, match="ratio is 2, not within"):
         TorchBackend(compressed(MLP, "top_k", ratio=2)).limits(plan, limits)
-    ethernet = replace(MLP, communication=CommunicationSpec(nccl="ethernet"))
+    late = CommunicationSpec(sockets=SocketSpec(nodelay=False))
+    with pytest.raises(TrainingError, match=r"nodelay is false, and NCCL always sends at once"):
+        TorchBackend(replace(MLP, device="cuda", communication=late)).limits(plan, limits)
+    ethernet = replace(MLP, communication=CommunicationSpec(nccl=NcclSpec(preset="ethernet")))
     TorchBackend(ethernet).limits(plan, limits)
-    assert "communication sets nccl, which workers without a GPU do not read" in caplog.text
+    assert "communication sets nccl.preset, which workers without a GPU do not read" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -221,6 +244,8 @@ def test_what_these_workers_cannot_honour_is_refused_or_told(
     [
         ("{compressor: zip}", "communication.compressor: Input should be 'float16', "),
         ("{arguments: {ratio: 0.1}}", "arguments are {'ratio': 0.1} without a compressor"),
+        ("{nccl: {preset: token_ring}}", "communication.nccl.preset: Input should be 'ethernet', "),
+        ("{sockets: {send_buffer_bytes: 12}}", "send_buffer_bytes is 12; it is from 4096 to 10737"),
         ("{environment: {LD_PRELOAD: x}}", "environment sets LD_PRELOAD; it is for variables of"),
     ],
 )

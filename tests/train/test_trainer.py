@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from raymlops.cluster import Session
 from raymlops.errors import OutOfMemoryError, PlanError, TrainingError
 from raymlops.ledger import Ledger
-from raymlops.train import ParallelPlan, Trainer
+from raymlops.train import CommunicationSpec, ParallelPlan, SocketSpec, Trainer
 from raymlops.train.factory import Factory
 from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, TrainSpec
@@ -73,6 +73,8 @@ def test_a_run_whose_worker_is_killed_ends_bit_equal(
     home: Path, records: Ledger, tmp_path: Path
 ) -> None:
     spec = mortal(tmp_path / "deaths", (1, 7))  # the probe is its first read
+    sockets = SocketSpec(send_buffer_bytes=65_536)
+    spec = replace(spec, communication=CommunicationSpec(sockets=sockets))
     undisturbed = replace(spec, data=replace(spec.data, arguments={
         **spec.data.arguments, "deaths": [],
     }))  # fmt: skip
@@ -93,6 +95,7 @@ def test_a_run_whose_worker_is_killed_ends_bit_equal(
     assert sum(last[part] for part in parts) <= last["step_s"]
     assert min(last["communication_s"], last["rows_per_s"], last["memory_mb"]) > 0
     assert 0 < last["mfu"] < 1
+    assert last["send_buffer_bytes"] == 2 * 65_536  # as the kernel counts
 
 
 def test_a_worker_without_memory_is_reported_as_such(home: Path) -> None:
@@ -119,6 +122,19 @@ def test_a_device_that_no_machine_has_starts_nothing(home: Path, records: Ledger
         with pytest.raises(TrainingError, match=told):
             Trainer(replace(MLP, device=device), home=home).fit()
     assert list(records.runs.list()) == []
+
+
+def test_settings_of_communication_reach_the_workers_before_they_talk(
+    home: Path, records: Ledger
+) -> None:
+    spec = replace(MLP, communication=CommunicationSpec(interface="nowhere0"))
+    with pytest.raises(TrainingError, match="nowhere0"):
+        Trainer(spec, plan=ParallelPlan(data=2), home=home).fit()
+    (run,) = records.runs.list()
+    recorded = json.loads(records.text(run.config_digest))
+    assert recorded["environment"] == {
+        "GLOO_SOCKET_IFNAME": "nowhere0",
+    }
 
 
 @pytest.mark.slow
