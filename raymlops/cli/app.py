@@ -19,6 +19,7 @@ from raymlops.cli import (
     models,
     records,
     runs,
+    serving,
 )
 from raymlops.cli.output import emit_error, log_to_stderr
 from raymlops.errors import RaymlopsError
@@ -32,7 +33,8 @@ app = typer.Typer(
 )
 
 for module in (
-    demo, data, drift, lifecycle, runs, models, records, mirror, export, machines, configuration,
+    demo, data, drift, lifecycle, runs, models, records, mirror, export, serving, machines,
+    configuration,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -9,7 +9,7 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
-from raymlops.serve.deployment import Deployment, application_name, deploy, undeploy
+from raymlops.serve.deployment import Deployment, application_name, deploy, standing, undeploy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.publishing import publish, wait_applied
@@ -37,6 +37,7 @@ __all__ = [
     "memoize",
     "publish",
     "quantile_s",
+    "standing",
     "undeploy",
     "wait_applied",
 ]

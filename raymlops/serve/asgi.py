@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from raymlops.errors import RequestError
-from raymlops.serve.web import Handler, Request, Response
+from raymlops.serve.web import Admit, Handler, Request, Response
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,11 +31,13 @@ class Application:
         handler: Handler,
         *,
         max_body_bytes: int,
+        admit: Admit | None = None,
         start: Hook = _nothing,
         stop: Hook = _nothing,
     ) -> None:
         self._handler = handler
         self._max_body_bytes = max_body_bytes
+        self._admit = admit
         self._start = start
         self._stop = stop
 
@@ -49,14 +51,19 @@ class Application:
                 await send({"type": "websocket.close"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request(scope)
+        refusal = None if self._admit is None else self._admit(request)
+        if refusal is not None:
+            await _send(send, refusal)
+            return
         try:
-            body = await _read_body(scope, receive, max_bytes=self._max_body_bytes)
+            request.body = await _read_body(scope, receive, max_bytes=self._max_body_bytes)
         except RequestError as error:
             response = Response.refusal(error)
         except _ClientGoneError:
             return
         else:
-            response = await self._handle(_request(scope, body))
+            response = await self._handle(request)
         await _send(send, response)
 
     async def _handle(self, request: Request) -> Response:
@@ -111,14 +118,13 @@ async def _read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes
             return b"".join(parts)
 
 
-def _request(scope: Scope, body: bytes) -> Request:
+def _request(scope: Scope) -> Request:
     client = scope.get("client")
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=scope.get("query_string", b"").decode("latin-1"),
         headers={name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]},
-        body=body,
         peer="" if client is None else client[0],
     )
 

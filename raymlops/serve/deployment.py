@@ -91,16 +91,18 @@ def deploy(
         log=settings.log,
         log_folder=log_folder,
         traces_to=settings.traces_to,
+        keys_file=settings.keys_file,
+        tls=settings.tls,
     )
     generation = _ensure_table(model, ledger_url)
     proxy_url = start_serve(settings)
-    door = local_door(settings.http)
+    door = local_door(settings.http, settings.tls)
     host, port = ask(door, "listen", settings.host, settings.port)
     _run_model(spec, settings, tap, exporter)
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(
         model=model,
-        url=http_url(host, port),
+        url=http_url(host, port, encrypted=settings.tls is not None),
         proxy_url=proxy_url,
         application=application_name(model),
         board=board_name(ledger_url),
@@ -115,6 +117,11 @@ def undeploy(model: str) -> None:
     serve.delete(application_name(model))
     for door in all_doors():
         ask(door, "forget", model)
+
+
+def standing() -> list[dict[str, Any]]:
+    """Every door there is: its addresses, models and replicas, with their load and latency."""
+    return [ask(door, "standing") for door in all_doors()]
 
 
 def application_name(model: str) -> str:
@@ -165,7 +172,7 @@ class _ModelServer:
     def __init__(
         self, spec: ReplicaSpec, tap: str | None, exporter: str | None, address: tuple[str, int]
     ) -> None:
-        self._limits, self._address = spec.http, address
+        self._spec, self._address = spec, address
         self._replica = Replica(
             spec,
             board=RemoteBoard(spec.model, spec.ledger_url),
@@ -175,7 +182,7 @@ class _ModelServer:
 
     async def __serve_build_asgi_app__(self) -> App:
         await self._replica.load()
-        door = await asyncio.to_thread(local_door, self._limits)
+        door = await asyncio.to_thread(local_door, self._spec.http, self._spec.tls)
         await door.listen.remote(*self._address)
         self._replica.stand_behind(await asyncio.to_thread(door_path))
         return self._replica.app

@@ -40,10 +40,11 @@ def start_serve(settings: ServeSettings) -> str | None:
     return http_url(host, port)
 
 
-def http_url(host: str, port: int) -> str:
+def http_url(host: str, port: int, *, encrypted: bool = False) -> str:
     """Where clients of this machine find what listens at `host`."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    reachable = f"[{reachable}]" if ":" in reachable else reachable
+    return f"{'https' if encrypted else 'http'}://{reachable}:{port}"
 
 
 def run_application(application: Any, *, name: str, route_prefix: str) -> None:

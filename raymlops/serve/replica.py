@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
+from raymlops.serve.access import Gate, Keyring
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
 from raymlops.serve.door import Doorway
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.http import HttpLimits
@@ -45,6 +49,8 @@ class ReplicaSpec:
     log: LogPolicy = field(default_factory=LogPolicy)
     log_folder: str = "logs"
     traces_to: str | None = None
+    keys_file: Path | None = None
+    tls: TlsFiles | None = None
 
 
 class Replica:
@@ -83,12 +89,16 @@ class Replica:
         self._spans: Spans | None = None
         if spec.traces_to is not None:
             self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
-        inference = Inference(spec.model, self._arms, self._record)
+        self._inference = Inference(spec.model, self._arms, self._record)
         max_body_bytes = spec.http.max_body_bytes
-        self._handler = model_handler(inference, max_body_bytes=max_body_bytes)
+        self._handler = model_handler(self._inference, max_body_bytes=max_body_bytes)
+        self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)
+        self._gate = None if self._keyring is None else Gate(spec.model, self._keyring.read())
+        self._admit = None if self._gate is None else self._gate.admit
         self._doorway: Doorway | None = None
         self.app = Application(
             self._handler,
+            admit=self._admit,
             max_body_bytes=max_body_bytes,
             start=self._start,
             stop=self._stop,
@@ -115,6 +125,8 @@ class Replica:
             replica=self._name,
             handler=self._handler,
             limits=self._spec.http,
+            admit=self._admit,
+            describe=self._describe,
         )
 
     def check_health(self) -> None:
@@ -132,6 +144,8 @@ class Replica:
             loops["recorder"] = self._recorder.run()
         if self._doorway is not None:
             loops["doorway"] = self._doorway.run()
+        if self._keyring is not None and self._gate is not None:
+            loops["keyring"] = self._keyring.watch(self._gate.trust)
         for name, loop in loops.items():
             self._loops[name] = asyncio.create_task(loop, name=name)
             self._loops[name].add_done_callback(_log_failure)
@@ -144,6 +158,8 @@ class Replica:
         await self._follower.leave()
         await self._arms.close()
         self._loops.pop("metrics").cancel()
+        if self._keyring is not None:
+            self._loops.pop("keyring").cancel()
         if self._recorder is not None:
             self._recorder.close()
             await self._finish(self._loops.pop("recorder"), self._recorder)
@@ -153,6 +169,19 @@ class Replica:
             await asyncio.to_thread(self._spans.close)
         await self._metrics.send()
         self._ledger.close()
+
+    def _describe(self) -> dict[str, Any]:
+        """What `raymlops serve status` tells of this replica."""
+        tallies = self._inference.statistics.of.values()
+        ok = sum(tally.num_ok for tally in tallies)
+        ok_s = sum(tally.ok_s for tally in tallies)
+        return {
+            "pid": os.getpid(),
+            "versions": list(self._arms.versions),
+            "requests": ok,
+            "failed": sum(tally.num_failed for tally in tallies),
+            "mean_ms": 1000.0 * ok_s / ok if ok else 0.0,
+        }
 
     async def _drain(self, doorway: Doorway) -> None:
         if cut := await doorway.leave(self._spec.drain_timeout_s):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from raymlops.serve.batching import BatchPolicy
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
 from raymlops.telemetry.logs import LogPolicy
@@ -16,8 +18,10 @@ class ServeSettings:
 
     All models of a node share `port`. With a `proxy_port` Ray Serve's own proxy answers the same
     requests there, slower; `routing` is the policy by which it and Serve's handles choose a
-    replica, where None is Serve's own: two choices, those of the same node first. `traces_to` is
-    the URL of an OpenTelemetry collector, such as http://127.0.0.1:4318/v1/traces.
+    replica, where None is Serve's own: two choices, those of the same node first. With a
+    `keys_file` only its keys are let in (`raymlops keys make`), with `tls` only encrypted
+    connections. `traces_to` is the URL of an OpenTelemetry collector, such as
+    http://127.0.0.1:4318/v1/traces.
     """
 
     host: str = "127.0.0.1"
@@ -27,6 +31,8 @@ class ServeSettings:
     num_cpus: float = 1.0
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     http: HttpLimits = field(default_factory=HttpLimits)
+    keys_file: Path | None = None
+    tls: TlsFiles | None = None
     drain_timeout_s: float = 20.0
     # Serve's default of 5 would keep batches that small; the batcher refuses what is too much.
     max_ongoing_requests: int = 4096

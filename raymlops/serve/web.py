@@ -79,6 +79,8 @@ class Response:
 
 Reply = Callable[[Response], None]
 Handler = Callable[[Request, Reply], None]
+Admit = Callable[[Request], Response | None]
+"""Refuses a request by its head alone, before any of its body is read; None lets it in."""
 
 
 class Routes:

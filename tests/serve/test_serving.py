@@ -33,6 +33,7 @@ from raymlops.serve import (
     TrafficTable,
     deploy,
     publish,
+    standing,
     undeploy,
     wait_applied,
 )
@@ -171,6 +172,17 @@ def test_the_door_and_rays_proxy_give_the_same_answers(service: Service) -> None
             kept = {name: answer.headers.get(name) for name in ("content-type", "allow")}
             answers.append((answer.status_code, answer.content, kept))
         assert answers[0] == answers[1], f"{method} {path}"
+
+
+def test_the_standing_tells_of_replicas_and_their_load(service: Service) -> None:
+    with service.client() as client:
+        client.infer(MODEL, service.world.rows(0, 1))
+    eventually(lambda: standing()[0]["replicas"][0].get("requests", 0) > 0)
+    (door,) = standing()
+    assert door["addresses"] == [service.deployment.url.removeprefix("http://")]
+    assert door["models"] == [MODEL]
+    assert door["replicas"][0]["versions"] == ["1.0.0"]
+    assert door["replicas"][0]["mean_ms"] > 0.0
 
 
 def test_a_refusal_names_the_field(service: Service) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.cluster import find, spawn
-from raymlops.errors import ClusterError, RaymlopsError
+from raymlops.errors import ClusterError, ConfigError, RaymlopsError
 from raymlops.serve.door.door import Door
 from raymlops.serve.door.roster import Roster
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.front import front_routes
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.web import Handler
@@ -27,9 +28,14 @@ _TIMEOUT_S = 30.0
 class DoorActor:
     """Made where an event loop runs, as Ray does for an actor with coroutines."""
 
-    def __init__(self, path: str, limits: HttpLimits) -> None:
-        self._door = Door(Path(path), _answers, limits)
+    def __init__(self, path: str, limits: HttpLimits, tls: TlsFiles | None) -> None:
+        self._tls = tls
+        context = None if tls is None else tls.context()
+        self._door = Door(Path(path), _answers, limits, tls=context)
         self._door.start()
+
+    async def encryption(self) -> TlsFiles | None:
+        return self._tls
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         return await self._door.listen(host, port)
@@ -44,10 +50,21 @@ class DoorActor:
         return os.getpid()
 
 
-def local_door(limits: HttpLimits) -> Any:
-    """The handle of this node's door, which is opened unless it is open; blocks."""
+def local_door(limits: HttpLimits, tls: TlsFiles | None) -> Any:
+    """The handle of this node's door, which is opened unless it is open; blocks.
+
+    Raises:
+        ConfigError: it is open, and encrypts otherwise.
+        ClusterError: it cannot be opened.
+    """
     node = _node_id()
-    return spawn(DoorActor, _name(node), str(door_path()), limits, node_id=node)
+    door = spawn(DoorActor, _name(node), str(door_path()), limits, tls, node_id=node)
+    if (found := ask(door, "encryption")) != tls:
+        raise ConfigError(
+            f"the door of this node is open with TLS {found}, the settings ask for {tls}: one "
+            "door serves all models, so give them the same, or start the cluster anew"
+        )
+    return door
 
 
 def all_doors() -> Iterator[Any]:

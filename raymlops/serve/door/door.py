@@ -18,16 +18,18 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from raymlops.errors import ClusterError
 from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.sorting import may_have_path, path_of
+from raymlops.serve.door.tls import decrypt
 from raymlops.serve.door.waiting import WaitingRoom
 from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
 from raymlops.serve.http import HttpLimits, HttpServer
@@ -50,10 +52,16 @@ class Door:
 
     Args:
         handler: answers what no replica can, given the models and those that have no replica.
+        tls: what connections are encrypted by; plain ones are refused then.
     """
 
     def __init__(
-        self, path: Path, handler: Callable[[Roster], Handler], limits: HttpLimits
+        self,
+        path: Path,
+        handler: Callable[[Roster], Handler],
+        limits: HttpLimits,
+        *,
+        tls: SSLContext | None = None,
     ) -> None:
         self._path = path
         self._roster = Roster()
@@ -62,7 +70,7 @@ class Door:
         self._channels: dict[str, Channel] = {}
         self._strangers: set[Channel] = set()
         self._waiting = WaitingRoom(_WAIT_S)
-        self._limits = limits
+        self._tls = tls
         self._own = HttpServer(
             handler(self._roster),
             limits,
@@ -152,6 +160,7 @@ class Door:
                     "model": place.model,
                     "connections": place.connections,
                     "leaving": place.is_leaving,
+                    **place.about,
                 }
                 for place in self._roster
             ],
@@ -166,7 +175,10 @@ class Door:
             except OSError:  # nobody is left, or has gone again
                 return
             connection.setblocking(False)
-            self._look(connection)
+            if self._tls is None:
+                self._look(connection)
+            else:
+                self._keep(decrypt(connection, self._tls, self._look))
 
     def _look(self, connection: socket.socket) -> None:
         """Sorts a connection by what its client has sent, or waits until it has sent enough."""
@@ -209,7 +221,10 @@ class Door:
         self._pass_on(connection, read, self._roster.owner(path_of(read)))
 
     def _adopt(self, server: HttpServer, connection: socket.socket, read: bytes) -> None:
-        task = self._loop.create_task(server.adopt(connection, read))
+        self._keep(server.adopt(connection, read))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -248,6 +263,8 @@ class Door:
         match message.kind:
             case "load":
                 self._roster.report(replica, **message.values)
+            case "about":
+                self._roster.describe(replica, message.values)
             case "leaving":
                 self._roster.retire(replica)
             case "return":

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from raymlops.serve.door.sorting import is_health, model_of
 from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
-from raymlops.serve.http import Admit, HttpLimits, HttpServer
-from raymlops.serve.web import Handler
+from raymlops.serve.http import HttpLimits, HttpServer
+from raymlops.serve.web import Admit, Handler
 
 _logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.05
 _REPORT_S = 0.02
+_DESCRIBE_S = 1.0
 
 
 class Doorway:
@@ -33,6 +36,7 @@ class Doorway:
         handler: Handler,
         limits: HttpLimits,
         admit: Admit | None = None,
+        describe: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._path = path
         self._model = model
@@ -40,6 +44,8 @@ class Doorway:
         self.server = HttpServer(
             handler, limits, admit=admit, belongs=self._belongs, hand_over=self._hand_over
         )
+        self._describe = describe
+        self._described_at = 0.0
         self._channel: Channel | None = None
         self._lost = asyncio.Event()
         self._held: dict[tuple[str, int], socket.socket] = {}
@@ -90,6 +96,7 @@ class Doorway:
             peer.close()
             return
         self._lost.clear()
+        self._described_at = 0.0
         self._received, self._reported = 0, (len(self.server.connections), 0)
         self._channel = Channel(peer, self._hear, self._lost.set)
         self._channel.send(
@@ -119,10 +126,16 @@ class Doorway:
                 self.server.keep(message.values["number"], self._hand_over)
 
     def _report(self) -> None:
+        """Tells the door what changed, and once a second who this is."""
+        if self._channel is None or not self._channel.is_open:
+            return
         load = (len(self.server.connections), self._received)
-        if load != self._reported and self._channel is not None and self._channel.is_open:
+        if load != self._reported:
             self._reported = load
             self._channel.send("load", open=load[0], received=load[1])
+        if self.server.now - self._described_at >= _DESCRIBE_S:
+            self._described_at = self.server.now
+            self._channel.send("about", **self._describe())
 
     def _belongs(self, path: str) -> bool:
         return model_of(path) in (None, self._model) and not is_health(path)

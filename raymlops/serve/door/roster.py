@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from raymlops.serve.door.sorting import is_health, model_of
 
@@ -23,6 +24,7 @@ class Place:
     given: int = 0
     received: int = 0
     is_leaving: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def connections(self) -> int:
@@ -79,6 +81,10 @@ class Roster:
         """What it says of itself: connections it has, and how many it was ever sent."""
         place = self._places[replica]
         place.open, place.received = open, received
+
+    def describe(self, replica: str, about: Mapping[str, Any]) -> None:
+        """What people may want to know of it."""
+        self._places[replica].about = about
 
     def model(self, replica: str) -> str:
         return self._places[replica].model

@@ -38,7 +38,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._is_plain = transport.get_extra_info("sslcontext") is None
         server = self._server
         peer = transport.get_extra_info("peername")
         self.machine = Machine(
@@ -48,8 +47,7 @@ class Connection(asyncio.Protocol):
             encoder=server.encoder,
             limits=server.limits,
             admit=server.admit,
-            # What TLS knows of a connection cannot be moved with it.
-            belongs=server.belongs if self._is_plain else None,
+            belongs=server.belongs,
             peer=peer[0] if isinstance(peer, tuple) else "",
         )
         server.opened(self)
@@ -89,13 +87,8 @@ class Connection(asyncio.Protocol):
         self._attend()
 
     def leave(self, hand_over: HandOver) -> None:
-        """Goes to another process as soon as nothing of the client's is held here.
-
-        Over TLS that cannot be, as its state is not to be had: the connection closes instead.
-        """
-        if not self._is_plain:
-            self.finish()
-        elif self._leaves_by is None:
+        """Goes to another process as soon as nothing of the client's is held here."""
+        if self._leaves_by is None:
             self._leaves_by = hand_over
             self._attend()
 

@@ -19,12 +19,10 @@ import httptools
 
 from raymlops.serve.http.encode import CONTINUE, Encoder
 from raymlops.serve.http.limits import HttpLimits, Phase
-from raymlops.serve.web import Handler, Request, Response
+from raymlops.serve.web import Admit, Handler, Request, Response
 
 _logger = logging.getLogger(__name__)
 
-Admit = Callable[[Request], Response | None]
-"""Refuses a request by its head alone, before any of its body is read; None lets it in."""
 Belongs = Callable[[str], bool]
 """Whether requests for that path are answered in this process."""
 

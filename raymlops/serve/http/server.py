@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from ssl import SSLContext
 
 from raymlops.serve.http.connection import Connection, HandOver
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.limits import HttpLimits
-from raymlops.serve.http.machine import Admit, Belongs
-from raymlops.serve.web import Handler
+from raymlops.serve.http.machine import Belongs
+from raymlops.serve.web import Admit, Handler
 
 _SWEEP_S = 0.5
 
@@ -31,7 +30,6 @@ class HttpServer:
         limits: HttpLimits,
         *,
         admit: Admit | None = None,
-        tls: SSLContext | None = None,
         belongs: Belongs | None = None,
         hand_over: HandOver | None = None,
     ) -> None:
@@ -44,7 +42,6 @@ class HttpServer:
         self.now = time.monotonic()
         self.connections: set[Connection] = set()
         self.num_accepted = 0
-        self._tls = tls
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -59,16 +56,12 @@ class HttpServer:
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(
-            lambda: Connection(self, read), connection, ssl=self._tls
-        )
+        await loop.connect_accepted_socket(lambda: Connection(self, read), connection)
 
     async def listen(self, listening: socket.socket) -> asyncio.Server:
         """Accepts from a bound socket, in this process alone."""
         loop = asyncio.get_running_loop()
-        return await loop.create_server(
-            lambda: Connection(self), sock=listening, ssl=self._tls, backlog=4096
-        )
+        return await loop.create_server(lambda: Connection(self), sock=listening, backlog=4096)
 
     async def drain(self, timeout_s: float, hand_over: HandOver | None = None) -> int:
         """Answers what was received and lets every connection go; returns how many were cut.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, ConfigError
 from raymlops.serve.door import Door, Doorway, Roster
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.web import Handler, Reply, Request, Response
 
@@ -58,8 +60,8 @@ class World:
         self.replicas: list[Replica] = []
         self.doors: list[Door] = []
 
-    async def open(self) -> Door:
-        door = Door(self.path, own_answers, HttpLimits())
+    async def open(self, tls: ssl.SSLContext | None = None) -> Door:
+        door = Door(self.path, own_answers, HttpLimits(), tls=tls)
         door.start()
         self.doors.append(door)
         self.port = (await door.listen("127.0.0.1", getattr(self, "port", 0)))[1]
@@ -259,3 +261,31 @@ def test_a_port_that_something_else_has_is_refused_with_a_way_out(
         assert await world.doors[0].listen("127.0.0.1", 0) == ("127.0.0.1", world.port)
 
     run(test)
+
+
+def test_tls_ends_at_the_door_and_plain_connections_are_refused(
+    certificate: tuple[Path, Path], run: Run
+) -> None:
+    async def test(world: World) -> None:
+        world.doors.pop().close()
+        del world.port
+        tls = TlsFiles(certificate=certificate[0], key=certificate[1]).context()
+        await world.open(tls)
+        await world.replica("one", "flights")
+        await world.replica("two", "trains")
+        trusted = ssl.create_default_context(cafile=str(certificate[0]))
+        url = f"https://127.0.0.1:{world.port}"
+        async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False) as client:
+            for model, wanted in (("flights", "one"), ("trains", "two"), ("flights", "one")):
+                answer = await client.post(INFER.format(model), content=b"!" * 1_000_000)
+                assert answer.text == wanted + "!" * 1_000_000
+        async with world.client() as client:
+            with pytest.raises(httpx.TransportError):
+                await client.get(INFER.format("flights"))
+
+    run(test)
+
+
+def test_tls_files_that_do_not_fit_are_refused(certificate: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"TLS with certificate .*: "):
+        TlsFiles(certificate=certificate[1], key=certificate[0]).context()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -278,19 +277,6 @@ def test_a_request_for_another_model_takes_its_connection_along(run: Run) -> Non
                 assert (await caller.ask(GET.replace(b"echo", b"large")))[0] == 200
                 assert (await caller.ask(POST % (5, b"moved")))[1] == b"moved"
                 assert (len(ours.connections), len(theirs.connections)) == (0, 1)
-
-    run(test)
-
-
-def test_tls_is_spoken(run: Run, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    async def test() -> None:
-        server_side, client_side = tls
-        async with serving(tls=server_side) as (server, _, port):
-            caller = await Caller.to(port, ssl=client_side, server_hostname="localhost")
-            assert (await caller.ask(POST % (6, b"secret")))[1] == b"secret"
-            draining = asyncio.create_task(server.drain(5.0, lambda *_: pytest.fail("it moved")))
-            assert await caller.is_closed()
-            assert await draining == 0
 
     run(test)
 

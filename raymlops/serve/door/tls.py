@@ -1,0 +1,87 @@
+"""TLS ends at the door: a connection's plain bytes go on through a pair of sockets.
+
+    client ==TLS==> door --plain--> one end of a socketpair, the other is the replica's
+
+So that encrypted connections are sorted by path, and move, like all others. The door copies their
+bytes, which plain connections spare it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, TLSVersion
+from typing import cast
+
+from raymlops.errors import ConfigError
+
+_HANDSHAKE_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """The server's certificate, with its chain, and its key, in PEM; on every node with a door."""
+
+    certificate: Path
+    key: Path
+
+    def context(self) -> SSLContext:
+        """Raises ConfigError when the files are not there or do not fit."""
+        context = SSLContext(PROTOCOL_TLS_SERVER)
+        context.minimum_version = TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except (OSError, SSLError) as error:
+            raise ConfigError(
+                f"TLS with certificate {self.certificate} and key {self.key}: {error}"
+            ) from error
+        return context
+
+
+async def decrypt(
+    connection: socket.socket, context: SSLContext, on_plain: Callable[[socket.socket], None]
+) -> None:
+    """Shakes hands, and calls `on_plain` with a socket that carries what is inside."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    outside, inside = _Side(), _Side()
+    outside.other, inside.other = inside, outside
+    await loop.create_connection(lambda: inside, sock=ours)
+    try:
+        await loop.connect_accepted_socket(
+            lambda: outside, connection, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S
+        )
+    except OSError:  # not TLS, too slow, or gone
+        inside.transport.abort()
+        theirs.close()
+        return
+    on_plain(theirs)
+
+
+class _Side(asyncio.Protocol):
+    """Writes what it reads to the other side, no faster than that can take it."""
+
+    other: _Side
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if hasattr(self.other, "transport"):
+            self.other.transport.close()
