@@ -42,10 +42,10 @@ def train_spec(
 ) -> None:
     """Trains the spec in `paths` under `plan`, by default in one process."""
     from raymlops import operate
-    from raymlops.train import TrainSpec
+    from raymlops.train.backend import read_spec
 
     of_site, of_spec = part(overrides)
-    spec = TrainSpec.read(*paths, overrides=of_spec)
+    spec = read_spec(*paths, overrides=of_spec)
     given = None if plan == AUTO else parse_plan(plan or "")
     with _connected(home, env, of_site) as (workspace, session):
         proposal = operate.propose_plan(spec) if given is None else None

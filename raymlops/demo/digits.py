@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -38,6 +38,14 @@ def mlp(*, width: int = 64, num_hidden: int = 3) -> nn.Module:
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, _NUM_CLASSES))
+
+
+def keras_mlp(*, width: int = 64, num_hidden: int = 3) -> Any:
+    """The same network in Keras."""
+    from tensorflow import keras
+
+    hidden = [keras.layers.Dense(width, activation="relu") for _ in range(num_hidden)]
+    return keras.Sequential([keras.layers.Input((64,)), *hidden, keras.layers.Dense(_NUM_CLASSES)])
 
 
 def cnn(*, channels: int = 16) -> nn.Module:

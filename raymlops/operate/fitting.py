@@ -12,12 +12,13 @@ from raymlops.operate.workspace import Workspace
 from raymlops.train import ParallelPlan, Trainer, TrainResult, TrainSpec
 
 if TYPE_CHECKING:
+    from raymlops.train.backend import Spec
     from raymlops.train.proposal import Proposal
 
 
 def fit(
     workspace: Workspace,
-    spec: TrainSpec,
+    spec: Spec,
     plan: ParallelPlan | None = None,
     *,
     on_start: Callable[[Run], None] | None = None,
@@ -55,13 +56,19 @@ def resume(
     )
 
 
-def propose_plan(spec: TrainSpec) -> Proposal:
+def propose_plan(spec: Spec) -> Proposal:
     """The best plan for `spec` on the Ray that is connected, a CPU a worker, and why.
 
     Raises:
         PlanError: the model does not fit; says what the smallest plan would need.
-        TrainingError: the spec's device has memory of its own, of which Ray tells nothing.
+        TrainingError: the spec is none of torch, or its device has memory of its own, of which Ray
+            tells nothing.
     """
+    if not isinstance(spec, TrainSpec):
+        raise TrainingError(
+            "plan auto weighs the layouts of torch, and a Keras model knows one: give a plan such "
+            "as data=2"
+        )
     if spec.device != "cpu":
         raise TrainingError(
             f"plan auto weighs the memory of hosts, and device is {spec.device}, of whose memory "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from raymlops.config import Layer, build, file_layer, merge, override_layer
+from raymlops.errors import ConfigError
 from raymlops.train.feasibility import Limits
 from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import KerasSpec
@@ -22,7 +25,9 @@ ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
 """What Ray calls the one of which a worker on such a device has one to itself."""
 
 SPECS: Mapping[str, type[Spec]] = {"torch": TrainSpec, "keras": KerasSpec}
-"""By the backend's name, as the ledger has it."""
+"""By the backend's name, as the ledger and a file's `framework` have it."""
+
+_FRAMEWORK = ("framework",)
 
 
 class Backend(Protocol):
@@ -71,3 +76,21 @@ class Backend(Protocol):
 
 def backend_of(spec: Spec) -> Backend:
     return KerasBackend(spec) if isinstance(spec, KerasSpec) else TorchBackend(spec)
+
+
+def read_spec(*paths: Path, overrides: Iterable[str] = ()) -> Spec:
+    """The spec in YAML files, later ones winning, and then `overrides` written key=value.
+
+    `framework` there says which kind it is, a TrainSpec of torch unless another is named.
+
+    Raises:
+        ConfigError: lists every key that is unknown, missing or of another type.
+    """
+    whole = merge([*map(file_layer, paths), override_layer(overrides)])
+    name = whole.values.get(_FRAMEWORK, "torch")
+    if name not in SPECS:
+        raise ConfigError(
+            f"{whole.origins[_FRAMEWORK]}: framework is {name!r}; it is {' or '.join(SPECS)}"
+        )
+    rest = {key: value for key, value in whole.values.items() if key != _FRAMEWORK}
+    return build(SPECS[name], Layer(values=rest, origins=whole.origins)).settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import sys
@@ -17,9 +18,13 @@ from raymlops.cluster import Session
 from raymlops.demo import digits
 from raymlops.errors import ConfigError, NotFoundError, PlanError, TrainingError
 from raymlops.ledger import Code, Ledger
+from raymlops.operate import propose_plan
+from raymlops.train import KerasSpec, TrainSpec
+from raymlops.train.backend import read_spec
 from tests.cli.test_cli import run
 
 SPEC = Path("configs/digits.yaml")
+KERAS = Path("configs/digits_keras.yaml")
 SHORT = ("--set", "epochs=1", "--set", "checkpoints.every_steps=10")
 
 
@@ -57,6 +62,22 @@ def test_a_spec_is_trained_under_the_plan_that_is_proposed(
     assert lines["steps"] == "20"
     assert 0 < float(lines["loss"]) < 10
     assert f"{lines['run']} finished, step 20 of 20: loss " in told.stderr
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_keras_spec_is_trained_by_the_same_verb(home: Path, ray_cluster: Session) -> None:
+    at_home = ("--home", home, "--set", f"cluster.address={ray_cluster.address}")
+    short = ("--set", "max_steps=5", "--set", "checkpoints.every_steps=0")
+    told = invoke("train", KERAS, "--plan", "data=1", *at_home, *short)
+    lines = dict(line.strip().split("  ", 1) for line in told.stdout.splitlines())
+    assert (lines["plan"], lines["steps"]) == ("data=1", "5")
+    assert 0 < float(lines["loss"]) < 10
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        trained = ledger.runs.get(lines["run"])
+        recorded = json.loads(ledger.text(trained.config_digest))
+    assert (trained.model, trained.status) == ("digits-keras", "finished")
+    assert recorded["framework"] == "keras"
 
 
 @pytest.mark.cluster
@@ -115,6 +136,7 @@ def test_a_script_of_a_layout_trains_and_tells_what_is_its_own(
 
 def test_a_file_whose_model_names_a_function_is_a_spec() -> None:
     assert is_spec([SPEC])
+    assert is_spec([KERAS])
     assert not is_spec([Path("configs/flights.yaml")])
     with pytest.raises(ConfigError, match="there is no configuration file nowhere"):
         is_spec([Path("nowhere.yaml")])
@@ -147,3 +169,17 @@ def test_wrong_keys_and_plans_are_told(tmp_path: Path) -> None:
         run("train", SPEC, "--set", "epoch=3", "--home", tmp_path)
     with pytest.raises(ConfigError, match=r"--plan data=two: .*data is a whole number"):
         run("train", SPEC, "--plan", "data=two", "--home", tmp_path)
+
+
+def test_the_framework_of_a_file_says_which_spec_it_is(tmp_path: Path) -> None:
+    keras = read_spec(KERAS, overrides=["epochs=3"])
+    assert isinstance(keras, KerasSpec)
+    assert (keras.name, keras.epochs, keras.clip_norm) == ("digits-keras", 3, 1.0)
+    assert isinstance(read_spec(SPEC), TrainSpec)
+    assert isinstance(read_spec(SPEC, overrides=["framework=torch"]), TrainSpec)
+    with pytest.raises(ConfigError, match=r"framework is 'jax'; it is torch or keras"):
+        read_spec(SPEC, overrides=["framework=jax"])
+    with pytest.raises(ConfigError, match=r"digits_keras.yaml.*loop"):
+        read_spec(KERAS, overrides=["framework=torch"])
+    with pytest.raises(TrainingError, match="a Keras model knows one: give a plan"):
+        propose_plan(keras)
