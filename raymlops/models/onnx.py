@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -32,37 +33,50 @@ class Scorer(Protocol):
 class OnnxScorer:
     """An ONNX Runtime session over a model with one input.
 
-    It answers the only output, or of several the one named `probabilities`, as scikit-learn's
-    classifiers have it beside their label.
+    By default on one thread of the CPU. It answers the only output, or of several the one named
+    `probabilities`, as scikit-learn's classifiers have it beside their label.
 
     Raises:
         ModelError: the bytes are no ONNX model, or nobody can tell which output is meant.
     """
 
-    def __init__(self, model: bytes, *, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        options: Any = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+            self.session: Any = onnxruntime.InferenceSession(
+                model, options or session_options(), providers=list(providers)
             )
         except Exception as error:  # onnxruntime's errors share no base but Exception
             raise ModelError(f"not a model ONNX Runtime can load: {error}") from error
-        inputs = [each.name for each in self._session.get_inputs()]
-        outputs = [each.name for each in self._session.get_outputs()]
+        inputs = [each.name for each in self.session.get_inputs()]
+        outputs = [each.name for each in self.session.get_outputs()]
         if len(inputs) != 1:
             raise ModelError(f"the ONNX model takes {len(inputs)} inputs, {inputs}, not one matrix")
         if len(outputs) > 1 and _PROBABILITIES not in outputs:
             raise ModelError(f"the ONNX model gives {outputs}; none is called '{_PROBABILITIES}'")
-        self._input = inputs[0]
-        self._output = outputs if len(outputs) == 1 else [_PROBABILITIES]
+        self.input = inputs[0]
+        self.outputs = outputs if len(outputs) == 1 else [_PROBABILITIES]
 
     def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
-        return flat(self._session.run(self._output, {self._input: matrix})[0])
+        return flat(self.session.run(self.outputs, {self.input: matrix})[0])
+
+
+def session_options(*, num_threads: int = 1) -> Any:
+    """Options of ONNX Runtime: so many threads for one call, and no chatter."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
 
 
 def export(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:

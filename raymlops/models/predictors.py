@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,8 +13,9 @@ from raymlops.errors import ModelError
 Matrix = NDArray[np.float32]
 """Rows of inputs, [rows, width]."""
 
-Kind = Literal["sklearn", "torch", "keras", "scorer"]
-"""The library a model belongs to; a scorer answers but cannot be taken apart again."""
+Kind = Literal["sklearn", "torch", "keras", "python", "scorer"]
+"""The library a model belongs to, or a plain function; a scorer answers but cannot be taken apart
+again."""
 
 
 class Predictor(Protocol):
@@ -24,6 +26,8 @@ class Predictor(Protocol):
 
 def kind_of(model: object) -> Kind:
     """Raises ModelError when the model belongs to no library that is known."""
+    if isinstance(model, FunctionType):
+        return "python"
     modules = [base.__module__ for base in type(model).__mro__]
     roots = {module.partition(".")[0] for module in modules}
     if any(module.startswith("torch.jit") for module in modules):
@@ -38,7 +42,7 @@ def kind_of(model: object) -> Kind:
         return "scorer"
     raise ModelError(
         f"{type(model).__module__}.{type(model).__qualname__} is no model of scikit-learn, torch "
-        "or Keras"
+        "or Keras, and no function"
     )
 
 
@@ -52,6 +56,8 @@ def predictor_of(model: Any) -> Predictor:
             return _TorchPredictor(model)
         case "keras":
             return _KerasPredictor(model)
+        case "python":
+            return _FunctionPredictor(model)
         case "scorer" if hasattr(model, "graph"):
             return _TorchPredictor(model)
         case "scorer":
@@ -96,6 +102,17 @@ class _KerasPredictor:
         from keras import ops
 
         return flat(np.asarray(ops.convert_to_numpy(self._model(matrix, training=False))))
+
+
+class _FunctionPredictor:
+    def __init__(self, function: Predictor) -> None:
+        self._function = function
+
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
+        outputs = self._function(matrix)
+        if not isinstance(outputs, np.ndarray):
+            raise ModelError(f"the function gives {type(outputs).__name__}, not an array")
+        return flat(outputs)
 
 
 def flat(outputs: NDArray[Any]) -> NDArray[Any]:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from raymlops.data import Columns
 from raymlops.errors import NotFoundError, RequestError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
-from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Outputs, warm_up
+from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Run, warm_up
+from raymlops.serve.engines import BundleRunner, EngineSettings, check_cpus, pin
 from raymlops.serve.form import Form
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
@@ -50,9 +50,12 @@ class Arms:
     version that is replaced has every request it was picked for in its queue, and answers them.
     """
 
-    def __init__(self, load: Loader, policy: BatchPolicy) -> None:
+    def __init__(
+        self, load: Loader, policy: BatchPolicy, engine: EngineSettings | None = None
+    ) -> None:
         self._load = load
         self._policy = policy
+        self._engine = engine or EngineSettings()
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -118,14 +121,23 @@ class Arms:
         await asyncio.gather(*self._retiring)
 
     async def _load_version(self, version: str) -> LoadedVersion:
-        bundle, speed = await asyncio.to_thread(self._load_warm, version)
+        bundle, run, speed = await asyncio.to_thread(self._load_warm, version)
         _logger.info("loaded version %s", version)
-        batcher = Batcher(partial(_run, bundle), self._policy, speed=speed)
+        batcher = Batcher(
+            run,
+            self._policy,
+            num_instances=self._engine.num_instances,
+            # The event loop is not pinned, so a pinned engine runs in its threads alone.
+            speed=None if self._engine.cpus else speed,
+            prepare=partial(pin, self._engine),
+        )
         return LoadedVersion(version=version, bundle=bundle, batcher=batcher)
 
-    def _load_warm(self, version: str) -> tuple[Bundle, EngineSpeed]:
+    def _load_warm(self, version: str) -> tuple[Bundle, Run, EngineSpeed]:
+        check_cpus(self._engine)
         bundle = self._load(version)
-        return bundle, warm_up(partial(_run, bundle), bundle.sample)
+        run = BundleRunner(bundle, self._engine)
+        return bundle, run, warm_up(run, bundle.sample)
 
     def _retire(self, version: LoadedVersion) -> None:
         task = asyncio.get_running_loop().create_task(version.batcher.close())
@@ -144,8 +156,3 @@ def bundle_loader(model: str, ledger: Ledger, store: Store) -> Loader:
         return Bundle.of_version(store, ledger.registry.get(model, parsed))
 
     return load
-
-
-def _run(bundle: Bundle, columns: Columns) -> Outputs:
-    """Like `bundle.predict`, for columns that are known to fit: a request's are checked before."""
-    return bundle.postprocessing.apply(bundle.score(columns))

@@ -86,6 +86,7 @@ def deploy(
         ledger_url=ledger_url,
         store_uri=store_uri,
         batch=settings.batch,
+        engine=settings.engine,
         http=settings.http,
         drain_timeout_s=settings.drain_timeout_s,
         log=settings.log,

@@ -9,7 +9,6 @@ is made for a request: what follows the batch is called back.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,9 +124,8 @@ class Inference:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
             exchange.columns = columns = ask.columns(loaded.form)
-            timeout_s = math.inf if ask.timeout_s is None else ask.timeout_s
             return loaded.batcher.enqueue(
-                columns, finish, deadline=time.monotonic() + timeout_s, priority=ask.priority
+                columns, finish, timeout_s=ask.timeout_s, priority=ask.priority
             )
         except Exception as error:  # the boundary of the process, see `_refusal`
             finish(error)

@@ -20,6 +20,7 @@ from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.engines import EngineSettings
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.http import HttpLimits
@@ -46,6 +47,7 @@ class ReplicaSpec:
     batch: BatchPolicy
     http: HttpLimits
     drain_timeout_s: float = 20.0
+    engine: EngineSettings = field(default_factory=EngineSettings)
     log: LogPolicy = field(default_factory=LogPolicy)
     log_folder: str = "logs"
     traces_to: str | None = None
@@ -71,7 +73,7 @@ class Replica:
         self._model = spec.model
         self._ledger = open_ledger(spec.ledger_url)
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
-        self._arms = Arms(loader, spec.batch)
+        self._arms = Arms(loader, spec.batch, spec.engine)
         self._follower = Follower(self._arms, board, name)
         self._metrics = Metrics(spec.model, name, outlet)
         self._recorder: Recorder | None = None

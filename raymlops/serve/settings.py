@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
 from raymlops.telemetry.logs import LogPolicy
@@ -30,6 +31,7 @@ class ServeSettings:
     num_replicas: int = 1
     num_cpus: float = 1.0
     batch: BatchPolicy = field(default_factory=BatchPolicy)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     http: HttpLimits = field(default_factory=HttpLimits)
     keys_file: Path | None = None
     tls: TlsFiles | None = None

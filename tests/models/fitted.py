@@ -16,6 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.models import rule
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
@@ -133,6 +135,11 @@ def _keras(name: str, last: Callable[[Any], Any], loss: str) -> Fitted:
     return Fitted(model=model, rows=rows, predictions=np.squeeze(predictions))
 
 
+def _python_rule(name: str) -> Fitted:
+    rows, _ = data(name)
+    return Fitted(model=rule.predict, rows=rows, predictions=rule.predict(rows))
+
+
 _MODELS: dict[str, Callable[[], Fitted]] = {
     "scaled logistic": lambda: sklearn_fitted(
         make_pipeline(StandardScaler(), LogisticRegression()), "tumours"
@@ -151,4 +158,5 @@ _MODELS: dict[str, Callable[[], Fitted]] = {
         "sparse_categorical_crossentropy",
     ),
     "keras regressor": lambda: _keras("diabetes", lambda keras: keras.layers.Dense(1), "mse"),
+    "python rule": lambda: _python_rule("tumours"),
 }

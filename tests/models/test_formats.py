@@ -27,6 +27,7 @@ MODELS = {
     "sklearn": ("scaled logistic", "scaled softmax", "scaled ridge", "tree"),
     "torch": ("torch classifier", "torch regressor", "torch image"),
     "keras": ("keras classifier", "keras regressor"),
+    "python": ("python rule",),
 }
 CASES = [
     (each.name, model) for each in FORMATS for kind in sorted(each.kinds) for model in MODELS[kind]
@@ -109,7 +110,8 @@ def test_a_changed_byte_is_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_can_run_code_needs_a_recorded_digest(name: str) -> None:
     kind, artifact = format_named(name), saved(name, FIRST[name])
-    assert kind.runs_code == (name in {"pickle", "joblib", "torchscript", "torch_export"})
+    code = {"pickle", "joblib", "torchscript", "torch_export", "python"}
+    assert kind.runs_code == (name in code)
     if not kind.runs_code:
         kind.load(artifact, recorded=lambda _: False)
         return

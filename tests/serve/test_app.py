@@ -20,6 +20,7 @@ from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.app import model_handler, model_routes
 from raymlops.serve.arms import Arms
 from raymlops.serve.asgi import Application
+from raymlops.serve.engines import BundleRunner
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.inference import Inference
 from raymlops.serve.web import Request
@@ -266,7 +267,7 @@ def test_a_failure_shows_no_trace_and_is_logged(
 ) -> None:
     async def test() -> None:
         async with serving(world.bundles, "1.0.0") as (client, exchanges):
-            monkeypatch.setattr(Bundle, "score", lambda *_: 1 / 0)
+            monkeypatch.setattr(BundleRunner, "__call__", lambda *_: 1 / 0)
             response = await client.post(INFER, content=body(world, id="r-1"))
         assert response.status_code == 500
         assert response.json() == {"error": "internal error, logged for request r-1"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,6 +15,7 @@ from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.batching import EngineSpeed
+from raymlops.serve.engines import EngineSettings
 from raymlops.storage import Store
 from tests.serve.conftest import MODEL, VERSIONS, World
 
@@ -126,6 +128,20 @@ def test_an_engine_that_hangs_makes_the_replica_unhealthy(bundles: dict[str, Bun
         with pytest.raises(RuntimeError, match="a batch of 1 requests has been running"):
             arms.check_health()
         gate.set()
+        await arms.close()
+
+    run(test)
+
+
+def test_a_pinned_engine_runs_in_its_own_thread_alone(bundles: dict[str, Bundle]) -> None:
+    async def test() -> None:
+        cpu = min(os.sched_getaffinity(0))
+        arms = Arms(bundles.__getitem__, BatchPolicy(), EngineSettings(cpus=(cpu,)))
+        await arms.apply(table("1.0.0"))
+        batcher = arms.of_key("anna")[1].batcher
+        await batcher.submit(bundles["1.0.0"].sample(1))
+        (worker,) = batcher._workers
+        assert os.sched_getaffinity(worker._thread.native_id) == {cpu}
         await arms.close()
 
     run(test)

@@ -10,13 +10,14 @@ from raymlops.models.formats.keras import Keras, KerasWeights
 from raymlops.models.formats.onnx import Onnx
 from raymlops.models.formats.pickled import Joblib, Pickle
 from raymlops.models.formats.pmml import Pmml
+from raymlops.models.formats.python import Python
 from raymlops.models.formats.safetensors import Safetensors
 from raymlops.models.formats.skops import Skops
 from raymlops.models.formats.torch_programs import TorchExport, TorchScript
 
 FORMATS: tuple[Format, ...] = (
     Pickle(), Joblib(), Onnx(), Pmml(), TorchScript(), TorchExport(), Safetensors(), Keras(),
-    KerasWeights(), Skops(),
+    KerasWeights(), Skops(), Python(),
 )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ class Batcher:
         return self._num_unanswered
 
     async def submit(
-        self, columns: Columns, *, deadline: float = math.inf, priority: int = 0
+        self, columns: Columns, *, timeout_s: float | None = None, priority: int = 0
     ) -> Outputs:
         """The engine's outputs for these rows, in their order.
 
@@ -95,7 +95,7 @@ class Batcher:
             else:
                 answer.set_result(result)
 
-        forget = self.enqueue(columns, done, deadline=deadline, priority=priority)
+        forget = self.enqueue(columns, done, timeout_s=timeout_s, priority=priority)
         try:
             return await answer
         finally:
@@ -103,7 +103,7 @@ class Batcher:
                 forget()
 
     def enqueue(
-        self, columns: Columns, done: Done, *, deadline: float = math.inf, priority: int = 0
+        self, columns: Columns, done: Done, *, timeout_s: float | None = None, priority: int = 0
     ) -> Callable[[], None]:
         """Puts the rows in the queue; returns how to take them out again, should nobody wait.
 
@@ -120,7 +120,8 @@ class Batcher:
         size = num_rows(columns)
         if self._closed or self._queue.num_rows + size > self._policy.max_queue_rows:
             raise self._refusal(size)
-        deadline = min(deadline, now + self._policy.timeout_s)
+        limit_s = self._policy.timeout_s
+        deadline = now + (limit_s if timeout_s is None else min(timeout_s, limit_s))
         request = Waiting(columns, size, now, deadline, done, priority)
         self._arrivals.note(now, alone=self._num_unanswered == 0)
         self._num_unanswered += 1

@@ -19,8 +19,8 @@ class BatchPolicy:
         max_queue_rows: what comes beyond is refused with 503 and the time to come back.
         timeout_s: a request that names no deadline has this long, then it is answered 504.
         hang_after_s: a batch that runs longer makes the replica unhealthy, to be replaced.
-        head_start_s: one step of priority counts as much as having come this much earlier, so
-            that nobody is overtaken for ever.
+        priority_step_s: a request of priority 1 counts as having come this much later, of 2
+            twice as much: it gives way to ordinary ones, but not for ever.
         inline_below_s: an engine that proved faster than this for a batch, when it was warmed
             up, runs in the event loop, since handing over to a thread would take longer; 0 never.
     """
@@ -30,13 +30,13 @@ class BatchPolicy:
     max_queue_rows: int = 65536
     timeout_s: float = 30.0
     hang_after_s: float = 60.0
-    head_start_s: float = 0.1
+    priority_step_s: float = 0.1
     inline_below_s: float = 0.0005
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise ValueError(f"max_rows is {self.max_rows}, at least 1 is needed")
-        for name in ("max_wait_s", "head_start_s", "inline_below_s"):
+        for name in ("max_wait_s", "priority_step_s", "inline_below_s"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, a time cannot be negative")
         for name in ("timeout_s", "hang_after_s"):

@@ -36,7 +36,7 @@ _Lane = deque[Waiting]
 
 
 class WaitingQueue:
-    """First come, first served, but that priority counts as having come earlier.
+    """First come, first served, but that a priority above 0 counts as having come later.
 
     Each priority and length has a lane of its own, in order of arrival; a batch is taken from the
     lanes of one length. What was answered meanwhile, since its deadline passed or its client has
@@ -113,8 +113,8 @@ class WaitingQueue:
     def _ordered(self, lanes: list[_Lane]) -> list[_Lane]:
         if len(lanes) < 2:
             return lanes
-        head_start_s = self._policy.head_start_s
-        return sorted(lanes, key=lambda lane: lane[0].since - lane[0].priority * head_start_s)
+        step_s = self._policy.priority_step_s
+        return sorted(lanes, key=lambda lane: lane[0].since + lane[0].priority * step_s)
 
     def _trim(self, lane: _Lane) -> bool:
         """Whether anything waits in the lane, whose head then is not answered."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -265,7 +264,7 @@ def test_a_request_whose_deadline_has_passed_is_told_and_never_runs() -> None:
         batcher = make(engine, BatchPolicy(max_rows=1))
         first = asyncio.create_task(batcher.submit(rows(0)))
         await busy(engine)
-        late = asyncio.create_task(batcher.submit(rows(1), deadline=time.monotonic() + 0.02))
+        late = asyncio.create_task(batcher.submit(rows(1), timeout_s=0.02))
         patient = asyncio.create_task(batcher.submit(rows(2)))
         with pytest.raises(RequestError, match=r"passed after 0\.0\d\d s in the queue") as told:
             await late
@@ -295,17 +294,17 @@ def test_an_engine_that_hangs_is_found_and_its_requests_are_told() -> None:
     run(test)
 
 
-def test_a_priority_overtakes_but_not_for_ever() -> None:
+def test_bulk_work_gives_way_but_not_for_ever() -> None:
     async def test() -> None:
         engine = Engine(is_open=False)
-        batcher = make(engine, BatchPolicy(max_rows=1, head_start_s=0.02))
+        batcher = make(engine, BatchPolicy(max_rows=1, priority_step_s=0.02))
         calls = [asyncio.create_task(batcher.submit(rows(0)))]
         await busy(engine)
-        calls += [asyncio.create_task(batcher.submit(rows(i))) for i in (1, 2)]
+        calls += [asyncio.create_task(batcher.submit(rows(i), priority=1)) for i in (1, 2)]
         await settle()
-        calls.append(asyncio.create_task(batcher.submit(rows(3), priority=1)))
+        calls.append(asyncio.create_task(batcher.submit(rows(3))))
         await asyncio.sleep(0.03)
-        calls.append(asyncio.create_task(batcher.submit(rows(4), priority=1)))
+        calls.append(asyncio.create_task(batcher.submit(rows(4))))
         await settle()
         engine.gate.set()
         await asyncio.gather(*calls)

@@ -1,0 +1,17 @@
+"""Engines: what runs a bundle, chosen by its format."""
+
+from raymlops.serve.engines.base import Engine
+from raymlops.serve.engines.registry import ENGINES, engine_for
+from raymlops.serve.engines.runner import BundleRunner, check_cpus, pin
+from raymlops.serve.engines.settings import EngineName, EngineSettings
+
+__all__ = [
+    "ENGINES",
+    "BundleRunner",
+    "Engine",
+    "EngineName",
+    "EngineSettings",
+    "check_cpus",
+    "engine_for",
+    "pin",
+]
