@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from raymlops.errors import NotFoundError, RequestError
+from raymlops.data import Columns
+from raymlops.errors import ModelError, NotFoundError, RequestError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
-from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Run, warm_up
+from raymlops.serve import memory
+from raymlops.serve.batching import (
+    Batcher,
+    BatchPolicy,
+    Done,
+    EngineSpeed,
+    Outputs,
+    Run,
+    warm_up,
+)
+from raymlops.serve.caching import CachePolicy, LruCache, PredictionCache
+from raymlops.serve.caching.predictions import Key
 from raymlops.serve.engines import BundleRunner, EngineSettings, check_cpus, pin
 from raymlops.serve.form import Form
+from raymlops.serve.swapping import Footprint, SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
 
@@ -21,6 +34,11 @@ _logger = logging.getLogger(__name__)
 
 PINNED = "pinned"
 """The arm of requests that name a version: they are no sample of the traffic that is split."""
+
+_UNKNOWN = Footprint(size_bytes=0, grown_bytes=0)
+
+_REPLACED_IN_S = 5.0
+"""What a client is told who comes while a version is loaded that does not fit beside the old."""
 
 Loader = Callable[[str], Bundle]
 """The bundle of a version, verified; blocks."""
@@ -33,6 +51,15 @@ class LoadedVersion:
     version: str
     bundle: Bundle
     batcher: Batcher
+    footprint: Footprint = _UNKNOWN
+    cache: PredictionCache | None = None
+
+    def enqueue(
+        self, columns: Columns, done: Done, *, timeout_s: float | None = None, priority: int = 0
+    ) -> Callable[[], None]:
+        """Like `Batcher.enqueue`, past the cache if there is one."""
+        enqueue = self.batcher.enqueue if self.cache is None else self.cache.enqueue
+        return enqueue(columns, done, timeout_s=timeout_s, priority=priority)
 
     @property
     def signature(self) -> Signature:
@@ -51,11 +78,21 @@ class Arms:
     """
 
     def __init__(
-        self, load: Loader, policy: BatchPolicy, engine: EngineSettings | None = None
+        self,
+        load: Loader,
+        policy: BatchPolicy,
+        engine: EngineSettings | None = None,
+        *,
+        cache: CachePolicy | None = None,
+        swap: SwapPolicy | None = None,
+        free_bytes: Callable[[], int] = memory.free_bytes,
     ) -> None:
         self._load = load
         self._policy = policy
         self._engine = engine or EngineSettings()
+        self._swap = swap or SwapPolicy()
+        self._free_bytes = free_bytes
+        self.answers: LruCache[Key, Outputs] | None = None if cache is None else LruCache(cache)
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -69,14 +106,20 @@ class Arms:
 
         Whatever is raised while one is being loaded, the old table stays in force.
         """
-        missing = [version for version in table.versions if version not in self._loaded]
-        fresh = {version: await self._load_version(version) for version in missing}
-        known = self._loaded | fresh
-        dropped = [self._loaded[version] for version in self._loaded.keys() - {*table.versions}]
+        kept = {name: each for name, each in self._loaded.items() if name in table.versions}
+        replaced = {name: each for name, each in self._loaded.items() if name not in kept}
+        fresh: dict[str, LoadedVersion] = {}
+        for version in table.versions:
+            if version not in kept:
+                bundle = await asyncio.to_thread(self._load, version)
+                if replaced and (reason := self._shortage(version, bundle)) is not None:
+                    await self._make_room(replaced, reason)
+                fresh[version] = await self._restoring(replaced, self._prepare(version, bundle))
+        known = kept | fresh
         self._loaded = {version: known[version] for version in table.versions}
         self._table = table
-        for version in dropped:
-            self._retire(version)
+        for old in replaced.values():
+            self._retire(old)
 
     def of_key(self, key: str) -> tuple[str, LoadedVersion]:
         """The arm that `key` belongs to, and the version that answers it.
@@ -87,7 +130,12 @@ class Arms:
         if self._table is None:
             raise RequestError(503, "no version is loaded yet; try again")
         arm = self._table.arm_of(key)
-        return arm.name, self._loaded[arm.version]
+        loaded = self._loaded.get(arm.version)
+        if loaded is None:
+            raise RequestError(
+                503, f"version {arm.version} is being replaced; try again", _REPLACED_IN_S
+            )
+        return arm.name, loaded
 
     def of_version(self, version: str) -> tuple[str, LoadedVersion]:
         """Raises RequestError, 404, when `version` is not loaded."""
@@ -120,9 +168,42 @@ class Arms:
             self._retire(version)
         await asyncio.gather(*self._retiring)
 
-    async def _load_version(self, version: str) -> LoadedVersion:
-        bundle, run, speed = await asyncio.to_thread(self._load_warm, version)
-        _logger.info("loaded version %s", version)
+    def _shortage(self, version: str, bundle: Bundle) -> str | None:
+        loaded = [each.footprint for each in self._loaded.values()]
+        needed = expected_bytes(bundle.artifact.size_bytes, loaded)
+        return shortage(version, needed, self._free_bytes(), self._swap)
+
+    async def _make_room(self, replaced: dict[str, LoadedVersion], reason: str) -> None:
+        """Unloads what is to be replaced, once it has answered; or refuses, where that is not
+        wanted."""
+        if self._swap.mode == "beside":
+            raise ModelError(reason)
+        _logger.warning("unloading %s first: %s", ", ".join(replaced), reason)
+        for name, old in replaced.items():
+            del self._loaded[name]
+            self._retire(old)
+        await asyncio.gather(*self._retiring)
+
+    async def _restoring(
+        self, replaced: dict[str, LoadedVersion], preparing: Awaitable[LoadedVersion]
+    ) -> LoadedVersion:
+        """What `preparing` gives; when it fails, what was unloaded for it is loaded again."""
+        unloaded = replaced.keys() - self._loaded.keys()
+        for name in unloaded:
+            del replaced[name]
+        try:
+            return await preparing
+        except Exception:
+            for name in unloaded:
+                bundle = await asyncio.to_thread(self._load, name)
+                self._loaded[name] = await self._prepare(name, bundle)
+            raise
+
+    async def _prepare(self, version: str, bundle: Bundle) -> LoadedVersion:
+        before = memory.resident_bytes()
+        run, speed = await asyncio.to_thread(self._warm, bundle)
+        grown_bytes = memory.resident_bytes() - before
+        _logger.info("loaded version %s, %.0f MiB", version, grown_bytes / 2**20)
         batcher = Batcher(
             run,
             self._policy,
@@ -131,15 +212,26 @@ class Arms:
             speed=None if self._engine.cpus else speed,
             prepare=partial(pin, self._engine),
         )
-        return LoadedVersion(version=version, bundle=bundle, batcher=batcher)
+        cache = None
+        if self.answers is not None:
+            cache = PredictionCache(version, batcher.enqueue, self.answers)
+        size_bytes = bundle.artifact.size_bytes
+        return LoadedVersion(
+            version=version,
+            bundle=bundle,
+            batcher=batcher,
+            footprint=Footprint(size_bytes=size_bytes, grown_bytes=grown_bytes),
+            cache=cache,
+        )
 
-    def _load_warm(self, version: str) -> tuple[Bundle, Run, EngineSpeed]:
+    def _warm(self, bundle: Bundle) -> tuple[Run, EngineSpeed]:
         check_cpus(self._engine)
-        bundle = self._load(version)
         run = BundleRunner(bundle, self._engine)
-        return bundle, run, warm_up(run, bundle.sample)
+        return run, warm_up(run, bundle.sample)
 
     def _retire(self, version: LoadedVersion) -> None:
+        if self.answers is not None:
+            self.answers.forget(lambda key: key[0] == version.version)
         task = asyncio.get_running_loop().create_task(version.batcher.close())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

@@ -87,6 +87,8 @@ def deploy(
         store_uri=store_uri,
         batch=settings.batch,
         engine=settings.engine,
+        cache=settings.cache,
+        swap=settings.swap,
         http=settings.http,
         drain_timeout_s=settings.drain_timeout_s,
         log=settings.log,

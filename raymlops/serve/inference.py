@@ -124,9 +124,7 @@ class Inference:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
             exchange.columns = columns = ask.columns(loaded.form)
-            return loaded.batcher.enqueue(
-                columns, finish, timeout_s=ask.timeout_s, priority=ask.priority
-            )
+            return loaded.enqueue(columns, finish, timeout_s=ask.timeout_s, priority=ask.priority)
         except Exception as error:  # the boundary of the process, see `_refusal`
             finish(error)
             return _nothing

@@ -18,6 +18,7 @@ from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
+from raymlops.serve.caching import CachePolicy
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
@@ -29,7 +30,9 @@ from raymlops.serve.metrics import Metrics, Outlet
 from raymlops.serve.recorder import Recorder, Sink
 from raymlops.serve.requestlog import RequestLog
 from raymlops.serve.spans import Spans, otlp_exporter
+from raymlops.serve.swapping import SwapPolicy
 from raymlops.storage import Store
+from raymlops.telemetry import Series, catalogue
 from raymlops.telemetry.logs import LogPolicy
 
 _logger = logging.getLogger(__name__)
@@ -48,6 +51,8 @@ class ReplicaSpec:
     http: HttpLimits
     drain_timeout_s: float = 20.0
     engine: EngineSettings = field(default_factory=EngineSettings)
+    cache: CachePolicy | None = None
+    swap: SwapPolicy = field(default_factory=SwapPolicy)
     log: LogPolicy = field(default_factory=LogPolicy)
     log_folder: str = "logs"
     traces_to: str | None = None
@@ -73,9 +78,10 @@ class Replica:
         self._model = spec.model
         self._ledger = open_ledger(spec.ledger_url)
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
-        self._arms = Arms(loader, spec.batch, spec.engine)
+        self._arms = Arms(loader, spec.batch, spec.engine, cache=spec.cache, swap=spec.swap)
         self._follower = Follower(self._arms, board, name)
         self._metrics = Metrics(spec.model, name, outlet)
+        self._metrics.watch(self._cache_series)
         self._recorder: Recorder | None = None
         if sink is not None:
             self._recorder = Recorder(
@@ -137,6 +143,14 @@ class Replica:
         for name, loop in self._loops.items():
             if loop.done():
                 raise RuntimeError(f"the {name} of {self._model} has ended; see the log above")
+
+    def _cache_series(self) -> tuple[Series, ...]:
+        if self._arms.answers is None:
+            return ()
+        stats = self._arms.answers.stats
+        counts = {"hit": stats.hits, "miss": stats.misses, "joined": stats.joined}
+        name = catalogue.CACHE_LOOKUPS.name
+        return tuple(Series(name, (self._model, how), count) for how, count in counts.items())
 
     async def _start(self) -> None:
         if self._log is not None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raymlops.serve.batching import BatchPolicy
+from raymlops.serve.caching import CachePolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
+from raymlops.serve.swapping import SwapPolicy
 from raymlops.telemetry.logs import LogPolicy
 
 
@@ -32,6 +34,8 @@ class ServeSettings:
     num_cpus: float = 1.0
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    cache: CachePolicy | None = None
+    swap: SwapPolicy = field(default_factory=SwapPolicy)
     http: HttpLimits = field(default_factory=HttpLimits)
     keys_file: Path | None = None
     tls: TlsFiles | None = None

@@ -144,6 +144,12 @@ TAP_DROPPED_ROWS = Metric(
     kind="counter",
     help="Rows that were answered, but never counted by the monitor.",
 )
+CACHE_LOOKUPS = Metric(
+    name="raymlops_cache_lookups_total",
+    kind="counter",
+    help="Requests that asked the prediction cache: a hit, a miss, or one that joined a miss.",
+    labels=("model", "outcome"),
+)
 LOG_LINES = Metric(
     name="raymlops_log_lines_total",
     kind="counter",

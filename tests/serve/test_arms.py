@@ -4,18 +4,21 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from raymlops.errors import IntegrityError, NotFoundError, RequestError
+from raymlops.errors import IntegrityError, ModelError, NotFoundError, RequestError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.batching import EngineSpeed
+from raymlops.serve.caching import CachePolicy
 from raymlops.serve.engines import EngineSettings
+from raymlops.serve.swapping import SwapPolicy
 from raymlops.storage import Store
 from tests.serve.conftest import MODEL, VERSIONS, World
 
@@ -128,6 +131,87 @@ def test_an_engine_that_hangs_makes_the_replica_unhealthy(bundles: dict[str, Bun
         with pytest.raises(RuntimeError, match="a batch of 1 requests has been running"):
             arms.check_health()
         gate.set()
+        await arms.close()
+
+    run(test)
+
+
+def test_a_version_that_memory_does_not_hold_beside_the_old_is_refused(
+    bundles: dict[str, Bundle],
+) -> None:
+    async def test() -> None:
+        arms = Arms(bundles.__getitem__, BatchPolicy(), free_bytes=lambda: 255 * 2**20)
+        await arms.apply(table("1.0.0"))  # the first one has nobody to be beside
+        with pytest.raises(
+            ModelError,
+            match=r"1\.0\.1 needs about \d+ MiB beside .*, 255 MiB are free, of which 256 MiB stay "
+            r"in reserve: .* serve\.swap\.mode to rolling",
+        ):
+            await arms.apply(table("1.0.1"))
+        assert arms.of_key("anna")[1].version == "1.0.0"
+        await arms.close()
+
+    run(test)
+
+
+def test_a_rolling_swap_unloads_first_and_takes_back_what_cannot_be_replaced(
+    bundles: dict[str, Bundle],
+) -> None:
+    loading: list[tuple[str, tuple[str, ...]]] = []
+
+    async def test() -> None:
+        def load(version: str) -> Bundle:
+            bundle = bundles[version]
+            return replace(bundle, model=b"broken") if version == "1.0.2" else bundle
+
+        def free_bytes() -> int:
+            loading.append(("asked", arms.versions))
+            return 0
+
+        arms = Arms(load, BatchPolicy(), swap=SwapPolicy(mode="rolling"), free_bytes=free_bytes)
+        await arms.apply(table("1.0.0"))
+        old = arms.of_key("anna")[1]
+        call = asyncio.create_task(old.batcher.submit(bundles["1.0.0"].sample(1)))
+        await asyncio.sleep(0)
+        swap = asyncio.create_task(arms.apply(table("1.0.1")))
+        for _ in range(1000):
+            if not arms.versions:
+                break
+            await asyncio.sleep(0.001)
+        with pytest.raises(RequestError, match=r"1\.0\.0 is being replaced") as told:
+            arms.of_key("anna")
+        assert (told.value.status, told.value.retry_after_s) == (503, 5.0)
+        await swap
+        assert PROBABILITY in await call
+        assert arms.of_key("anna")[1].version == "1.0.1"
+        with pytest.raises(ModelError):
+            await arms.apply(table("1.0.2"))
+        assert arms.of_key("anna")[1].version == "1.0.1"
+        await arms.of_key("anna")[1].batcher.submit(bundles["1.0.1"].sample(1))
+        await arms.close()
+
+    run(test)
+    assert loading == [("asked", ("1.0.0",)), ("asked", ("1.0.1",))]
+
+
+def test_answers_are_remembered_by_version_when_that_is_asked_for(
+    bundles: dict[str, Bundle],
+) -> None:
+    async def ask(arms: Arms) -> Any:
+        answer = asyncio.get_running_loop().create_future()
+        arms.of_key("anna")[1].enqueue(bundles["1.0.0"].sample(3), answer.set_result)
+        return (await answer)[PROBABILITY].tolist()
+
+    async def test() -> None:
+        arms = Arms(bundles.__getitem__, BatchPolicy(), cache=CachePolicy())
+        await arms.apply(table("1.0.0"))
+        first = await ask(arms)
+        assert await ask(arms) == first
+        await arms.apply(table("1.0.1"))
+        assert await ask(arms) != first
+        assert arms.answers is not None
+        assert (arms.answers.stats.hits, arms.answers.stats.misses) == (1, 2)
+        assert len(arms.answers) == 1
         await arms.close()
 
     run(test)

@@ -19,8 +19,8 @@ class BatchPolicy:
         max_queue_rows: what comes beyond is refused with 503 and the time to come back.
         timeout_s: a request that names no deadline has this long, then it is answered 504.
         hang_after_s: a batch that runs longer makes the replica unhealthy, to be replaced.
-        priority_step_s: a request of priority 1 counts as having come this much later, of 2
-            twice as much: it gives way to ordinary ones, but not for ever.
+        priority_step_s: a request of priority 1 counts as having come this much earlier than an
+            ordinary one, of 2 twice as much: nobody is overtaken for ever.
         inline_below_s: an engine that proved faster than this for a batch, when it was warmed
             up, runs in the event loop, since handing over to a thread would take longer; 0 never.
     """

@@ -36,7 +36,7 @@ _Lane = deque[Waiting]
 
 
 class WaitingQueue:
-    """First come, first served, but that a priority above 0 counts as having come later.
+    """First come, first served, but that priority counts as having come earlier.
 
     Each priority and length has a lane of its own, in order of arrival; a batch is taken from the
     lanes of one length. What was answered meanwhile, since its deadline passed or its client has
@@ -114,7 +114,7 @@ class WaitingQueue:
         if len(lanes) < 2:
             return lanes
         step_s = self._policy.priority_step_s
-        return sorted(lanes, key=lambda lane: lane[0].since + lane[0].priority * step_s)
+        return sorted(lanes, key=lambda lane: lane[0].since - lane[0].priority * step_s)
 
     def _trim(self, lane: _Lane) -> bool:
         """Whether anything waits in the lane, whose head then is not answered."""

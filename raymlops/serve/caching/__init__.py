@@ -3,12 +3,14 @@
 from raymlops.serve.caching.keys import digest_of, digest_of_columns
 from raymlops.serve.caching.lru import CachePolicy, CacheStats, LruCache
 from raymlops.serve.caching.memoize import Memoized, memoize
+from raymlops.serve.caching.predictions import PredictionCache
 
 __all__ = [
     "CachePolicy",
     "CacheStats",
     "LruCache",
     "Memoized",
+    "PredictionCache",
     "digest_of",
     "digest_of_columns",
     "memoize",

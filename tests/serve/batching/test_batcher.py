@@ -294,17 +294,17 @@ def test_an_engine_that_hangs_is_found_and_its_requests_are_told() -> None:
     run(test)
 
 
-def test_bulk_work_gives_way_but_not_for_ever() -> None:
+def test_a_priority_overtakes_but_not_for_ever() -> None:
     async def test() -> None:
         engine = Engine(is_open=False)
         batcher = make(engine, BatchPolicy(max_rows=1, priority_step_s=0.02))
         calls = [asyncio.create_task(batcher.submit(rows(0)))]
         await busy(engine)
-        calls += [asyncio.create_task(batcher.submit(rows(i), priority=1)) for i in (1, 2)]
+        calls += [asyncio.create_task(batcher.submit(rows(i))) for i in (1, 2)]
         await settle()
-        calls.append(asyncio.create_task(batcher.submit(rows(3))))
+        calls.append(asyncio.create_task(batcher.submit(rows(3), priority=1)))
         await asyncio.sleep(0.03)
-        calls.append(asyncio.create_task(batcher.submit(rows(4))))
+        calls.append(asyncio.create_task(batcher.submit(rows(4), priority=1)))
         await settle()
         engine.gate.set()
         await asyncio.gather(*calls)

@@ -41,22 +41,22 @@ def test_a_batch_takes_requests_whole_and_in_order() -> None:
     assert batches(1, 9, 1) == [[1], [9], [1]]
 
 
-def test_priority_counts_as_having_come_later() -> None:
-    queue = filled(request(6, 0.0, priority=1), request(8, 0.1), request(7, 0.9))
-    assert sizes(queue) == [[8], [7], [6]]
-    queue = filled(request(6, 0.0, priority=1), request(8, 1.1))
-    assert sizes(queue) == [[6], [8]]
+def test_priority_counts_as_having_come_earlier() -> None:
+    queue = filled(request(8, 0.0), request(7, 0.5), request(6, 0.9, priority=1))
+    assert sizes(queue) == [[6], [8], [7]]
+    queue = filled(request(8, 0.0), request(6, 1.1, priority=1))
+    assert sizes(queue) == [[8], [6]]
 
 
 def test_a_batch_is_of_one_length() -> None:
     queue = filled(
         request(1, 0, length=16), request(2, 1, length=32), request(3, 2, length=16),
-        request(4, 1, length=32, priority=9), request(5, 3, length=32),
+        request(4, 3, length=32, priority=9),
     )  # fmt: skip
     head, num_rows = queue.front() or (None, 0)
     assert head is not None
-    assert (head.num_rows, num_rows) == (1, 4)
-    assert sizes(queue) == [[1, 3], [2, 5], [4]]
+    assert (head.num_rows, num_rows) == (4, 6)
+    assert sizes(queue) == [[4, 2], [1, 3]]
 
 
 requests = st.lists(
