@@ -46,8 +46,23 @@ def test_counts_are_those_of_a_search_for_every_value(
         lambda rng: rng.normal(size=100_000) * TINY * 1e3,
         lambda rng: rng.normal(size=100_000) * 1e300,
         lambda rng: np.full(100_000, 7.0),
+        lambda rng: 1e9 + rng.normal(size=100_000),
+        lambda rng: rng.normal(size=100_000).round(2),
+        lambda rng: 1.0 + rng.integers(0, 4, 100_000) * 2.0**-50,
     ],
-    ids=["cauchy", "lognormal", "ties", "missing", "infinite", "denormal", "huge", "constant"],
+    ids=[
+        "cauchy",
+        "lognormal",
+        "ties",
+        "missing",
+        "infinite",
+        "denormal",
+        "huge",
+        "constant",
+        "offset",
+        "rounded",
+        "close",
+    ],
 )
 def test_blocks_add_up_to_a_search_for_every_value(draw) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(0)
@@ -104,7 +119,7 @@ def test_counting_takes_a_block_of_memory_whatever_the_rows() -> None:
     bins.count(values)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 400_000
+    assert peak < 1_000_000
 
 
 def test_the_most_frequent_categories_have_cells_the_rest_is_other() -> None:
