@@ -13,7 +13,7 @@ import psutil
 
 FOLDER = Path(__file__).parent
 NAMES = (
-    "startup", "drift", "concept", "records", "metrics",
+    "startup", "drift", "concept", "monitor_tap", "records", "metrics",
     "train", "checkpoints", "pipeline", "parameter_server", "loader", "compression",
 )  # fmt: skip
 PACKAGES = ("raymlops", "ray", "torch", "onnxruntime", "numpy", "scipy")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -75,7 +75,7 @@ def add_labels(connection: Connection, rows: Sequence[Labels], policy: JoinPolic
         waiting = [chunk[index] for index, fate in found.items() if fate == "waiting"]
         _join(connection, joined)
         if waiting:
-            connection.execute(insert(schema.waiting_labels), [asdict(row) for row in waiting])
+            connection.execute(insert(schema.waiting_labels), [vars(row) for row in waiting])
             fates.update(_bound(connection, waiting, policy))
         accepted += len(joined) + len(waiting)
     _count(connection, fates)
@@ -133,7 +133,7 @@ def _fates(
 
 def _join(connection: Connection, rows: Sequence[Labels]) -> None:
     if rows:
-        insert_new(connection, schema.labels, [asdict(row) for row in rows])
+        insert_new(connection, schema.labels, [vars(row) for row in rows])
         pairs = [{"model": row.model, "request_id": row.request_id} for row in rows]
         connection.execute(insert(schema.joins), pairs)
 

@@ -7,7 +7,6 @@ one sync and one update of each pane, is shared by as many messages as there are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +53,7 @@ def merge(connection: Connection, messages: Iterable[TapMessage], policy: JoinPo
     for pane in _merged(fresh):
         _add_pane(connection, pane)
     predictions = [prediction for message in fresh for prediction in message.predictions]
-    insert_new(connection, schema.predictions, [asdict(row) for row in predictions])
+    insert_new(connection, schema.predictions, [vars(row) for row in predictions])
     joins.join_waiting(connection, predictions, policy)
     return len(fresh)
 

@@ -12,28 +12,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Columns, Counts, num_rows
+from raymlops.data import Column, Columns, Counts
 from raymlops.errors import ClusterError
-from raymlops.ledger import Pane, Prediction
+from raymlops.ledger import Pane
 from raymlops.models import PROBABILITY
 from raymlops.serve.arms import LoadedVersion
+from raymlops.serve.batching import Outputs
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.latency import NUM_BUCKETS, bucket
-from raymlops.serve.tap import TapSummary
+from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS
+from raymlops.serve.tap import PackedPredictions, TapSummary
 
 _logger = logging.getLogger(__name__)
 
 _PERIOD_S = 0.25
 _FLUSH_ROWS = 1024
 _RING_ROWS = 65536
-# The ledger looks a message's requests up in one query, which SQLite limits to 32,766 variables.
+# A message stays well below what Ray would rather put into its object store.
 _MESSAGE_REQUESTS = 4096
 _RETRY_S = 0.5
 
@@ -42,7 +43,7 @@ Sink = Callable[[TapSummary], Awaitable[None]]
 
 
 class Sample(NamedTuple):
-    """What the monitor gets to know of one exchange; `scores` is None where it failed."""
+    """What the monitor gets to know of one exchange; `outputs` is None where it failed."""
 
     request_id: str
     event_time: datetime
@@ -50,12 +51,12 @@ class Sample(NamedTuple):
     arm: str
     at: datetime
     columns: Columns
-    scores: NDArray[np.float32] | None
+    outputs: Outputs | None
     latency_s: float
+    num_rows: int
 
-    @property
-    def size(self) -> int:
-        return num_rows(self.columns)
+
+_Key = tuple[str, str, date]
 
 
 class Recorder:
@@ -90,22 +91,26 @@ class Recorder:
         request, version, columns = exchange.request, exchange.version, exchange.columns
         if request is None or version is None or columns is None or exchange.outcome == "refused":
             return
-        answered = exchange.outputs if exchange.outcome == "ok" else None
-        scores = None if answered is None else answered[PROBABILITY]
-        sample = Sample(
-            request.id,
-            request.event_time,
-            version,
-            exchange.arm,
-            exchange.at,
-            columns,
-            scores,
-            exchange.latency_s,
+        num_rows = exchange.num_rows
+        # One tuple is all a request pays for; calling Sample would cost it three times that.
+        sample = tuple.__new__(
+            Sample,
+            (
+                request.id,
+                request.event_time,
+                version,
+                exchange.arm,
+                exchange.at,
+                columns,
+                exchange.outputs if exchange.status < 400 else None,
+                exchange.latency_s,
+                num_rows,
+            ),
         )
         self._ring.append(sample)
-        self._rows += sample.size
+        self._rows += num_rows
         while self._rows > self._ring_rows:
-            self._dropped_rows += self._pop().size
+            self._dropped_rows += self._pop().num_rows
         if self._rows >= _FLUSH_ROWS:
             self._due.set()
 
@@ -143,7 +148,7 @@ class Recorder:
 
     def _pop(self) -> Sample:
         sample = self._ring.popleft()
-        self._rows -= sample.size
+        self._rows -= sample.num_rows
         return sample
 
     async def _deliver(self, samples: list[Sample]) -> None:
@@ -178,34 +183,36 @@ class Recorder:
 
 def summarise(samples: Sequence[Sample], *, model: str, replica: str, sequence: int) -> TapSummary:
     """The counts of each version, arm and day of event time, and the predictions themselves."""
-    groups: dict[tuple[str, str, date], list[Sample]] = defaultdict(list)
+    groups: dict[_Key, list[Sample]] = defaultdict(list)
     for sample in samples:
-        day = sample.event_time.astimezone(UTC).date()
-        groups[sample.version.version, sample.arm, day].append(sample)
+        groups[sample.version.version, sample.arm, _day(sample.event_time)].append(sample)
     return TapSummary(
         model=model,
         replica=replica,
         sequence=sequence,
-        panes=tuple(_pane(model, day, group) for (_, _, day), group in groups.items()),
-        predictions=tuple(_predictions(model, replica, samples)),
+        panes=tuple(_pane(model, key, group) for key, group in groups.items()),
+        predictions=_pack(model, replica, [each for each in samples if each.outputs is not None]),
     )
 
 
-def _pane(model: str, day: date, samples: list[Sample]) -> Pane:
-    version, arm = samples[0].version, samples[0].arm
-    answered = [sample for sample in samples if sample.scores is not None]
-    latency = [0] * NUM_BUCKETS
-    for sample in answered:
-        latency[bucket(sample.latency_s)] += 1
+def _day(time: datetime) -> date:
+    return (time if time.tzinfo is UTC else time.astimezone(UTC)).date()
+
+
+def _pane(model: str, key: _Key, samples: list[Sample]) -> Pane:
+    version, arm, day = key
+    answered = [sample for sample in samples if sample.outputs is not None]
+    latencies = np.array([sample.latency_s for sample in answered])
+    buckets = np.searchsorted(BOUNDS_S, latencies, side="left")
     return Pane(
         model=model,
-        version=version.version,
+        version=version,
         arm=arm,
         day=day,
-        num_rows=sum(sample.size for sample in answered),
+        num_rows=sum(sample.num_rows for sample in answered),
         num_failed=len(samples) - len(answered),
-        cells=_count(version, answered),
-        latency=tuple(latency),
+        cells=_count(samples[0].version, answered),
+        latency=tuple(np.bincount(buckets, minlength=NUM_BUCKETS).tolist()),
     )
 
 
@@ -213,25 +220,36 @@ def _count(version: LoadedVersion, answered: list[Sample]) -> Counts:
     profile = version.bundle.profile
     if not answered:
         return np.zeros(profile.num_cells, dtype=np.int64)
-    names = answered[0].columns
-    columns = {
-        name: np.concatenate([sample.columns[name] for sample in answered]) for name in names
-    }
-    scores = [sample.scores for sample in answered if sample.scores is not None]
-    return profile.count(columns, np.concatenate(scores))
+    columns = {name: _column(name, answered) for name in answered[0].columns}
+    return profile.count(columns, _scores(answered))
 
 
-def _predictions(model: str, replica: str, samples: Iterable[Sample]) -> Iterable[Prediction]:
-    for sample in samples:
-        if sample.scores is not None:
-            yield Prediction(
-                request_id=sample.request_id,
-                model=model,
-                version=sample.version.version,
-                arm=sample.arm,
-                scores=sample.scores.astype("<f4").tobytes(),
-                num_rows=sample.size,
-                served_at=sample.at,
-                event_time=sample.event_time,
-                replica=replica,
-            )
+def _column(name: str, answered: Sequence[Sample]) -> Column:
+    parts = [sample.columns[name] for sample in answered]
+    if parts[0].dtype == np.float64:  # as bytes they are joined in less time than as arrays
+        joined = b"".join([part.tobytes() for part in parts])
+        return np.frombuffer(joined)
+    return np.concatenate(parts, dtype=object)
+
+
+def _scores(answered: Sequence[Sample]) -> NDArray[np.float32]:
+    scores = [each.outputs[PROBABILITY] for each in answered if each.outputs is not None]
+    return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+
+
+def _pack(model: str, replica: str, answered: Sequence[Sample]) -> PackedPredictions:
+    arms = {(sample.version.version, sample.arm): None for sample in answered}
+    numbers = {arm: number for number, arm in enumerate(arms)}
+    return PackedPredictions(
+        model=model,
+        replica=replica,
+        request_ids=tuple([sample.request_id for sample in answered]),
+        arms=tuple(arms),
+        arm_of=np.array(
+            [numbers[each.version.version, each.arm] for each in answered], dtype=np.uint16
+        ),
+        num_rows=np.array([sample.num_rows for sample in answered], dtype=np.int32),
+        scores=_scores(answered),
+        served_at=np.array([sample.at.timestamp() for sample in answered]),
+        event_time=np.array([sample.event_time.timestamp() for sample in answered]),
+    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -140,6 +141,16 @@ def test_labels_that_follow_too_late_are_counted_and_left_out(ledger: Ledger) ->
 def test_impossible_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match="max_age_days is 0 and max_waiting 5"):
         JoinPolicy(max_age_days=0, max_waiting=5)
+
+
+def test_counts_travel_in_few_bytes_and_arrive_as_they_were() -> None:
+    large = replace(pane(), cells=np.arange(50_000) % 1024)
+    sent = pickle.dumps(large)
+    assert len(sent) < 2.1 * 50_000
+    arrived = pickle.loads(sent)
+    assert arrived.cells.dtype == np.int64
+    assert arrived.cells.tolist() == large.cells.tolist()
+    assert pickle.loads(pickle.dumps(replace(pane(), cells=np.empty(0, np.int64)))).cells.size == 0
 
 
 def test_messages_of_many_replicas_are_merged_as_one(ledger: Ledger) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable, Coroutine
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -123,12 +124,39 @@ def test_predictions_carry_scores_in_row_order(world: World) -> None:
         exchange = traffic.exchange(slice(0, 7))
         recorder.note(exchange)
         await finish(recorder)
-        (prediction,) = monitor.summaries[0].predictions
+        (prediction,) = pickle.loads(pickle.dumps(monitor.summaries[0])).predictions
         assert exchange.outputs is not None
         scores = np.frombuffer(prediction.scores, "<f4")
         np.testing.assert_array_equal(scores, exchange.outputs[PROBABILITY])
         assert (prediction.request_id, prediction.event_time) == ("r-1", JULY_1)
         assert (prediction.num_rows, prediction.replica) == (7, "r")
+
+    run(test)
+
+
+def test_packed_predictions_are_those_of_each_request(world: World) -> None:
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor)
+        exchanges = [
+            traffic.exchange(slice(0, 3), time=JULY_1),
+            traffic.exchange(slice(3, 4), time=JULY_2 + timedelta(microseconds=123457)),
+            traffic.exchange(slice(4, 9)),
+        ]
+        exchanges[1].arm = "canary"
+        for exchange in exchanges:
+            recorder.note(exchange)
+        await finish(recorder)
+        packed = monitor.summaries[0].predictions
+        assert [packed[index] for index in (0, 1, -1)] == list(packed)
+        assert packed[1:] == tuple(packed)[1:]
+        for prediction, exchange in zip(packed, exchanges, strict=True):
+            assert exchange.request is not None
+            assert exchange.outputs is not None
+            assert prediction.scores == exchange.outputs[PROBABILITY].astype("<f4").tobytes()
+            assert prediction.event_time == exchange.request.event_time
+            assert prediction.served_at == exchange.at
+            assert (prediction.arm, prediction.version) == (exchange.arm, "1.0.0")
 
     run(test)
 
@@ -214,6 +242,6 @@ def test_an_answer_that_could_not_be_written_counts_as_failed(world: World) -> N
         await finish(recorder)
         (pane,) = monitor.summaries[0].panes
         assert (pane.num_rows, pane.num_failed) == (0, 1)
-        assert monitor.summaries[0].predictions == ()
+        assert len(monitor.summaries[0].predictions) == 0
 
     run(test)

@@ -1,0 +1,347 @@
+"""What the monitor costs: its share of a server's CPU, and the messages one actor merges a second.
+
+The server is the one of a replica, its clients a process of their own; CPU is that of the server's
+process, of all its threads, until everything was binned, pickled and handed to the sink. Rounds
+with the tap, without it, and without it again as the control take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import pickle
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.figures import Figure, report, seconds
+from raymlops.data import Columns, Feature, Profile, TableSchema
+from raymlops.ledger import Ledger
+from raymlops.models import PROBABILITY, Bundle, Postprocessing, Preprocessing, Signature, export
+from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
+from raymlops.serve import BatchPolicy, HttpLimits, TapSummary, TrafficTable
+from raymlops.serve.app import model_handler
+from raymlops.serve.arms import Arms
+from raymlops.serve.exchange import Exchange
+from raymlops.serve.http import HttpServer
+from raymlops.serve.inference import Inference
+from raymlops.serve.recorder import Recorder, Sample, summarise
+
+MODEL = "tumours"
+NUM_FEATURES = 10
+NUM_CONNECTIONS = 16
+NUM_SENDERS = 64
+MESSAGE_ROWS = 1024
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and messages")
+    quick = parser.parse_args().quick
+    bundle, columns = trained()
+    figures = []
+    for num_rows in (1, 20):
+        off, control, on = asyncio.run(cpu_a_request(bundle, columns, num_rows, 7 if quick else 25))
+        growth, noise = paired_growth(off, on), paired_growth(off, control)
+        figures += [
+            Figure(
+                name=f"tap_{num_rows}_row_request_cpu_us",
+                unit="us",
+                ours=statistics.median(on),
+                references={"without the tap": statistics.median(off)},
+            ),
+            Figure(
+                name=f"tap_{num_rows}_row_request_cpu_growth_percent",
+                unit="%",
+                ours=growth,
+                references={"control": noise},
+                goal="<= 2",
+                met=growth <= 2.0,
+            ),
+        ]
+    figures += merging(bundle, columns, 1_000 if quick else 5_000)
+    report("monitor_tap", figures)
+
+
+def paired_growth(before: Sequence[float], after: Sequence[float]) -> float:
+    """Median percent by which the second of each pair exceeds the first."""
+    pairs = zip(before, after, strict=True)
+    return statistics.median(100.0 * (b / a - 1.0) for a, b in pairs)
+
+
+def trained() -> tuple[Bundle, Columns]:
+    """A logistic regression on ten numbers of tumours, with its rows."""
+    data = load_breast_cancer()
+    names = [name.replace(" ", "_") for name in data.feature_names[:NUM_FEATURES]]
+    columns: Columns = {name: data.data[:, i] for i, name in enumerate(names)}
+    features = tuple(Feature(name=name, kind="number") for name in names)
+    preprocessing = Preprocessing.fit(features, columns)
+    matrix = preprocessing.transform(columns)
+    fitted = LogisticRegression().fit(matrix, data.target)
+    module = torch.nn.Sequential(torch.nn.Linear(matrix.shape[1], 1), torch.nn.Flatten(0))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor(fitted.coef_))
+        module[0].bias.copy_(torch.tensor(fitted.intercept_))
+    schema = TableSchema(dataset=MODEL, target="benign", event_time="at", features=features)
+    postprocessing = Postprocessing(label="benign")
+    scores = fitted.predict_proba(matrix)[:, 1].astype(np.float32)
+    bundle = Bundle.of(
+        signature=Signature.of(schema, postprocessing.outputs),
+        preprocessing=preprocessing,
+        model=export(module.eval(), matrix[:16]),
+        postprocessing=postprocessing,
+        profile=Profile.of(features, columns, scores, label_rate=0.63, log_loss=0.2),
+    )
+    return bundle, columns
+
+
+async def cpu_a_request(
+    bundle: Bundle, columns: Columns, num_rows: int, rounds: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Microseconds of CPU a request by round: without the tap, as the control, and with it."""
+    arms = Arms(lambda _: bundle, BatchPolicy())
+    await arms.apply(TrafficTable.champion(MODEL, "1.0.0"))
+    sent: list[int] = []
+
+    async def sink(summary: TapSummary) -> None:
+        sent.append(len(pickle.dumps(summary)))
+
+    recorder = Recorder(model=MODEL, replica="r", sink=sink, on_drop=_refuse_drop)
+    running = asyncio.create_task(recorder.run())
+    records = {"off": _nothing, "control": _nothing, "on": recorder.note}
+    servers = {name: _server(arms, record) for name, record in records.items()}
+    with clients(_request(columns, num_rows), servers) as ask:
+        found: dict[str, list[float]] = {name: [] for name in servers}
+        for number in range(rounds + 1):
+            for name in servers if number % 2 else reversed(servers):
+                cpu_us = await ask(name, recorder)
+                if number:  # the first round is to warm up
+                    found[name].append(cpu_us)
+    recorder.close()
+    await running
+    await arms.close()
+    assert sent
+    return found["off"], found["control"], found["on"]
+
+
+def _nothing(_: Exchange) -> None:
+    pass
+
+
+def _refuse_drop(num_rows: int) -> None:
+    raise AssertionError(f"{num_rows} rows were dropped")
+
+
+def _server(arms: Arms, record: Callable[[Exchange], None]) -> HttpServer:
+    limits = HttpLimits()
+    handler = model_handler(Inference(MODEL, arms, record), max_body_bytes=limits.max_body_bytes)
+    return HttpServer(handler, limits)
+
+
+def _request(columns: Columns, num_rows: int) -> bytes:
+    inputs = [
+        {
+            "name": name,
+            "shape": [num_rows],
+            "datatype": "FP64",
+            "data": column[:num_rows].tolist(),
+        }
+        for name, column in columns.items()
+    ]
+    body = orjson.dumps({"inputs": inputs})
+    head = (
+        f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def clients(
+    request: bytes, servers: dict[str, HttpServer]
+) -> Iterator[Callable[[str, Recorder], Awaitable[float]]]:
+    """Asks a server from another process; what comes back is its CPU a request."""
+    pairs = {name: [socket.socketpair() for _ in range(NUM_CONNECTIONS)] for name in servers}
+    orders, reports = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _client(
+            request,
+            {name: [far for _, far in each] for name, each in pairs.items()},
+            list(servers),
+            orders[0],
+            reports[1],
+        )
+    num_requests = 4_000
+
+    async def ask(name: str, recorder: Recorder) -> float:
+        server = servers[name]
+        if not server.connections:
+            server.start()
+            for near, far in pairs[name]:
+                far.close()
+                await server.adopt(near)
+        started = time.process_time()
+        os.write(orders[1], bytes([list(servers).index(name)]))
+        await asyncio.to_thread(os.read, reports[0], 1)
+        while recorder.pending_rows:  # noqa: ASYNC110 - the recorder has no event for it
+            await asyncio.sleep(0.01)
+        return (time.process_time() - started) / num_requests * 1e6
+
+    try:
+        yield ask
+    finally:
+        os.write(orders[1], b"\xff")
+        os.waitpid(pid, 0)
+
+
+def _client(
+    request: bytes,
+    connections: dict[str, list[socket.socket]],
+    names: list[str],
+    orders: int,
+    done: int,
+) -> None:
+    """In the client's process: at each order 4,000 requests, one in flight a connection."""
+    while (order := os.read(orders, 1)) != b"\xff":
+        far = connections[names[order[0]]]
+        for _ in range(4_000 // len(far)):
+            for connection in far:
+                connection.sendall(request)
+            for connection in far:
+                reply = connection.recv(65536)
+                assert reply.startswith(b"HTTP/1.1 200"), reply
+        os.write(done, b"x")
+    os._exit(0)
+
+
+def merging(bundle: Bundle, columns: Columns, num_messages: int) -> list[Figure]:
+    """Messages a second of 1,024 rows each, from as many replicas as wait at a time."""
+    figures = []
+    for requests in (1, MESSAGE_ROWS):
+        messages = _messages(bundle, columns, num_messages if requests == 1 else 500, requests)
+        together = _merged_a_second(messages, NUM_SENDERS)
+        alone = _merged_a_second(messages[: len(messages) // 5], 1)
+        figures.append(
+            Figure(
+                name=f"merged_messages_of_{requests}_requests_per_s",
+                unit="messages/s",
+                ours=together,
+                references={"one commit a message": alone},
+                goal=">= 2000" if requests == 1 else None,
+                met=together >= 2_000 if requests == 1 else None,
+            )
+        )
+    messages = _messages(bundle, columns, num_messages, 1)
+    by_actor = _merged_by_actor(messages)
+    figures.append(
+        Figure(
+            name="merged_messages_by_a_ray_actor_per_s",
+            unit="messages/s",
+            ours=by_actor,
+            references={},
+            goal=">= 2000",
+            met=by_actor >= 2_000,
+        )
+    )
+    return figures
+
+
+def _messages(
+    bundle: Bundle, columns: Columns, number: int, requests: int
+) -> list[list[TapSummary]]:
+    """By replica, its messages in order; each of 1,024 rows in so many requests."""
+    version: Any = type("Version", (), {"version": "1.0.0", "bundle": bundle})
+    size = MESSAGE_ROWS // requests
+    rng = np.random.default_rng(0)
+
+    def sample(name: str) -> Sample:
+        chosen = rng.integers(0, 569, size)
+        rows = {feature: column[chosen] for feature, column in columns.items()}
+        scores = rng.random(size, dtype=np.float32)
+        outputs = {PROBABILITY: scores}
+        return Sample(name, START, version, "champion", START, rows, outputs, 0.001, size)
+
+    first = summarise(
+        [sample(f"q-{index}") for index in range(requests)], model=MODEL, replica="", sequence=0
+    )
+    found = []
+    for replica in range(NUM_SENDERS):
+        sent = []
+        for sequence in range(number // NUM_SENDERS):
+            ids = tuple(f"{replica}-{sequence}-{index}" for index in range(requests))
+            predictions = replace(first.predictions, request_ids=ids)  # type: ignore[type-var]
+            sent.append(
+                replace(first, replica=f"r{replica}", sequence=sequence, predictions=predictions)
+            )
+        found.append(sent)
+    return found
+
+
+@contextmanager
+def _new_monitor() -> Iterator[tuple[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/ledger.db"
+        Ledger(url).close()
+        yield url, str(Path(folder) / "store")
+
+
+def _merged_a_second(messages: Sequence[Sequence[TapSummary]], num_threads: int) -> float:
+    """By threads of this process, as those of an actor; each replica waits for its answers."""
+    total = sum(len(each) for each in messages)
+    with _new_monitor() as (url, store), ThreadPoolExecutor(num_threads) as threads:
+        monitor = DriftMonitor(url, store, WindowPolicy(), DriftPolicy())
+
+        def send(each: Sequence[TapSummary]) -> None:
+            for message in each:
+                monitor.observe(message)
+
+        taken_s = seconds(lambda: list(threads.map(send, messages)))
+        assert Ledger(url).observations.count_predictions(MODEL) == sum(
+            len(message.predictions) for each in messages for message in each
+        )
+    return total / taken_s
+
+
+def _merged_by_actor(messages: Sequence[Sequence[TapSummary]]) -> float:
+    """By an actor of Ray, from one process that stands for all replicas."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        with _new_monitor() as (url, store):
+            monitor: Any = (
+                ray.remote(DriftMonitor)
+                .options(max_concurrency=NUM_SENDERS, num_cpus=0)
+                .remote(url, store, WindowPolicy(), DriftPolicy())
+            )
+            ray.get(monitor.status.remote(MODEL))
+
+            def send(each: Sequence[TapSummary]) -> None:
+                for message in each:
+                    ray.get(monitor.observe.remote(message))
+
+            with ThreadPoolExecutor(NUM_SENDERS) as threads:
+                taken_s = seconds(lambda: list(threads.map(send, messages)))
+    finally:
+        ray.shutdown()
+    return sum(len(each) for each in messages) / taken_s
+
+
+if __name__ == "__main__":
+    main()
