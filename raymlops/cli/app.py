@@ -8,6 +8,7 @@ import traceback
 import typer
 
 from raymlops.cli import (
+    alerts,
     configuration,
     data,
     demo,
@@ -33,8 +34,8 @@ app = typer.Typer(
 )
 
 for module in (
-    demo, data, drift, lifecycle, runs, models, records, mirror, export, serving, machines,
-    configuration,
+    demo, data, drift, lifecycle, runs, models, records, alerts, mirror, export, serving,
+    machines, configuration,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -1,5 +1,12 @@
 """Operating models: the workspace, the verbs, and the loop that runs by itself."""
 
+from raymlops.operate.alerts import (
+    end_silences,
+    open_sentinel,
+    silence,
+    start_sentinel,
+    trial,
+)
 from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
 from raymlops.operate.exporter import start_exporter
@@ -37,12 +44,14 @@ __all__ = [
     "convert_model",
     "deploy",
     "down",
+    "end_silences",
     "fit",
     "inspect",
     "judge_challenger",
     "load_settings",
     "make_challenger",
     "mirror",
+    "open_sentinel",
     "promote",
     "propose_plan",
     "publisher",
@@ -50,10 +59,13 @@ __all__ = [
     "release",
     "resume",
     "rollback",
+    "silence",
     "start_exporter",
     "start_mirror",
     "start_monitor",
+    "start_sentinel",
     "train",
+    "trial",
     "trust_file",
     "tune",
     "up",

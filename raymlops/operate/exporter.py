@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raymlops.cluster import spawn
 from raymlops.monitor.metrics import Exporter
+from raymlops.monitor.metrics.exporter import targets_file
 from raymlops.operate.workspace import Workspace
 
 EXPORTER_NAME = "raymlops-exporter"
@@ -24,16 +25,11 @@ def start_exporter(workspace: Workspace) -> None:
         EXPORTER_NAME,
         workspace.ledger.url,  # opened here, since an actor makes no SQLite file
         workspace.settings.monitor.exporter,
-        targets_file(workspace.home),
+        workspace.home,
         workspace.settings.monitor.drift,
         max_concurrency=4,
         node_id=ray.get_runtime_context().get_node_id(),
     )
-
-
-def targets_file(home: Path) -> Path:
-    """Where the exporter says at which address it is, in the words of Prometheus' `file_sd`."""
-    return home / "prometheus" / "raymlops.json"
 
 
 def exporter_address(home: Path) -> str | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from raymlops import cluster
 from raymlops.cluster import ClusterRecord
 from raymlops.errors import ConfigError
+from raymlops.monitor.metrics.exporter import targets_file
 from raymlops.monitor.metrics.prometheus import (
     prometheus_program,
     start_prometheus,
     stop_prometheus,
 )
-from raymlops.operate.exporter import targets_file
 from raymlops.operate.settings import packaged_config
 from raymlops.operate.workspace import Workspace
 

@@ -68,7 +68,7 @@ def start_mirror(workspace: Workspace) -> None:
     if importlib.util.find_spec("mlflow") is None:
         _logger.warning("the ledger is not mirrored: `pip install raymlops[mlflow]`")
         return
-    spawn(MirrorActor, MIRROR_NAME, _with_absolute_paths(workspace))
+    spawn(MirrorActor, MIRROR_NAME, with_absolute_paths(workspace))
 
 
 class MirrorActor:
@@ -121,7 +121,7 @@ def _one_at_a_time(workspace: Workspace, opened: Mirror) -> Callable[[], Copied]
     return catch_up
 
 
-def _with_absolute_paths(workspace: Workspace) -> Configured[Settings]:
+def with_absolute_paths(workspace: Workspace) -> Configured[Settings]:
     """The settings for a process that runs in another folder."""
     settings, mlflow = workspace.settings, workspace.settings.ledger.mlflow
     if mlflow.url is not None:

@@ -31,6 +31,7 @@ from raymlops.errors import ConfigError
 from raymlops.ledger import JoinPolicy
 from raymlops.ledger.mirror import FollowPolicy
 from raymlops.monitor import ConceptPolicy, DriftPolicy, WindowPolicy
+from raymlops.monitor.alerts import AlertSettings
 from raymlops.monitor.metrics import ExporterSettings, PrometheusSettings
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import CanaryPolicy, GatePolicy
@@ -43,7 +44,7 @@ DEFAULT_ENVIRONMENT = "development"
 
 # Texts in these sections may be secrets. What describes a model is recorded with its runs, in
 # names, signatures and decisions, so there only a field of type Secret takes a reference.
-SITE = ("home", "ledger", "storage", "coordination", "cluster", "serve")
+SITE = ("home", "ledger", "storage", "coordination", "cluster", "serve", "alerts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ class MonitorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Site settings (home to serve) and those of one model (model to retrain)."""
+    """Site settings (home to alerts) and those of one model (model to retrain)."""
 
     home: str = ".raymlops"
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
@@ -102,6 +103,7 @@ class Settings:
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     model: str | None = None
     data: TableSchema | None = None

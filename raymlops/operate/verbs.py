@@ -20,6 +20,7 @@ from raymlops.ledger.provenance import code_at, environment
 from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
+from raymlops.operate.alerts import start_sentinel
 from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
@@ -245,6 +246,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         )
     start_monitor(workspace, version.model)
     start_exporter(workspace)
+    start_sentinel(workspace)
     table = TrafficTable.champion(version.model, str(version.version))
     serve.publish(table, ledger_url=workspace.ledger_url)
     return serve.deploy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from raymlops.errors import ClusterError, ConfigError
+from raymlops.monitor.alerts import AlertBook
 from raymlops.monitor.metrics import PrometheusSettings
 from raymlops.monitor.metrics.prometheus import (
     recorded_prometheus,
     start_prometheus,
     stop_prometheus,
 )
-from raymlops.operate import Machinery, Workspace, down, start_exporter, up
+from raymlops.operate import Machinery, Workspace, down, start_exporter, start_sentinel, up
 from raymlops.operate.settings import packaged_config
 from raymlops.telemetry import FROM_RAY
 from tests.servers.prometheus import Prometheus
@@ -104,6 +106,9 @@ def test_prometheus_scrapes_ray_and_the_exporter(started: tuple[Workspace, Machi
     opened, machinery = started
     with opened.connect():
         start_exporter(opened)
+        start_sentinel(opened)
+        decision = {"kind": "gate", "outcome": "1.0.1 refused", "who": "test", "why": "worse"}
+        opened.ledger.decisions.add(model="flights", evidence={}, **decision)
     assert machinery.prometheus_url is not None
     server = Prometheus(machinery.prometheus_url)
     wanted = {name for name in FROM_RAY if "_gpus_" not in name and "_gram_" not in name}
@@ -114,6 +119,9 @@ def test_prometheus_scrapes_ray_and_the_exporter(started: tuple[Workspace, Machi
         seen = set(server.get("label/__name__/values"))
         time.sleep(0.2)
     assert wanted - seen == set()
+    assert [each.name for each in AlertBook(opened.home).read().told] == ["gate"]
+    (line,) = (opened.home / "logs" / "decisions.jsonl").read_text().splitlines()
+    assert json.loads(line)["outcome"] == "1.0.1 refused"
     assert server.query('sum by (job) (up{job="raymlops"})')[0]["value"][1] == "1"
     recorded = recorded_prometheus(opened.home)
     assert recorded is not None

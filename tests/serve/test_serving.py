@@ -24,6 +24,7 @@ from raymlops.cluster import Session, find, spawn
 from raymlops.errors import NotFoundError, ReleaseError, RequestError
 from raymlops.ledger import Ledger, Pane
 from raymlops.models import PROBABILITY, Bundle
+from raymlops.monitor import DriftPolicy
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.serve import (
     Arm,
@@ -105,8 +106,8 @@ def service(
 
     world = make_world(bundles, tmp_path_factory)
     start_monitor(world.ledger_url)
-    targets = tmp_path_factory.mktemp("prometheus") / "raymlops.json"
-    spawn(Exporter, EXPORTER, world.ledger_url, ExporterSettings(), targets, {})
+    home = tmp_path_factory.mktemp("home")
+    spawn(Exporter, EXPORTER, world.ledger_url, ExporterSettings(), home, DriftPolicy())
     deployment = deploy(
         MODEL,
         ledger_url=world.ledger_url,
@@ -115,7 +116,7 @@ def service(
         tap=MONITOR,
         exporter=EXPORTER,
     )
-    yield Service(world, deployment, targets)
+    yield Service(world, deployment, home / "prometheus" / "raymlops.json")
     serve.shutdown()
 
 

@@ -47,17 +47,22 @@ class ExporterSettings:
             raise ValueError(f"port is {self.port}, not within 0 and 65535")
 
 
+def targets_file(home: Path) -> Path:
+    """Where the exporter says at which address it is, in the words of Prometheus' `file_sd`."""
+    return home / "prometheus" / "raymlops.json"
+
+
 class Exporter:
     """Gathers snapshots and answers scrapes, as a plain object or spawned as an actor.
 
-    `targets` is the file in which Prometheus finds it (`file_sd_configs`), rewritten by each life.
+    In the home folder it says where it is, in each life anew, and reads which alerts are open.
     """
 
     def __init__(
         self,
         ledger_url: str,
         settings: ExporterSettings,
-        targets: Path,
+        home: Path,
         policy: DriftPolicy,
     ) -> None:
         self._gathered = Gathered()
@@ -70,6 +75,7 @@ class Exporter:
         )
         self._ledger = ledger
         self._address = f"{settings.host}:{self._server.server_port}"
+        targets = targets_file(home)
         targets.parent.mkdir(parents=True, exist_ok=True)
         replace_text(targets, json.dumps([{"targets": [self._address], "labels": {}}]) + "\n")
 

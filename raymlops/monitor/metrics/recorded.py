@@ -10,6 +10,7 @@ from itertools import groupby
 from raymlops.data import SCORE
 from raymlops.data.drift import TESTS, DriftPolicy
 from raymlops.ledger import Drift, Ledger, Performance
+from raymlops.monitor.alerts.book import Book
 from raymlops.telemetry import Series, catalogue
 
 MAX_FEATURES = 50
@@ -28,6 +29,13 @@ def recorded_series(ledger: Ledger, policy: DriftPolicy) -> Iterator[Series]:
     yield from _drift(ledger.overview.newest_drift(), policy)
     yield from _performance(ledger.overview.newest_performance())
     yield from _training(ledger)
+
+
+def alert_series(book: Book) -> Iterator[Series]:
+    """How many alerts are open, by model and severity."""
+    opened = Counter((each.model, each.severity) for each in book.episodes)
+    for (model, severity), number in opened.items():
+        yield Series(catalogue.OPEN_ALERTS.name, (model, severity), number)
 
 
 def _decisions(counts: Mapping[tuple[str, str, str], int]) -> Iterator[Series]:

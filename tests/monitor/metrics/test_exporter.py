@@ -21,8 +21,7 @@ from tests.servers.prometheus import prometheus, promtool
 
 @pytest.fixture
 def exporter(busy_ledger: Ledger, tmp_path: Path) -> Iterator[Exporter]:
-    targets = tmp_path / "prometheus" / "raymlops.json"
-    exporter = Exporter(busy_ledger.url, ExporterSettings(), targets, DriftPolicy())
+    exporter = Exporter(busy_ledger.url, ExporterSettings(), tmp_path, DriftPolicy())
     yield exporter
     exporter.close()
 
@@ -99,12 +98,13 @@ def test_a_real_prometheus_finds_and_scrapes_it(exporter: Exporter, tmp_path: Pa
     targets = tmp_path / "prometheus" / "raymlops.json"
     config = tmp_path / "prometheus.yml"
     job = {"job_name": "raymlops", "file_sd_configs": [{"files": [str(targets)]}]}
-    config.write_text(json.dumps({"global": {"scrape_interval": "200ms"}, "scrape_configs": [job]}))
+    config.write_text(json.dumps({"global": {"scrape_interval": "500ms"}, "scrape_configs": [job]}))
     wanted = "sum(raymlops_requests_total)"
     with prometheus(config, tmp_path) as server:
         deadline = time.monotonic() + 20
         while not (found := server.query(wanted)) and time.monotonic() < deadline:
             time.sleep(0.05)
+        assert found, server.get("targets")["activeTargets"]
         p99 = server.query(
             "histogram_quantile(0.99, sum by (le) (raymlops_request_duration_seconds_bucket))"
         )

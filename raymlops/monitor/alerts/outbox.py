@@ -1,0 +1,88 @@
+"""Letters to sinks: tried again with growing patience, kept as dead when that has an end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from raymlops.monitor.alerts.episodes import Alert
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Seconds before the second attempt, growing by `factor` up to `longest_s`; how many in all."""
+
+    first_s: float = 2.0
+    factor: float = 2.0
+    longest_s: float = 600.0
+    max_attempts: int = 12
+
+    def __post_init__(self) -> None:
+        if self.first_s <= 0 or self.longest_s < self.first_s:
+            raise ValueError(
+                f"first_s is {self.first_s} and longest_s {self.longest_s}; the first must be "
+                "positive and not above the second"
+            )
+        if self.factor < 1 or self.max_attempts < 1:
+            raise ValueError(
+                f"factor is {self.factor} and max_attempts {self.max_attempts}; at least 1 each"
+            )
+
+    def wait_s(self, attempts: int) -> float:
+        """How long to wait after so many attempts have failed."""
+        # Beyond 64 doublings a float would overflow long after `longest_s` was reached.
+        return min(self.longest_s, self.first_s * self.factor ** min(attempts - 1, 64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """An alert for one sink; `dead_because` says why nobody tries any more."""
+
+    alert: Alert
+    sink: str
+    due_at: datetime
+    attempts: int = 0
+    error: str | None = None
+    dead_because: str | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        return self.dead_because is not None
+
+
+def due(letters: Sequence[Letter], now: datetime) -> tuple[Letter, ...]:
+    """The letters to be tried now: of each sink and episode in order, the first that is left.
+
+    So nobody is told that an episode is over before being told that it began.
+    """
+    first: dict[tuple[str, str], Letter] = {}
+    for letter in letters:
+        if not letter.is_dead:
+            first.setdefault((letter.sink, letter.alert.id), letter)
+    return tuple(letter for letter in first.values() if letter.due_at <= now)
+
+
+def failed(
+    letter: Letter, error: str, now: datetime, policy: RetryPolicy, *, permanent: bool
+) -> Letter:
+    """The letter after an attempt that failed."""
+    attempts = letter.attempts + 1
+    if permanent:
+        dead = f"refused: {error}"
+    elif attempts >= policy.max_attempts:
+        dead = f"{attempts} attempts failed, the last: {error}"
+    else:
+        dead = None
+    return replace(
+        letter,
+        attempts=attempts,
+        error=error,
+        dead_because=dead,
+        due_at=now + timedelta(seconds=policy.wait_s(attempts)),
+    )
+
+
+def revived(letter: Letter, now: datetime) -> Letter:
+    """A dead letter, to be tried again as if it were new."""
+    return replace(letter, attempts=0, dead_because=None, due_at=now)

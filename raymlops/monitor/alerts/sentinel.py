@@ -1,0 +1,140 @@
+"""Whoever watches: reads what was decided, keeps the episodes, and tells the sinks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from raymlops.config import redact
+from raymlops.ledger import Decision, Ledger
+from raymlops.monitor.alerts.book import AlertBook, Book
+from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Signal, advance
+from raymlops.monitor.alerts.outbox import Letter, due, failed, revived
+from raymlops.monitor.alerts.quiet import is_quiet
+from raymlops.monitor.alerts.settings import AlertSettings
+from raymlops.monitor.alerts.signals import signals_of
+from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink
+
+_DECISIONS_A_LOOK = 500
+
+_logger = logging.getLogger(__name__)
+
+
+class Sentinel:
+    """Looks at a ledger, and whatever else `watch` tells, and sends alerts to `sinks`.
+
+    All it knows is in the book: one that was killed goes on with the decision after the last it
+    had written there. What it had sent and not yet written is sent again, under the same id.
+    `log` is given every decision, once or, after a kill, twice.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        book: AlertBook,
+        settings: AlertSettings,
+        sinks: Sequence[Sink],
+        *,
+        watch: Callable[[], Sequence[Signal]] = tuple,
+        log: Callable[[Decision], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._book = book
+        self._settings = settings
+        self._sinks = {sink.name: sink for sink in sinks}
+        self._watch = watch
+        self._log = log
+
+    def begin(self) -> None:
+        """Of a home without a book: from here on decisions are looked at, not those of before."""
+        if self._book.is_new:
+            with self._book.open() as book:
+                newest = self._ledger.overview.last_decisions(limit=1)
+                book.cursor = newest[0].id if newest else 0
+
+    def look(self, now: datetime) -> tuple[Alert, ...]:
+        """What there is to be told since the last look; it is sent, or will be tried again."""
+        self.begin()
+        seen = self._watch()
+        with self._book.open() as book:
+            signals = [*self._decided(book), *seen]
+            alerts = self._advance(book, signals, now)
+            self._address(book, alerts, now)
+        self.deliver(now)
+        return alerts
+
+    def deliver(self, now: datetime) -> None:
+        """Tries every letter that is due."""
+        while letters := due(self._book.read().letters, now):
+            for letter in letters:
+                after = self._send(letter, now)
+                with self._book.open() as book:
+                    book.letters = _replaced(book.letters, letter, after)
+
+    def resend(self, now: datetime) -> int:
+        """Tries all dead letters once more; how many there were."""
+        with self._book.open() as book:
+            dead = len(book.dead)
+            book.letters = tuple(
+                revived(letter, now) if letter.is_dead else letter for letter in book.letters
+            )
+        self.deliver(now)
+        return dead
+
+    def _decided(self, book: Book) -> list[Signal]:
+        found = self._ledger.overview.decisions_after(book.cursor, limit=_DECISIONS_A_LOOK)
+        for decision in found:
+            self._log(decision)
+            book.cursor = decision.id
+        return [signal for decision in found for signal in signals_of(decision)]
+
+    def _advance(self, book: Book, signals: Sequence[Signal], now: datetime) -> tuple[Alert, ...]:
+        book.silences = tuple(each for each in book.silences if each.ends_at > now)
+        silences, maintenance = book.silences, self._settings.maintenance
+        book.episodes, alerts = advance(
+            book.episodes,
+            signals,
+            now,
+            quiet=lambda each: is_quiet(each, now, silences=silences, maintenance=maintenance),
+            resolve_after=timedelta(days=self._settings.resolve_after_days),
+        )
+        least = SEVERITIES.index(self._settings.min_severity)
+        return tuple(each for each in alerts if SEVERITIES.index(each.severity) >= least)
+
+    def _address(self, book: Book, alerts: Sequence[Alert], now: datetime) -> None:
+        book.told = (*book.told, *alerts)
+        fresh = [
+            Letter(alert=_without_secrets(alert), sink=name, due_at=now)
+            for alert in alerts
+            for name in self._sinks
+        ]
+        book.letters = (*book.letters, *fresh)
+
+    def _send(self, letter: Letter, now: datetime) -> Letter | None:
+        """None when it has arrived, or else the letter after the attempt."""
+        policy = self._settings.retry
+        sink = self._sinks.get(letter.sink)
+        if sink is None:
+            return failed(letter, "the sink is not set any more", now, policy, permanent=True)
+        try:
+            sink.send(letter.alert)
+        except DeliveryError as error:
+            why = redact(error.message)
+            after = failed(letter, why, now, policy, permanent=error.permanent)
+            if after.is_dead:
+                _logger.error("alert %s did not reach %s: %s", letter.alert.id, sink.name, why)
+            return after
+        return None
+
+
+def _replaced(
+    letters: Sequence[Letter], letter: Letter, after: Letter | None
+) -> tuple[Letter, ...]:
+    kept = [after if each == letter else each for each in letters]
+    return tuple(each for each in kept if each is not None)
+
+
+def _without_secrets(alert: Alert) -> Alert:
+    return replace(alert, summary=redact(alert.summary))

@@ -1,0 +1,43 @@
+"""Who is told of what, and when not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raymlops.monitor.alerts.episodes import Severity
+from raymlops.monitor.alerts.outbox import RetryPolicy
+from raymlops.monitor.alerts.quiet import Maintenance
+from raymlops.monitor.alerts.sinks.alertmanager import Alertmanager
+from raymlops.monitor.alerts.sinks.base import Sink
+from raymlops.monitor.alerts.sinks.log import Log
+from raymlops.monitor.alerts.sinks.smtp import Smtp
+from raymlops.monitor.alerts.sinks.webhook import Webhook
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertSettings:
+    """Each sink that is set is told of everything from `min_severity` up; the log always is.
+
+    An episode that nothing has renewed for `resolve_after_days` is over. `every_s` is how often
+    somebody looks.
+    """
+
+    min_severity: Severity = "info"
+    resolve_after_days: float = 14.0
+    every_s: float = 2.0
+    maintenance: tuple[Maintenance, ...] = ()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    webhook: Webhook | None = None
+    smtp: Smtp | None = None
+    alertmanager: Alertmanager | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("resolve_after_days", "every_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
+
+
+def open_sinks(settings: AlertSettings) -> tuple[Sink, ...]:
+    """Those that are set, the log first."""
+    found = (settings.webhook, settings.smtp, settings.alertmanager)
+    return (Log(), *(sink for sink in found if sink is not None))

@@ -1,0 +1,52 @@
+"""What decisions say of a model's health.
+
+trigger                     performance or drift is wrong
+alias champion ->           both are over: another model answers
+gate    refused / passed    a challenger was not good enough / the next one was
+release rolled back / promoted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from raymlops.ledger import Decision
+from raymlops.monitor.alerts.episodes import Severity, Signal
+
+DRIFT, PERFORMANCE, GATE, RELEASE, REPLICA = "drift", "performance", "gate", "release", "replica"
+
+_CAUSES: Mapping[str, Severity] = {PERFORMANCE: "critical", DRIFT: "warning"}
+
+
+def signals_of(decision: Decision) -> tuple[Signal, ...]:
+    """None for a decision that neither begins nor ends any trouble."""
+    return tuple(_signals(decision))
+
+
+def _signals(decision: Decision) -> Iterator[Signal]:
+    match decision.kind:
+        case "trigger":
+            cause = str(decision.evidence.get("cause", DRIFT))
+            yield _fires(decision, cause, _CAUSES.get(cause, "warning"))
+        case "alias" if decision.outcome.startswith("champion"):
+            for cause in _CAUSES:
+                yield Signal(name=cause, model=decision.model, firing=False)
+        case "gate" if decision.outcome.endswith("refused"):
+            yield _fires(decision, GATE, "warning")
+        case "gate":
+            yield Signal(name=GATE, model=decision.model, firing=False)
+        case "release" if decision.outcome.endswith("rolled back"):
+            yield _fires(decision, RELEASE, "critical")
+        case "release" if decision.outcome.endswith("promoted"):
+            yield Signal(name=RELEASE, model=decision.model, firing=False)
+
+
+def _fires(decision: Decision, name: str, severity: Severity) -> Signal:
+    return Signal(
+        name=name,
+        model=decision.model,
+        firing=True,
+        severity=severity,
+        summary=f"{decision.kind} {decision.outcome}: {decision.why}",
+        evidence={"decision": decision.id, **decision.evidence},
+    )

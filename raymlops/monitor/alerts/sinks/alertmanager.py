@@ -1,0 +1,52 @@
+"""Alertmanager, by version 2 of its API: it groups, routes and repeats as for Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from raymlops.config import SecretUrl
+from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Severity
+from raymlops.monitor.alerts.sinks.http import post
+
+# Alertmanager forgets what nobody repeats; our episodes end when we say so.
+_FAR = timedelta(days=365)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alertmanager:
+    """`url` is where it listens, such as http://127.0.0.1:9093.
+
+    Routes match the label `severity`. Labels are what tells alerts apart there, so an episode that
+    becomes worse is another alert, and the one of before is over.
+    """
+
+    url: SecretUrl
+
+    @property
+    def name(self) -> str:
+        return "alertmanager"
+
+    def send(self, alert: Alert) -> None:
+        milder = SEVERITIES[: SEVERITIES.index(alert.severity)]
+        now = datetime.now(UTC)
+        documents = [
+            _document(alert, alert.severity, alert.ended_at or now + _FAR),
+            *(_document(alert, severity, alert.ended_at or now) for severity in milder),
+        ]
+        post(f"{self.url.reveal().rstrip('/')}/api/v2/alerts", documents)
+
+
+def _document(alert: Alert, severity: Severity, ends_at: datetime) -> dict[str, Any]:
+    return {
+        "labels": {
+            "alertname": f"Raymlops{alert.name.title()}",
+            "model": alert.model,
+            "severity": severity,
+            "fingerprint": alert.fingerprint,
+        },
+        "annotations": {"summary": alert.summary, "episode": alert.id},
+        "startsAt": alert.started_at.isoformat(),
+        "endsAt": ends_at.isoformat(),
+    }

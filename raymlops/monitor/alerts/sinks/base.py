@@ -1,0 +1,62 @@
+"""What a sink of alerts must do."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from raymlops.errors import RaymlopsError
+from raymlops.monitor.alerts.episodes import Alert
+
+
+class DeliveryError(RaymlopsError):
+    """A sink did not take an alert; `permanent` where it never will, as it is."""
+
+    def __init__(self, message: str, permanent: bool = False) -> None:
+        super().__init__(message, permanent)
+        self.message = message
+        self.permanent = permanent
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Sink(Protocol):
+    """Tells somebody of alerts, one after the other.
+
+    What it is told may be told again, when nobody knows whether it arrived: `alert.id` and
+    `alert.status` are the same then.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def send(self, alert: Alert) -> None:
+        """Returns once the alert is delivered.
+
+        Raises:
+            DeliveryError: it is not, or nobody knows.
+        """
+        ...
+
+
+def document(alert: Alert) -> dict[str, Any]:
+    """An alert as JSON."""
+    ended = alert.ended_at
+    return {
+        "id": alert.id,
+        "fingerprint": alert.fingerprint,
+        "status": alert.status,
+        "severity": alert.severity,
+        "name": alert.name,
+        "model": alert.model,
+        "summary": alert.summary,
+        "evidence": alert.evidence,
+        "started_at": alert.started_at.isoformat(),
+        "ended_at": None if ended is None else ended.isoformat(),
+    }
+
+
+def headline(alert: Alert) -> str:
+    """An alert in one line."""
+    word = alert.severity if alert.status == "firing" else "resolved"
+    return f"[{word}] {alert.model}: {alert.name}"

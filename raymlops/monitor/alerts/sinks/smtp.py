@@ -1,0 +1,82 @@
+"""Electronic mail."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Literal
+
+from raymlops.config import Secret
+from raymlops.monitor.alerts.episodes import Alert
+from raymlops.monitor.alerts.sinks.base import DeliveryError, document, headline
+
+_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smtp:
+    """A mail an alert; those of one episode are one thread.
+
+    `security` is starttls, tls from the first byte, or none, with which no password is sent.
+    """
+
+    host: str
+    sender: str
+    recipients: tuple[str, ...]
+    port: int = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password: Secret | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port <= 65535:
+            raise ValueError(f"port is {self.port}, not within 1 and 65535")
+        if not self.recipients:
+            raise ValueError("recipients are none: name at least one")
+        if (self.user is None) != (self.password is None):
+            raise ValueError(f"user is {self.user!r}: user and password come together")
+        if self.password is not None and self.security == "none":
+            raise ValueError("security is none: a password is only sent over starttls or tls")
+
+    @property
+    def name(self) -> str:
+        return "smtp"
+
+    def send(self, alert: Alert) -> None:
+        try:
+            with self._connect() as server:
+                if self.security == "starttls":
+                    server.starttls(context=ssl.create_default_context())
+                if self.user is not None and self.password is not None:
+                    server.login(self.user, self.password.reveal())
+                server.send_message(self._message(alert))
+        except smtplib.SMTPResponseException as error:
+            permanent = 500 <= error.smtp_code < 600
+            told = f"{error.smtp_code} {error.smtp_error!r}"
+            raise DeliveryError(f"the mail server answered {told}", permanent) from None
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = {code for code, _ in error.recipients.values()}
+            raise DeliveryError(f"recipients were refused: {error}", min(codes) >= 500) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryError(f"{type(error).__name__}: {error}") from None
+
+    def _connect(self) -> smtplib.SMTP:
+        if self.security == "tls":
+            context = ssl.create_default_context()
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT_S, context=context)
+        return smtplib.SMTP(self.host, self.port, timeout=_TIMEOUT_S)
+
+    def _message(self, alert: Alert) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = self.sender
+        message["To"] = ", ".join(self.recipients)
+        # A header is one line, whatever a model is called.
+        message["Subject"] = " ".join(headline(alert).split())
+        message["Message-ID"] = f"<{alert.id}.{alert.status}.{alert.severity}@raymlops>"
+        message["References"] = f"<{alert.id}@raymlops>"
+        evidence = json.dumps(document(alert), indent=2, default=str)
+        message.set_content(f"{alert.summary}\n\n{evidence}\n")
+        return message

@@ -1,0 +1,185 @@
+"""Alerts of a home: an actor that watches, and what a person may ask of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+from raymlops.cluster import spawn
+from raymlops.config import Configured, redact
+from raymlops.ledger import Decision
+from raymlops.monitor.alerts import (
+    Alert,
+    AlertBook,
+    DeliveryError,
+    Sentinel,
+    Signal,
+    Silence,
+    Sink,
+    open_sinks,
+)
+from raymlops.monitor.alerts.signals import REPLICA
+from raymlops.operate.mirror import with_absolute_paths
+from raymlops.operate.settings import Settings
+from raymlops.operate.workspace import Workspace
+from raymlops.serve import application_name
+from raymlops.telemetry.logs import LineWriter
+
+SENTINEL_NAME = "raymlops-sentinel"
+_NICENESS = 5
+_LONGEST_REST_S = 30.0
+_MODEL_PREFIX = application_name("")
+_LOST = ("UNHEALTHY", "DEPLOY_FAILED")
+
+_logger = logging.getLogger(__name__)
+
+
+def start_sentinel(workspace: Workspace) -> None:
+    """The actor that writes the log of decisions and tells of alerts, started unless it runs.
+
+    Ray must be connected.
+    """
+    open_sentinel(workspace).begin()
+    spawn(SentinelActor, SENTINEL_NAME, with_absolute_paths(workspace))
+
+
+class SentinelActor:
+    """A thread that looks again and again, for as long as the process lives."""
+
+    def __init__(self, configured: Configured[Settings]) -> None:
+        os.nice(_NICENESS)
+        # Begun here because of a restarted actor only this is called again.
+        Thread(target=self._watch, args=(Workspace(configured),), daemon=True).start()
+
+    def _watch(self, workspace: Workspace) -> None:
+        never = Event()
+        lines = decision_log(workspace)
+        lines.start()
+        while True:
+            rest_s = workspace.settings.alerts.every_s
+            try:
+                with workspace:
+                    sentinel = open_sentinel(workspace, lines)
+                    while not never.wait(rest_s):
+                        sentinel.look(datetime.now(UTC))
+            except Exception:  # the boundary of the process: nobody else would hear of it
+                _logger.exception("the sentinel broke off, and starts again")
+                never.wait(max(rest_s, _LONGEST_REST_S))
+
+
+def open_sentinel(workspace: Workspace, lines: LineWriter | None = None) -> Sentinel:
+    """What looks at this workspace; with `lines` it logs each decision there."""
+
+    def log(decision: Decision) -> None:
+        if lines is not None:
+            lines.put({"kind": "decision", **vars(decision), "decision": decision.kind})
+
+    return Sentinel(
+        workspace.ledger,
+        AlertBook(workspace.home),
+        workspace.settings.alerts,
+        open_sinks(workspace.settings.alerts),
+        watch=lambda: lost_replicas(serve_statuses()),
+        log=log,
+    )
+
+
+def decision_log(workspace: Workspace) -> LineWriter:
+    """The file of this home that has a line a decision; it rotates as the request log does."""
+    policy = workspace.settings.serve.log
+    return LineWriter(
+        workspace.home / "logs" / "decisions.jsonl",
+        max_file_bytes=policy.max_file_mb << 20,
+        num_files=policy.num_files,
+        max_waiting=policy.max_waiting,
+    )
+
+
+def serve_statuses() -> dict[str, str]:
+    """The status of each of Serve's applications, in its own words; none where no Ray is."""
+    import ray
+    from ray import serve
+
+    if not ray.is_initialized():
+        return {}
+    return {name: each.status for name, each in serve.status().applications.items()}
+
+
+def lost_replicas(statuses: Mapping[str, str]) -> tuple[Signal, ...]:
+    """What the status of each model's application says of its replicas."""
+    return tuple(
+        Signal(
+            name=REPLICA,
+            model=name.removeprefix(_MODEL_PREFIX),
+            firing=status in _LOST,
+            severity="critical",
+            summary=f"replicas of {name.removeprefix(_MODEL_PREFIX)} are lost: Serve says {status}",
+            evidence={"status": status},
+        )
+        for name, status in statuses.items()
+        if name.startswith(_MODEL_PREFIX) and status in (*_LOST, "RUNNING")
+    )
+
+
+def silence(
+    workspace: Workspace, *, model: str, name: str, length: timedelta, who: str, why: str
+) -> Silence:
+    """Has nobody told of what `model` and `name` fit, from now on for so long."""
+    now = datetime.now(UTC)
+    made = Silence(
+        id=secrets.token_hex(4),
+        model=model,
+        name=name,
+        starts_at=now,
+        ends_at=now + length,
+        who=who,
+        why=why,
+    )
+    with AlertBook(workspace.home).open() as book:
+        book.silences = (*book.silences, made)
+    return made
+
+
+def end_silences(workspace: Workspace, ids: Iterable[str]) -> int:
+    """Ends silences before their time; how many there were."""
+    wanted = set(ids)
+    with AlertBook(workspace.home).open() as book:
+        kept = tuple(each for each in book.silences if each.id not in wanted)
+        ended = len(book.silences) - len(kept)
+        book.silences = kept
+    return ended
+
+
+def trial(workspace: Workspace) -> dict[str, str | None]:
+    """Sends an alert to every sink, and its end; by sink what went wrong, None where nothing."""
+    now = datetime.now(UTC)
+    alert = Alert(
+        id=f"test-{secrets.token_hex(4)}",
+        fingerprint="test",
+        status="firing",
+        severity="info",
+        name="test",
+        model="none",
+        summary="This is a test of raymlops' alerts; nothing is wrong.",
+        evidence={},
+        started_at=now,
+        ended_at=None,
+    )
+    over = replace(alert, status="resolved", ended_at=now + timedelta(seconds=1))
+    return {
+        sink.name: _problem(sink, (alert, over)) for sink in open_sinks(workspace.settings.alerts)
+    }
+
+
+def _problem(sink: Sink, alerts: Iterable[Alert]) -> str | None:
+    try:
+        for alert in alerts:
+            sink.send(alert)
+    except DeliveryError as error:
+        return redact(error.message)
+    return None

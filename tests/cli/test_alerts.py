@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from raymlops.errors import ConfigError
+from raymlops.monitor.alerts import AlertBook
+from raymlops.operate import Workspace, open_sentinel
+from raymlops.operate.alerts import lost_replicas
+from tests.cli.test_cli import run
+from tests.monitor.alerts.receivers import webhook
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with an open episode."""
+    with Workspace.open(overrides=[f"home={tmp_path}"]) as workspace:
+        sentinel = open_sentinel(workspace)
+        sentinel.begin()
+        workspace.ledger.decisions.add(
+            model="flights",
+            kind="gate",
+            outcome="1.0.1 refused",
+            who="me",
+            why="worse",
+            evidence={},
+        )
+        sentinel.look(datetime.now(UTC))
+    return tmp_path
+
+
+def test_alerts_are_listed_for_people_and_for_programs(home: Path) -> None:
+    assert "gate 1.0.1 refused: worse" in run("alerts", "list", "--home", str(home))
+    found = json.loads(run("alerts", "list", "--home", str(home), "--json"))
+    assert [(each["model"], each["told"]) for each in found["open"]] == [("flights", "warning")]
+    assert (found["silences"], found["waiting"], found["dead"]) == ([], [], [])
+
+
+def test_a_silence_is_made_listed_and_ended(home: Path) -> None:
+    at_home = ("--home", str(home))
+    options = ("--model", "flights", "--for", "2h", "--why", "known")
+    made = json.loads(run("alerts", "silence", *options, *at_home, "--json"))
+    assert (made["model"], made["name"], made["why"]) == ("flights", "*", "known")
+    assert made["id"] in run("alerts", "list", *at_home)
+    assert "1" in run("alerts", "silence", "--end", made["id"], "--why", "solved", *at_home)
+    assert AlertBook(home).read().silences == ()
+
+
+def test_a_length_that_is_none_is_refused(home: Path) -> None:
+    with pytest.raises(ConfigError, match="'soon' is no length; write 30s, 90m, 2h or 3d"):
+        run("alerts", "silence", "--for", "soon", "--why", "x", "--home", str(home))
+
+
+def test_every_sink_is_tried_and_no_secret_is_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with webhook() as hook:
+        url = hook.sink.url.reveal()  # type: ignore[attr-defined]
+        monkeypatch.setenv("HOOK", url)
+        options = ("--set", "alerts.webhook.url=${env:HOOK}", "--home", str(home), "--json")
+        assert json.loads(run("alerts", "test", *options)) == {"log": None, "webhook": None}
+        assert [told.status for told in hook.told()] == ["firing", "resolved"]
+        hook.statuses.append(404)
+        shown = run("alerts", "test", *options)
+        assert "the answer was 404" in shown
+        assert "in-the-url-88" not in shown
+
+
+def test_dead_letters_are_sent_again(home: Path) -> None:
+    at_home = ("--home", str(home), "--json")
+    with webhook() as hook:
+        setting = f"alerts.webhook.url={hook.sink.url.reveal()}"  # type: ignore[attr-defined]
+        hook.statuses.append(404)
+        with Workspace.open(overrides=[f"home={home}", setting]) as workspace:
+            workspace.ledger.decisions.add(
+                model="trains", kind="gate", outcome="1 refused", who="me", why="x", evidence={}
+            )
+            open_sentinel(workspace).look(datetime.now(UTC))
+        assert len(json.loads(run("alerts", "list", *at_home))["dead"]) == 1
+        tried = json.loads(run("alerts", "resend", "--set", setting, *at_home))
+        assert tried == {"tried": 1, "left": 0}
+        assert [told.model for told in hook.told()] == ["trains"]
+
+
+def test_serves_status_says_which_replicas_are_lost() -> None:
+    statuses = {
+        "raymlops-model-a": "UNHEALTHY",
+        "raymlops-model-b": "RUNNING",
+        "raymlops-model-c": "DEPLOYING",
+        "raymlops-model-d": "DEPLOY_FAILED",
+        "somebody-elses": "UNHEALTHY",
+    }
+    found = {signal.model: signal.firing for signal in lost_replicas(statuses)}
+    assert found == {"a": True, "b": False, "d": True}

@@ -1,0 +1,286 @@
+"""From a decision in the ledger to a receiver, through failures, kills and restarts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from raymlops.config import Secret
+from raymlops.ledger import Decision, Ledger
+from raymlops.monitor.alerts import (
+    Alert,
+    AlertBook,
+    AlertSettings,
+    DeliveryError,
+    Maintenance,
+    RetryPolicy,
+    Sentinel,
+    Signal,
+    Silence,
+    signals_of,
+)
+from tests.monitor.alerts.receivers import Hook, webhook
+from tests.monitor.metrics.conftest import MODEL, decide
+
+NOW = datetime(2013, 7, 1, 12, tzinfo=UTC)
+SETTINGS = AlertSettings(retry=RetryPolicy(first_s=10, factor=2, max_attempts=3))
+
+
+@dataclass
+class Recorder:
+    """A sink that can be away."""
+
+    name: str = "recorder"
+    alerts: list[Alert] = field(default_factory=list)
+    error: DeliveryError | None = None
+
+    def send(self, alert: Alert) -> None:
+        if self.error is not None:
+            raise self.error
+        self.alerts.append(alert)
+
+    @property
+    def told(self) -> list[tuple[str, str, str]]:
+        return [(alert.name, alert.status, alert.severity) for alert in self.alerts]
+
+
+@dataclass
+class World:
+    ledger: Ledger
+    home: Path
+    sink: Recorder = field(default_factory=Recorder)
+    seen: list[Signal] = field(default_factory=list)
+    logged: list[Decision] = field(default_factory=list)
+    settings: AlertSettings = SETTINGS
+
+    @property
+    def book(self) -> AlertBook:
+        return AlertBook(self.home)
+
+    def look(self, minutes: float = 0) -> None:
+        """By a sentinel that has just been started."""
+        sentinel = Sentinel(
+            self.ledger,
+            self.book,
+            self.settings,
+            [self.sink],
+            watch=lambda: self.seen,
+            log=self.logged.append,
+        )
+        sentinel.look(NOW + timedelta(minutes=minutes))
+
+
+@pytest.fixture
+def world(ledger: Ledger, tmp_path: Path) -> World:
+    decide(ledger, "gate", "1.0.1 refused")  # before anybody watched
+    world = World(ledger, tmp_path / "home")
+    world.look()
+    assert world.sink.told == []
+    return world
+
+
+def test_a_models_troubles_are_told_when_they_begin_and_when_they_are_over(world: World) -> None:
+    decide(world.ledger, "gate", "1.0.2 refused", why="worse than the champion")
+    world.look(1)
+    decide(world.ledger, "gate", "1.0.3 refused")
+    world.look(2)
+    decide(world.ledger, "gate", "1.0.4 passed")
+    decide(world.ledger, "release", "1.0.4 rolled back")
+    world.look(3)
+    decide(world.ledger, "release", "1.0.5 promoted")
+    world.look(4)
+    assert world.sink.told == [
+        ("gate", "firing", "warning"),
+        ("gate", "resolved", "warning"),
+        ("release", "firing", "critical"),
+        ("release", "resolved", "critical"),
+    ]
+    assert world.sink.alerts[0].summary == "gate 1.0.2 refused: worse than the champion"
+    assert world.sink.alerts[0].model == MODEL
+    assert world.book.read().letters == ()
+
+
+def test_what_a_trigger_saw_is_over_when_another_version_answers(world: World) -> None:
+    world.ledger.decisions.add(
+        model=MODEL,
+        kind="trigger",
+        outcome="retrain",
+        who="test",
+        why="log loss rose",
+        evidence={"cause": "performance", "low": 0.7},
+    )
+    world.look(1)
+    (alert,) = world.sink.alerts
+    assert (alert.name, alert.severity) == ("performance", "critical")
+    assert alert.evidence["low"] == 0.7
+    decide(world.ledger, "alias", "champion -> 1.0.1")
+    world.look(2)
+    assert world.sink.told[1] == ("performance", "resolved", "critical")
+
+
+def test_decisions_that_begin_and_end_nothing_are_only_logged(world: World) -> None:
+    for kind, outcome in (("release", "1.0.1 canary 20%"), ("register", "1.0.1"), ("dataset", "1")):
+        decide(world.ledger, kind, outcome)
+    world.look(1)
+    assert world.sink.told == []
+    assert [each.kind for each in world.logged] == ["release", "register", "dataset"]
+    assert all(signals_of(each) == () for each in world.logged)
+
+
+def test_replicas_that_are_lost_are_told_while_they_are(world: World) -> None:
+    world.seen.append(Signal(name="replica", model=MODEL, firing=True, severity="critical"))
+    for minute in range(5):
+        world.look(minute)
+    world.seen[:] = [Signal(name="replica", model=MODEL, firing=False)]
+    world.look(5)
+    assert world.sink.told == [
+        ("replica", "firing", "critical"),
+        ("replica", "resolved", "critical"),
+    ]
+
+
+def test_a_silence_and_maintenance_keep_quiet(world: World) -> None:
+    with world.book.open() as book:
+        ends = NOW + timedelta(minutes=5)
+        book.silences = (
+            Silence(
+                id="s", model="*", name="gate", starts_at=NOW, ends_at=ends, who="me", why="known"
+            ),
+        )
+    decide(world.ledger, "gate", "1.0.2 refused")
+    world.look(1)
+    assert world.sink.told == []
+    world.look(6)  # it has outlived the silence
+    assert world.sink.told == [("gate", "firing", "warning")]
+    assert world.book.read().silences == ()
+    world.settings = AlertSettings(maintenance=(Maintenance(start="12:00", end="13:00"),))
+    decide(world.ledger, "release", "1.0.2 rolled back")
+    world.look(7)
+    assert len(world.sink.told) == 1
+    world.look(61)
+    assert world.sink.told[1:] == [("release", "firing", "critical")]
+
+
+def test_a_sink_that_is_away_is_tried_again_in_order(world: World) -> None:
+    world.sink.error = DeliveryError("it is away")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    world.look(1)
+    decide(world.ledger, "gate", "1.0.3 passed")
+    world.look(1.1)
+    assert [letter.attempts for letter in world.book.read().letters] == [1, 0]
+    world.sink.error = None
+    world.look(1.15)  # not due yet
+    assert world.sink.told == []
+    world.look(2)
+    assert world.sink.told == [("gate", "firing", "warning"), ("gate", "resolved", "warning")]
+
+
+def test_what_cannot_be_delivered_is_kept_and_can_be_sent_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = Secret("open-sesame-2")
+    world.sink.error = DeliveryError(f"no {secret.reveal()} there")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    for minute in (1, 2, 3, 4, 5):
+        world.look(minute)
+    (letter,) = world.book.read().dead
+    assert letter.dead_because == "3 attempts failed, the last: no *** there"
+    assert "did not reach recorder: no *** there" in caplog.text
+    world.sink.error = None
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [world.sink])
+    assert sentinel.resend(NOW + timedelta(hours=1)) == 1
+    assert world.sink.told == [("gate", "firing", "warning")]
+    assert world.book.read().letters == ()
+    assert sentinel.resend(NOW + timedelta(hours=1)) == 0
+
+
+def test_a_sink_that_is_set_no_more_has_dead_letters(world: World) -> None:
+    world.sink.error = DeliveryError("it is away")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    world.look(1)
+    world.sink = Recorder(name="another")
+    world.look(2)
+    (letter,) = world.book.read().dead
+    assert letter.dead_because == "refused: the sink is not set any more"
+
+
+def test_a_kill_between_sending_and_writing_repeats_under_the_same_id(world: World) -> None:
+    class Killed(Recorder):
+        def send(self, alert: Alert) -> None:
+            super().send(alert)
+            raise KeyboardInterrupt
+
+    world.sink = Killed()
+    decide(world.ledger, "gate", "1.0.2 refused")
+    with pytest.raises(KeyboardInterrupt):
+        world.look(1)
+    (first,) = world.sink.alerts
+    world.sink = Recorder()
+    world.look(2)
+    assert world.sink.alerts == [first]
+
+
+def test_a_kill_while_the_book_is_open_changes_nothing(world: World) -> None:
+    decide(world.ledger, "gate", "1.0.2 refused")
+    before = world.book.read()
+
+    def die(_: Decision) -> None:
+        raise KeyboardInterrupt
+
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [world.sink], log=die)
+    with pytest.raises(KeyboardInterrupt):
+        sentinel.look(NOW)
+    assert world.book.read() == before
+    world.look(1)
+    assert world.sink.told == [("gate", "firing", "warning")]
+
+
+def test_what_is_not_severe_enough_is_not_told(world: World) -> None:
+    world.settings = AlertSettings(min_severity="critical")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    decide(world.ledger, "release", "1.0.2 rolled back")
+    world.look(1)
+    assert world.sink.told == [("release", "firing", "critical")]
+
+
+def test_the_book_forgets_the_oldest(world: World) -> None:
+    alert = Alert.of(_episode(world))
+    with world.book.open() as book:
+        book.told = (alert,) * 700
+    assert len(world.book.read().told) == 500
+
+
+def test_a_real_receiver_that_answers_503_once_is_told_in_the_end(world: World) -> None:
+    with webhook() as hook:
+        assert isinstance(hook, Hook)
+        hook.statuses += [503, 429]
+        world.sink = hook.sink  # type: ignore[assignment]
+        decide(world.ledger, "release", "1.0.2 rolled back")
+        for minute in range(4):
+            world.look(minute)
+        assert [told.severity for told in hook.told()] == ["critical"]
+
+
+@pytest.mark.parametrize("wrong", ["every_s", "resolve_after_days"])
+def test_impossible_settings_are_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong} is 0, it must be positive"):
+        AlertSettings(**{wrong: 0})  # type: ignore[arg-type]
+
+
+def _episode(world: World):  # type: ignore[no-untyped-def]
+    decide(world.ledger, "gate", "1.0.9 refused")
+    world.look(1)
+    return world.book.read().episodes[0]
+
+
+def test_the_book_is_json_that_people_can_read(world: World) -> None:
+    decide(world.ledger, "gate", "1.0.2 refused")
+    world.look(1)
+    fields = json.loads(world.book.path.read_text())
+    assert fields["episodes"][0]["name"] == "gate"
+    assert logging.getLogger("raymlops").name == "raymlops"

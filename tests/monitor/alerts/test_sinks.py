@@ -1,0 +1,174 @@
+"""One contract for all sinks, on real receivers, and what each does when its receiver is broken."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymlops.cluster.address import free_port
+from raymlops.config import Secret, SecretUrl
+from raymlops.monitor.alerts import Alert, DeliveryError
+from raymlops.monitor.alerts.sinks.smtp import Smtp
+from raymlops.monitor.alerts.sinks.webhook import Webhook
+from tests.monitor.alerts.receivers import (
+    HOST,
+    TOKEN,
+    Hook,
+    Mailbox,
+    Manager,
+    Receiver,
+    Told,
+    logbook,
+    mailbox,
+    manager,
+    webhook,
+)
+
+NOW = datetime.now(UTC)
+
+FIRING = Alert(
+    id="f" * 16 + "-20130701",
+    fingerprint="f" * 16,
+    status="firing",
+    severity="warning",
+    name="drift",
+    model="flights",
+    summary="9 of 15 features drifted",
+    evidence={"effects": {"temp": 0.61}},
+    started_at=NOW - timedelta(minutes=5),
+    ended_at=None,
+)
+WORSE = replace(FIRING, severity="critical", summary="all features drifted")
+RESOLVED = replace(WORSE, status="resolved", ended_at=NOW)
+
+RECEIVERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Any]]] = {
+    "webhook": lambda _: webhook(),
+    "smtp": lambda _: mailbox(),
+    "alertmanager": manager,
+    "log": lambda _: logbook(),
+}
+
+
+@pytest.fixture(params=RECEIVERS)
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
+    with RECEIVERS[request.param](tmp_path) as opened:
+        yield opened
+
+
+def test_an_episode_is_told_from_its_beginning_to_its_end(receiver: Receiver) -> None:
+    """What is active is what was told last; one that was told twice is still one."""
+    keeps_only_what_is_active = isinstance(receiver, Manager)
+    expected: list[Told] = []
+    for alert in (FIRING, WORSE, RESOLVED):
+        for _ in range(2 if keeps_only_what_is_active else 1):
+            receiver.sink.send(alert)
+        severity = alert.severity if alert.status == "firing" else "resolved"
+        told = Told(alert.status, alert.severity, alert.model, alert.summary)
+        if receiver.sink.name == "log":
+            told = replace(told, severity=severity)
+        if keeps_only_what_is_active:
+            expected = [told] if alert.status == "firing" else []
+        else:
+            expected.append(told)
+        assert receiver.told() == expected
+
+
+def test_names_are_their_own(tmp_path: Path) -> None:
+    names = set()
+    for open_receiver in RECEIVERS.values():
+        with open_receiver(tmp_path) as opened:
+            names.add(opened.sink.name)
+    assert names == {"webhook", "smtp", "alertmanager", "log"}
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with webhook() as opened:
+        yield opened
+
+
+@pytest.fixture
+def box() -> Iterator[Mailbox]:
+    with mailbox() as opened:
+        yield opened
+
+
+def test_a_webhook_gets_a_token_and_a_key_against_repetition(hook: Hook) -> None:
+    for alert in (FIRING, FIRING, WORSE):
+        hook.sink.send(alert)
+    headers = [headers for headers, _ in hook.requests]
+    assert {each["authorization"] for each in headers} == {f"Bearer {TOKEN}"}
+    first, again, worse = (each["idempotency-key"] for each in headers)
+    assert first == again != worse
+    assert hook.requests[0][1]["evidence"] == {"effects": {"temp": 0.61}}
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"), [(500, False), (503, False), (429, False), (400, True), (404, True)]
+)
+def test_what_a_webhook_refuses_for_good_is_told_apart(
+    hook: Hook, status: int, permanent: bool
+) -> None:
+    hook.statuses.append(status)
+    with pytest.raises(DeliveryError, match=f"the answer was {status}") as caught:
+        hook.sink.send(FIRING)
+    assert caught.value.permanent == permanent
+
+
+def test_nobody_there_is_no_reason_to_give_up_and_no_secret_is_told() -> None:
+    port = free_port(HOST)
+    url = SecretUrl(f"http://{HOST}:{port}/hooks?token=in-the-url-99")
+    mail = Smtp(host=HOST, port=port, sender="a@b.c", recipients=("d@e.f",), security="none")
+    for sink in (Webhook(url=url, token=Secret(TOKEN)), mail):
+        with pytest.raises(DeliveryError) as caught:
+            sink.send(FIRING)
+        assert not caught.value.permanent
+        assert "in-the-url-99" not in str(caught.value)
+        assert TOKEN not in repr(sink)
+
+
+def test_mails_of_one_episode_are_one_thread(box: Mailbox) -> None:
+    for alert in (FIRING, RESOLVED):
+        box.sink.send(alert)
+    began, ended = box.mails
+    assert began["Subject"] == "[warning] flights: drift"
+    assert ended["Subject"] == "[resolved] flights: drift"
+    assert began["References"] == ended["References"]
+    assert began["Message-ID"] != ended["Message-ID"]
+
+
+def test_a_models_name_cannot_add_headers_to_a_mail(box: Mailbox) -> None:
+    box.sink.send(replace(FIRING, model="flights\r\nBcc: someone@example.org"))
+    assert box.mails[0]["Bcc"] is None
+    assert box.mails[0]["To"] == "ops@example.org"
+
+
+@pytest.mark.parametrize(("reply", "permanent"), [("451 later", False), ("550 never", True)])
+def test_what_a_mail_server_refuses_for_good_is_told_apart(
+    box: Mailbox, reply: str, permanent: bool
+) -> None:
+    box.replies.append(reply)
+    with pytest.raises(DeliveryError, match=reply[:3]) as caught:
+        box.sink.send(FIRING)
+    assert caught.value.permanent == permanent
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"port": 0}, "port is 0, not within 1 and 65535"),
+        ({"recipients": ()}, "recipients are none"),
+        ({"user": "me"}, "user and password come together"),
+        ({"user": "me", "password": Secret("pass-word-1")}, "only sent over starttls or tls"),
+    ],
+)
+def test_impossible_mail_is_refused(wrong: dict[str, Any], problem: str) -> None:
+    settings = {"host": HOST, "sender": "a@b.c", "recipients": ("d@e.f",), "security": "none"}
+    with pytest.raises(ValueError, match=problem):
+        Smtp(**{**settings, **wrong})
