@@ -19,36 +19,44 @@ Item = TypeVar("Item")
 
 
 class _Entry(Generic[Item]):
-    __slots__ = ("error", "is_done", "item")
+    __slots__ = ("error", "is_done", "item", "wake")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.is_done = False
         self.error: BaseException | None = None
+        self.wake = threading.Event()
 
 
 class GroupCommit(Generic[Item]):
-    """`commit` takes a list of items, and either all of them land or it raises."""
+    """`commit` takes a list of items, and either all of them land or it raises.
+
+    Who finds nobody committing commits; who has committed wakes one of those that came meanwhile
+    to go on. Were they to race for a lock, the first to be answered would be back before the
+    others, and commit alone.
+    """
 
     def __init__(self, commit: Callable[[Sequence[Item]], object]) -> None:
         self._commit = commit
         self._waiting: list[_Entry[Item]] = []
-        self._list = threading.Lock()
-        self._turn = threading.Lock()
+        self._is_committing = False
+        self._lock = threading.Lock()
 
     def add(self, item: Item) -> None:
         """Returns once `item` is committed; raises what `commit` raised of its group."""
         entry = _Entry(item)
-        with self._list:
+        with self._lock:
             self._waiting.append(entry)
-        with self._turn:
-            if not entry.is_done:
-                self._commit_waiting()
+            leads, self._is_committing = not self._is_committing, True
+        if not leads:
+            entry.wake.wait()
+        if not entry.is_done:
+            self._commit_waiting()
         if entry.error is not None:
             raise entry.error
 
     def _commit_waiting(self) -> None:
-        with self._list:
+        with self._lock:
             group, self._waiting = self._waiting, []
         error: BaseException | None = None
         try:
@@ -57,3 +65,9 @@ class GroupCommit(Generic[Item]):
             error = raised
         for entry in group:
             entry.error, entry.is_done = error, True
+            entry.wake.set()
+        with self._lock:
+            leader = self._waiting[0] if self._waiting else None
+            self._is_committing = leader is not None
+        if leader is not None:
+            leader.wake.set()

@@ -1,0 +1,97 @@
+"""Probabilities of an event against whether it happened."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, mean, ratio, undefined
+
+_NUM_CALIBRATION_BINS = 10
+_EPSILON = float(np.finfo(np.float32).eps)  # a certain and wrong prediction costs 16, not infinity
+
+
+def classification(
+    scores: Vector, labels: Vector, clusters: Clusters, *, label_rate: float, threshold: float
+) -> tuple[Estimate, ...]:
+    """Every metric of probabilities `scores` and 0/1 `labels`, both [rows].
+
+    `baseline_log_loss` is what always predicting `label_rate` costs. Where the whole interval of
+    `log_loss_over_baseline` lies above zero, the model would be better replaced by that constant;
+    what is hard for both cancels in it, so it decides where the two intervals overlap.
+    """
+    losses = log_losses(scores, labels)
+    baseline = log_losses(np.full_like(scores, label_rate), labels)
+    return (
+        mean("log_loss", losses, clusters, high=math.inf),
+        mean("baseline_log_loss", baseline, clusters, high=math.inf),
+        mean("log_loss_over_baseline", losses - baseline, clusters, low=-math.inf, high=math.inf),
+        _roc_auc(scores, labels, clusters),
+        mean("brier", (scores - labels) ** 2, clusters),
+        _calibration_error(scores, labels, clusters),
+        mean("label_rate", labels, clusters),
+        *_decisions(scores, labels, clusters, threshold),
+    )
+
+
+def log_losses(scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
+    """The log loss of each row in nats; `scores` are probabilities, `labels` 0/1, both [rows]."""
+    p = np.clip(np.asarray(scores, dtype=np.float64), _EPSILON, 1.0 - _EPSILON)
+    return np.where(np.asarray(labels) > 0, -np.log(p), -np.log1p(-p))
+
+
+def _decisions(
+    scores: Vector, labels: Vector, clusters: Clusters, threshold: float
+) -> tuple[Estimate, ...]:
+    """What the decision `scores` >= `threshold` is worth."""
+    said = (scores >= threshold).astype(np.float64)
+    hits = said * labels
+    return (
+        mean("accuracy", (said == labels).astype(np.float64), clusters),
+        ratio("precision", hits, said, clusters),
+        ratio("recall", hits, labels, clusters),
+        ratio("f1", 2.0 * hits, said + labels, clusters),
+    )
+
+
+def _roc_auc(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
+    """The share of (positive, negative) pairs in the right order, ties counted half.
+
+    N. A. Obuchowski (1997), Nonparametric analysis of clustered ROC curve data, which extends
+    E. R. DeLong et al. (1988).
+    """
+    positive = labels > 0
+    above, below = scores[positive], scores[~positive]
+    if above.size == 0 or below.size == 0 or np.isnan(scores).any():
+        return undefined("roc_auc", labels.size)
+    influence = np.empty_like(scores)
+    placed_above, placed_below = _share_below(above, below), 1.0 - _share_below(below, above)
+    auc = float(placed_above.mean())
+    influence[positive] = (placed_above - auc) / above.size
+    influence[~positive] = (placed_below - auc) / below.size
+    return estimate("roc_auc", auc, influence, clusters, 0.0, 1.0)
+
+
+def _share_below(values: Vector, others: Vector) -> Vector:
+    """For each value the share of `others` below it, those equal counted half."""
+    others = np.sort(others)
+    left = np.searchsorted(others, values, side="left")
+    right = np.searchsorted(others, values, side="right")
+    return (left + right) / (2.0 * others.size)
+
+
+def _calibration_error(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
+    """Mean gap between predicted and observed share, over ten equally wide bins of the score.
+
+    C. Guo et al. (2017), On calibration of modern neural networks, equation 3. Noise in a bin
+    never cancels, so small windows read too high.
+    """
+    if np.isnan(scores).any():
+        return undefined("calibration_error", scores.size)
+    bins = np.minimum((scores * _NUM_CALIBRATION_BINS).astype(np.int64), _NUM_CALIBRATION_BINS - 1)
+    gaps = labels - scores
+    signs = np.sign(np.bincount(bins, weights=gaps, minlength=_NUM_CALIBRATION_BINS))
+    return mean("calibration_error", signs[bins] * gaps, clusters)

@@ -1,0 +1,116 @@
+"""Values against scikit-learn's, on models of real data; intervals against what they promise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn import metrics
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import train_test_split
+
+from raymlops.monitor.intervals import Estimate
+from raymlops.monitor.measures import classification, ranking, regression
+
+
+def by_name(found: tuple[Estimate, ...]) -> dict[str, Estimate]:
+    return {each.metric: each for each in found}
+
+
+def test_regression_is_that_of_scikit_learn() -> None:
+    x, unseen, y, actual = train_test_split(*load_diabetes(return_X_y=True), random_state=0)
+    predicted = LinearRegression().fit(x, y).predict(unseen)
+    found = by_name(regression(predicted, actual, np.arange(len(actual))))
+    assert found["mae"].value == pytest.approx(metrics.mean_absolute_error(actual, predicted))
+    assert found["rmse"].value == pytest.approx(metrics.root_mean_squared_error(actual, predicted))
+    assert found["r2"].value == pytest.approx(metrics.r2_score(actual, predicted))
+    assert found["bias"].value == pytest.approx((predicted - actual).mean())
+    assert all(each.low < each.value < each.high for each in found.values())
+
+
+def test_decisions_are_those_of_scikit_learn() -> None:
+    x, y = load_digits(return_X_y=True)
+    x, unseen, y, labels = train_test_split(x[:, :20], y == 8, test_size=0.5, random_state=0)
+    scores = LogisticRegression(max_iter=2000).fit(x, y).predict_proba(unseen)[:, 1]
+    found = by_name(
+        classification(
+            scores, labels.astype(float), np.arange(len(labels)), label_rate=0.1, threshold=0.3
+        )
+    )
+    said = scores >= 0.3
+    assert found["accuracy"].value == pytest.approx(metrics.accuracy_score(labels, said))
+    assert found["precision"].value == pytest.approx(metrics.precision_score(labels, said))
+    assert found["recall"].value == pytest.approx(metrics.recall_score(labels, said))
+    assert found["f1"].value == pytest.approx(metrics.f1_score(labels, said))
+
+
+def test_ranking_is_that_of_scikit_learn() -> None:
+    # Each digit is a query for images of it; a logistic regression orders a part of them.
+    x, y = load_digits(return_X_y=True)
+    x, unseen, y, labels = train_test_split(x[:, ::3], y, test_size=0.4, random_state=0)
+    scores = LogisticRegression(max_iter=2000).fit(x, y).predict_proba(unseen)
+    queries = np.repeat(np.arange(10), len(labels))
+    relevance = (labels[None, :] == np.arange(10)[:, None]).astype(float)
+    flat = scores.T.ravel(), relevance.ravel(), queries, queries
+    found = by_name(ranking(*flat, k=20))
+    assert found["ndcg_at_20"].value == pytest.approx(metrics.ndcg_score(relevance, scores.T, k=20))
+    whole = by_name(ranking(*flat, k=len(labels)))
+    wanted = metrics.average_precision_score(relevance.T, scores, average="macro")
+    assert whole[f"map_at_{len(labels)}"].value == pytest.approx(wanted)
+    assert whole[f"recall_at_{len(labels)}"].value == 1.0
+    recall = [
+        relevance[query][np.argsort(-scores[:, query])[:20]].sum() / relevance[query].sum()
+        for query in range(10)
+    ]
+    assert found["recall_at_20"].value == pytest.approx(np.mean(recall))
+    shuffled = np.random.default_rng(0).permutation(len(queries))
+    assert by_name(ranking(*(each[shuffled] for each in flat), k=20)) == {
+        name: pytest.approx(each) if isinstance(each, float) else each
+        for name, each in found.items()
+    }
+
+
+def test_a_query_without_hits_says_nothing() -> None:
+    queries = np.array([1, 1, 2, 2])
+    found = ranking(np.array([0.9, 0.1, 0.5, 0.4]), np.array([0, 1, 0, 0.0]), queries, queries, k=1)
+    assert [(each.value, each.num_rows) for each in found] == [(0.0, 1)] * 3
+    nothing = np.empty(0)
+    empty = ranking(nothing, nothing, np.empty(0, int), np.empty(0, int))
+    assert all(math.isnan(each.value) for each in empty)
+    with pytest.raises(ValueError, match="k is 0"):
+        ranking(nothing, nothing, queries, queries, k=0)
+
+
+def test_what_cannot_be_said_is_nan() -> None:
+    none, clusters = np.zeros(3), np.arange(3)
+    assert math.isnan(by_name(regression(none, none, clusters))["r2"].value)
+    assert by_name(regression(none, none, clusters))["rmse"].value == 0.0
+    assert all(math.isnan(each.value) for each in regression(none[:0], none[:0], clusters[:0]))
+    decided = by_name(classification(none, none, clusters, label_rate=0.1, threshold=0.5))
+    assert math.isnan(decided["precision"].value)
+    assert decided["accuracy"].value == 1.0
+
+
+@pytest.mark.parametrize("metric", ["rmse", "r2", "f1", "precision"])
+def test_95_percent_of_intervals_hold_the_truth(metric: str) -> None:
+    # Thirty days a month, each with weather of its own.
+    rng = np.random.default_rng(3)
+
+    def month(num_days: int) -> dict[str, Estimate]:
+        days = np.repeat(np.arange(num_days), 30)
+        weather = rng.normal(size=num_days)[days]
+        signal = rng.normal(size=days.size)
+        if metric in ("rmse", "r2"):
+            actual = signal + 0.5 * weather + 0.5 * rng.normal(size=days.size)
+            return by_name(regression(signal, actual, days))
+        labels = (rng.random(days.size) < expit(signal - 1 + 0.7 * weather)).astype(float)
+        return by_name(
+            classification(expit(signal - 1), labels, days, label_rate=0.3, threshold=0.4)
+        )
+
+    truth = month(20_000)[metric].value
+    held = [found[metric].low <= truth <= found[metric].high for found in map(month, [30] * 300)]
+    assert 0.915 <= np.mean(held) <= 0.98
