@@ -34,7 +34,7 @@ POLICIES = (
     "serve/batching/policy.py", "serve/batching/queue.py", "serve/batching/bisection.py",
     "serve/batching/speed.py", "serve/batching/outputs.py",
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",
-    "serve/swapping.py",
+    "serve/swapping.py", "serve/caching/ranking.py",
     "serve/http/limits.py", "serve/http/encode.py", "serve/http/machine.py",
     "serve/door/roster.py", "serve/door/sorting.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py", "monitor/concept.py",

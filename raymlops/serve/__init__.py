@@ -7,7 +7,7 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 """
 
 from raymlops.serve.batching import BatchPolicy
-from raymlops.serve.caching import CachePolicy, memoize
+from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
 from raymlops.serve.deployment import Deployment, application_name, deploy, standing, undeploy
 from raymlops.serve.http import HttpLimits
@@ -27,6 +27,8 @@ __all__ = [
     "Client",
     "Deployment",
     "HttpLimits",
+    "ModelCache",
+    "ModelCachePolicy",
     "Replica",
     "ReplicaSpec",
     "ServeSettings",

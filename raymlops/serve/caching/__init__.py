@@ -3,6 +3,7 @@
 from raymlops.serve.caching.keys import digest_of, digest_of_columns
 from raymlops.serve.caching.lru import CachePolicy, CacheStats, LruCache
 from raymlops.serve.caching.memoize import Memoized, memoize
+from raymlops.serve.caching.models import ModelCache, ModelCachePolicy
 from raymlops.serve.caching.predictions import PredictionCache
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "CacheStats",
     "LruCache",
     "Memoized",
+    "ModelCache",
+    "ModelCachePolicy",
     "PredictionCache",
     "digest_of",
     "digest_of_columns",

@@ -1,0 +1,188 @@
+"""Many models in few places: loaded when they are asked for, let go of when room is needed.
+
+models = ModelCache(load, ModelCachePolicy(max_models=5))
+
+async with models.use("flights-jfk") as model:
+    model(rows)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from raymlops.serve.caching.lru import CacheStats
+from raymlops.serve.caching.ranking import Ranking
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCachePolicy:
+    """How many models are held, those that are being loaded included, and of how many bytes.
+
+    A model that is in use stays, so one that is larger than `max_bytes` is held alone.
+    """
+
+    max_models: int = 5
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_models < 1:
+            raise ValueError(f"max_models is {self.max_models}, at least 1 is needed")
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise ValueError(f"max_bytes is {self.max_bytes}, at least 1 is needed")
+
+
+@dataclass(slots=True, eq=False)
+class _Place(Generic[M]):
+    model: asyncio.Future[M]
+    num_users: int = 0
+    size_bytes: int = 0
+
+
+class ModelCache(Generic[M]):
+    """Holds what `load` returned, by name; belongs to one event loop.
+
+    Each load runs in a thread of its own beside the loop: models that are held are used, and
+    others loaded, meanwhile. Who asks for a model that is being loaded waits for that load. When
+    all places are in use, who comes first gets the next that is free.
+
+    Args:
+        load: blocks, and may raise; everybody who waits for the model gets what it raised.
+        size_of: bytes of a model; needed for `max_bytes`, and to weigh models by their size.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], M],
+        policy: ModelCachePolicy,
+        *,
+        size_of: Callable[[M], int] = lambda _: 1,
+    ) -> None:
+        self._load = load
+        self._policy = policy
+        self._size_of = size_of
+        self._places: dict[str, _Place[M]] = {}
+        self._ranking = Ranking()
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._loads: set[asyncio.Task[None]] = set()
+        self.stats = CacheStats()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that are held or being loaded."""
+        return tuple(self._places)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(place.size_bytes for place in self._places.values())
+
+    @asynccontextmanager
+    async def use(self, name: str) -> AsyncIterator[M]:
+        """The model, which stays for as long as the block runs."""
+        place = await self._place(name)
+        try:
+            yield await asyncio.shield(place.model)
+        finally:
+            place.num_users -= 1
+            self._shrink()
+            self._admit_next()
+
+    async def _place(self, name: str) -> _Place[M]:
+        """Where the model is or will be, with one user more."""
+        is_new = True
+        while (place := self._places.get(name)) is None:
+            if not (is_new and self._queue) and self._has_room():
+                place = self._start(name)
+                break
+            await self._turn(is_new=is_new)
+            is_new = False
+        else:
+            self._count(name, place)
+        place.num_users += 1
+        return place
+
+    async def _turn(self, *, is_new: bool) -> None:
+        """Returns when a place may be free; who comes back without one is still the first."""
+        turn = asyncio.get_running_loop().create_future()
+        if is_new:
+            self._queue.append(turn)
+        else:
+            self._queue.appendleft(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._admit_next()  # if it was this one's turn, it is the next one's now
+            raise
+
+    def _count(self, name: str, place: _Place[M]) -> None:
+        if place.model.done():
+            self.stats.hits += 1
+            self._ranking.use(name)
+        else:
+            self.stats.joined += 1
+        self._admit_next()
+
+    def _has_room(self) -> bool:
+        """Whether there is a free place, if need be one that an idle model had to leave."""
+        return len(self._places) < self._policy.max_models or self._let_go()
+
+    def _let_go(self) -> bool:
+        """Whether a model that nobody uses was there to go."""
+        idle = (
+            name for name, place in self._places.items()
+            if not place.num_users and place.model.done()
+        )  # fmt: skip
+        name = self._ranking.least(idle)
+        if name is None:
+            return False
+        del self._places[name]
+        self._ranking.drop(name)
+        self.stats.evicted += 1
+        return True
+
+    def _shrink(self) -> None:
+        """Lets models go while they are too large together."""
+        limit = self._policy.max_bytes
+        while limit is not None and self.size_bytes > limit and self._let_go():
+            pass
+
+    def _admit_next(self) -> None:
+        """Wakes who has waited longest for a place; it looks for itself whether there is one."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _start(self, name: str) -> _Place[M]:
+        loop = asyncio.get_running_loop()
+        place = self._places[name] = _Place(loop.create_future())
+        self.stats.misses += 1
+        task = loop.create_task(self._fill(name, place))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+        return place
+
+    async def _fill(self, name: str, place: _Place[M]) -> None:
+        started = time.perf_counter()
+        try:
+            model = await asyncio.to_thread(self._load, name)
+            place.size_bytes = self._size_of(model)
+        except Exception as error:  # whatever loading raised belongs to those who wait for it
+            del self._places[name]
+            place.model.set_exception(error)
+            place.model.exception()  # also when all of them have left
+            self._admit_next()
+            return
+        load_s = time.perf_counter() - started
+        self._ranking.add(name, load_s=load_s, size_bytes=place.size_bytes)
+        place.model.set_result(model)
+        self._shrink()
+        self._admit_next()
