@@ -21,6 +21,7 @@ from raymlops.monitor.metrics.prometheus import (
 from raymlops.operate import Machinery, Workspace, down, start_exporter, start_sentinel, up
 from raymlops.operate.settings import packaged_config
 from raymlops.telemetry import FROM_RAY
+from tests.coordination.processes import until
 from tests.servers.prometheus import Prometheus
 
 TEMPLATE = packaged_config("monitor/prometheus.yml")
@@ -69,7 +70,7 @@ def test_prometheus_is_started_once_and_ended_alone(tmp_path: Path) -> None:
         )
         assert first == again == recorded_prometheus(tmp_path)
         server = Prometheus(first.url)
-        assert server.get("alertmanagers")["activeAlertmanagers"]
+        until(lambda: server.get("alertmanagers")["activeAlertmanagers"])
         rules = server.get("rules")["groups"]
         assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
         assert stop_prometheus(tmp_path)
