@@ -74,21 +74,31 @@ class TorchBackend:
     def _closed(self) -> Mapping[Axis | Literal["server"], str]:
         """What cannot be had with this spec, and why."""
         spec = self.spec
-        if spec.communication.compressor is not None:
+        if (why := self._why_copies_alone()) is not None:
+            return {"shard": why, "tensor": why, "pipeline": why, "server": why}
+        if spec.compile is not None and spec.activation_checkpointing:
             why = (
-                f"communication.compressor is {spec.communication.compressor}, which takes "
-                "gradients of whole copies: use data alone, or set it to null"
+                f"compile is {spec.compile} and activation_checkpointing true, which torch cannot "
+                "do together to sliced layers: leave out one"
             )
-        elif spec.cuda_graphs:
-            why = (
+            return {"tensor": why}
+        return {}
+
+    def _why_copies_alone(self) -> str | None:
+        spec, compressor = self.spec, self.spec.communication.compressor
+        if compressor is not None:
+            return (
+                f"communication.compressor is {compressor}, which takes gradients of whole copies: "
+                "use data alone, or set it to null"
+            )
+        if spec.cuda_graphs:
+            return (
                 "cuda_graphs is true, which records whole copies: use data alone, or set it to "
                 "false"
             )
-        elif spec.device == "xla":
-            why = "device is xla, which trains whole copies: use data alone"
-        else:
-            return {}
-        return {"shard": why, "tensor": why, "pipeline": why, "server": why}
+        if spec.device == "xla":
+            return "device is xla, which trains whole copies: use data alone"
+        return None
 
     def _require_communication(self) -> None:
         """Raises TrainingError, or warns, of settings that these workers cannot honour."""

@@ -118,7 +118,8 @@ class Trainer:
     ) -> TrainResult:  # fmt: skip
         """Goes on where run `run_id` stopped, as a run of its own whose parent that is.
 
-        What was trained is read from the ledger. `plan` is the run's own, unless another is given.
+        What was trained, and on what workers, is read from the ledger. `plan` is the run's own,
+        unless another is given, which has all its workers.
         `on_start` is as for `fit`.
 
         Raises:
@@ -145,6 +146,9 @@ class Trainer:
             home=home,
             ledger_url=ledger_url,
             cluster=cluster or ClusterSettings(),
+            cpus_per_worker=recorded["cpus_per_worker"],
+            max_restarts=recorded["max_restarts"],
+            min_workers=recorded["min_workers"] if plan is None else None,
         )
         return trainer._start(parent=run, folder=recorded["folder"], on_start=on_start)
 
@@ -302,6 +306,9 @@ class Trainer:
             "spec": spec,
             "plan": self.plan.to_dict(),
             "folder": folder,
+            "cpus_per_worker": self.cpus_per_worker,
+            "max_restarts": self.max_restarts,
+            "min_workers": self.min_workers,
             "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }

@@ -77,6 +77,8 @@ def _rank(
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
     # Of torch's own Adagrad, which makes sparse tensors without a word on their checks.
     warnings.filterwarnings("ignore", message="Sparse invariant checks")
+    # Of torch.compile, which looks at every attribute of what passes from stage to stage.
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     try:
         if num_ranks > 1:
             dist.init_process_group(

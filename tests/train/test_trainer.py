@@ -147,7 +147,8 @@ def test_a_run_whose_driver_was_killed_is_resumed(
         "import sys; from pathlib import Path; from raymlops.cluster import ClusterSettings; "
         "from raymlops.train import Trainer, TrainSpec; from pydantic import TypeAdapter; "
         "spec = TypeAdapter(TrainSpec).validate_json(sys.argv[1]); "
-        "Trainer(spec, home=Path(sys.argv[2]), cluster=ClusterSettings(address=sys.argv[3])).fit()"
+        "cluster = ClusterSettings(address=sys.argv[3]); "
+        "Trainer(spec, home=Path(sys.argv[2]), cluster=cluster, cpus_per_worker=2.0).fit()"
     )
     text = TypeAdapter(TrainSpec).dump_json(spec)
     driver = subprocess.Popen([sys.executable, "-c", script, text, home, ray_cluster.address])
@@ -162,4 +163,5 @@ def test_a_run_whose_driver_was_killed_is_resumed(
     assert lost.status == "lost"
     result = Trainer.resume(lost.id, home=home)
     assert result.steps == 1_000
-    assert json.loads(records.text(records.runs.get(result.run_id).config_digest))["resumable"]
+    again = json.loads(records.text(records.runs.get(result.run_id).config_digest))
+    assert (again["resumable"], again["cpus_per_worker"]) == (True, 2.0)

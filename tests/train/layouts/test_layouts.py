@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from raymlops.errors import TrainingError
+from raymlops.errors import PlanError, TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
+from raymlops.train.feasibility import Limits, require
 from raymlops.train.seat import Seat
 from raymlops.train.spec import Slice, TensorSpec, TrainSpec
+from raymlops.train.torch_backend import TorchBackend
 from tests.train import gloo
 from tests.train.server.threads import start_threads
 from tests.train.specs import (
@@ -29,6 +31,8 @@ from tests.train.specs import (
 )
 
 ALONE = ParallelPlan()
+AGAIN: dict[str, Any] = {"activation_checkpointing": True}
+COMPILED: dict[str, Any] = {"compile": "aot_eager"}
 
 
 def train(seat: Seat, spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any], int]:
@@ -115,19 +119,47 @@ def test_every_layout_gives_the_numbers_of_one_process(
     assert all(not values for values, _, _ in ranks[1:])  # rank 0 alone logs
 
 
-@pytest.mark.parametrize("plan", ["data=1", "data=2", "tensor=2"])
-def test_blocks_computed_again_and_compiled_give_the_same_numbers(plan: str) -> None:
+@pytest.mark.parametrize(
+    ("plan", "changes"),
+    [
+        ("data=2", {**AGAIN, **COMPILED}),
+        ("shard=2", {**AGAIN, **COMPILED}),
+        ("pipeline=2,microbatches=2", {**AGAIN, **COMPILED}),
+        ("tensor=2", AGAIN),  # which takes one of them, see below
+        ("tensor=2", COMPILED),
+    ],
+)
+def test_blocks_computed_again_and_compiled_give_the_same_numbers(
+    plan: str, changes: dict[str, Any]
+) -> None:
     spec = replace(TEXT, max_steps=3)
     expected, weights, _ = reference(spec)
-    changed = replace(spec, activation_checkpointing=True)
-    if plan != "tensor=2":
-        changed = replace(changed, compile="aot_eager")
-    logged, together, _ = gloo.run(ParallelPlan.parse(plan), train, changed)[0]
+    logged, together, _ = gloo.run(ParallelPlan.parse(plan), train, replace(spec, **changes))[0]
     assert [values["loss"] for values in logged] == pytest.approx(
         [values["loss"] for values in expected], abs=1e-5
     )
     for name, weight in weights.items():
         assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
+def test_sliced_layers_are_compiled_or_computed_again() -> None:
+    plan, limits = ParallelPlan(tensor=2), Limits(max_workers=2, batch_size=8)
+    for changes in (AGAIN, COMPILED):
+        require(plan, TorchBackend(replace(TEXT, **changes)).limits(plan, limits))
+    both = TorchBackend(replace(TEXT, **AGAIN, **COMPILED))
+    with pytest.raises(PlanError, match="compile is aot_eager and activation_checkpointing true,"):
+        require(plan, both.limits(plan, limits))
+
+
+@pytest.mark.parametrize("plan", ["shard=2", "tensor=2", "pipeline=2,microbatches=2"])
+def test_lower_precision_is_that_of_one_process(plan: str) -> None:
+    spec = replace(TEXT, max_steps=3)
+    lower = replace(spec, precision="bf16")
+    (full, _, _), (expected, _, _) = reference(spec), reference(lower)
+    logged, _, _ = gloo.run(ParallelPlan.parse(plan), train, lower)[0]
+    losses = [[values["loss"] for values in each] for each in (logged, expected, full)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-2)
+    assert all(here != there for here, there in zip(losses[0], losses[2], strict=True))
 
 
 @pytest.mark.parametrize(
