@@ -9,6 +9,7 @@ import typer
 
 from raymlops.cli import (
     alerts,
+    asking,
     configuration,
     data,
     demo,
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 for module in (
     demo, data, drift, lifecycle, runs, models, records, alerts, mirror, export, serving,
-    machines, configuration,
+    machines, configuration, asking,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -13,13 +14,16 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from raymlops.data import take
+from raymlops.errors import ClusterError
 from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
     request_class,
     response_class,
 )
 from raymlops.serve.protocols.open_inference.grpc.proto import parse_proto
+from raymlops.serve.web import Request, Response
 from tests.serve.conftest import MODEL, read_columns
 from tests.serve.protocols.conftest import Listening
 from tests.servers import triton_client
@@ -213,3 +217,37 @@ def test_a_deadline_that_has_passed_is_told(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         call(channel, "ModelInfer", timeout_s=1e-6, model_name=MODEL, inputs=inputs)
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_call_without_a_key_is_refused_before_it_is_read(server: Listening) -> None:
+    def admit(request: Request) -> Response | None:
+        if request.path == "/v2/health/live" or request.headers.get("x-api-key") == "k":
+            return None
+        return Response.error(401, "no key")
+
+    async def start() -> tuple[GrpcServer, int]:
+        own = GrpcServer(server.inference, max_body_bytes=1000, admit=admit)
+        return own, await own.start("127.0.0.1", 0)
+
+    own, port = server.run(start())
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert call(channel, "ServerLive").live
+        code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed())
+        assert (code, details) == (grpc.StatusCode.UNAUTHENTICATED, "no key")
+        ask = channel.unary_unary(
+            f"/{SERVICE}/ModelReady",
+            request_serializer=request_class("ModelReady").SerializeToString,
+            response_deserializer=response_class("ModelReady").FromString,
+        )
+        request = request_class("ModelReady")(name=MODEL)
+        assert ask(request, metadata=(("x-api-key", "k"),), timeout=10.0).ready
+    server.run(own.stop(0.0))
+
+
+def test_an_address_that_is_taken_is_told(server: Listening) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own = GrpcServer(server.inference, max_body_bytes=1000)
+        with pytest.raises(ClusterError, match=f"gRPC cannot listen on 127.0.0.1:{port}"):
+            server.run(own.start("127.0.0.1", port))
+        server.run(own.stop(0.0))

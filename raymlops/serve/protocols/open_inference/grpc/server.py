@@ -12,28 +12,21 @@ import grpc
 import grpc.aio
 
 from raymlops.errors import ClusterError, RequestError
+from raymlops.serve.http import Admit
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
+from raymlops.serve.protocols.open_inference.grpc.access import Access
 from raymlops.serve.protocols.open_inference.grpc.ask import GrpcAsk, parse_message
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
     request_class,
     response_class,
 )
+from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
 from raymlops.serve.protocols.open_inference.service import Service
 
 _logger = logging.getLogger(__name__)
 
-_STATUS = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 # The envelope of a message: names, shapes and framing around the tensors' own bytes.
 _ENVELOPE_BYTES = 64 * 1024
 
@@ -44,15 +37,19 @@ class GrpcServer:
 
     Args:
         max_body_bytes: no request may have more.
+        admit: refuses calls by their metadata, e.g. for want of a key.
     """
 
-    def __init__(self, inference: Inference, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, inference: Inference, *, max_body_bytes: int, admit: Admit | None = None
+    ) -> None:
         self._server = grpc.aio.server(
+            interceptors=() if admit is None else (Access(inference.model, admit),),
             options=[
                 ("grpc.max_receive_message_length", max_body_bytes + _ENVELOPE_BYTES),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 1),
-            ]
+            ],
         )
         methods = _methods(Service(inference))
         handlers = {name: _handler(name, method) for name, method in methods.items()}
@@ -153,11 +150,10 @@ def _handler(name: str, method: Method) -> grpc.RpcMethodHandler:
             answer = method(request, context)
             return await answer if isinstance(answer, asyncio.Future) else answer
         except RequestError as error:
-            status = _STATUS.get(error.status, grpc.StatusCode.INTERNAL)
-            await context.abort(status, error.message.encode("utf-8", "replace").decode())
+            await refuse(context, error.status, error.message)
         except Exception:  # the boundary of the process: log all of it, show none of it
             _logger.exception("%s failed", name)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error, logged")
+            await refuse(context, 500, "internal error, logged")
 
     return grpc.unary_unary_rpc_method_handler(
         call,

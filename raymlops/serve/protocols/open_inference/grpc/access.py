@@ -1,0 +1,46 @@
+"""Who is let in over gRPC: the same gate as over HTTP, asked before a message is read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import orjson
+
+from raymlops.serve.http import Admit
+from raymlops.serve.protocols.open_inference.grpc.messages import SERVICE
+from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
+from raymlops.serve.web import Request, Response
+
+_HEALTH = {f"/{SERVICE}/ServerLive": "live", f"/{SERVICE}/ServerReady": "ready"}
+
+Continue = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+
+
+class Access(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Asks `admit` about each call as if it came over HTTP to the model; its metadata are the
+    headers."""
+
+    def __init__(self, model: str, admit: Admit) -> None:
+        self._model = model
+        self._admit = admit
+
+    async def intercept_service(
+        self, continuation: Continue, details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler:
+        health = _HEALTH.get(details.method)
+        path = f"/v2/health/{health}" if health else f"/v2/models/{self._model}/infer"
+        headers = {name: value for name, value in details.invocation_metadata if type(value) is str}
+        refusal = self._admit(Request("POST", path, headers=headers))
+        return await continuation(details) if refusal is None else _refusing(refusal)
+
+
+def _refusing(response: Response) -> grpc.RpcMethodHandler:
+    error = orjson.loads(response.body)["error"]
+
+    async def answer(_: bytes, context: grpc.aio.ServicerContext) -> Any:
+        await refuse(context, response.status, error)
+
+    return grpc.unary_unary_rpc_method_handler(answer)
