@@ -58,6 +58,16 @@ class Form:
             columns.update(zip(group.names, matrix, strict=True))
         return columns
 
+    def completed(self, columns: dict[str, Column]) -> dict[str, Column]:
+        """`columns`, with inputs that may be missing and were not named as missing in all rows."""
+        if not columns or len(columns) == len(self.inputs):
+            return columns
+        num_rows = len(next(iter(columns.values())))
+        missing = [
+            field for field in self.inputs.values() if field.nullable and field.name not in columns
+        ]
+        return columns | {field.name: _nothing(field, num_rows) for field in missing}
+
     def check(self, columns: Columns) -> None:
         """Returns quietly when `columns` are what the model takes.
 
@@ -140,6 +150,11 @@ def _groups(fields: Sequence[Field]) -> Iterator[_Group]:
     yield _Numbers(numbers, names, {int, float})
     yield _Numbers(flags, names, {bool})
     yield _Texts(texts, names, {str, NoneType} if may_miss else {str})
+
+
+def _nothing(field: Field, num_rows: int) -> Column:
+    shape = (num_rows, *field.shape)
+    return np.full(shape, None, object) if field.datatype == "BYTES" else np.full(shape, np.nan)
 
 
 def _picker(indices: Sequence[int]) -> Callable[[Sequence[Values]], Sequence[Values]]:

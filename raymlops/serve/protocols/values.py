@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
 from raymlops.data import Column
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
@@ -91,21 +89,9 @@ def _read_each(values: Mapping[str, Any], form: Form, unwrap: Unwrap) -> dict[st
             columns[name] = _column(form.inputs[name], data, unwrap)
     except SignatureError as error:
         raise RequestError(400, str(error)) from error
-    if columns:
-        num_rows = len(next(iter(columns.values())))
-        columns |= {
-            field.name: _nothing(field, num_rows)
-            for field in form.inputs.values()
-            if field.nullable and field.name not in columns
-        }
+    columns = form.completed(columns)
     form.check(columns)
     return columns
-
-
-def _nothing(field: Field, num_rows: int) -> Column:
-    """A column that is missing, of an input that may be."""
-    shape = (num_rows, *field.shape)
-    return np.full(shape, None, object) if field.datatype == "BYTES" else np.full(shape, np.nan)
 
 
 def _column(field: Field, data: Any, unwrap: Unwrap) -> Column:

@@ -90,7 +90,7 @@ class OpenInferenceAsk(BaseAsk):
         plain = _read_plain(self._tensors, form) if self._may_be_plain else None
         if plain is not None:
             return plain
-        columns = self._read_each(form)
+        columns = form.completed(self._read_each(form))
         form.check(columns)
         return columns
 

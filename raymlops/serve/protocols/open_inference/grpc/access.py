@@ -9,10 +9,9 @@ import grpc
 import grpc.aio
 import orjson
 
-from raymlops.serve.http import Admit
 from raymlops.serve.protocols.open_inference.grpc.messages import SERVICE
 from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
-from raymlops.serve.web import Request, Response
+from raymlops.serve.web import Admit, Request, Response
 
 _HEALTH = {f"/{SERVICE}/ServerLive": "live", f"/{SERVICE}/ServerReady": "ready"}
 

@@ -70,6 +70,7 @@ class GrpcAsk(BaseAsk):
                 columns[name] = _column(field, tensor, raw[index] if raw else None)
         except SignatureError as error:
             raise RequestError(400, str(error)) from error
+        columns = form.completed(columns)
         form.check(columns)
         return columns
 

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from raymlops.errors import ClusterError, RequestError
-from raymlops.serve.http import Admit
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.grpc.access import Access
@@ -24,6 +24,7 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
 )
 from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
 from raymlops.serve.protocols.open_inference.service import Service
+from raymlops.serve.web import Admit
 
 _logger = logging.getLogger(__name__)
 
@@ -38,24 +39,22 @@ class GrpcServer:
     Args:
         max_body_bytes: no request may have more.
         admit: refuses calls by their metadata, e.g. for want of a key.
+        tls: lets in encrypted connections only.
     """
 
     def __init__(
-        self, inference: Inference, *, max_body_bytes: int, admit: Admit | None = None
+        self,
+        inference: Inference,
+        *,
+        max_body_bytes: int,
+        admit: Admit | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
-        self._server = grpc.aio.server(
-            interceptors=() if admit is None else (Access(inference.model, admit),),
-            options=[
-                ("grpc.max_receive_message_length", max_body_bytes + _ENVELOPE_BYTES),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 1),
-            ],
-        )
-        methods = _methods(Service(inference))
-        handlers = {name: _handler(name, method) for name, method in methods.items()}
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
-        )
+        self._inference = inference
+        self._max_body_bytes = max_body_bytes
+        self._admit = admit
+        self._tls = tls
+        self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listens, and returns the port, which is any free one when `port` is 0.
@@ -63,16 +62,42 @@ class GrpcServer:
         Raises:
             ClusterError: the address cannot be had.
         """
+        server = self._make()
         try:
-            bound: int = self._server.add_insecure_port(f"{host}:{port}")
+            bound = self._bind(server, f"{host}:{port}")
         except RuntimeError as error:
             raise ClusterError(f"gRPC cannot listen on {host}:{port}: {error}") from error
-        await self._server.start()
+        await server.start()
+        self._server = server
         return bound
+
+    def _make(self) -> grpc.aio.Server:
+        access = () if self._admit is None else (Access(self._inference.model, self._admit),)
+        server = grpc.aio.server(
+            interceptors=access,
+            options=[
+                ("grpc.max_receive_message_length", self._max_body_bytes + _ENVELOPE_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 1),
+            ],
+        )
+        methods = _methods(Service(self._inference))
+        handlers = {name: _handler(name, method) for name, method in methods.items()}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        return server
+
+    def _bind(self, server: grpc.aio.Server, address: str) -> int:
+        if self._tls is None:
+            port: int = server.add_insecure_port(address)
+            return port
+        pair = self._tls.key.read_bytes(), self._tls.certificate.read_bytes()
+        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        return port
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more requests, and ends those that last longer than `grace_s`."""
-        await self._server.stop(grace_s)
+        if self._server is not None:
+            await self._server.stop(grace_s)
 
 
 Method = Callable[[Any, grpc.aio.ServicerContext], Any]
