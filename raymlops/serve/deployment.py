@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from raymlops.errors import ClusterError
+from raymlops.cluster.address import free_port
+from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App
 from raymlops.serve.door.actor import all_doors, ask, door_path, local_door
@@ -37,12 +38,13 @@ _SHUTDOWN_S = 10.0  # for the monitor to be told of the last answers
 class Deployment:
     """A model that answers below `url`, as traffic table `generation` says.
 
-    `proxy_url` is Ray Serve's own proxy, where there is one.
+    `proxy_url` is Ray Serve's own proxy, and `grpc` HOST:PORT of gRPC, where there is one.
     """
 
     model: str
     url: str
     proxy_url: str | None
+    grpc: str | None
     application: str
     board: str
     generation: int
@@ -70,7 +72,8 @@ def deploy(
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of `model`.
-        ConfigError: Serve runs already, without the proxy that `settings` ask for.
+        ConfigError: Serve runs already, without the proxy that `settings` ask for, or the port
+            for gRPC is another model's.
         ClusterError: this process is not connected to Ray, the port is taken, or the replicas do
             not start.
     """
@@ -81,6 +84,7 @@ def deploy(
     if not ray.is_initialized():
         raise ClusterError("not connected to Ray: call this within `raymlops.cluster.connect`")
     settings = settings or ServeSettings()
+    grpc = _grpc_address(model, settings)
     spec = ReplicaSpec(
         model=model,
         ledger_url=ledger_url,
@@ -96,6 +100,8 @@ def deploy(
         traces_to=settings.traces_to,
         keys_file=settings.keys_file,
         tls=settings.tls,
+        grpc=grpc,
+        deferred=settings.deferred,
     )
     generation = _ensure_table(model, ledger_url)
     proxy_url = start_serve(settings)
@@ -107,6 +113,7 @@ def deploy(
         model=model,
         url=http_url(host, port, encrypted=settings.tls is not None),
         proxy_url=proxy_url,
+        grpc=None if grpc is None else f"{grpc[0]}:{grpc[1]}",
         application=application_name(model),
         board=board_name(ledger_url),
         generation=generation,
@@ -130,6 +137,25 @@ def standing() -> list[dict[str, Any]]:
 def application_name(model: str) -> str:
     """The Serve application of `model`, as the Ray dashboard shows it."""
     return f"raymlops-model-{model}"
+
+
+def _grpc_address(model: str, settings: ServeSettings) -> tuple[str, int] | None:
+    """Where the model's replicas listen for gRPC.
+
+    Raises:
+        ConfigError: another model's do so there; who came would reach one or the other.
+    """
+    if settings.grpc_port is None:
+        return None
+    address = settings.host, settings.grpc_port or free_port(settings.host)
+    for door in standing():
+        for replica in door["replicas"]:
+            if replica["model"] != model and replica.get("grpc") == list(address):
+                raise ConfigError(
+                    f"model '{replica['model']}' answers gRPC at {address[0]}:{address[1]}; give "
+                    f"'{model}' another serve.grpc_port, or 0 for any"
+                )
+    return address
 
 
 def _ensure_table(model: str, ledger_url: str) -> int:

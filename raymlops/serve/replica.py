@@ -19,6 +19,7 @@ from raymlops.serve.asgi import Application
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
 from raymlops.serve.caching import CachePolicy
+from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
@@ -27,11 +28,13 @@ from raymlops.serve.follower import Board, Follower
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Metrics, Outlet
+from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.recorder import Recorder, Sink
 from raymlops.serve.requestlog import RequestLog
 from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.serve.swapping import SwapPolicy
-from raymlops.storage import Store
+from raymlops.serve.web import Handler
+from raymlops.storage import Files, Store
 from raymlops.telemetry import Series, catalogue
 from raymlops.telemetry.logs import LogPolicy
 
@@ -42,7 +45,8 @@ _FLUSH_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaSpec:
-    """What a replica is made from; `log_folder` is on its own node."""
+    """What a replica is made from; `log_folder` is on its own node. It listens at `grpc`, which
+    the model's replicas of a node share."""
 
     model: str
     ledger_url: str
@@ -58,6 +62,8 @@ class ReplicaSpec:
     traces_to: str | None = None
     keys_file: Path | None = None
     tls: TlsFiles | None = None
+    grpc: tuple[str, int] | None = None
+    deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
 
 
 class Replica:
@@ -99,10 +105,24 @@ class Replica:
             self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
         self._inference = Inference(spec.model, self._arms, self._record)
         max_body_bytes = spec.http.max_body_bytes
-        self._handler = model_handler(self._inference, max_body_bytes=max_body_bytes)
+        self._deferring = Deferring(
+            model_handler(self._inference, max_body_bytes=max_body_bytes),
+            Results(Files(spec.store_uri), spec.model, spec.deferred),
+            model=spec.model,
+            policy=spec.deferred,
+        )
+        self._handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)
         self._gate = None if self._keyring is None else Gate(spec.model, self._keyring.read())
         self._admit = None if self._gate is None else self._gate.admit
+        self._grpc: GrpcServer | None = None
+        if spec.grpc is not None:
+            self._grpc = GrpcServer(
+                self._inference,
+                max_body_bytes=max_body_bytes,
+                admit=self._admit,
+                tls=spec.tls,
+            )
         self._doorway: Doorway | None = None
         self.app = Application(
             self._handler,
@@ -155,7 +175,11 @@ class Replica:
     async def _start(self) -> None:
         if self._log is not None:
             self._log.start()
-        loops = {"follower": self._follower.run(), "metrics": self._metrics.run()}
+        loops = {
+            "follower": self._follower.run(),
+            "metrics": self._metrics.run(),
+            "sweeper": self._deferring.sweep(),
+        }
         if self._recorder is not None:
             loops["recorder"] = self._recorder.run()
         if self._doorway is not None:
@@ -165,12 +189,18 @@ class Replica:
         for name, loop in loops.items():
             self._loops[name] = asyncio.create_task(loop, name=name)
             self._loops[name].add_done_callback(_log_failure)
+        if self._grpc is not None and self._spec.grpc is not None:
+            await self._grpc.start(*self._spec.grpc)
 
     async def _stop(self) -> None:
         """Answers what is queued, tells the monitor of it, and lets go of everything."""
+        if self._grpc is not None:
+            await self._grpc.stop(self._spec.drain_timeout_s)
         if self._doorway is not None:
             await self._drain(self._doorway)
-        self._loops.pop("follower").cancel()
+        await self._deferring.close()
+        for name in ("sweeper", "follower"):
+            self._loops.pop(name).cancel()
         await self._follower.leave()
         await self._arms.close()
         self._loops.pop("metrics").cancel()
@@ -194,6 +224,7 @@ class Replica:
         return {
             "pid": os.getpid(),
             "versions": list(self._arms.versions),
+            "grpc": None if self._spec.grpc is None else list(self._spec.grpc),
             "requests": ok,
             "failed": sum(tally.num_failed for tally in tallies),
             "mean_ms": 1000.0 * ok_s / ok if ok else 0.0,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy
+from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
@@ -23,13 +24,15 @@ class ServeSettings:
     requests there, slower; `routing` is the policy by which it and Serve's handles choose a
     replica, where None is Serve's own: two choices, those of the same node first. With a
     `keys_file` only its keys are let in (`raymlops keys make`), with `tls` only encrypted
-    connections. `traces_to` is the URL of an OpenTelemetry collector, such as
+    connections. With a `grpc_port` the model answers gRPC there; models cannot share that one.
+    `traces_to` is the URL of an OpenTelemetry collector, such as
     http://127.0.0.1:4318/v1/traces.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     proxy_port: int | None = None
+    grpc_port: int | None = None
     num_replicas: int = 1
     num_cpus: float = 1.0
     batch: BatchPolicy = field(default_factory=BatchPolicy)
@@ -39,6 +42,7 @@ class ServeSettings:
     http: HttpLimits = field(default_factory=HttpLimits)
     keys_file: Path | None = None
     tls: TlsFiles | None = None
+    deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
     drain_timeout_s: float = 20.0
     # Serve's default of 5 would keep batches that small; the batcher refuses what is too much.
     max_ongoing_requests: int = 4096
@@ -47,11 +51,13 @@ class ServeSettings:
     traces_to: str | None = None
 
     def __post_init__(self) -> None:
-        for name, port in (("port", self.port), ("proxy_port", self.proxy_port or 0)):
+        taken: dict[int, str] = {}
+        for name in ("port", "proxy_port", "grpc_port"):
+            port = getattr(self, name) or 0
             if not 0 <= port <= 65535:
                 raise ValueError(f"{name} is {port}, not within 0 and 65535")
-        if self.port and self.port == self.proxy_port:
-            raise ValueError(f"port and proxy_port are both {self.port}; give each its own")
+            if port and taken.setdefault(port, name) != name:
+                raise ValueError(f"{taken[port]} and {name} are both {port}; give each its own")
         for name in ("num_replicas", "max_ongoing_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, at least 1 is needed")

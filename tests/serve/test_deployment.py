@@ -16,6 +16,7 @@ from raymlops.serve import BatchPolicy, ServeSettings, deploy
         ({"port": 65536}, "port is 65536, not within 0 and 65535"),
         ({"proxy_port": -1}, "proxy_port is -1, not within 0 and 65535"),
         ({"port": 9000, "proxy_port": 9000}, "port and proxy_port are both 9000"),
+        ({"port": 9000, "grpc_port": 9000}, "port and grpc_port are both 9000"),
         ({"drain_timeout_s": 0.0}, r"drain_timeout_s is 0\.0, it must be positive"),
         ({"num_replicas": 0}, "num_replicas is 0, at least 1 is needed"),
         ({"num_cpus": -1.0}, r"num_cpus is -1\.0, it cannot be negative"),

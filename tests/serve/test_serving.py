@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from raymlops.serve import (
     undeploy,
     wait_applied,
 )
+from raymlops.serve.protocols.open_inference.grpc.messages import request_class, response_class
 from tests.serve.conftest import MODEL, World, make_world
 
 pytestmark = [
@@ -112,7 +114,7 @@ def service(
         MODEL,
         ledger_url=world.ledger_url,
         store_uri=world.store_uri,
-        settings=ServeSettings(port=0, proxy_port=0),
+        settings=ServeSettings(port=0, proxy_port=0, grpc_port=0),
         tap=MONITOR,
         exporter=EXPORTER,
     )
@@ -142,6 +144,32 @@ def test_answers_equal_the_bundles(service: Service) -> None:
     assert answer.outputs["benign"].tolist() == wanted["benign"].tolist()
 
 
+def test_grpc_gives_the_same_answers(service: Service) -> None:
+    columns = service.world.rows(1, 3)
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [2], "contents": {"bytes_contents": texts}}
+        if column.dtype == object and (texts := [text.encode() for text in column])
+        else {
+            "name": name,
+            "datatype": "FP64",
+            "shape": [2],
+            "contents": {"fp64_contents": column.tolist()},
+        }
+        for name, column in columns.items()
+    ]
+    assert service.deployment.grpc is not None
+    with grpc.insecure_channel(service.deployment.grpc) as channel:
+        infer = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=request_class("ModelInfer").SerializeToString,
+            response_deserializer=response_class("ModelInfer").FromString,
+        )
+        answer = infer(request_class("ModelInfer")(model_name=MODEL, inputs=inputs), timeout=20.0)
+    wanted = service.world.bundles["1.0.0"].predict(columns)[PROBABILITY]
+    found = np.frombuffer(answer.raw_output_contents[0], np.float32)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
 def test_the_door_and_rays_proxy_give_the_same_answers(service: Service) -> None:
     model = f"/v2/models/{MODEL}"
     columns = service.world.rows(0, 2)
@@ -153,7 +181,7 @@ def test_the_door_and_rays_proxy_give_the_same_answers(service: Service) -> None
     ]
     asked: tuple[tuple[str, str, Any], ...] = (
         ("POST", f"{model}/infer", {"id": "same", "inputs": inputs}),
-        ("POST", f"{model}/infer", {"inputs": inputs[:-1]}),
+        ("POST", f"{model}/infer", {"inputs": inputs[1:]}),
         ("POST", f"{model}/versions/9.9.9/infer", {"inputs": inputs}),
         ("GET", model, None),
         ("GET", f"{model}/ready", None),

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from raymlops.models import Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
+from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.web import Handler, Request, Response
+from raymlops.storage import Files
 from tests.serve.conftest import MODEL
 
 TRAFFIC = TrafficTable(
@@ -72,13 +75,27 @@ class InProcess:
 class Listening:
     """The same application on ports of loopback, on an event loop of its own thread."""
 
-    def __init__(self, bundles: dict[str, Bundle], *, max_body_bytes: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        bundles: dict[str, Bundle],
+        results: Path,
+        *,
+        traffic: TrafficTable | None = None,
+        max_body_bytes: int = 1_000_000,
+    ) -> None:
+        self._traffic = traffic or TRAFFIC
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="server")
         self._thread.start()
         self.arms = Arms(bundles.__getitem__, BatchPolicy())
-        self.inference = Inference(MODEL, self.arms, lambda _: None)
-        self._handler = model_handler(self.inference, max_body_bytes=max_body_bytes)
+        self.inference = Inference(self._traffic.model, self.arms, lambda _: None)
+        policy = DeferredPolicy()
+        self._deferring = Deferring(
+            model_handler(self.inference, max_body_bytes=max_body_bytes),
+            Results(Files(str(results)), self._traffic.model, policy),
+            model=self._traffic.model,
+            policy=policy,
+        )
         self._max_body_bytes = max_body_bytes
         self.run(self._start())
 
@@ -92,10 +109,10 @@ class Listening:
         self.loop.close()
 
     async def _start(self) -> None:
-        await self.arms.apply(TRAFFIC)
+        await self.arms.apply(self._traffic)
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._http = HttpServer(self._handler, HttpLimits(max_body_bytes=self._max_body_bytes))
+        self._http = HttpServer(self._deferring, HttpLimits(max_body_bytes=self._max_body_bytes))
         self._http.start()
         self._accepting = await self._http.listen(listening)
         self._grpc = GrpcServer(self.inference, max_body_bytes=self._max_body_bytes)
@@ -103,6 +120,7 @@ class Listening:
 
     async def _stop(self) -> None:
         await self._grpc.stop(1.0)
+        await self._deferring.close()
         self._accepting.close()
         await self._http.drain(1.0)
         self._http.stop()
@@ -110,8 +128,10 @@ class Listening:
 
 
 @pytest.fixture(scope="session")
-def server(bundles: dict[str, Bundle]) -> Iterator[Listening]:
-    server = Listening(bundles)
+def server(
+    bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Listening]:
+    server = Listening(bundles, tmp_path_factory.mktemp("results"))
     yield server
     server.close()
 

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from raymlops.data import take
 from raymlops.errors import ClusterError
 from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
@@ -25,8 +27,11 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
 from raymlops.serve.protocols.open_inference.grpc.proto import parse_proto
 from raymlops.serve.web import Request, Response
 from tests.serve.conftest import MODEL, read_columns
+from tests.serve.door.conftest import certificate
 from tests.serve.protocols.conftest import Listening
 from tests.servers import triton_client
+
+__all__ = ["certificate"]
 
 _PROTOC_MADE = (
     "import sys; from google.protobuf.descriptor_pb2 import FileDescriptorProto; "
@@ -251,3 +256,16 @@ def test_an_address_that_is_taken_is_told(server: Listening) -> None:
         with pytest.raises(ClusterError, match=f"gRPC cannot listen on 127.0.0.1:{port}"):
             server.run(own.start("127.0.0.1", port))
         server.run(own.stop(0.0))
+
+
+def test_calls_may_be_encrypted(server: Listening, certificate: tuple[Path, Path]) -> None:
+    async def start() -> tuple[GrpcServer, int]:
+        tls = TlsFiles(certificate=certificate[0], key=certificate[1])
+        own = GrpcServer(server.inference, max_body_bytes=1000, tls=tls)
+        return own, await own.start("127.0.0.1", 0)
+
+    own, port = server.run(start())
+    trusted = grpc.ssl_channel_credentials(certificate[0].read_bytes())
+    with grpc.secure_channel(f"127.0.0.1:{port}", trusted) as channel:
+        assert call(channel, "ServerLive").live
+    server.run(own.stop(0.0))

@@ -1,0 +1,138 @@
+"""Requests that are answered later, in every protocol that infers by POST."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import httpx
+import orjson
+
+from raymlops.errors import RaymlopsError, RequestError
+from raymlops.serve.deferred.policy import DeferredPolicy
+from raymlops.serve.deferred.results import Results
+from raymlops.serve.web import Handler, Reply, Request, Response, Routes, later
+
+_logger = logging.getLogger(__name__)
+
+_PREFERENCE = "respond-async"
+_SWEEP_S = 60.0
+_CALL_BACKS = 3
+_CALL_BACK_TIMEOUT_S = 10.0
+
+Call = Callable[[str, Response, str], Awaitable[None]]
+"""POSTs a response to a URL, with the id of its request; raises what keeps it from arriving."""
+
+
+async def call_back(url: str, response: Response, id: str) -> None:
+    headers = {"content-type": response.content_type, "x-request-id": id}
+    async with httpx.AsyncClient(trust_env=False, timeout=_CALL_BACK_TIMEOUT_S) as client:
+        answer = await client.post(
+            url, content=response.body, headers=headers | {"x-status": str(response.status)}
+        )
+    answer.raise_for_status()
+
+
+class Deferring:
+    """`handler`, and requests with `Prefer: respond-async`, of which `results` keep the answers.
+
+    A header `Webhook: URL` names who is told of the answer, if the policy allows that.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        results: Results,
+        *,
+        model: str,
+        policy: DeferredPolicy,
+        call: Call = call_back,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._handler = handler
+        self._results = results
+        self._path = f"/v2/models/{model}/results"
+        self._policy = policy
+        self._call = call
+        self._clock = clock
+        self._pending: set[asyncio.Task[None]] = set()
+        self._submit = later(self._accept)
+        self._results_of = Routes()
+        self._results_of.add("GET", f"{self._path}/{{id}}", later(self._poll))
+        self._results_of.add("DELETE", f"{self._path}/{{id}}", later(self._forget))
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        if request.path.startswith(f"{self._path}/"):
+            self._results_of(request, reply)
+        elif request.method == "POST" and _PREFERENCE in request.headers.get("prefer", ""):
+            self._submit(request, reply)
+        else:
+            self._handler(request, reply)
+
+    async def sweep(self) -> None:
+        """Never returns; cancel it to stop."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            try:
+                await asyncio.to_thread(self._results.sweep, self._clock())
+            except RaymlopsError as error:
+                _logger.warning("old results are not removed, the store refuses: %s", error)
+
+    async def close(self) -> None:
+        """Returns when what is pending is kept."""
+        await asyncio.gather(*self._pending, return_exceptions=True)
+
+    async def _accept(self, request: Request) -> Response:
+        webhook = request.headers.get("webhook")
+        if webhook is not None and not self._policy.allows(webhook):
+            raise RequestError(
+                403, "this webhook is not among those that serve.deferred.webhooks allows"
+            )
+        if len(self._pending) >= self._policy.max_pending:
+            raise RequestError(503, f"{len(self._pending)} requests are pending; try again later")
+        id = request.headers.get("x-request-id") or secrets.token_hex(16)
+        if await asyncio.to_thread(self._results.begin, id, self._clock()):
+            task = asyncio.get_running_loop().create_task(self._work(request, id, webhook))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+        return self._pending_response(id, ("preference-applied", _PREFERENCE))
+
+    async def _poll(self, request: Request) -> Response:
+        id = request.params["id"]
+        found = await asyncio.to_thread(self._results.get, id, self._clock())
+        return found or self._pending_response(id, ("retry-after", "1"))
+
+    async def _forget(self, request: Request) -> Response:
+        await asyncio.to_thread(self._results.forget, request.params["id"])
+        return Response(200, b"{}")
+
+    async def _work(self, request: Request, id: str, webhook: str | None) -> None:
+        request.headers = {**request.headers, "x-request-id": id}
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._handler(request, answer.set_result)
+        response = await answer
+        try:
+            await asyncio.to_thread(self._results.finish, id, response, self._clock())
+        except RaymlopsError as error:
+            _logger.error("the result of %s cannot be kept: %s", id, error)
+        if webhook is not None:
+            await self._tell(webhook, response, id)
+
+    async def _tell(self, webhook: str, response: Response, id: str) -> None:
+        for attempt in range(1, _CALL_BACKS + 1):
+            try:
+                await self._call(webhook, response, id)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                _logger.warning("%s is not told of %s (%d): %r", webhook, id, attempt, error)
+                if attempt < _CALL_BACKS:
+                    await asyncio.sleep(2.0 ** (attempt - 1))
+            else:
+                return
+
+    def _pending_response(self, id: str, *headers: tuple[str, str]) -> Response:
+        body = orjson.dumps({"id": id, "status": "pending"})
+        location = ("location", f"{self._path}/{id}")
+        return Response(202, body, headers=(location, *headers))

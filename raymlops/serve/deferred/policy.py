@@ -1,0 +1,31 @@
+"""How long results are kept, and who may be called back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeferredPolicy:
+    """A result is kept for `ttl_s`; one that is not there after `lost_after_s` was lost with its
+    replica.
+
+    Only URLs that begin with one of `webhooks` are called back: a server that calls whoever a
+    client names reaches what the client cannot.
+    """
+
+    ttl_s: float = 3600.0
+    lost_after_s: float = 600.0
+    max_pending: int = 1024
+    webhooks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("ttl_s", "lost_after_s", "max_pending"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
+        for url in self.webhooks:
+            if not url.startswith(("http://", "https://")) or url.count("/") < 3:
+                raise ValueError(f"webhook {url!r} is no http(s)://HOST/ to begin with")
+
+    def allows(self, webhook: str) -> bool:
+        return any(webhook.startswith(prefix) for prefix in self.webhooks)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from raymlops.errors import RequestError
+from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
+from raymlops.serve.web import Reply, Request, Response
+from raymlops.storage import Files
+
+POLICY = DeferredPolicy(
+    ttl_s=100.0, lost_after_s=10.0, max_pending=2, webhooks=("https://hooks.example/a/",)
+)
+RESULTS = "/v2/models/m/results"
+
+
+class World:
+    """A handler that answers when it is told to, behind the one that defers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runner = asyncio.Runner()
+        self.now = 1000.0
+        self.waiting: list[Reply] = []
+        self.asked: list[Request] = []
+        self.told: list[tuple[str, int, str]] = []
+        self.results = Results(Files(str(folder)), "m", POLICY)
+        self.deferring = Deferring(
+            self._handle,
+            self.results,
+            model="m",
+            policy=POLICY,
+            call=self._call,
+            clock=lambda: self.now,
+        )
+
+    def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = self.runner.run(self._ask(Request(method, path, headers=named, body=b"{}")))
+        return response.status, json.loads(response.body), dict(response.headers)
+
+    def submit(self, id: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        path = "/v2/models/m/infer"
+        return self.ask("POST", path, prefer="respond-async", x_request_id=id, **headers)
+
+    def answer(self, body: bytes = b'{"outputs": []}', status: int = 200) -> None:
+        """What the oldest request waits for; returns when it is kept."""
+
+        async def reply() -> None:
+            self.waiting.pop(0)(Response(status, body, headers=(("x-arm", "champion"),)))
+            await self.deferring.close()
+
+        self.runner.run(reply())
+
+    def _handle(self, request: Request, reply: Reply) -> None:
+        self.asked.append(request)
+        if "prefer" in request.headers:
+            self.waiting.append(reply)
+        else:
+            reply(Response(200, b'"at once"'))
+
+    async def _call(self, url: str, response: Response, id: str) -> None:
+        if response.status == 500:
+            raise httpx.InvalidURL("nobody")
+        self.told.append((url, response.status, id))
+
+    async def _ask(self, request: Request) -> Response:
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.deferring(request, answer.set_result)
+        response = await asyncio.wait_for(answer, 10.0)
+        await asyncio.sleep(0)  # what was submitted begins
+        return response
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.runner.close()
+
+
+def test_a_result_is_pending_then_there_then_forgotten(world: World) -> None:
+    status, body, headers = world.submit("r-1")
+    assert (status, body) == (202, {"id": "r-1", "status": "pending"})
+    assert headers == {"location": f"{RESULTS}/r-1", "preference-applied": "respond-async"}
+    status, body, headers = world.ask("GET", f"{RESULTS}/r-1")
+    assert (status, body["status"], headers["retry-after"]) == (202, "pending", "1")
+    world.answer()
+    for _ in range(2):
+        status, body, headers = world.ask("GET", f"{RESULTS}/r-1")
+        assert (status, body, headers) == (200, {"outputs": []}, {"x-arm": "champion"})
+    assert world.ask("DELETE", f"{RESULTS}/r-1")[0] == 200
+    assert world.ask("GET", f"{RESULTS}/r-1")[0] == 404
+
+
+def test_a_refusal_is_a_result_too(world: World) -> None:
+    world.submit("r-1")
+    world.answer(b'{"error": "field"}', status=400)
+    assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (400, {"error": "field"})
+
+
+def test_the_same_id_is_worked_on_once(world: World) -> None:
+    assert world.submit("r-1")[0] == world.submit("r-1")[0] == 202
+    assert len(world.asked) == 1
+    world.answer()
+    assert world.submit("r-1")[0] == 202
+    assert len(world.asked) == 1
+
+
+def test_another_replica_finds_the_result(world: World, tmp_path: Path) -> None:
+    world.submit("r-1")
+    world.answer()
+    other = Results(Files(str(tmp_path)), "m", POLICY)
+    found = other.get("r-1", world.now)
+    assert found is not None
+    assert found.body == b'{"outputs": []}'
+
+
+def test_results_are_kept_for_a_while(world: World) -> None:
+    world.submit("r-1")
+    world.answer()
+    world.now += 99.0
+    assert world.ask("GET", f"{RESULTS}/r-1")[0] == 200
+    assert world.results.sweep(world.now) == 0
+    world.now += 1.0
+    status, body, _ = world.ask("GET", f"{RESULTS}/r-1")
+    assert (status, "is older than 100 s" in body["error"]) == (404, True)
+    assert world.results.sweep(world.now) == 1
+
+
+def test_what_was_lost_with_its_replica_can_be_asked_again(world: World) -> None:
+    world.results.begin("r-1", world.now)  # by a replica that died
+    world.now += 10.0
+    assert world.ask("GET", f"{RESULTS}/r-1")[0] == 404
+    assert world.submit("r-1")[0] == 202
+    assert len(world.asked) == 1
+
+
+def test_few_are_pending_at_a_time(world: World) -> None:
+    world.submit("r-1")
+    world.submit("r-2")
+    status, body, _ = world.submit("r-3")
+    assert (status, body) == (503, {"error": "2 requests are pending; try again later"})
+
+
+def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:
+    assert world.submit("r-1", webhook="https://hooks.example/a/b")[0] == 202
+    world.answer()
+    assert world.told == [("https://hooks.example/a/b", 200, "r-1")]
+    for url in ("https://hooks.example/b", "http://127.0.0.1/", "https://hooks.example.evil/a/"):
+        status, body, _ = world.submit("r-2", webhook=url)
+        assert (status, "serve.deferred.webhooks" in body["error"]) == (403, True)
+
+
+@pytest.mark.parametrize("id", ["../x", "a b", "x" * 65, "ä"])
+def test_an_id_is_no_path(world: World, id: str) -> None:
+    status, body, _ = world.submit(id)
+    assert (status, "up to 64 letters" in body["error"]) == (400, True)
+    with pytest.raises(RequestError):
+        world.results.get(id, world.now)
+
+
+def test_others_are_answered_at_once(world: World) -> None:
+    assert world.ask("POST", "/v2/models/m/infer")[:2] == (200, "at once")
+    assert world.ask("GET", "/v2")[:2] == (200, "at once")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ttl_s": 0.0}, r"ttl_s is 0\.0"),
+        ({"webhooks": ("https://hooks.example",)}, "is no http"),
+        ({"webhooks": ("ftp://hooks.example/",)}, "is no http"),
+    ],
+)
+def test_impossible_policies_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeferredPolicy(**values)
