@@ -1,19 +1,27 @@
-"""Verbs about what is served: bench and predict."""
+"""Verbs that ask models: bench and predict."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raymlops.cli.options import JsonOption
-from raymlops.cli.output import emit_json, emit_table
+from raymlops.cli.options import (
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    SetOption,
+    open_workspace,
+)
+from raymlops.cli.output import emit_json, emit_lines, emit_table
 from raymlops.errors import RequestError
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(bench)
+    for verb in (bench, predict):
+        app.command()(verb)
 
 
 def bench(
@@ -43,4 +51,33 @@ def bench(
     emit_table(
         ("requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "failed", "without reply"),
         [(*figures, str(load.num_failed), str(load.num_lost))],
+    )
+
+
+def predict(
+    reference: Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL@1.2.3")],
+    source: Annotated[Path, typer.Argument(help="A Parquet file, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="The folder of Parquet files to be written.")],
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Predict all rows of a Parquet file, without a server."""
+    from raymlops import operate
+
+    with (
+        open_workspace(home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        found = operate.predict(workspace, reference, source, target)
+    if json:
+        emit_json(found)
+        return
+    emit_lines(
+        (
+            ("version", str(found.version)),
+            ("rows", str(found.num_rows)),
+            ("written", str(found.path)),
+        )
     )

@@ -31,6 +31,7 @@ from raymlops.serve import Deployment, TrafficTable
 _MONITOR_CALLS = 64
 
 if TYPE_CHECKING:
+    from raymlops.serve.offline import Predicted
     from raymlops.train.tabular.training import Training, TrainingJob
     from raymlops.tune.search import Search
 
@@ -257,6 +258,27 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         tap=monitor_name(version.model),
         exporter=EXPORTER_NAME,
         log_folder=str(workspace.home / "logs"),
+    )
+
+
+def predict(workspace: Workspace, reference: str, source: Path, target: Path) -> Predicted:
+    """Writes the rows of the Parquet file or folder `source` with what MODEL@ALIAS says of them
+    to `target`, a folder of Parquet files; needs no server. Ray must be connected.
+
+    Raises:
+        NotFoundError: there is no such version.
+        DataError: `target` is there already, or a row of `source` does not fit the model;
+            nothing is written.
+    """
+    from raymlops.serve.offline import predict_parquet
+
+    version = workspace.ledger.registry.resolve(reference)
+    return predict_parquet(
+        version,
+        source,
+        target,
+        ledger_url=workspace.ledger_url,
+        store_uri=workspace.store_uri,
     )
 
 

@@ -26,7 +26,7 @@ def test_links_and_scripts_are_there(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_plans_can_be_read(page: str) -> None:
     plans = re.findall(r"--plan ([\w=,]+)", (ROOT / page).read_text())
-    assert plans
+    assert plans or "layouts" not in page
     for plan in plans:
         assert plan == "auto" or ParallelPlan.parse(plan).num_workers > 1
 

@@ -96,19 +96,26 @@ class _Logits(torch.nn.Module):
 
 
 def _train(columns: Columns, target: np.ndarray, inverse_penalty: float) -> Bundle:
-    preprocessing = Preprocessing.fit(FEATURES, columns)
+    schema = TableSchema(dataset=MODEL, target="benign", event_time="at", features=FEATURES)
+    return train(schema, columns, target, inverse_penalty)
+
+
+def train(
+    schema: TableSchema, columns: Columns, target: np.ndarray, inverse_penalty: float
+) -> Bundle:
+    """A logistic regression that answers with its target's name."""
+    preprocessing = Preprocessing.fit(schema.features, columns)
     matrix = preprocessing.transform(columns)
     regression = LogisticRegression(C=inverse_penalty).fit(matrix, target)
     module = _Logits(regression.coef_[0], float(regression.intercept_[0]))
     scores = regression.predict_proba(matrix)[:, 1].astype(np.float32)
-    schema = TableSchema(dataset=MODEL, target="benign", event_time="at", features=FEATURES)
-    postprocessing = Postprocessing(label="benign")
+    postprocessing = Postprocessing(label=schema.target)
     return Bundle.of(
         signature=Signature.of(schema, postprocessing.outputs),
         preprocessing=preprocessing,
         model=export(module, matrix[:32]),
         postprocessing=postprocessing,
-        profile=Profile.of(FEATURES, columns, scores, label_rate=0.6, log_loss=0.1),
+        profile=Profile.of(schema.features, columns, scores, label_rate=0.6, log_loss=0.1),
     )
 
 

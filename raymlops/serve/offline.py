@@ -1,0 +1,135 @@
+"""Predictions for a whole Parquet file or folder, by Ray Data and without a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raymlops.data import Column
+from raymlops.errors import DataError
+from raymlops.ledger import ModelVersion, open_ledger
+from raymlops.models import Bundle, Field, Signature
+from raymlops.storage import Store
+
+_BATCH_ROWS = 8192
+_ACTORS = (1, 4)
+_PARTIAL = ".partial"
+_OURS = re.compile(r"raymlops\.errors\.\w+: (.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """How many rows were predicted, into which folder of Parquet files."""
+
+    version: ModelVersion
+    num_rows: int
+    path: Path
+
+
+def predict_parquet(
+    version: ModelVersion, source: Path, target: Path, *, ledger_url: str, store_uri: str
+) -> Predicted:
+    """Writes the rows of `source` with the version's outputs beside them, in the same order.
+
+    `target` becomes a folder of Parquet files, which appears when it is complete. Ray must be
+    connected.
+
+    Raises:
+        DataError: there is something at `target`, or a row of `source` does not fit the model;
+            nothing is written.
+    """
+    import ray.data
+
+    if target.exists():
+        raise DataError(f"{target} exists; nothing is overwritten")
+    if not source.exists():
+        raise DataError(f"there is no {source}")
+    partial = target.with_name(target.name + _PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    dataset = ray.data.read_parquet(str(source.absolute()))
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.enable_progress_bars = False
+    scored = dataset.map_batches(
+        _Scorer,
+        fn_constructor_args=(version, ledger_url, store_uri),
+        batch_format="pyarrow",
+        batch_size=_BATCH_ROWS,
+        concurrency=_ACTORS,
+    )
+    try:
+        scored.write_parquet(str(partial.absolute()))
+    except Exception as error:  # Ray Data's own, whatever a batch raised
+        shutil.rmtree(partial, ignore_errors=True)
+        if (reason := _reason(error)) is None:
+            raise
+        raise DataError(f"{source}, rows numbered within a batch: {reason}") from error
+    num_rows = sum(pq.read_metadata(path).num_rows for path in partial.glob("*.parquet"))
+    os.replace(partial, target)
+    return Predicted(version=version, num_rows=num_rows, path=target)
+
+
+def predict_table(bundle: Bundle, table: pa.Table) -> pa.Table:
+    """`table` with the bundle's outputs as further columns.
+
+    Raises:
+        DataError: it lacks a column, has one of another type, or has one named as an output.
+        SignatureError: a row does not fit the model.
+    """
+    outputs = bundle.predict(table_columns(table, bundle.signature))
+    for name, values in outputs.items():
+        if name in table.column_names:
+            raise DataError(f"the rows have a column '{name}' already, as the model's output is")
+        flat = values.tolist() if values.ndim > 1 or values.dtype == object else values
+        table = table.append_column(name, pa.array(flat))
+    return table
+
+
+def table_columns(table: pa.Table, signature: Signature) -> dict[str, Column]:
+    """The inputs of a model out of an Arrow table; columns it does not take are left alone.
+
+    Raises:
+        DataError: a column is missing, or of another type.
+    """
+    return {field.name: _column(table, field) for field in signature.inputs}
+
+
+def _column(table: pa.Table, field: Field) -> Column:
+    if field.name not in table.column_names:
+        has = ", ".join(table.column_names)
+        raise DataError(f"column '{field.name}' is missing; the rows have {has}")
+    column = table[field.name]
+    try:
+        if field.shape:
+            return np.array(column.to_pylist(), np.float64).reshape(-1, *field.shape)
+        if field.datatype == "BYTES":
+            return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), object)
+        return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise DataError(
+            f"column '{field.name}' has type {column.type}, not {field.datatype}: {error}"
+        ) from error
+
+
+class _Scorer:
+    """One actor of Ray Data: loads the bundle once."""
+
+    def __init__(self, version: ModelVersion, ledger_url: str, store_uri: str) -> None:
+        with open_ledger(ledger_url) as ledger:  # what is loaded is what is registered now
+            registered = ledger.registry.get(version.model, version.version)
+        self._bundle = Bundle.of_version(Store(store_uri), registered)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return predict_table(self._bundle, batch)
+
+
+def _reason(error: Exception) -> str | None:
+    """What one of our errors said; of an error in a batch Ray Data keeps the text alone."""
+    found = _OURS.findall(str(error))
+    return None if not found else str(found[-1])

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.cluster import Session
+from raymlops.errors import DataError
+from raymlops.ledger import Ledger
+from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve.offline import predict_parquet, predict_table
+from tests.serve.conftest import MODEL, World, make_world
+
+
+def table(world: World) -> pa.Table:
+    arrays = {name: pa.array(column, from_pandas=True) for name, column in world.columns.items()}
+    return pa.table(arrays | {"row": pa.array(range(len(world.columns["radius"])))})
+
+
+def test_outputs_stand_beside_the_rows(world: World) -> None:
+    bundle = world.bundles["1.0.0"]
+    found = predict_table(bundle, table(world))
+    assert found.column_names == [*table(world).column_names, PROBABILITY, "benign"]
+    wanted = bundle.predict(world.columns)
+    np.testing.assert_array_equal(found[PROBABILITY].to_numpy(), wanted[PROBABILITY])
+
+
+def test_rows_that_do_not_fit_are_told(world: World) -> None:
+    bundle, rows = world.bundles["1.0.0"], table(world)
+    with pytest.raises(DataError, match="column 'radius' is missing; the rows have texture"):
+        predict_table(bundle, rows.drop_columns("radius"))
+    with pytest.raises(DataError, match="column 'radius' has type string, not FP64"):
+        predict_table(bundle, rows.drop_columns("radius").append_column("radius", rows["size"]))
+    with pytest.raises(DataError, match="have a column 'benign' already"):
+        predict_table(bundle, rows.append_column("benign", rows["row"]))
+
+
+@pytest.mark.cluster
+def test_a_file_is_predicted_in_its_order_or_not_at_all(
+    ray_cluster: Session,
+    bundles: dict[str, Bundle],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+) -> None:
+    world = make_world(bundles, tmp_path_factory)
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(table(world), source)
+    with Ledger(world.ledger_url) as ledger:
+        version = ledger.registry.resolve(f"{MODEL}@champion")
+    places = {"ledger_url": world.ledger_url, "store_uri": world.store_uri}
+    predicted = predict_parquet(version, source, target, **places)
+    assert predicted.num_rows == 569
+    found = pq.read_table(target)
+    assert found["row"].to_pylist() == list(range(569))
+    wanted = bundles["1.0.0"].predict(world.columns)[PROBABILITY]
+    np.testing.assert_array_equal(found[PROBABILITY].to_numpy(), wanted)
+    with pytest.raises(DataError, match="exists; nothing is overwritten"):
+        predict_parquet(version, source, target, **places)
+
+    bad = table(world).to_pandas()
+    bad.loc[3, "radius"] = -1.0
+    pq.write_table(pa.Table.from_pandas(bad), source)
+    with pytest.raises(DataError, match="within a batch: field 'radius': row 3 is -1"):
+        predict_parquet(version, source, tmp_path / "never", **places)
+    assert not (tmp_path / "never").exists()
