@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from raymlops.data import Columns
@@ -20,6 +21,7 @@ from raymlops.serve.batching import (
     EngineSpeed,
     Outputs,
     Run,
+    Times,
     warm_up,
 )
 from raymlops.serve.caching import CachePolicy, LruCache, PredictionCache
@@ -29,6 +31,7 @@ from raymlops.serve.form import Form
 from raymlops.serve.swapping import Footprint, SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
+from raymlops.telemetry import Series, catalogue
 
 _logger = logging.getLogger(__name__)
 
@@ -53,13 +56,20 @@ class LoadedVersion:
     batcher: Batcher
     footprint: Footprint = _UNKNOWN
     cache: PredictionCache | None = None
+    load_s: float = 0.0
 
     def enqueue(
-        self, columns: Columns, done: Done, *, timeout_s: float | None = None, priority: int = 0
+        self,
+        columns: Columns,
+        done: Done,
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        times: Times | None = None,
     ) -> Callable[[], None]:
         """Like `Batcher.enqueue`, past the cache if there is one."""
         enqueue = self.batcher.enqueue if self.cache is None else self.cache.enqueue
-        return enqueue(columns, done, timeout_s=timeout_s, priority=priority)
+        return enqueue(columns, done, timeout_s=timeout_s, priority=priority, times=times)
 
     @property
     def signature(self) -> Signature:
@@ -97,6 +107,20 @@ class Arms:
         self._loaded: dict[str, LoadedVersion] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
+    def series(self, model: str) -> tuple[Series, ...]:
+        """What its versions can tell of themselves, as metrics of `model`."""
+        loaded = self._loaded.values()
+        in_flight = sum(each.batcher.num_unanswered for each in loaded)
+        series = [Series(catalogue.IN_FLIGHT.name, (model,), in_flight)]
+        for each in loaded:
+            labels, sizes = (model, each.version), each.batcher.sizes
+            series += (
+                Series(catalogue.QUEUED_ROWS.name, labels, each.batcher.num_waiting_rows),
+                Series(catalogue.MODEL_LOAD.name, labels, each.load_s),
+                Series(catalogue.BATCH_ROWS.name, labels, sizes.num_rows, tuple(sizes.buckets)),
+            )
+        return tuple(series)
+
     @property
     def versions(self) -> tuple[str, ...]:
         return tuple(self._loaded)
@@ -111,10 +135,12 @@ class Arms:
         fresh: dict[str, LoadedVersion] = {}
         for version in table.versions:
             if version not in kept:
+                began = time.monotonic()
                 bundle = await asyncio.to_thread(self._load, version)
                 if replaced and (reason := self._shortage(version, bundle)) is not None:
                     await self._make_room(replaced, reason)
-                fresh[version] = await self._restoring(replaced, self._prepare(version, bundle))
+                loaded = await self._restoring(replaced, self._prepare(version, bundle))
+                fresh[version] = replace(loaded, load_s=time.monotonic() - began)
         known = kept | fresh
         self._loaded = {version: known[version] for version in table.versions}
         self._table = table

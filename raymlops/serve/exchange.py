@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from raymlops.data import Columns, num_rows
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.batching import Outputs
+from raymlops.serve.batching import Outputs, Times
 from raymlops.telemetry import trace
 from raymlops.telemetry.trace import Trace
 
@@ -39,6 +39,7 @@ class Exchange:
     status: int = 0
     error: str | None = None
     latency_s: float = 0.0
+    times: Times = field(default_factory=Times)
     trace: Trace | None = field(default_factory=trace.current.get)
 
     @property

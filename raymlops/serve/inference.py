@@ -124,7 +124,13 @@ class Inference:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
             exchange.columns = columns = ask.columns(loaded.form)
-            return loaded.enqueue(columns, finish, timeout_s=ask.timeout_s, priority=ask.priority)
+            return loaded.enqueue(
+                columns,
+                finish,
+                timeout_s=ask.timeout_s,
+                priority=ask.priority,
+                times=exchange.times,
+            )
         except Exception as error:  # the boundary of the process, see `_refusal`
             finish(error)
             return _nothing

@@ -39,12 +39,16 @@ class Metrics:
 
     def note(self, exchange: Exchange) -> None:
         version = NONE if exchange.version is None else exchange.version.version
+        times = exchange.times
         self._meter.note(
             version,
             exchange.arm or NONE,
             exchange.status,
             rows=exchange.num_rows,
             total_ns=int(exchange.latency_s * 1e9),
+            queue_ns=int(times.queue_s * 1e9),
+            batch_ns=int(times.batch_s * 1e9),
+            engine_ns=int(times.engine_s * 1e9),
         )
 
     def count_dropped_rows(self, number: int) -> None:

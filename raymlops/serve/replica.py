@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ class Replica:
         self._follower = Follower(self._arms, board, name)
         self._metrics = Metrics(spec.model, name, outlet)
         self._metrics.watch(self._cache_series)
+        self._metrics.watch(partial(self._arms.series, spec.model))
         self._recorder: Recorder | None = None
         if sink is not None:
             self._recorder = Recorder(

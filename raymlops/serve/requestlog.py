@@ -70,6 +70,9 @@ class RequestLog:
             "status": exchange.status,
             "error": exchange.error,
             "duration_s": round(exchange.latency_s, 7),
+            "queue_s": _known(exchange.times.queue_s),
+            "batch_s": _known(exchange.times.batch_s),
+            "engine_s": _known(exchange.times.engine_s),
             "shapes": {name: values.shape for name, values in columns.items()},
         }
         if self._policy.inputs:
@@ -77,3 +80,7 @@ class RequestLog:
                 columns, hidden=self._policy.hidden, max_rows=self._policy.max_rows
             )
         return document
+
+
+def _known(seconds: float) -> float | None:
+    return None if seconds < 0 else round(seconds, 7)

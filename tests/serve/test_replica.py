@@ -103,6 +103,14 @@ def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: Wor
     }
     assert gatherer.counts("raymlops_request_rows_total") == {(MODEL, "1.0.1", "champion"): 15}
     assert gatherer.counts("raymlops_tap_dropped_rows_total") == {(MODEL,): 0}
+    parts = [
+        gatherer.counts(f"raymlops_request_{part}_seconds")[MODEL, "1.0.1", "champion"]
+        for part in ("queue", "batch", "engine", "duration")
+    ]
+    assert all(part > 0 for part in parts)
+    assert sum(parts[:3]) < parts[3]
+    # What is unloaded at the end has nothing to tell any more.
+    assert gatherer.counts("raymlops_requests_in_flight") == {(MODEL,): 0}
 
 
 def test_metrics_that_nobody_takes_cost_no_request(

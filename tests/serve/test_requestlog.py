@@ -56,7 +56,10 @@ def test_a_request_is_a_line_with_its_trace(world: World, tmp_path: Path) -> Non
     assert (good["model"], good["version"], good["arm"]) == (MODEL, "1.0.0", "champion")
     assert (good["outcome"], good["status"], good["reason"]) == ("ok", 200, "share")
     assert good["shapes"]["radius"] == [3]
-    assert 0 < good["duration_s"] < 10
+    parts = [good[f"{part}_s"] for part in ("queue", "batch", "engine")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) < good["duration_s"] < 10
+    assert bad["engine_s"] is None
     assert "inputs" not in good
     assert (bad["outcome"], bad["status"], bad["reason"]) == ("refused", 400, "error")
     assert (bad["trace_id"], bad["version"], bad["shapes"]) == (None, None, {})

@@ -23,6 +23,7 @@ from raymlops.serve.batching.outputs import Outputs, Run
 from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
 from raymlops.serve.batching.speed import EngineSpeed
+from raymlops.serve.batching.times import BatchSizes, Times
 from raymlops.serve.batching.worker import Worker, answer_all
 
 _logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Batcher:
         self._num_instances = num_instances
         self._prepare = prepare
         self.speed = speed or EngineSpeed()
+        self.sizes = BatchSizes()
         self._queue = WaitingQueue(policy)
         self._arrivals = Arrivals(policy.max_wait_s)
         self._num_unanswered = 0
@@ -103,7 +105,13 @@ class Batcher:
                 forget()
 
     def enqueue(
-        self, columns: Columns, done: Done, *, timeout_s: float | None = None, priority: int = 0
+        self,
+        columns: Columns,
+        done: Done,
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        times: Times | None = None,
     ) -> Callable[[], None]:
         """Puts the rows in the queue; returns how to take them out again, should nobody wait.
 
@@ -111,7 +119,8 @@ class Batcher:
         what the engine raised, or with a 504 when `deadline` has passed.
 
         Args:
-            deadline: on the clock of `time.monotonic`; at the latest `policy.timeout_s` from now.
+            timeout_s: at most `policy.timeout_s`, which is the default.
+            times: is filled in as the request proceeds.
 
         Raises:
             RequestError: 503 when the queue is full or closed, 413 when it could never hold this.
@@ -122,7 +131,7 @@ class Batcher:
             raise self._refusal(size)
         limit_s = self._policy.timeout_s
         deadline = now + (limit_s if timeout_s is None else min(timeout_s, limit_s))
-        request = Waiting(columns, size, now, deadline, done, priority)
+        request = Waiting(columns, size, now, deadline, done, priority, times=times)
         self._arrivals.note(now, alone=self._num_unanswered == 0)
         self._num_unanswered += 1
         self._queue.add(request)
@@ -248,6 +257,8 @@ class Batcher:
         """Whether the batch is answered already: then it is the sockets' turn."""
         for request in batch:
             request.is_running = True
+            if request.times is not None:
+                request.times.queue_s = now - request.since
         worker = self._idle.pop()
         expected_s = self.speed.expected_s(sum(request.num_rows for request in batch))
         if expected_s is None or expected_s > self._policy.inline_below_s:
@@ -267,11 +278,14 @@ class Batcher:
     def _note(self, batch: Sequence[Waiting], started_at: float) -> None:
         rows = sum(request.num_rows for request in batch)
         self.speed.note(rows, time.monotonic() - started_at)
+        self.sizes.note(rows)
 
     def _answer(self, part: Sequence[Waiting], result: Outputs | Exception) -> None:
-        start = 0
+        start, now = 0, time.monotonic()
         for request in part:
             end = start + request.num_rows
+            if (times := request.times) is not None and times.engine_s >= 0:
+                times.batch_s = max(0.0, now - request.since - times.queue_s - times.engine_s)
             if request.answered:
                 pass
             elif isinstance(result, Exception):

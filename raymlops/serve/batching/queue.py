@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from raymlops.data import Columns
 from raymlops.serve.batching.outputs import Outputs
 from raymlops.serve.batching.policy import BatchPolicy
+from raymlops.serve.batching.times import Times
 
 Done = Callable[[Outputs | Exception], None]
 """What is called once with a request's outputs, or with what kept it from having any."""
@@ -28,6 +29,7 @@ class Waiting:
     priority: int = 0
     length: int = 0
     """Rows of different lengths cannot be in one batch."""
+    times: Times | None = None
     is_running: bool = field(default=False, init=False)
     answered: bool = field(default=False, init=False)
 

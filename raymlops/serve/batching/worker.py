@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -26,7 +27,12 @@ def answer_all(run: Run, batch: Sequence[Waiting], answer: Answer) -> None:
 
     def run_part(part: Sequence[Waiting]) -> Outputs:
         columns = concatenated([request.columns for request in part])
+        began = time.monotonic()
         outputs = run(columns)
+        engine_s = time.monotonic() - began
+        for request in part:
+            if request.times is not None:
+                request.times.engine_s = engine_s
         check_num_rows(outputs, sum(request.num_rows for request in part))
         return outputs
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from raymlops.data import Columns
 from raymlops.errors import RequestError
-from raymlops.serve.batching import Done, Outputs
+from raymlops.serve.batching import Done, Outputs, Times
 from raymlops.serve.caching.keys import digest_of_columns
 from raymlops.serve.caching.lru import LruCache
 from raymlops.serve.caching.sizes import kept, size_of
@@ -23,7 +23,13 @@ class Enqueue(Protocol):
     """What a batcher takes, see `Batcher.enqueue`."""
 
     def __call__(
-        self, columns: Columns, done: Done, *, timeout_s: float | None, priority: int
+        self,
+        columns: Columns,
+        done: Done,
+        *,
+        timeout_s: float | None,
+        priority: int,
+        times: Times | None,
     ) -> Callable[[], None]: ...
 
 
@@ -41,9 +47,18 @@ class PredictionCache:
         self._flights: dict[Key, _Flight] = {}
 
     def enqueue(
-        self, columns: Columns, done: Done, *, timeout_s: float | None = None, priority: int = 0
+        self,
+        columns: Columns,
+        done: Done,
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        times: Times | None = None,
     ) -> Callable[[], None]:
-        """Calls `done`, later, with what is known or was computed; returns how to give it up."""
+        """Calls `done`, later, with what is known or was computed; returns how to give it up.
+
+        `times` are told of what was computed for this request, not of what it found.
+        """
         key = (self._version, digest_of_columns(columns))
         found = self._known.get(key, time.monotonic())
         if found is not None:
@@ -51,7 +66,7 @@ class PredictionCache:
         flight = self._flights.get(key)
         if flight is None:
             flight = _Flight(partial(self._landed, key))
-            flight.start(self._enqueue, columns, priority)
+            flight.start(self._enqueue, columns, priority, times)
             self._flights[key] = flight
             self._known.stats.misses += 1
         else:
@@ -76,8 +91,8 @@ class _Flight:
         self._give_up: Callable[[], None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
-    def start(self, enqueue: Enqueue, columns: Columns, priority: int) -> None:
-        self._give_up = enqueue(columns, self._land, timeout_s=None, priority=priority)
+    def start(self, enqueue: Enqueue, columns: Columns, priority: int, times: Times | None) -> None:
+        self._give_up = enqueue(columns, self._land, timeout_s=None, priority=priority, times=times)
 
     def join(self, done: Done, timeout_s: float | None) -> Callable[[], None]:
         number = self._num_joined

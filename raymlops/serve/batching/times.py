@@ -1,0 +1,33 @@
+"""Where the time of a request goes, and how large the batches are."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from raymlops.telemetry.catalogue import ROWS_BOUNDS
+
+
+@dataclass(slots=True, eq=False)
+class Times:
+    """Seconds of one request, negative while they are unknown.
+
+    since      closed              began     ended          answered
+      │──queue───│──batch: together──│──engine──│──batch: apart──│
+    """
+
+    queue_s: float = -1.0
+    batch_s: float = -1.0
+    engine_s: float = -1.0
+
+
+@dataclass(slots=True, eq=False)
+class BatchSizes:
+    """How many batches there were by their rows, within `ROWS_BOUNDS`."""
+
+    num_rows: int = 0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(ROWS_BOUNDS) + 1))
+
+    def note(self, rows: int) -> None:
+        self.num_rows += rows
+        self.buckets[bisect_left(ROWS_BOUNDS, rows)] += 1
