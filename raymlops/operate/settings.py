@@ -26,7 +26,7 @@ from raymlops.config import (
     override_layer,
 )
 from raymlops.coordination import CoordinationSettings
-from raymlops.data import TableSchema
+from raymlops.data import SCORE, TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger import JoinPolicy
 from raymlops.ledger.mirror import FollowPolicy
@@ -113,6 +113,11 @@ class Settings:
     gate: GatePolicy = field(default_factory=GatePolicy)
     release: CanaryPolicy = field(default_factory=CanaryPolicy)
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
+
+    def __post_init__(self) -> None:
+        if self.data is not None:
+            kinds = {feature.name: feature.kind for feature in self.data.features}
+            self.monitor.drift.check({**kinds, SCORE: "number"})
 
 
 def load_settings(

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from raymlops.config import build, file_layer, merge
+from raymlops.operate import load_settings
 from raymlops.train import ParallelPlan, TrainSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+WATCHING = [page for page in PAGES if page.startswith("docs/monitoring/")]
+TRAINING = [page for page in PAGES if page not in WATCHING]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -23,7 +26,7 @@ def test_links_and_scripts_are_there(page: str) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", TRAINING)
 def test_plans_can_be_read(page: str) -> None:
     plans = re.findall(r"--plan ([\w=,]+)", (ROOT / page).read_text())
     assert plans or "layouts" not in page
@@ -31,12 +34,23 @@ def test_plans_can_be_read(page: str) -> None:
         assert plan == "auto" or ParallelPlan.parse(plan).num_workers > 1
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", WATCHING)
+def test_settings_of_the_monitor_can_be_loaded(page: str, tmp_path: Path) -> None:
+    for number, block in enumerate(_yaml(page)):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block)
+        load_settings([path], environ={})
+
+
+@pytest.mark.parametrize("page", TRAINING)
 def test_settings_are_those_of_a_spec(page: str, tmp_path: Path) -> None:
     whole = file_layer(ROOT / "configs" / "digits.yaml")
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     inline = re.findall(r"`(pipeline: \{.*?\})`", (ROOT / page).read_text())
-    for number, block in enumerate([*blocks, *inline]):
+    for number, block in enumerate([*_yaml(page), *inline]):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         assert build(TrainSpec, merge([whole, file_layer(path)])).settings.name == "digits"
+
+
+def _yaml(page: str) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)

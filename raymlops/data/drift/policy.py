@@ -78,6 +78,21 @@ class DriftPolicy:
             return special.tests
         return self.numbers if kind == "number" else self.categories
 
+    def check(self, kinds: Mapping[str, Kind]) -> None:
+        """Holds `features` against those there are, by name.
+
+        Raises:
+            ValueError: it names one that is not there, or a test that cannot judge it.
+        """
+        unknown = sorted(set(self.features) - set(kinds))
+        if unknown:
+            raise ValueError(
+                f"drift.features names {', '.join(unknown)}; the features are {', '.join(kinds)}"
+            )
+        for name, special in self.features.items():
+            if special.tests:
+                _check_tests(f"features.{name}.tests", special.tests, kinds[name])
+
     def threshold(self, feature: str, test: str) -> float:
         """The effect that must be exceeded."""
         name = TESTS[test].name

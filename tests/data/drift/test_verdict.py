@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from raymlops.data import Feature
 from raymlops.data.bins import bins_of
 from raymlops.data.drift import DriftPolicy, FeatureDrift, FeaturePolicy, debounced, judge
+from raymlops.errors import ConfigError
 from raymlops.operate import load_settings
 from tests.data.drift.counted import categories, numbers
 
@@ -140,3 +141,19 @@ def test_settings_name_tests_and_thresholds_by_feature() -> None:
         0.2,
         0.25,
     )
+
+
+DATA = "data={dataset: d, target: t, event_time: at, features: [{name: c, kind: category}]}"
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ("{d: {ignored: true}}", "drift.features names d; the features are c, score"),
+        ("{c: {tests: [ks]}}", r"features\.c\.tests names ks; a category is judged by"),
+    ],
+)
+def test_settings_that_name_what_is_not_there_are_refused(features: str, message: str) -> None:
+    overrides = [DATA, f"monitor.drift.features={features}"]
+    with pytest.raises(ConfigError, match=message):
+        load_settings(overrides=overrides, environ={})
