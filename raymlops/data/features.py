@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,19 @@ Column = NDArray[np.float64] | NDArray[np.object_]
 Columns = Mapping[str, Column]
 """Columns by name, all of one length: numbers as float64 with NaN where missing, categories as
 objects (`str`, or None where missing)."""
+
+
+class NumberColumns(dict[str, Column]):
+    """Columns of numbers that are the rows of one `matrix`, [columns, rows].
+
+    What is done to all of them can be done to that at once.
+    """
+
+    __slots__ = ("matrix",)
+
+    def __init__(self, names: Iterable[str], matrix: NDArray[np.float64]) -> None:
+        super().__init__(zip(names, matrix, strict=True))
+        self.matrix = matrix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data.features import Column, Columns, Feature, num_rows
+from raymlops.data.features import Column, Columns, Feature, NumberColumns, num_rows
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -27,13 +28,6 @@ class NumberEncoding:
     @property
     def width(self) -> int:
         return 2 if self.flags_missing else 1
-
-    def encode(self, column: Column, into: NDArray[np.float32]) -> None:
-        values = np.asarray(column, dtype=np.float64)
-        missing = np.isnan(values)
-        into[:, 0] = np.where(missing, 0.0, (values - self.mean) / self.std)
-        if self.flags_missing:
-            into[:, 1] = missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +72,26 @@ class Preprocessing:
     def transform(self, columns: Columns) -> NDArray[np.float32]:
         """The matrix [rows, width]."""
         matrix = np.zeros((num_rows(columns), self.width), dtype=np.float32)
-        start = 0
         with np.errstate(over="ignore"):  # what is beyond float32 is told as its largest number
-            for encoding in self.encodings:
-                encoding.encode(columns[encoding.name], matrix[:, start : start + encoding.width])
-                start += encoding.width
+            self._numbers.encode(columns, matrix)
+        for start, each in self._categories:
+            each.encode(columns[each.name], matrix[:, start : start + each.width])
         return np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
+
+    @cached_property
+    def _numbers(self) -> _Numbers:
+        return _Numbers(
+            [(at, each) for at, each in self._placed() if isinstance(each, NumberEncoding)]
+        )
+
+    @cached_property
+    def _categories(self) -> list[tuple[int, CategoryEncoding]]:
+        return [(at, each) for at, each in self._placed() if isinstance(each, CategoryEncoding)]
+
+    def _placed(self) -> Iterable[tuple[int, Encoding]]:
+        """Each encoding with its first column in the matrix."""
+        widths = (encoding.width for encoding in self.encodings)
+        return zip(accumulate(widths, initial=0), self.encodings, strict=False)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -110,6 +118,36 @@ class Preprocessing:
                 for row in values["encodings"]
             )
         )
+
+
+class _Numbers:
+    """All numbers of a table, encoded at once: a call of numpy costs more than a row does."""
+
+    def __init__(self, placed: Sequence[tuple[int, NumberEncoding]]) -> None:
+        self._names = tuple(each.name for _, each in placed)
+        self._mean = np.array([each.mean for _, each in placed])
+        self._std = np.array([each.std for _, each in placed])
+        self._at = [at for at, _ in placed]
+        self._flagged = [index for index, (_, each) in enumerate(placed) if each.flags_missing]
+        self._flags_at = [placed[index][0] + 1 for index in self._flagged]
+
+    def encode(self, columns: Columns, into: NDArray[np.float32]) -> None:
+        values = self._values(columns)
+        missing = np.isnan(values)
+        scaled = (values - self._mean) / self._std
+        scaled[missing] = 0.0
+        into[:, self._at] = scaled
+        if self._flagged:
+            into[:, self._flags_at] = missing[:, self._flagged]
+
+    def _values(self, columns: Columns) -> NDArray[np.float64]:
+        """[rows, numbers]"""
+        if isinstance(columns, NumberColumns) and tuple(columns) == self._names:
+            return columns.matrix.T
+        values = np.empty((num_rows(columns), len(self._names)))
+        for index, name in enumerate(self._names):
+            values[:, index] = columns[name]
+        return values
 
 
 def _fit(feature: Feature, column: Column) -> Encoding:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Column, Columns
+from raymlops.data import Column, Columns, NumberColumns
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field, Signature
 
@@ -55,6 +55,8 @@ class Form:
             matrix = group.matrix(flat, num_rows)
             if matrix is None:
                 return None
+            if len(self._groups) == 1 and isinstance(group, _Numbers):
+                return NumberColumns(group.names, matrix)
             columns.update(zip(group.names, matrix, strict=True))
         return columns
 

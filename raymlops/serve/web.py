@@ -49,7 +49,7 @@ class Request:
             self.on_gone()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, making one would take twice as long
 class Response:
     """What a client is told; JSON unless `content_type` says otherwise.
 

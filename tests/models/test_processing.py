@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raymlops.data import Columns, Feature, take
+from raymlops.data import Columns, Feature, NumberColumns, take
 from raymlops.models import Postprocessing, Preprocessing
 
 FEATURES = (
@@ -62,3 +62,15 @@ def test_a_logit_becomes_a_probability_and_a_decision() -> None:
     assert outputs["late"].tolist() == [True, False, True]
     with pytest.raises(ValueError, match=r"threshold is 1\.0, not between 0 and 1"):
         Postprocessing(label="late", threshold=1.0)
+
+
+def test_numbers_of_one_matrix_encode_like_columns_of_their_own() -> None:
+    names = ("a", "b", "c")
+    matrix = np.array([[1.0, 2.0, np.nan], [5.0, 5.0, 5.0], [np.nan, 0.0, 1e3]])
+    columns = dict(zip(names, matrix, strict=True))
+    features = tuple(Feature(name=name, kind="number", max_missing=0.5) for name in names)
+    fitted = Preprocessing.fit(features, columns)
+    together = fitted.transform(NumberColumns(names, matrix))
+    np.testing.assert_array_equal(together, fitted.transform(columns))
+    turned = NumberColumns(names[::-1], matrix[::-1])
+    np.testing.assert_array_equal(together, fitted.transform(turned))

@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 _RETRY_S = 0.05
 _REPORT_S = 0.02
 _DESCRIBE_S = 1.0
+_REMEMBERED_PATHS = 256
 
 
 class Doorway:
@@ -45,6 +46,7 @@ class Doorway:
             handler, limits, admit=admit, belongs=self._belongs, hand_over=self._hand_over
         )
         self._describe = describe
+        self._known_paths: dict[str, bool] = {}
         self._described_at = 0.0
         self._channel: Channel | None = None
         self._lost = asyncio.Event()
@@ -138,7 +140,13 @@ class Doorway:
             self._channel.send("about", **self._describe())
 
     def _belongs(self, path: str) -> bool:
-        return model_of(path) in (None, self._model) and not is_health(path)
+        found = self._known_paths.get(path)
+        if found is None:
+            found = model_of(path) in (None, self._model) and not is_health(path)
+            if len(self._known_paths) >= _REMEMBERED_PATHS:
+                self._known_paths.clear()
+            self._known_paths[path] = found
+        return found
 
     def _hand_over(self, descriptor: int, read: bytes) -> None:
         """Raises ConnectionError while the door is away."""

@@ -34,6 +34,7 @@ _NAMES = {
         "accept-encoding", "connection", "user-agent", "authorization", "x-api-key",
     )
 }  # fmt: skip
+_VERSIONS = frozenset({"1.1", "1.0"})
 _SKIPPABLE_BYTES = 64 * 1024
 """A refused body up to this size is read and dropped, which costs less than a new connection."""
 
@@ -146,18 +147,24 @@ class Machine:
 
     def on_url(self, part: bytes) -> None:
         self._url += part
-        self._count(len(part), status=414)
+        self._head_bytes += len(part)
+        if self._head_bytes > self._limits.max_head_bytes:
+            self._stop_too_long(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value), status=431)
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._limits.max_head_bytes:
+            self._stop_too_long(431)
         if self.phase is Phase.BODY:
             return  # a trailer
         key = _NAMES.get(name) or name.decode("latin-1").lower()
         text = value.decode("latin-1")
         headers = self._headers
-        headers[key] = text if key not in headers else f"{headers[key]}, {text}"
-        if len(headers) > self._limits.max_headers:
+        if key in headers:
+            text = f"{headers[key]}, {text}"
+        elif len(headers) >= self._limits.max_headers:
             self._stop(431, f"there are more than {self._limits.max_headers} headers")
+        headers[key] = text
 
     def on_headers_complete(self) -> None:
         request = self._request()
@@ -167,12 +174,12 @@ class Machine:
         self._reading = slot = self._open_slot()
         slot.request = request
         slot.is_head = request.method == "HEAD"
-        self._check_framing(request)
+        self._check_framing()
         slot.closes = not self._parser.should_keep_alive()
         refusal = None if self._admit is None else self._admit(request)
         if refusal is not None:
             self._refuse_head(slot, refusal)
-        elif self._expects_continue(request):
+        elif "expect" in self._headers and self._parser.get_http_version() == "1.1":
             slot.continues = True
             self._continue()
 
@@ -247,22 +254,19 @@ class Machine:
             peer=self._peer,
         )
 
-    def _check_framing(self, request: Request) -> None:
+    def _check_framing(self) -> None:
         version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            self._stop(505, f"HTTP/{version} is not spoken here, HTTP/1.1 is")
         headers = self._headers
-        if version == "1.1" and "host" not in headers:
+        if version not in _VERSIONS:
+            self._stop(505, f"HTTP/{version} is not spoken here, HTTP/1.1 is")
+        if "host" not in headers and version == "1.1":
             self._stop(400, "there is no Host header")
-        if (coding := headers.get("transfer-encoding", "chunked").lower()) != "chunked":
+        if (coding := headers.get("transfer-encoding")) is not None and coding.lower() != "chunked":
             self._stop(501, f"transfer coding '{coding}' is not understood, chunked is")
-        if (expected := headers.get("expect", "100-continue").lower()) != "100-continue":
+        if (expected := headers.get("expect")) is not None and expected.lower() != "100-continue":
             self._stop(417, f"'{expected}' cannot be expected here")
         if (size := headers.get("content-length")) is not None:
             self._check_body_size(int(size))
-
-    def _expects_continue(self, request: Request) -> bool:
-        return "expect" in request.headers and self._parser.get_http_version() == "1.1"
 
     def _refuse_head(self, slot: _Slot, refusal: Response) -> None:
         """A small body is read and dropped; for a larger one the connection ends."""
@@ -274,16 +278,14 @@ class Machine:
         slot.refusal = refusal
 
     def _check_head(self, size: int) -> None:
-        """Bounds what llhttp holds of a header that has no end; `_count` is exact, but late."""
+        """Bounds what llhttp holds of a header that has no end; `on_header` is exact, but late."""
         self._fed_in_head += size
         if self._fed_in_head > self._limits.max_head_bytes + _SKIPPABLE_BYTES:
             self.refuse(self._too_long(431))
 
-    def _count(self, size: int, *, status: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._limits.max_head_bytes:
-            self._refusal = self._too_long(status)
-            raise _StopError
+    def _stop_too_long(self, status: int) -> NoReturn:
+        self._refusal = self._too_long(status)
+        raise _StopError
 
     def _too_long(self, status: int) -> Response:
         return Response.error(

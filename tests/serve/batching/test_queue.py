@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymlops.data import NumberColumns
 from raymlops.serve.batching import BatchPolicy, Waiting, WaitingQueue
+from raymlops.serve.batching.outputs import concatenated
 
 POLICY = BatchPolicy(max_rows=8, priority_step_s=1.0)
 
@@ -95,3 +97,16 @@ def test_every_request_that_is_wanted_comes_up_once(
     for priority, length in lanes:
         lane = [e.since for e in taken if (e.priority, e.length) == (priority, length)]
         assert lane == sorted(lane)
+
+
+def test_numbers_of_one_matrix_stay_one_when_they_are_batched() -> None:
+    parts = [NumberColumns(("a", "b"), np.array([[x], [x + 1]])) for x in (1.0, 5.0)]
+    joined = concatenated(parts)
+    assert isinstance(joined, NumberColumns)
+    assert joined.matrix.tolist() == [[1.0, 5.0], [2.0, 6.0]]
+    assert joined["b"].tolist() == [2.0, 6.0]
+    mixed = concatenated([parts[0], {name: parts[1][name] for name in ("a", "b")}])
+    assert {name: column.tolist() for name, column in mixed.items()} == {
+        "a": [1.0, 5.0],
+        "b": [2.0, 6.0],
+    }

@@ -1,0 +1,1 @@
+"""How fast a small model is served, beside servers of others, under the same load."""

@@ -1,0 +1,90 @@
+"""Our replica as Ray Serve hosts it, in a process of its own: door, keys, metrics, log and tap on.
+
+python -m benchmarks.serving.server door|replica FOLDER [PORT]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.serving.places import KEY, MODEL, ledger_url, store_uri
+from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary
+from raymlops.serve.access import ApiKey, Keyring, digest_of
+from raymlops.serve.board import Published, Standing
+from raymlops.serve.door import Door, Roster
+from raymlops.serve.web import Handler, Reply, Request, Response
+from raymlops.telemetry import Snapshot
+
+
+class _QuietBoard:
+    async def wait(self, standing: Standing) -> Published | None:
+        await asyncio.Event().wait()
+        return None
+
+    async def leave(self, replica: str) -> None:
+        pass
+
+
+async def serve_door(folder: Path, port: int) -> None:
+    def handler(roster: Roster) -> Handler:
+        def handle(request: Request, reply: Reply) -> None:
+            reply(Response(404))
+
+        return handle
+
+    door = Door(folder / "door", handler, HttpLimits())
+    door.start()
+    await door.listen("127.0.0.1", port)
+    await asyncio.Event().wait()
+
+
+async def serve_replica(folder: Path) -> None:
+    async def sink(_: TapSummary) -> None:
+        pass
+
+    async def outlet(_: Snapshot) -> None:
+        pass
+
+    keys = folder / f"keys-{os.getpid()}.json"
+    Keyring(keys).add(ApiKey(name="benchmark", digest=digest_of(KEY), models=(MODEL,)))
+    spec = ReplicaSpec(
+        model=MODEL,
+        ledger_url=ledger_url(folder),
+        store_uri=store_uri(folder),
+        batch=BatchPolicy(max_rows=32),
+        http=HttpLimits(),
+        keys_file=keys,
+        log_folder=str(folder / "logs"),
+    )
+    replica = Replica(spec, board=_QuietBoard(), sink=sink, outlet=outlet)
+    await replica.load()
+    replica.stand_behind(folder / "door")
+    started = asyncio.get_running_loop().create_future()
+    events = iter(("lifespan.startup",))
+
+    async def receive() -> dict[str, str]:
+        event = next(events, None)
+        if event is None:
+            await asyncio.Event().wait()
+        return {"type": str(event)}
+
+    async def send(message: object) -> None:
+        started.set_result(message)
+
+    await replica.app({"type": "lifespan"}, receive, send)
+
+
+def main() -> None:
+    role, folder = sys.argv[1], Path(sys.argv[2])
+    work = serve_door(folder, int(sys.argv[3])) if role == "door" else serve_replica(folder)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+if __name__ == "__main__":
+    main()
