@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins, bins_of, quantile_bins
 from raymlops.data.features import Columns, Feature
+from raymlops.data.reliability import Reliability
 
 SCORE = "score"
 """The name under which a profile keeps the distribution of the model's own output."""
@@ -35,13 +36,15 @@ class Profile:
     """Bins for each feature and for the score, with the reference counts.
 
     `label_rate` and `log_loss` are the share of positives and the model's loss on rows it was
-    not trained on: what later months are held against.
+    not trained on: what later months are held against. `reliability` tells what came true of the
+    scores on those rows; None where nobody kept it.
     """
 
     bins: tuple[Bins, ...]
     reference: tuple[int, ...]
     label_rate: float
     log_loss: float
+    reliability: Reliability | None = None
 
     @classmethod
     def of(
@@ -62,6 +65,14 @@ class Profile:
         return cls(
             bins=bins, reference=tuple(counts.tolist()), label_rate=label_rate, log_loss=log_loss
         )
+
+    def with_reliability(
+        self, scores: NDArray[Any], labels: NDArray[Any], *, threshold: float
+    ) -> Profile:
+        """The same profile with what came true, 0/1 `labels`, of `scores` on unseen rows."""
+        bins = self.bins[-1]
+        assert isinstance(bins, NumberBins), "the score is a number, and the last of the bins"
+        return replace(self, reliability=Reliability.of(bins, scores, labels, threshold=threshold))
 
     @property
     def num_cells(self) -> int:
@@ -91,6 +102,7 @@ class Profile:
             "reference": self.reference,
             "label_rate": self.label_rate,
             "log_loss": self.log_loss,
+            "reliability": None if self.reliability is None else self.reliability.to_dict(),
         }
 
     @classmethod
@@ -101,11 +113,13 @@ class Profile:
             else CategoryBins(name=row["name"], categories=tuple(row["categories"]))
             for row in values["bins"]
         )
+        known = values.get("reliability")  # older bundles have none
         return cls(
             bins=bins,
             reference=tuple(values["reference"]),
             label_rate=values["label_rate"],
             log_loss=values["log_loss"],
+            reliability=None if known is None else Reliability.from_dict(known),
         )
 
 

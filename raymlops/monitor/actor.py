@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from raymlops.data import Profile
+from raymlops.data import SCORE, Profile
 from raymlops.ledger import (
     ConceptAlarm,
     Drift,
@@ -28,6 +28,7 @@ from raymlops.ledger import (
 from raymlops.models import Bundle
 from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
+from raymlops.monitor.expected import expected, gap
 from raymlops.monitor.group_commit import GroupCommit
 from raymlops.monitor.performance import measure
 from raymlops.monitor.references import reference_of
@@ -169,8 +170,12 @@ class DriftMonitor:
         self._ledger.observations.add_taps(messages, self._joins)
 
     def _baseline(self, model: str, version: str) -> Baseline:
-        threshold = self._bundle(model, version).postprocessing.threshold
-        return Baseline(threshold=threshold, error_rate=None)
+        bundle = self._bundle(model, version)
+        known = bundle.profile.reliability
+        return Baseline(
+            threshold=bundle.postprocessing.threshold,
+            error_rate=None if known is None else known.error_rate,
+        )
 
     def _since(self, model: str) -> datetime | None:
         """The end of the last window judged, else the first day with traffic, else None."""
@@ -189,7 +194,10 @@ class DriftMonitor:
             model=model,
             window=window,
             drift=tuple(self._drift_rows(model, window, panes)),
-            performance=tuple(self._performance_rows(model, window, outcomes)),
+            performance=(
+                *self._performance_rows(model, window, outcomes),
+                *self._expected_rows(model, window, panes, outcomes),
+            ),
         )
         observations.add_drift(report.drift)
         # Performance rows are never none and are written last: they mark the window as judged.
@@ -221,6 +229,33 @@ class DriftMonitor:
             rates = [self._profile(model, outcome.version).label_rate for outcome in group]
             rate = float(np.average(rates, weights=num_rows)) if group else 0.5
             for estimate in measure(group, label_rate=rate):
+                yield Performance(
+                    model=model,
+                    version=version,
+                    arm=arm,
+                    window_start=window.start,
+                    window_end=window.end,
+                    **asdict(estimate),
+                )
+
+    def _expected_rows(
+        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
+    ) -> Iterable[Performance]:
+        """What the scores alone let expect of each arm, and how that compares with its labels."""
+        labelled = _by_arm(outcomes)
+        arms = sorted({(pane.version, pane.arm) for pane in panes})
+        for version, arm in arms:
+            bundle = self._bundle(model, version)
+            if (reliability := bundle.profile.reliability) is None:
+                continue
+            cells = bundle.profile.cells[SCORE]
+            mine = [pane for pane in panes if (pane.version, pane.arm) == (version, arm)]
+            estimates = expected(
+                reliability,
+                [pane.cells[cells] for pane in mine],
+                threshold=bundle.postprocessing.threshold,
+            )
+            for estimate in (*estimates, gap(reliability, labelled.get((version, arm), []))):
                 yield Performance(
                     model=model,
                     version=version,

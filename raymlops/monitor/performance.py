@@ -78,12 +78,16 @@ class _Rows:
 def _rows(outcomes: Sequence[Outcome]) -> _Rows:
     if not outcomes:
         return _Rows(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
-    sizes = [len(outcome.labels) for outcome in outcomes]
-    days = np.array([int(outcome.event_time.timestamp() // _DAY_S) for outcome in outcomes])
-    requests = np.arange(len(outcomes))
-    clusters = days if len(np.unique(days)) >= _MIN_DAYS else requests
     return _Rows(
         np.concatenate([outcome.scores for outcome in outcomes]).astype(np.float64),
         np.concatenate([outcome.labels for outcome in outcomes]).astype(np.float64),
-        np.repeat(clusters, sizes),
+        clusters_of(outcomes),
     )
+
+
+def clusters_of(outcomes: Sequence[Outcome]) -> Clusters:
+    """The day of each row, [rows], or its request while there are fewer than five days."""
+    days = np.array([int(outcome.event_time.timestamp() // _DAY_S) for outcome in outcomes])
+    requests = np.arange(len(outcomes))
+    clusters = days if len(np.unique(days)) >= _MIN_DAYS else requests
+    return np.repeat(clusters, [len(outcome.labels) for outcome in outcomes])

@@ -13,6 +13,7 @@ from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, ModelVersion, Performance, Run
 from raymlops.monitor import plots
 from raymlops.monitor.actor import ALL, WindowReport, read_reports
+from raymlops.monitor.expected import is_off
 from raymlops.serve.latency import quantile_s
 
 _MAX_HEAT_COLUMNS = 14
@@ -114,6 +115,12 @@ def _facts(
         if not math.isnan(loss.value):
             note = f"{loss.low:.3f} to {loss.high:.3f}; constant guess {baseline.value:.3f}"
             facts.append(_Fact(label="Log loss, last window", value=f"{loss.value:.3f}", note=note))
+        hopes = [row for row in latest.performance if row.metric == "expected_log_loss"]
+        if hopes:
+            hope = max(hopes, key=lambda row: row.num_rows)
+            rows = [row for row in latest.performance if _same_arm(row, hope)]
+            note = "labels contradict it" if is_off(rows) else "from the scores alone"
+            facts.append(_Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note))
         if latest.drift:
             farthest = latest.drifted[0].feature if latest.drifted else "none"
             num_features = len({row.feature for row in latest.drift} - {SCORE})
@@ -145,6 +152,10 @@ def _marks(ledger: Ledger, model: str) -> tuple[plots.Mark, ...]:
     ]
     marks = [plots.Mark(at=time, label=label) for time, label in happened if time is not None]
     return tuple(sorted(marks, key=lambda mark: mark.at))
+
+
+def _same_arm(row: Performance, other: Performance) -> bool:
+    return (row.version, row.arm) == (other.version, other.arm)
 
 
 def _performance_figure(

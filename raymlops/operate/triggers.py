@@ -11,7 +11,7 @@ from raymlops.data import SCORE
 from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.monitor import WindowReport
 
-Cause = Literal["performance", "drift", "concept"]
+Cause = Literal["performance", "expected", "drift", "concept"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,9 @@ class RetrainPolicy:
 
     `performance`: the champion's mean log loss in a window lies, with 95 % confidence, more than
     `max_log_loss_increase` (relative) above what it was on unseen rows at training, or above that
-    of a constant. `drift`: at least `min_drifted_share` of its features drifted. `concept`: its
-    detector says that its errors rose; that need not wait for the end of a window.
+    of a constant. `expected`: while labels are missing, the log loss that its scores let expect
+    lies that far above. `drift`: at least `min_drifted_share` of its features drifted.
+    `concept`: its detector says that its errors rose; that need not wait for the end of a window.
 
     After any trigger, also one whose challenger was refused, `cooldown_days` of event time pass
     before the next, and at most `budget` triggers fall into `budget_days`: 1 in 1 is one a day.
@@ -60,7 +61,7 @@ def find_trigger(
 
     `reference_log_loss` is the champion's on unseen rows at training.
     """
-    finders = {"performance": _performance, "drift": _drift}
+    finders = {"performance": _performance, "expected": _expected, "drift": _drift}
     for cause in finders:
         if cause in policy.on:
             found = finders[cause](policy, report, version, reference_log_loss)
@@ -125,7 +126,7 @@ def _performance(
     policy: RetrainPolicy, report: WindowReport, version: str, reference: float
 ) -> Trigger | None:
     found = _champions_estimates(report, version)
-    if not found:
+    if "log_loss" not in found or found["log_loss"].num_rows == 0:
         return None
     loss, over_baseline = found["log_loss"], found["log_loss_over_baseline"]
     limit = reference * (1 + policy.max_log_loss_increase)
@@ -147,6 +148,39 @@ def _performance(
             "low": loss.low,
             "high": loss.high,
             "over_baseline": over_baseline.value,
+            "reference": reference,
+            "limit": limit,
+        },
+    )
+
+
+def _expected(
+    policy: RetrainPolicy, report: WindowReport, version: str, reference: float
+) -> Trigger | None:
+    """Only where no label says better: real losses are judged by `_performance`."""
+    rows = [row for row in report.performance if row.version == version]
+    if any(row.metric == "log_loss" and row.num_rows for row in rows):
+        return None
+    losses = [row for row in rows if row.metric == "expected_log_loss"]
+    if not losses:
+        return None
+    loss = max(losses, key=lambda row: row.num_rows)
+    limit = reference * (1 + policy.max_log_loss_increase)
+    if not loss.low > limit:
+        return None
+    return Trigger(
+        cause="expected",
+        why=(
+            f"no labels of {report.window} are known, but the scores of {version} let expect a "
+            f"log loss of {loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}] "
+            f"({loss.num_rows:,} rows); at training it was {reference:.3f}, the limit is "
+            f"{limit:.3f}"
+        ),
+        evidence={
+            "window": str(report.window),
+            "expected_log_loss": loss.value,
+            "low": loss.low,
+            "high": loss.high,
             "reference": reference,
             "limit": limit,
         },

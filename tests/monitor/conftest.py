@@ -126,7 +126,7 @@ def _register(service: Service, table: pd.DataFrame, until: datetime) -> _Model:
         postprocessing=postprocessing,
         profile=Profile.of(
             FEATURES, columns, scores, label_rate=float(table["late"].mean()), log_loss=loss
-        ),
+        ).with_reliability(scores, table["late"].to_numpy(), threshold=postprocessing.threshold),
     )
     run = ledger.runs.start(
         kind="train",

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from raymlops.ledger import Ledger
 from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, read_reports
-from raymlops.monitor.concept import Baseline, watch
+from raymlops.monitor.concept import watch
+from raymlops.monitor.expected import is_off
 from raymlops.serve.tap import TapSummary
 from tests.monitor.killing import KILLED, feed_and_kill
 
@@ -49,6 +51,16 @@ def test_in_summer_the_first_version_is_worse_than_a_constant(judged) -> None:
     assert july["log_loss_over_baseline"].low > 0
 
 
+def test_labels_contradict_what_scores_let_expect_of_the_summer(judged) -> None:
+    # The same weather came to mean something else: the scores cannot know, the labels do.
+    _, reports = judged
+    july = [row for row in reports[3].performance if row.version == "1.0.0"]
+    by_name = {row.metric: row for row in july}
+    assert by_name["expected_log_loss"].high < by_name["log_loss"].value
+    assert by_name["expected_label_rate"].value < by_name["label_rate"].value
+    assert is_off(july)
+
+
 def test_a_canary_is_measured_beside_the_champion_and_both_together(judged) -> None:
     _, reports = judged
     rows = {
@@ -77,7 +89,11 @@ def test_a_month_without_labels_counts_as_judged(service, tmp_path: Path) -> Non
     _copy_versions(service.ledger, Ledger(f"sqlite:///{tmp_path}/l.db"))
     monitor.observe(april)
     (report,) = monitor.advance("flights", _time(5))
-    assert {row.num_rows for row in report.performance} == {0}
+    measured = [row for row in report.performance if not row.metric.startswith("expected")]
+    assert {row.num_rows for row in measured} == {0}
+    (hope,) = [row for row in report.performance if row.metric == "expected_log_loss"]
+    assert hope.num_rows > 20_000
+    assert hope.low < hope.value < hope.high
     assert report.drifted
     assert monitor.advance("flights", _time(5)) == ()
 
@@ -144,9 +160,10 @@ def test_fifty_kills_lose_nothing_acknowledged_and_count_nothing_twice(
     log = observations.joined("flights", after=0, limit=1000)
     assert {outcome.request_id for _, outcome in log} == answered
     # The detectors were shown each label once: as if the whole log had been shown at a time.
-    reference = Baseline(threshold=0.5, error_rate=None)
+    monitor = DriftMonitor(url, service.store.uri, MONTHS, DriftPolicy())
+    baseline = partial(monitor._baseline, "flights")
     outcomes = [outcome for _, outcome in log]
-    state, alarms = watch(KILLED, "flights", outcomes, {}, lambda _: reference)
+    state, alarms = watch(KILLED, "flights", outcomes, {}, baseline)
     assert ledger.watches.state("flights") == (log[-1][0], json.loads(json.dumps(state)))
     raised = [(a.request_id, a.num_labels) for a in ledger.watches.alarms("flights")]
     assert raised == [(alarm.request_id, alarm.num_labels) for alarm in alarms]

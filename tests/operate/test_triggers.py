@@ -104,6 +104,19 @@ def test_being_worse_than_a_constant_triggers_whatever_the_limit() -> None:
     assert "always predicting the share of positives in training would do better" in found.why
 
 
+def test_without_labels_the_expected_loss_triggers_and_with_labels_it_does_not() -> None:
+    policy = replace(POLICY, on=("expected",))
+    hope = estimate("expected_log_loss", 0.70, 0.60, "1.0.0")
+    found = find_trigger(policy, report(hope), "1.0.0", 0.48)
+    assert found is not None
+    assert found.cause == "expected"
+    assert "the scores of 1.0.0 let expect a log loss of 0.700 [0.600, 0.800]" in found.why
+    assert find_trigger(policy, report(hope, *loss(0.4, 0.3)), "1.0.0", 0.48) is None
+    low = estimate("expected_log_loss", 0.55, 0.50, "1.0.0")
+    assert find_trigger(policy, report(low), "1.0.0", 0.48) is None
+    assert find_trigger(POLICY, report(hope), "1.0.0", 0.48) is None
+
+
 def test_only_the_champions_own_loss_counts() -> None:
     assert find_trigger(POLICY, report(*loss(0.70, 0.60, "1.0.1")), "1.0.0", 0.48) is None
 

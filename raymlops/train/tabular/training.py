@@ -149,7 +149,7 @@ class TrainingJob:
             np.concatenate([probabilities(arrays.train), validated]),
             label_rate=float(arrays.train_labels.mean()),
             log_loss=quality.log_loss,
-        )
+        ).with_reliability(validated, arrays.validation_labels, threshold=postprocessing.threshold)
         bundle = Bundle.of(
             signature=Signature.of(self.schema, postprocessing.outputs),
             preprocessing=split.preprocessing,

@@ -1,0 +1,95 @@
+"""How well a model probably does, before anybody knows what came true.
+
+A calibrated score says how likely its row is positive, so it says how much that row costs on
+average: with c the probability that was observed for scores like s at training,
+
+    E[log loss] = -c ln s - (1 - c) ln(1 - s)          E[error] = 1 - c where s says yes, else c
+
+and the mean over all rows of a window, labelled or not, is what the metric is expected to be. The
+idea is that of confidence-based performance estimation in NannyML. It sees what a change of the
+inputs does to the model. It is blind where the same inputs come to mean something else (concept
+drift), so it is checked: once labels come, the expected loss of their rows is held against the
+real one, and where the two differ for certain, the estimate is not to be believed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import xlogy
+
+from raymlops.data import Counts
+from raymlops.data.reliability import Reliability, Vector
+from raymlops.ledger import Outcome, Performance
+from raymlops.monitor.intervals import Estimate, mean, ratio, undefined
+from raymlops.monitor.measures import log_losses
+from raymlops.monitor.performance import clusters_of
+
+GAP = "estimate_gap_log_loss"
+"""The metric that tells by how much the real log loss exceeds the expected one."""
+
+_MIN_GAP = 0.02  # nats: a difference this small changes no decision, however certain it is
+
+
+def expected(
+    reliability: Reliability, days: Sequence[Counts], *, threshold: float
+) -> tuple[Estimate, ...]:
+    """Expected metrics of a window from the counts of its scores by day, each [cells].
+
+    Intervals take days as clusters: they tell how much the traffic varies, not how far the
+    calibration may be off.
+    """
+    counts = np.array(days, dtype=np.float64).reshape(len(days), -1)
+    if not counts.any():
+        return ()
+    counts[:, -1] = 0.0  # scores that are no numbers
+    c, s = reliability.probabilities, _safe(reliability.scores)
+    says_yes = s >= threshold
+    by_cell = {
+        "expected_log_loss": -xlogy(c, s) - xlogy(1.0 - c, 1.0 - s),
+        "expected_error_rate": np.where(says_yes, 1.0 - c, c),
+        "expected_brier": c * (1.0 - s) ** 2 + (1.0 - c) * s**2,
+        "expected_label_rate": c,
+    }
+    total, numbers = counts.sum(axis=1), np.arange(len(counts))
+    found = [
+        ratio(name, counts @ cost, total, numbers, high=math.inf) for name, cost in by_cell.items()
+    ]
+    found.append(_roc_auc(counts.sum(axis=0), c))
+    return tuple(replace(each, num_rows=int(total.sum())) for each in found)
+
+
+def gap(reliability: Reliability, outcomes: Sequence[Outcome]) -> Estimate:
+    """Real less expected log loss, over the rows whose labels are known."""
+    if not outcomes:
+        return undefined(GAP, 0)
+    scores = np.concatenate([outcome.scores for outcome in outcomes]).astype(np.float64)
+    labels = np.concatenate([outcome.labels for outcome in outcomes])
+    c = reliability.probabilities[reliability.cells_of(scores)]
+    hoped = c * log_losses(scores, np.ones_like(c)) + (1 - c) * log_losses(scores, np.zeros_like(c))
+    real = log_losses(scores, labels)
+    return mean(GAP, real - hoped, clusters_of(outcomes), low=-math.inf, high=math.inf)
+
+
+def is_off(rows: Sequence[Performance]) -> bool:
+    """Whether labels contradict the expectation, by the gap among metrics of one arm."""
+    return any(row.metric == GAP and (row.low > _MIN_GAP or row.high < -_MIN_GAP) for row in rows)
+
+
+def _roc_auc(counts: Vector, c: Vector) -> Estimate:
+    """The area under the curve of expected positives and negatives, cells in rising order."""
+    positives, negatives = counts * c, counts * (1.0 - c)
+    pairs = positives.sum() * negatives.sum()
+    if pairs == 0.0:
+        return undefined("expected_roc_auc", 0)
+    below = np.cumsum(negatives) - negatives / 2.0
+    value = float(positives @ below / pairs)
+    return Estimate(metric="expected_roc_auc", num_rows=0, value=value, low=math.nan, high=math.nan)
+
+
+def _safe(scores: Vector) -> Vector:
+    smallest = float(np.finfo(np.float32).eps)
+    return np.clip(scores, smallest, 1.0 - smallest)
