@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from raymlops.errors import ClusterError
 
 if TYPE_CHECKING:
     from raymlops.cluster import Node
+    from raymlops.operate import ModelHealth, MonitorHealth
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,22 +51,30 @@ def up(
 
 
 def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
-    """Show the cluster `raymlops up` started: nodes, use and applications."""
-    from raymlops import cluster
+    """Show how cluster, models, releases and monitor are, and what was decided last."""
+    from raymlops import operate
 
     with open_workspace(home=home, env=env) as workspace:
-        found = cluster.status(workspace.home)
+        found = operate.status(workspace)
     if json:
         emit_json(found)
         return
+    there = found.cluster
     emit_lines(
         (
-            ("cluster", "running" if found.running else "not running"),
-            *((("address", found.address),) if found.address else ()),
-            *((("dashboard", found.dashboard_url),) if found.dashboard_url else ()),
-            *((("problem", found.problem),) if found.problem else ()),
-            *(("node", _shown(node)) for node in found.nodes),
-            *(("application", f"{app.name} {app.status}") for app in found.applications),
+            ("health", found.health),
+            *(("problem", problem) for problem in found.problems),
+            ("cluster", "running" if there.running else "not running"),
+            *((("address", there.address),) if there.address else ()),
+            *((("dashboard", there.dashboard_url),) if there.dashboard_url else ()),
+            *(("node", _shown(node)) for node in there.nodes),
+            *(("application", f"{app.name} {app.status}") for app in there.applications),
+            *_monitor_lines(found.monitor),
+            *(line for model in found.models for line in _model_lines(model)),
+            *(
+                ("decided", f"{each.at:%Y-%m-%d %H:%M} {each.model} {each.kind}: {each.outcome}")
+                for each in found.decisions
+            ),
         )
     )
 
@@ -132,3 +142,27 @@ def _shown(node: Node) -> str:
     memory = (amounts.get("memory", 0) / 2**30 for amounts in (used, total))
     parts.append("{:.1f} of {:.1f} GiB reserved".format(*memory))
     return f"{node.host}: {', '.join(parts)}"
+
+
+def _monitor_lines(monitor: MonitorHealth) -> Iterator[tuple[str, str]]:
+    if monitor.exporter:
+        yield "metrics", monitor.exporter
+    if monitor.prometheus:
+        yield "prometheus", monitor.prometheus
+    told = f"{monitor.num_open} open, {monitor.num_waiting} waiting, {monitor.num_dead} dead"
+    yield "alerts", f"{told}, {monitor.num_silences} silences"
+
+
+def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
+    versions = f"{model.num_versions} versions"
+    yield "model", f"{model.model} {model.health}: champion {model.champion or 'none'}, {versions}"
+    if model.release:
+        yield "release", model.release
+    for run in model.training:
+        yield "running", run
+    if model.window_end is not None:
+        figures = [f"{name} {value:.3f}" for name, value in model.performance.items()]
+        drifted = f"{model.num_drifted} of {model.num_features} features drifted"
+        yield "window", f"to {model.window_end:%Y-%m-%d}: {', '.join([drifted, *figures])}"
+    for alert in model.alerts:
+        yield "alert", alert

@@ -11,6 +11,7 @@ from raymlops.operate.artifacts import convert_model, inspect, trust_file, verif
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
 from raymlops.operate.exporter import start_exporter
 from raymlops.operate.fitting import fit, propose_plan, resume
+from raymlops.operate.health import ModelHealth, MonitorHealth, Status, status
 from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
@@ -36,9 +37,12 @@ from raymlops.operate.workspace import Workspace
 __all__ = [
     "Challenger",
     "Machinery",
+    "ModelHealth",
+    "MonitorHealth",
     "Operator",
     "RetrainPolicy",
     "Settings",
+    "Status",
     "Workspace",
     "add_data",
     "check_data",
@@ -66,6 +70,7 @@ __all__ = [
     "start_mirror",
     "start_monitor",
     "start_sentinel",
+    "status",
     "train",
     "trial",
     "trust_file",

@@ -1,0 +1,185 @@
+"""How everything of a home is: cluster, models, releases, monitor, last decisions.
+
+It asks the cluster's head, the ledger and the book of alerts, and needs neither Prometheus nor a
+connection to Ray: what cannot be asked is named as a problem, and the rest is told.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from raymlops import cluster
+from raymlops.cluster import ClusterStatus
+from raymlops.data import SCORE
+from raymlops.ledger import Decision, Drift, Ledger, Performance
+from raymlops.monitor.alerts import AlertBook, Book
+from raymlops.monitor.metrics.prometheus import recorded_prometheus
+from raymlops.operate.exporter import exporter_address
+from raymlops.operate.workspace import Workspace
+
+_TIMEOUT_S = 2.0
+_NUM_DECISIONS = 8
+
+Health = Literal["ok", "attention", "broken"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelHealth:
+    """A model as the ledger and its alerts know it; the window is the newest that was judged."""
+
+    model: str
+    health: Health
+    champion: str | None
+    challenger: str | None
+    num_versions: int
+    release: str | None
+    training: tuple[str, ...]
+    window_end: datetime | None
+    num_drifted: int
+    num_features: int
+    performance: dict[str, float]
+    alerts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorHealth:
+    """What watches: addresses are None where nothing answers there."""
+
+    exporter: str | None
+    prometheus: str | None
+    num_open: int
+    num_waiting: int
+    num_dead: int
+    num_silences: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Everything; `health` is that of the worst part."""
+
+    health: Health
+    cluster: ClusterStatus
+    models: tuple[ModelHealth, ...]
+    monitor: MonitorHealth
+    decisions: tuple[Decision, ...]
+    problems: tuple[str, ...] = field(default=())
+
+
+def status(workspace: Workspace) -> Status:
+    """How everything is, within a few seconds whatever is away."""
+    found = cluster.status(workspace.home)
+    book = AlertBook(workspace.home).read()
+    monitor = _monitor(workspace.home, book)
+    models = _models(workspace.ledger, book)
+    problems = tuple(_problems(found, monitor, models))
+    worst: Health = "ok"
+    if problems or any(each.health == "attention" for each in models):
+        worst = "attention"
+    if found.problem is not None or any(each.health == "broken" for each in models):
+        worst = "broken"
+    return Status(
+        health=worst,
+        cluster=found,
+        models=models,
+        monitor=monitor,
+        decisions=tuple(workspace.ledger.overview.last_decisions(limit=_NUM_DECISIONS)),
+        problems=problems,
+    )
+
+
+def _models(ledger: Ledger, book: Book) -> tuple[ModelHealth, ...]:
+    aliases = ledger.overview.aliases()
+    drift, performance = ledger.overview.newest_drift(), ledger.overview.newest_performance()
+    running = ledger.runs.list(status="running")
+    names = {*ledger.registry.models(), *(run.model for run in running)}
+    return tuple(
+        _model(
+            name,
+            ledger,
+            champion=aliases.get((name, "champion")),
+            challenger=aliases.get((name, "challenger")),
+            training=[run.id for run in running if run.model == name],
+            drift=[row for row in drift if row.model == name and row.feature != SCORE],
+            performance=[row for row in performance if row.model == name],
+            book=book,
+        )
+        for name in sorted(names)
+    )
+
+
+def _model(
+    name: str,
+    ledger: Ledger,
+    *,
+    champion: str | None,
+    challenger: str | None,
+    training: Sequence[str],
+    drift: Sequence[Drift],
+    performance: Sequence[Performance],
+    book: Book,
+) -> ModelHealth:
+    alerts = [each for each in book.episodes if each.model == name]
+    release = ledger.releases.running(name)
+    health: Health = "attention" if alerts else "ok"
+    if any(each.severity == "critical" for each in alerts):
+        health = "broken"
+    ends = [row.window_end for row in drift] + [row.window_end for row in performance]
+    of_champion = [row for row in performance if row.version == champion]
+    return ModelHealth(
+        model=name,
+        health=health,
+        champion=champion,
+        challenger=None if challenger == champion else challenger,
+        num_versions=len(ledger.registry.list(name)),
+        release=None if release is None else f"{release.id}: {release.challenger}",
+        training=tuple(training),
+        window_end=max(ends, default=None),
+        num_drifted=len({row.feature for row in drift if row.drifted}),
+        num_features=len({row.feature for row in drift}),
+        performance={row.metric: row.value for row in of_champion},
+        alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
+    )
+
+
+def _monitor(home: Path, book: Book) -> MonitorHealth:
+    exporter, prometheus = exporter_address(home), recorded_prometheus(home)
+    url = None if exporter is None else f"http://{exporter}/metrics"
+    return MonitorHealth(
+        exporter=url if url is not None and _answers(url) else None,
+        prometheus=prometheus.url if prometheus is not None and prometheus.running else None,
+        num_open=len(book.episodes),
+        num_waiting=len(book.letters) - len(book.dead),
+        num_dead=len(book.dead),
+        num_silences=len(book.silences),
+    )
+
+
+def _problems(
+    found: ClusterStatus, monitor: MonitorHealth, models: Iterable[ModelHealth]
+) -> Iterable[str]:
+    if found.problem is not None:
+        yield found.problem
+    for app in found.applications:
+        if app.status not in ("RUNNING", "DEPLOYING"):
+            yield f"application {app.name} is {app.status}"
+    served = [app for app in found.applications if app.name.startswith("raymlops-model-")]
+    if served and monitor.exporter is None:
+        yield "models are served and the exporter does not answer: nobody scrapes their metrics"
+    if monitor.num_dead:
+        yield f"{monitor.num_dead} alerts were not delivered: `raymlops alerts list`, `resend`"
+    for each in models:
+        if each.num_versions and each.champion is None:
+            yield f"{each.model} has versions and no champion: `raymlops promote`"
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True

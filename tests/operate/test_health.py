@@ -1,0 +1,102 @@
+"""What `raymlops status` tells, with nothing but files to ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger import Code, Ledger
+from raymlops.monitor.metrics import Exporter, ExporterSettings
+from raymlops.operate import Workspace, open_sentinel, status
+from tests.cli.test_cli import run
+from tests.monitor.metrics.conftest import MODEL, busy_ledger, decide
+
+__all__ = ["busy_ledger"]  # a fixture
+
+
+@pytest.fixture
+def home(busy_ledger: Ledger, tmp_path: Path) -> Path:
+    """The busy ledger lies where a home has its own."""
+    return tmp_path
+
+
+@pytest.fixture
+def workspace(home: Path) -> Iterator[Workspace]:
+    with Workspace.open(overrides=[f"home={home}"]) as opened:
+        yield opened
+
+
+def test_an_empty_home_is_well(tmp_path: Path) -> None:
+    with Workspace.open(overrides=[f"home={tmp_path}"]) as workspace:
+        found = status(workspace)
+    assert (found.health, found.models, found.decisions, found.problems) == ("ok", (), (), ())
+    assert not found.cluster.running
+
+
+def test_models_are_told_with_their_newest_window(workspace: Workspace) -> None:
+    found = status(workspace)
+    (model,) = found.models
+    assert (model.model, model.health, model.champion) == (MODEL, "ok", "1.0.0")
+    assert (model.num_versions, model.release, len(model.training)) == (2, None, 1)
+    assert (model.num_drifted, model.num_features) == (1, 2)
+    assert model.performance == {"log_loss": 0.7}
+    assert found.health == "ok"
+    assert found.decisions[0].outcome == "1.0.2 refused"
+
+
+def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:
+    sentinel = open_sentinel(workspace)
+    sentinel.begin()
+    decide(workspace.ledger, "gate", "1.0.3 refused")
+    sentinel.look(datetime.now(UTC))
+    assert (status(workspace).models[0].health, status(workspace).health) == ("attention",) * 2
+    decide(workspace.ledger, "release", "1.0.3 rolled back", why="errors")
+    sentinel.look(datetime.now(UTC))
+    found = status(workspace)
+    assert (found.models[0].health, found.health) == ("broken", "broken")
+    assert "critical release: release 1.0.3 rolled back: errors" in found.models[0].alerts
+
+
+def test_a_model_without_a_champion_is_a_problem(
+    ledger: Ledger, tmp_path: Path, run_id: str
+) -> None:
+    ledger.registry.register("new", bundle="b" * 64, signature="{}", run_id=run_id)
+    with Workspace.open(overrides=[f"home={tmp_path}"]) as workspace:
+        found = status(workspace)
+    assert found.health == "attention"
+    assert found.problems == ("new has versions and no champion: `raymlops promote`",)
+
+
+def test_an_exporter_that_has_gone_is_not_shown(workspace: Workspace, home: Path) -> None:
+    exporter = Exporter(
+        workspace.ledger_url, ExporterSettings(), home, workspace.settings.monitor.drift
+    )
+    url = f"http://{exporter.address()}/metrics"
+    assert status(workspace).monitor.exporter == url
+    exporter.close()
+    assert status(workspace).monitor.exporter is None
+
+
+def test_people_and_programs_are_told_the_same(home: Path) -> None:
+    shown = run("status", "--home", str(home))
+    for told in ("health  ok", "flights ok: champion 1.0.0, 2 versions", "1 of 2 features drifted"):
+        assert told in shown
+    found = json.loads(run("status", "--home", str(home), "--json"))
+    assert found["models"][0]["champion"] == "1.0.0"
+    assert found["decisions"][0]["kind"] == "gate"
+    assert found["cluster"]["running"] is False
+
+
+@pytest.fixture
+def run_id(ledger: Ledger) -> str:
+
+    code = Code(commit="c" * 40, dirty_digest=None)
+    started = ledger.runs.start(
+        kind="train", model="new", params={}, code=code, config="", environment="", inputs={}
+    )
+    ledger.runs.finish(started.id)
+    return started.id
