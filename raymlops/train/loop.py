@@ -77,7 +77,8 @@ class Loop:
             num_steps=self.num_steps,
             start_server=start_server,
         )
-        self._state = State(self._updater.saved, seat, self._layout.compression)
+        self._compression = self._layout.compression or self._updater.compression
+        self._state = State(self._updater.saved, seat, self._compression)
         self._targets_per_row = probe[-1][0].numel()
         self._meter = self._make_meter(probe[:-1])
         self._progress = Progress(scale=LossScale.first(spec.precision))
@@ -100,8 +101,8 @@ class Loop:
             if self._checkpoints is not None:
                 self._checkpoints.wait()
         finally:
-            if self._layout.compression is not None:
-                self._layout.compression.close()
+            if self._compression is not None:
+                self._compression.close()
         return self._progress
 
     def weights(self) -> dict[str, Any]:
@@ -199,14 +200,14 @@ class Loop:
 
     def _rescale_unsent(self, factor: float) -> None:
         """What compression has not sent yet are gradients of the scaled loss."""
-        if factor != 1.0 and self._layout.compression is not None:
-            self._layout.compression.rescale(factor)
+        if factor != 1.0 and self._compression is not None:
+            self._compression.rescale(factor)
 
     def _sent(self) -> dict[str, float]:
         """What compression sent since it was last asked."""
-        if self._layout.compression is None:
+        if self._compression is None:
             return {}
-        before, self._sent_bytes = self._sent_bytes, self._layout.compression.sent_bytes
+        before, self._sent_bytes = self._sent_bytes, self._compression.sent_bytes
         return {"sent_mb": (self._sent_bytes - before) / 2**20}
 
     def _end_epoch(self) -> None:

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from raymlops.train.compression import CompressionHook, saved
+from raymlops.train.compression import Compression, saved
 from raymlops.train.seat import Seat
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)  # by parameter, so that parts merge
@@ -39,7 +39,7 @@ class State:
         self,
         saved: Sequence[tuple[nn.Module, torch.optim.Optimizer | None]],
         seat: Seat,
-        compression: CompressionHook | None = None,
+        compression: Compression | None = None,
     ) -> None:
         self._pairs = tuple((part, optimizer) for part, optimizer in saved if part.state_dict())
         self._seat = seat

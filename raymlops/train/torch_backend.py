@@ -76,6 +76,12 @@ class TorchBackend:
         spec = self.spec
         if (why := self._why_copies_alone()) is not None:
             return {"shard": why, "tensor": why, "pipeline": why, "server": why}
+        if spec.communication.compressor is not None:
+            why = (
+                f"communication.compressor is {spec.communication.compressor}, which takes "
+                "gradients of whole copies: use data alone, or set it to null"
+            )
+            return {"shard": why, "tensor": why, "pipeline": why}
         if spec.compile is not None and spec.activation_checkpointing:
             why = (
                 f"compile is {spec.compile} and activation_checkpointing true, which torch cannot "
@@ -85,12 +91,7 @@ class TorchBackend:
         return {}
 
     def _why_copies_alone(self) -> str | None:
-        spec, compressor = self.spec, self.spec.communication.compressor
-        if compressor is not None:
-            return (
-                f"communication.compressor is {compressor}, which takes gradients of whole copies: "
-                "use data alone, or set it to null"
-            )
+        spec = self.spec
         if spec.cuda_graphs:
             return (
                 "cuda_graphs is true, which records whole copies: use data alone, or set it to "

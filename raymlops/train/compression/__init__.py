@@ -8,10 +8,12 @@ from raymlops.train.compression.hook import CompressionHook
 from raymlops.train.compression.named import make_compressor
 from raymlops.train.compression.power_sgd import PowerSGD
 from raymlops.train.compression.push import Encoder, decode
+from raymlops.train.compression.saved import Compression
 from raymlops.train.compression.sparse import RandomK, TopK
 
 __all__ = [
     "BFloat16",
+    "Compression",
     "CompressionHook",
     "Compressor",
     "Encoder",

@@ -1,4 +1,4 @@
-"""The state of a compression hook as a checkpoint holds it: a tensor a name, flat.
+"""The state of a compression as a checkpoint holds it: a tensor a name, flat.
 
     step                       how often was averaged          alike on all workers, saved once
     memory.PARAMETER           what the compressor keeps       alike on all workers, saved once
@@ -11,18 +11,39 @@ fewer, what those that are gone had not sent is lost.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-
-from raymlops.train.compression.hook import CompressionHook
 
 _STEP, _MEMORY, _RESIDUALS = "step", "memory.", "residuals."
 
 
-def to_tensors(hook: CompressionHook, replica: int) -> dict[str, torch.Tensor]:
-    """The state; it shares memory with the hook."""
-    state = hook.state_dict()
+class Compression(Protocol):
+    """One worker's part in sending gradients in fewer bytes."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """What this worker has sent: payloads, without the headers of the network."""
+        ...
+
+    def rescale(self, factor: float) -> None:
+        """Must be told when a loss scaler changes its scale by `factor`."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """This worker's part of a checkpoint: each worker has residuals of its own."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        ...
+
+
+def to_tensors(compression: Compression, replica: int) -> dict[str, torch.Tensor]:
+    """The state; it may share memory with the training."""
+    state = compression.state_dict()
     return {
         _STEP: torch.tensor(state["step"]),
         **{f"{_MEMORY}{name}": tensor for name, tensor in state["tensors"].items()},
@@ -37,15 +58,15 @@ def template(shapes: Mapping[str, tuple[int, ...]], replica: int) -> dict[str, t
     return found | ({_STEP: torch.tensor(0)} if _STEP in shapes else {})
 
 
-def restore(hook: CompressionHook, tensors: Mapping[str, torch.Tensor], replica: int) -> None:
-    """Goes on from a state; from none, the hook stays as it is."""
+def restore(compression: Compression, tensors: Mapping[str, torch.Tensor], replica: int) -> None:
+    """Goes on from a state; from none, all stays as it is."""
     if tensors:
         state: dict[str, Any] = {
             "step": int(tensors[_STEP]),
             "tensors": _below(_MEMORY, tensors),
             "residuals": _below(_own(replica), tensors),
         }
-        hook.load_state_dict(state)
+        compression.load_state_dict(state)
 
 
 def _own(replica: int) -> str:

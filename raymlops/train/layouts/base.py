@@ -21,7 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from raymlops.train.compression import CompressionHook
+from raymlops.train.compression import Compression
 from raymlops.train.recipe import Loss
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
@@ -43,16 +43,16 @@ class Layout(ABC):
 
     `parts` are the modules this worker holds parameters of: one, or its stages of a pipeline. Their
     parameters are named as in the whole model. `idle_s` are the seconds of the last `backward` in
-    which this worker waited for the stages of others, `exchange_s` those of a recent one in which
-    gradients were sent and nothing was computed, where that is known. `compression` is what
-    averages gradients in fewer bytes, None where they are sent as they are. With `keeps_gradients`
-    a gradient is cleared by setting it to zero, where it lies.
+    which this worker waited for the stages of others, `exchange_s` those of a recent batch in which
+    parameters or gradients were sent and nothing was computed, where that is known. `compression`
+    is what averages gradients in fewer bytes, None where they are sent as they are. With
+    `keeps_gradients` a gradient is cleared by setting it to zero, where it lies.
     """
 
     parts: Sequence[nn.Module]
     idle_s: float = 0.0
     exchange_s: float = 0.0
-    compression: CompressionHook | None = None
+    compression: Compression | None = None
     keeps_gradients: bool = False
 
     @abstractmethod

@@ -18,6 +18,7 @@ from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.block import Entry, Push
 from raymlops.train.server.keeper import keeper_name
 from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.payload import Payload
 from raymlops.train.server.replica import Follower
 from raymlops.train.server.service import Service
 from raymlops.train.server.settings import ServerSpec
@@ -70,6 +71,8 @@ class ShardActor:
         self, worker: int, incarnation: int, block: int, sequence: int, gradient: Any
     ) -> int:
         """Returns `sequence` once it is applied."""
+        if isinstance(gradient, Payload):
+            gradient = gradient.gradient()
         push = Push(worker=worker, sequence=sequence, gradient=gradient)
 
         def take() -> Any:

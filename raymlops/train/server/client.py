@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,8 @@ from raymlops.train.server.arena import DENSE, Slots
 from raymlops.train.server.link import Link
 from raymlops.train.server.local import LocalLink
 from raymlops.train.server.memory import SharedMemory
-from raymlops.train.server.partition import Array, Table
+from raymlops.train.server.partition import Array, Piece, Table
+from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows, sum_rows
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.snapshot import Snapshot
@@ -29,6 +30,15 @@ class Traffic:
     num_pulls: int = 0
     pushed_bytes: int = 0
     pulled_bytes: int = 0
+
+
+class Packing(Protocol):
+    """Makes gradients smaller."""
+
+    def pack(self, flat: NDArray[Any], start: int, pieces: Sequence[Piece]) -> Payload:
+        """The payload of a shard's range `flat`, which begins at place `start` of the vector of all
+        parameters and becomes what the payload stands for."""
+        ...
 
 
 class Client:
@@ -58,8 +68,9 @@ class Client:
         self._flat: NDArray[Any] | None = None
         self.traffic = Traffic()
 
-    def push(self, gradients: Mapping[str, ArrayLike]) -> None:
-        """Sends the gradients of all dense parameters, of the shapes these have.
+    def push(self, gradients: Mapping[str, ArrayLike], *, packing: Packing | None = None) -> None:
+        """Sends the gradients of all dense parameters, of the shapes these have, to shards of other
+        nodes as `packing` makes them.
 
         Raises:
             ValueError: names, shapes or types differ from the parameters; nothing was sent.
@@ -69,15 +80,23 @@ class Client:
         slot = self._slot(DENSE)
         flat = self._slots.dense(slot)
         cuts = self._partition.cuts
+        size_bytes = 0
         for shard, link in enumerate(self._links):
-            for piece in self._partition.pieces(cuts[shard], cuts[shard + 1]):
+            pieces = self._partition.pieces(cuts[shard], cuts[shard + 1])
+            for piece in pieces:
                 target = flat[piece.offset : piece.offset + piece.stop - piece.start]
                 source = given[piece.name][piece.start : piece.stop]
                 if target.ctypes.data != source.ctypes.data:
                     np.copyto(target, source)
-            link.push(DENSE, flat[cuts[shard] : cuts[shard + 1]], slot=slot)
+            mine = flat[cuts[shard] : cuts[shard + 1]]
+            if packing is None:
+                link.push(DENSE, mine, slot=slot)
+                size_bytes += sum(piece.stop - piece.start for piece in pieces) * mine.itemsize
+            else:
+                payload = packing.pack(mine, cuts[shard], pieces)
+                link.push(DENSE, payload, slot=slot)
+                size_bytes += payload.size_bytes
         self._pushed[DENSE] += 1
-        size_bytes = sum(each.nbytes for each in given.values())
         self._count(num_pushes=1, pushed_bytes=size_bytes)
 
     def buffers(self) -> dict[str, Array]:

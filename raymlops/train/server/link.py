@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows
 
 
@@ -17,8 +18,11 @@ class Link(Protocol):
     A link serves one thread.
     """
 
-    def push(self, block: int, gradient: NDArray[Any] | Rows, *, slot: int) -> None:
-        """Sends a gradient on its way; it stays unchanged in `slot` until `wait_room` says so."""
+    def push(self, block: int, gradient: NDArray[Any] | Rows | Payload, *, slot: int) -> None:
+        """Sends a gradient on its way; it stays unchanged in `slot` until `wait_room` says so.
+
+        What a payload stands for lies in the slot.
+        """
         ...
 
     def wait_room(self, block: int, *, in_flight: int) -> None:

@@ -16,6 +16,7 @@ from raymlops.errors import LostShardError, TrainingError
 from raymlops.train.server import wire
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.wire import Kind, Message
@@ -58,7 +59,7 @@ class LocalLink:
         self._keys: dict[int, NDArray[np.int64] | None] = {}
         self._sequences = self._connect()
 
-    def push(self, block: int, gradient: NDArray[Any] | Rows, *, slot: int) -> None:
+    def push(self, block: int, gradient: NDArray[Any] | Rows | Payload, *, slot: int) -> None:
         """The gradient lies in the slot already."""
         self._sequences[block] += 1
         count = len(gradient.keys) if isinstance(gradient, Rows) else 0

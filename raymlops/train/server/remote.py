@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from raymlops.errors import LostShardError
+from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows
 from raymlops.train.server.settings import ServerSpec
 
@@ -39,7 +40,7 @@ class RemoteLink:
         period_s = spec.settings.lease_s / _BEATS_PER_LEASE
         threading.Thread(target=self._beat, args=(period_s,), daemon=True).start()
 
-    def push(self, block: int, gradient: NDArray[Any] | Rows, *, slot: int) -> None:
+    def push(self, block: int, gradient: NDArray[Any] | Rows | Payload, *, slot: int) -> None:
         self._sequences[block] += 1
         self._sent[block].append(
             self._handle.push.remote(*self._who, block, self._sequences[block], gradient)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from raymlops.train import clipping
+from raymlops.train.compression import Compression
 from raymlops.train.progress import Progress
 from raymlops.train.recipe import Schedule
 from raymlops.train.seat import Seat
@@ -28,8 +29,11 @@ class Updater(ABC):
     `saved` are the parts whose state this worker saves and restores, with the optimizers that hold
     it; a part that only computes has none. Where the update happens elsewhere the optimizers are
     up to date after `gather`, and what they hold before `running` is where it starts.
+    `compression` is what sends gradients in fewer bytes, None where they are sent as they are, or
+    by the layout.
     """
 
+    compression: Compression | None = None
     saved: Sequence[tuple[nn.Module, torch.optim.Optimizer | None]]
 
     def __init__(

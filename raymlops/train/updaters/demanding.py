@@ -30,13 +30,34 @@ def demands_of(spec: TrainSpec, model: nn.Module) -> Demands:
             "or float64"
         )
     return Demands(
-        refusal=refusal,
+        refusal=refusal or _unpacked(spec, types),
         max_shards=most_shards({name: tuple(p.shape) for name, p in trained.items()}, tables),
         max_workers=MAX_WORKERS,
         clips=spec.clip_norm is not None,
         skips=_skips(spec),
         scheduled=spec.schedule != ScheduleSpec(),
     )
+
+
+def _unpacked(spec: TrainSpec, types: list[str]) -> str | None:
+    """Why gradients cannot be compressed on their way to a server, None if they can or are not."""
+    name = spec.communication.compressor
+    if name is None:
+        return None
+    compressor = f"communication.compressor is {name}"
+    if name == "power_sgd":
+        return (
+            f"{compressor}, which factors whole matrices, and a server cuts parameters into ranges "
+            "of its shards: choose another"
+        )
+    if types != ["torch.float32"]:
+        return f"{compressor}, which takes float32, and the trained parameters are of type {types}"
+    if spec.precision == "fp16":
+        return (
+            f"{compressor} and precision fp16: what is not sent is kept unscaled here, and scaled "
+            "by every other plan; set precision to fp32 or bf16"
+        )
+    return None
 
 
 def _skips(spec: TrainSpec) -> str | None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raymlops.errors import PlanError, TrainingError
+from raymlops.train.compression import make_compressor
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.progress import Progress
 from raymlops.train.recipe import Schedule, make_optimizer
@@ -34,6 +35,7 @@ from raymlops.train.spec import TrainSpec
 from raymlops.train.updaters.base import Updater
 from raymlops.train.updaters.counterparts import COUNTING, STATES, ScheduledRate, counterpart
 from raymlops.train.updaters.demanding import demands_of
+from raymlops.train.updaters.packing import Packing
 from raymlops.train.updaters.tables import find_tables, pull_before_lookup, push_rows
 
 
@@ -67,6 +69,8 @@ class Served(Updater):
     it, until they meet.
     """
 
+    _packing: Packing | None = None
+
     def __init__(
         self,
         spec: TrainSpec,
@@ -89,6 +93,9 @@ class Served(Updater):
         self._dense = {name: p for name, p in self._trained.items() if name not in self._tables}
         self._optimizer = make_optimizer(spec.optimizer, model.parameters())
         self._states = STATES[type(counterpart(spec.optimizer, 1.0))]
+        if (compressor := make_compressor(spec.communication)) is not None:
+            shapes = {name: tuple(p.shape) for name, p in self._dense.items()}
+            self.compression = self._packing = Packing(compressor, shapes)
         self._counts = type(counterpart(spec.optimizer, 1.0)) in COUNTING
         self.saved = [(model, self._optimizer)] if seat.rank == 0 else []
 
@@ -126,7 +133,8 @@ class Served(Updater):
         return loss_sum if self._in_step else together / self._seat.plan.data
 
     def _apply(self, step: int) -> None:
-        self._client.push({name: _gradient(p) for name, p in self._dense.items()})
+        gradients = {name: _gradient(p) for name, p in self._dense.items()}
+        self._client.push(gradients, packing=self._packing)
         for name, table in self._tables.items():
             push_rows(self._client, name, table)
         self._pull()

@@ -13,14 +13,17 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sklearn.datasets import load_digits
 
+from raymlops.train.compression import Int8
 from raymlops.train.server import (
     Adam,
     Asynchronous,
     ParameterServer,
     ServerSettings,
     Sgd,
+    Snapshot,
     Synchronous,
 )
+from raymlops.train.updaters.packing import Packing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("two_nodes")]
 
@@ -117,6 +120,31 @@ def test_shards_are_spread_over_nodes_and_reached_on_each() -> None:
         client.push({name: np.full_like(each, 1) for name, each in PARAMETERS.items()})
         for name, start in PARAMETERS.items():
             np.testing.assert_allclose(client.pull()[name], start - 7, rtol=0, atol=1e-6)
+
+
+def test_payloads_are_unpacked_on_the_node_they_arrive_at() -> None:
+    shapes = {name: values.shape for name, values in PARAMETERS.items()}
+    packing, again = Packing(Int8(), shapes), Packing(Int8(), shapes)
+    expected = Snapshot.of(PARAMETERS)
+    with (
+        ParameterServer.start(
+            PARAMETERS, Sgd(learning_rate=0.5), sync=Synchronous(workers=1), num_shards=2
+        ) as server,
+        server.client(worker=0) as client,
+    ):
+        assert len(set(server.placement)) == 2
+        partition = server.spec.partition
+        numbers = [partition.values_of(shard, expected.parameters)[0] for shard in (0, 1)]
+        for _ in range(3):
+            client.push(PARAMETERS, packing=packing)
+            for shard, start in enumerate(partition.cuts[:2]):
+                gradient = partition.values_of(shard, PARAMETERS)[0]
+                again.pack(gradient, start, partition.pieces(start, partition.cuts[shard + 1]))
+                numbers[shard] -= np.float32(0.5) * gradient
+        found = [partition.values_of(shard, client.pull())[0] for shard in (0, 1)]
+        for shard in (0, 1):
+            assert np.array_equal(found[shard], numbers[shard])
+        assert client.traffic.pushed_bytes == packing.sent_bytes < 0.3 * 3 * partition.size_bytes
 
 
 def test_a_worker_of_another_node_that_falls_silent_is_not_waited_for() -> None:

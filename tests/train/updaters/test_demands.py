@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from raymlops.errors import PlanError
-from raymlops.train import Factory, OptimizerSpec, ParallelPlan, ScheduleSpec, TrainSpec
+from raymlops.train import (
+    CommunicationSpec,
+    Factory,
+    OptimizerSpec,
+    ParallelPlan,
+    ScheduleSpec,
+    TrainSpec,
+)
 from raymlops.train.feasibility import Limits, problems, require
 from raymlops.train.layouts.limits import within
 from raymlops.train.loop import Loop
@@ -16,6 +23,7 @@ from raymlops.train.seat import Seat
 from raymlops.train.spec import StoppingPolicy
 from tests.train.specs import MLP, SERVED_MLP
 
+INT8 = CommunicationSpec(compressor="int8")
 LIMITS = Limits(max_workers=8, batch_size=64)
 SERVED = ParallelPlan(data=4, server=2)
 STALE = ParallelPlan(data=4, server=2, sync="stale", staleness=2)
@@ -26,7 +34,8 @@ def refusals(spec: TrainSpec, plan: ParallelPlan) -> str:
 
 
 def test_what_a_server_can_honour_is_not_refused() -> None:
-    for spec in (SERVED_MLP, replace(MLP, clip_norm=None)):
+    served = replace(MLP, clip_norm=None)
+    for spec in (SERVED_MLP, served, replace(served, communication=INT8)):
         assert refusals(spec, SERVED) == refusals(spec, STALE) == ""
     assert refusals(MLP, STALE) == ""  # each gradient is a step of its own, and is clipped
     assert refusals(MLP, ParallelPlan(server=2)) == ""  # the only gradient is the mean
@@ -61,6 +70,24 @@ def test_what_a_server_can_honour_is_not_refused() -> None:
             {"precision": "fp16", "schedule": ScheduleSpec(name="cosine")},
             SERVED,
             "the server counts only the others: its learning rate would fall behind the schedule",
+        ),
+        (
+            {"communication": CommunicationSpec(compressor="power_sgd")},
+            SERVED,
+            "compressor is power_sgd, which factors whole matrices, and a server cuts parameters",
+        ),
+        (
+            {"communication": INT8, "precision": "fp16"},
+            SERVED,
+            "compressor is int8 and precision fp16: what is not sent is kept unscaled here",
+        ),
+        (
+            {
+                "communication": INT8,
+                "model": Factory(call="tests.train.updaters.test_demands:double"),
+            },
+            SERVED,
+            "compressor is int8, which takes float32, and the trained parameters are of type",
         ),
         (
             {"model": Factory(call="tests.train.updaters.test_demands:tied")},
@@ -125,6 +152,10 @@ def tied() -> torch.nn.Module:
 
 def renormed() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Embedding(10, 4, sparse=True, max_norm=1.0))
+
+
+def double() -> torch.nn.Module:
+    return torch.nn.Linear(64, 10, dtype=torch.float64)
 
 
 def half() -> torch.nn.Module:

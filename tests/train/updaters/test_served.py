@@ -12,7 +12,14 @@ import pytest
 import torch
 
 from raymlops.data.loading import ArraySource
-from raymlops.train import CheckpointPolicy, Factory, OptimizerSpec, ParallelPlan, ScheduleSpec
+from raymlops.train import (
+    CheckpointPolicy,
+    CommunicationSpec,
+    Factory,
+    OptimizerSpec,
+    ParallelPlan,
+    ScheduleSpec,
+)
 from raymlops.train.seat import Seat
 from raymlops.train.spec import StoppingPolicy, TrainSpec
 from tests.train import gloo, models
@@ -107,6 +114,25 @@ def test_workers_that_run_apart_learn_what_one_process_learns(plan: str) -> None
     assert len(losses(logged)) == 14 * 20
 
 
+@pytest.mark.parametrize(
+    ("communication", "share"),
+    [
+        (CommunicationSpec(compressor="int8"), 0.26),
+        (CommunicationSpec(compressor="top_k", arguments={"ratio": 0.05}), 0.1),
+    ],
+)
+def test_compressed_gradients_learn_what_whole_ones_learn(
+    communication: CommunicationSpec, share: float
+) -> None:
+    alone, expected = gloo.run(ALONE, train, DIGITS)[0]
+    spec = replace(DIGITS, communication=communication)
+    weights, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
+    assert accuracy(weights) >= accuracy(alone) - 0.5
+    assert losses(logged)[-1] != losses(expected)[-1]
+    whole_mb = sum(weight.nbytes for weight in weights.values()) / 2**20
+    assert logged[0]["sent_mb"] == pytest.approx(share * whole_mb, rel=0.05)
+
+
 @pytest.mark.parametrize("sync", ["asynchronous", "stale"])
 def test_one_worker_that_waits_for_nobody_is_one_process(sync: str) -> None:
     """What each mode does to losses, norms and epochs, where the order of updates is known."""
@@ -147,6 +173,25 @@ def test_a_training_goes_on_under_a_server_and_without_it(tmp_path: Path) -> Non
         curve += losses(logged)
     assert_close(weights, alone)
     assert curve == pytest.approx(losses(expected), abs=1e-5)
+
+
+def test_what_was_not_sent_is_in_checkpoints(tmp_path: Path) -> None:
+    """Of parameters, not of shards: another number of them goes on from it."""
+    plan = ParallelPlan(data=2, server=2)
+    communication = CommunicationSpec(compressor="top_k", arguments={"ratio": 0.1})
+    spec = replace(FALLING, communication=communication)
+    whole, expected = gloo.run(plan, train, spec, tmp_path / "whole")[0]
+    gloo.run(plan, train, replace(spec, max_steps=11), tmp_path / "cut")
+    weights, logged = gloo.run(plan, train, spec, tmp_path / "cut")[0]
+    assert all(torch.equal(weights[name], weight) for name, weight in whole.items())
+    assert losses(logged) == losses(expected)[11:]
+    _, logged = gloo.run(
+        ParallelPlan(data=2, server=3),
+        train,
+        replace(spec, max_steps=22, epochs=9),
+        tmp_path / "cut",
+    )[0]
+    assert losses(logged)[-1] < losses(expected)[0]
 
 
 def test_rows_of_tables_are_in_checkpoints(tmp_path: Path) -> None:
