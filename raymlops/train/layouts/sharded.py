@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from raymlops.train.layouts.base import Context, Whole
+from raymlops.train.layouts.base import Context, Rows, Whole
+from raymlops.train.layouts.clocked import Clock
 from raymlops.train.recipe import Loss
 from raymlops.train.seat import Seat
 
@@ -41,10 +43,24 @@ class Sharded(Whole):
         around: Context = nullcontext,
     ) -> None:
         mesh = mesh_of(seat)
-        for block in blocks:
-            fully_shard(block, mesh=mesh)
-        self._shards: FSDPModule = fully_shard(model, mesh=mesh)
+        shards = [fully_shard(block, mesh=mesh) for block in (*blocks, model)]
+        self._shards: FSDPModule = shards[-1]
+        self._clock = Clock()
+        if seat.device.where.type == "cpu":
+            for each in shards:
+                self._clock.watch(each, averages=seat.plan.data > 1)
         super().__init__(model, loss, computing=computing, around=around)
+
+    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+        loss = super().backward(rows, scale=scale, last=last)
+        if last:
+            self.exchange_s = self._clock.take()
+        return loss
+
+    def evaluate(self, rows: Rows) -> torch.Tensor:
+        loss = super().evaluate(rows)
+        self._clock.take()  # these messages are of no step
+        return loss
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last else self._quiet()
