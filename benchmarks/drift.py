@@ -149,8 +149,8 @@ def honesty(*, rounds: int) -> Iterator[Figure]:
         for rows in (1_000, 100_000, 1_000_000):
             share = claims.false_alarms(draw, rows, rounds)
             yield _at_most(f"drift_false_alarms_{kind}_{rows}_rows", share, ALPHA)
-    for rows, fewer in ((1_000, 1), (100_000, 50)):
-        share = claims.false_alarms(claims.correlated, rows, max(3, rounds // fewer // 4))
+    for rows, fewer in ((1_000, 1), (100_000, 15)):
+        share = claims.false_alarms(claims.correlated, rows, max(3, rounds // fewer))
         yield _at_most(f"drift_false_alarms_correlated_heavy_{rows}_rows", share, ALPHA)
     looks = claims.false_alarms_over_looks(100, 1_000, max(10, rounds // 10))
     yield _at_most("drift_false_alarms_over_100_looks", looks, ALPHA)

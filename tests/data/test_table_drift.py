@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raymlops.cluster import Session
@@ -162,7 +165,9 @@ def test_columns_are_shared_when_they_are_compared_as_the_same() -> None:
 
 
 @pytest.mark.cluster
-def test_ray_counts_what_one_process_counts(ray_cluster: Session, year: pa.Table) -> None:
+def test_ray_counts_what_one_process_counts(
+    ray_cluster: Session, year: pa.Table, tmp_path: Path
+) -> None:
     import ray
 
     blocks = [ray.put(year[start : start + 5_000]) for start in range(0, 30_000, 5_000)]
@@ -175,3 +180,7 @@ def test_ray_counts_what_one_process_counts(ray_cluster: Session, year: pa.Table
     assert some.column_names == ["temp", "carrier"]
     assert 2_500 < some.num_rows < 3_500
     assert spread.sample(["temp"], 10**6).num_rows == 30_000
+    pq.write_table(year[:2_000], tmp_path / "year.parquet")
+    assert RayRows.read(str(tmp_path)).schema.names == year.column_names
+    with pytest.raises(DataError, match=r"nowhere\.parquet cannot be read as Parquet"):
+        RayRows.read(str(tmp_path / "nowhere.parquet"))

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from raymlops.cli import app
 from raymlops.errors import DataError
 from raymlops.ledger import Drift, Ledger, ModelVersion
 from raymlops.monitor import (
@@ -83,6 +85,20 @@ def test_looks_are_counted_anew_from_the_window_after_the_roll(watched: Watched)
     end_of_june = datetime(2013, 7, 1, tzinfo=UTC)
     assert len(earlier_looks(rows, "1.0.0", before=end_of_june)) == 2
     assert len(earlier_looks(rows, "1.0.0", before=end_of_june, since=decision.event_time)) == 1
+
+
+def test_the_verbs_roll_and_restore(watched: Watched, tmp_path: Path) -> None:
+    def invoke(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["drift", *arguments, "--home", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    days = ("--from", "2013-04-01", "--to", "2013-05-01")
+    assert "rows" in invoke("roll", "flights@1.0.0", *days, "--why", "spring is here")
+    invoke("restore", "flights@1.0.0", "--why", "it was a mistake", "--json")
+    rolled, restored = watched.ledger.decisions.list(kind="reference")
+    assert (rolled.why, restored.why) == ("spring is here", "it was a mistake")
+    assert rolled.evidence["start"] == "2013-04-01T00:00:00+00:00"
 
 
 def test_a_time_without_traffic_is_no_reference(watched: Watched) -> None:
