@@ -159,14 +159,24 @@ def diff(
 
 def report(
     model: ModelArgument,
-    path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+    path: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    since: Annotated[str | None, typer.Option(help="The beginning, in the data's time.")] = None,
+    until: Annotated[str | None, typer.Option(help="The end, in the data's time.")] = None,
     home: HomeOption = None,
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a self-contained HTML report of a model."""
-    from raymlops.monitor import write_report
+    """Write a self-contained HTML report of a model, of a period or of all there is."""
+    from raymlops.monitor import Period, write_report
+    from raymlops.monitor.alerts import AlertBook
 
+    period = Period(
+        since=None if since is None else parse_time(since),
+        until=None if until is None else parse_time(until),
+    )
     with open_workspace(home=home, env=env) as workspace:
-        written = write_report(workspace.ledger, model, path)
+        alerts = AlertBook(workspace.home).read().told
+        written = write_report(workspace.ledger, model, path, period=period, alerts=alerts)
     emit_json({"report": written}) if json else emit_lines((("report", str(written)),))

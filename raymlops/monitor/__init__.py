@@ -16,6 +16,7 @@ from raymlops.monitor.performance import (
     measure,
     paired_difference,
 )
+from raymlops.monitor.period import Period
 from raymlops.monitor.references import restore_reference, roll_reference
 from raymlops.monitor.report import write_report
 from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureDrift",
     "FeaturePolicy",
     "MonitorStatus",
+    "Period",
     "Window",
     "WindowPolicy",
     "WindowReport",

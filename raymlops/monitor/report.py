@@ -10,10 +10,13 @@ from pathlib import Path
 
 from raymlops.data import SCORE
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger, ModelVersion, Performance, Run
+from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
 from raymlops.monitor import plots
 from raymlops.monitor.actor import ALL, WindowReport, read_reports
+from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.expected import is_off
+from raymlops.monitor.period import EVER, Period
+from raymlops.monitor.traffic import traffic_panels
 from raymlops.serve.latency import quantile_s
 
 _MAX_HEAT_COLUMNS = 14
@@ -45,8 +48,18 @@ class _VersionRow:
     log_loss: str
 
 
-def write_report(ledger: Ledger, model: str, path: Path, *, title: str | None = None) -> Path:
-    """Writes what the ledger knows of `model` to `path` as one self-contained page.
+def write_report(
+    ledger: Ledger,
+    model: str,
+    path: Path,
+    *,
+    title: str | None = None,
+    period: Period = EVER,
+    alerts: Sequence[Alert] = (),
+) -> Path:
+    """Writes what the ledger knows of `model` in `period` to `path` as one self-contained page.
+
+    Of `alerts`, as a book of alerts keeps them, those of the model and the period are shown.
 
     Figures are inlined as SVG, light and dark mode follow the reader's system, no script runs
     and nothing is fetched. What has not happened yet is left out.
@@ -54,11 +67,21 @@ def write_report(ledger: Ledger, model: str, path: Path, *, title: str | None = 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    reports = read_reports(ledger, model)
+    reports = [
+        each
+        for each in read_reports(ledger, model)
+        if period.meets(each.window.start, each.window.end)
+    ]
+    panes = [
+        pane
+        for pane in ledger.observations.panes(model, start=date.min, end=date.max)
+        if period.holds_day(pane.day)
+    ]
     versions = ledger.registry.list(model)
     hues = {str(row.version): index for index, row in enumerate(versions)}
-    latency = _latency_counts(ledger, model)
+    latency = _latency_counts(panes)
     figures = [
+        _traffic_figure(panes, hues),
         _performance_figure(reports, hues, _marks(ledger, model)),
         _drift_figure(reports),
         _latency_figure(latency),
@@ -76,8 +99,19 @@ def write_report(ledger: Ledger, model: str, path: Path, *, title: str | None = 
     environment.filters["svg"] = Markup  # ours; every text in it is escaped by matplotlib
     page = environment.get_template("report.html.j2").render(
         title=title or model,
+        period=period,
         facts=_facts(ledger, model, reports, latency),
-        decisions=ledger.decisions.list(model=model),
+        decisions=[
+            each
+            for each in ledger.decisions.list(model=model)
+            if period.holds(each.event_time or each.at)
+        ],
+        releases=[
+            each
+            for each in ledger.releases.list(model)
+            if period.holds(each.event_time or each.started_at)
+        ],
+        alerts=[each for each in alerts if each.model == model and period.holds(each.started_at)],
         figures=[figure for figure in figures if figure is not None],
         versions=_version_rows(ledger, model, versions),
         written_at=datetime.now(UTC),
@@ -239,8 +273,19 @@ def _drift_figure(reports: Sequence[WindowReport]) -> _Figure | None:
     )
 
 
-def _latency_counts(ledger: Ledger, model: str) -> list[int]:
-    panes = ledger.observations.panes(model, start=date.min, end=date.max)
+def _traffic_figure(panes: Sequence[Pane], hues: Mapping[str, int]) -> _Figure | None:
+    if not panes:
+        return None
+    return _Figure(
+        title="Traffic",
+        svg=plots.timeline("traffic", traffic_panels(panes, hues), summary="Requests by day"),
+        caption=f"{sum(pane.num_rows for pane in panes):,} rows in "
+        f"{sum(sum(pane.latency) for pane in panes):,} requests answered; "
+        f"{sum(pane.num_failed for pane in panes):,} failed.",
+    )
+
+
+def _latency_counts(panes: Sequence[Pane]) -> list[int]:
     return [sum(bucket) for bucket in zip(*(pane.latency for pane in panes), strict=True)]
 
 

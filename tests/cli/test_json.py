@@ -55,7 +55,7 @@ def test_what_needs_no_ray_prints_one_document(
         ("decisions", "tumours", *at_home),
         ("why", "tumours@1.0.1", *at_home),
         ("at", "tumours", *at_home),
-        ("report", "tumours", str(tmp_path / "report.html"), *at_home),
+        ("report", "tumours", "-o", str(tmp_path / "report.html"), *at_home),
         ("status", *at_home),
         ("down", *at_home),
         ("doctor", *at_home),

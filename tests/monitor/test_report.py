@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
+from raymlops.errors import ConfigError
 from raymlops.ledger import Ledger
-from raymlops.monitor import write_report
+from raymlops.monitor import Period, write_report
+from raymlops.monitor.alerts import Alert
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +22,54 @@ def page(service, judged, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_report_tells_the_whole_story(page: str) -> None:
     assert "<h1>Late flights</h1>" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     for told in ("champion -&gt; 1.0.1", "8 of 11 inputs have drifted", "release 1.0.1", "p99"):
         assert told in page
+
+
+def test_a_report_of_a_period_tells_of_that_alone(service, tmp_path: Path) -> None:
+    july = Period(since=datetime(2013, 7, 1, tzinfo=UTC), until=datetime(2013, 8, 1, tzinfo=UTC))
+    inside, outside, others = (
+        Alert(
+            id=summary,
+            fingerprint="f",
+            status="firing",
+            severity="warning",
+            name="drift",
+            model=model,
+            summary=summary,
+            evidence={},
+            started_at=datetime(2013, month, 5, tzinfo=UTC),
+            ended_at=None,
+        )
+        for summary, model, month in (
+            ("hot days", "flights", 7),
+            ("wet days", "flights", 5),
+            ("no trains", "trains", 7),
+        )
+    )
+    text = write_report(
+        service.ledger,
+        "flights",
+        tmp_path / "july.html",
+        period=july,
+        alerts=(inside, outside, others),
+    ).read_text("utf-8")
+    assert "1 Jul 2013 to 1 Aug 2013" in text
+    assert "hot days" in text
+    assert "wet days" not in text
+    assert "no trains" not in text
+    panes = service.ledger.observations.panes(
+        "flights", start=date(2013, 7, 1), end=date(2013, 8, 1)
+    )
+    rows = sum(pane.num_rows for pane in panes)
+    assert f"{rows:,} rows in" in text
+
+
+def test_an_empty_period_is_refused() -> None:
+    day = datetime(2013, 7, 1, tzinfo=UTC)
+    with pytest.raises(ConfigError, match="is empty"):
+        Period(since=day, until=day)
 
 
 def test_the_report_fetches_and_runs_nothing(page: str) -> None:
