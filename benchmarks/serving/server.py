@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -64,19 +65,21 @@ async def serve_replica(folder: Path) -> None:
     replica = Replica(spec, board=_QuietBoard(), sink=sink, outlet=outlet)
     await replica.load()
     replica.stand_behind(folder / "door")
-    started = asyncio.get_running_loop().create_future()
-    events = iter(("lifespan.startup",))
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    events = iter(("lifespan.startup", "lifespan.shutdown"))
 
     async def receive() -> dict[str, str]:
-        event = next(events, None)
-        if event is None:
-            await asyncio.Event().wait()
-        return {"type": str(event)}
+        event = next(events)
+        if event == "lifespan.shutdown":
+            await ended.wait()
+        return {"type": event}
 
-    async def send(message: object) -> None:
-        started.set_result(message)
+    async def send(_: object) -> None:
+        pass
 
     await replica.app({"type": "lifespan"}, receive, send)
+    keys.unlink()
 
 
 def main() -> None:
