@@ -21,7 +21,9 @@ PACKAGE = Path(raymlops.__file__).parent
 # Modules that decide and nothing else: no clock, no cluster, no network.
 POLICIES = (
     "serve/traffic.py", "serve/form.py", "serve/statistics.py",
-    "serve/protocols/documents.py", "serve/protocols/open_inference/binary.py",
+    "serve/client/messages.py", "serve/client/retrying.py", "serve/client/conversation.py",
+    "serve/deferred/policy.py", "serve/protocols/documents.py",
+    "serve/protocols/open_inference/binary.py",
     "serve/protocols/json_tensors.py", "serve/protocols/open_inference/texts.py",
     "serve/latency.py",
     "telemetry/catalogue.py", "telemetry/requests.py", "telemetry/snapshot.py",

@@ -29,7 +29,10 @@ _LARGEST_HALF = 65504.0
 
 
 class Form:
-    """`inputs` and `outputs` by name, in the signature's order."""
+    """`inputs` and `outputs` by name, in the signature's order.
+
+    It `is_flat` when each row has one value a field; those of one kind are one of its `groups`.
+    """
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
@@ -37,25 +40,25 @@ class Form:
         self.outputs = {field.name: field for field in signature.outputs}
         self.names = tuple(self.inputs)
         self.datatypes: tuple[str, ...] = tuple(field.datatype for field in signature.inputs)
-        self._is_flat = not any(field.shape for field in signature.inputs)
-        self._groups = [group for group in _groups(signature.inputs) if group.names]
+        self.is_flat = not any(field.shape for field in signature.inputs)
+        self.groups = [group for group in _groups(signature.inputs) if group.names]
 
     def read(self, values: Sequence[Values], num_rows: int) -> dict[str, Column] | None:
         """Checked columns of `values`: for each input, in order, a list of `num_rows` values.
 
         None when anything about them is not plainly right: the long way finds out what.
         """
-        if not self._is_flat or not num_rows or set(map(len, values)) != {num_rows}:
+        if not self.is_flat or not num_rows or set(map(len, values)) != {num_rows}:
             return None
         columns: dict[str, Column] = {}
-        for group in self._groups:
+        for group in self.groups:
             flat = [*chain.from_iterable(group.pick(values))]
             if not group.kinds.issuperset(map(type, flat)):
                 return None
             matrix = group.matrix(flat, num_rows)
             if matrix is None:
                 return None
-            if len(self._groups) == 1 and isinstance(group, _Numbers):
+            if len(self.groups) == 1 and isinstance(group, _Numbers):
                 return NumberColumns(group.names, matrix)
             columns.update(zip(group.names, matrix, strict=True))
         return columns
@@ -90,21 +93,33 @@ class Form:
 
 
 class _Group(ABC):
-    """Fields whose values lie in one matrix, [fields, rows]; in JSON they are `kinds`."""
+    """Fields whose values lie in one matrix, [fields, rows]; in JSON they are `kinds`.
+
+    `datatype` is theirs, None when they have several.
+    """
 
     def __init__(self, fields: Sequence[Field], names: Sequence[str], kinds: set[type]) -> None:
         self.names = tuple(field.name for field in fields)
         self.pick = _picker([names.index(name) for name in self.names])
         self.kinds = kinds
+        datatypes = {field.datatype for field in fields}
+        self.datatype: str | None = datatypes.pop() if len(datatypes) == 1 else None
 
     @abstractmethod
     def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
         """The values, field after field, as a matrix; None when one may not be what it is."""
 
+    @abstractmethod
+    def fits(self, matrix: NDArray[Any]) -> bool:
+        """Whether every value of the matrix may be what it is."""
+
 
 class _Texts(_Group):
     def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
         return np.array(flat, dtype=object).reshape(-1, num_rows)
+
+    def fits(self, matrix: NDArray[Any]) -> bool:
+        return NoneType in self.kinds or None not in matrix.ravel().tolist()
 
 
 class _Numbers(_Group):
@@ -123,7 +138,7 @@ class _Numbers(_Group):
         except OverflowError:
             return None
         plain = num_rows == 1 and self._whole is None and self._is_inside(flat)
-        return matrix if plain or self._fits(matrix) else None
+        return matrix if plain or self.fits(matrix) else None
 
     def _is_inside(self, row: list[Any]) -> bool:
         """Whether all of a row are within bounds and there: for so few, quicker than an array."""
@@ -132,7 +147,7 @@ class _Numbers(_Group):
         except TypeError:  # None is neither more nor less than a number
             return False
 
-    def _fits(self, matrix: NDArray[np.float64]) -> bool:
+    def fits(self, matrix: NDArray[np.float64]) -> bool:
         """Whether no value is out of bounds, infinite, missing in vain or, of whole ones, not."""
         inside = (matrix >= self._low) & (matrix <= self._high)
         if not inside.all() and not (inside | (np.isnan(matrix) & self._nullable)).all():
@@ -159,7 +174,7 @@ def _nothing(field: Field, num_rows: int) -> Column:
     return np.full(shape, None, object) if field.datatype == "BYTES" else np.full(shape, np.nan)
 
 
-def _picker(indices: Sequence[int]) -> Callable[[Sequence[Values]], Sequence[Values]]:
+def _picker(indices: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Takes the items at `indices` out of a sequence."""
     if len(indices) == 1:
         return itemgetter(slice(indices[0], indices[0] + 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
 
@@ -21,7 +21,7 @@ from raymlops.serve.protocols.base import About, BaseAsk
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
 from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
-from raymlops.serve.protocols.open_inference.binary import read_binary, split_binary
+from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, split_binary
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
 from raymlops.serve.protocols.shapes import read_shape
 from raymlops.serve.web import Response
@@ -29,6 +29,8 @@ from raymlops.serve.web import Response
 Tensor = Mapping[str, Any]
 
 _MEMBERS = itemgetter("name", "datatype", "shape", "data")
+_BINARY_NAMES = ("name", "datatype", "shape", "parameters")
+_BINARY_MEMBERS = itemgetter(*_BINARY_NAMES)
 _NO_PARAMETERS: Mapping[str, Any] = {}
 _LISTS = {list}
 _WHOLE = {int}
@@ -60,7 +62,7 @@ def parse_infer(
         tensors,
         _wanted(outputs, _flag(every, "parameters.binary_data_output")),
         tail,
-        may_be_plain=is_strict and tail is None,
+        may_be_plain=is_strict,
     )
 
 
@@ -87,8 +89,7 @@ class OpenInferenceAsk(BaseAsk):
 
     def columns(self, form: Form) -> Mapping[str, Column]:
         form.check_wanted(self._wanted.names)
-        plain = _read_plain(self._tensors, form) if self._may_be_plain else None
-        if plain is not None:
+        if self._may_be_plain and (plain := self._read_plain(form)) is not None:
             return plain
         columns = form.completed(self._read_each(form))
         form.check(columns)
@@ -96,6 +97,14 @@ class OpenInferenceAsk(BaseAsk):
 
     def encode(self, result: Result) -> Response:
         return encode_answer(self.id, result, self._wanted)
+
+    def _read_plain(self, form: Form) -> Mapping[str, Column] | None:
+        if self._tail is None:
+            return _read_plain(self._tensors, form)
+        try:
+            return _read_plain_binary(self._tensors, self._tail, form)
+        except SignatureError as error:
+            raise RequestError(400, str(error)) from error
 
     def _read_each(self, form: Form) -> dict[str, Column]:
         columns: dict[str, Column] = {}
@@ -121,18 +130,44 @@ def _read_plain(tensors: Sequence[Any], form: Form) -> dict[str, Column] | None:
         names, datatypes, shapes, data = zip(*map(_MEMBERS, tensors), strict=True)
     except (KeyError, TypeError, ValueError):
         return None
-    shape = shapes[0]
-    if (
-        names != form.names
-        or datatypes != form.datatypes
-        or set(map(type, data)) != _LISTS
-        or type(shape) is not list
-        or len(shape) != 1
-        or shapes.count(shape) != len(shapes)
-        or set(map(type, chain.from_iterable(shapes))) != _WHOLE  # [1] equals [True] and [1.0]
-    ):
+    if names != form.names or datatypes != form.datatypes or set(map(type, data)) != _LISTS:
         return None
-    return form.read(data, shape[0])
+    num_rows = _num_rows(shapes)
+    return None if num_rows is None else form.read(data, num_rows)
+
+
+def _read_plain_binary(
+    tensors: Sequence[Any], tail: memoryview, form: Form
+) -> Mapping[str, Column] | None:
+    """The same of a request all of whose tensors are binary."""
+    try:
+        names, datatypes, shapes, parameters = zip(*map(_BINARY_MEMBERS, tensors), strict=True)
+        sizes = [each["binary_data_size"] for each in parameters]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if names != form.names or datatypes != form.datatypes or not form.is_flat:
+        return None
+    num_rows = _num_rows(shapes)
+    plain = set(map(type, sizes)) == _WHOLE and set(map(len, parameters)) == {1}
+    if num_rows is None or num_rows < 1 or not plain or min(sizes) < 0 or sum(sizes) != len(tail):
+        return None
+    if set(map(len, tensors)) != {len(_BINARY_NAMES)}:  # one has data as well
+        return None
+    ends = accumulate(sizes)
+    return read_plain(
+        form, [tail[end - size : end] for end, size in zip(ends, sizes, strict=True)], num_rows
+    )
+
+
+def _num_rows(shapes: Sequence[Any]) -> int | None:
+    """How many rows all of the flat `shapes` have; None when they are not all flat and alike."""
+    shape = shapes[0]
+    if type(shape) is not list or len(shape) != 1 or shapes.count(shape) != len(shapes):
+        return None
+    if set(map(type, chain.from_iterable(shapes))) != _WHOLE:  # [1] equals [True] and [1.0]
+        return None
+    num_rows: int = shape[0]
+    return num_rows
 
 
 def _read_tensor(field: Field, tensor: Tensor, tail: memoryview) -> tuple[Column, memoryview]:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Column
+from raymlops.data import Column, Columns, NumberColumns
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
+from raymlops.serve.form import Form
 from raymlops.serve.protocols.datatypes import DTYPES
 from raymlops.serve.protocols.open_inference.texts import read_texts, write_texts
 from raymlops.serve.protocols.shapes import Shape
@@ -56,6 +58,33 @@ def read_binary(field: Field, shape: Shape, datatype: str, data: memoryview) -> 
         raise SignatureError(field.name, f"holds the byte {max(data)}; BOOL is 0 or 1")
     values: NDArray[Any] = np.frombuffer(data, dtype)
     return values.astype(np.float64, copy=False).reshape(shape.of_column)
+
+
+def read_plain(form: Form, parts: Sequence[bytes | memoryview], num_rows: int) -> Columns | None:
+    """Checked columns of flat inputs, given in the form's order and datatypes as raw values.
+
+    None when anything about them is not plainly right: the long way finds out what.
+    """
+    columns: dict[str, Column] = {}
+    for group in form.groups:
+        picked = group.pick(parts)
+        if group.datatype == "BYTES":
+            for name, part in zip(group.names, picked, strict=True):
+                columns[name] = read_texts(name, memoryview(part), num_rows)
+            continue
+        if group.datatype is None or group.datatype == "BOOL":
+            return None
+        dtype = DTYPES[group.datatype]
+        if set(map(len, picked)) != {num_rows * dtype.itemsize}:
+            return None
+        values: NDArray[Any] = np.frombuffer(b"".join(picked), dtype).reshape(-1, num_rows)
+        matrix = values.astype(np.float64, copy=False)
+        if not group.fits(matrix):
+            return None
+        if len(form.groups) == 1:
+            return NumberColumns(group.names, matrix)
+        columns.update(zip(group.names, matrix, strict=True))
+    return columns
 
 
 def write_binary(values: NDArray[Any], datatype: str) -> bytes:

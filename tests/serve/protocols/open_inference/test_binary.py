@@ -210,3 +210,48 @@ def test_any_bytes_are_read_or_refused(body: bytes, length: int) -> None:
             parse_infer(head + body, now=NOW, json_length=str(json_length)).columns(FORM)
         except RequestError as error:
             assert error.status == 400  # noqa: PT017 - it may also be well
+
+
+class _Slow(Form):
+    """Looks at every field."""
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self.is_flat = False
+
+
+_FLAT = Signature(
+    inputs=(
+        Field(name="x", datatype="FP64", low=-10.0, high=10.0, nullable=True),
+        Field(name="y", datatype="FP64"),
+        Field(name="text", datatype="BYTES"),
+    ),
+    outputs=(),
+)
+_values = st.lists(st.floats(-11, 11) | st.just(float("nan")) | st.just(float("inf")), max_size=3)
+_lengths = st.sampled_from([2, 2, 2, 1, 3])
+
+
+@given(
+    x=_values,
+    y=_values,
+    words=st.lists(st.text(max_size=2), max_size=3),
+    rows=st.tuples(_lengths, _lengths),
+)
+def test_the_quick_way_reads_what_the_long_way_does(
+    x: list[float], y: list[float], words: list[str], rows: tuple[int, int]
+) -> None:
+    tensors = (
+        tensor("x", "FP64", [rows[0]], np.array(x, "<f8").tobytes()),
+        tensor("y", "FP64", [rows[1]], np.array(y, "<f8").tobytes()),
+        tensor("text", "BYTES", [rows[0]], texts(*(word.encode() for word in words))),
+    )
+
+    def outcome(form: Form) -> object:
+        try:
+            columns = parse(*tensors).columns(form)
+        except RequestError as error:
+            return error.message
+        return {name: repr(column) for name, column in sorted(columns.items())}
+
+    assert outcome(Form(_FLAT)) == outcome(_Slow(_FLAT))

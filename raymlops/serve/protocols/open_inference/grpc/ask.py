@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from raymlops.serve.inference import Result
 from raymlops.serve.protocols.base import About, BaseAsk
 from raymlops.serve.protocols.documents import about, text
 from raymlops.serve.protocols.json_tensors import read_json
-from raymlops.serve.protocols.open_inference.binary import read_binary, write_binary
+from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, write_binary
 from raymlops.serve.protocols.open_inference.grpc.messages import response_class
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
 from raymlops.serve.protocols.shapes import read_shape
@@ -64,6 +64,8 @@ class GrpcAsk(BaseAsk):
         columns: dict[str, Column] = {}
         raw = self._message.raw_input_contents
         try:
+            if raw and (plain := _read_plain(self._message.inputs, raw, form)) is not None:
+                return plain
             for index, tensor in enumerate(self._message.inputs):
                 name = text(tensor.name, "inputs.name")
                 field = field_of(name, form, columns)
@@ -94,6 +96,24 @@ class GrpcAsk(BaseAsk):
                 write_binary(outputs[name], fields[name].datatype) for name in names
             ],
         )
+
+
+def _read_plain(
+    tensors: Sequence[Any], raw: Sequence[bytes], form: Form
+) -> Mapping[str, Column] | None:
+    """The columns of a request in the signature's own order, types and flat shapes."""
+    names = tuple([tensor.name for tensor in tensors])
+    if names != form.names or not form.is_flat:
+        return None
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    shape = shapes[0]
+    if len(shape) != 1 or shape[0] < 1 or shapes.count(shape) != len(shapes):
+        return None
+    if tuple([tensor.datatype for tensor in tensors]) != form.datatypes:
+        return None
+    if any(tensor.HasField("contents") or tensor.parameters for tensor in tensors):
+        return None
+    return read_plain(form, raw, shape[0])
 
 
 def _column(field: Field, tensor: Any, raw: bytes | None) -> Column:
