@@ -34,7 +34,7 @@ POLICIES = (
     "serve/routing/base.py", "serve/routing/round_robin.py", "serve/routing/least_connections.py",
     "serve/routing/power_of_two.py", "serve/routing/consistent_hash.py",
     "serve/batching/policy.py", "serve/batching/queue.py", "serve/batching/bisection.py",
-    "serve/batching/speed.py", "serve/batching/outputs.py",
+    "serve/batching/speed.py", "serve/batching/outputs.py", "serve/batching/padding.py",
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",
     "serve/swapping.py", "serve/caching/ranking.py",
     "serve/http/limits.py", "serve/http/encode.py", "serve/http/machine.py",

@@ -26,7 +26,13 @@ from raymlops.serve.batching import (
 )
 from raymlops.serve.caching import CachePolicy, LruCache, PredictionCache
 from raymlops.serve.caching.predictions import Key
-from raymlops.serve.engines import BundleRunner, EngineSettings, check_cpus, pin
+from raymlops.serve.engines import (
+    BundleRunner,
+    EngineSettings,
+    IsolatedRunner,
+    check_cpus,
+    pin,
+)
 from raymlops.serve.form import Form
 from raymlops.serve.swapping import Footprint, SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
@@ -54,6 +60,7 @@ class LoadedVersion:
     version: str
     bundle: Bundle
     batcher: Batcher
+    run: Run | None = None
     footprint: Footprint = _UNKNOWN
     cache: PredictionCache | None = None
     load_s: float = 0.0
@@ -70,6 +77,18 @@ class LoadedVersion:
         """Like `Batcher.enqueue`, past the cache if there is one."""
         enqueue = self.batcher.enqueue if self.cache is None else self.cache.enqueue
         return enqueue(columns, done, timeout_s=timeout_s, priority=priority, times=times)
+
+    def check_health(self) -> None:
+        """Raises RuntimeError when its engine hangs, or dies time and again."""
+        self.batcher.check_health()
+        if isinstance(self.run, IsolatedRunner):
+            self.run.check_health()
+
+    async def close(self) -> None:
+        """Answers what is queued, and ends the engine."""
+        await self.batcher.close()
+        if isinstance(self.run, IsolatedRunner):
+            await asyncio.to_thread(self.run.close)
 
     @property
     def signature(self) -> Signature:
@@ -125,6 +144,13 @@ class Arms:
     def versions(self) -> tuple[str, ...]:
         return tuple(self._loaded)
 
+    @property
+    def rows_per_s(self) -> float:
+        """Of the slowest version that is loaded, by all instances; 1 where nothing is known."""
+        rates = [each.batcher.speed.rows_per_s for each in self._loaded.values()]
+        known = [rate for rate in rates if rate]
+        return min(known) * self._engine.num_instances if known else 1.0
+
     async def apply(self, table: TrafficTable) -> None:
         """Follows `table` from when all of its versions are loaded and warm.
 
@@ -173,7 +199,7 @@ class Arms:
     def check_health(self) -> None:
         """Raises RuntimeError when an engine hangs."""
         for version in self._loaded.values():
-            version.batcher.check_health()
+            version.check_health()
 
     def version_of(self, arm: str) -> str:
         """The version that answers the arm's requests, which name it by that label.
@@ -234,8 +260,8 @@ class Arms:
             run,
             self._policy,
             num_instances=self._engine.num_instances,
-            # The event loop is not pinned, so a pinned engine runs in its threads alone.
-            speed=None if self._engine.cpus else speed,
+            # The event loop is not pinned, and must not wait for another process.
+            speed=None if self._engine.cpus or self._engine.isolate else speed,
             prepare=partial(pin, self._engine),
         )
         cache = None
@@ -246,19 +272,25 @@ class Arms:
             version=version,
             bundle=bundle,
             batcher=batcher,
+            run=run,
             footprint=Footprint(size_bytes=size_bytes, grown_bytes=grown_bytes),
             cache=cache,
         )
 
-    def _warm(self, bundle: Bundle) -> tuple[Run, EngineSpeed]:
+    def _warm(self, bundle: Bundle) -> tuple[BundleRunner | IsolatedRunner, EngineSpeed]:
         check_cpus(self._engine)
-        run = BundleRunner(bundle, self._engine)
+        run = self._runner(bundle)
         return run, warm_up(run, bundle.sample)
+
+    def _runner(self, bundle: Bundle) -> BundleRunner | IsolatedRunner:
+        if self._engine.isolate:
+            return IsolatedRunner(bundle, self._engine, limit_s=self._policy.hang_after_s)
+        return BundleRunner(bundle, self._engine)
 
     def _retire(self, version: LoadedVersion) -> None:
         if self.answers is not None:
             self.answers.forget(lambda key: key[0] == version.version)
-        task = asyncio.get_running_loop().create_task(version.batcher.close())
+        task = asyncio.get_running_loop().create_task(version.close())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 

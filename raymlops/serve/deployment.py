@@ -216,6 +216,10 @@ class _ModelServer:
         self._replica.stand_behind(await asyncio.to_thread(door_path))
         return self._replica.app
 
+    def record_routing_stats(self) -> dict[str, float]:
+        """Asked by Serve every ten seconds; weighted round robin reads it."""
+        return {"weight": self._replica.rows_per_s}
+
     def check_health(self) -> None:
         self._replica.check_health()
 

@@ -159,6 +159,11 @@ class Replica:
             describe=self._describe,
         )
 
+    @property
+    def rows_per_s(self) -> float:
+        """What its engines can do, as the warm-up and then the traffic show it."""
+        return self._arms.rows_per_s
+
     def check_health(self) -> None:
         """Raises RuntimeError when an engine hangs, or a loop has ended, which none should."""
         self._arms.check_health()

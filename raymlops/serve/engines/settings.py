@@ -23,6 +23,8 @@ class EngineSettings:
         graph_level: what ONNX Runtime optimises.
         io_binding: lets ONNX Runtime keep inputs and outputs on its device.
         compile: torch.compile, whose first run takes seconds; only for modules of torch.
+        isolate: runs the model in processes, one an instance: what crashes or hangs there fails
+            its batch, and not the replica. Costs the copy of a batch into the process and back.
     """
 
     engine: EngineName | None = None
@@ -33,6 +35,7 @@ class EngineSettings:
     graph_level: GraphLevel = "all"
     io_binding: bool = False
     compile: bool = False
+    isolate: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_instances", "num_threads"):
