@@ -20,6 +20,7 @@ from itertools import chain
 from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
 from raymlops.serve.batching.outputs import Outputs, Run
+from raymlops.serve.batching.padding import cut, length_of, padded, padded_length
 from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
 from raymlops.serve.batching.speed import EngineSpeed
@@ -123,15 +124,18 @@ class Batcher:
             times: is filled in as the request proceeds.
 
         Raises:
-            RequestError: 503 when the queue is full or closed, 413 when it could never hold this.
+            RequestError: 503 when the queue is full or closed, 413 when it could never hold this,
+                or a row is longer than all `policy.lengths`.
         """
         now = time.monotonic()
-        size = num_rows(columns)
+        size, length = num_rows(columns), 0
+        if self._policy.lengths:
+            columns, done, length = self._pad(columns, done)
         if self._closed or self._queue.num_rows + size > self._policy.max_queue_rows:
             raise self._refusal(size)
         limit_s = self._policy.timeout_s
         deadline = now + (limit_s if timeout_s is None else min(timeout_s, limit_s))
-        request = Waiting(columns, size, now, deadline, done, priority, times=times)
+        request = Waiting(columns, size, now, deadline, done, priority, length, times=times)
         self._arrivals.note(now, alone=self._num_unanswered == 0)
         self._num_unanswered += 1
         self._queue.add(request)
@@ -181,6 +185,18 @@ class Batcher:
             for number in range(self._num_instances)
         ]
         self._idle = list(self._workers)
+
+    def _pad(self, columns: Columns, done: Done) -> tuple[Columns, Done, int]:
+        """The request as others of its length can share a batch with it."""
+        policy, length = self._policy, length_of(columns)
+        full = padded_length(length, policy.lengths)
+
+        def done_cut(result: Outputs | Exception) -> None:
+            if isinstance(result, dict):
+                result = cut(result, length, policy.cut_outputs)
+            done(result)
+
+        return padded(columns, full, policy.pad_value), done_cut, full
 
     def _refusal(self, size: int) -> RequestError:
         limit, waiting = self._policy.max_queue_rows, self._queue.num_rows
@@ -245,6 +261,7 @@ class Batcher:
             now - head.since,
             gap_s=self._arrivals.gap_s,
             quiet_s=now - self._arrivals.latest,
+            length=head.length,
         )
 
     def _dispatch_in(self, wait_s: float) -> None:

@@ -23,6 +23,10 @@ class BatchPolicy:
             ordinary one, of 2 twice as much: nobody is overtaken for ever.
         inline_below_s: an engine that proved faster than this for a batch, when it was warmed
             up, runs in the event loop, since handing over to a thread would take longer; 0 never.
+        lengths: what rows [positions, ...] are padded to, with `pad_value`, the least that fits;
+            rows of one length share a batch. Empty takes rows of one length alone.
+        max_tokens: rows times their padded length of a batch, at most; None is no limit.
+        cut_outputs: have a value for each position, of which those of padding are cut off.
     """
 
     max_rows: int = 1024
@@ -32,6 +36,10 @@ class BatchPolicy:
     hang_after_s: float = 60.0
     priority_step_s: float = 0.1
     inline_below_s: float = 0.0005
+    lengths: tuple[int, ...] = ()
+    pad_value: float = 0.0
+    max_tokens: int | None = None
+    cut_outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
@@ -47,10 +55,30 @@ class BatchPolicy:
                 f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "
                 "no batch could ever be full"
             )
+        if list(self.lengths) != sorted({*self.lengths}) or min(self.lengths, default=1) < 1:
+            raise ValueError(f"lengths is {list(self.lengths)}; they must rise, from 1 on")
+        if self.max_tokens is not None and not self.lengths:
+            raise ValueError("max_tokens counts padded rows: set lengths, too")
+        if self.max_tokens is not None and self.max_tokens < self.lengths[-1]:
+            raise ValueError(
+                f"max_tokens is {self.max_tokens}, less than one row of {self.lengths[-1]}"
+            )
+
+    def full_at(self, length: int) -> int:
+        """Rows of a full batch, where each has that many positions."""
+        if self.max_tokens is None or not length:
+            return self.max_rows
+        return min(self.max_rows, self.max_tokens // length)
 
 
 def close_after_s(
-    policy: BatchPolicy, num_rows: int, age_s: float, *, gap_s: float, quiet_s: float
+    policy: BatchPolicy,
+    num_rows: int,
+    age_s: float,
+    *,
+    gap_s: float,
+    quiet_s: float,
+    length: int = 0,
 ) -> float:
     """Seconds until a free engine must run what waits; 0 means now.
 
@@ -58,9 +86,10 @@ def close_after_s(
         num_rows: how many wait, the oldest for `age_s`.
         gap_s: the time between arrivals, as `Arrivals` has it.
         quiet_s: since the latest arrival.
+        length: positions of a row, where rows are padded.
     """
     # Fewer than two arrivals in all that time are not worth delaying anybody.
-    if num_rows >= policy.max_rows or 2 * gap_s > policy.max_wait_s:
+    if num_rows >= policy.full_at(length) or 2 * gap_s > policy.max_wait_s:
         return 0.0
     return max(0.0, min(policy.max_wait_s - age_s, _PATIENCE * gap_s - quiet_s))
 

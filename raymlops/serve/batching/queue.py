@@ -91,11 +91,12 @@ class WaitingQueue:
         It ends before the first request that does not fit, so that a large one is not starved.
         """
         lanes, num_rows = self._next_lanes(), 0
+        max_rows = self._policy.full_at(lanes[0][0].length) if lanes else 0
         batch: list[Waiting] = []
         while lanes:
             request = lanes[0][0]
             num_rows += request.num_rows
-            if batch and num_rows > self._policy.max_rows:
+            if batch and num_rows > max_rows:
                 break
             batch.append(lanes[0].popleft())
             self.num_rows -= request.num_rows

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,12 +92,16 @@ def test_batches_fill_when_clients_ask_again_as_soon_as_they_are_answered(
         ({"max_wait_s": -1.0}, "max_wait_s is -1.0"),
         ({"timeout_s": 0.0}, "timeout_s is 0.0"),
         ({"hang_after_s": math.nan}, "hang_after_s is nan"),
+        ({"lengths": (16, 8)}, r"lengths is \[16, 8\]; they must rise"),
+        ({"lengths": (0, 8)}, r"lengths is \[0, 8\]"),
+        ({"max_tokens": 8}, "max_tokens counts padded rows"),
+        ({"lengths": (8, 16), "max_tokens": 8}, "max_tokens is 8, less than one row of 16"),
         ({"max_rows": 10, "max_queue_rows": 9}, "no batch could ever be full"),
     ],
 )
-def test_an_impossible_policy_is_refused(settings: dict[str, float], reason: str) -> None:
+def test_an_impossible_policy_is_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        BatchPolicy(**settings)  # type: ignore[arg-type]
+        BatchPolicy(**settings)
 
 
 def test_speed_is_foretold_from_the_warm_up_alone() -> None:
