@@ -39,7 +39,8 @@ def test_settings_of_the_monitor_can_be_loaded(page: str, tmp_path: Path) -> Non
     for number, block in enumerate(_yaml(page)):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
-        load_settings([path], environ={})
+        named = re.findall(r"\$\{env:(\w+)\}", block)
+        load_settings([path], environ=dict.fromkeys(named, "http://host/what-is-kept-elsewhere"))
 
 
 @pytest.mark.parametrize("page", TRAINING)

@@ -115,7 +115,7 @@ def test_prometheus_scrapes_ray_and_the_exporter(started: tuple[Workspace, Machi
     wanted = {name for name in FROM_RAY if "_gpus_" not in name and "_gram_" not in name}
     wanted -= {"ray_serve_deployment_replica_healthy"}  # nothing is deployed here
     seen: set[str] = set()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not wanted | {"raymlops_ledger_up"} <= seen and time.monotonic() < deadline:
         seen = set(server.get("label/__name__/values"))
         time.sleep(0.2)
