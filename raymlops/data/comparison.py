@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raymlops.data.datasets import open_dataset
-from raymlops.data.distributions import Comparison, Distributions, LocalRows, shared
+from raymlops.data.distributions import Comparison, Distributions, LocalRows
 from raymlops.data.drift import DriftPolicy, FeatureDrift
 from raymlops.data.statistics import ColumnStatistics
+from raymlops.data.views import shared
 from raymlops.ledger import Dataset
 from raymlops.storage import Store
 

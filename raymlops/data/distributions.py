@@ -18,13 +18,11 @@ from raymlops.data.drift import DriftPolicy, FeatureDrift, judge
 from raymlops.data.features import Columns
 from raymlops.data.rules.base import Batches
 from raymlops.data.sample import Sample
-from raymlops.data.views import View, shared, views_of
-
-__all__ = ["Comparison", "Distributions", "Layout", "LocalRows", "Rows", "shared"]
+from raymlops.data.views import View, views_of
 
 # Edges come from a sample of this many rows; the counts in them are those of all rows, so where
 # an edge lies costs no accuracy.
-_MAX_SAMPLE_ROWS = 200_000
+MAX_SAMPLE_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Distributions:
     def of(cls, reference: Rows, names: Iterable[str]) -> Distributions:
         """Those of the columns `names` that can be compared."""
         wanted = list(names)
-        sample = reference.sample(wanted, _MAX_SAMPLE_ROWS)
+        sample = reference.sample(wanted, MAX_SAMPLE_ROWS)
         layout = Layout.of(sample, wanted)
         return cls(layout, reference.count(layout))
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
 from raymlops.data.bins import Bins, Counts, NumberBins
-from raymlops.data.distributions import Comparison, Distributions, Rows, shared
+from raymlops.data.distributions import (
+    MAX_SAMPLE_ROWS,
+    Comparison,
+    Distributions,
+    Layout,
+    Rows,
+)
 from raymlops.data.drift import DriftPolicy, FeatureDrift, Reading
 from raymlops.data.drift.cells import tenths
 from raymlops.data.drift.jointly import JOINT_THRESHOLD, MAX_ROWS, judge_jointly
+from raymlops.data.views import shared
 from raymlops.errors import DataError
 
 _MAX_CATEGORIES_SHOWN = 10
@@ -95,9 +103,10 @@ def compare_tables(
             has too few rows.
     """
     names = _comparable(before.schema, after.schema, columns)
-    distributions = Distributions.of(before, names)
-    comparison = Comparison(distributions)
-    comparison.add(after.count(distributions.layout))
+    sample = before.sample(names, MAX_SAMPLE_ROWS)
+    layout = Layout.of(sample, names)
+    comparison = Comparison(Distributions(layout, before.count(layout)))
+    comparison.add(after.count(layout))
     num_rows = comparison.num_rows
     if min(num_rows) < policy.min_rows:
         raise DataError(
@@ -106,8 +115,7 @@ def compare_tables(
         )
     once = replace(policy, alpha=policy.alpha / 2, spending=False)
     verdicts = {each.feature: each for each in comparison.verdicts(once)}
-    layout = distributions.layout
-    samples = [layout.read(rows.sample(layout.columns, MAX_ROWS)) for rows in (before, after)]
+    some = sample.take(np.arange(0, sample.num_rows, -(-sample.num_rows // MAX_ROWS)))
     return TableDrift(
         num_rows=num_rows,
         alpha=once.alpha,
@@ -121,7 +129,9 @@ def compare_tables(
             for bins, reference, window in comparison.counted()
             if bins.name in verdicts
         ),
-        together=judge_jointly(*samples),
+        together=judge_jointly(
+            layout.read(some), layout.read(after.sample(layout.columns, MAX_ROWS))
+        ),
     )
 
 

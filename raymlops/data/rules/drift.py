@@ -12,9 +12,10 @@ from typing import Literal
 
 import pyarrow as pa
 
-from raymlops.data.distributions import Comparison, Distributions, LocalRows, shared
+from raymlops.data.distributions import Comparison, Distributions, LocalRows
 from raymlops.data.drift import DriftPolicy
 from raymlops.data.rules.base import Expectation, Finding, References
+from raymlops.data.views import shared
 from raymlops.errors import DataError
 
 
