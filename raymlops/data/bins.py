@@ -77,6 +77,12 @@ class NumberBins:
         """The edges and NaN, which sorts behind every number."""
         return np.array([*self.edges, np.nan])
 
+    def cells_of(self, column: Column) -> NDArray[np.int64]:
+        """In which cell each value lies, [rows]."""
+        values = np.asarray(column, dtype=np.float64)
+        cells = np.searchsorted(self.edges, values, side="right")
+        return np.where(np.isnan(values), self.num_cells - 1, cells)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryBins:
@@ -96,6 +102,17 @@ class CategoryBins:
             cell = missing if _is_missing(value) else self._cell_of.get(value, other)
             counts[cell] += count
         return counts
+
+    def cells_of(self, column: Column) -> NDArray[np.int64]:
+        """In which cell each value lies, [rows]."""
+        other, missing = len(self.categories), len(self.categories) + 1
+        return np.array(
+            [
+                missing if _is_missing(value) else self._cell_of.get(value, other)
+                for value in column.tolist()
+            ],
+            dtype=np.int64,
+        )
 
     @cached_property
     def _cell_of(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ from raymlops.ledger import (
     Outcome,
     Pane,
     Performance,
+    SlicePerformance,
     TapMessage,
     Version,
     open_ledger,
@@ -32,6 +33,7 @@ from raymlops.monitor.expected import expected, gap
 from raymlops.monitor.group_commit import GroupCommit
 from raymlops.monitor.performance import measure
 from raymlops.monitor.references import reference_of
+from raymlops.monitor.slices import measure_slices
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
@@ -93,6 +95,7 @@ class DriftMonitor:
         drift: DriftPolicy,
         concept: ConceptPolicy = ConceptPolicy(),  # noqa: B008 - it is frozen
         joins: JoinPolicy = JoinPolicy(),  # noqa: B008 - it is frozen
+        slice_by: tuple[str, ...] = (),
     ) -> None:
         self._ledger = open_ledger(ledger_url)
         self._store = Store(store_uri)
@@ -100,6 +103,7 @@ class DriftMonitor:
         self._drift = drift
         self._concept = concept
         self._joins = joins
+        self._slice_by = slice_by
         self._messages = GroupCommit[TapMessage](self._add_taps)
         self._judging = threading.Lock()
         self._bundles: dict[tuple[str, str], Bundle] = {}
@@ -200,6 +204,7 @@ class DriftMonitor:
             ),
         )
         observations.add_drift(report.drift)
+        observations.add_slices(list(self._slice_rows(model, window, outcomes)))
         # Performance rows are never none and are written last: they mark the window as judged.
         observations.add_performance(report.performance)
         return report
@@ -236,6 +241,30 @@ class DriftMonitor:
                     window_start=window.start,
                     window_end=window.end,
                     **asdict(estimate),
+                )
+
+    def _slice_rows(
+        self, model: str, window: Window, outcomes: list[Outcome]
+    ) -> Iterable[SlicePerformance]:
+        for (version, arm), group in _by_arm(outcomes).items():
+            if version == ALL:
+                continue
+            bundle = self._bundle(model, version)
+            for found in measure_slices(
+                group,
+                self._slice_by,
+                bundle.profile,
+                threshold=bundle.postprocessing.threshold,
+            ):
+                yield SlicePerformance(
+                    model=model,
+                    version=version,
+                    arm=arm,
+                    window_start=window.start,
+                    window_end=window.end,
+                    feature=found.feature,
+                    part=found.part,
+                    **asdict(found.estimate),
                 )
 
     def _expected_rows(

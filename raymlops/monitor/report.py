@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raymlops.data import SCORE
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
+from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run, SlicePerformance
 from raymlops.monitor import plots
 from raymlops.monitor.actor import ALL, WindowReport, read_reports
 from raymlops.monitor.alerts.episodes import Alert
@@ -155,6 +155,10 @@ def _facts(
             rows = [row for row in latest.performance if _same_arm(row, hope)]
             note = "labels contradict it" if is_off(rows) else "from the scores alone"
             facts.append(_Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note))
+        if worst := _worst_slice(ledger, model, latest):
+            note = f"log loss {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
+            value = f"{worst.feature} {worst.part}"
+            facts.append(_Fact(label="Worst slice, last window", value=value, note=note))
         if latest.drift:
             farthest = latest.drifted[0].feature if latest.drifted else "none"
             num_features = len({row.feature for row in latest.drift} - {SCORE})
@@ -186,6 +190,18 @@ def _marks(ledger: Ledger, model: str) -> tuple[plots.Mark, ...]:
     ]
     marks = [plots.Mark(at=time, label=label) for time, label in happened if time is not None]
     return tuple(sorted(marks, key=lambda mark: mark.at))
+
+
+def _worst_slice(ledger: Ledger, model: str, latest: WindowReport) -> SlicePerformance | None:
+    """The one whose log loss is high for certain: by the lower end of its interval."""
+    losses = [
+        row
+        for row in ledger.observations.slices(model)
+        if row.window_start == latest.window.start
+        and row.metric == "log_loss"
+        and not math.isnan(row.low)
+    ]
+    return max(losses, key=lambda row: row.low, default=None)
 
 
 def _same_arm(row: Performance, other: Performance) -> bool:

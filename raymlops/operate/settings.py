@@ -89,6 +89,7 @@ class MonitorSettings:
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     concept: ConceptPolicy = field(default_factory=ConceptPolicy)
     joins: JoinPolicy = field(default_factory=JoinPolicy)
+    slice_by: tuple[str, ...] = ()
     exporter: ExporterSettings = field(default_factory=ExporterSettings)
     prometheus: PrometheusSettings = field(default_factory=PrometheusSettings)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from raymlops import data, serve
 from raymlops.cluster import spawn
 from raymlops.data import FileHasher, Finding, Source
-from raymlops.errors import ReleaseError
+from raymlops.errors import ConfigError, ReleaseError
 from raymlops.ledger import AliasMove, Bump, Dataset, ModelVersion, Release
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.models import Signature
@@ -215,9 +215,23 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
             settings.drift,
             settings.concept,
             settings.joins,
+            _slice_by(workspace),
             max_concurrency=_MONITOR_CALLS,
         )
     )
+
+
+def _slice_by(workspace: Workspace) -> tuple[str, ...]:
+    """Raises ConfigError where the settings slice by what is no feature of their table."""
+    names = workspace.settings.monitor.slice_by
+    if names:
+        known = [feature.name for feature in workspace.schema.features]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(
+                f"monitor.slice_by names '{unknown[0]}', which is no feature; there are: "
+                f"{', '.join(known)}"
+            )
+    return names
 
 
 def publisher(workspace: Workspace) -> Publish:
@@ -258,6 +272,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         tap=monitor_name(version.model),
         exporter=EXPORTER_NAME,
         log_folder=str(workspace.home / "logs"),
+        slice_by=_slice_by(workspace),
     )
 
 

@@ -59,6 +59,7 @@ def deploy(
     tap: str | None = None,
     exporter: str | None = None,
     log_folder: str = "logs",
+    slice_by: tuple[str, ...] = (),
 ) -> Deployment:
     """Serves `model` on the Ray this process is connected to; returns when every replica answers.
 
@@ -69,6 +70,7 @@ def deploy(
         tap: the name of the actor whose `observe(TapSummary)` is told of every answer.
         exporter: that of the one whose `put(Snapshot)` is given the metrics of each replica.
         log_folder: where each replica writes its request log, if `settings.log` is enabled.
+        slice_by: features by which the monitor can tell performance apart.
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of `model`.
@@ -97,6 +99,7 @@ def deploy(
         drain_timeout_s=settings.drain_timeout_s,
         log=settings.log,
         log_folder=log_folder,
+        slice_by=slice_by,
         traces_to=settings.traces_to,
         keys_file=settings.keys_file,
         tls=settings.tls,

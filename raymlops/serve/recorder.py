@@ -10,6 +10,7 @@ monitor sees them in order, without gaps, and recognises repeated ones by their 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data import Column, Columns, Counts
+from raymlops.data.slices import UNKNOWN, cells_of
 from raymlops.errors import ClusterError
 from raymlops.ledger import Pane
 from raymlops.models import PROBABILITY
@@ -62,7 +64,8 @@ _Key = tuple[str, str, date]
 class Recorder:
     """A bounded ring of samples, and the loop that empties it into `sink`.
 
-    `on_drop` is told how many rows fell out of the ring.
+    `on_drop` is told how many rows fell out of the ring. Of each row it is kept where it lies in
+    the features `slice_by`.
     """
 
     def __init__(
@@ -73,12 +76,14 @@ class Recorder:
         sink: Sink,
         on_drop: Callable[[int], None],
         ring_rows: int = _RING_ROWS,
+        slice_by: tuple[str, ...] = (),
     ) -> None:
         self._model = model
         self._replica = replica
         self._sink = sink
         self._on_drop = on_drop
         self._ring_rows = ring_rows
+        self._slice_by = slice_by
         self._ring: deque[Sample] = deque()
         self._rows = 0
         self._dropped_rows = 0
@@ -153,7 +158,12 @@ class Recorder:
 
     async def _deliver(self, samples: list[Sample]) -> None:
         summary = await asyncio.to_thread(
-            summarise, samples, model=self._model, replica=self._replica, sequence=self._sequence
+            summarise,
+            samples,
+            model=self._model,
+            replica=self._replica,
+            sequence=self._sequence,
+            slice_by=self._slice_by,
         )
         away = False
         while True:
@@ -181,7 +191,14 @@ class Recorder:
             self._dropped_rows = 0
 
 
-def summarise(samples: Sequence[Sample], *, model: str, replica: str, sequence: int) -> TapSummary:
+def summarise(
+    samples: Sequence[Sample],
+    *,
+    model: str,
+    replica: str,
+    sequence: int,
+    slice_by: tuple[str, ...] = (),
+) -> TapSummary:
     """The counts of each version, arm and day of event time, and the predictions themselves."""
     groups: dict[_Key, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -191,7 +208,9 @@ def summarise(samples: Sequence[Sample], *, model: str, replica: str, sequence: 
         replica=replica,
         sequence=sequence,
         panes=tuple(_pane(model, key, group) for key, group in groups.items()),
-        predictions=_pack(model, replica, [each for each in samples if each.outputs is not None]),
+        predictions=_pack(
+            model, replica, [each for each in samples if each.outputs is not None], slice_by
+        ),
     )
 
 
@@ -237,7 +256,9 @@ def _scores(answered: Sequence[Sample]) -> NDArray[np.float32]:
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 
-def _pack(model: str, replica: str, answered: Sequence[Sample]) -> PackedPredictions:
+def _pack(
+    model: str, replica: str, answered: Sequence[Sample], slice_by: tuple[str, ...]
+) -> PackedPredictions:
     arms = {(sample.version.version, sample.arm): None for sample in answered}
     numbers = {arm: number for number, arm in enumerate(arms)}
     return PackedPredictions(
@@ -252,4 +273,19 @@ def _pack(model: str, replica: str, answered: Sequence[Sample]) -> PackedPredict
         scores=_scores(answered),
         served_at=np.array([sample.at.timestamp() for sample in answered]),
         event_time=np.array([sample.event_time.timestamp() for sample in answered]),
+        slices=_slices(answered, slice_by) if slice_by and answered else None,
     )
+
+
+def _slices(answered: Sequence[Sample], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
+    """[features to slice by, rows]; neighbours of one version are looked up together."""
+    parts = []
+    for version, group in itertools.groupby(answered, key=lambda sample: sample.version):
+        mine = list(group)
+        columns = {name: _column(name, mine) for name in slice_by if name in mine[0].columns}
+        if columns:
+            parts.append(cells_of(version.bundle.profile, slice_by, columns))
+        else:
+            num_rows = sum(sample.num_rows for sample in mine)
+            parts.append(np.full((len(slice_by), num_rows), UNKNOWN, dtype=np.uint16))
+    return np.concatenate(parts, axis=1)

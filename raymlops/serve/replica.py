@@ -47,7 +47,7 @@ _FLUSH_TIMEOUT_S = 5.0
 @dataclass(frozen=True, kw_only=True)
 class ReplicaSpec:
     """What a replica is made from; `log_folder` is on its own node. It listens at `grpc`, which
-    the model's replicas of a node share."""
+    the model's replicas of a node share. The monitor is told where rows lie in `slice_by`."""
 
     model: str
     ledger_url: str
@@ -61,6 +61,7 @@ class ReplicaSpec:
     log: LogPolicy = field(default_factory=LogPolicy)
     log_folder: str = "logs"
     traces_to: str | None = None
+    slice_by: tuple[str, ...] = ()
     keys_file: Path | None = None
     tls: TlsFiles | None = None
     grpc: tuple[str, int] | None = None
@@ -97,6 +98,7 @@ class Replica:
                 replica=name,
                 sink=sink,
                 on_drop=self._metrics.count_dropped_rows,
+                slice_by=spec.slice_by,
             )
         self._log: RequestLog | None = None
         if spec.log.enabled:

@@ -41,7 +41,7 @@ def feed_and_kill(
         input=pickle.dumps(work),
         stdout=subprocess.PIPE,
         check=True,
-        timeout=120,
+        timeout=280,
     )
     return int(done.stdout)
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raymlops.data.slices import cells_of, parts_of
 from raymlops.errors import ClusterError
+from raymlops.ledger import JoinPolicy, Labels, Ledger
 from raymlops.models import PROBABILITY
+from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import BatchPolicy, TapSummary, recorder
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Batcher
@@ -18,7 +21,7 @@ from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
 from raymlops.serve.protocols.base import About
 from raymlops.serve.recorder import Recorder
-from tests.serve.conftest import MODEL, World
+from tests.serve.conftest import MODEL, World, read_columns
 
 JULY_1 = datetime(2013, 7, 1, 23, 59, tzinfo=UTC)
 JULY_2 = datetime(2013, 7, 2, tzinfo=UTC)
@@ -245,3 +248,69 @@ def test_an_answer_that_could_not_be_written_counts_as_failed(world: World) -> N
         assert len(monitor.summaries[0].predictions) == 0
 
     run(test)
+
+
+def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
+    world: World,
+) -> None:
+    summaries: list[TapSummary] = []
+
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor, slice_by=("size", "radius", "absent"))
+        for start in range(0, 560, 40):
+            recorder.note(traffic.exchange(slice(start, start + 40), time=JULY_2))
+        await finish(recorder)
+        summaries.extend(monitor.summaries)
+
+    run(test)
+    names = ("size", "radius", "absent")
+    policies = ConceptPolicy(), JoinPolicy()
+    monitor = DriftMonitor(
+        world.ledger_url, world.store_uri, WindowPolicy(), DriftPolicy(), *policies, names
+    )
+    truth = read_columns()[1][:560]
+    for summary in summaries:
+        monitor.observe(pickle.loads(pickle.dumps(summary)))
+    monitor.label(
+        [
+            Labels(
+                request_id=f"r-{number + 1}",
+                model=MODEL,
+                labels=truth[40 * number : 40 * number + 40].astype(np.int8).tobytes(),
+                at=JULY_2,
+            )
+            for number in range(14)
+        ]
+    )
+    monitor.advance(MODEL, datetime(2013, 8, 1, tzinfo=UTC))
+    with Ledger(world.ledger_url) as ledger:
+        found = ledger.observations.slices(MODEL)
+    accuracy = {(row.feature, row.part): row for row in found if row.metric == "accuracy"}
+    columns = world.rows(0, 560)
+    said = world.bundles["1.0.0"].predict(columns)["benign"]
+    for part in ("small", "large"):
+        inside = columns["size"] == part
+        row = accuracy["size", part]
+        assert row.num_rows == inside.sum()
+        assert row.value == pytest.approx((said == truth)[inside].mean())
+        assert row.low < row.value <= row.high
+    radius = [row for (feature, _), row in accuracy.items() if feature == "radius"]
+    assert len(radius) == 4
+    assert sum(row.num_rows for row in radius) == 560
+    assert {feature for feature, _ in accuracy} == {"size", "radius"}
+
+
+def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
+    profile = world.bundles["1.0.0"].profile
+    names = parts_of(profile, "radius")
+    assert len(names) == len(profile.reference[profile.cells["radius"]])
+    assert names[-1] == "missing"
+    assert len(set(names)) == 5
+    assert names[0].startswith("[-inf, ")
+    assert parts_of(profile, "size") == ["small", "large", "other", "missing"]
+    assert parts_of(profile, "absent") == []
+    cells = cells_of(profile, ("texture",), {"texture": np.array([np.nan, 20.0])})
+    assert parts_of(profile, "texture")[cells[0, 0]] == "missing"
+    counts = profile.bins[1].count(np.array([20.0]))
+    assert counts[cells[0, 1]] == 1

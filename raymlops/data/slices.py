@@ -1,0 +1,58 @@
+"""Parts of a table by one of its features: in which part does each row lie?
+
+A row's cell in the reference profile is kept, two bytes a row, and the parts are made of cells
+when they are looked at: a category is a part of its own, numbers are cut into four that were
+equally large in the reference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data.bins import Bins, CategoryBins
+from raymlops.data.features import Columns
+from raymlops.data.profile import Profile
+
+UNKNOWN = np.iinfo(np.uint16).max
+"""The cell of rows whose profile does not know the feature."""
+
+_NUM_PARTS = 4
+
+
+def cells_of(profile: Profile, names: tuple[str, ...], columns: Columns) -> NDArray[np.uint16]:
+    """The cell of each row, [names, rows]."""
+    bins = {each.name: each for each in profile.bins}
+    num_rows = len(next(iter(columns.values())))
+    found = np.full((len(names), num_rows), UNKNOWN, dtype=np.uint16)
+    for index, name in enumerate(names):
+        if name in bins and name in columns:
+            found[index] = bins[name].cells_of(columns[name])
+    return found
+
+
+def parts_of(profile: Profile, name: str) -> list[str]:
+    """The name of the part each cell of the feature belongs to, [cells]; empty when the profile
+    does not know the feature."""
+    by_name = {bins.name: bins for bins in profile.bins}
+    if name not in by_name:
+        return []
+    bins = by_name[name]
+    if isinstance(bins, CategoryBins):
+        return [*bins.categories, "other", "missing"]
+    counts = np.asarray(profile.reference[profile.cells[name]], dtype=np.int64)
+    return [*_ranges(bins, counts[:-1]), "missing"]
+
+
+def _ranges(bins: Bins, counts: NDArray[np.int64]) -> list[str]:
+    """Neighbouring cells of numbers, put together so that each part has as many rows."""
+    assert not isinstance(bins, CategoryBins), "categories have no order"
+    before = np.cumsum(counts) - counts
+    numbers = np.minimum(before * _NUM_PARTS // max(1, int(counts.sum())), _NUM_PARTS - 1)
+    lows = [-np.inf, *bins.edges]
+    highs = [*bins.edges, np.inf]
+    names = {}
+    for number in np.unique(numbers).tolist():
+        inside = np.flatnonzero(numbers == number)
+        names[number] = f"[{lows[inside[0]]:g}, {highs[inside[-1]]:g})"
+    return [names[number] for number in numbers.tolist()]

@@ -1,0 +1,72 @@
+"""Performance by slice: a model that does well on the whole may do badly for some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Profile
+from raymlops.data.slices import parts_of
+from raymlops.ledger import Outcome
+from raymlops.monitor.intervals import Estimate
+from raymlops.monitor.performance import measure
+
+_METRICS = ("log_loss", "roc_auc", "accuracy", "label_rate")
+_MIN_ROWS = 100  # below that an interval is too wide to tell anything
+_MAX_PARTS = 20  # of one feature, the largest
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceEstimate:
+    feature: str
+    part: str
+    estimate: Estimate
+
+
+def measure_slices(
+    outcomes: Sequence[Outcome],
+    slice_by: tuple[str, ...],
+    profile: Profile,
+    *,
+    threshold: float,
+) -> Iterator[SliceEstimate]:
+    """Metrics of each large enough part of each feature; `outcomes` are of one version.
+
+    What was recorded while the settings named another number of features is left out.
+    """
+    known = [
+        outcome
+        for outcome in outcomes
+        if outcome.slices is not None and len(outcome.slices) == len(slice_by)
+    ]
+    for index, feature in enumerate(slice_by):
+        names = np.array([*parts_of(profile, feature), _UNKNOWN])
+        parts = [names[np.minimum(_cells(each)[index], len(names) - 1)] for each in known]
+        for part in _largest(parts):
+            chosen = [
+                replace(outcome, scores=outcome.scores[inside], labels=outcome.labels[inside])
+                for outcome, rows in zip(known, parts, strict=True)
+                if (inside := rows == part).any()
+            ]
+            for estimate in measure(chosen, label_rate=profile.label_rate, threshold=threshold):
+                if estimate.metric in _METRICS:
+                    yield SliceEstimate(feature=feature, part=part, estimate=estimate)
+
+
+def _cells(outcome: Outcome) -> NDArray[np.uint16]:
+    assert outcome.slices is not None, "only outcomes with slices are looked at"
+    return outcome.slices
+
+
+def _largest(parts: Sequence[NDArray[np.str_]]) -> list[str]:
+    """The parts with enough rows, the largest first."""
+    if not parts:
+        return []
+    names, sizes = np.unique(np.concatenate(parts), return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    large = [str(names[i]) for i in order if sizes[i] >= _MIN_ROWS and names[i] != _UNKNOWN]
+    return large[:_MAX_PARTS]
