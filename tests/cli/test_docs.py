@@ -13,8 +13,8 @@ from raymlops.train import ParallelPlan, TrainSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
-WATCHING = [page for page in PAGES if page.startswith("docs/monitoring/")]
-TRAINING = [page for page in PAGES if page not in WATCHING]
+SITE = [page for page in PAGES if page.startswith(("docs/monitoring/", "docs/serving/"))]
+TRAINING = [page for page in PAGES if page not in SITE]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -34,8 +34,8 @@ def test_plans_can_be_read(page: str) -> None:
         assert plan == "auto" or ParallelPlan.parse(plan).num_workers > 1
 
 
-@pytest.mark.parametrize("page", WATCHING)
-def test_settings_of_the_monitor_can_be_loaded(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", SITE)
+def test_settings_of_a_site_can_be_loaded(page: str, tmp_path: Path) -> None:
     for number, block in enumerate(_yaml(page)):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
