@@ -3,16 +3,17 @@
 import sys
 
 import litserve
-from common import Model, answer, parse
-from fastapi import Request, Response
+from common import NAMES, Model, answer
+from fastapi import Response
 
 
 class Api(litserve.LitAPI):
     def setup(self, device):
         self.model = Model()
 
-    async def decode_request(self, request: Request):
-        return parse(await request.body())
+    def decode_request(self, request):
+        values = {tensor["name"]: tensor["data"][0] for tensor in request["inputs"]}
+        return request["id"], [values[name] for name in NAMES]
 
     def batch(self, inputs):
         return inputs

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class Doorway:
             if self._channel is None:
                 await asyncio.sleep(_RETRY_S)
                 continue
-            self._report()
+            with suppress(OSError):  # the door has died: its channel will tell
+                self._report()
             try:
                 await asyncio.wait_for(self._lost.wait(), _REPORT_S)
             except TimeoutError:
@@ -74,7 +76,8 @@ class Doorway:
     async def leave(self, timeout_s: float) -> int:
         """Gives every connection back between two requests; returns how many had to be cut."""
         if self._channel is not None:
-            self._channel.send("leaving")
+            with suppress(OSError):  # as above; connections that cannot go back are ended
+                self._channel.send("leaving")
         cut = await self.server.drain(timeout_s, self._hand_over)
         while self._tasks:  # connections that were on their way here
             await asyncio.wait(self._tasks)
@@ -101,13 +104,14 @@ class Doorway:
         self._described_at = 0.0
         self._received, self._reported = 0, (len(self.server.connections), 0)
         self._channel = Channel(peer, self._hear, self._lost.set)
-        self._channel.send(
-            "enter",
-            *(listening.fileno() for listening in self._held.values()),
-            replica=self._replica,
-            model=self._model,
-            open=self._reported[0],
-        )
+        with suppress(OSError):  # as above
+            self._channel.send(
+                "enter",
+                *(listening.fileno() for listening in self._held.values()),
+                replica=self._replica,
+                model=self._model,
+                open=self._reported[0],
+            )
 
     def _hear(self, message: Message) -> None:
         match message.kind:

@@ -248,6 +248,21 @@ def test_a_door_that_dies_comes_back_to_the_same_port_and_nobody_fails(run: Run)
     run(test)
 
 
+def test_a_replica_that_reports_to_a_door_that_has_just_died_lives_on(run: Run) -> None:
+    async def test(world: World) -> None:
+        one = await world.replica("one")
+        channel = one.doorway._channel
+        assert channel is not None
+        world.doors.pop().close()
+        channel._on_lost = lambda: None  # it has not been noticed yet
+        one.doorway._reported = (-1, -1)
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+        assert not one.task.done()
+
+    run(test)
+
+
 def test_a_port_that_something_else_has_is_refused_with_a_way_out(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
