@@ -205,6 +205,37 @@ def test_while_the_monitor_is_dead_the_oldest_rows_are_dropped_and_counted(
     assert "50 rows of tumours never reached the monitor: the ring holds 100" in caplog.messages
 
 
+def test_a_monitor_that_stands_still_costs_rows_and_never_a_request(world: World) -> None:
+    # As the link to an actor that was stopped: no answer, then a timeout, again and again.
+    async def test() -> None:
+        dropped: list[int] = []
+        goes_on = asyncio.Event()
+        monitor = Monitor()
+
+        async def stopped(summary: TapSummary) -> None:
+            if not goes_on.is_set():
+                await asyncio.sleep(0)
+                raise ClusterError("no answer in time")
+            await monitor(summary)
+
+        recorder = make(stopped, on_drop=dropped.append, ring_rows=2_000)
+        running = asyncio.create_task(recorder.run())
+        exchange = Traffic(world).exchange(slice(0, 100))
+        most = 0
+        for _ in range(200):
+            recorder.note(exchange)  # plain code: there is nothing in it that could wait
+            most = max(most, recorder.pending_rows)
+            await asyncio.sleep(0)
+        assert most <= 2_000
+        goes_on.set()
+        recorder.close()
+        await running
+        assert monitor.rows <= 4_000  # what was on its way, and the ring
+        assert monitor.rows + sum(dropped) == 20_000
+
+    run(test)
+
+
 def test_a_message_holds_no_more_requests_than_the_ledger_takes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
