@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -102,11 +103,11 @@ def decision_log(workspace: Workspace) -> LineWriter:
 
 def serve_statuses() -> dict[str, str]:
     """The status of each of Serve's applications, in its own words; none where no Ray is."""
-    import ray
+    ray = sys.modules.get("ray")  # its import takes a second, and Serve's more
+    if ray is None or not ray.is_initialized():
+        return {}
     from ray import serve
 
-    if not ray.is_initialized():
-        return {}
     return {name: each.status for name, each in serve.status().applications.items()}
 
 
