@@ -14,8 +14,8 @@ from raymlops.serve.link import ActorLink
 from raymlops.serve.traffic import TrafficTable
 
 _ATTEMPTS = 5
-_TIMEOUT_S = 30.0
-"""How long the board may take to answer, beyond what it was asked to wait."""
+_TIMEOUT_S = 90.0
+"""How long the board may take to start and to answer, beyond what it was asked to wait."""
 
 
 def publish(table: TrafficTable, *, ledger_url: str) -> int:
