@@ -175,11 +175,13 @@ class Machine:
         slot.request = request
         slot.is_head = request.method == "HEAD"
         self._check_framing()
-        slot.closes = not self._parser.should_keep_alive()
+        # HTTP/1.0 would have to be told of a connection that stays open.
+        is_current = self._parser.get_http_version() == "1.1"
+        slot.closes = not (is_current and self._parser.should_keep_alive())
         refusal = None if self._admit is None else self._admit(request)
         if refusal is not None:
             self._refuse_head(slot, refusal)
-        elif "expect" in self._headers and self._parser.get_http_version() == "1.1":
+        elif is_current and "expect" in self._headers:
             slot.continues = True
             self._continue()
 

@@ -89,6 +89,12 @@ def test_an_absolute_url_is_its_path() -> None:
     assert Talk().feed(b"GET http://a:80/p?q HTTP/1.1\r\nHost: a\r\n\r\n").asked[0][0].path == "/p"
 
 
+def test_http_1_0_gets_one_answer_a_connection() -> None:
+    talk = Talk().feed(b"GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert talk.answers == [(200, b"/old ", True)]
+    assert talk.machine.is_over
+
+
 GOOD = (
     HEAD + b"Content-Length: 5\r\n\r\nfirst"
     b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n"
