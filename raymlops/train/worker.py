@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def work(config: dict[str, Any]) -> None:
     from raymlops.train.devices import make_device
     from raymlops.train.loop import Loop
     from raymlops.train.seat import Seat
+    from raymlops.train.server import ParameterServer
     from raymlops.train.sockets import tune
 
     task: Task = config["task"]
@@ -59,7 +61,8 @@ def work(config: dict[str, Any]) -> None:
             folder = Path(task.folder.removeprefix("file://"))
             settle = (lambda: None) if log is None else log.flush
             checkpoints = Checkpoints(folder, task.spec.checkpoints, seat, settle=settle)
-        loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log)
+        start = partial(ParameterServer.start, label=task.run_id)
+        loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log, start_server=start)
         if log is not None:
             log.begin(num_workers=num_workers, num_steps=loop.num_steps, tuned=tuned)
         progress = loop.run()

@@ -156,5 +156,5 @@ def _memory(spec: ServerSpec, share: NodeShare, home: str) -> SharedMemory:
     """
     if ray.get_runtime_context().get_node_id() != home:
         return SharedMemory.create(Arena.size_bytes(share, spec.optimizer.num_states))
-    keeper: Any = ray.get_actor(keeper_name(spec.name, home))
+    keeper: Any = ray.get_actor(keeper_name(spec, home))
     return SharedMemory.of_process(*ray.get(keeper.where.remote()))

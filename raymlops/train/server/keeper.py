@@ -8,11 +8,12 @@ import ray
 
 from raymlops.train.server import wire
 from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.wire import Kind, Message
 
 
-def keeper_name(server: str, node: str) -> str:
-    return f"raymlops-parameters-{server}-{node}"
+def keeper_name(spec: ServerSpec, node: str) -> str:
+    return spec.actor(f"memory-{node}")
 
 
 class Keeper:

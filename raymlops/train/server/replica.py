@@ -15,8 +15,8 @@ from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.shard import Shard, ShardCopy, make_shard
 
 
-def replica_name(server: str, shard: int) -> str:
-    return f"raymlops-parameters-{server}-replica-{shard}"
+def replica_name(spec: ServerSpec, shard: int) -> str:
+    return spec.actor(f"replica-{shard}")
 
 
 class Replica:
@@ -91,7 +91,7 @@ class Follower:
 
     def __init__(self, spec: ServerSpec, index: int, shard: Shard) -> None:
         self._shard = shard
-        self._replica: Any = ray.get_actor(replica_name(spec.name, index))
+        self._replica: Any = ray.get_actor(replica_name(spec, index))
         began: Any = ray.get(self._replica.begin.remote())
         self._epoch: int = began[0]
         versions: tuple[int, ...] = began[1]

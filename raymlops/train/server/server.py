@@ -58,9 +58,10 @@ class ParameterServer:
         num_shards: int = 1,
         tables: Collection[str] = (),
         settings: ServerSettings | None = None,
+        label: str = "parameters",
     ) -> ParameterServer:
         """Returns once every shard holds its part of the `first` parameters, or goes on from a
-        snapshot. Ray must be connected.
+        snapshot. Ray must be connected; its dashboard names the actors after `label`.
 
         Parameters named in `tables`, of shape [rows, width], are pushed and pulled by rows.
 
@@ -72,6 +73,7 @@ class ParameterServer:
         snapshot.require_states(optimizer)
         spec = ServerSpec(
             name=secrets.token_hex(8),
+            label=label,
             partition=divide(snapshot.parameters, num_shards=num_shards, tables=tables),
             optimizer=optimizer,
             sync=sync,
@@ -82,15 +84,16 @@ class ParameterServer:
         others = replica_nodes(placement, nodes) if spec.settings.durability == "node" else ()
         replicas, helpers, shards = [], [], []
         for index, node in enumerate(others):
-            name = replica_name(spec.name, index)
+            name = replica_name(spec, index)
             replicas.append(_launch(Replica, spec, node, name, spec, index))
         for node, share in shares(spec.partition, placement).items():
-            name = keeper_name(spec.name, node)
+            name = keeper_name(spec, node)
             size_bytes = Arena.size_bytes(share, optimizer.num_states)
             keeper = _launch(Keeper, spec, node, name, spec.name, share.shards, size_bytes)
             helpers.append(keeper)
             shards += [
-                _launch(ShardActor, spec, node, None, spec, share, i, node) for i in share.shards
+                _launch(ShardActor, spec, node, spec.actor(f"shard-{i}"), spec, share, i, node)
+                for i in share.shards
             ]
         server = cls(
             spec=spec, placement=placement, shards=tuple(shards), helpers=(*replicas, *helpers)
@@ -178,7 +181,7 @@ def _nodes() -> list[str]:
     return [here, *(node for node in living if node != here)]
 
 
-def _launch(actor: type, spec: ServerSpec, node: str, name: str | None, *args: Any) -> Any:
+def _launch(actor: type, spec: ServerSpec, node: str, name: str, *args: Any) -> Any:
     """An actor on `node`; one that survives the node is started again elsewhere."""
     movable = spec.settings.durability == "node" and actor is not Keeper
     return (

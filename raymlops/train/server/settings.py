@@ -44,10 +44,15 @@ class ServerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
-    """A server: `name` is random and unlike any other's."""
+    """A server: `name` is random and unlike any other's, `label` for people to know it by."""
 
     name: str
+    label: str = "parameters"
     partition: Partition
     optimizer: Optimizer
     sync: Sync
     settings: ServerSettings
+
+    def actor(self, part: str) -> str:
+        """What Ray calls the actor that is this part of it."""
+        return f"raymlops-{self.label}-{self.name}-{part}"

@@ -122,6 +122,17 @@ def test_shards_are_spread_over_nodes_and_reached_on_each() -> None:
             np.testing.assert_allclose(client.pull()[name], start - 7, rtol=0, atol=1e-6)
 
 
+def test_actors_are_named_after_what_they_serve() -> None:
+    with ParameterServer.start(
+        PARAMETERS, Sgd(learning_rate=0.5), sync=Asynchronous(), num_shards=2, label="digits-7"
+    ) as server:
+        untyped: Any = ray.util.list_named_actors()
+        names = {name for name in untyped if server.spec.name in name}
+    start = f"raymlops-digits-7-{server.spec.name}"
+    shards = {f"{start}-shard-0", f"{start}-shard-1"}
+    assert names == shards | {f"{start}-memory-{node}" for node in server.placement}
+
+
 def test_payloads_are_unpacked_on_the_node_they_arrive_at() -> None:
     shapes = {name: values.shape for name, values in PARAMETERS.items()}
     packing, again = Packing(Int8(), shapes), Packing(Int8(), shapes)
