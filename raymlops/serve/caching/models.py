@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,17 +26,22 @@ M = TypeVar("M")
 class ModelCachePolicy:
     """How many models are held, those that are being loaded included, and of how many bytes.
 
-    A model that is in use stays, so one that is larger than `max_bytes` is held alone.
+    A model that is in use stays, so one that is larger than `max_bytes` is held alone. Each load
+    under way keeps a place from a model that could be used: more than one `max_loads` pays where
+    loading waits for a disk or a network, not where it computes.
     """
 
     max_models: int = 5
     max_bytes: int | None = None
+    max_loads: int = 1
 
     def __post_init__(self) -> None:
         if self.max_models < 1:
             raise ValueError(f"max_models is {self.max_models}, at least 1 is needed")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes is {self.max_bytes}, at least 1 is needed")
+        if self.max_loads < 1:
+            raise ValueError(f"max_loads is {self.max_loads}, at least 1 is needed")
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +75,7 @@ class ModelCache(Generic[M]):
         self._size_of = size_of
         self._places: dict[str, _Place[M]] = {}
         self._ranking = Ranking()
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._loads: set[asyncio.Task[None]] = set()
         self.stats = CacheStats()
 
@@ -101,20 +106,20 @@ class ModelCache(Generic[M]):
             if not (is_new and self._queue) and self._has_room():
                 place = self._start(name)
                 break
-            await self._turn(is_new=is_new)
+            await self._turn(name, is_new=is_new)
             is_new = False
         else:
             self._count(name, place)
         place.num_users += 1
         return place
 
-    async def _turn(self, *, is_new: bool) -> None:
+    async def _turn(self, name: str, *, is_new: bool) -> None:
         """Returns when a place may be free; who comes back without one is still the first."""
         turn = asyncio.get_running_loop().create_future()
         if is_new:
-            self._queue.append(turn)
+            self._queue.append((name, turn))
         else:
-            self._queue.appendleft(turn)
+            self._queue.appendleft((name, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -129,17 +134,26 @@ class ModelCache(Generic[M]):
             self.stats.joined += 1
         self._admit_next()
 
+    def _may_start(self) -> bool:
+        """Whether a load may start, if need be in a place that an idle model has to leave."""
+        if len(self._loads) >= self._policy.max_loads:
+            return False
+        return len(self._places) < self._policy.max_models or next(self._idle(), None) is not None
+
     def _has_room(self) -> bool:
-        """Whether there is a free place, if need be one that an idle model had to leave."""
+        """Whether a load may start, now that an idle model has left if it had to."""
+        if not self._may_start():
+            return False
         return len(self._places) < self._policy.max_models or self._let_go()
+
+    def _idle(self) -> Iterator[str]:
+        for name, place in self._places.items():
+            if not place.num_users and place.model.done():
+                yield name
 
     def _let_go(self) -> bool:
         """Whether a model that nobody uses was there to go."""
-        idle = (
-            name for name, place in self._places.items()
-            if not place.num_users and place.model.done()
-        )  # fmt: skip
-        name = self._ranking.least(idle)
+        name = self._ranking.least(self._idle())
         if name is None:
             return False
         del self._places[name]
@@ -155,8 +169,8 @@ class ModelCache(Generic[M]):
 
     def _admit_next(self) -> None:
         """Wakes who has waited longest for a place; it looks for itself whether there is one."""
-        while self._queue:
-            turn = self._queue.popleft()
+        while self._queue and self._may_start():
+            _, turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -167,8 +181,20 @@ class ModelCache(Generic[M]):
         self.stats.misses += 1
         task = loop.create_task(self._fill(name, place))
         self._loads.add(task)
-        task.add_done_callback(self._loads.discard)
+        task.add_done_callback(self._loaded)
+        self._join_queued(name)
         return place
+
+    def _join_queued(self, name: str) -> None:
+        """Lets those who queue for a model that has a place now wait for it there."""
+        for asked, turn in self._queue:
+            if asked == name and not turn.done():
+                turn.set_result(None)
+        self._queue = deque(each for each in self._queue if each[0] != name)
+
+    def _loaded(self, task: asyncio.Task[None]) -> None:
+        self._loads.discard(task)
+        self._admit_next()
 
     async def _fill(self, name: str, place: _Place[M]) -> None:
         started = time.perf_counter()
@@ -179,10 +205,8 @@ class ModelCache(Generic[M]):
             del self._places[name]
             place.model.set_exception(error)
             place.model.exception()  # also when all of them have left
-            self._admit_next()
             return
         load_s = time.perf_counter() - started
         self._ranking.add(name, load_s=load_s, size_bytes=place.size_bytes)
         place.model.set_result(model)
         self._shrink()
-        self._admit_next()

@@ -4,6 +4,8 @@
 
 A model is worth what it would cost to load it again, for the room it takes, as often as it is
 used. `age` is the score of the latest that went: whoever was popular once is overtaken in time.
+A model that comes back brings half of its uses with it, and the least time that it ever took: a
+busy machine makes any load look dear once.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ class Ranking:
 
     def __init__(self) -> None:
         self._ranked: dict[str, _Ranked] = {}
+        self._past: dict[str, _Ranked] = {}
         self._age = 0.0
 
     def add(self, name: str, *, load_s: float, size_bytes: int) -> None:
-        self._ranked[name] = _Ranked(load_s / max(1, size_bytes), 0, self._age)
+        cost, uses = load_s / max(1, size_bytes), 0
+        if (past := self._past.get(name)) is not None:
+            cost, uses = min(cost, past.cost), past.uses // 2
+        self._ranked[name] = _Ranked(cost, uses, self._age)
         self.use(name)
 
     def use(self, name: str) -> None:
@@ -41,4 +47,5 @@ class Ranking:
 
     def drop(self, name: str) -> None:
         """`name` has gone to make room."""
-        self._age = max(self._age, self._ranked.pop(name).score)
+        gone = self._past[name] = self._ranked.pop(name)
+        self._age = max(self._age, gone.score)

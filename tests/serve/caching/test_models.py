@@ -63,7 +63,7 @@ def test_a_model_is_loaded_once_for_all_who_ask() -> None:
 def test_others_are_served_and_loaded_while_one_is_being_loaded() -> None:
     async def test() -> None:
         shelf = Shelf()
-        models = ModelCache(shelf, ModelCachePolicy(max_models=3))
+        models = ModelCache(shelf, ModelCachePolicy(max_models=3, max_loads=2))
         await ask(models, "a")
         shelf.gate.clear()
         slow = [asyncio.create_task(ask(models, name)) for name in ("b", "c")]
@@ -194,8 +194,27 @@ def test_it_finds_more_than_the_least_recently_used_would() -> None:
     assert hits["ours"] > 1.2 * hits["lru"]
 
 
+def test_loads_wait_for_each_other_and_models_that_are_held_for_none() -> None:
+    async def test() -> None:
+        shelf = Shelf()
+        models = ModelCache(shelf, ModelCachePolicy(max_models=3))
+        await ask(models, "a")
+        shelf.gate.clear()
+        slow = [asyncio.create_task(ask(models, name)) for name in ("b", "c", "d", "b", "c")]
+        await settle()
+        assert models.names == ("a", "b")
+        assert await ask(models, "a") == "A"
+        shelf.gate.set()
+        assert await asyncio.gather(*slow) == ["B", "C", "D", "B", "C"]
+        assert shelf.loaded == ["a", "b", "c", "d"]
+
+    run(test)
+
+
 def test_an_impossible_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="max_models is 0"):
         ModelCachePolicy(max_models=0)
+    with pytest.raises(ValueError, match="max_loads is 0"):
+        ModelCachePolicy(max_loads=0)
     with pytest.raises(ValueError, match="max_bytes is 0"):
         ModelCachePolicy(max_bytes=0)
