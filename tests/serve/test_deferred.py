@@ -152,7 +152,12 @@ def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:
     assert world.submit("r-1", webhook="https://hooks.example/a/b")[0] == 202
     world.answer()
     assert world.told == [("https://hooks.example/a/b", 200, "r-1")]
-    for url in ("https://hooks.example/b", "http://127.0.0.1/", "https://hooks.example.evil/a/"):
+    for url in (
+        "https://hooks.example/b",
+        "https://hooks.example/a/../b",
+        "https://hooks.example.evil/a/",
+        "http://127.0.0.1/",
+    ):
         status, body, _ = world.submit("r-2", webhook=url)
         assert (status, "serve.deferred.webhooks" in body["error"]) == (403, True)
 
