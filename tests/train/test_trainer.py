@@ -148,7 +148,7 @@ def test_a_run_whose_driver_was_killed_is_resumed(
         "from raymlops.train import Trainer, TrainSpec; from pydantic import TypeAdapter; "
         "spec = TypeAdapter(TrainSpec).validate_json(sys.argv[1]); "
         "cluster = ClusterSettings(address=sys.argv[3]); "
-        "Trainer(spec, home=Path(sys.argv[2]), cluster=cluster, cpus_per_worker=2.0).fit()"
+        "Trainer(spec, home=Path(sys.argv[2]), cluster=cluster, cpus_per_worker=0.5).fit()"
     )
     text = TypeAdapter(TrainSpec).dump_json(spec)
     driver = subprocess.Popen([sys.executable, "-c", script, text, home, ray_cluster.address])
@@ -164,4 +164,4 @@ def test_a_run_whose_driver_was_killed_is_resumed(
     result = Trainer.resume(lost.id, home=home)
     assert result.steps == 1_000
     again = json.loads(records.text(records.runs.get(result.run_id).config_digest))
-    assert (again["resumable"], again["cpus_per_worker"]) == (True, 2.0)
+    assert (again["resumable"], again["cpus_per_worker"]) == (True, 0.5)
