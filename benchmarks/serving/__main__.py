@@ -170,10 +170,12 @@ def _running(command: list[str], folder: Path) -> Iterator[psutil.Process]:
     try:
         yield family
     finally:
-        for each in _family(family)[::-1]:
+        started = _family(family)
+        for each in started[::-1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.terminate()
-        process.wait(20)
+        for each in psutil.wait_procs(started, timeout=10)[1]:  # LitServe's worker stays
+            each.kill()
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:

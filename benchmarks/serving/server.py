@@ -6,6 +6,7 @@ python -m benchmarks.serving.server door|replica FOLDER [PORT]
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ async def serve_replica(folder: Path) -> None:
     )
     replica = Replica(spec, board=_QuietBoard(), sink=sink, outlet=outlet)
     await replica.load()
+    gc.freeze()
     replica.stand_behind(folder / "door")
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

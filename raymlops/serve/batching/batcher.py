@@ -215,6 +215,7 @@ class Batcher:
 
     def _settle(self, request: Waiting) -> None:
         request.answered = True
+        request.done = _not_again  # or it would live on in a cycle, as a request knows its batch
         self._num_unanswered -= 1
         if not request.is_running:
             self._queue.drop(request)
@@ -222,9 +223,10 @@ class Batcher:
             self._drained.set_result(None)
 
     def _tell(self, request: Waiting, result: Outputs | Exception) -> None:
+        done = request.done
         self._settle(request)
         try:
-            request.done(result)
+            done(result)
         except Exception:  # its mates in the batch are not to wait for ever
             _logger.exception("a request could not be told what became of it")
 
@@ -338,3 +340,7 @@ def _too_late(request: Waiting, now: float) -> RequestError:
 
 def _nothing() -> None:
     pass
+
+
+def _not_again(_: Outputs | Exception) -> None:
+    """In place of what was called."""

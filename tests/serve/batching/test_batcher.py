@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -395,3 +397,27 @@ def test_a_lone_client_is_never_made_to_wait() -> None:
             await batcher.submit(rows(i))
 
     run(test)
+
+
+def test_what_was_answered_is_freed_without_a_search_for_garbage() -> None:
+    class Asking:
+        """Knows how to give its request up, and so the request, which knows it."""
+
+        def done(self, result: Outputs | Exception) -> None:
+            self.result = result
+
+    async def test() -> None:
+        batcher = make(Engine(), BatchPolicy())
+        asking = Asking()
+        asking.give_up = batcher.enqueue(rows(1.0), asking.done)  # type: ignore[attr-defined]
+        kept = weakref.ref(asking)
+        await batcher.submit(rows(2.0))
+        assert asking.result["y"].tolist() == [2.0]  # type: ignore[index]
+        del asking
+        assert kept() is None
+
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
