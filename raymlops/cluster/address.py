@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import socket
 
 
@@ -35,12 +36,19 @@ def is_this_machine(host: str) -> bool:
         return False
 
 
-def free_port(host: str, *, preferred: int = 0) -> int:
-    """`preferred` if nothing listens there, else a port the kernel picks.
+_SELDOM_TAKEN = range(20_000, 32_768)
+"""Between the ports that Ray's workers listen on and those that Linux gives to whoever connects."""
+_ATTEMPTS = 16
+_RANDOM = random.SystemRandom()  # a seed would give two processes the same ports
 
-    The port may be taken before it is used; whoever starts a server on it checks that it came up.
+
+def free_port(host: str, *, preferred: int = 0) -> int:
+    """`preferred` if nothing listens there, else one that is seldom taken before it is used.
+
+    Whoever starts a server on it checks all the same that it came up.
     """
-    for port in (preferred, 0):
+    others = (*_RANDOM.sample(_SELDOM_TAKEN, _ATTEMPTS), 0)
+    for port in (preferred, *others) if preferred else others:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -25,3 +25,7 @@ def test_a_free_port_is_kept_and_a_taken_one_replaced() -> None:
     assert free_port("127.0.0.1", preferred=preferred) == preferred
     with socket.create_server(("127.0.0.1", preferred)):
         assert free_port("127.0.0.1", preferred=preferred) != preferred
+
+
+def test_a_free_port_is_none_that_linux_gives_to_whoever_connects() -> None:
+    assert all(20_000 <= free_port("127.0.0.1") < 32_768 for _ in range(20))
