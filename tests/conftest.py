@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, settings
 from sklearn.datasets import load_breast_cancer
 
 from raymlops.cluster import ClusterSettings, Session, connect
@@ -19,6 +20,10 @@ from raymlops.data import Feature, TableSchema
 from raymlops.ledger import Code, Dataset, Ledger, Run
 from raymlops.storage import Store
 from tests.servers.mlflow import mlflow_client
+
+# No test depends on how busy the machine is.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture
