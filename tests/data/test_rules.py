@@ -162,7 +162,10 @@ def test_rules_are_declared_by_name() -> None:
         ({"rule": "compare", "left": "a", "op": "=>", "right": "b"}, "op"),
         ({"rule": "unique", "columns": []}, "names no columns"),
         ({"rule": "missing", "column": "a", "max_share": 2}, "not within 0 and 1"),
-        ({"rule": "drift", "max_effect": 2}, "the threshold of ks is 2.0; its effect is never above 1"),
+        (
+            {"rule": "drift", "max_effect": 2},
+            "the threshold of ks is 2.0; its effect is never above 1",
+        ),
         ({"rule": "function", "column": "a", "name": "f", "function": "f"}, "callable"),
     ],
 )

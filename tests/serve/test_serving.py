@@ -39,6 +39,7 @@ from raymlops.serve import (
     undeploy,
     wait_applied,
 )
+from raymlops.serve.door.actor import all_doors
 from raymlops.serve.protocols.open_inference.grpc.messages import request_class, response_class
 from tests.serve.conftest import MODEL, World, make_world
 
@@ -281,7 +282,7 @@ def test_keys_stick_to_their_arm_and_fill_its_share(service: Service) -> None:
 
 
 @contextmanager
-def load(service: Service, num_clients: int = 6) -> Iterator[list[str]]:
+def load(service: Service, num_clients: int = 6, retries: int = 0) -> Iterator[list[str]]:
     """Requests without pause while the block runs; yields what came of each, a version or error."""
     done = threading.Event()
     outcomes: list[str] = []
@@ -289,7 +290,7 @@ def load(service: Service, num_clients: int = 6) -> Iterator[list[str]]:
     wanted = {version: b.predict(columns) for version, b in service.world.bundles.items()}
 
     def ask() -> None:
-        with Client(service.deployment.url, retries=0) as client:
+        with Client(service.deployment.url, retries=retries, timeout_s=60.0) as client:
             while not done.is_set():
                 try:
                     answer = client.infer(MODEL, columns)
@@ -333,6 +334,36 @@ def test_no_request_fails_while_the_model_is_deployed_again(service: Service) ->
         eventually(lambda: len(outcomes) > seen + 20)
     assert again.url == service.deployment.url
     assert set(outcomes) == {"1.0.0"}
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_replica_that_is_killed_fails_what_is_in_flight_or_with_a_retry_nothing(
+    service: Service, retries: int
+) -> None:
+    eventually(lambda: "pid" in standing()[0]["replicas"][0])
+    killed = standing()[0]["replicas"][0]["pid"]
+    with load(service, num_clients=4, retries=retries) as outcomes:
+        eventually(lambda: len(outcomes) > 50)
+        os.kill(killed, signal.SIGKILL)
+        seen = len(outcomes)
+        eventually(lambda: len(outcomes) > seen + 50, timeout_s=60.0)
+    failed = [outcome for outcome in outcomes if not outcome.startswith("1.0.")]
+    assert len(failed) <= (0 if retries else 4)
+    assert all(failure.startswith("503 ") for failure in failed)
+
+
+def test_a_door_that_is_killed_fails_nothing(service: Service) -> None:
+    (door,) = all_doors()
+    with load(service, num_clients=2) as outcomes:
+        eventually(lambda: len(outcomes) > 20)
+        os.kill(ray.get(door.pid.remote()), signal.SIGKILL)
+        with service.client() as late:  # its connection waits in the kernel's queue
+            assert late.infer(MODEL, service.world.rows(0, 1)).arm
+        seen = len(outcomes)
+        eventually(lambda: len(outcomes) > seen + 20)
+    assert all(outcome.startswith("1.0.") for outcome in outcomes)
+    (told,) = standing()
+    assert told["addresses"] == [service.deployment.url.removeprefix("http://")]
 
 
 def test_a_version_that_cannot_be_loaded_is_refused_and_serving_goes_on(service: Service) -> None:
