@@ -38,7 +38,10 @@ FORMED = {"alerts.maintenance[0].start", "alerts.maintenance[0].end"}
 
 # What `--set` cannot reach: items of lists.
 LISTS = """
-serve: {log: {inputs: true, hidden: ["${file:secret}"]}}
+serve:
+  log: {inputs: true, hidden: ["${file:secret}"]}
+  batch: {lengths: [8], cut_outputs: ["${file:secret}"]}
+  deferred: {webhooks: ["https://${file:secret}/"]}
 alerts:
   smtp: {recipients: ["${file:secret}"]}
   maintenance: [{start: "22:00", end: "06:00", model: "${file:secret}"}]

@@ -92,16 +92,16 @@ def test_requests_in_a_replaced_version_are_answered_by_it(world: World) -> None
 
 def test_a_version_is_freed_after_its_last_request(bundles: dict[str, Bundle]) -> None:
     async def test() -> None:
-        before = threading.active_count()
+        before = {*threading.enumerate()}
         arms = Arms(bundles.__getitem__, BatchPolicy())
         for version in VERSIONS:
             await arms.apply(table(version))
             await arms.of_version(version)[1].batcher.submit(bundles[version].sample(1))
         await arms.close()
-        engines = [thread for thread in threading.enumerate() if thread.name.startswith("engine")]
-        for thread in engines:
-            await asyncio.to_thread(thread.join, 10.0)
-        assert threading.active_count() <= before + 2  # those of to_thread
+        for thread in {*threading.enumerate()} - before:
+            if thread.name.startswith("engine"):
+                await asyncio.to_thread(thread.join, 10.0)
+        assert len({*threading.enumerate()} - before) <= 2  # those of to_thread
 
     run(test)
 
