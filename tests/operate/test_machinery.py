@@ -78,6 +78,7 @@ def test_prometheus_is_started_once_and_ended_alone(tmp_path: Path) -> None:
         assert not stop_prometheus(tmp_path)
         assert bystander.poll() is None
     finally:
+        stop_prometheus(tmp_path)
         bystander.kill()
         bystander.wait()
 
