@@ -44,7 +44,7 @@ class Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 s a run and 32 connections alone")
-    parser.add_argument("--peers", type=Path, default=Path("/tmp/peers"))
+    parser.add_argument("--peers", type=Path, default=Path("peers"))
     given = parser.parse_args()
     seconds = 3 if given.quick else 8
     connections = (32,) if given.quick else (1, 32, 128)

@@ -209,7 +209,7 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
         spawn(
             DriftMonitor,
             monitor_name(model),
-            workspace.ledger_url,
+            workspace.ledger.url,  # opened here, since an actor makes no SQLite file
             workspace.store_uri,
             settings.windows,
             settings.drift,
