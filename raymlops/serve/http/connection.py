@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
             self._settle,
             encoder=server.encoder,
             limits=server.limits,
+            heads=server.heads,
             admit=server.admit,
             belongs=server.belongs,
             peer=peer[0] if isinstance(peer, tuple) else "",

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import httptools
 
 from raymlops.serve.http.encode import CONTINUE, Encoder
+from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits, Phase
 from raymlops.serve.web import Admit, Handler, Request, Response
 
@@ -54,6 +55,7 @@ class Machine:
         *,
         encoder: Encoder,
         limits: HttpLimits,
+        heads: Heads | None = None,
         admit: Admit | None = None,
         belongs: Belongs | None = None,
         peer: str = "",
@@ -66,6 +68,7 @@ class Machine:
         self._settle = settle
         self._encoder = encoder
         self._limits = limits
+        self._heads = Heads() if heads is None else heads
         self._admit = admit
         self._belongs = belongs
         self._peer = peer
@@ -82,6 +85,10 @@ class Machine:
         """Reads what came from the client; answers are written as soon as they are due."""
         if self.phase is Phase.DONE:
             return
+        begins = self.phase is Phase.IDLE
+        if begins and (known := self._heads.find(data)) is not None and self._take(*known):
+            return
+        num_before = self.num_requests
         if self._belongs is not None:
             self._keep(data)
         try:
@@ -93,6 +100,8 @@ class Machine:
                 self.refuse(self._refusal or _reason(error))
         if self.phase is Phase.HEAD:
             self._check_head(len(data))
+        elif begins and self.phase is Phase.IDLE and self.num_requests == num_before + 1:
+            self._heads.learn(data, self._newest, self._body_size)
 
     def refuse(self, response: Response) -> None:
         """Answers what is being read with `response`, the last one, and reads no more."""
@@ -172,7 +181,7 @@ class Machine:
             self._stray(request)
         self.phase = Phase.BODY
         self._reading = slot = self._open_slot()
-        slot.request = request
+        slot.request = self._newest = request
         slot.is_head = request.method == "HEAD"
         self._check_framing()
         # HTTP/1.0 would have to be told of a connection that stays open.
@@ -205,7 +214,7 @@ class Machine:
             body = self._body
             slot.request.body = body[0] if len(body) == 1 else b"".join(body)
             slot.continues = False
-            self._handler(slot.request, slot.reply)
+            self._call(slot, slot.request)
         self._reading = None
 
     # Reading.
@@ -218,6 +227,33 @@ class Machine:
         self._body: list[bytes] = []
         self._body_size = 0
         self._reading = None
+
+    def _take(self, head: Request, body: bytes) -> bool:
+        """Hands a whole request on, whose head was read before; False when it is not for here."""
+        if self._belongs is not None and not self._belongs(head.path):
+            return False
+        request = Request(head.method, head.path, head.query, head.headers, body, self._peer)
+        slot = self._open_slot()
+        slot.request = request
+        slot.is_head = head.method == "HEAD"
+        self.num_requests += 1
+        if self._closing:
+            slot.closes = True
+            self.phase = Phase.DONE
+        refusal = None if self._admit is None else self._admit(request)
+        if refusal is not None:
+            slot.reply(refusal)
+        else:
+            self._call(slot, request)
+        return True
+
+    def _call(self, slot: _Slot, request: Request) -> None:
+        try:
+            self._handler(request, slot.reply)
+        except Exception:  # the boundary of the process: log all of it, show none of it
+            _logger.exception("a request could not be handled")
+            self._reading = slot
+            self.refuse(Response.error(500, "internal error, logged"))
 
     def _keep(self, data: bytes) -> None:
         """Holds on to what was read since the request began, unless others came before it."""

@@ -8,6 +8,7 @@ import time
 
 from raymlops.serve.http.connection import Connection, HandOver
 from raymlops.serve.http.encode import Encoder
+from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits
 from raymlops.serve.http.machine import Belongs
 from raymlops.serve.web import Admit, Handler
@@ -38,6 +39,7 @@ class HttpServer:
         self.admit = admit
         self.belongs = belongs
         self.hand_over = hand_over
+        self.heads = Heads()
         self.encoder = Encoder(time.time())
         self.now = time.monotonic()
         self.connections: set[Connection] = set()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.serve.http.encode import Encoder
+from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits, Phase, overdue
 from raymlops.serve.http.machine import Machine
 from raymlops.serve.web import Reply, Request, Response
@@ -160,6 +161,99 @@ def test_any_cut_of_the_bytes_gives_the_same_answers(data: st.DataObject) -> Non
     assert [
         each for each in Talk().feed(*([bytes([b]) for b in sent])).answers if each[0] != 100
     ] == whole
+
+
+ALIKE = (
+    HEAD + b"Content-Length: 5\r\n\r\nfirst",
+    HEAD + b"Content-Length: 5\r\n\r\nother",
+    HEAD + b"Content-Length: 0\r\n\r\n",
+    HEAD + b"Content-Length: 4\r\n\r\n\r\n\r\n",
+    b"\r\n" + HEAD + b"Content-Length: 5\r\n\r\nfirst",
+    b"GET /no HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"HEAD /no HTTP/1.1\r\nHost: a\r\n\r\n",
+    HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nx",
+    HEAD + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+)
+
+
+@given(
+    parts=st.lists(st.sampled_from([*ALIKE, *ALIKE, ALIKE[0][:-3], b"rst", ALIKE[5] * 2])),
+    belongs=st.booleans(),
+)
+def test_heads_that_came_before_are_read_as_the_first_time(
+    parts: list[bytes], belongs: bool
+) -> None:
+    def options(heads: Heads) -> dict[str, Any]:
+        return {
+            "heads": heads,
+            "belongs": lambda path: belongs or path != "/no",
+            "admit": lambda request: Response(401) if request.method == "GET" else None,
+        }
+
+    known = Heads()
+    for sent in ALIKE * 3:
+        Talk(options=options(known)).feed(sent)
+    ours, reference = Talk(options=options(known)), Talk(options=options(_Forgetful()))
+    for part in parts:
+        ours.feed(part)
+        reference.feed(part)
+        assert ours.machine.phase is reference.machine.phase
+        assert ours.machine.strayed == reference.machine.strayed
+    assert ours.written == reference.written
+    assert [request for request, _ in map(_plain, ours.asked)] == [
+        request for request, _ in map(_plain, reference.asked)
+    ]
+
+
+class _Forgetful(Heads):
+    def find(self, data: bytes) -> None:
+        return None
+
+
+def _plain(asked: tuple[Request, Reply]) -> tuple[tuple[object, ...], Reply]:
+    request, reply = asked
+    return (request.method, request.path, dict(request.headers), request.body), reply
+
+
+def test_a_head_is_known_from_its_second_time_on_and_only_with_its_length() -> None:
+    heads = Heads()
+    request = Request("POST", "/infer", headers={"content-length": "2"})
+    head = HEAD + b"Content-Length: 2\r\n\r\n"
+    heads.learn(head + b"ab", request, 2)
+    assert heads.find(head + b"ab") is None
+    heads.learn(head + b"cd", request, 2)
+    assert heads.find(head + b"ef") == (request, b"ef")
+    assert heads.find(head + b"e") is None
+    assert heads.find(head + b"efg") is None
+    assert heads.find(head) is None
+
+
+def test_heads_are_bounded_in_number_and_size() -> None:
+    heads = Heads()
+    for number in range(5_000):
+        head = b"GET /%d HTTP/1.1\r\n\r\n" % number
+        for _ in range(2):
+            heads.learn(head, Request("GET", f"/{number}"), 0)
+    sent = [b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(5_000)]
+    assert 0 < sum(heads.find(each) is not None for each in sent) <= 1024
+    long = b"GET /" + b"x" * 3000 + b" HTTP/1.1\r\n\r\n"
+    for _ in range(3):
+        heads.learn(long, Request("GET", "/x"), 0)
+    assert heads.find(long) is None
+
+
+def test_a_handler_that_fails_is_a_500_also_where_the_head_is_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heads = Heads()
+    for _ in range(3):
+        Talk(options={"heads": heads}).feed(ALIKE[0])
+    talk = Talk(options={"heads": heads})
+    talk.machine._handler = lambda *_: 1 / 0  # type: ignore[assignment]
+    talk.feed(ALIKE[0])
+    assert [(status, closes) for status, _, closes in talk.answers] == [(500, True)]
+    assert "ZeroDivisionError" in caplog.text
 
 
 @given(data=st.binary(max_size=300), head=st.sampled_from([b"", HEAD, GOOD]))
