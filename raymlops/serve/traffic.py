@@ -64,7 +64,8 @@ class TrafficTable:
         (Mosharaf et al.; Schindelhauer and Schomaker, SPAA 2005). Intervals of one hash would
         hold this for two arms, but shuffle keys among three.
         """
-        return min(self.arms, key=lambda arm: self._distance(key, arm))
+        arms = self.arms
+        return arms[0] if len(arms) == 1 else min(arms, key=lambda arm: self._distance(key, arm))
 
     def _distance(self, key: str, arm: Arm) -> float:
         """Exponentially distributed over keys with rate `share`: the minimum wins by share."""
