@@ -15,11 +15,10 @@ from raymlops.data.features import (
     Column,
     Columns,
     Feature,
-    NumberColumns,
-    num_rows,
     read_columns,
     take,
 )
+from raymlops.data.grouped import GroupedColumns, Layout, num_rows
 from raymlops.data.hashing import FileHasher
 from raymlops.data.profile import SCORE, Profile
 from raymlops.data.rules import Finding
@@ -36,8 +35,9 @@ __all__ = [
     "Feature",
     "FileHasher",
     "Finding",
+    "GroupedColumns",
+    "Layout",
     "NumberBins",
-    "NumberColumns",
     "Profile",
     "Source",
     "TableSchema",

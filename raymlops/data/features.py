@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,19 +16,6 @@ Column = NDArray[np.float64] | NDArray[np.object_]
 Columns = Mapping[str, Column]
 """Columns by name, all of one length: numbers as float64 with NaN where missing, categories as
 objects (`str`, or None where missing)."""
-
-
-class NumberColumns(dict[str, Column]):
-    """Columns of numbers that are the rows of one `matrix`, [columns, rows].
-
-    What is done to all of them can be done to that at once.
-    """
-
-    __slots__ = ("matrix",)
-
-    def __init__(self, names: Iterable[str], matrix: NDArray[np.float64]) -> None:
-        super().__init__(zip(names, matrix, strict=True))
-        self.matrix = matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +55,6 @@ def take(
 ) -> dict[str, Column]:
     """The chosen rows of every column."""
     return {name: column[rows] for name, column in columns.items()}
-
-
-def num_rows(columns: Columns) -> int:
-    return len(next(iter(columns.values())))
 
 
 def _column(table: pa.Table, feature: Feature) -> Column:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data.features import Column, Columns, Feature, NumberColumns, num_rows
+from raymlops.data.features import Column, Columns, Feature
+from raymlops.data.grouped import GroupedColumns, num_rows
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -142,8 +143,10 @@ class _Numbers:
 
     def _values(self, columns: Columns) -> NDArray[np.float64]:
         """[rows, numbers]"""
-        if isinstance(columns, NumberColumns) and tuple(columns) == self._names:
-            return columns.matrix.T
+        if isinstance(columns, GroupedColumns):
+            matrix = columns.matrix(self._names)
+            if matrix is not None:
+                return matrix.T
         values = np.empty((num_rows(columns), len(self._names)))
         for index, name in enumerate(self._names):
             values[:, index] = columns[name]

@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from operator import ge, itemgetter, le
 from types import NoneType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Column, Columns, NumberColumns
+from raymlops.data import Column, Columns, GroupedColumns, Layout
+from raymlops.data.grouped import Values
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field, Signature
-
-Values = Sequence[Any]
-"""Values as JSON has them, one a row."""
 
 _LARGEST = float(np.finfo(np.float64).max)
 _LARGEST_HALF = 65504.0
@@ -42,26 +40,25 @@ class Form:
         self.datatypes: tuple[str, ...] = tuple(field.datatype for field in signature.inputs)
         self.is_flat = not any(field.shape for field in signature.inputs)
         self.groups = [group for group in _groups(signature.inputs) if group.names]
+        self.layout = Layout([(group.names, group.dtype) for group in self.groups])
 
-    def read(self, values: Sequence[Values], num_rows: int) -> dict[str, Column] | None:
+    def read(self, values: Sequence[Sequence[Any]], num_rows: int) -> GroupedColumns | None:
         """Checked columns of `values`: for each input, in order, a list of `num_rows` values.
 
         None when anything about them is not plainly right: the long way finds out what.
         """
         if not self.is_flat or not num_rows or set(map(len, values)) != {num_rows}:
             return None
-        columns: dict[str, Column] = {}
+        found: list[Values] = []
         for group in self.groups:
             flat = [*chain.from_iterable(group.pick(values))]
             if not group.kinds.issuperset(map(type, flat)):
                 return None
-            matrix = group.matrix(flat, num_rows)
-            if matrix is None:
+            fitting = group.read(flat, num_rows)
+            if fitting is None:
                 return None
-            if len(self.groups) == 1 and isinstance(group, _Numbers):
-                return NumberColumns(group.names, matrix)
-            columns.update(zip(group.names, matrix, strict=True))
-        return columns
+            found.append(fitting)
+        return GroupedColumns(self.layout, found, num_rows)
 
     def completed(self, columns: dict[str, Column]) -> dict[str, Column]:
         """`columns`, with inputs that may be missing and were not named as missing in all rows."""
@@ -95,8 +92,10 @@ class Form:
 class _Group(ABC):
     """Fields whose values lie in one matrix, [fields, rows]; in JSON they are `kinds`.
 
-    `datatype` is theirs, None when they have several.
+    `datatype` is theirs, None when they have several; `dtype` is that of the matrix.
     """
+
+    dtype: ClassVar[np.dtype[Any]]
 
     def __init__(self, fields: Sequence[Field], names: Sequence[str], kinds: set[type]) -> None:
         self.names = tuple(field.name for field in fields)
@@ -106,8 +105,9 @@ class _Group(ABC):
         self.datatype: str | None = datatypes.pop() if len(datatypes) == 1 else None
 
     @abstractmethod
-    def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
-        """The values, field after field, as a matrix; None when one may not be what it is."""
+    def read(self, flat: list[Any], num_rows: int) -> Values | None:
+        """The values, field after field, as a list or matrix; None when one may not be what it
+        is."""
 
     @abstractmethod
     def fits(self, matrix: NDArray[Any]) -> bool:
@@ -115,14 +115,18 @@ class _Group(ABC):
 
 
 class _Texts(_Group):
-    def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
-        return np.array(flat, dtype=object).reshape(-1, num_rows)
+    dtype = np.dtype(object)
+
+    def read(self, flat: list[Any], num_rows: int) -> Values | None:
+        return flat
 
     def fits(self, matrix: NDArray[Any]) -> bool:
         return NoneType in self.kinds or None not in matrix.ravel().tolist()
 
 
 class _Numbers(_Group):
+    dtype = np.dtype(np.float64)
+
     def __init__(self, fields: Sequence[Field], names: Sequence[str], kinds: set[type]) -> None:
         super().__init__(fields, names, kinds | {NoneType})
         bounds = np.array([_bounds(field) for field in fields], np.float64).reshape(-1, 2)
@@ -132,20 +136,22 @@ class _Numbers(_Group):
         whole = [index for index, field in enumerate(fields) if "INT" in field.datatype]
         self._whole = np.array(whole) if whole else None
 
-    def matrix(self, flat: list[Any], num_rows: int) -> NDArray[Any] | None:
+    def read(self, flat: list[Any], num_rows: int) -> Values | None:
+        if num_rows == 1 and self._is_inside(flat):
+            return flat
         try:
             matrix = np.array(flat, np.float64).reshape(-1, num_rows)  # None becomes NaN
         except OverflowError:
             return None
-        plain = num_rows == 1 and self._whole is None and self._is_inside(flat)
-        return matrix if plain or self.fits(matrix) else None
+        return matrix if self.fits(matrix) else None
 
     def _is_inside(self, row: list[Any]) -> bool:
-        """Whether all of a row are within bounds and there: for so few, quicker than an array."""
+        """Whether all of a row are plainly what they may be: for so few, quicker than an array."""
         try:
-            return all(map(le, self._lows, row)) and all(map(ge, self._highs, row))
+            inside = all(map(le, self._lows, row)) and all(map(ge, self._highs, row))
         except TypeError:  # None is neither more nor less than a number
             return False
+        return inside and (self._whole is None or {type(row[at]) for at in self._whole} == {int})
 
     def fits(self, matrix: NDArray[np.float64]) -> bool:
         """Whether no value is out of bounds, infinite, missing in vain or, of whole ones, not."""

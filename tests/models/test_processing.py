@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raymlops.data import Columns, Feature, NumberColumns, take
+from raymlops.data import Columns, Feature, GroupedColumns, Layout, take
 from raymlops.models import Postprocessing, Preprocessing
 
 FEATURES = (
@@ -70,7 +70,11 @@ def test_numbers_of_one_matrix_encode_like_columns_of_their_own() -> None:
     columns = dict(zip(names, matrix, strict=True))
     features = tuple(Feature(name=name, kind="number", max_missing=0.5) for name in names)
     fitted = Preprocessing.fit(features, columns)
-    together = fitted.transform(NumberColumns(names, matrix))
+    together = fitted.transform(GroupedColumns(_layout(names), [matrix], 3))
     np.testing.assert_array_equal(together, fitted.transform(columns))
-    turned = NumberColumns(names[::-1], matrix[::-1])
+    turned = GroupedColumns(_layout(names[::-1]), [matrix[::-1]], 3)
     np.testing.assert_array_equal(together, fitted.transform(turned))
+
+
+def _layout(names: tuple[str, ...]) -> Layout:
+    return Layout([(names, np.dtype(float))])

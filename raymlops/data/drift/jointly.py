@@ -19,7 +19,8 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from raymlops.data.drift.base import ALIKE, Reading
-from raymlops.data.features import Column, Columns, num_rows
+from raymlops.data.features import Column, Columns
+from raymlops.data.grouped import num_rows
 
 MAX_ROWS = 5_000
 """Rows of each side worth passing: beyond them the test finds what does not matter."""

@@ -25,7 +25,7 @@ from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
 from raymlops.serve.batching.speed import EngineSpeed
 from raymlops.serve.batching.times import BatchSizes, Times
-from raymlops.serve.batching.worker import Worker, answer_all
+from raymlops.serve.batching.worker import Ran, Worker, answer_all
 
 _logger = logging.getLogger(__name__)
 
@@ -224,6 +224,8 @@ class Batcher:
 
     def _tell(self, request: Waiting, result: Outputs | Exception) -> None:
         done = request.done
+        if request.times is not None and request.is_running:
+            request.times.queue_s = request.closed_at - request.since
         self._settle(request)
         try:
             done(result)
@@ -250,7 +252,7 @@ class Batcher:
             if wait_s > 0.0:
                 self._dispatch_in(wait_s)
                 return
-            if self._start(self._queue.take(), now):
+            if self._start(self._queue.take(now), now):
                 self._dispatch_soon()
                 return
 
@@ -274,12 +276,8 @@ class Batcher:
 
     def _start(self, batch: list[Waiting], now: float) -> bool:
         """Whether the batch is answered already: then it is the sockets' turn."""
-        for request in batch:
-            request.is_running = True
-            if request.times is not None:
-                request.times.queue_s = now - request.since
         worker = self._idle.pop()
-        expected_s = self.speed.expected_s(sum(request.num_rows for request in batch))
+        expected_s = self.speed.expected_s(sum([request.num_rows for request in batch]))
         if expected_s is None or expected_s > self._policy.inline_below_s:
             worker.start(batch, now)
             return False
@@ -295,22 +293,25 @@ class Batcher:
         self._dispatch_soon()
 
     def _note(self, batch: Sequence[Waiting], started_at: float) -> None:
-        rows = sum(request.num_rows for request in batch)
+        rows = sum([request.num_rows for request in batch])
         self.speed.note(rows, time.monotonic() - started_at)
         self.sizes.note(rows)
 
-    def _answer(self, part: Sequence[Waiting], result: Outputs | Exception) -> None:
+    def _answer(self, part: Sequence[Waiting], result: Ran | Exception) -> None:
+        if isinstance(result, Exception):
+            for request in part:
+                if not request.answered:
+                    self._tell(request, result)
+            return
+        outputs, engine_s = result
         start, now = 0, time.monotonic()
         for request in part:
             end = start + request.num_rows
-            if (times := request.times) is not None and times.engine_s >= 0:
-                times.batch_s = max(0.0, now - request.since - times.queue_s - times.engine_s)
-            if request.answered:
-                pass
-            elif isinstance(result, Exception):
-                self._tell(request, result)
-            else:
-                self._tell(request, {name: each[start:end] for name, each in result.items()})
+            if not request.answered:
+                if (times := request.times) is not None:
+                    times.engine_s = engine_s
+                    times.batch_s = max(0.0, now - request.closed_at - engine_s)
+                self._tell(request, {name: each[start:end] for name, each in outputs.items()})
             start = end
 
     def _watch_until(self, deadline: float, now: float) -> None:

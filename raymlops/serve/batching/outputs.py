@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Columns, NumberColumns
+from raymlops.data import Columns, GroupedColumns
 from raymlops.errors import ModelError
 
 Outputs = dict[str, NDArray[Any]]
@@ -21,9 +21,9 @@ def concatenated(parts: Sequence[Columns]) -> Columns:
     """The rows of all parts, which have the same columns in the same order."""
     if len(parts) == 1:
         return parts[0]
-    matrices = [part.matrix for part in parts if isinstance(part, NumberColumns)]
-    if len(matrices) == len(parts):
-        return NumberColumns(parts[0], np.concatenate(matrices, axis=1))
+    grouped = [part for part in parts if isinstance(part, GroupedColumns)]
+    if len(grouped) == len(parts) and len({part.layout for part in grouped}) == 1:
+        return GroupedColumns.joined(grouped)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

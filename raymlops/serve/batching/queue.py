@@ -30,8 +30,13 @@ class Waiting:
     length: int = 0
     """Rows of different lengths cannot be in one batch."""
     times: Times | None = None
-    is_running: bool = field(default=False, init=False)
+    closed_at: float = field(default=0.0, init=False)
+    """When its batch was closed; 0 while it waits for one."""
     answered: bool = field(default=False, init=False)
+
+    @property
+    def is_running(self) -> bool:
+        return self.closed_at > 0.0
 
 
 _Lane = deque[Waiting]
@@ -85,8 +90,8 @@ class WaitingQueue:
         alike = (request for lane in lanes for request in lane if not request.answered)
         return lanes[0][0], sum(request.num_rows for request in alike)
 
-    def take(self) -> list[Waiting]:
-        """The next batch; empty when nothing waits.
+    def take(self, now: float) -> list[Waiting]:
+        """The next batch, closed `now`; empty when nothing waits.
 
         It ends before the first request that does not fit, so that a large one is not starved.
         """
@@ -94,14 +99,17 @@ class WaitingQueue:
         max_rows = self._policy.full_at(lanes[0][0].length) if lanes else 0
         batch: list[Waiting] = []
         while lanes:
-            request = lanes[0][0]
+            lane = lanes[0]
+            request = lane[0]
             num_rows += request.num_rows
             if batch and num_rows > max_rows:
                 break
-            batch.append(lanes[0].popleft())
+            batch.append(lane.popleft())
+            request.closed_at = now
             self.num_rows -= request.num_rows
-            if self._trim(lanes[0]) and len(lanes) == 1:
+            if lane and not lane[0].answered and len(lanes) == 1:
                 continue
+            self._trim(lane)
             lanes = self._ordered([lane for lane in lanes if lane])
         return batch
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from raymlops.telemetry.catalogue import ROWS_BOUNDS
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Times:
     """Seconds of one request, negative while they are unknown.
 

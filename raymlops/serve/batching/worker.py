@@ -8,8 +8,9 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TypeVarTuple
+from typing import NamedTuple, TypeVarTuple
 
+from raymlops.data import num_rows
 from raymlops.serve.batching.bisection import isolate
 from raymlops.serve.batching.outputs import Outputs, Run, check_num_rows, concatenated
 from raymlops.serve.batching.queue import Waiting
@@ -18,23 +19,28 @@ _logger = logging.getLogger(__name__)
 
 Ts = TypeVarTuple("Ts")
 
-Answer = Callable[[Sequence[Waiting], Outputs | Exception], None]
+
+class Ran(NamedTuple):
+    """The outputs of a part of a batch, and how long the engine took for them."""
+
+    outputs: Outputs
+    engine_s: float
+
+
+Answer = Callable[[Sequence[Waiting], Ran | Exception], None]
 """What is told of a part of a batch that has been run."""
 
 
 def answer_all(run: Run, batch: Sequence[Waiting], answer: Answer) -> None:
     """Runs a batch, and answers every request of it; those that make it fail do so alone."""
 
-    def run_part(part: Sequence[Waiting]) -> Outputs:
+    def run_part(part: Sequence[Waiting]) -> Ran:
         columns = concatenated([request.columns for request in part])
         began = time.monotonic()
         outputs = run(columns)
         engine_s = time.monotonic() - began
-        for request in part:
-            if request.times is not None:
-                request.times.engine_s = engine_s
-        check_num_rows(outputs, sum(request.num_rows for request in part))
-        return outputs
+        check_num_rows(outputs, num_rows(columns))
+        return Ran(outputs, engine_s)
 
     for part, result in isolate(run_part, batch):
         answer(part, result)
@@ -82,7 +88,7 @@ class Worker:
             answer_all(self._run, batch, self._tell)
             self._in_loop(self._finished, self)
 
-    def _tell(self, part: Sequence[Waiting], result: Outputs | Exception) -> None:
+    def _tell(self, part: Sequence[Waiting], result: Ran | Exception) -> None:
         self._in_loop(self._answer, part, result)
 
     def _in_loop(self, call: Callable[[*Ts], None], *args: *Ts) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymlops.data import NumberColumns
+from raymlops.data import GroupedColumns, Layout
 from raymlops.serve.batching import BatchPolicy, Waiting, WaitingQueue
 from raymlops.serve.batching.outputs import concatenated
 
@@ -27,7 +27,7 @@ def filled(*requests: Waiting) -> WaitingQueue:
 def sizes(queue: WaitingQueue) -> list[list[int]]:
     """Of all batches, until nothing is left."""
     batches = []
-    while batch := queue.take():
+    while batch := queue.take(1.0):
         batches.append([each.num_rows for each in batch])
     return batches
 
@@ -86,7 +86,7 @@ def test_every_request_that_is_wanted_comes_up_once(
     assert {*queue} == {*wanted}
     assert len(queue) == len(wanted)
     taken: list[Waiting] = []
-    while batch := queue.take():
+    while batch := queue.take(1.0):
         assert len({each.length for each in batch}) == 1
         assert len(batch) == 1 or sum(each.num_rows for each in batch) <= POLICY.max_rows
         taken += batch
@@ -99,14 +99,26 @@ def test_every_request_that_is_wanted_comes_up_once(
         assert lane == sorted(lane)
 
 
-def test_numbers_of_one_matrix_stay_one_when_they_are_batched() -> None:
-    parts = [NumberColumns(("a", "b"), np.array([[x], [x + 1]])) for x in (1.0, 5.0)]
-    joined = concatenated(parts)
-    assert isinstance(joined, NumberColumns)
-    assert joined.matrix.tolist() == [[1.0, 5.0], [2.0, 6.0]]
-    assert joined["b"].tolist() == [2.0, 6.0]
-    mixed = concatenated([parts[0], {name: parts[1][name] for name in ("a", "b")}])
-    assert {name: column.tolist() for name, column in mixed.items()} == {
-        "a": [1.0, 5.0],
-        "b": [2.0, 6.0],
+def test_columns_that_lie_together_stay_so_when_they_are_batched() -> None:
+    layout = Layout([(("a", "b"), np.dtype(float)), (("t",), np.dtype(object))])
+    one = GroupedColumns(layout, [[1.0, None], ["x"]], 1)
+    two = GroupedColumns(layout, [np.array([[5.0, 7.0], [6.0, 8.0]]), ["y", None]], 2)
+    three = GroupedColumns(layout, [[9.0, 10.0], ["z"]], 1)
+    wanted = {
+        "a": [1.0, 5.0, 7.0, 9.0],
+        "b": [None, 6.0, 8.0, 10.0],
+        "t": ["x", "y", None, "z"],
     }
+    joined = concatenated([one, two, three])
+    assert isinstance(joined, GroupedColumns)
+    assert (joined.num_rows, len(joined)) == (4, 3)
+    assert joined.matrix(("a", "b")) is not None
+    assert joined.matrix(("b", "a")) is None
+    mixed = concatenated([one, dict(two), three])
+    for columns in (joined, mixed):
+        found = {name: column.tolist() for name, column in columns.items()}
+        found["b"] = [None if value != value else value for value in found["b"]]
+        assert found == wanted
+    rows = concatenated([one, three])  # lists alone, never looked at
+    assert rows["a"].tolist() == [1.0, 9.0]
+    assert rows["t"].tolist() == ["x", "z"]

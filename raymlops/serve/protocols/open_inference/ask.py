@@ -12,7 +12,7 @@ from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
 
-from raymlops.data import Column
+from raymlops.data import Column, Columns
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
@@ -87,9 +87,10 @@ class OpenInferenceAsk(BaseAsk):
         self._tail = tail
         self._may_be_plain = may_be_plain
 
-    def columns(self, form: Form) -> Mapping[str, Column]:
+    def columns(self, form: Form) -> Columns:
         form.check_wanted(self._wanted.names)
         if self._may_be_plain and (plain := self._read_plain(form)) is not None:
+            self._tensors = ()  # while they are hot: the next request is read into their memory
             return plain
         columns = form.completed(self._read_each(form))
         form.check(columns)
@@ -98,7 +99,7 @@ class OpenInferenceAsk(BaseAsk):
     def encode(self, result: Result) -> Response:
         return encode_answer(self.id, result, self._wanted)
 
-    def _read_plain(self, form: Form) -> Mapping[str, Column] | None:
+    def _read_plain(self, form: Form) -> Columns | None:
         if self._tail is None:
             return _read_plain(self._tensors, form)
         try:
@@ -121,7 +122,7 @@ class OpenInferenceAsk(BaseAsk):
         return columns
 
 
-def _read_plain(tensors: Sequence[Any], form: Form) -> dict[str, Column] | None:
+def _read_plain(tensors: Sequence[Any], form: Form) -> Columns | None:
     """The columns of a request in the signature's own order, types and flat shapes.
 
     That is what clients send that were made from the metadata; all others go the long way.
@@ -136,9 +137,7 @@ def _read_plain(tensors: Sequence[Any], form: Form) -> dict[str, Column] | None:
     return None if num_rows is None else form.read(data, num_rows)
 
 
-def _read_plain_binary(
-    tensors: Sequence[Any], tail: memoryview, form: Form
-) -> Mapping[str, Column] | None:
+def _read_plain_binary(tensors: Sequence[Any], tail: memoryview, form: Form) -> Columns | None:
     """The same of a request all of whose tensors are binary."""
     try:
         names, datatypes, shapes, parameters = zip(*map(_BINARY_MEMBERS, tensors), strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Column, Columns, NumberColumns
+from raymlops.data import Column, Columns, GroupedColumns
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
@@ -65,12 +65,11 @@ def read_plain(form: Form, parts: Sequence[bytes | memoryview], num_rows: int) -
 
     None when anything about them is not plainly right: the long way finds out what.
     """
-    columns: dict[str, Column] = {}
+    matrices: list[NDArray[Any]] = []
     for group in form.groups:
         picked = group.pick(parts)
         if group.datatype == "BYTES":
-            for name, part in zip(group.names, picked, strict=True):
-                columns[name] = read_texts(name, memoryview(part), num_rows)
+            matrices.append(_texts(group.names, picked, num_rows))
             continue
         if group.datatype is None or group.datatype == "BOOL":
             return None
@@ -81,10 +80,16 @@ def read_plain(form: Form, parts: Sequence[bytes | memoryview], num_rows: int) -
         matrix = values.astype(np.float64, copy=False)
         if not group.fits(matrix):
             return None
-        if len(form.groups) == 1:
-            return NumberColumns(group.names, matrix)
-        columns.update(zip(group.names, matrix, strict=True))
-    return columns
+        matrices.append(matrix)
+    return GroupedColumns(form.layout, matrices, num_rows)
+
+
+def _texts(names: Sequence[str], parts: Sequence[Any], num_rows: int) -> NDArray[np.object_]:
+    rows = [
+        read_texts(name, memoryview(part), num_rows)
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return np.stack(rows)
 
 
 def write_binary(values: NDArray[Any], datatype: str) -> bytes:
