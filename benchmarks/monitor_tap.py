@@ -40,7 +40,8 @@ from raymlops.serve.arms import Arms
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
-from raymlops.serve.recorder import Recorder, Sample, summarise
+from raymlops.serve.recorder import Recorder, summarise
+from raymlops.serve.witnesses import Witnesses
 
 MODEL = "tumours"
 NUM_FEATURES = 10
@@ -124,7 +125,7 @@ async def cpu_a_request(
 
     recorder = Recorder(model=MODEL, replica="r", sink=sink, on_drop=_refuse_drop)
     running = asyncio.create_task(recorder.run())
-    records = {"off": _nothing, "control": _nothing, "on": recorder.note}
+    records = {"off": _nothing, "control": _nothing, "on": Witnesses([recorder.note]).note}
     servers = {name: _server(arms, record) for name, record in records.items()}
     with clients(_request(columns, num_rows), servers) as ask:
         found: dict[str, list[float]] = {name: [] for name in servers}
@@ -270,15 +271,26 @@ def _messages(
     size = MESSAGE_ROWS // requests
     rng = np.random.default_rng(0)
 
-    def sample(name: str) -> Sample:
+    def exchange(name: str) -> Exchange:
         chosen = rng.integers(0, 569, size)
         rows = {feature: column[chosen] for feature, column in columns.items()}
         scores = rng.random(size, dtype=np.float32)
         outputs = {PROBABILITY: scores}
-        return Sample(name, START, version, "champion", START, rows, outputs, 0.001, size)
+        return Exchange(
+            at=START,
+            id=name,
+            event_time=START,
+            arm="champion",
+            version=version,
+            columns=rows,
+            num_rows=size,
+            outputs=outputs,
+            status=200,
+            latency_s=0.001,
+        )
 
     first = summarise(
-        [sample(f"q-{index}") for index in range(requests)], model=MODEL, replica="", sequence=0
+        [exchange(f"q-{index}") for index in range(requests)], model=MODEL, replica="", sequence=0
     )
     found = []
     for replica in range(NUM_SENDERS):

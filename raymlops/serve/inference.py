@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from raymlops.data import Columns
+from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
 from raymlops.serve.arms import Arms
 from raymlops.serve.batching import Outputs
@@ -95,8 +95,7 @@ class Inference:
         refuse: Callable[[RequestError], T],
     ) -> Callable[[], None]:
         """Calls `reply` once with what `encode` or `refuse` gave; returns how to give it up."""
-        started = time.perf_counter()
-        exchange = Exchange()
+        exchange = Exchange(started=time.perf_counter())
 
         def finish(result: Outputs | Exception) -> None:
             try:
@@ -111,25 +110,26 @@ class Inference:
                 exchange.error = refusal.message
             reply(answer)
             exchange.status = status
-            exchange.latency_s = time.perf_counter() - started
+            exchange.latency_s = time.perf_counter() - exchange.started
             self.statistics.note(exchange)
             self._record(exchange)
 
         try:
             ask = parse(exchange.at)
-            exchange.request = ask
+            exchange.id, exchange.event_time = ask.id, ask.event_time
             if ask.version is None:
                 arm, loaded = self.arms.of_key(ask.key)
             else:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
             exchange.columns = columns = ask.columns(loaded.form)
+            exchange.num_rows = num_rows(columns)
             return loaded.enqueue(
                 columns,
                 finish,
                 timeout_s=ask.timeout_s,
                 priority=ask.priority,
-                times=exchange.times,
+                times=exchange,
             )
         except Exception as error:  # the boundary of the process, see `_refusal`
             finish(error)
@@ -140,7 +140,7 @@ def _refusal(error: Exception, exchange: Exchange) -> RequestError:
     """What the client is told; an error that nobody meant is logged, and none of it is shown."""
     if isinstance(error, RequestError):
         return error
-    request_id = "unknown" if exchange.request is None else exchange.request.id
+    request_id = exchange.id or "unknown"
     _logger.error("request %s failed", request_id, exc_info=error)
     return RequestError(500, f"internal error, logged for request {request_id}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from raymlops.errors import ClusterError
 from raymlops.serve.exchange import Exchange
@@ -37,19 +37,20 @@ class Metrics:
         self._sequence = 0
         self._away = False
 
-    def note(self, exchange: Exchange) -> None:
-        version = NONE if exchange.version is None else exchange.version.version
-        times = exchange.times
-        self._meter.note(
-            version,
-            exchange.arm or NONE,
-            exchange.status,
-            rows=exchange.num_rows,
-            total_ns=int(exchange.latency_s * 1e9),
-            queue_ns=int(times.queue_s * 1e9),
-            batch_ns=int(times.batch_s * 1e9),
-            engine_ns=int(times.engine_s * 1e9),
-        )
+    def note(self, exchanges: Sequence[Exchange]) -> None:
+        note = self._meter.note
+        for exchange in exchanges:
+            version = exchange.version
+            note(
+                NONE if version is None else version.version,
+                exchange.arm or NONE,
+                exchange.status,
+                rows=exchange.num_rows,
+                total_ns=int(exchange.latency_s * 1e9),
+                queue_ns=int(exchange.queue_s * 1e9),
+                batch_ns=int(exchange.batch_s * 1e9),
+                engine_ns=int(exchange.engine_s * 1e9),
+            )
 
     def count_dropped_rows(self, number: int) -> None:
         self._dropped_rows += number

@@ -20,13 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Column, Columns, Counts
-from raymlops.data.slices import UNKNOWN, cells_of
+from raymlops.data import Columns, Counts, Profile
+from raymlops.data.slices import cells_of
 from raymlops.errors import ClusterError
 from raymlops.ledger import Pane
 from raymlops.models import PROBABILITY
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.batching import Outputs
+from raymlops.serve.batching.outputs import concatenated
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS
 from raymlops.serve.tap import PackedPredictions, TapSummary
@@ -44,25 +44,20 @@ Sink = Callable[[TapSummary], Awaitable[None]]
 """Returns when the monitor has the message for good; raises ClusterError when that is unknown."""
 
 
-class Sample(NamedTuple):
-    """What the monitor gets to know of one exchange; `outputs` is None where it failed."""
+class _Told(NamedTuple):
+    """An exchange that came to a version."""
 
-    request_id: str
-    event_time: datetime
+    exchange: Exchange
     version: LoadedVersion
-    arm: str
-    at: datetime
+    event_time: datetime
     columns: Columns
-    outputs: Outputs | None
-    latency_s: float
-    num_rows: int
 
 
 _Key = tuple[str, str, date]
 
 
 class Recorder:
-    """A bounded ring of samples, and the loop that empties it into `sink`.
+    """A bounded ring of exchanges, and the loop that empties it into `sink`.
 
     `on_drop` is told how many rows fell out of the ring. Of each row it is kept where it lies in
     the features `slice_by`.
@@ -84,36 +79,22 @@ class Recorder:
         self._on_drop = on_drop
         self._ring_rows = ring_rows
         self._slice_by = slice_by
-        self._ring: deque[Sample] = deque()
+        self._ring: deque[Exchange] = deque()
         self._rows = 0
         self._dropped_rows = 0
         self._sequence = 0
         self._due = asyncio.Event()
         self._closing = False
 
-    def note(self, exchange: Exchange) -> None:
-        """Remembers an exchange that a version answered or failed to answer."""
-        request, version, columns = exchange.request, exchange.version, exchange.columns
-        if request is None or version is None or columns is None or exchange.outcome == "refused":
-            return
-        num_rows = exchange.num_rows
-        # One tuple is all a request pays for; calling Sample would cost it three times that.
-        sample = tuple.__new__(
-            Sample,
-            (
-                request.id,
-                request.event_time,
-                version,
-                exchange.arm,
-                exchange.at,
-                columns,
-                exchange.outputs if exchange.status < 400 else None,
-                exchange.latency_s,
-                num_rows,
-            ),
-        )
-        self._ring.append(sample)
-        self._rows += num_rows
+    def note(self, exchanges: Sequence[Exchange]) -> None:
+        """Remembers those that a version answered or failed to answer."""
+        told = [
+            each
+            for each in exchanges
+            if each.columns is not None and (each.status < 400 or each.status >= 500)
+        ]
+        self._ring.extend(told)
+        self._rows += sum([each.num_rows for each in told])
         while self._rows > self._ring_rows:
             self._dropped_rows += self._pop().num_rows
         if self._rows >= _FLUSH_ROWS:
@@ -124,8 +105,8 @@ class Recorder:
         while self._ring or not self._closing:
             await self._wait()
             self._report_drops()
-            if samples := self._take():
-                await self._deliver(samples)
+            if exchanges := self._take():
+                await self._deliver(exchanges)
 
     def close(self) -> None:
         """Makes `run` send what is left, at once, and return."""
@@ -144,22 +125,22 @@ class Recorder:
         except TimeoutError:
             pass
 
-    def _take(self) -> list[Sample]:
+    def _take(self) -> list[Exchange]:
         length = min(len(self._ring), _MESSAGE_REQUESTS)
-        samples = [self._pop() for _ in range(length)]
+        taken = [self._pop() for _ in range(length)]
         if self._rows < _FLUSH_ROWS and not self._closing:
             self._due.clear()
-        return samples
+        return taken
 
-    def _pop(self) -> Sample:
-        sample = self._ring.popleft()
-        self._rows -= sample.num_rows
-        return sample
+    def _pop(self) -> Exchange:
+        oldest = self._ring.popleft()
+        self._rows -= oldest.num_rows
+        return oldest
 
-    async def _deliver(self, samples: list[Sample]) -> None:
+    async def _deliver(self, exchanges: list[Exchange]) -> None:
         summary = await asyncio.to_thread(
             summarise,
-            samples,
+            exchanges,
             model=self._model,
             replica=self._replica,
             sequence=self._sequence,
@@ -192,7 +173,7 @@ class Recorder:
 
 
 def summarise(
-    samples: Sequence[Sample],
+    exchanges: Sequence[Exchange],
     *,
     model: str,
     replica: str,
@@ -200,92 +181,83 @@ def summarise(
     slice_by: tuple[str, ...] = (),
 ) -> TapSummary:
     """The counts of each version, arm and day of event time, and the predictions themselves."""
-    groups: dict[_Key, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.version.version, sample.arm, _day(sample.event_time)].append(sample)
+    told = [
+        _Told(each, each.version, each.event_time, each.columns)
+        for each in exchanges
+        if each.version is not None and each.event_time is not None and each.columns is not None
+    ]
+    groups: dict[_Key, list[_Told]] = defaultdict(list)
+    for each in told:
+        groups[each.version.version, each.exchange.arm, _day(each.event_time)].append(each)
     return TapSummary(
         model=model,
         replica=replica,
         sequence=sequence,
         panes=tuple(_pane(model, key, group) for key, group in groups.items()),
-        predictions=_pack(
-            model, replica, [each for each in samples if each.outputs is not None], slice_by
-        ),
+        predictions=_pack(model, replica, _answered(told), slice_by),
     )
+
+
+def _answered(told: Sequence[_Told]) -> list[_Told]:
+    return [each for each in told if each.exchange.status < 400]
 
 
 def _day(time: datetime) -> date:
     return (time if time.tzinfo is UTC else time.astimezone(UTC)).date()
 
 
-def _pane(model: str, key: _Key, samples: list[Sample]) -> Pane:
+def _pane(model: str, key: _Key, told: list[_Told]) -> Pane:
     version, arm, day = key
-    answered = [sample for sample in samples if sample.outputs is not None]
-    latencies = np.array([sample.latency_s for sample in answered])
+    answered = _answered(told)
+    latencies = np.array([each.exchange.latency_s for each in answered])
     buckets = np.searchsorted(BOUNDS_S, latencies, side="left")
     return Pane(
         model=model,
         version=version,
         arm=arm,
         day=day,
-        num_rows=sum(sample.num_rows for sample in answered),
-        num_failed=len(samples) - len(answered),
-        cells=_count(samples[0].version, answered),
+        num_rows=sum(each.exchange.num_rows for each in answered),
+        num_failed=len(told) - len(answered),
+        cells=_count(told[0].version.bundle.profile, answered),
         latency=tuple(np.bincount(buckets, minlength=NUM_BUCKETS).tolist()),
     )
 
 
-def _count(version: LoadedVersion, answered: list[Sample]) -> Counts:
-    profile = version.bundle.profile
+def _count(profile: Profile, answered: Sequence[_Told]) -> Counts:
     if not answered:
         return np.zeros(profile.num_cells, dtype=np.int64)
-    columns = {name: _column(name, answered) for name in answered[0].columns}
-    return profile.count(columns, _scores(answered))
+    return profile.count(concatenated([each.columns for each in answered]), _scores(answered))
 
 
-def _column(name: str, answered: Sequence[Sample]) -> Column:
-    parts = [sample.columns[name] for sample in answered]
-    if parts[0].dtype == np.float64:  # as bytes they are joined in less time than as arrays
-        joined = b"".join([part.tobytes() for part in parts])
-        return np.frombuffer(joined)
-    return np.concatenate(parts, dtype=object)
-
-
-def _scores(answered: Sequence[Sample]) -> NDArray[np.float32]:
-    scores = [each.outputs[PROBABILITY] for each in answered if each.outputs is not None]
+def _scores(answered: Sequence[_Told]) -> NDArray[np.float32]:
+    outputs = [each.exchange.outputs for each in answered]
+    scores = [each[PROBABILITY] for each in outputs if each is not None]
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 
 def _pack(
-    model: str, replica: str, answered: Sequence[Sample], slice_by: tuple[str, ...]
+    model: str, replica: str, answered: Sequence[_Told], slice_by: tuple[str, ...]
 ) -> PackedPredictions:
-    arms = {(sample.version.version, sample.arm): None for sample in answered}
-    numbers = {arm: number for number, arm in enumerate(arms)}
+    arms = [(each.version.version, each.exchange.arm) for each in answered]
+    numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
     return PackedPredictions(
         model=model,
         replica=replica,
-        request_ids=tuple([sample.request_id for sample in answered]),
-        arms=tuple(arms),
-        arm_of=np.array(
-            [numbers[each.version.version, each.arm] for each in answered], dtype=np.uint16
-        ),
-        num_rows=np.array([sample.num_rows for sample in answered], dtype=np.int32),
+        request_ids=tuple([each.exchange.id for each in answered]),
+        arms=tuple(numbers),
+        arm_of=np.array([numbers[arm] for arm in arms], dtype=np.uint16),
+        num_rows=np.array([each.exchange.num_rows for each in answered], dtype=np.int32),
         scores=_scores(answered),
-        served_at=np.array([sample.at.timestamp() for sample in answered]),
-        event_time=np.array([sample.event_time.timestamp() for sample in answered]),
+        served_at=np.array([each.exchange.at.timestamp() for each in answered]),
+        event_time=np.array([each.event_time.timestamp() for each in answered]),
         slices=_slices(answered, slice_by) if slice_by and answered else None,
     )
 
 
-def _slices(answered: Sequence[Sample], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
+def _slices(answered: Sequence[_Told], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
     """[features to slice by, rows]; neighbours of one version are looked up together."""
     parts = []
-    for version, group in itertools.groupby(answered, key=lambda sample: sample.version):
-        mine = list(group)
-        columns = {name: _column(name, mine) for name in slice_by if name in mine[0].columns}
-        if columns:
-            parts.append(cells_of(version.bundle.profile, slice_by, columns))
-        else:
-            num_rows = sum(sample.num_rows for sample in mine)
-            parts.append(np.full((len(slice_by), num_rows), UNKNOWN, dtype=np.uint16))
+    for version, group in itertools.groupby(answered, key=lambda each: each.version):
+        columns = concatenated([each.columns for each in group])
+        parts.append(cells_of(version.bundle.profile, slice_by, columns))
     return np.concatenate(parts, axis=1)

@@ -24,7 +24,6 @@ from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
-from raymlops.serve.exchange import Exchange
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
@@ -35,6 +34,7 @@ from raymlops.serve.requestlog import RequestLog
 from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.serve.swapping import SwapPolicy
 from raymlops.serve.web import Handler
+from raymlops.serve.witnesses import Witness, Witnesses
 from raymlops.storage import Files, Store
 from raymlops.telemetry import Series, catalogue
 from raymlops.telemetry.logs import LogPolicy
@@ -107,7 +107,8 @@ class Replica:
         self._spans: Spans | None = None
         if spec.traces_to is not None:
             self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
-        self._inference = Inference(spec.model, self._arms, self._record)
+        self._witnesses = Witnesses(self._made_witnesses())
+        self._inference = Inference(spec.model, self._arms, self._witnesses.note)
         max_body_bytes = spec.http.max_body_bytes
         self._deferring = Deferring(
             model_handler(self._inference, max_body_bytes=max_body_bytes),
@@ -212,6 +213,7 @@ class Replica:
             self._loops.pop(name).cancel()
         await self._follower.leave()
         await self._arms.close()
+        self._witnesses.tell()
         self._loops.pop("metrics").cancel()
         if self._keyring is not None:
             self._loops.pop("keyring").cancel()
@@ -259,14 +261,9 @@ class Replica:
                 self._model,
             )
 
-    def _record(self, exchange: Exchange) -> None:
-        self._metrics.note(exchange)
-        if self._log is not None:
-            self._log.note(exchange)
-        if self._spans is not None:
-            self._spans.note(exchange)
-        if self._recorder is not None:
-            self._recorder.note(exchange)
+    def _made_witnesses(self) -> list[Witness]:
+        wanted = (self._metrics, self._log, self._spans, self._recorder)
+        return [each.note for each in wanted if each is not None]
 
 
 def _log_failure(loop: asyncio.Task[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,17 @@ class RequestLog:
         """Returns once everything is on disk."""
         self._writer.close()
 
-    def note(self, exchange: Exchange) -> None:
-        """Logs an exchange, or leaves it out; never blocks."""
-        request_id = "" if exchange.request is None else exchange.request.id
-        reason = reason_to_log(
-            self._policy, request_id, status=exchange.status, latency_s=exchange.latency_s
-        )
-        if reason is None:
-            self._num_left_out += 1
-        else:
-            self._writer.put(self._document(exchange, request_id, reason))
+    def note(self, exchanges: Sequence[Exchange]) -> None:
+        """Logs exchanges, or leaves them out; never blocks."""
+        policy = self._policy
+        for exchange in exchanges:
+            reason = reason_to_log(
+                policy, exchange.id, status=exchange.status, latency_s=exchange.latency_s
+            )
+            if reason is None:
+                self._num_left_out += 1
+            else:
+                self._writer.put(self._document(exchange, reason))
 
     def series(self) -> tuple[Series, ...]:
         """How many lines were written, left out and dropped."""
@@ -53,13 +55,13 @@ class RequestLog:
         name = catalogue.LOG_LINES.name
         return tuple(Series(name, (self._model, result), n) for result, n in counts.items())
 
-    def _document(self, exchange: Exchange, request_id: str, reason: Reason) -> dict[str, Any]:
+    def _document(self, exchange: Exchange, reason: Reason) -> dict[str, Any]:
         columns, trace = exchange.columns or {}, exchange.trace
         document = {
             "at": exchange.at,
             "kind": "request",
             "reason": reason,
-            "request_id": request_id,
+            "request_id": exchange.id,
             "trace_id": None if trace is None else trace.trace_id,
             "span_id": None if trace is None else trace.span_id,
             "model": self._model,
@@ -70,9 +72,9 @@ class RequestLog:
             "status": exchange.status,
             "error": exchange.error,
             "duration_s": round(exchange.latency_s, 7),
-            "queue_s": _known(exchange.times.queue_s),
-            "batch_s": _known(exchange.times.batch_s),
-            "engine_s": _known(exchange.times.engine_s),
+            "queue_s": _known(exchange.queue_s),
+            "batch_s": _known(exchange.batch_s),
+            "engine_s": _known(exchange.engine_s),
             "shapes": {name: values.shape for name, values in columns.items()},
         }
         if self._policy.inputs:

@@ -7,6 +7,7 @@ is on the path of a request, and its batch processor sends spans from a thread o
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import ConfigError
@@ -65,16 +66,19 @@ class Spans:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("raymlops.serve")
 
-    def note(self, exchange: Exchange) -> None:
-        if exchange.trace is None or not exchange.trace.sampled:
-            return
+    def note(self, exchanges: Sequence[Exchange]) -> None:
+        for exchange in exchanges:
+            if exchange.trace is not None and exchange.trace.sampled:
+                self._export(exchange, exchange.trace)
+
+    def _export(self, exchange: Exchange, trace: Trace) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         started_ns = int(exchange.at.timestamp() * 1e9)
-        self._ids.span_id = int(exchange.trace.span_id, 16)
+        self._ids.span_id = int(trace.span_id, 16)
         span = self._tracer.start_span(
             f"infer {self._model}",
-            context=_parent(exchange.trace),
+            context=_parent(trace),
             kind=SpanKind.SERVER,
             start_time=started_ns,
             attributes=self._attributes(exchange),
@@ -93,7 +97,7 @@ class Spans:
             "raymlops.model": self._model,
             "raymlops.version": version,
             "raymlops.arm": exchange.arm,
-            "raymlops.request_id": "" if exchange.request is None else exchange.request.id,
+            "raymlops.request_id": exchange.id,
             "raymlops.rows": exchange.num_rows,
             "http.response.status_code": exchange.status,
         }

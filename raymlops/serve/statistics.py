@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from raymlops.data import num_rows
 from raymlops.serve.exchange import Exchange
 
 
@@ -17,8 +17,13 @@ class Tally:
     num_failed: int = 0
     failed_s: float = 0.0
     num_rows: int = 0
-    last_ms: int = 0
-    """When the last request came, in milliseconds of Unix time; 0 before the first."""
+    last: datetime | None = None
+    """When the last request came."""
+
+    @property
+    def last_ms(self) -> int:
+        """The same in milliseconds of Unix time; 0 before the first."""
+        return 0 if self.last is None else int(self.last.timestamp() * 1000)
 
 
 class Statistics:
@@ -35,12 +40,11 @@ class Statistics:
         tally = self.of.get(version)
         if tally is None:
             tally = self.of[version] = Tally()
-        tally.last_ms = int(exchange.at.timestamp() * 1000)
+        tally.last = exchange.at
         if exchange.outputs is None or exchange.status >= 400:
             tally.num_failed += 1
             tally.failed_s += exchange.latency_s
             return
         tally.num_ok += 1
         tally.ok_s += exchange.latency_s
-        if exchange.columns is not None:
-            tally.num_rows += num_rows(exchange.columns)
+        tally.num_rows += exchange.num_rows

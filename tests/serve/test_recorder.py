@@ -19,7 +19,6 @@ from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Batcher
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
-from raymlops.serve.protocols.base import About
 from raymlops.serve.recorder import Recorder
 from tests.serve.conftest import MODEL, World, read_columns
 
@@ -49,10 +48,12 @@ class Traffic:
         self.number += 1
         columns = self.world.rows(rows.start, rows.stop)
         return Exchange(
-            request=About(f"r-{self.number}", "", time),
+            id=f"r-{self.number}",
+            event_time=time,
             arm="champion",
             version=self.version,
             columns=columns,
+            num_rows=rows.stop - rows.start,
             outputs=self.version.bundle.predict(columns) if status == 200 else None,
             status=status,
             latency_s=latency_s,
@@ -101,11 +102,15 @@ def test_rows_become_counts_by_arm_and_day(world: World) -> None:
     async def test() -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
-        recorder.note(traffic.exchange(slice(0, 5), latency_s=0.001))
-        recorder.note(traffic.exchange(slice(5, 20), latency_s=0.1))
-        recorder.note(traffic.exchange(slice(20, 30), time=JULY_2))
-        recorder.note(traffic.exchange(slice(30, 40), time=JULY_2, status=500))
-        recorder.note(traffic.exchange(slice(40, 50), time=JULY_2, status=413))
+        recorder.note(
+            [
+                traffic.exchange(slice(0, 5), latency_s=0.001),
+                traffic.exchange(slice(5, 20), latency_s=0.1),
+                traffic.exchange(slice(20, 30), time=JULY_2),
+                traffic.exchange(slice(30, 40), time=JULY_2, status=500),
+                traffic.exchange(slice(40, 50), time=JULY_2, status=413),
+            ]
+        )
         await finish(recorder)
         (summary,) = monitor.summaries
         first, second = summary.panes
@@ -125,7 +130,7 @@ def test_predictions_carry_scores_in_row_order(world: World) -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
         exchange = traffic.exchange(slice(0, 7))
-        recorder.note(exchange)
+        recorder.note([exchange])
         await finish(recorder)
         (prediction,) = pickle.loads(pickle.dumps(monitor.summaries[0])).predictions
         assert exchange.outputs is not None
@@ -147,17 +152,15 @@ def test_packed_predictions_are_those_of_each_request(world: World) -> None:
             traffic.exchange(slice(4, 9)),
         ]
         exchanges[1].arm = "canary"
-        for exchange in exchanges:
-            recorder.note(exchange)
+        recorder.note(exchanges)
         await finish(recorder)
         packed = monitor.summaries[0].predictions
         assert [packed[index] for index in (0, 1, -1)] == list(packed)
         assert packed[1:] == tuple(packed)[1:]
         for prediction, exchange in zip(packed, exchanges, strict=True):
-            assert exchange.request is not None
             assert exchange.outputs is not None
             assert prediction.scores == exchange.outputs[PROBABILITY].astype("<f4").tobytes()
-            assert prediction.event_time == exchange.request.event_time
+            assert prediction.event_time == exchange.event_time
             assert prediction.served_at == exchange.at
             assert (prediction.arm, prediction.version) == (exchange.arm, "1.0.0")
 
@@ -173,7 +176,7 @@ def test_lost_messages_and_lost_acknowledgements_count_once(world: World) -> Non
         sent = 0
         for _ in range(4):
             for _ in range(12):
-                recorder.note(traffic.exchange(slice(0, 100)))
+                recorder.note([traffic.exchange(slice(0, 100))])
                 sent += 100
             await monitor.arrivals.get()
         recorder.close()
@@ -194,7 +197,7 @@ def test_while_the_monitor_is_dead_the_oldest_rows_are_dropped_and_counted(
         recorder = make(monitor, on_drop=dropped.append, ring_rows=100)
         traffic = Traffic(world)
         for i in range(15):
-            recorder.note(traffic.exchange(slice(i * 10, i * 10 + 10)))
+            recorder.note([traffic.exchange(slice(i * 10, i * 10 + 10))])
         assert recorder.pending_rows == 100
         await finish(recorder)
         assert sum(dropped) == 50
@@ -223,7 +226,7 @@ def test_a_monitor_that_stands_still_costs_rows_and_never_a_request(world: World
         exchange = Traffic(world).exchange(slice(0, 100))
         most = 0
         for _ in range(200):
-            recorder.note(exchange)  # plain code: there is nothing in it that could wait
+            recorder.note([exchange])  # plain code: there is nothing in it that could wait
             most = max(most, recorder.pending_rows)
             await asyncio.sleep(0)
         assert most <= 2_000
@@ -245,7 +248,7 @@ def test_a_message_holds_no_more_requests_than_the_ledger_takes(
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
         for _ in range(10):
-            recorder.note(traffic.exchange(slice(0, 3)))
+            recorder.note([traffic.exchange(slice(0, 3))])
         await finish(recorder)
         assert [len(summary.predictions) for summary in monitor.summaries] == [4, 4, 2]
         assert monitor.rows == 30
@@ -257,7 +260,7 @@ def test_failures_alone_make_an_empty_pane(world: World) -> None:
     async def test() -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
-        recorder.note(traffic.exchange(slice(0, 3), status=503))
+        recorder.note([traffic.exchange(slice(0, 3), status=503)])
         await finish(recorder)
         (pane,) = monitor.summaries[0].panes
         assert (pane.num_rows, pane.num_failed, pane.cells.sum()) == (0, 1, 0)
@@ -272,7 +275,7 @@ def test_an_answer_that_could_not_be_written_counts_as_failed(world: World) -> N
         recorder = make(monitor)
         exchange = traffic.exchange(slice(0, 3))
         exchange.status = 500
-        recorder.note(exchange)
+        recorder.note([exchange])
         await finish(recorder)
         (pane,) = monitor.summaries[0].panes
         assert (pane.num_rows, pane.num_failed) == (0, 1)
@@ -290,7 +293,7 @@ def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor, slice_by=("size", "radius", "absent"))
         for start in range(0, 560, 40):
-            recorder.note(traffic.exchange(slice(start, start + 40), time=JULY_2))
+            recorder.note([traffic.exchange(slice(start, start + 40), time=JULY_2)])
         await finish(recorder)
         summaries.extend(monitor.summaries)
 

@@ -26,8 +26,7 @@ def test_a_request_is_a_span_below_its_callers() -> None:
     spans = Spans("flights", exporter)
     good, bad = exchange(status=200), exchange(status=500, error="it broke")
     unwanted = [exchange("00", status=200), Exchange(at=AT, status=200)]
-    for each in (good, bad, *unwanted):
-        spans.note(each)
+    spans.note([good, bad, *unwanted])
     spans.close()
     first, second = exporter.get_finished_spans()
     assert first.parent is not None

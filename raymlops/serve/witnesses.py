@@ -1,0 +1,34 @@
+"""Who wants to know what became of requests: told after the answers, of many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from raymlops.serve.exchange import Exchange
+
+Witness = Callable[[Sequence[Exchange]], None]
+"""Is told of exchanges in the order of their answers; it must not block."""
+
+
+class Witnesses:
+    """Tells `witnesses` at the next turn of the event loop, when a batch is answered as a whole.
+
+    So nobody waits for an answer while others are counted, and counting looks up once a batch
+    what all its requests share.
+    """
+
+    def __init__(self, witnesses: Sequence[Witness]) -> None:
+        self._witnesses = tuple(witnesses)
+        self._untold: list[Exchange] = []
+
+    def note(self, exchange: Exchange) -> None:
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self.tell)
+        self._untold.append(exchange)
+
+    def tell(self) -> None:
+        """Tells what is not told yet."""
+        exchanges, self._untold = self._untold, []
+        for witness in self._witnesses:
+            witness(exchanges)
