@@ -25,6 +25,7 @@ from raymlops.ledger.lineage import (
     why,
 )
 from raymlops.ledger.logger import LogPolicy, MetricLogger
+from raymlops.ledger.packed import PackedPredictions
 from raymlops.ledger.reach import open_ledger
 from raymlops.ledger.records import (
     AliasMove,
@@ -76,6 +77,7 @@ __all__ = [
     "ModelVersion",
     "Outcome",
     "Owner",
+    "PackedPredictions",
     "Pane",
     "Performance",
     "Prediction",

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from raymlops.ledger import schema
 from raymlops.ledger.conflicts import add_counts, insert_new
-from raymlops.ledger.records import Labels, Prediction
+from raymlops.ledger.packed import PackedPredictions
+from raymlops.ledger.records import Labels
 
 Fate = Literal[
     "joined", "waiting", "repeated", "contradicted", "misfit", "too_late", "overflow", "expired"
@@ -83,27 +84,32 @@ def add_labels(connection: Connection, rows: Sequence[Labels], policy: JoinPolic
 
 
 def join_waiting(
-    connection: Connection, predictions: Sequence[Prediction], policy: JoinPolicy
+    connection: Connection, predictions: Sequence[PackedPredictions], policy: JoinPolicy
 ) -> None:
     """Joins predictions that have just been added with labels that have waited for them."""
     table = schema.waiting_labels
     if not predictions or connection.scalar(select(table.c.id).limit(1)) is None:
         return
     fates: Counter[tuple[str, Fate]] = Counter()
-    for chunk in _chunks(predictions):
-        by_id = {prediction.request_id: prediction for prediction in chunk}
-        rows = connection.execute(select(table).where(table.c.request_id.in_(by_id))).all()
+    places = {
+        request_id: (packed, number)
+        for packed in predictions
+        for number, request_id in enumerate(packed.request_ids)
+    }
+    for chunk in _chunks(places):
+        rows = connection.execute(select(table).where(table.c.request_id.in_(chunk))).all()
         joined = []
         for row in rows:
             labels = Labels(**{name: row._mapping[name] for name in Labels.__dataclass_fields__})
-            prediction = by_id[labels.request_id]
+            packed, number = places[labels.request_id]
             fate = policy.fate(
-                labels, num_rows=prediction.num_rows, event_time=prediction.event_time
+                labels, num_rows=int(packed.num_rows[number]), event_time=packed.happened(number)
             )
             fates[labels.model, fate] += 1
             if fate == "joined":
                 joined.append(labels)
-        connection.execute(delete(table).where(table.c.id.in_([row.id for row in rows])))
+        if rows:
+            connection.execute(delete(table).where(table.c.id.in_([row.id for row in rows])))
         _join(connection, joined)
     _count(connection, fates)
 

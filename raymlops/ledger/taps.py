@@ -6,6 +6,7 @@ one sync and one update of each pane, is shared by as many messages as there are
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +14,9 @@ import numpy as np
 from sqlalchemy import Connection, Row, delete, insert, select
 
 from raymlops.ledger import joins, schema
-from raymlops.ledger.conflicts import insert_new, insert_or_update
+from raymlops.ledger.conflicts import insert_new_values, insert_or_update
 from raymlops.ledger.joins import JoinPolicy
+from raymlops.ledger.packed import COLUMNS, PackedPredictions
 from raymlops.ledger.records import Pane, Prediction
 
 _Key = tuple[object, ...]
@@ -52,10 +54,18 @@ def merge(connection: Connection, messages: Iterable[TapMessage], policy: JoinPo
     )
     for pane in _merged(fresh):
         _add_pane(connection, pane)
-    predictions = [prediction for message in fresh for prediction in message.predictions]
-    insert_new(connection, schema.predictions, [vars(row) for row in predictions])
-    joins.join_waiting(connection, predictions, policy)
+    packed = [_packed(message.predictions) for message in fresh if message.predictions]
+    backend = connection.dialect.name
+    rows = itertools.chain.from_iterable(each.stored(backend) for each in packed)
+    insert_new_values(connection, schema.predictions, COLUMNS, rows)
+    joins.join_waiting(connection, packed, policy)
     return len(fresh)
+
+
+def _packed(predictions: Sequence[Prediction]) -> PackedPredictions:
+    if isinstance(predictions, PackedPredictions):
+        return predictions
+    return PackedPredictions.of(predictions)
 
 
 def _following(connection: Connection, replicas: set[str]) -> dict[str, int]:

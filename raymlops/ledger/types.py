@@ -6,12 +6,17 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import DateTime, Float
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
+
+_FEW = 16  # times that are sooner written one by one than as an array
+_TEXT_LENGTH = len("2013-07-01 12:00:00.000000")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -33,6 +38,20 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+def stored_times(times: NDArray[np.float64], backend: str) -> list[Any]:
+    """Seconds since 1970, [times], as a `UtcTime` of that backend has them."""
+    if backend != "sqlite":
+        return [datetime.fromtimestamp(each, UTC).replace(tzinfo=None) for each in times.tolist()]
+    if len(times) < _FEW:
+        found = [datetime.fromtimestamp(each, UTC) for each in times.tolist()]
+        return [each.isoformat(" ", "microseconds")[:_TEXT_LENGTH] for each in found]
+    moments = np.rint(times * 1e6).astype("datetime64[us]")
+    texts = np.datetime_as_string(moments, unit="us")
+    letters = texts.view(np.uint32).reshape(len(texts), -1)
+    letters[:, 10] = ord(" ")  # where ISO 8601 has a T
+    return list(texts.tolist())
 
 
 class Real(TypeDecorator[float]):

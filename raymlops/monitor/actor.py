@@ -108,12 +108,14 @@ class DriftMonitor:
         self._judging = threading.Lock()
         self._bundles: dict[tuple[str, str], Bundle] = {}
 
-    def observe(self, summary: TapSummary) -> int:
-        """Merges a summary and returns its sequence number: that one need not be sent again.
+    def observe(self, message: bytes | TapSummary) -> int:
+        """Merges a summary, as it is or as bytes, and returns its sequence number: that one need
+        not be sent again.
 
         A replica sends its next summary once this one is acknowledged: a summary that overtakes
         an earlier one would make the earlier look like a repetition.
         """
+        summary = TapSummary.from_bytes(message) if isinstance(message, bytes) else message
         self._messages.add(
             TapMessage(summary.replica, summary.sequence, summary.panes, summary.predictions)
         )

@@ -68,7 +68,7 @@ def deploy(
     replaces the replicas one by one, and drops no request.
 
     Args:
-        tap: the name of the actor whose `observe(TapSummary)` is told of every answer.
+        tap: the name of the actor whose `observe` gets a `TapSummary` of every answer, as bytes.
         exporter: that of the one whose `put(Snapshot)` is given the metrics of each replica.
         log_folder: where each replica writes its request log, if `settings.log` is enabled.
         slice_by: features by which the monitor can tell performance apart.
@@ -234,7 +234,7 @@ def _remote_sink(actor: str) -> Sink:
     link = ActorLink(actor, timeout_s=_TAP_TIMEOUT_S)
 
     async def send(summary: TapSummary) -> None:
-        await link.call("observe", summary)
+        await link.call("observe", summary.to_bytes())
 
     return send
 

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from raymlops.data import Columns, Counts, Profile
 from raymlops.data.slices import cells_of
 from raymlops.errors import ClusterError
-from raymlops.ledger import Pane
+from raymlops.ledger import PackedPredictions, Pane
 from raymlops.models import PROBABILITY
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching.outputs import concatenated
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS
-from raymlops.serve.tap import PackedPredictions, TapSummary
+from raymlops.serve.tap import TapSummary
 
 _logger = logging.getLogger(__name__)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import overload
+from datetime import date
+from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
-from raymlops.ledger import Pane, Prediction
+from raymlops.ledger import PackedPredictions, Pane
+
+_COLUMNS = ("arm_of", "num_rows", "scores", "served_at", "event_time")
+_LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,63 +27,84 @@ class TapSummary:
     replica: str
     sequence: int
     panes: tuple[Pane, ...]
-    predictions: Sequence[Prediction]
+    predictions: PackedPredictions
 
+    def to_bytes(self) -> bytes:
+        """The summary as one buffer, which Ray passes on as it is; objects it would pickle.
 
-@dataclass(frozen=True, kw_only=True)
-class PackedPredictions(Sequence[Prediction]):
-    """Predictions of one replica by column, each made only where it is looked at.
+            length of the head | head, as JSON | cells, pane by pane | columns of the predictions
 
-    A replica packs and sends a thousand for what ten objects would cost it; whoever receives
-    them has the time to unpack. `arms` are the (version, arm) that `arm_of` [requests] names,
-    `scores` [rows] those of all requests, one after the other; times are seconds since 1970.
-    """
-
-    model: str
-    replica: str
-    request_ids: tuple[str, ...]
-    arms: tuple[tuple[str, str], ...]
-    arm_of: NDArray[np.uint16]
-    num_rows: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    served_at: NDArray[np.float64]
-    event_time: NDArray[np.float64]
-    slices: NDArray[np.uint16] | None = None
-    """[features to slice by, rows], see `Prediction`."""
-
-    def __len__(self) -> int:
-        return len(self.request_ids)
-
-    @overload
-    def __getitem__(self, index: int) -> Prediction: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prediction]: ...
-    def __getitem__(self, index: int | slice) -> Prediction | Sequence[Prediction]:
-        if isinstance(index, slice):
-            return tuple(self)[index]
-        number = range(len(self))[index]
-        start = int(self.num_rows[:number].sum())
-        return self._at(number, start)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        start = 0
-        for number, size in enumerate(self.num_rows.tolist()):
-            yield self._at(number, start)
-            start += size
-
-    def _at(self, number: int, start: int) -> Prediction:
-        version, arm = self.arms[self.arm_of[number]]
-        rows = slice(start, start + int(self.num_rows[number]))
-        slices = None if self.slices is None else self.slices[:, rows].astype("<u2").tobytes()
-        return Prediction(
-            request_id=self.request_ids[number],
-            model=self.model,
-            version=version,
-            arm=arm,
-            scores=self.scores[rows].astype("<f4").tobytes(),
-            num_rows=rows.stop - rows.start,
-            served_at=datetime.fromtimestamp(self.served_at[number], UTC),
-            event_time=datetime.fromtimestamp(self.event_time[number], UTC),
-            replica=self.replica,
-            slices=slices,
+        The head has the type and the length of each array behind it.
+        """
+        predictions, slices = self.predictions, self.predictions.slices
+        arrays = [_small(pane.cells) for pane in self.panes]
+        arrays += [getattr(predictions, name) for name in _COLUMNS]
+        arrays += [] if slices is None else [slices.reshape(-1)]
+        head = orjson.dumps(
+            {
+                "model": self.model,
+                "replica": self.replica,
+                "sequence": self.sequence,
+                "panes": [
+                    (each.version, each.arm, each.day, each.num_rows, each.num_failed, each.latency)
+                    for each in self.panes
+                ],
+                "ids": predictions.request_ids,
+                "arms": predictions.arms,
+                "num_slices": None if slices is None else len(slices),
+                "arrays": [(array.dtype.str, len(array)) for array in arrays],
+            }
         )
+        length = len(head).to_bytes(_LENGTH_BYTES, sys.byteorder)
+        return b"".join([length, head, *(array.tobytes() for array in arrays)])
+
+    @classmethod
+    def from_bytes(cls, message: bytes) -> TapSummary:
+        """What `to_bytes` made this of."""
+        start = _LENGTH_BYTES + int.from_bytes(message[:_LENGTH_BYTES], sys.byteorder)
+        head = orjson.loads(message[_LENGTH_BYTES:start])
+        arrays = _arrays(message, start, head["arrays"])
+        num_panes = len(head["panes"])
+        columns = dict(zip(_COLUMNS, arrays[num_panes:], strict=False))
+        slices = None if head["num_slices"] is None else arrays[-1].reshape(head["num_slices"], -1)
+        return cls(
+            model=head["model"],
+            replica=head["replica"],
+            sequence=head["sequence"],
+            panes=tuple(
+                Pane(
+                    model=head["model"],
+                    version=version,
+                    arm=arm,
+                    day=date.fromisoformat(day),
+                    num_rows=num_rows,
+                    num_failed=num_failed,
+                    cells=cells.astype(np.int64),
+                    latency=tuple(latency),
+                )
+                for (version, arm, day, num_rows, num_failed, latency), cells in zip(
+                    head["panes"], arrays, strict=False
+                )
+            ),
+            predictions=PackedPredictions(
+                model=head["model"],
+                replica=head["replica"],
+                request_ids=head["ids"],
+                arms=[(version, arm) for version, arm in head["arms"]],
+                slices=slices,
+                **columns,
+            ),
+        )
+
+
+def _small(cells: NDArray[np.int64]) -> NDArray[Any]:
+    """Counts in as few bytes as they need: those of a thousand rows in 2."""
+    return cells.astype(np.min_scalar_type(int(cells.max(initial=0))))
+
+
+def _arrays(message: bytes, start: int, kinds: Sequence[tuple[str, int]]) -> list[NDArray[Any]]:
+    found = []
+    for kind, length in kinds:
+        found.append(np.frombuffer(message, dtype=kind, count=length, offset=start))
+        start += found[-1].nbytes
+    return found

@@ -15,7 +15,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from raymlops.data import Columns, Feature, Profile, TableSchema
-from raymlops.ledger import Code, Labels, Ledger, ModelVersion, Pane, Prediction, Version
+from raymlops.ledger import (
+    Code,
+    Labels,
+    Ledger,
+    ModelVersion,
+    PackedPredictions,
+    Pane,
+    Prediction,
+    Version,
+)
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport, log_losses
 from raymlops.serve.latency import NUM_BUCKETS, bucket
@@ -236,7 +245,7 @@ def _answer(service: Service, model: _Model, arm: str, table: pd.DataFrame) -> N
             replica=f"{arm}-{table['month'].iloc[0]}",
             sequence=0,
             panes=tuple(panes),
-            predictions=tuple(predictions),
+            predictions=PackedPredictions.of(predictions),
         )
     )
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
-from raymlops.ledger import Ledger
+from raymlops.ledger import Ledger, PackedPredictions
 from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, read_reports
 from raymlops.monitor.concept import watch
 from raymlops.monitor.expected import is_off
@@ -177,7 +177,7 @@ def _day(month: TapSummary, replica: str, sequence: int) -> TapSummary:
         replica=replica,
         sequence=sequence,
         panes=(month.panes[sequence % len(month.panes)],),
-        predictions=(month.predictions[sequence],),
+        predictions=PackedPredictions.of([month.predictions[sequence]]),
     )
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from raymlops.data.slices import cells_of, parts_of
 from raymlops.errors import ClusterError
-from raymlops.ledger import JoinPolicy, Labels, Ledger
+from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions
 from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import BatchPolicy, TapSummary, recorder
@@ -132,7 +131,7 @@ def test_predictions_carry_scores_in_row_order(world: World) -> None:
         exchange = traffic.exchange(slice(0, 7))
         recorder.note([exchange])
         await finish(recorder)
-        (prediction,) = pickle.loads(pickle.dumps(monitor.summaries[0])).predictions
+        (prediction,) = TapSummary.from_bytes(monitor.summaries[0].to_bytes()).predictions
         assert exchange.outputs is not None
         scores = np.frombuffer(prediction.scores, "<f4")
         np.testing.assert_array_equal(scores, exchange.outputs[PROBABILITY])
@@ -155,6 +154,7 @@ def test_packed_predictions_are_those_of_each_request(world: World) -> None:
         recorder.note(exchanges)
         await finish(recorder)
         packed = monitor.summaries[0].predictions
+        assert list(PackedPredictions.of(list(packed))) == list(packed)
         assert [packed[index] for index in (0, 1, -1)] == list(packed)
         assert packed[1:] == tuple(packed)[1:]
         for prediction, exchange in zip(packed, exchanges, strict=True):
@@ -163,6 +163,27 @@ def test_packed_predictions_are_those_of_each_request(world: World) -> None:
             assert prediction.event_time == exchange.event_time
             assert prediction.served_at == exchange.at
             assert (prediction.arm, prediction.version) == (exchange.arm, "1.0.0")
+
+    run(test)
+
+
+def test_a_summary_comes_out_of_its_bytes_as_it_was(world: World) -> None:
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        recorder = make(monitor, slice_by=("size", "radius"))
+        recorder.note(traffic.exchange(slice(0, 300)))
+        recorder.note(traffic.exchange(slice(300, 301), time=JULY_2))
+        recorder.note(traffic.exchange(slice(301, 310), time=JULY_2, status=500))
+        await finish(recorder)
+        (sent,) = monitor.summaries
+        came = TapSummary.from_bytes(sent.to_bytes())
+        assert (came.model, came.replica, came.sequence) == (MODEL, "r", 0)
+        assert list(came.predictions) == list(sent.predictions)
+        assert came.predictions[0].slices is not None
+        for mine, theirs in zip(came.panes, sent.panes, strict=True):
+            assert vars(mine) | {"cells": mine.cells.tolist()} == vars(theirs) | {
+                "cells": theirs.cells.tolist()
+            }
 
     run(test)
 
@@ -305,7 +326,7 @@ def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
     )
     truth = read_columns()[1][:560]
     for summary in summaries:
-        monitor.observe(pickle.loads(pickle.dumps(summary)))
+        monitor.observe(summary.to_bytes())
     monitor.label(
         [
             Labels(

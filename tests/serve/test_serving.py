@@ -32,6 +32,7 @@ from raymlops.serve import (
     Client,
     Deployment,
     ServeSettings,
+    TapSummary,
     TrafficTable,
     deploy,
     publish,
@@ -86,7 +87,8 @@ def monitor_class() -> type:
         def __init__(self, ledger_url: str) -> None:
             self.ledger = Ledger(ledger_url)
 
-        def observe(self, summary: Any) -> int:
+        def observe(self, message: bytes) -> int:
+            summary = TapSummary.from_bytes(message)
             self.ledger.observations.add_tap(
                 summary.replica, summary.sequence, summary.panes, summary.predictions
             )
