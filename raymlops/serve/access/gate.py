@@ -29,7 +29,7 @@ class Gate:
         self._clock = clock
         self._keys: dict[str, ApiKey] = {}
         self._buckets: dict[ApiKey, TokenBucket] = {}
-        self._digests: dict[str, str] = {}
+        self._welcome: dict[str, ApiKey] = {}
         self.trust(keys)
 
     def trust(self, keys: Sequence[ApiKey]) -> None:
@@ -37,7 +37,7 @@ class Gate:
         now, buckets = self._clock(), self._buckets
         self._keys = {key.digest: key for key in keys}
         self._buckets = {key: buckets.get(key) or _bucket(key, now) for key in keys}
-        self._digests.clear()
+        self._welcome.clear()
 
     def admit(self, request: Request) -> Response | None:
         """None lets the request in; 401, 403 and 429 say why not."""
@@ -61,23 +61,21 @@ class Gate:
         """
         if key is None:
             raise RequestError(401, "a key is needed: Authorization: Bearer KEY")
-        known = self._keys.get(self._digest(key))
-        if known is None:
-            raise RequestError(401, "this key is not known")
-        if not known.allows(self._model):
-            raise RequestError(403, f"key '{known.name}' is not good for model '{self._model}'")
+        known = self._welcome.get(key) or self._known(key)
         if known.rate_per_s and (wait_s := self._buckets[known].take(self._clock())):
             message = f"key '{known.name}' may ask {known.rate_per_s:g} times a second"
             raise RequestError(429, message, retry_after_s=math.ceil(wait_s))
 
-    def _digest(self, key: str) -> str:
-        """Of a key that is known it is remembered, which spares a hash a request."""
-        digest = self._digests.get(key)
-        if digest is None:
-            digest = digest_of(key)
-            if digest in self._keys and len(self._digests) < _REMEMBERED:
-                self._digests[key] = digest
-        return digest
+    def _known(self, key: str) -> ApiKey:
+        """Who has that key, if it is good here; remembered, which spares a hash a request."""
+        known = self._keys.get(digest_of(key))
+        if known is None:
+            raise RequestError(401, "this key is not known")
+        if not known.allows(self._model):
+            raise RequestError(403, f"key '{known.name}' is not good for model '{self._model}'")
+        if len(self._welcome) < _REMEMBERED:
+            self._welcome[key] = known
+        return known
 
 
 def _bucket(key: ApiKey, now: float) -> TokenBucket:

@@ -55,6 +55,7 @@ class Deferring:
         self._handler = handler
         self._results = results
         self._path = f"/v2/models/{model}/results"
+        self._below = f"{self._path}/"
         self._policy = policy
         self._call = call
         self._clock = clock
@@ -65,7 +66,7 @@ class Deferring:
         self._results_of.add("DELETE", f"{self._path}/{{id}}", later(self._forget))
 
     def __call__(self, request: Request, reply: Reply) -> None:
-        if request.path.startswith(f"{self._path}/"):
+        if request.path.startswith(self._below):
             self._results_of(request, reply)
         elif request.method == "POST" and _PREFERENCE in request.headers.get("prefer", ""):
             self._submit(request, reply)
