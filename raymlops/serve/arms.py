@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from raymlops.data import Columns
 from raymlops.errors import ModelError, NotFoundError, RequestError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
@@ -17,15 +16,13 @@ from raymlops.serve import memory
 from raymlops.serve.batching import (
     Batcher,
     BatchPolicy,
-    Done,
     EngineSpeed,
     Outputs,
     Run,
-    Times,
     warm_up,
 )
 from raymlops.serve.caching import CachePolicy, LruCache, PredictionCache
-from raymlops.serve.caching.predictions import Key
+from raymlops.serve.caching.predictions import Enqueue, Key
 from raymlops.serve.engines import (
     BundleRunner,
     EngineSettings,
@@ -65,18 +62,10 @@ class LoadedVersion:
     cache: PredictionCache | None = None
     load_s: float = 0.0
 
-    def enqueue(
-        self,
-        columns: Columns,
-        done: Done,
-        *,
-        timeout_s: float | None = None,
-        priority: int = 0,
-        times: Times | None = None,
-    ) -> Callable[[], None]:
-        """Like `Batcher.enqueue`, past the cache if there is one."""
-        enqueue = self.batcher.enqueue if self.cache is None else self.cache.enqueue
-        return enqueue(columns, done, timeout_s=timeout_s, priority=priority, times=times)
+    @cached_property
+    def enqueue(self) -> Enqueue:
+        """`Batcher.enqueue`, past the cache if there is one."""
+        return self.batcher.enqueue if self.cache is None else self.cache.enqueue
 
     def check_health(self) -> None:
         """Raises RuntimeError when its engine hangs, or dies time and again."""

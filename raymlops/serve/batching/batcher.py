@@ -13,9 +13,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
@@ -23,6 +24,7 @@ from raymlops.serve.batching.outputs import Outputs, Run
 from raymlops.serve.batching.padding import cut, length_of, padded, padded_length
 from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
+from raymlops.serve.batching.shares import Share
 from raymlops.serve.batching.speed import EngineSpeed
 from raymlops.serve.batching.times import BatchSizes, Times
 from raymlops.serve.batching.worker import Ran, Worker, answer_all
@@ -192,7 +194,7 @@ class Batcher:
         full = padded_length(length, policy.lengths)
 
         def done_cut(result: Outputs | Exception) -> None:
-            if isinstance(result, dict):
+            if not isinstance(result, Exception):
                 result = cut(result, length, policy.cut_outputs)
             done(result)
 
@@ -304,6 +306,7 @@ class Batcher:
                     self._tell(request, result)
             return
         outputs, engine_s = result
+        made: dict[Hashable, Any] = {}
         start, now = 0, time.monotonic()
         for request in part:
             end = start + request.num_rows
@@ -311,7 +314,7 @@ class Batcher:
                 if (times := request.times) is not None:
                     times.engine_s = engine_s
                     times.batch_s = max(0.0, now - request.closed_at - engine_s)
-                self._tell(request, {name: each[start:end] for name, each in outputs.items()})
+                self._tell(request, Share(outputs, made, start, end))
             start = end
 
     def _watch_until(self, deadline: float, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from raymlops.data import Columns, GroupedColumns
 from raymlops.errors import ModelError
 
-Outputs = dict[str, NDArray[Any]]
+Outputs = Mapping[str, NDArray[Any]]
 
 Run = Callable[[Columns], Outputs]
 """Outputs for some rows; may be called from several threads at once."""

@@ -49,4 +49,4 @@ def _padded(column: Column, length: int, value: float) -> Column:
 
 def cut(outputs: Outputs, length: int, names: Iterable[str]) -> Outputs:
     """The outputs, those of `names` [rows, positions, ...] without what padding added."""
-    return outputs | {name: outputs[name][:, :length] for name in names if name in outputs}
+    return {**outputs} | {name: outputs[name][:, :length] for name in names if name in outputs}

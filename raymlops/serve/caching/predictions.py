@@ -27,9 +27,9 @@ class Enqueue(Protocol):
         columns: Columns,
         done: Done,
         *,
-        timeout_s: float | None,
-        priority: int,
-        times: Times | None,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        times: Times | None = None,
     ) -> Callable[[], None]: ...
 
 
@@ -76,7 +76,7 @@ class PredictionCache:
     def _landed(self, key: Key, result: Outputs | Exception | None) -> None:
         """A computation has ended, with None when nobody wanted it any more."""
         del self._flights[key]
-        if isinstance(result, dict):
+        if result is not None and not isinstance(result, Exception):
             outputs = kept(result)
             self._known.put(key, outputs, size_of(outputs), time.monotonic())
 

@@ -1,0 +1,89 @@
+"""Answers written from a pattern are those that are put together value by value."""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from raymlops.models import Field, Signature
+from raymlops.serve.batching.shares import Share
+from raymlops.serve.form import Form
+from raymlops.serve.inference import Result
+from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
+
+FORM = Form(
+    Signature(
+        inputs=(Field(name="x", datatype="FP64"),),
+        outputs=(
+            Field(name='100 % "sure"', datatype="FP32"),
+            Field(name="late", datatype="BOOL"),
+            Field(name="class", datatype="INT64"),
+        ),
+    )
+)
+EVERYTHING = Wanted((), frozenset(), False)
+
+
+def result(outputs: object, arm: str = "champion") -> Result:
+    return Result("wines", "1.0.0", arm, FORM, outputs)  # type: ignore[arg-type]
+
+
+def outputs_of(scores: list[float], flags: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
+    return {
+        "class": np.arange(len(scores)) - 1,  # in another order than the form's
+        "late": flags,
+        '100 % "sure"': np.array(scores, dtype=np.float32),
+    }
+
+
+@given(
+    scores=st.lists(st.floats(width=32), min_size=1, max_size=5),
+    request_id=st.text(max_size=20),
+    arm=st.sampled_from(["champion", "a%b", 'an "arm"']),
+)
+def test_a_row_of_a_batch_is_answered_as_if_it_were_alone(
+    scores: list[float], request_id: str, arm: str
+) -> None:
+    outputs = outputs_of(scores, np.array(scores) > 0)
+    made: dict[object, object] = {}
+    for row in range(len(scores)):
+        share = Share(outputs, made, row, row + 1)
+        body = encode_answer(request_id, result(share, arm), EVERYTHING).body
+        assert body == encode_answer(request_id, result(dict(share), arm), EVERYTHING).body
+        document = orjson.loads(body)
+        assert (document["id"], document["parameters"]) == (request_id, {"arm": arm})
+        assert document["outputs"][2]["data"] == [row - 1]
+    assert len(made) == 1  # the texts of all rows, written down once
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        outputs_of([0.25, 0.5, 0.75], np.array([True, False, True])) | {"late": np.ones((3, 2))},
+        outputs_of([0.25, 0.5, 0.75], np.array([True, False, True]))
+        | {"class": np.array(["a,b", None, "c"], dtype=object)},
+    ],
+)
+def test_what_is_no_plain_number_is_written_the_long_way(
+    outputs: dict[str, NDArray[np.generic]],
+) -> None:
+    share = Share(outputs, {}, 1, 2)
+    body = encode_answer("r", result(share), EVERYTHING).body
+    assert body == encode_answer("r", result(dict(share)), EVERYTHING).body
+
+
+def test_several_rows_and_chosen_outputs_are_the_shares_own() -> None:
+    outputs = outputs_of([0.25, 0.5, 0.75], np.array([True, False, True]))
+    share = Share(outputs, {}, 1, 3)
+    assert (len(share), share.num_rows, list(share)) == (3, 2, list(outputs))
+    document = orjson.loads(encode_answer("r", result(share), EVERYTHING).body)
+    assert document["outputs"][0]["data"] == [0.5, 0.75]
+    chosen = Wanted(("late",), frozenset(), False)
+    document = orjson.loads(encode_answer("r", result(Share(outputs, {}, 0, 1)), chosen).body)
+    assert document["outputs"] == [
+        {"name": "late", "datatype": "BOOL", "shape": [1], "data": [True]}
+    ]
