@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from raymlops.data.features import Column
 
-Values = list[Any] | NDArray[Any]
-"""Column after column: a matrix [columns, rows], or all of it in one flat list."""
+Values = Sequence[Any] | NDArray[Any]
+"""Column after column: a matrix [columns, rows], or all of it in one flat list or tuple."""
 
 
 class Layout:
@@ -68,7 +68,7 @@ class GroupedColumns(Mapping[str, Column]):
 
     def _matrix(self, group: int) -> NDArray[Any]:
         values = self._values[group]
-        if isinstance(values, list):
+        if not isinstance(values, np.ndarray):
             array = np.array(values, self.layout.dtypes[group])
             values = self._values[group] = array.reshape(-1, self.num_rows)
         return values
@@ -77,7 +77,7 @@ class GroupedColumns(Mapping[str, Column]):
 def _joined(parts: Sequence[GroupedColumns], group: int) -> NDArray[Any]:
     """[columns, rows] of all parts; rows that are still lists become one array at once."""
     rows = [part._values[group] for part in parts]
-    if {type(values) for values in rows} == {list} and {part.num_rows for part in parts} == {1}:
+    if np.ndarray not in set(map(type, rows)) and {part.num_rows for part in parts} == {1}:
         return np.array(rows, parts[0].layout.dtypes[group]).T
     return np.concatenate([part._matrix(group) for part in parts], axis=1)
 

@@ -47,6 +47,8 @@ class Form:
 
         None when anything about them is not plainly right: the long way finds out what.
         """
+        if num_rows == 1 and self.is_flat and (row := self._read_row(values)) is not None:
+            return row
         if not self.is_flat or not num_rows or set(map(len, values)) != {num_rows}:
             return None
         found: list[Values] = []
@@ -59,6 +61,20 @@ class Form:
                 return None
             found.append(fitting)
         return GroupedColumns(self.layout, found, num_rows)
+
+    def _read_row(self, values: Sequence[Sequence[Any]]) -> GroupedColumns | None:
+        """The same of one row; None also where something is missing that may be."""
+        try:
+            (row,) = zip(*values, strict=True)
+        except ValueError:
+            return None
+        found = []
+        for group in self.groups:
+            picked = group.pick(row)
+            if not group.kinds.issuperset(map(type, picked)) or not group.takes(picked):
+                return None
+            found.append(picked)
+        return GroupedColumns(self.layout, found, 1)
 
     def completed(self, columns: dict[str, Column]) -> dict[str, Column]:
         """`columns`, with inputs that may be missing and were not named as missing in all rows."""
@@ -110,6 +126,11 @@ class _Group(ABC):
         is."""
 
     @abstractmethod
+    def takes(self, row: Sequence[Any]) -> bool:
+        """Whether every value of a row is plainly what it may be; for so few, quicker than an
+        array."""
+
+    @abstractmethod
     def fits(self, matrix: NDArray[Any]) -> bool:
         """Whether every value of the matrix may be what it is."""
 
@@ -119,6 +140,9 @@ class _Texts(_Group):
 
     def read(self, flat: list[Any], num_rows: int) -> Values | None:
         return flat
+
+    def takes(self, row: Sequence[Any]) -> bool:
+        return True
 
     def fits(self, matrix: NDArray[Any]) -> bool:
         return NoneType in self.kinds or None not in matrix.ravel().tolist()
@@ -137,16 +161,13 @@ class _Numbers(_Group):
         self._whole = np.array(whole) if whole else None
 
     def read(self, flat: list[Any], num_rows: int) -> Values | None:
-        if num_rows == 1 and self._is_inside(flat):
-            return flat
         try:
             matrix = np.array(flat, np.float64).reshape(-1, num_rows)  # None becomes NaN
         except OverflowError:
             return None
         return matrix if self.fits(matrix) else None
 
-    def _is_inside(self, row: list[Any]) -> bool:
-        """Whether all of a row are plainly what they may be: for so few, quicker than an array."""
+    def takes(self, row: Sequence[Any]) -> bool:
         try:
             inside = all(map(le, self._lows, row)) and all(map(ge, self._highs, row))
         except TypeError:  # None is neither more nor less than a number

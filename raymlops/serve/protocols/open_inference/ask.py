@@ -6,8 +6,9 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
@@ -23,16 +24,15 @@ from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, split_binary
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
+from raymlops.serve.protocols.open_inference.plain import PlainTensor, read_request, read_tensors
 from raymlops.serve.protocols.shapes import read_shape
 from raymlops.serve.web import Response
 
 Tensor = Mapping[str, Any]
 
-_MEMBERS = itemgetter("name", "datatype", "shape", "data")
 _BINARY_NAMES = ("name", "datatype", "shape", "parameters")
 _BINARY_MEMBERS = itemgetter(*_BINARY_NAMES)
 _NO_PARAMETERS: Mapping[str, Any] = {}
-_LISTS = {list}
 _WHOLE = {int}
 
 
@@ -48,93 +48,91 @@ def parse_infer(
     Raises:
         RequestError: 400, naming the member at fault.
     """
-    head, tail = (body, None) if json_length is None else split_binary(body, json_length)
-    loaded, is_strict = load(head)
-    document = mapping(loaded, "the body")
-    parameters = document.get("parameters")
+    request_id: Any
+    read: Callable[[Form], Columns]
+    if json_length is None and (plain := read_request(body)) is not None:
+        request_id, parameters, outputs = plain.id, plain.parameters, plain.outputs
+        read = partial(_read_plain, plain.inputs, body)
+    else:
+        head, tail = (body, None) if json_length is None else split_binary(body, json_length)
+        loaded, is_strict = load(head)
+        document = mapping(loaded, "the body")
+        request_id, parameters, outputs = map(document.get, ("id", "parameters", "outputs"))
+        tensors = sequence(document.get("inputs"), "inputs")
+        if tail is None:
+            read = partial(_read_each, tensors, memoryview(b""))
+        else:
+            read = partial(_read_binary, tensors, tail, is_strict)
     parameters = _NO_PARAMETERS if parameters is None else mapping(parameters, "parameters")
-    tensors = sequence(document.get("inputs"), "inputs")
     every = parameters.get("binary_data_output", False)
-    outputs = document.get("outputs")
     return OpenInferenceAsk(
-        about(document.get("id"), parameters, now),
+        about(request_id, parameters, now),
         version,
-        tensors,
+        read,
         _wanted(outputs, _flag(every, "parameters.binary_data_output")),
-        tail,
-        may_be_plain=is_strict,
     )
 
 
 class OpenInferenceAsk(BaseAsk):
-    """Tensors as JSON has them; `tail` holds the values of those that are binary."""
+    """Tensors that `read` reads once, and the outputs that are wanted."""
 
-    __slots__ = ("_may_be_plain", "_tail", "_tensors", "_wanted")
+    __slots__ = ("_read", "_wanted")
 
     def __init__(
-        self,
-        about: About,
-        version: str | None,
-        tensors: Sequence[Any],
-        wanted: Wanted,
-        tail: memoryview | None,
-        *,
-        may_be_plain: bool,
+        self, about: About, version: str | None, read: Callable[[Form], Columns], wanted: Wanted
     ) -> None:
         super().__init__(about, version)
-        self._tensors = tensors
+        self._read: Callable[[Form], Columns] | None = read
         self._wanted = wanted
-        self._tail = tail
-        self._may_be_plain = may_be_plain
 
     def columns(self, form: Form) -> Columns:
+        """As the protocol says; what they are read from is let go at once, so that the next
+        request is read into memory that is still hot."""
         form.check_wanted(self._wanted.names)
-        if self._may_be_plain and (plain := self._read_plain(form)) is not None:
-            self._tensors = ()  # while they are hot: the next request is read into their memory
-            return plain
-        columns = form.completed(self._read_each(form))
-        form.check(columns)
-        return columns
+        assert self._read is not None, "columns are read once"
+        read, self._read = self._read, None
+        return read(form)
 
     def encode(self, result: Result) -> Response:
         return encode_answer(self.id, result, self._wanted)
 
-    def _read_plain(self, form: Form) -> Columns | None:
-        if self._tail is None:
-            return _read_plain(self._tensors, form)
-        try:
-            return _read_plain_binary(self._tensors, self._tail, form)
-        except SignatureError as error:
-            raise RequestError(400, str(error)) from error
 
-    def _read_each(self, form: Form) -> dict[str, Column]:
-        columns: dict[str, Column] = {}
-        tail = memoryview(b"") if self._tail is None else self._tail
-        try:
-            for each in self._tensors:
-                tensor = mapping(each, "inputs")
-                name = text(tensor.get("name"), "inputs.name")
-                columns[name], tail = _read_tensor(field_of(name, form, columns), tensor, tail)
-        except SignatureError as error:
-            raise RequestError(400, str(error)) from error
-        if tail:
-            raise RequestError(400, f"{len(tail)} bytes follow the last binary tensor")
+def _read_plain(tensors: list[PlainTensor], body: bytes, form: Form) -> Columns:
+    columns = read_tensors(tensors, form)
+    if columns is not None:
         return columns
+    loaded, _ = load(body)
+    return _read_each(loaded["inputs"], memoryview(b""), form)
 
 
-def _read_plain(tensors: Sequence[Any], form: Form) -> Columns | None:
-    """The columns of a request in the signature's own order, types and flat shapes.
+def _read_binary(
+    tensors: Sequence[Any], tail: memoryview, may_be_plain: bool, form: Form
+) -> Columns:
+    if may_be_plain:
+        try:
+            columns = _read_plain_binary(tensors, tail, form)
+        except SignatureError as error:
+            raise RequestError(400, str(error)) from error
+        if columns is not None:
+            return columns
+    return _read_each(tensors, tail, form)
 
-    That is what clients send that were made from the metadata; all others go the long way.
-    """
+
+def _read_each(tensors: Sequence[Any], tail: memoryview, form: Form) -> Columns:
+    """Tensor by tensor, however they are written; finds out what is wrong."""
+    columns: dict[str, Column] = {}
     try:
-        names, datatypes, shapes, data = zip(*map(_MEMBERS, tensors), strict=True)
-    except (KeyError, TypeError, ValueError):
-        return None
-    if names != form.names or datatypes != form.datatypes or set(map(type, data)) != _LISTS:
-        return None
-    num_rows = _num_rows(shapes)
-    return None if num_rows is None else form.read(data, num_rows)
+        for each in tensors:
+            tensor = mapping(each, "inputs")
+            name = text(tensor.get("name"), "inputs.name")
+            columns[name], tail = _read_tensor(field_of(name, form, columns), tensor, tail)
+    except SignatureError as error:
+        raise RequestError(400, str(error)) from error
+    if tail:
+        raise RequestError(400, f"{len(tail)} bytes follow the last binary tensor")
+    columns = form.completed(columns)
+    form.check(columns)
+    return columns
 
 
 def _read_plain_binary(tensors: Sequence[Any], tail: memoryview, form: Form) -> Columns | None:
