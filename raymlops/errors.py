@@ -9,7 +9,7 @@
     ├── CoordinationError    a lock or an election was lost
     │   └── StaleLeaseError  a write carries the token of a replaced holder
     ├── ClusterError         Ray cannot be started, reached or asked
-    ├── LedgerError          a record contradicts the ledger
+    ├── LedgerError          a record contradicts the ledger, or its database is away
     │   ├── NotFoundError    no such run, version, alias, request ...
     │   ├── ConflictError    the version exists already
     │   ├── QueryError       a search expression cannot be understood
@@ -72,7 +72,7 @@ class ClusterError(RaymlopsError):
 
 
 class LedgerError(RaymlopsError):
-    """A record contradicts what the ledger holds."""
+    """A record contradicts what the ledger holds, or the database does not answer."""
 
 
 class NotFoundError(LedgerError):

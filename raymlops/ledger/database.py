@@ -24,10 +24,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from raymlops.config import SecretUrl
+from raymlops.config import SecretUrl, redact
 from raymlops.errors import LedgerError
 from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
@@ -42,6 +43,13 @@ _SCHEMA = "schema"
 _TAKE_WRITE_LOCK = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "SELECT pg_advisory_xact_lock(7241905)",
+}
+
+_UNACKNOWLEDGED = "did not acknowledge a write"
+
+_WAY_OUT = {
+    "sqlite": "see that the file can be read and written, and that its disk is not full",
+    "postgresql": "see that the server runs and can be reached, then ask again",
 }
 
 
@@ -62,6 +70,7 @@ class Database:
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
         self.url = url
+        self._shown_url = SecretUrl(url)
         parsed = parse_url(url)
         backend = parsed.get_backend_name()
         if backend == "sqlite" and parsed.database:
@@ -103,6 +112,7 @@ class Database:
         It carries the fences held here, see `fencing`, and inside `one_transaction` it is that one.
 
         Raises:
+            LedgerError: the database did not acknowledge it.
             StaleLeaseError: a newer holder of one of these locks has written.
         """
         joint = _joint.get()
@@ -117,13 +127,17 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees what is committed, and inside `one_transaction` that one's."""
+        """A connection that sees what is committed, and inside `one_transaction` that one's.
+
+        Raises:
+            LedgerError: the database did not answer.
+        """
         joint = _joint.get()
         if joint is not None and joint.database is self and joint.connection is not None:
             yield joint.connection
             return
         self._notice_fork()
-        with self._reader.connect() as connection:
+        with self._told_as_ours("did not answer"), self._reader.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -148,12 +162,8 @@ class Database:
             with self.write() as connection:
                 self.append_in(connection, table, rows)
             return
-        try:
+        with self._told_as_ours(_UNACKNOWLEDGED):
             self._appender(table, rows).append(rows)
-        except self._engine.dialect.loaded_dbapi.Error as error:
-            raise LedgerError(
-                f"{len(rows)} rows of {table.name} were not written to {self._shown_url()}: {error}"
-            ) from error
 
     def append_in(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
@@ -176,10 +186,24 @@ class Database:
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
         self._notice_fork()
-        with self._engine.begin() as connection:
+        with self._told_as_ours(_UNACKNOWLEDGED), self._engine.begin() as connection:
             for fence in fencing.carried(self.url):
                 fencing.admit(connection, fence)
             yield connection
+
+    @contextlib.contextmanager
+    def _told_as_ours(self, what: str) -> Iterator[None]:
+        """Tells what the database or a column refused without SQL, values and password."""
+        try:
+            yield
+        except (DBAPIError, PoolTimeout, self._engine.dialect.loaded_dbapi.Error) as error:
+            cause = str(error.orig if isinstance(error, DBAPIError) else error)
+            raise LedgerError(
+                f"the ledger at {self._shown_url} {what}: {redact(' '.join(cause.split()))}; "
+                f"{_WAY_OUT[self.backend]}"
+            ) from error
+        except StatementError as error:
+            raise error.orig or error from None
 
     def _notice_fork(self) -> None:
         """Gives a forked child connections of its own. Those of its parent are kept aside: to use
@@ -192,27 +216,16 @@ class Database:
 
     def _prepare_schema(self) -> None:
         """Makes the tables, or brings older ones up to date; an up-to-date ledger is only read."""
-        try:
-            found = self._schema_version()
-            if found is None or found < schema.SCHEMA_VERSION:
-                with self.write() as connection:
-                    _bring_up_to_date(connection)
-        except DBAPIError as error:
+        with self.read() as connection:
+            found = _schema_version(connection)
+        if found is None or found < schema.SCHEMA_VERSION:
+            with self.write() as connection:
+                _bring_up_to_date(connection)
+        elif found > schema.SCHEMA_VERSION:
             raise LedgerError(
-                f"the ledger at {self._shown_url()} cannot be opened: {error.orig}"
-            ) from error
-        if found is not None and found > schema.SCHEMA_VERSION:
-            raise LedgerError(
-                f"the ledger at {self._shown_url()} has schema {found}, this raymlops reads "
+                f"the ledger at {self._shown_url} has schema {found}, this raymlops reads "
                 f"schema {schema.SCHEMA_VERSION}; use the raymlops that wrote it, or a newer one"
             )
-
-    def _schema_version(self) -> int | None:
-        with self.read() as connection:
-            return _schema_version(connection)
-
-    def _shown_url(self) -> str:
-        return make_url(self.url).render_as_string(hide_password=True)
 
 
 class _Joint:

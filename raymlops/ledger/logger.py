@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from raymlops.errors import LedgerError
+from raymlops.errors import ClusterError, LedgerError
 from raymlops.ledger.database import now
 from raymlops.ledger.metrics import Logged
 
@@ -89,7 +89,7 @@ class MetricLogger:
             try:
                 self._write_group()
                 deadline = time.monotonic() + self._policy.patience_s
-            except Exception as error:  # whatever the database raises, the rows are held
+            except (LedgerError, ClusterError) as error:
                 if time.monotonic() >= deadline:
                     raise LedgerError(
                         f"{self._num_held():,} logged steps wait for the ledger, which took none "

@@ -126,7 +126,7 @@ class Runs:
         self.finish(run.id)
 
     def log(self, run_id: str, values: Mapping[str, float], *, step: int = 0) -> None:
-        """Adds values of a step; they are durable when this returns.
+        """Adds values of a step; when this returns they are on disk and survive a power cut.
 
         For many steps a second see `logger`.
 

@@ -23,7 +23,7 @@ class Disk:
     def write(self, group_id: str, logged: Sequence[Logged]) -> None:
         self.asked.set()
         if self.is_away.is_set():
-            raise ConnectionError("the disk is away")
+            raise LedgerError("the disk is away")
         self.groups[group_id] = [each.step for each in logged]
 
     @property

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
 from raymlops.cluster.files import replace_text
 from raymlops.config import redact
@@ -122,7 +121,7 @@ class _Recorded:
         """Without a ledger there are still the requests, and a metric that says so."""
         try:
             found = tuple(recorded_series(self._ledger, self._policy))
-        except (RaymlopsError, SQLAlchemyError) as error:
+        except RaymlopsError as error:
             _logger.warning("the ledger cannot be read for its metrics: %s", redact(str(error)))
             return (Series(catalogue.LEDGER_UP.name, (), 0),)
         return (*found, Series(catalogue.LEDGER_UP.name, (), 1))
