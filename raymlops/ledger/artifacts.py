@@ -1,4 +1,4 @@
-"""Artifacts of runs: blobs and trees of the store, each under a name that stays."""
+"""Artifacts of runs: blobs of the store, each under a name that stays."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def read(connection: Connection, run_id: str) -> Sequence[Artifact]:
     """In the order of their names."""
     query = select(artifacts).where(artifacts.c.run_id == run_id).order_by(artifacts.c.name)
     return [_artifact(row) for row in connection.execute(query)]
+
+
+def read_all(connection: Connection) -> Sequence[tuple[str, Artifact]]:
+    """Every run's, each beside the id of its run."""
+    query = select(artifacts).order_by(artifacts.c.run_id, artifacts.c.name)
+    return [(row.run_id, _artifact(row)) for row in connection.execute(query)]
 
 
 def _artifact(row: Row[Any]) -> Artifact:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -56,25 +56,31 @@ def plain(value: Any) -> Any:
 
 
 def verify(
-    decisions: Iterable[Decision], artifacts: Iterable[tuple[str, str]], store: Store
+    decisions: Iterable[Decision],
+    *,
+    trees: Sequence[tuple[str, str]],
+    blobs: Sequence[tuple[str, str]],
+    store: Store,
 ) -> Audit:
     """Checks the whole chain, and every byte of every artifact.
 
     Args:
         decisions: all of the ledger's, in the order they were taken.
-        artifacts: (name, digest of its tree), e.g. ("flights 1.0.0", "9e8b...").
+        trees: (name, digest) of artifacts that are trees, e.g. ("flights 1.0.0", "9e8b...").
+        blobs: the same of those that are one blob.
     """
     problems: list[str] = []
     previous, num_decisions = BEGINNING, 0
     for decision in decisions:
         problems += _check_link(previous, decision)
         previous, num_decisions = decision.digest, num_decisions + 1
-    artifacts = list(artifacts)
-    for name, tree in artifacts:
-        problems += _check_tree(name, tree, store)
+    for name, tree in trees:
+        problems += _check(name, tree, store.verify_tree)
+    for name, blob in blobs:
+        problems += _check(name, blob, store.verify)
     return Audit(
         num_decisions=num_decisions,
-        num_artifacts=len(artifacts),
+        num_artifacts=len(trees) + len(blobs),
         last_digest=previous,
         problems=tuple(problems),
     )
@@ -89,8 +95,8 @@ def _check_link(previous: str, decision: Decision) -> Iterator[str]:
         yield f"{where} is not what was written: it was changed"
 
 
-def _check_tree(name: str, tree: str, store: Store) -> Iterator[str]:
+def _check(name: str, digest: str, verify: Callable[[str], None]) -> Iterator[str]:
     try:
-        store.read_tree(tree)
+        verify(digest)
     except StorageError as error:  # missing, or IntegrityError: changed
         yield f"{name}: {error}"

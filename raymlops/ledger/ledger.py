@@ -121,11 +121,15 @@ class Ledger:
         every artifact as it was recorded."""
         registry = self.registry
         versions = [version for model in registry.models() for version in registry.list(model)]
-        artifacts = [(str(version), version.bundle) for version in versions] + [
+        trees = [(str(version), version.bundle) for version in versions] + [
             (f"dataset {dataset.name} {dataset.version}", dataset.manifest)
             for dataset in self.datasets.list()
         ]
-        found = audit.verify(self.decisions.list(), artifacts, store)
+        blobs = [
+            (f"artifact '{artifact.name}' of run {run_id}", artifact.digest)
+            for run_id, artifact in self.runs.all_artifacts()
+        ]
+        found = audit.verify(self.decisions.list(), trees=trees, blobs=blobs, store=store)
         texts = (
             f"text {each} is not what was kept: it was changed" for each in self._texts.changed()
         )

@@ -95,7 +95,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A blob or tree of the store that a run made."""
+    """A blob of the store that a run made."""
 
     name: str
     digest: str

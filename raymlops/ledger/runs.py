@@ -211,7 +211,7 @@ class Runs:
             return tag_rows.read(connection, run_id)
 
     def attach(self, run_id: str, name: str, digest: str, size_bytes: int) -> Artifact:
-        """Records a blob or tree of the store as what the run made.
+        """Records a blob of the store as what the run made.
 
         Raises:
             ConflictError: another one has that name.
@@ -223,6 +223,11 @@ class Runs:
     def artifacts(self, run_id: str) -> Sequence[Artifact]:
         with self._database.read() as connection:
             return artifact_rows.read(connection, run_id)
+
+    def all_artifacts(self) -> Sequence[tuple[str, Artifact]]:
+        """The artifacts of all runs, each beside the id of its run."""
+        with self._database.read() as connection:
+            return artifact_rows.read_all(connection)
 
     def get(self, run_id: str) -> Run:
         found = self._select(_with_age().where(schema.runs.c.id == run_id))

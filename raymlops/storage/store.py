@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -103,6 +104,15 @@ class Store:
     def fetch(self, digest: str, path: Path) -> None:
         """Writes the blob to `path`, which appears when the bytes are verified."""
         save(path, self._verified(digest))
+
+    def verify(self, digest: str) -> None:
+        """Reads the whole blob, in bounded memory, and keeps nothing of it; raises as `get`."""
+        deque(self._verified(digest), maxlen=0)
+
+    def verify_tree(self, digest: str) -> None:
+        """Verifies every blob of a tree."""
+        for blob in self.tree(digest).values():
+            self.verify(blob)
 
     def exists(self, digest: str) -> bool:
         return self.files.exists(_blob(digest))

@@ -100,6 +100,15 @@ def test_a_changed_artifact_is_named(written: Ledger, store: Store) -> None:
     assert "refused" in problem
 
 
+def test_a_changed_artifact_of_a_run_is_named(written: Ledger, store: Store, run: Run) -> None:
+    plot = store.put(b"a plot")
+    written.runs.attach(run.id, "plot.png", plot, 6)
+    assert problems(written, store) == []
+    (Path(store.uri) / "blobs" / plot[:2] / plot).write_bytes(b"a plop")
+    (problem,) = problems(written, store)
+    assert problem.startswith(f"artifact 'plot.png' of run {run.id}: blob {plot}")
+
+
 def test_a_missing_artifact_is_named(written: Ledger, store: Store) -> None:
     manifest = written.datasets.get("other").manifest
     (Path(store.uri) / "blobs" / manifest[:2] / manifest).unlink()
