@@ -6,16 +6,18 @@ python -m benchmarks.records [--quick] [SECTION...]
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from benchmarks.figures import report
+from benchmarks.figures import Figure, report
 from benchmarks.records import coordination, data, ledger, mirror, storage
 
-SECTIONS = {
-    "ledger": ledger,
-    "data": data,
-    "storage": storage,
-    "coordination": coordination,
-    "mirror": mirror,
+SECTIONS: Mapping[str, Callable[[bool], list[Figure]]] = {
+    "ledger": ledger.figures,
+    "data": data.figures,
+    **{f"storage-{kind}": partial(storage.figures, kind) for kind in storage.KINDS},
+    "coordination": coordination.figures,
+    "mirror": mirror.figures,
 }
 
 
@@ -25,7 +27,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", choices=SECTIONS)
     arguments = parser.parse_args()
     names = arguments.sections or SECTIONS
-    figures = [figure for name in names for figure in SECTIONS[name].figures(arguments.quick)]
+    figures = [figure for name in names for figure in SECTIONS[name](arguments.quick)]
     report("records", figures)
 
 

@@ -1,4 +1,11 @@
-"""Storage: large files through raymlops and through the plain library, in the same run."""
+"""Storage: large files through raymlops and through the plain library, in the same run.
+
+Files are copied as they are, against the library's own copy; blobs are hashed as well, against
+that copy and hashlib after it. Every call moves the whole file, and replaces none.
+
+On HDFS the client, ours or not, waits half a second more at the end of about every second file:
+with --quick its uploads say nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from benchmarks.figures import Figure, paired_medians
@@ -20,17 +27,24 @@ _MOST_EXTRA_MB = 200
 _PIECE_BYTES = 4 << 20  # of the references, as of ours
 
 
-def figures(quick: bool) -> list[Figure]:
-    size_mb, artifact_mb, repeats = (32, 128, 3) if quick else (512, 2048, 5)
-    found = []
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="raymlops-bench-")))
-        source = folder / "source"
-        source.write_bytes(os.urandom(1 << 20) * size_mb)
-        for kind, uri, plain in stack.enter_context(_storages(folder)):
-            found += _throughput(kind, uri, plain, source, size_mb, repeats)
-            found.append(_memory(kind, uri, folder, artifact_mb))
-    return found
+def figures(kind: str, quick: bool) -> list[Figure]:
+    size_mb, repeats = (32, 3) if quick else (2048, 2)
+    with tempfile.TemporaryDirectory(prefix="raymlops-bench-") as name:
+        source = _file(Path(name) / "source", size_mb)
+        with KINDS[kind](Path(name)) as (uri, plain):
+            return [
+                *_throughput(kind, uri, plain, source, size_mb, repeats),
+                _memory(kind, uri, _file(source, 128 if quick else size_mb)),
+            ]
+
+
+def _file(path: Path, size_mb: int) -> Path:
+    """A file no part of which is like another."""
+    piece = os.urandom(1 << 20)
+    with path.open("wb") as file:
+        for number in range(size_mb):
+            file.write(number.to_bytes(4) + piece[4:])
+    return path
 
 
 class Plain:
@@ -88,23 +102,23 @@ def _throughput(
         "download": (download, plain_get, plain.name),
         "put_verified": (put, hash_and_put, f"sha256, then {plain.name}"),
         "fetch_verified": (fetch, get_and_hash, f"{plain.name}, then sha256"),
-        "put_verified_against_unverified": (put, plain_put, plain.name),
-        "fetch_verified_against_unverified": (fetch, plain_get, plain.name),
-    }  # fmt: skip
+    }
     found = []
     for name, (ours, reference, peer) in calls.items():
         mine_s, theirs_s = paired_medians(ours, reference, repeats=repeats)
-        aimed = "against" not in name  # hashing is work that the unverified call does not do
         found.append(
             Figure(
                 name=f"storage_{kind}_{name}_mb_per_s",
                 unit="MB/s",
                 ours=size_mb / mine_s,
                 references={peer: size_mb / theirs_s},
-                goal=f">= {_GOAL_RATIO} of the reference" if aimed else None,
-                met=theirs_s / mine_s >= _GOAL_RATIO if aimed else None,
+                goal=f">= {_GOAL_RATIO} of the reference",
+                met=theirs_s / mine_s >= _GOAL_RATIO,
             )
         )
+    for name in ("ours", "plain", blob):
+        files.delete(name)
+    target.unlink()
     return found
 
 
@@ -125,22 +139,14 @@ print(peak_mb() - before)
 """
 
 
-def _memory(kind: str, uri: str, folder: Path, size_mb: int) -> Figure:
+def _memory(kind: str, uri: str, source: Path) -> Figure:
     """What the peak of a fresh process grows by when it stores and fetches one artifact."""
-    source, target = folder / "artifact", folder / "fetched"
-    with source.open("wb") as file:
-        piece = os.urandom(1 << 20)
-        for number in range(size_mb):
-            file.write(number.to_bytes(4) + piece[4:])
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _ROUND_TRIP, uri, source, target],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    finally:
-        source.unlink()
-        target.unlink(missing_ok=True)
-    extra_mb = float(done.stdout)
+    target = source.with_name("target")
+    done = subprocess.run(
+        [sys.executable, "-c", _ROUND_TRIP, uri, source, target],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    extra_mb, size_mb = float(done.stdout), source.stat().st_size >> 20
     return Figure(
         name=f"storage_{kind}_{size_mb}_mb_artifact_extra_memory_mb",
         unit="MB",
@@ -152,22 +158,32 @@ def _memory(kind: str, uri: str, folder: Path, size_mb: int) -> Figure:
 
 
 @contextmanager
-def _storages(folder: Path) -> Iterator[Iterator[tuple[str, str, Plain]]]:
-    """Each kind of storage, on a server of its own, one after the other."""
-    yield iter(_each(folder))
+def _on_file(folder: Path) -> Iterator[tuple[str, Plain]]:
+    yield str(folder / "store"), _local(folder / "store")
 
 
-def _each(folder: Path) -> Iterator[tuple[str, str, Plain]]:
-    from tests.servers.hdfs import hdfs
+@contextmanager
+def _on_s3(_: Path) -> Iterator[tuple[str, Plain]]:
     from tests.servers.seaweedfs import seaweedfs
 
-    yield "file", str(folder / "store"), _local(folder / "store")
-    shutil.rmtree(folder / "store")
-    with seaweedfs() as s3:
-        s3.create_bucket("bench")
-        yield "s3", s3.uri("bench/ours"), _arrow(s3.filesystem(), "bench/ours")
+    with seaweedfs() as server:
+        server.create_bucket("bench")
+        yield server.uri("bench/ours"), _arrow(server.filesystem(), "bench/ours")
+
+
+@contextmanager
+def _on_hdfs(_: Path) -> Iterator[tuple[str, Plain]]:
+    from tests.servers.hdfs import hdfs
+
     with hdfs() as server:
-        yield "hdfs", server.uri("ours"), _hdfs(server.uri(""), "/ours")
+        yield server.uri("ours"), _hdfs(server.uri(""), "/ours")
+
+
+KINDS: Mapping[str, Callable[[Path], AbstractContextManager[tuple[str, Plain]]]] = {
+    "file": _on_file,
+    "s3": _on_s3,
+    "hdfs": _on_hdfs,
+}
 
 
 def _local(root: Path) -> Plain:
