@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ from typing import Any
 import click
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from raymlops.cli import app, main
 from raymlops.cli.output import emit_error, emit_json, emit_json_line
 from raymlops.config import Secret
-from raymlops.errors import RaymlopsError
+from raymlops.errors import IntegrityError, RaymlopsError
+from raymlops.ledger import Ledger
+from raymlops.ledger.fencing import Fence
 from tests.cli.test_cli import config, home, registered, run, table
 
 __all__ = ["config", "home", "registered", "table"]  # fixtures
@@ -64,6 +68,29 @@ def test_what_needs_no_ray_prints_one_document(
         ("config", "check", str(config)),
     ):
         assert json.loads(run(*arguments, "--json")), arguments
+
+
+def test_the_ledger_is_verified_and_a_lock_forgotten(home: Path, config: Path, table: Path) -> None:
+    at_home = ("--home", str(home), "--json")
+    run("data", "add", str(table), str(config), *at_home)
+    with (
+        Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger,
+        ledger.fenced(Fence(name="operator-tumours", token=3)),
+    ):
+        pass
+    untouched = json.loads(run("ledger", "verify", *at_home))
+    assert (untouched["num_artifacts"], untouched["problems"]) == (1, [])
+    forgotten = json.loads(run("ledger", "forget-lock", "operator-tumours", "--why", "x", *at_home))
+    assert forgotten["outcome"] == "token 3 of lock operator-tumours is forgotten"
+
+    with sqlite3.connect(home / "ledger.db") as connection:
+        connection.execute("UPDATE datasets SET num_rows = 7")
+    connection.close()
+    found = CliRunner().invoke(app, ["ledger", "verify", *at_home])
+    assert isinstance(found.exception, IntegrityError)
+    assert json.loads(found.stdout)["problems"] == [
+        "dataset tumours 1 is not what was written: its row was changed"
+    ]
 
 
 def test_settings_are_shown_and_checked(config: Path) -> None:

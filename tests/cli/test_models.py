@@ -79,7 +79,8 @@ def test_a_trusted_file_is_converted(home: Path, wine: tuple[Path, Path], tmp_pa
 
 def test_trust_is_in_the_bytes_and_not_in_the_name(home: Path, wine: tuple[Path, Path]) -> None:
     source, rows = wine
-    run("models", "trust", source, "--why", "fitted by me", "--home", home)
+    trusted = run_json("models", "trust", source, "--why", "fitted by me", "--home", home)
+    assert trusted["why"] == "fitted by me"
     asked = run_json("models", "verify", source, "--sample", rows, "--home", home)
     assert (asked["recorded"], asked["num_rows"], asked["output_shape"]) == (True, 178, [3])
     source.write_bytes(source.read_bytes() + b"\0")
