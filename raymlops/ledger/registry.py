@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select
+from sqlalchemy import Connection, Row, Select, insert, select
 
 from raymlops.errors import ConflictError, NotFoundError
 from raymlops.ledger import decisions, seals, texts
@@ -15,7 +15,7 @@ from raymlops.ledger.database import Database, now
 from raymlops.ledger.metrics import groups
 from raymlops.ledger.records import AliasMove, ModelVersion
 from raymlops.ledger.schema import alias_moves, model_versions
-from raymlops.ledger.version import FIRST, Bump, Version
+from raymlops.ledger.version import FIRST, Bump, BumpFrom, Version
 
 
 class Registry:
@@ -29,11 +29,14 @@ class Registry:
         bundle: str,
         signature: str,
         run_id: str,
-        bump: Bump = "patch",
+        bump: Bump | BumpFrom = "patch",
         version: Version | None = None,
         event_time: datetime | None = None,
     ) -> ModelVersion:
         """A new version: `version`, or the newest one bumped; the first is 1.0.0.
+
+        A `bump` that is a function is asked in the transaction that writes the version, so its
+        answer is about the version that this one follows, however many register at once.
 
         Raises:
             ConflictError: `version` exists already. Versions are never overwritten.
@@ -41,7 +44,7 @@ class Registry:
         with self._database.write() as connection:
             newest = connection.execute(_newest_first(model).limit(1)).one_or_none()
             if version is None:
-                version = FIRST if newest is None else _number(newest).bump(bump)
+                version = FIRST if newest is None else _bumped(connection, newest, bump)
             elif connection.execute(_named(model, version)).one_or_none() is not None:
                 assert newest is not None, "the version itself is there"
                 raise ConflictError(
@@ -183,6 +186,11 @@ def _named(model: str, version: Version) -> Select[Any]:
 
 def _number(row: Row[Any]) -> Version:
     return Version(row.major, row.minor, row.patch)
+
+
+def _bumped(connection: Connection, newest: Row[Any], bump: Bump | BumpFrom) -> Version:
+    part = bump(texts.read(connection, newest.signature_digest)) if callable(bump) else bump
+    return _number(newest).bump(part)
 
 
 def _version(row: Row[Any]) -> ModelVersion:

@@ -20,17 +20,21 @@ def keep(connection: Connection, text: str) -> str:
     return digest
 
 
+def read(connection: Connection, digest: str) -> str:
+    """Raises NotFoundError when the ledger holds no such text."""
+    text: str | None = connection.scalar(select(texts.c.text).where(texts.c.digest == digest))
+    if text is None:
+        raise NotFoundError(f"the ledger holds no text with digest {digest}")
+    return text
+
+
 class Texts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get(self, digest: str) -> str:
-        query = select(texts.c.text).where(texts.c.digest == digest)
         with self._database.read() as connection:
-            text: str | None = connection.scalar(query)
-        if text is None:
-            raise NotFoundError(f"the ledger holds no text with digest {digest}")
-        return text
+            return read(connection, digest)
 
     def changed(self) -> list[str]:
         """The digests of texts that are no longer what was kept."""

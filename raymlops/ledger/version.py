@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 Bump = Literal["major", "minor", "patch"]
+BumpFrom = Callable[[str], Bump]
+"""What a version's number moves by, told from the signature of the one before it."""
 
 _PATTERN = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 

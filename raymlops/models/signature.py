@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -129,6 +130,13 @@ class Signature:
             "inputs": tuple(field.to_dict() for field in self.inputs),
             "outputs": tuple(field.to_dict() for field in self.outputs),
         }
+
+    def bump_from_json(self, older: str) -> Bump:
+        return self.bump_from(Signature.from_dict(json.loads(older)))
+
+    def to_json(self) -> str:
+        """As the ledger keeps it."""
+        return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Signature:

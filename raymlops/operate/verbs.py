@@ -17,7 +17,6 @@ from raymlops.data import FileHasher, Finding, Source
 from raymlops.errors import ConfigError, ReleaseError
 from raymlops.ledger import AliasMove, Bump, Dataset, ModelVersion, Release
 from raymlops.ledger.provenance import code_at, environment
-from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
 from raymlops.operate.alerts import start_sentinel
@@ -130,18 +129,13 @@ def register(workspace: Workspace, training: Training, *, bump: Bump | None = No
 
     Without `bump` the signature decides: broken is major, extended is minor, the same is patch.
     """
-    registry, model = workspace.ledger.registry, training.run.model
     signature = training.bundle.signature
-    known = registry.list(model)
-    if bump is None and known:
-        older = Signature.from_dict(json.loads(workspace.ledger.text(known[-1].signature_digest)))
-        bump = signature.bump_from(older)
-    return registry.register(
-        model,
+    return workspace.ledger.registry.register(
+        training.run.model,
         bundle=training.bundle.save(workspace.store),
-        signature=json.dumps(signature.to_dict(), sort_keys=True),
+        signature=signature.to_json(),
         run_id=training.run.id,
-        bump=bump or "patch",
+        bump=bump or signature.bump_from_json,
         event_time=training.last_event,
     )
 

@@ -6,13 +6,21 @@ import random
 import signal
 import sqlite3
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from raymlops.ledger import Ledger, Run, Version
+from raymlops.ledger import Bump, Ledger, Run, Version
+from raymlops.models import Field, Signature
 from raymlops.storage import Store
-from tests.ledger.writers import processes, register_many, register_until_killed, run_at_once
+from tests.ledger.writers import (
+    processes,
+    register_many,
+    register_signatures,
+    register_until_killed,
+    run_at_once,
+)
 
 LANDED_KILLS = 200
 AT_ONCE = 8
@@ -22,6 +30,26 @@ def test_eight_processes_get_a_thousand_distinct_versions(ledger: Ledger, run: R
     run_at_once(register_many, [(ledger.url, run.id, 125)] * 8)
     versions = [version.version for version in ledger.registry.list("tumours")]
     assert versions == [Version(1, 0, patch) for patch in range(1000)]
+
+
+def test_a_bump_is_from_the_version_before_however_many_register(ledger: Ledger, run: Run) -> None:
+    narrow, wide = (
+        Signature(
+            inputs=(Field(name="mean_radius", datatype="FP64", low=0, high=high),),
+            outputs=(Field(name="probability", datatype="FP32"),),
+        ).to_json()
+        for high in (50, 100)
+    )
+    texts = [narrow, wide, wide, narrow]
+    run_at_once(register_signatures, [(ledger.url, run.id, texts)] * 4)
+    versions = sorted(ledger.registry.list("tumours"), key=lambda each: each.created_at)
+    assert len(versions) == 16
+    assert versions[0].version == Version(1, 0, 0)
+    for before, after in pairwise(versions):
+        part: Bump = "patch"
+        if after.signature_digest != before.signature_digest:
+            part = "minor" if ledger.text(after.signature_digest) == wide else "major"
+        assert after.version == before.version.bump(part)
 
 
 @pytest.mark.slow

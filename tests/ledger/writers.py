@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.ledger import Ledger
+from raymlops.models import Signature
 from raymlops.storage import Store
 from tests.processes import PROCESSES
 
@@ -34,6 +36,18 @@ def register_many(url: str, run_id: str, count: int) -> None:
     with Ledger(url) as ledger:
         for _ in range(count):
             ledger.registry.register("tumours", bundle="b", signature="{}", run_id=run_id)
+
+
+def register_signatures(url: str, run_id: str, signatures: list[str]) -> None:
+    with Ledger(url) as ledger:
+        for text in signatures:
+            ledger.registry.register(
+                "tumours",
+                bundle="b",
+                signature=text,
+                run_id=run_id,
+                bump=Signature.from_dict(json.loads(text)).bump_from_json,
+            )
 
 
 def log_many(url: str, run_id: str, first: int, count: int, buffered: bool) -> None:
