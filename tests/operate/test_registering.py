@@ -1,0 +1,69 @@
+"""A trained bundle becomes the version that its signature makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from raymlops import operate
+from raymlops.data import Feature, TableSchema
+from raymlops.ledger import Bump, Code
+from raymlops.models import Bundle, Signature
+from raymlops.operate import Workspace
+from raymlops.train.tabular.training import Training
+from tests.operate.bundles import bundle_of
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(overrides=(f"home={tmp_path}",)) as workspace:
+        yield workspace
+
+
+def schema(high: float) -> TableSchema:
+    """Rows whose radius is at most `high`."""
+    return TableSchema(
+        dataset="tumours",
+        target="target",
+        event_time="seen_at",
+        features=(
+            Feature(name="mean_radius", kind="number", low=0, high=high),
+            Feature(name="size", kind="category"),
+        ),
+    )
+
+
+def trained(workspace: Workspace, bundle: Bundle) -> Training:
+    run = workspace.ledger.runs.start(
+        kind="train",
+        model="tumours",
+        params={},
+        code=Code(commit="c" * 40, dirty_digest=None),
+        config="{}",
+        environment="",
+        inputs={},
+    )
+    last_event = datetime(2024, 1, 24, tzinfo=UTC)
+    return Training(run=run, bundle=bundle, qualities={}, last_event=last_event)
+
+
+def test_the_signature_says_which_number_moves_unless_it_is_given(
+    workspace: Workspace, tumours: pa.Table
+) -> None:
+    bundle = bundle_of(tumours, schema(100), inverted=False)
+
+    def register(high: float, bump: Bump | None = None) -> str:
+        signature = Signature.of(schema(high), bundle.postprocessing.outputs)
+        training = trained(workspace, replace(bundle, signature=signature))
+        return str(operate.register(workspace, training, bump=bump).version)
+
+    assert register(100) == "1.0.0"
+    assert register(100) == "1.0.1"  # trained anew
+    assert register(200) == "1.1.0"  # takes more
+    assert register(50) == "2.0.0"  # refuses what it took
+    assert register(50, bump="minor") == "2.1.0"
