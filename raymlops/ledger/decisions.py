@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, insert, select
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import audit
+from raymlops.ledger.conflicts import insert_or_update
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.records import Decision
-from raymlops.ledger.schema import decisions
+from raymlops.ledger.schema import considered, decisions
 
 
 def append(
@@ -66,8 +67,12 @@ class Decisions:
         why: str,
         evidence: Mapping[str, Any],
         event_time: datetime | None = None,
+        window_end: datetime | None = None,
     ) -> Decision:
+        """Adds a decision; one about the window that ends at `window_end` considers it as well."""
         with self._database.write() as connection:
+            if window_end is not None:
+                _consider(connection, model, window_end)
             return append(
                 connection,
                 model=model,
@@ -78,6 +83,17 @@ class Decisions:
                 evidence=evidence,
                 event_time=event_time,
             )
+
+    def consider(self, model: str, window_end: datetime) -> None:
+        """Remembers that the windows of `model` up to that end call for nothing any more."""
+        with self._database.write() as connection:
+            _consider(connection, model, window_end)
+
+    def considered(self, model: str) -> datetime | None:
+        """The end of the last window that was considered; None before the first."""
+        query = select(considered.c.window_end).where(considered.c.model == model)
+        with self._database.read() as connection:
+            return connection.scalar(query)
 
     def get(self, decision_id: int) -> Decision:
         with self._database.read() as connection:
@@ -97,6 +113,10 @@ class Decisions:
             query = query.where(decisions.c.kind == kind)
         with self._database.read() as connection:
             return [from_row(row) for row in connection.execute(query.order_by(decisions.c.id))]
+
+
+def _consider(connection: Connection, model: str, window_end: datetime) -> None:
+    insert_or_update(connection, considered, [{"model": model, "window_end": window_end}])
 
 
 def from_row(row: Row[Any]) -> Decision:

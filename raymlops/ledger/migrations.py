@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
 )
@@ -236,4 +237,20 @@ def _split_labels(connection: Connection, waiting: Table, joins: Table) -> None:
     connection.execute(delete(labels).where(~has_prediction))
 
 
-_STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3}
+def _to_4(operations: Operations) -> None:
+    """Replicas are forgotten, the longest silent first; which windows an operator has considered
+    is remembered, and those there are have been."""
+    operations.add_column("tap_offsets", Column("heard_at", UtcTime))
+    considered = operations.create_table(
+        "considered",
+        Column("model", String, primary_key=True),
+        Column("window_end", UtcTime, nullable=False),
+    )
+    windows = Table(
+        "performance", MetaData(), Column("model", String), Column("window_end", UtcTime)
+    )
+    last = select(windows.c.model, func.max(windows.c.window_end)).group_by(windows.c.model)
+    operations.get_bind().execute(insert(considered).from_select(["model", "window_end"], last))
+
+
+_STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}

@@ -120,6 +120,14 @@ class Observations:
     def performance(self, model: str) -> list[Performance]:
         return [Performance(**values) for values in self._windows(schema.performance, model)]
 
+    def last_judged(self, model: str) -> datetime | None:
+        """The end of the last window that was judged; None before the first."""
+        columns = schema.performance.c
+        query = select(func.max(columns.window_end)).where(columns.model == model)
+        with self._database.read() as connection:
+            last: datetime | None = connection.scalar(query)
+        return last
+
     def add_slices(self, rows: Sequence[SlicePerformance]) -> None:
         self._replace(schema.slice_performance, [asdict(row) for row in rows])
 

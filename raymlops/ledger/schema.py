@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from raymlops.ledger.types import Real, UtcTime
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -354,6 +354,14 @@ tap_offsets = Table(
     metadata,
     Column("replica", String, primary_key=True),
     Column("next_sequence", Integer, nullable=False),
+    Column("heard_at", UtcTime),
+)
+
+considered = Table(
+    "considered",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("window_end", UtcTime, nullable=False),
 )
 
 performance = Table(

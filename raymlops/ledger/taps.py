@@ -11,15 +11,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from raymlops.ledger import joins, schema
 from raymlops.ledger.conflicts import insert_new_values, insert_or_update
+from raymlops.ledger.database import now
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.packed import COLUMNS, PackedPredictions
 from raymlops.ledger.records import Pane, Prediction
 
 _Key = tuple[object, ...]
+
+_MAX_REPLICAS = 10_000  # the number of the next message of each is remembered
 
 
 class TapMessage(NamedTuple):
@@ -39,6 +42,7 @@ def merge(connection: Connection, messages: Iterable[TapMessage], policy: JoinPo
     """
     ordered = sorted(messages, key=lambda message: message.sequence)
     following = _following(connection, {message.replica for message in ordered})
+    known = set(following)
     fresh = []
     for message in ordered:
         if message.sequence >= following.get(message.replica, 0):
@@ -46,12 +50,9 @@ def merge(connection: Connection, messages: Iterable[TapMessage], policy: JoinPo
             fresh.append(message)
     if not fresh:
         return 0
-    offsets = {message.replica: following[message.replica] for message in fresh}
-    insert_or_update(
-        connection,
-        schema.tap_offsets,
-        [{"replica": name, "next_sequence": number} for name, number in offsets.items()],
-    )
+    _remember(connection, {message.replica: following[message.replica] for message in fresh})
+    if not known.issuperset(message.replica for message in fresh):
+        _forget_silent(connection)
     for pane in _merged(fresh):
         _add_pane(connection, pane)
     packed = [_packed(message.predictions) for message in fresh if message.predictions]
@@ -72,6 +73,29 @@ def _following(connection: Connection, replicas: set[str]) -> dict[str, int]:
     offsets = schema.tap_offsets.c
     query = select(offsets.replica, offsets.next_sequence).where(offsets.replica.in_(replicas))
     return {row.replica: row.next_sequence for row in connection.execute(query)}
+
+
+def _remember(connection: Connection, following: dict[str, int]) -> None:
+    insert_or_update(
+        connection,
+        schema.tap_offsets,
+        [
+            {"replica": name, "next_sequence": number, "heard_at": now()}
+            for name, number in following.items()
+        ],
+    )
+
+
+def _forget_silent(connection: Connection) -> None:
+    """Replicas end and never come back; of those heard of longest ago nothing is sent again."""
+    offsets = schema.tap_offsets.c
+    count = connection.scalar(select(func.count()).select_from(schema.tap_offsets)) or 0
+    if count > _MAX_REPLICAS:
+        first = select(offsets.replica).order_by(
+            offsets.heard_at.is_not(None), offsets.heard_at, offsets.replica
+        )
+        silent = offsets.replica.in_(first.limit(count - _MAX_REPLICAS))
+        connection.execute(delete(schema.tap_offsets).where(silent))
 
 
 def _merged(messages: Sequence[TapMessage]) -> list[Pane]:

@@ -186,9 +186,8 @@ class DriftMonitor:
     def _since(self, model: str) -> datetime | None:
         """The end of the last window judged, else the first day with traffic, else None."""
         observations = self._ledger.observations
-        judged = [row.window_end for row in observations.performance(model)]
-        if judged:
-            return max(judged)
+        if (judged := observations.last_judged(model)) is not None:
+            return judged
         days = [pane.day for pane in observations.panes(model, start=date.min, end=date.max)]
         return datetime.combine(min(days), time(), UTC) if days else None
 

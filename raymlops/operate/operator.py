@@ -24,7 +24,7 @@ from raymlops.coordination import Lease
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import ConceptAlarm, Decision
 from raymlops.models import Bundle
-from raymlops.monitor import WindowReport
+from raymlops.monitor import WindowReport, read_reports
 from raymlops.operate.challenger import Challenger, judge_challenger
 from raymlops.operate.triggers import (
     Trigger,
@@ -133,7 +133,8 @@ class Operator:
             self._gate(self._training, now)
         else:
             self._follow_alias()
-        for report in self._monitor.advance(self._model, now):
+        self._monitor.advance(self._model, now)
+        for report in self._unconsidered():
             self._consider_window(report, now)
         self._monitor.watch(self._model)
         self._consider_alarms(now)
@@ -147,13 +148,25 @@ class Operator:
         if published is not None and TrafficTable.from_dict(published[1]) != wanted:
             self._publish(wanted)
 
+    def _unconsidered(self) -> list[WindowReport]:
+        """Windows judged and never considered: the operator that the monitor told of them may be
+        dead. In order."""
+        known = self._ledger.decisions.considered(self._model)
+        last = self._ledger.observations.last_judged(self._model)
+        if last is None or (known is not None and last <= known):
+            return []
+        reports = read_reports(self._ledger, self._model)
+        return [each for each in reports if known is None or each.window.end > known]
+
     def _consider_window(self, report: WindowReport, now: datetime) -> None:
         champion = self._ledger.registry.resolve(f"{self._model}@champion")
         profile = Bundle.of_version(self._workspace.store, champion).profile
         policy = self._workspace.settings.retrain
         trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
-        if trigger is not None:
-            self._consider(trigger, now)
+        if trigger is None:
+            self._ledger.decisions.consider(self._model, report.window.end)
+        else:
+            self._consider(trigger, now, window_end=report.window.end)
 
     def _consider_alarms(self, now: datetime) -> None:
         """Reads them from the ledger: the operator that the monitor told of one may be dead."""
@@ -167,7 +180,9 @@ class Operator:
         if trigger is not None:
             self._consider(trigger, now)
 
-    def _consider(self, trigger: Trigger, now: datetime) -> None:
+    def _consider(
+        self, trigger: Trigger, now: datetime, *, window_end: datetime | None = None
+    ) -> None:
         policy = self._workspace.settings.retrain
         past = [decision for decision in self._triggers() if decision.outcome == "retrain"]
         obstacle = self._busy_with() or suppressed_because(policy, past, now)
@@ -177,6 +192,7 @@ class Operator:
             trigger.why if obstacle is None else f"{trigger.why}; but {obstacle}",
             {"cause": trigger.cause, **trigger.evidence},
             now,
+            window_end=window_end,
         )
         if obstacle is None:
             self._train(decision)
@@ -232,7 +248,14 @@ class Operator:
         return list(self._ledger.decisions.list(model=self._model, kind="trigger"))
 
     def _decide(
-        self, kind: str, outcome: str, why: str, evidence: Mapping[str, Any], now: datetime
+        self,
+        kind: str,
+        outcome: str,
+        why: str,
+        evidence: Mapping[str, Any],
+        now: datetime,
+        *,
+        window_end: datetime | None = None,
     ) -> Decision:
         return self._ledger.decisions.add(
             model=self._model,
@@ -242,4 +265,5 @@ class Operator:
             why=why,
             evidence=evidence,
             event_time=now,
+            window_end=window_end,
         )

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import (
@@ -17,6 +18,8 @@ from raymlops.ledger import (
     Pane,
     Prediction,
     TapMessage,
+    schema,
+    taps,
 )
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -57,6 +60,21 @@ def labels(request_id: str, *values: int) -> Labels:
         labels=np.array(values, dtype=np.int8).tobytes(),
         at=START,
     )
+
+
+def test_of_replicas_only_those_heard_of_last_are_remembered(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taps, "_MAX_REPLICAS", 3)
+    observations = ledger.observations
+    for replica in ("r1", "r2", "r3"):
+        observations.add_tap(replica, 0, [pane()], [])
+    observations.add_tap("r1", 1, [pane()], [])
+    observations.add_tap("r4", 0, [pane()], [])
+    with ledger.database.read() as connection:
+        found = connection.execute(select(schema.tap_offsets.c.replica)).scalars().all()
+    assert sorted(found) == ["r1", "r3", "r4"]
+    assert not observations.add_tap("r1", 1, [pane()], [])
 
 
 def test_a_repeated_message_counts_once(ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from raymlops.errors import CoordinationError, ReleaseError, StaleLeaseError, Tr
 from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
 from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
-from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
+from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
 from raymlops.monitor.concept import Baseline
 from raymlops.operate import Challenger, Operator, Workspace
 from raymlops.operate.triggers import RetrainPolicy
@@ -294,6 +294,41 @@ def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> Non
         assert world.tables[-1] == published
         assert len(world.tables) == 2
         assert play(world, operator, 8, 21)[-1] == "release: 1.0.1 promoted"
+
+
+def test_a_window_judged_for_an_operator_that_died_is_considered_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.live(day(0), day(7))
+    assert len(world.monitor().advance("tumours", day(7))) == 1  # killed before it heard of it
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for method in ("_decide", "_train"):  # killed before the trigger was written, and after
+        with monkeypatch.context() as patch:
+            patch.setattr(Operator, method, die)
+            with pytest.raises(KeyboardInterrupt), world.operator() as operator:
+                operator.tick(day(7))
+    world.challenger = world.champion
+    with world.operator() as operator:
+        assert play(world, operator, 7, 8) == ["gate: 1.0.0 refused"]
+    triggers = world.workspace.ledger.decisions.list(model="tumours", kind="trigger")
+    assert [each.outcome for each in triggers] == ["retrain"]
+    assert world.trainings == [day(7)]
+
+
+def test_a_window_that_calls_for_nothing_is_not_considered_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.operator() as operator:
+        considered: list[WindowReport] = []
+        monkeypatch.setattr(
+            "raymlops.operate.operator.find_trigger",
+            lambda policy, report, *_: considered.append(report),
+        )
+        assert play(world, operator, 0, 16) == []
+    assert [each.window.end for each in considered] == [day(7), day(14)]
 
 
 def test_a_release_that_turns_bad_is_rolled_back(world: World) -> None:
