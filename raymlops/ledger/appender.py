@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, Table, insert
@@ -22,25 +21,30 @@ class Appender:
         compiled = insert(table).inline().compile(dialect=dialect, column_keys=list(columns))
         self._engine = engine
         self._sql = str(compiled)
-        self._order: Sequence[str] | None = compiled.positiontup
-        self._encoders = {
-            name: encode
-            for name in columns
-            if (encode := table.c[name].type.dialect_impl(dialect).bind_processor(dialect))
-        }
+        self._by_position = compiled.positional
+        self._encoders = [
+            (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in compiled.positiontup or columns
+        ]
         self._lock = threading.Lock()
         self._connection: PoolProxiedConnection | None = None
+        self._cursor: Any = None
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Every row is on disk when this returns, none when it raises an error of the driver."""
         encoded = [self._encode(row) for row in rows]
-        with self._lock, self._cursor() as cursor:
-            if len(encoded) == 1:
-                cursor.execute(self._sql, encoded[0])
-                return
-            cursor.execute("BEGIN")
-            cursor.executemany(self._sql, encoded)
-            cursor.execute("COMMIT")
+        with self._lock:
+            try:
+                cursor = self._cursor or self._open()
+                if len(encoded) == 1:
+                    cursor.execute(self._sql, encoded[0])
+                    return
+                cursor.execute("BEGIN")
+                cursor.executemany(self._sql, encoded)
+                cursor.execute("COMMIT")
+            except BaseException:
+                self._drop()  # which rolls back what was begun
+                raise
 
     def append_in(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds the rows in the caller's transaction."""
@@ -50,31 +54,25 @@ class Appender:
         with self._lock:
             self._drop()
 
-    @contextlib.contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        """A cursor of a connection that commits each statement; dropped, and so rolled back, when
-        anything fails."""
-        try:
-            if self._connection is None:
-                self._connection = self._engine.raw_connection()
-                _commit_each_statement(self._connection.driver_connection, self._engine.name)
-            cursor = self._connection.cursor()
-            yield cursor
-            cursor.close()
-        except BaseException:
-            self._drop()
-            raise
+    def _open(self) -> Any:
+        """A cursor of a connection that commits each statement."""
+        self._connection = self._engine.raw_connection()
+        _commit_each_statement(self._connection.driver_connection, self._engine.name)
+        self._cursor = self._connection.cursor()
+        return self._cursor
 
     def _drop(self) -> None:
+        self._cursor = None
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.invalidate()
 
-    def _encode(self, row: Mapping[str, Any]) -> Mapping[str, Any] | tuple[Any, ...]:
-        values = dict(row)
-        for name, encode in self._encoders.items():
-            values[name] = encode(values[name])
-        return values if self._order is None else tuple(values[name] for name in self._order)
+    def _encode(self, row: Mapping[str, Any]) -> tuple[Any, ...] | dict[str, Any]:
+        """What the driver binds: values in the order of the statement, or by name."""
+        values = {
+            name: encode(row[name]) if encode else row[name] for name, encode in self._encoders
+        }
+        return tuple(values.values()) if self._by_position else values
 
 
 def _commit_each_statement(connection: Any, backend: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +36,17 @@ class UtcTime(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError(f"time {value.isoformat()} has no zone; give it one, e.g. UTC")
         return value.astimezone(UTC).replace(tzinfo=None)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any] | None:
+        """SQLAlchemy's own for SQLite writes the same text in ten times as long."""
+        if dialect.name != "sqlite":
+            return super().bind_processor(dialect)
+
+        def encode(value: datetime | None) -> str | None:
+            bare = self.process_bind_param(value, dialect)
+            return None if bare is None else bare.isoformat(" ", "microseconds")
+
+        return encode
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)

@@ -172,6 +172,19 @@ def test_event_times_come_back_in_utc(ledger: Ledger) -> None:
     assert found == datetime(2024, 1, 1, 5, tzinfo=UTC)
 
 
+def test_times_are_texts_of_equal_length_in_sqlite(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    time = datetime.fromisoformat("2024-01-01T00:00:00-05:00")
+    with Ledger(f"sqlite:///{path}") as ledger:
+        ledger.decisions.add(
+            model="m", kind="k", outcome="o", who="w", why="y", evidence={}, event_time=time
+        )
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT event_time, length(at) FROM decisions").fetchall()
+    connection.close()
+    assert found == [("2024-01-01 05:00:00.000000", 26)]
+
+
 def test_the_newest_traffic_table_is_published(ledger: Ledger) -> None:
     assert ledger.releases.published("m") is None
     ledger.releases.publish("m", {"arms": 1})
