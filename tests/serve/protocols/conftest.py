@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from collections import deque
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ class Listening:
         self._thread = threading.Thread(target=self.loop.run_forever, name="server")
         self._thread.start()
         self.arms = Arms(bundles.__getitem__, BatchPolicy())
-        self.inference = Inference(self._traffic.model, self.arms, lambda _: None)
+        self.exchanges: deque[Exchange] = deque(maxlen=100)
+        self.inference = Inference(self._traffic.model, self.arms, self.exchanges.append)
         policy = DeferredPolicy()
         self._deferring = Deferring(
             model_handler(self.inference, max_body_bytes=max_body_bytes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import subprocess
@@ -116,6 +117,31 @@ def test_messages_are_those_that_protoc_made() -> None:
 def test_a_proto_beyond_the_parser_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_proto(text, "x.proto")
+
+
+def test_a_call_goes_on_under_the_trace_of_who_sent_it(
+    server: Listening, channel: grpc.Channel
+) -> None:
+    trace_id, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    ask = channel.unary_unary(
+        f"/{SERVICE}/ModelInfer",
+        request_serializer=request_class("ModelInfer").SerializeToString,
+        response_deserializer=response_class("ModelInfer").FromString,
+    )
+
+    def told(header: str, request_id: str) -> tuple[dict[str, Any], Any]:
+        """(what comes back beside the answer, the trace that logs and spans are told of)."""
+        message = request_class("ModelInfer")(model_name=MODEL, inputs=typed(), id=request_id)
+        metadata = (("traceparent", header),)
+        _, finished = ask.with_call(message, timeout=20.0, metadata=metadata)
+        server.run(asyncio.sleep(0.01))  # they hear of it after the answer
+        (exchange,) = [each for each in server.exchanges if each.id == request_id]
+        return dict(finished.trailing_metadata()), exchange.trace
+
+    came, trace = told(f"00-{trace_id}-{caller}-01", "traced")
+    assert (trace.trace_id, trace.parent_id, trace.sampled) == (trace_id, caller, True)
+    assert came["traceparent"] == f"00-{trace_id}-{trace.span_id}-01"
+    assert told("00-nonsense-01", "untraced") == ({}, None)
 
 
 def test_the_server_and_the_model_are_described(channel: grpc.Channel) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +26,14 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
 from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
 from raymlops.serve.protocols.open_inference.service import Service
 from raymlops.serve.web import Admit
+from raymlops.telemetry import trace
 
 _logger = logging.getLogger(__name__)
 
 # The envelope of a message: names, shapes and framing around the tensors' own bytes.
 _ENVELOPE_BYTES = 64 * 1024
+
+_TRACE = "traceparent"
 
 
 class GrpcServer:
@@ -162,11 +166,28 @@ def _infer(service: Service) -> Method:
             else:
                 answer.set_result(response)
 
-        give_up = inference.infer(parse, reply, refuse=lambda error: error)
+        with _under_trace(context):
+            give_up = inference.infer(parse, reply, refuse=lambda error: error)
         answer.add_done_callback(lambda done: give_up() if done.cancelled() else None)
         return answer
 
     return infer
+
+
+@contextmanager
+def _under_trace(context: grpc.aio.ServicerContext) -> Iterator[None]:
+    """The block under the trace of the call's `traceparent`, which the answer carries on."""
+    sent = next((value for key, value in context.invocation_metadata() or () if key == _TRACE), "")
+    found = trace.parse(sent) if isinstance(sent, str) and sent else None
+    if found is None:
+        yield
+        return
+    context.set_trailing_metadata(((_TRACE, found.traceparent),))
+    token = trace.current.set(found)
+    try:
+        yield
+    finally:
+        trace.current.reset(token)
 
 
 def _handler(name: str, method: Method) -> grpc.RpcMethodHandler:
