@@ -6,13 +6,15 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 from raymlops.cluster import spawn
 from raymlops.config import Configured, redact
+from raymlops.errors import ClusterError
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts import (
     Alert,
@@ -85,7 +87,7 @@ def open_sentinel(workspace: Workspace, lines: LineWriter | None = None) -> Sent
         AlertBook(workspace.home),
         workspace.settings.alerts,
         open_sinks(workspace.settings.alerts),
-        watch=lambda: lost_replicas(serve_statuses()),
+        watch=LostReplicas(serve_statuses, losses).look,
         log=log,
     )
 
@@ -111,19 +113,68 @@ def serve_statuses() -> dict[str, str]:
     return {name: each.status for name, each in serve.status().applications.items()}
 
 
-def lost_replicas(statuses: Mapping[str, str]) -> tuple[Signal, ...]:
-    """What the status of each model's application says of its replicas."""
-    return tuple(
-        Signal(
-            name=REPLICA,
-            model=name.removeprefix(_MODEL_PREFIX),
-            firing=status in _LOST,
-            severity="critical",
-            summary=f"replicas of {name.removeprefix(_MODEL_PREFIX)} are lost: Serve says {status}",
-            evidence={"status": status},
+def losses() -> Counter[str]:
+    """By model, how many replicas the doors have seen die; none where no Ray is.
+
+    Raises:
+        ClusterError: a door does not answer.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return Counter()
+    from raymlops.serve import standing
+
+    return sum((Counter(door["lost"]) for door in standing()), Counter())
+
+
+class LostReplicas:
+    """What became of the replicas since the last look.
+
+    Serve says which applications have none; one that died and was replaced in between is in the
+    count of a door alone. A look without another loss ends the episode.
+    """
+
+    def __init__(
+        self,
+        read_statuses: Callable[[], Mapping[str, str]],
+        read_losses: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._read_statuses = read_statuses
+        self._read_losses = read_losses
+        self._before: Counter[str] | None = None
+
+    def look(self) -> tuple[Signal, ...]:
+        statuses, died = self._read_statuses(), self._died()
+        return tuple(
+            _signal(name.removeprefix(_MODEL_PREFIX), status, died)
+            for name, status in statuses.items()
+            if name.startswith(_MODEL_PREFIX) and status in (*_LOST, "RUNNING")
         )
-        for name, status in statuses.items()
-        if name.startswith(_MODEL_PREFIX) and status in (*_LOST, "RUNNING")
+
+    def _died(self) -> Counter[str]:
+        """Replicas lost since the last look; none at the first, which only learns the count."""
+        try:
+            now = Counter(self._read_losses())
+        except ClusterError as error:
+            _logger.warning("no door says which replicas were lost: %s", error)
+            return Counter()
+        before, self._before = now if self._before is None else self._before, now
+        return now - before  # of a door that was started again, and counts anew, none
+
+
+def _signal(model: str, status: str, died: Counter[str]) -> Signal:
+    number = died[model]
+    if status in _LOST:
+        summary = f"replicas of {model} are lost: Serve says {status}"
+    else:
+        summary = f"{number} replicas of {model} died and were replaced"
+    return Signal(
+        name=REPLICA,
+        model=model,
+        firing=status in _LOST or number > 0,
+        severity="critical" if status in _LOST else "warning",
+        summary=summary,
+        evidence={"status": status, "died": number},
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from raymlops.errors import ConfigError
 from raymlops.monitor.alerts import AlertBook
 from raymlops.operate import Workspace, open_sentinel
-from raymlops.operate.alerts import lost_replicas
+from raymlops.operate.alerts import LostReplicas
 from tests.cli.test_cli import run
 from tests.monitor.alerts.receivers import webhook
 
@@ -85,6 +85,19 @@ def test_dead_letters_are_sent_again(home: Path) -> None:
         assert [told.model for told in hook.told()] == ["trains"]
 
 
+def test_a_replica_that_was_replaced_between_two_looks_is_told_once() -> None:
+    losses = iter([{"a": 2}, {"a": 2}, {"a": 3, "b": 1}, {"a": 3, "b": 1}, {}, {"a": 1}])
+    statuses = {f"raymlops-model-{name}": "RUNNING" for name in "ab"}
+    watch = LostReplicas(lambda: statuses, lambda: next(losses))
+    looks = [[signal for signal in watch.look() if signal.firing] for _ in range(6)]
+    # The first look knows only how many there were; a door that was started again counts anew.
+    assert [[signal.model for signal in found] for found in looks] == [
+        [], [], ["a", "b"], [], [], ["a"],
+    ]  # fmt: skip
+    assert looks[2][0].summary == "1 replicas of a died and were replaced"
+    assert looks[2][0].severity == "warning"
+
+
 def test_serves_status_says_which_replicas_are_lost() -> None:
     statuses = {
         "raymlops-model-a": "UNHEALTHY",
@@ -93,5 +106,6 @@ def test_serves_status_says_which_replicas_are_lost() -> None:
         "raymlops-model-d": "DEPLOY_FAILED",
         "somebody-elses": "UNHEALTHY",
     }
-    found = {signal.model: signal.firing for signal in lost_replicas(statuses)}
+    watch = LostReplicas(lambda: statuses, dict)
+    found = {signal.model: signal.firing for signal in watch.look()}
     assert found == {"a": True, "b": False, "d": True}

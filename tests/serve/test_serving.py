@@ -344,11 +344,13 @@ def test_a_replica_that_is_killed_fails_what_is_in_flight_or_with_a_retry_nothin
 ) -> None:
     eventually(lambda: "pid" in standing()[0]["replicas"][0])
     killed = standing()[0]["replicas"][0]["pid"]
+    known = standing()[0]["lost"].get(MODEL, 0)
     with load(service, num_clients=4, retries=retries) as outcomes:
         eventually(lambda: len(outcomes) > 50)
         os.kill(killed, signal.SIGKILL)
         seen = len(outcomes)
         eventually(lambda: len(outcomes) > seen + 50, timeout_s=60.0)
+    assert standing()[0]["lost"][MODEL] == known + 1
     failed = [outcome for outcome in outcomes if not outcome.startswith("1.0.")]
     assert len(failed) <= (0 if retries else 4)
     assert all(failure.startswith("503 ") for failure in failed)

@@ -154,6 +154,7 @@ class Door:
             "addresses": [f"{host}:{port}" for host, port in self._listening],
             "models": sorted(self._roster.models),
             "waiting": len(self._waiting),
+            "lost": dict(self._roster.lost),
             "replicas": [
                 {
                     "replica": place.replica,

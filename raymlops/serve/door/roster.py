@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,7 @@ class Roster:
         self._places: dict[str, Place] = {}
         self._models: set[str] = set()
         self._entered = 0
+        self._lost: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Place]:
         return iter(self._places.values())
@@ -47,6 +49,11 @@ class Roster:
     def models(self) -> frozenset[str]:
         """Those that are deployed, with and without a replica at the moment."""
         return frozenset(self._models)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """By model, how many replicas went without a word: they were killed, or crashed."""
+        return self._lost
 
     @property
     def unserved(self) -> frozenset[str]:
@@ -67,7 +74,11 @@ class Roster:
         self._places[replica] = place
 
     def leave(self, replica: str) -> None:
-        self._places.pop(replica, None)
+        """It has gone; one that did not say so before is lost, unless its model is deployed no
+        more."""
+        place = self._places.pop(replica, None)
+        if place is not None and not place.is_leaving and place.model in self._models:
+            self._lost[place.model] += 1
 
     def retire(self, replica: str) -> None:
         """Gives it no more connections; it is answering its last requests."""

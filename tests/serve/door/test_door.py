@@ -180,6 +180,9 @@ def test_a_replica_that_leaves_fails_no_request(run: Run) -> None:
             assert await leaving == 0
             assert (await busy.get(INFER.format("flights"))).text == "new"
             assert (old.connections, new.connections) == (0, 2)
+            await old.stop()
+            await until(lambda: len(world.doors[0].standing()["replicas"]) == 1)
+            assert world.doors[0].standing()["lost"] == {}
 
     run(test)
 
@@ -188,6 +191,7 @@ def test_clients_wait_for_a_model_whose_only_replica_died(run: Run) -> None:
     async def test(world: World) -> None:
         old = await world.replica("old")
         await old.stop()
+        await until(lambda: world.doors[0].standing()["lost"] == {"flights": 1})
         async with world.client() as client:
             asked = asyncio.create_task(client.post(INFER.format("flights"), content=b"?"))
             await until(lambda: world.doors[0].standing()["waiting"] == 1)
