@@ -8,26 +8,24 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, or_, select, update
+from sqlalchemy import Select, insert, select, update
 
 from raymlops.config import redact
 from raymlops.errors import LedgerError, NotFoundError
 from raymlops.ledger import artifacts as artifact_rows
 from raymlops.ledger import metrics, once, schema, texts
 from raymlops.ledger import params as params_rows
+from raymlops.ledger import run_queries as queries
 from raymlops.ledger import tags as tag_rows
 from raymlops.ledger.comparison import Comparison, side_by_side
 from raymlops.ledger.database import Database, now
-from raymlops.ledger.filters import condition, last_metric, ordering
 from raymlops.ledger.heartbeat import Heartbeat
 from raymlops.ledger.house import composed
-from raymlops.ledger.liveness import status_of
 from raymlops.ledger.logger import LogPolicy, MetricLogger
 from raymlops.ledger.metrics import Logged
-from raymlops.ledger.owner import look_for, this_process
+from raymlops.ledger.owner import this_process
 from raymlops.ledger.records import Artifact, Code, Dataset, Metric, Owner, Run, RunStatus
-from raymlops.ledger.search import parse, parse_order
-from raymlops.ledger.types import age_s, clock
+from raymlops.ledger.types import clock
 
 
 class Runs:
@@ -230,7 +228,7 @@ class Runs:
             return artifact_rows.read_all(connection)
 
     def get(self, run_id: str) -> Run:
-        found = self._select(_with_age().where(schema.runs.c.id == run_id))
+        found = self._select(queries.with_age().where(schema.runs.c.id == run_id))
         if not found:
             raise NotFoundError(f"the ledger holds no run '{run_id}'; see `raymlops runs list`")
         return found[0]
@@ -255,20 +253,15 @@ class Runs:
         Raises:
             QueryError: `where` or `order_by` cannot be understood.
         """
-        row = schema.runs.c
-        query = _with_age()
-        for column, value in ((row.model, model), (row.kind, kind), (row.parent_id, parent_id)):
-            if value is not None:
-                query = query.where(column == value)
-        if where is not None:
-            query = query.where(condition(parse(where)))
-        keys = [] if order_by is None else ordering(parse_order(order_by))
-        query = query.order_by(*keys, row.started_at, row.id)
+        listed = queries.listed(
+            model=model, kind=kind, parent_id=parent_id, where=where, order_by=order_by
+        )
         if status is None:
-            return self._select(query.limit(limit))
+            return self._select(listed.limit(limit))
         told_by_reading = status in ("running", "lost")
-        query = query.where(row.status == ("running" if told_by_reading else status))
-        found = self._select(query if told_by_reading else query.limit(limit))
+        stored = "running" if told_by_reading else status
+        listed = listed.where(schema.runs.c.status == stored)
+        found = self._select(listed if told_by_reading else listed.limit(limit))
         return [run for run in found if run.status == status][:limit]
 
     @composed
@@ -316,15 +309,11 @@ class Runs:
         limit: int,
     ) -> Sequence[Run]:
         """The finished runs with the largest, or smallest, last values, the best first."""
-        row, value = schema.runs.c, last_metric(metric)
-        query = _with_age().where(row.status == "finished", value.is_not(None))
-        for column, wanted in ((row.model, model), (row.kind, kind)):
-            if wanted is not None:
-                query = query.where(column == wanted)
-        if where is not None:
-            query = query.where(condition(parse(where)))
-        key = value.desc() if largest else value.asc()
-        return self._select(query.order_by(key, row.started_at, row.id).limit(limit))
+        return self._select(
+            queries.extremes(metric, largest=largest, model=model, kind=kind, where=where).limit(
+                limit
+            )
+        )
 
     def metric_names(self) -> Sequence[str]:
         """The names of everything that was ever logged."""
@@ -380,18 +369,7 @@ class Runs:
     def using(self, name: str, version: int) -> Sequence[Run]:
         """Runs that came from a dataset version: those it was given to, what they are nested in,
         and what is nested in them."""
-        given, run = schema.run_inputs.c, schema.runs.c
-        started = select(given.run_id).where(
-            given.dataset_name == name, given.dataset_version == version
-        )
-        inside = select(run.id).where(run.id.in_(started)).cte("inside", recursive=True)
-        inside = inside.union(select(run.id).where(run.parent_id == inside.c.id))
-        around = (
-            select(run.id, run.parent_id).where(run.id.in_(started)).cte("around", recursive=True)
-        )
-        around = around.union(select(run.id, run.parent_id).where(run.id == around.c.parent_id))
-        found = or_(run.id.in_(select(inside.c.id)), run.id.in_(select(around.c.id)))
-        return self._select(_with_age().where(found).order_by(run.started_at, run.id))
+        return self._select(queries.came_from(name, version))
 
     @composed
     def close(self) -> None:
@@ -400,34 +378,4 @@ class Runs:
 
     def _select(self, query: Select[Any]) -> builtins.list[Run]:
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-            params = params_rows.read(connection, [row.id for row in rows])
-        return [_run(row, params.get(row.id, {})) for row in rows]
-
-
-def _with_age() -> Select[Any]:
-    return select(schema.runs, age_s(schema.runs.c.heartbeat_at).label("heartbeat_age_s"))
-
-
-def _run(row: Row[Any], params: Mapping[str, Any]) -> Run:
-    owner = None
-    if row.host is not None:
-        owner = Owner(host=row.host, pid=row.pid, process_started_at=row.process_started_at)
-    status: RunStatus = row.status
-    if status == "running":
-        status = status_of(status, look_for(owner), row.heartbeat_age_s)
-    return Run(
-        id=row.id,
-        parent_id=row.parent_id,
-        kind=row.kind,
-        model=row.model,
-        status=status,
-        params=params,
-        code=Code(commit=row.commit, dirty_digest=row.dirty_digest),
-        config_digest=row.config_digest,
-        environment_digest=row.environment_digest,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        error=row.error,
-        owner=owner,
-    )
+            return queries.read(connection, query)
