@@ -194,13 +194,17 @@ class Database:
     @contextlib.contextmanager
     def _told_as_ours(self, what: str) -> Iterator[None]:
         """Tells what the database or a column refused without SQL, values and password."""
+        driver = self._engine.dialect.loaded_dbapi
         try:
             yield
-        except (DBAPIError, PoolTimeout, self._engine.dialect.loaded_dbapi.Error) as error:
-            cause = str(error.orig if isinstance(error, DBAPIError) else error)
+        except (DBAPIError, PoolTimeout, driver.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            way_out = _WAY_OUT[self.backend]
+            if isinstance(cause, driver.IntegrityError):
+                what, way_out = "refused a row", "it contradicts what the ledger holds"
+            said = redact(" ".join(str(cause).split()))
             raise LedgerError(
-                f"the ledger at {self._shown_url} {what}: {redact(' '.join(cause.split()))}; "
-                f"{_WAY_OUT[self.backend]}"
+                f"the ledger at {self._shown_url} {what}: {said}; {way_out}"
             ) from error
         except StatementError as error:
             raise error.orig or error from None

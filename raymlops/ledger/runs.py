@@ -78,6 +78,8 @@ class Runs:
         owner: Owner,
     ) -> Run:
         """A new running run of the process `owner`; `inputs` are (name, version) by role."""
+        if parent_id is not None:
+            self.get(parent_id)
         run_id = f"{model}-{secrets.token_hex(5)}"
         with self._database.write() as connection:
             connection.execute(

@@ -59,6 +59,24 @@ def test_nested_runs_are_found_by_their_parent(ledger: Ledger, run: Run, dataset
     assert [found.id for found in ledger.runs.list(parent_id=run.id)] == [nested.id]
 
 
+def test_what_refers_to_a_run_that_is_not_there_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="the ledger holds no run 'nobody'"):
+        ledger.runs.start(
+            kind="trial",
+            model="tumours",
+            params={},
+            code=Code(commit="c", dirty_digest=None),
+            config="{}",
+            environment="",
+            inputs={},
+            parent_id="nobody",
+        )
+    with pytest.raises(LedgerError, match=r"refused a row: .*; it contradicts what the ledger"):
+        ledger.registry.register("tumours", bundle="b", signature="{}", run_id="nobody")
+    assert ledger.runs.list() == []
+    assert ledger.registry.list("tumours") == []
+
+
 def test_the_same_content_is_the_same_dataset_version(ledger: Ledger, dataset: Dataset) -> None:
     def add(digest: str) -> Dataset:
         return ledger.datasets.add(
