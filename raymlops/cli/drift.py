@@ -135,6 +135,8 @@ def _document(found: TableDrift) -> dict[str, Any]:
 
 
 def _show(found: TableDrift) -> None:
+    from raymlops.data.table_drift import shown_p_value
+
     before, after = found.num_rows
     effect, p_value = found.together
     told = " DRIFTED" * found.drifted_together
@@ -142,7 +144,7 @@ def _show(found: TableDrift) -> None:
         (
             ("rows", f"{before:,} -> {after:,}"),
             ("drifted", f"{len(found.drifted)} of {len(found.features)} features"),
-            ("together", f"{effect:.3f}, p {p_value:.2g}{told}"),
+            ("together", f"{effect:.3f}, p {shown_p_value(p_value)}{told}"),
             *(("changed", str(change)) for change in found.changes),
         )
     )
@@ -155,7 +157,7 @@ def _show(found: TableDrift) -> None:
                 verdict.test,
                 f"{verdict.effect:.3f}",
                 f"{each.threshold:g}",
-                f"{verdict.p_value:.2g}",
+                shown_p_value(verdict.p_value),
             )
             for each in found.features
             for verdict in (each.verdict,)

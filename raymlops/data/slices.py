@@ -54,5 +54,12 @@ def _ranges(bins: Bins, counts: NDArray[np.int64]) -> list[str]:
     names = {}
     for number in np.unique(numbers).tolist():
         inside = np.flatnonzero(numbers == number)
-        names[number] = f"[{lows[inside[0]]:g}, {highs[inside[-1]]:g})"
+        names[number] = _range(lows[inside[0]], highs[inside[-1]])
     return [names[number] for number in numbers.tolist()]
+
+
+def _range(low: float, high: float) -> str:
+    """A part [low, high), as people say it."""
+    if np.isinf(low):
+        return "all" if np.isinf(high) else f"below {high:g}"
+    return f"from {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"

@@ -25,6 +25,8 @@ from raymlops.errors import DataError
 _MAX_CATEGORIES_SHOWN = 10
 _MAX_NAMED = 5
 
+_SMALLEST_P = 1e-300
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnChange:
@@ -133,6 +135,11 @@ def compare_tables(
             layout.read(some), layout.read(after.sample(layout.columns, MAX_ROWS))
         ),
     )
+
+
+def shown_p_value(p_value: float) -> str:
+    """For people: 0.00021, and where floats end no zero, which no chance ever is."""
+    return f"{p_value:.2g}" if p_value > _SMALLEST_P else f"< {_SMALLEST_P:g}"
 
 
 def _comparable(before: pa.Schema, after: pa.Schema, columns: Sequence[str]) -> Sequence[str]:

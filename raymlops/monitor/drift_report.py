@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from raymlops.data.table_drift import TableDrift
+from raymlops.data.table_drift import TableDrift, shown_p_value
 
 _TESTS = {
     "ks": "largest gap between the distribution functions",
@@ -28,6 +28,7 @@ def write_drift_report(found: TableDrift, before: str, after: str, path: Path) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["p_value"] = shown_p_value
     steady = [each for each in found.features if not each.verdict.drifted]
     page = environment.get_template("drift_report.html.j2").render(
         before=before,

@@ -36,6 +36,8 @@ _VARIABLES = {
 }
 
 _WIDTH_IN = 9.6
+_NUM_HEIGHTS = 3  # of the labels of marks, one above the other
+_LABEL_RATIO = 0.15  # what such a label takes of the width, about
 _HEAT_BOUNDS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # lower ends of the shades above the first
 
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
@@ -114,6 +116,8 @@ class Panel:
     x_label: str = ""
     marks: tuple[Mark, ...] = ()
     has_legend: bool = True
+    is_count: bool = False
+    """Whole numbers, drawn from 0 on."""
 
 
 def lines(name: str, panels: Sequence[Panel], *, summary: str) -> str:
@@ -133,7 +137,7 @@ def timeline(name: str, panels: Sequence[Panel], *, summary: str) -> str:
             for mark in panel.marks:
                 at: Any = mark.at  # matplotlib converts dates, its types do not say so
                 ax.axvline(at, color=_MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-        for mark, height in zip(panels[0].marks, _label_heights(panels[0].marks), strict=True):
+        for mark, height in zip(panels[0].marks, _label_heights(panels[0]), strict=True):
             _name_mark(axes[0], mark, height)
         for ax in axes[:-1]:
             ax.tick_params(labelbottom=False)
@@ -253,7 +257,7 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
             yerr=_spread(curve),
             label=curve.label,
             color=colour,
-            linestyle=(0, (4, 2)) if curve.hue is None else "solid",
+            linestyle=_line_style(curve),
             linewidth=1.4 if curve.hue is None else 1.8,
             elinewidth=1.4,
             marker="o" if curve.low else "",
@@ -264,8 +268,18 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
     ax.set_title(panel.title)
     ax.set_xlabel(panel.x_label)
     ax.margins(x=0.03, y=0.12)
+    if panel.is_count:
+        ax.set_ylim(bottom=0)
+        ax.locator_params(axis="y", integer=True)
     if panel.has_legend:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), handlelength=1.8)
+
+
+def _line_style(curve: Curve) -> Any:
+    """Dashes for a reference, dots for an arm on trial whose points do not tell it apart."""
+    if curve.hue is None:
+        return (0, (4, 2))
+    return (0, (1, 1.5)) if curve.hollow and not curve.low else "solid"
 
 
 def _spread(curve: Curve) -> NDArray[np.float64] | None:
@@ -277,9 +291,21 @@ def _spread(curve: Curve) -> NDArray[np.float64] | None:
     return np.asarray(np.nan_to_num(np.maximum(lengths, 0.0)))
 
 
-def _label_heights(marks: Sequence[Mark]) -> list[float]:
-    """Heights of labels above the title, three in turn, so that neighbours do not overlap."""
-    return [1.20 + 0.07 * (index % 3) for index in range(len(marks))]
+def _label_heights(panel: Panel) -> list[float]:
+    """Heights of labels above the title: the lowest of three where no neighbour is in the way."""
+    marks = [mark.at for mark in panel.marks]
+    times = [*marks, *(time for curve in panel.curves for time in curve.x)]
+    if not marks:
+        return []
+    width = (max(times) - min(times)) * _LABEL_RATIO
+    ends: list[datetime | None] = [None] * _NUM_HEIGHTS
+    heights: list[float] = []
+    for mark in marks:
+        free = [level for level, end in enumerate(ends) if end is None or end <= mark]
+        level = free[0] if free else len(heights) % _NUM_HEIGHTS
+        ends[level] = mark + width
+        heights.append(1.20 + 0.07 * level)
+    return heights
 
 
 def _name_mark(ax: Axes, mark: Mark, height: float) -> None:

@@ -20,6 +20,8 @@ from raymlops.monitor.traffic import traffic_panels
 from raymlops.serve.latency import quantile_s
 
 _MAX_HEAT_COLUMNS = 14
+_MAX_SLICES = 20
+_SLICE_MEASURES = (("log_loss", "Log loss"), ("accuracy", "Accuracy"), ("roc_auc", "AUC"))
 _CHAMPION = "champion"
 
 
@@ -46,6 +48,15 @@ class _VersionRow:
     run: str
     data: str
     log_loss: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SliceRow:
+    feature: str
+    part: str
+    answered_by: str
+    num_rows: int
+    measures: tuple[SlicePerformance | None, ...]
 
 
 def write_report(
@@ -113,6 +124,9 @@ def write_report(
         ],
         alerts=[each for each in alerts if each.model == model and period.holds(each.started_at)],
         figures=[figure for figure in figures if figure is not None],
+        slices=_slice_rows(ledger, model, reports[-1]) if reports else [],
+        slice_measures=[name for _, name in _SLICE_MEASURES],
+        most_slices=_MAX_SLICES,
         versions=_version_rows(ledger, model, versions),
         written_at=datetime.now(UTC),
     )
@@ -155,7 +169,8 @@ def _facts(
             rows = [row for row in latest.performance if _same_arm(row, hope)]
             note = "labels contradict it" if is_off(rows) else "from the scores alone"
             facts.append(_Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note))
-        if worst := _worst_slice(ledger, model, latest):
+        if slices := _worst_slices(ledger, model, latest):
+            worst = slices[0]
             note = f"log loss {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
             value = f"{worst.feature} {worst.part}"
             facts.append(_Fact(label="Worst slice, last window", value=value, note=note))
@@ -192,8 +207,8 @@ def _marks(ledger: Ledger, model: str) -> tuple[plots.Mark, ...]:
     return tuple(sorted(marks, key=lambda mark: mark.at))
 
 
-def _worst_slice(ledger: Ledger, model: str, latest: WindowReport) -> SlicePerformance | None:
-    """The one whose log loss is high for certain: by the lower end of its interval."""
+def _worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[SlicePerformance]:
+    """Log losses, first that which is high for certain: by the lower end of its interval."""
     losses = [
         row
         for row in ledger.observations.slices(model)
@@ -201,7 +216,30 @@ def _worst_slice(ledger: Ledger, model: str, latest: WindowReport) -> SlicePerfo
         and row.metric == "log_loss"
         and not math.isnan(row.low)
     ]
-    return max(losses, key=lambda row: row.low, default=None)
+    return sorted(losses, key=lambda row: -row.low)
+
+
+def _slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_SliceRow]:
+    """The slices of the last window in which the model does worst, with all their intervals."""
+
+    def identity(row: SlicePerformance) -> tuple[str, str, str, str]:
+        return row.version, row.arm, row.feature, row.part
+
+    found = {
+        (*identity(row), row.metric): row
+        for row in ledger.observations.slices(model)
+        if row.window_start == latest.window.start
+    }
+    return [
+        _SliceRow(
+            feature=worst.feature,
+            part=worst.part,
+            answered_by=f"{worst.version} {worst.arm}",
+            num_rows=worst.num_rows,
+            measures=tuple(found.get((*identity(worst), metric)) for metric, _ in _SLICE_MEASURES),
+        )
+        for worst in _worst_slices(ledger, model, latest)[:_MAX_SLICES]
+    ]
 
 
 def _same_arm(row: Performance, other: Performance) -> bool:

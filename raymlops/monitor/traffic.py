@@ -19,10 +19,14 @@ def traffic_panels(panes: Sequence[Pane], hues: Mapping[str, int]) -> tuple[plot
         arm = (pane.version, pane.arm)
         answered.setdefault(arm, {})[pane.day] = sum(pane.latency)
         failed.setdefault(arm, {})[pane.day] = pane.num_failed
-    panels = [plots.Panel(title="Requests answered a day", curves=_curves(answered, hues))]
+    panels = [
+        plots.Panel(title="Requests answered a day", curves=_curves(answered, hues), is_count=True)
+    ]
     if any(number for days in failed.values() for number in days.values()):
         title = "Requests that failed a day"
-        panels.append(plots.Panel(title=title, curves=_curves(failed, hues), has_legend=False))
+        panels.append(
+            plots.Panel(title=title, curves=_curves(failed, hues), has_legend=False, is_count=True)
+        )
     return tuple(panels)
 
 

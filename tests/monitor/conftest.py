@@ -15,6 +15,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from raymlops.data import Columns, Feature, Profile, TableSchema
+from raymlops.data.slices import cells_of
 from raymlops.ledger import (
     Code,
     Labels,
@@ -33,6 +34,7 @@ from raymlops.storage import Store
 
 NUMBERS = ("temp", "humid", "wind_speed", "precip", "pressure", "visib", "distance", "hour")
 CATEGORIES = ("carrier", "origin", "dest")
+SLICE_BY = ("carrier", "distance")
 FEATURES = (
     *(Feature(name=name, kind="number", max_missing=0.5) for name in NUMBERS),
     *(Feature(name=name, kind="category") for name in CATEGORIES),
@@ -77,7 +79,9 @@ class Service:
 def judged(service: Service) -> tuple[DriftMonitor, tuple[WindowReport, ...]]:
     """A monitor that saw all the traffic, and what it found in the months before 15 October."""
     policy = WindowPolicy(unit="month")
-    monitor = DriftMonitor(service.ledger.url, service.store.uri, policy, DriftPolicy())
+    monitor = DriftMonitor(
+        service.ledger.url, service.store.uri, policy, DriftPolicy(), slice_by=SLICE_BY
+    )
     for summary in service.summaries:
         assert monitor.observe(summary) == 0
     assert monitor.label(service.labels) == len(service.labels)
@@ -204,6 +208,7 @@ def _answer(service: Service, model: _Model, arm: str, table: pd.DataFrame) -> N
     for (month, day), rows in table.groupby(["month", "day"]):
         scores = model.scores(columns_of(rows))
         hours = rows["hour"].to_numpy()
+        slices = cells_of(profile, SLICE_BY, columns_of(rows))
         latency = [0] * NUM_BUCKETS
         for hour in np.unique(hours):
             request_id = f"{arm}-{month}-{day}-{hour}"
@@ -221,6 +226,7 @@ def _answer(service: Service, model: _Model, arm: str, table: pd.DataFrame) -> N
                     served_at=time,
                     event_time=time,
                     replica=arm,
+                    slices=slices[:, chosen].astype("<u2").tobytes(),
                 )
             )
             truth = rows["late"].to_numpy()[chosen].astype(np.int8).tobytes()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from raymlops.monitor import plots
 from raymlops.serve.latency import NUM_BUCKETS
@@ -40,6 +40,30 @@ def test_an_undefined_interval_leaves_its_point() -> None:
     svg = plots.lines("p", [_panel("Loss", curve)], summary="Loss")
     assert "nan" not in svg.lower()
     assert svg.count("<use ") >= 2
+
+
+def test_labels_of_what_happened_rise_only_where_they_are_close() -> None:
+    first = datetime(2013, 4, 1, tzinfo=UTC)
+    panel = plots.Panel(
+        title="Loss",
+        curves=(_curve("1.0.0", x=[first, first + timedelta(days=100)]),),
+        marks=tuple(
+            plots.Mark(at=first + timedelta(days=day), label=str(day))
+            for day in (0, 40, 45, 50, 80)
+        ),
+    )
+    heights = plots._label_heights(panel)
+    assert heights[0] == heights[1] == heights[4] < heights[2] < heights[3]
+
+
+def test_counts_are_drawn_from_zero() -> None:
+    curve = _curve("1.0.0", x=[1, 2, 3], y=[15, 19, 17])
+    texts = [
+        plots.lines("n", [plots.Panel(title="n", curves=(curve,), is_count=counts)], summary="n")
+        for counts in (True, False)
+    ]
+    assert [">0</text>" in text for text in texts] == [True, False]
+    assert ">17.5</text>" not in texts[0]
 
 
 def test_what_happened_is_named_above_the_first_panel() -> None:

@@ -27,6 +27,21 @@ def test_the_report_tells_the_whole_story(page: str) -> None:
         assert told in page
 
 
+def test_the_slices_a_model_does_worst_in_are_listed_with_intervals(page: str, service) -> None:
+    last = datetime(2013, 9, 1, tzinfo=UTC)
+    losses = [
+        row
+        for row in service.ledger.observations.slices("flights")
+        if row.window_start == last and row.metric == "log_loss"
+    ]
+    worst, mildest = (choose(losses, key=lambda row: row.low) for choose in (max, min))
+    (section,) = re.findall(r"<h2>Performance by slice.*?</section>", page, flags=re.DOTALL)
+    told = f"{worst.low:.3f} to {worst.high:.3f}"
+    assert section.index(worst.part) < section.index(told) < section.index(mildest.part)
+    assert worst.low < worst.value < worst.high
+    assert section.count("<tr>") == 1 + len(losses) > 10
+
+
 def test_a_report_of_a_period_tells_of_that_alone(service, tmp_path: Path) -> None:
     july = Period(since=datetime(2013, 7, 1, tzinfo=UTC), until=datetime(2013, 8, 1, tzinfo=UTC))
     inside, outside, others = (

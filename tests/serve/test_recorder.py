@@ -171,9 +171,9 @@ def test_a_summary_comes_out_of_its_bytes_as_it_was(world: World) -> None:
     async def test() -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor, slice_by=("size", "radius"))
-        recorder.note(traffic.exchange(slice(0, 300)))
-        recorder.note(traffic.exchange(slice(300, 301), time=JULY_2))
-        recorder.note(traffic.exchange(slice(301, 310), time=JULY_2, status=500))
+        recorder.note([traffic.exchange(slice(0, 300))])
+        recorder.note([traffic.exchange(slice(300, 301), time=JULY_2)])
+        recorder.note([traffic.exchange(slice(301, 310), time=JULY_2, status=500)])
         await finish(recorder)
         (sent,) = monitor.summaries
         came = TapSummary.from_bytes(sent.to_bytes())
@@ -362,7 +362,7 @@ def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
     assert len(names) == len(profile.reference[profile.cells["radius"]])
     assert names[-1] == "missing"
     assert len(set(names)) == 5
-    assert names[0].startswith("[-inf, ")
+    assert names[0].startswith("below ")
     assert parts_of(profile, "size") == ["small", "large", "other", "missing"]
     assert parts_of(profile, "absent") == []
     cells = cells_of(profile, ("texture",), {"texture": np.array([np.nan, 20.0])})
