@@ -6,7 +6,6 @@ python -m benchmarks.serving.server door|replica FOLDER [PORT]
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -19,8 +18,10 @@ from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSum
 from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.board import Published, Standing
 from raymlops.serve.door import Door, Roster
+from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.web import Handler, Reply, Request, Response
 from raymlops.telemetry import Snapshot
+from raymlops.telemetry.logs import LogPolicy
 
 
 class _QuietBoard:
@@ -61,11 +62,12 @@ async def serve_replica(folder: Path) -> None:
         batch=BatchPolicy(max_rows=32),
         http=HttpLimits(),
         keys_file=keys,
+        log=LogPolicy(enabled=True),
         log_folder=str(folder / "logs"),
     )
     replica = Replica(spec, board=_QuietBoard(), sink=sink, outlet=outlet)
     await replica.load()
-    gc.freeze()
+    spare_what_is_loaded()
     replica.stand_behind(folder / "door")
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

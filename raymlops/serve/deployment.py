@@ -8,7 +8,6 @@ anything.
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App
 from raymlops.serve.door.actor import all_doors, ask, door_path, local_door
+from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.proxy import http_url, run_application, start_serve
@@ -215,8 +215,7 @@ class _ModelServer:
 
     async def __serve_build_asgi_app__(self) -> App:
         await self._replica.load()
-        # What is loaded stays: looking through it for garbage would hold requests up for 0.1 s.
-        gc.freeze()
+        spare_what_is_loaded()
         door = await asyncio.to_thread(local_door, self._spec.http, self._spec.tls)
         await door.listen.remote(*self._address)
         self._replica.stand_behind(await asyncio.to_thread(door_path))

@@ -107,7 +107,8 @@ class Routes:
 
     def __call__(self, request: Request, reply: Reply) -> None:
         try:
-            handler, request.params = self._find(request.method, request.path)
+            found = self._remembered.get((request.method, request.path))
+            handler, request.params = found or self._find(request.method, request.path)
             handler(request, reply)
         except _WrongMethodError as error:
             reply(Response.error(405, f"the method must be {error.allow}", ("allow", error.allow)))
@@ -118,12 +119,10 @@ class Routes:
             reply(Response.error(500, "internal error, logged"))
 
     def _find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
-        found = self._remembered.get((method, path))
-        if found is None:
-            found = self._search(method, path)
-            if len(self._remembered) >= _MAX_REMEMBERED_PATHS:
-                self._remembered.clear()
-            self._remembered[method, path] = found
+        found = self._search(method, path)
+        if len(self._remembered) >= _MAX_REMEMBERED_PATHS:
+            self._remembered.clear()
+        self._remembered[method, path] = found
         return found
 
     def _search(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:

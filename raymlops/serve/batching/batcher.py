@@ -226,7 +226,7 @@ class Batcher:
 
     def _tell(self, request: Waiting, result: Outputs | Exception) -> None:
         done = request.done
-        if request.times is not None and request.is_running:
+        if request.times is not None and request.closed_at:
             request.times.queue_s = request.closed_at - request.since
         self._settle(request)
         try:

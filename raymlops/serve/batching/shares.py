@@ -14,7 +14,7 @@ class Share(Mapping[str, NDArray[Any]]):
     """Rows `start` to `end` of `outputs`, which all requests of the batch share, as they do
     `made`."""
 
-    __slots__ = ("_end", "_made", "_outputs", "_start")
+    __slots__ = ("_end", "_made", "_outputs", "_start", "num_rows")
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Share(Mapping[str, NDArray[Any]]):
         self._made = made
         self._start = start
         self._end = end
+        self.num_rows = end - start
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._outputs[name][self._start : self._end]
@@ -36,10 +37,6 @@ class Share(Mapping[str, NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._outputs)
-
-    @property
-    def num_rows(self) -> int:
-        return self._end - self._start
 
     def each(
         self, make: Callable[[Mapping[str, NDArray[Any]]], Sequence[T] | None]

@@ -180,9 +180,8 @@ class Machine:
         if self._belongs is not None and not self._belongs(request.path):
             self._stray(request)
         self.phase = Phase.BODY
-        self._reading = slot = self._open_slot()
-        slot.request = self._newest = request
-        slot.is_head = request.method == "HEAD"
+        self._reading = slot = self._open_slot(request)
+        self._newest = request
         self._check_framing()
         # HTTP/1.0 would have to be told of a connection that stays open.
         is_current = self._parser.get_http_version() == "1.1"
@@ -233,9 +232,7 @@ class Machine:
         if self._belongs is not None and not self._belongs(head.path):
             return False
         request = Request(head.method, head.path, head.query, head.headers, body, self._peer)
-        slot = self._open_slot()
-        slot.request = request
-        slot.is_head = head.method == "HEAD"
+        slot = self._open_slot(request)
         self.num_requests += 1
         if self._closing:
             slot.closes = True
@@ -270,8 +267,8 @@ class Machine:
         self._stop_reading()
         raise _StopError
 
-    def _open_slot(self) -> _Slot:
-        slot = _Slot(self)
+    def _open_slot(self, request: Request | None = None) -> _Slot:
+        slot = _Slot(self, request)
         self._slots.append(slot)
         return slot
 
@@ -386,15 +383,15 @@ class _Slot:
         "response",
     )  # fmt: skip
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, request: Request | None) -> None:
         self.machine = machine
-        self.request: Request | None = None
+        self.request = request
         self.response: Response | None = None
         self.refusal: Response | None = None
         self.closes = False
         self.continues = False
         self.is_answered = False
-        self.is_head = False
+        self.is_head = request is not None and request.method == "HEAD"
 
     def reply(self, response: Response) -> None:
         if not self.is_answered:

@@ -30,18 +30,17 @@ class Wanted(NamedTuple):
     binary: frozenset[str]
     every_binary: bool
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether all outputs are wanted, in JSON."""
-        return not (self.names or self.every_binary)
-
     def is_binary(self, name: str) -> bool:
         return name in self.binary if self.names else self.every_binary
 
 
+EVERY_OUTPUT = Wanted((), frozenset(), False)
+"""As JSON, which is what most ask for by asking for nothing."""
+
+
 def encode_answer(request_id: str, result: Result, wanted: Wanted) -> Response:
     """NaN becomes null in JSON."""
-    if wanted.is_plain and (text := _written_row(request_id, result)) is not None:
+    if wanted is EVERY_OUTPUT and (text := _written_row(request_id, result)) is not None:
         return Response(200, text)
     fields, outputs = result.form.outputs, result.outputs
     names = wanted.names or fields

@@ -21,7 +21,7 @@ from raymlops.serve.inference import Result
 from raymlops.serve.protocols.base import About, BaseAsk
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
 from raymlops.serve.protocols.json_tensors import read_json
-from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
+from raymlops.serve.protocols.open_inference.answers import EVERY_OUTPUT, Wanted, encode_answer
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, split_binary
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
 from raymlops.serve.protocols.open_inference.plain import PlainTensor, read_request, read_tensors
@@ -63,14 +63,12 @@ def parse_infer(
             read = partial(_read_each, tensors, memoryview(b""))
         else:
             read = partial(_read_binary, tensors, tail, is_strict)
+    if parameters is None and outputs is None:
+        return OpenInferenceAsk(about(request_id, _NO_PARAMETERS, now), version, read, _JSON)
     parameters = _NO_PARAMETERS if parameters is None else mapping(parameters, "parameters")
     every = parameters.get("binary_data_output", False)
-    return OpenInferenceAsk(
-        about(request_id, parameters, now),
-        version,
-        read,
-        _wanted(outputs, _flag(every, "parameters.binary_data_output")),
-    )
+    wanted = _wanted(outputs, _flag(every, "parameters.binary_data_output"))
+    return OpenInferenceAsk(about(request_id, parameters, now), version, read, wanted)
 
 
 class OpenInferenceAsk(BaseAsk):
@@ -88,7 +86,8 @@ class OpenInferenceAsk(BaseAsk):
     def columns(self, form: Form) -> Columns:
         """As the protocol says; what they are read from is let go at once, so that the next
         request is read into memory that is still hot."""
-        form.check_wanted(self._wanted.names)
+        if self._wanted.names:
+            form.check_wanted(self._wanted.names)
         assert self._read is not None, "columns are read once"
         read, self._read = self._read, None
         return read(form)
@@ -196,8 +195,7 @@ def _binary_size(name: str, tensor: Tensor) -> int | None:
 
 
 def _wanted(outputs: Any, every_binary: bool) -> Wanted:
-    if not outputs:
-        sequence([] if outputs is None else outputs, "outputs")
+    if outputs is None or not sequence(outputs, "outputs"):
         return _BINARY if every_binary else _JSON
     names, binary = [], set()
     for item in sequence(outputs, "outputs"):
@@ -211,8 +209,7 @@ def _wanted(outputs: Any, every_binary: bool) -> Wanted:
     return Wanted(tuple(names), frozenset(binary), every_binary)
 
 
-_JSON = Wanted((), frozenset(), False)
-_BINARY = Wanted((), frozenset(), True)
+_JSON, _BINARY = EVERY_OUTPUT, Wanted((), frozenset(), True)
 
 
 def _flag(value: Any, where: str) -> bool:

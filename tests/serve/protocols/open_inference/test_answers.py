@@ -13,7 +13,7 @@ from raymlops.models import Field, Signature
 from raymlops.serve.batching.shares import Share
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
-from raymlops.serve.protocols.open_inference.answers import Wanted, encode_answer
+from raymlops.serve.protocols.open_inference.answers import EVERY_OUTPUT, Wanted, encode_answer
 
 FORM = Form(
     Signature(
@@ -25,7 +25,6 @@ FORM = Form(
         ),
     )
 )
-EVERYTHING = Wanted((), frozenset(), False)
 
 
 def result(outputs: object, arm: str = "champion") -> Result:
@@ -52,8 +51,8 @@ def test_a_row_of_a_batch_is_answered_as_if_it_were_alone(
     made: dict[object, object] = {}
     for row in range(len(scores)):
         share = Share(outputs, made, row, row + 1)
-        body = encode_answer(request_id, result(share, arm), EVERYTHING).body
-        assert body == encode_answer(request_id, result(dict(share), arm), EVERYTHING).body
+        body = encode_answer(request_id, result(share, arm), EVERY_OUTPUT).body
+        assert body == encode_answer(request_id, result(dict(share), arm), EVERY_OUTPUT).body
         document = orjson.loads(body)
         assert (document["id"], document["parameters"]) == (request_id, {"arm": arm})
         assert document["outputs"][2]["data"] == [row - 1]
@@ -72,15 +71,15 @@ def test_what_is_no_plain_number_is_written_the_long_way(
     outputs: dict[str, NDArray[np.generic]],
 ) -> None:
     share = Share(outputs, {}, 1, 2)
-    body = encode_answer("r", result(share), EVERYTHING).body
-    assert body == encode_answer("r", result(dict(share)), EVERYTHING).body
+    body = encode_answer("r", result(share), EVERY_OUTPUT).body
+    assert body == encode_answer("r", result(dict(share)), EVERY_OUTPUT).body
 
 
 def test_several_rows_and_chosen_outputs_are_the_shares_own() -> None:
     outputs = outputs_of([0.25, 0.5, 0.75], np.array([True, False, True]))
     share = Share(outputs, {}, 1, 3)
     assert (len(share), share.num_rows, list(share)) == (3, 2, list(outputs))
-    document = orjson.loads(encode_answer("r", result(share), EVERYTHING).body)
+    document = orjson.loads(encode_answer("r", result(share), EVERY_OUTPUT).body)
     assert document["outputs"][0]["data"] == [0.5, 0.75]
     chosen = Wanted(("late",), frozenset(), False)
     document = orjson.loads(encode_answer("r", result(Share(outputs, {}, 0, 1)), chosen).body)
