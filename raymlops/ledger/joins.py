@@ -38,6 +38,7 @@ overflow      they waited, and `max_waiting` newer ones did, too
 expired       they waited for longer than `max_age_days`
 """
 
+NUMBER_BYTES = 4  # of a label that is a number; one of a class has 1
 _CHUNK = 10_000  # SQLite takes 32,766 variables in a query
 _Item = TypeVar("_Item")
 
@@ -58,7 +59,7 @@ class JoinPolicy:
 
     def fate(self, labels: Labels, *, num_rows: int, event_time: datetime) -> Fate:
         """What becomes of labels whose prediction is known and has none."""
-        if len(labels.labels) != num_rows:
+        if len(labels.labels) not in (num_rows, NUMBER_BYTES * num_rows):
             return "misfit"
         if labels.at - event_time > timedelta(days=self.max_age_days):
             return "too_late"

@@ -180,6 +180,8 @@ def _outcome(row: Row[Any]) -> Outcome:
         arm=row.arm,
         event_time=row.event_time,
         scores=np.frombuffer(row.scores, dtype="<f4"),
-        labels=np.frombuffer(row.labels, dtype=np.int8),
+        labels=np.frombuffer(
+            row.labels, dtype=np.int8 if len(row.labels) == row.num_rows else "<f4"
+        ),
         slices=slices,
     )

@@ -232,7 +232,8 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What came true for one request: 0/1 as int8 `labels` [rows], in the request's row order."""
+    """What came true for one request, `labels` [rows] in the request's row order: 0/1 as int8, or
+    numbers as little-endian float32."""
 
     request_id: str
     model: str
@@ -278,7 +279,8 @@ class Pane:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A prediction whose labels have arrived: `scores` float32 and `labels` int8, both [rows].
+    """A prediction whose labels have arrived: `scores` float32 and `labels` int8 or float32, both
+    [rows].
 
     `slices` [features to slice by, rows] are cells of the version's profile; None is not sliced.
     """
@@ -288,7 +290,7 @@ class Outcome:
     arm: str
     event_time: datetime
     scores: NDArray[np.float32]
-    labels: NDArray[np.int8]
+    labels: NDArray[Any]
     slices: NDArray[np.uint16] | None = None
 
 

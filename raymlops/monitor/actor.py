@@ -31,7 +31,7 @@ from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
 from raymlops.monitor.expected import expected, gap
 from raymlops.monitor.group_commit import GroupCommit
-from raymlops.monitor.performance import measure
+from raymlops.monitor.performance import measure, measure_numbers
 from raymlops.monitor.references import reference_of
 from raymlops.monitor.slices import measure_slices
 from raymlops.monitor.windows import Window, WindowPolicy, due
@@ -128,6 +128,7 @@ class DriftMonitor:
     def watch(self, model: str) -> tuple[ConceptAlarm, ...]:
         """Shows the detectors what has joined since the last time; returns the alarms they raise.
 
+        They know right from wrong, so models that say numbers are watched by windows alone.
         Each label is shown once. A caller that was cut off before it got the answer reads the
         alarms from the ledger.
         """
@@ -138,7 +139,7 @@ class DriftMonitor:
                 log = self._ledger.observations.joined(model, after=start, limit=_WATCH_ROWS)
                 if not log:
                     return tuple(found)
-                outcomes = [outcome for _, outcome in log]
+                outcomes = [each for _, each in log if not self._is_regression(model, each.version)]
                 known = partial(self._baseline, model)
                 state, alarms = watch(self._concept, model, outcomes, state, known)
                 if self._ledger.watches.advance(
@@ -200,7 +201,7 @@ class DriftMonitor:
             window=window,
             drift=tuple(self._drift_rows(model, window, panes)),
             performance=(
-                *self._performance_rows(model, window, outcomes),
+                *self._performance_rows(model, window, panes, outcomes),
                 *self._expected_rows(model, window, panes, outcomes),
             ),
         )
@@ -228,13 +229,18 @@ class DriftMonitor:
                 )
 
     def _performance_rows(
-        self, model: str, window: Window, outcomes: list[Outcome]
+        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
     ) -> Iterable[Performance]:
+        is_regression = any(self._is_regression(model, pane.version) for pane in panes)
         for (version, arm), group in _by_arm(outcomes).items():
-            num_rows = [len(outcome.labels) for outcome in group]
-            rates = [self._profile(model, outcome.version).label_rate for outcome in group]
-            rate = float(np.average(rates, weights=num_rows)) if group else 0.5
-            for estimate in measure(group, label_rate=rate):
+            if is_regression:
+                estimates = measure_numbers(group)
+            else:
+                num_rows = [len(outcome.labels) for outcome in group]
+                rates = [self._profile(model, outcome.version).label_rate for outcome in group]
+                rate = float(np.average(rates, weights=num_rows)) if group else 0.5
+                estimates = measure(group, label_rate=rate)
+            for estimate in estimates:
                 yield Performance(
                     model=model,
                     version=version,
@@ -251,12 +257,16 @@ class DriftMonitor:
             if version == ALL:
                 continue
             bundle = self._bundle(model, version)
-            for found in measure_slices(
-                group,
-                self._slice_by,
-                bundle.profile,
-                threshold=bundle.postprocessing.threshold,
-            ):
+            of_part = (
+                measure_numbers
+                if bundle.postprocessing.is_regression
+                else partial(
+                    measure,
+                    label_rate=bundle.profile.label_rate,
+                    threshold=bundle.postprocessing.threshold,
+                )
+            )
+            for found in measure_slices(group, self._slice_by, bundle.profile, of_part):
                 yield SlicePerformance(
                     model=model,
                     version=version,
@@ -294,6 +304,9 @@ class DriftMonitor:
                     window_end=window.end,
                     **asdict(estimate),
                 )
+
+    def _is_regression(self, model: str, version: str) -> bool:
+        return self._bundle(model, version).postprocessing.is_regression
 
     def _profile(self, model: str, version: str) -> Profile:
         return self._bundle(model, version).profile

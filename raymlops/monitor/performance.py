@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, mean, undefined
-from raymlops.monitor.measures import classification, log_losses
+from raymlops.monitor.measures import classification, log_losses, regression
 
-__all__ = ["Estimate", "difference", "log_losses", "measure", "paired_difference"]
+__all__ = [
+    "Estimate",
+    "difference",
+    "log_losses",
+    "measure",
+    "measure_numbers",
+    "paired_difference",
+]
 
 _MIN_DAYS = 5
 _DAY_S = 86_400
@@ -32,6 +39,12 @@ def measure(
     return classification(
         rows.scores, rows.labels, rows.clusters, label_rate=label_rate, threshold=threshold
     )
+
+
+def measure_numbers(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:
+    """Every metric of `outcomes` of a model that says numbers; see `regression`."""
+    rows = _rows(outcomes)
+    return regression(rows.scores, rows.labels, rows.clusters)
 
 
 def paired_difference(

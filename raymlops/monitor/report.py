@@ -21,7 +21,11 @@ from raymlops.serve.latency import quantile_s
 
 _MAX_HEAT_COLUMNS = 14
 _MAX_SLICES = 20
-_SLICE_MEASURES = (("log_loss", "Log loss"), ("accuracy", "Accuracy"), ("roc_auc", "AUC"))
+_LOSSES = {"log_loss": "Log loss", "mae": "Mean absolute error"}
+_SLICE_MEASURES = {
+    "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
+    "mae": {"mae": "Mean absolute error", "rmse": "RMSE", "bias": "Bias"},
+}
 _CHAMPION = "champion"
 
 
@@ -56,6 +60,7 @@ class _SliceRow:
     part: str
     answered_by: str
     num_rows: int
+    loss: str
     measures: tuple[SlicePerformance | None, ...]
 
 
@@ -108,6 +113,7 @@ def write_report(
     environment.filters["day"] = lambda time: f"{time:%-d %b %Y}" if time else ""
     environment.filters["minute"] = lambda time: f"{time:%Y-%m-%d %H:%M}"
     environment.filters["svg"] = Markup  # ours; every text in it is escaped by matplotlib
+    slices = _slice_rows(ledger, model, reports[-1]) if reports else []
     page = environment.get_template("report.html.j2").render(
         title=title or model,
         period=period,
@@ -124,8 +130,8 @@ def write_report(
         ],
         alerts=[each for each in alerts if each.model == model and period.holds(each.started_at)],
         figures=[figure for figure in figures if figure is not None],
-        slices=_slice_rows(ledger, model, reports[-1]) if reports else [],
-        slice_measures=[name for _, name in _SLICE_MEASURES],
+        slices=slices,
+        slice_measures=list(_SLICE_MEASURES[slices[0].loss].values()) if slices else [],
         most_slices=_MAX_SLICES,
         versions=_version_rows(ledger, model, versions),
         written_at=datetime.now(UTC),
@@ -159,10 +165,13 @@ def _facts(
     if reports:
         latest = reports[-1]
         overall = {row.metric: row for row in latest.performance if row.version == ALL}
-        loss, baseline = overall["log_loss"], overall["baseline_log_loss"]
+        loss = next(row for name, row in overall.items() if name in _LOSSES)
         if not math.isnan(loss.value):
-            note = f"{loss.low:.3f} to {loss.high:.3f}; constant guess {baseline.value:.3f}"
-            facts.append(_Fact(label="Log loss, last window", value=f"{loss.value:.3f}", note=note))
+            note = f"{loss.low:.3f} to {loss.high:.3f}"
+            if baseline := overall.get("baseline_log_loss"):
+                note += f"; constant guess {baseline.value:.3f}"
+            label = f"{_LOSSES[loss.metric]}, last window"
+            facts.append(_Fact(label=label, value=f"{loss.value:.3f}", note=note))
         hopes = [row for row in latest.performance if row.metric == "expected_log_loss"]
         if hopes:
             hope = max(hopes, key=lambda row: row.num_rows)
@@ -171,7 +180,8 @@ def _facts(
             facts.append(_Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note))
         if slices := _worst_slices(ledger, model, latest):
             worst = slices[0]
-            note = f"log loss {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
+            name = _LOSSES[worst.metric].lower()
+            note = f"{name} {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
             value = f"{worst.feature} {worst.part}"
             facts.append(_Fact(label="Worst slice, last window", value=value, note=note))
         if latest.drift:
@@ -208,12 +218,12 @@ def _marks(ledger: Ledger, model: str) -> tuple[plots.Mark, ...]:
 
 
 def _worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[SlicePerformance]:
-    """Log losses, first that which is high for certain: by the lower end of its interval."""
+    """Their losses, first that which is high for certain: by the lower end of its interval."""
     losses = [
         row
         for row in ledger.observations.slices(model)
         if row.window_start == latest.window.start
-        and row.metric == "log_loss"
+        and row.metric in _LOSSES
         and not math.isnan(row.low)
     ]
     return sorted(losses, key=lambda row: -row.low)
@@ -236,7 +246,10 @@ def _slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_Slice
             part=worst.part,
             answered_by=f"{worst.version} {worst.arm}",
             num_rows=worst.num_rows,
-            measures=tuple(found.get((*identity(worst), metric)) for metric, _ in _SLICE_MEASURES),
+            loss=worst.metric,
+            measures=tuple(
+                found.get((*identity(worst), metric)) for metric in _SLICE_MEASURES[worst.metric]
+            ),
         )
         for worst in _worst_slices(ledger, model, latest)[:_MAX_SLICES]
     ]
@@ -252,6 +265,8 @@ def _performance_figure(
     rows = [row for report in reports for row in report.performance if not math.isnan(row.value)]
     if not rows:
         return None
+    if not any(row.metric == "log_loss" for row in rows):
+        return _numbers_figure(rows, hues, marks)
     baseline = [row for row in rows if row.metric == "baseline_log_loss" and row.version == ALL]
     constant = plots.Curve(
         label="constant guess", x=_middles(baseline), y=[row.value for row in baseline]
@@ -275,6 +290,27 @@ def _performance_figure(
         caption="Each point is one window of event time with its 95 % interval, clustered by day. "
         "The dashed line is what always predicting the training label rate would cost. Hollow "
         "points are arms on trial. Dotted verticals: a release began, or the champion changed.",
+    )
+
+
+def _numbers_figure(
+    rows: Sequence[Performance], hues: Mapping[str, int], marks: tuple[plots.Mark, ...]
+) -> _Figure:
+    panels = tuple(
+        plots.Panel(
+            title=title, curves=_arm_curves(rows, metric, hues), marks=marks, has_legend=has_legend
+        )
+        for metric, title, has_legend in (
+            ("mae", "Mean absolute error, lower is better", True),
+            ("bias", "Bias, predicted less actual", False),
+        )
+    )
+    return _Figure(
+        title="Performance",
+        svg=plots.timeline("performance", panels, summary="Mean absolute error by window"),
+        caption="Each point is one window of event time with its 95 % interval, clustered by day. "
+        "Hollow points are arms on trial. Dotted verticals: a release began, or the champion "
+        "changed.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +12,8 @@ from raymlops.data import Profile
 from raymlops.data.slices import parts_of
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Estimate
-from raymlops.monitor.performance import measure
 
-_METRICS = ("log_loss", "roc_auc", "accuracy", "label_rate")
+_METRICS = ("log_loss", "roc_auc", "accuracy", "label_rate", "mae", "rmse", "bias")
 _MIN_ROWS = 100  # below that an interval is too wide to tell anything
 _MAX_PARTS = 20  # of one feature, the largest
 _UNKNOWN = "unknown"
@@ -31,12 +30,11 @@ def measure_slices(
     outcomes: Sequence[Outcome],
     slice_by: tuple[str, ...],
     profile: Profile,
-    *,
-    threshold: float,
+    measure: Callable[[Sequence[Outcome]], Sequence[Estimate]],
 ) -> Iterator[SliceEstimate]:
-    """Metrics of each large enough part of each feature; `outcomes` are of one version.
+    """What `measure` tells of each large enough part of each feature.
 
-    What was recorded while the settings named another number of features is left out.
+    The `outcomes` are of one version. What was recorded while the settings named another number of features is left out.
     """
     known = [
         outcome
@@ -52,7 +50,7 @@ def measure_slices(
                 for outcome, rows in zip(known, parts, strict=True)
                 if (inside := rows == part).any()
             ]
-            for estimate in measure(chosen, label_rate=profile.label_rate, threshold=threshold):
+            for estimate in measure(chosen):
                 if estimate.metric in _METRICS:
                     yield SliceEstimate(feature=feature, part=part, estimate=estimate)
 

@@ -24,7 +24,6 @@ from raymlops.data import Columns, Counts, Profile
 from raymlops.data.slices import cells_of
 from raymlops.errors import ClusterError
 from raymlops.ledger import PackedPredictions, Pane
-from raymlops.models import PROBABILITY
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching.outputs import concatenated
 from raymlops.serve.exchange import Exchange
@@ -230,8 +229,11 @@ def _count(profile: Profile, answered: Sequence[_Told]) -> Counts:
 
 
 def _scores(answered: Sequence[_Told]) -> NDArray[np.float32]:
-    outputs = [each.exchange.outputs for each in answered]
-    scores = [each[PROBABILITY] for each in outputs if each is not None]
+    scores = [
+        outputs[each.version.bundle.postprocessing.score]
+        for each in answered
+        if (outputs := each.exchange.outputs) is not None
+    ]
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 

@@ -1,0 +1,203 @@
+"""A model that says numbers: by how many minutes each flight of 2013 arrived late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+from raymlops.data import Feature, Profile, TableSchema
+from raymlops.data.slices import cells_of
+from raymlops.ledger import Code, Labels, Ledger, PackedPredictions, Pane, Prediction
+from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature
+from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport, write_report
+from raymlops.serve.latency import NUM_BUCKETS
+from raymlops.serve.tap import TapSummary
+from raymlops.storage import Store
+
+FEATURES = (
+    Feature(name="dep_delay", kind="number"),
+    Feature(name="distance", kind="number"),
+    Feature(name="origin", kind="category"),
+)
+SAYS = Postprocessing(label="arr_delay", reads="number")
+
+
+def test_what_a_regression_says_is_the_answer() -> None:
+    said = SAYS.apply(np.array([-3.5, 12.0]))
+    assert {name: values.tolist() for name, values in said.items()} == {"arr_delay": [-3.5, 12.0]}
+    assert [(field.name, field.datatype) for field in SAYS.outputs] == [("arr_delay", "FP32")]
+    assert Postprocessing.from_dict(SAYS.to_dict()) == SAYS
+
+
+@pytest.fixture(scope="module")
+def delays(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Delays:
+    return Delays(flights[flights["month"] == 1], tmp_path_factory.mktemp("delays"))
+
+
+class Delays:
+    """January, answered a request a day by a model of its first week, and judged."""
+
+    def __init__(self, january: pd.DataFrame, folder: Path) -> None:
+        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+        store = Store(str(folder / "store"))
+        week = january[january["day"] <= 7]
+        preprocessing = Preprocessing.fit(FEATURES, _columns(week))
+        fitted = LinearRegression().fit(
+            preprocessing.transform(_columns(week)), week["arr_delay"].to_numpy()
+        )
+        self.table = january.assign(
+            said=fitted.predict(preprocessing.transform(_columns(january))).astype(np.float32)
+        )
+        told = self.table.loc[week.index, "said"].to_numpy()
+        schema = TableSchema(
+            dataset="delays", target="arr_delay", event_time="time", features=FEATURES
+        )
+        self.bundle = Bundle.of(
+            signature=Signature.of(schema, SAYS.outputs),
+            preprocessing=preprocessing,
+            model=b"",  # the monitor reads profiles, it predicts nothing
+            postprocessing=SAYS,
+            profile=Profile.of(FEATURES, _columns(week), told, label_rate=0.0, log_loss=0.0),
+        )
+        _register(self.ledger, self.bundle.save(store))
+        monitor = DriftMonitor(
+            self.ledger.url, store.uri, WindowPolicy(), DriftPolicy(), slice_by=("origin",)
+        )
+        monitor.observe(self._summary().to_bytes())
+        assert monitor.label(self._labels()) == 31
+        assert monitor.watch("delays") == ()
+        self.report: WindowReport
+        (self.report,) = monitor.advance("delays", datetime(2013, 2, 1, tzinfo=UTC))
+
+    def _summary(self) -> TapSummary:
+        panes, predictions = [], []
+        for day, rows in self.table.groupby("day"):
+            said, time = rows["said"].to_numpy(), datetime(2013, 1, day, 12, tzinfo=UTC)
+            predictions.append(
+                Prediction(
+                    request_id=f"d-{day}",
+                    model="delays",
+                    version="1.0.0",
+                    arm="champion",
+                    scores=said.astype("<f4").tobytes(),
+                    num_rows=len(rows),
+                    served_at=time,
+                    event_time=time,
+                    replica="r",
+                    slices=cells_of(self.bundle.profile, ("origin",), _columns(rows))
+                    .astype("<u2")
+                    .tobytes(),
+                )
+            )
+            panes.append(
+                Pane(
+                    model="delays",
+                    version="1.0.0",
+                    arm="champion",
+                    day=time.date(),
+                    num_rows=len(rows),
+                    num_failed=0,
+                    cells=self.bundle.profile.count(_columns(rows), said),
+                    latency=(1,) + (0,) * (NUM_BUCKETS - 1),
+                )
+            )
+        return TapSummary(
+            model="delays",
+            replica="r",
+            sequence=0,
+            panes=tuple(panes),
+            predictions=PackedPredictions.of(predictions),
+        )
+
+    def _labels(self) -> list[Labels]:
+        return [
+            Labels(
+                request_id=f"d-{day}",
+                model="delays",
+                labels=rows["arr_delay"].to_numpy().astype("<f4").tobytes(),
+                at=datetime(2013, 1, day, 20, tzinfo=UTC),
+            )
+            for day, rows in self.table.groupby("day")
+        ]
+
+
+def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) -> None:
+    said, came = delays.table["said"], delays.table["arr_delay"]
+    found = {row.metric: row for row in delays.report.performance if row.version == "1.0.0"}
+    assert found.keys() == {"mae", "rmse", "r2", "bias"}
+    assert found["mae"].value == pytest.approx(mean_absolute_error(came, said), rel=1e-5)
+    assert found["rmse"].value == pytest.approx(root_mean_squared_error(came, said), rel=1e-5)
+    assert found["r2"].value == pytest.approx(r2_score(came, said), rel=1e-5)
+    assert found["bias"].value == pytest.approx((said - came).mean(), rel=1e-4)
+    assert all(row.low < row.value < row.high for row in found.values())
+    assert found["mae"].num_rows == len(delays.table)
+
+
+def test_numbers_are_measured_by_slice_and_told_in_the_report(
+    delays: Delays, tmp_path: Path
+) -> None:
+    slices = {
+        row.part: row for row in delays.ledger.observations.slices("delays") if row.metric == "mae"
+    }
+    for origin, rows in delays.table.groupby("origin"):
+        wanted = mean_absolute_error(rows["arr_delay"], rows["said"])
+        assert slices[origin].value == pytest.approx(wanted, rel=1e-5)
+    page = write_report(delays.ledger, "delays", tmp_path / "delays.html").read_text("utf-8")
+    assert "Mean absolute error, last window" in page
+    assert "Bias, predicted less actual" in page
+    worst = max(slices.values(), key=lambda row: row.low)
+    assert f"origin {worst.part}" in page
+
+
+def test_labels_of_another_size_are_a_misfit(delays: Delays) -> None:
+    before = delays.ledger.observations.join_counts("delays").get("misfit", 0)
+    summary = delays._summary()
+    one = PackedPredictions.of(
+        [
+            Prediction(
+                request_id="odd",
+                model="delays",
+                version="1.0.0",
+                arm="champion",
+                scores=bytes(12),
+                num_rows=3,
+                served_at=datetime(2013, 3, 1, tzinfo=UTC),
+                event_time=datetime(2013, 3, 1, tzinfo=UTC),
+                replica="s",
+            )
+        ]
+    )
+    delays.ledger.observations.add_tap("s", 0, summary.panes[:0], one)
+    odd = Labels(
+        request_id="odd", model="delays", labels=bytes(8), at=datetime(2013, 3, 1, tzinfo=UTC)
+    )
+    assert delays.ledger.observations.add_labels([odd]) == 0
+    assert delays.ledger.observations.join_counts("delays")["misfit"] == before + 1
+
+
+def _columns(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        feature.name: table[feature.name].to_numpy(
+            dtype=np.float64 if feature.kind == "number" else object
+        )
+        for feature in FEATURES
+    }
+
+
+def _register(ledger: Ledger, digest: str) -> None:
+    run = ledger.runs.start(
+        kind="train",
+        model="delays",
+        params={},
+        code=Code(commit="0" * 40, dirty_digest=None),
+        config="",
+        environment="",
+        inputs={},
+    )
+    ledger.registry.register("delays", bundle=digest, signature="{}", run_id=run.id)
