@@ -34,7 +34,8 @@ def measure_slices(
 ) -> Iterator[SliceEstimate]:
     """What `measure` tells of each large enough part of each feature.
 
-    The `outcomes` are of one version. What was recorded while the settings named another number of features is left out.
+    The `outcomes` are of one version. What was recorded while the settings named another number
+    of features is left out.
     """
     known = [
         outcome
