@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.figures import Figure, paired_medians
@@ -28,14 +29,17 @@ _PIECE_BYTES = 4 << 20  # of the references, as of ours
 
 
 def figures(kind: str, quick: bool) -> list[Figure]:
-    size_mb, repeats = (32, 3) if quick else (2048, 2)
+    large_mb, hashed_mb, repeats = (32, 32, 3) if quick else (2048, 512, 2)
     with tempfile.TemporaryDirectory(prefix="raymlops-bench-") as name:
-        source = _file(Path(name) / "source", size_mb)
-        with KINDS[kind](Path(name)) as (uri, plain):
-            return [
-                *_throughput(kind, uri, plain, source, size_mb, repeats),
-                _memory(kind, uri, _file(source, 128 if quick else size_mb)),
+        folder = Path(name)
+        large, hashed = _file(folder / "large", large_mb), _file(folder / "hashed", hashed_mb)
+        with KINDS[kind](folder) as (uri, plain):
+            measured = partial(_throughput, kind, repeats=repeats)
+            found = [
+                *(measured(*pair, large_mb) for pair in _copies(uri, plain, large)),
+                *(measured(*pair, hashed_mb) for pair in _blobs(uri, plain, hashed)),
             ]
+            return [*found, _memory(kind, uri, _file(large, 128 if quick else large_mb))]
 
 
 def _file(path: Path, size_mb: int) -> Path:
@@ -56,33 +60,14 @@ class Plain:
         self.name, self.put, self.get = name, put, get
 
 
-def _throughput(
-    kind: str, uri: str, plain: Plain, source: Path, size_mb: int, repeats: int
-) -> list[Figure]:
-    files, store = Files(uri), Store(uri)
-    target = source.with_name("target")
-    digest = file_digest(source)
-    blob = f"blobs/{digest[:2]}/{digest}"
+Pair = tuple[str, Callable[[], object], str, Callable[[], object]]
+"""The name of what is done and our call, the peer's name and its call."""
 
-    def put() -> None:
-        files.delete(blob)  # in the reference too, or its file would be replaced and ours not
-        store.put_file(source)
 
-    def plain_put() -> None:
-        files.delete("plain")
-        plain.put(source, "plain")
-
-    def hash_and_put() -> None:
-        file_digest(source)
-        plain_put()
-
-    def plain_get() -> None:
-        target.unlink(missing_ok=True)  # also here, as what appears whole is a new file
-        plain.get("plain", target)
-
-    def get_and_hash() -> None:
-        plain_get()
-        file_digest(target)
+def _copies(uri: str, plain: Plain, source: Path) -> Iterator[Pair]:
+    """Files as they are; what they leave behind goes with the last."""
+    files, target = Files(uri), source.with_name("target")
+    files.write("warm", b"connected")
 
     def upload() -> None:
         files.delete("ours")
@@ -92,34 +77,68 @@ def _throughput(
         target.unlink(missing_ok=True)
         files.download("ours", target)
 
+    def plain_put() -> None:
+        files.delete("plain")
+        plain.put(source, "plain")
+
+    def plain_get() -> None:
+        target.unlink(missing_ok=True)
+        plain.get("plain", target)
+
+    yield "upload", upload, plain.name, plain_put
+    yield "download", download, plain.name, plain_get
+    files.delete("ours")
+    files.delete("plain")
+    target.unlink()
+
+
+def _blobs(uri: str, plain: Plain, source: Path) -> Iterator[Pair]:
+    """Files that are hashed on their way."""
+    files, store, target = Files(uri), Store(uri), source.with_name("target")
+    digest = file_digest(source)
+
+    def put() -> None:
+        files.delete(f"blobs/{digest[:2]}/{digest}")
+        store.put_file(source)
+
     def fetch() -> None:
         target.unlink(missing_ok=True)
         store.fetch(digest, target)
 
-    put(), plain_put(), upload()  # warm connections and caches
-    calls = {
-        "upload": (upload, plain_put, plain.name),
-        "download": (download, plain_get, plain.name),
-        "put_verified": (put, hash_and_put, f"sha256, then {plain.name}"),
-        "fetch_verified": (fetch, get_and_hash, f"{plain.name}, then sha256"),
-    }
-    found = []
-    for name, (ours, reference, peer) in calls.items():
-        mine_s, theirs_s = paired_medians(ours, reference, repeats=repeats)
-        found.append(
-            Figure(
-                name=f"storage_{kind}_{name}_mb_per_s",
-                unit="MB/s",
-                ours=size_mb / mine_s,
-                references={peer: size_mb / theirs_s},
-                goal=f">= {_GOAL_RATIO} of the reference",
-                met=theirs_s / mine_s >= _GOAL_RATIO,
-            )
-        )
-    for name in ("ours", "plain", blob):
-        files.delete(name)
+    def hash_and_put() -> None:
+        files.delete("plain")
+        file_digest(source)
+        plain.put(source, "plain")
+
+    def get_and_hash() -> None:
+        target.unlink(missing_ok=True)
+        plain.get("plain", target)
+        file_digest(target)
+
+    yield "put_verified", put, f"sha256, then {plain.name}", hash_and_put
+    yield "fetch_verified", fetch, f"{plain.name}, then sha256", get_and_hash
     target.unlink()
-    return found
+
+
+def _throughput(
+    kind: str,
+    what: str,
+    ours: Callable[[], object],
+    peer: str,
+    reference: Callable[[], object],
+    size_mb: int,
+    *,
+    repeats: int,
+) -> Figure:
+    mine_s, theirs_s = paired_medians(ours, reference, repeats=repeats)
+    return Figure(
+        name=f"storage_{kind}_{what}_mb_per_s",
+        unit="MB/s",
+        ours=size_mb / mine_s,
+        references={peer: size_mb / theirs_s},
+        goal=f">= {_GOAL_RATIO} of the reference",
+        met=theirs_s / mine_s >= _GOAL_RATIO,
+    )
 
 
 _ROUND_TRIP = """
