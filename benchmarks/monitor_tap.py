@@ -36,10 +36,12 @@ from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import BatchPolicy, HttpLimits, TapSummary, TrafficTable
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
+from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
-from raymlops.serve.recorder import Recorder, summarise
+from raymlops.serve.recorder import Recorder
+from raymlops.serve.summarising import summarise
 from raymlops.serve.witnesses import Witnesses
 
 MODEL = "tumours"
@@ -295,7 +297,10 @@ def _messages(
         )
 
     first = summarise(
-        [exchange(f"q-{index}") for index in range(requests)], model=MODEL, replica="", sequence=0
+        list(blocks_of([exchange(f"q-{index}") for index in range(requests)])),
+        model=MODEL,
+        replica="",
+        sequence=0,
     )
     found = []
     for replica in range(NUM_SENDERS):

@@ -60,6 +60,12 @@ class GroupedColumns(Mapping[str, Column]):
         group = self.layout.group.get(names)
         return None if group is None else self._matrix(group)
 
+    def rows(self, start: int, end: int) -> GroupedColumns:
+        """Some of the rows, which still lie in the same arrays."""
+        groups = range(len(self.layout.dtypes))
+        values = [self._matrix(group)[:, start:end] for group in groups]
+        return GroupedColumns(self.layout, values, end - start)
+
     @classmethod
     def joined(cls, parts: Sequence[GroupedColumns]) -> GroupedColumns:
         """The rows of all parts, which share one layout."""

@@ -10,6 +10,7 @@ from typing import Literal
 from raymlops.data import Columns
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Outputs, Times
+from raymlops.serve.batching.shares import Share
 from raymlops.telemetry import trace
 from raymlops.telemetry.trace import Trace
 
@@ -21,6 +22,7 @@ class Exchange(Times):
     """Filled in as the request proceeds: what it never came to stays None, or empty.
 
     `started` is by `time.perf_counter`, `event_time` None in requests that nobody understood.
+    `columns` are let go once they are part of a batch, in whose arrays `inputs` finds them.
     """
 
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -36,6 +38,13 @@ class Exchange(Times):
     error: str | None = None
     latency_s: float = 0.0
     trace: Trace | None = field(default_factory=trace.current.get)
+
+    @property
+    def inputs(self) -> Columns | None:
+        """What the model was asked with."""
+        if self.columns is None and isinstance(self.outputs, Share):
+            return self.outputs.columns
+        return self.columns
 
     @property
     def outcome(self) -> Outcome:

@@ -19,6 +19,7 @@ from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
 from raymlops.serve.arms import Arms
 from raymlops.serve.batching import Outputs
+from raymlops.serve.batching.shares import Share
 from raymlops.serve.exchange import Exchange, Record
 from raymlops.serve.form import Form
 from raymlops.serve.statistics import Statistics
@@ -102,6 +103,8 @@ class Inference:
                 if isinstance(result, Exception):
                     raise result
                 exchange.outputs = result
+                if isinstance(result, Share):
+                    exchange.columns = None  # while they are hot
                 answer = ask.encode(Result(self.model, loaded.version, arm, loaded.form, result))
                 status = 200
             except Exception as error:  # the boundary of the process, see `_refusal`

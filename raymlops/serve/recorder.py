@@ -10,24 +10,14 @@ monitor sees them in order, without gaps, and recognises repeated ones by their 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, date, datetime
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from raymlops.data import Columns, Counts, Profile
-from raymlops.data.slices import cells_of
 from raymlops.errors import ClusterError
-from raymlops.ledger import PackedPredictions, Pane
-from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.batching.outputs import concatenated
+from raymlops.serve.blocks import Block, blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS
+from raymlops.serve.summarising import summarise
 from raymlops.serve.tap import TapSummary
 
 _logger = logging.getLogger(__name__)
@@ -43,20 +33,8 @@ Sink = Callable[[TapSummary], Awaitable[None]]
 """Returns when the monitor has the message for good; raises ClusterError when that is unknown."""
 
 
-class _Told(NamedTuple):
-    """An exchange that came to a version."""
-
-    exchange: Exchange
-    version: LoadedVersion
-    event_time: datetime
-    columns: Columns
-
-
-_Key = tuple[str, str, date]
-
-
 class Recorder:
-    """A bounded ring of exchanges, and the loop that empties it into `sink`.
+    """A bounded ring of what was answered, and the loop that empties it into `sink`.
 
     `on_drop` is told how many rows fell out of the ring. Of each row it is kept where it lies in
     the features `slice_by`.
@@ -78,7 +56,7 @@ class Recorder:
         self._on_drop = on_drop
         self._ring_rows = ring_rows
         self._slice_by = slice_by
-        self._ring: deque[Exchange] = deque()
+        self._ring: deque[Block] = deque()
         self._rows = 0
         self._dropped_rows = 0
         self._sequence = 0
@@ -87,15 +65,11 @@ class Recorder:
 
     def note(self, exchanges: Sequence[Exchange]) -> None:
         """Remembers those that a version answered or failed to answer."""
-        told = [
-            each
-            for each in exchanges
-            if each.columns is not None and (each.status < 400 or each.status >= 500)
-        ]
-        self._ring.extend(told)
-        self._rows += sum([each.num_rows for each in told])
+        for block in blocks_of(exchanges):
+            self._ring.append(block)
+            self._rows += block.size
         while self._rows > self._ring_rows:
-            self._dropped_rows += self._pop().num_rows
+            self._dropped_rows += self._pop().size
         if self._rows >= _FLUSH_ROWS:
             self._due.set()
 
@@ -104,8 +78,8 @@ class Recorder:
         while self._ring or not self._closing:
             await self._wait()
             self._report_drops()
-            if exchanges := self._take():
-                await self._deliver(exchanges)
+            if blocks := self._take():
+                await self._deliver(blocks)
 
     def close(self) -> None:
         """Makes `run` send what is left, at once, and return."""
@@ -124,22 +98,27 @@ class Recorder:
         except TimeoutError:
             pass
 
-    def _take(self) -> list[Exchange]:
-        length = min(len(self._ring), _MESSAGE_REQUESTS)
-        taken = [self._pop() for _ in range(length)]
+    def _take(self) -> list[Block]:
+        taken: list[Block] = []
+        num_requests = 0
+        while self._ring:
+            num_requests += len(self._ring[0].ids)
+            if taken and num_requests > _MESSAGE_REQUESTS:
+                break
+            taken.append(self._pop())
         if self._rows < _FLUSH_ROWS and not self._closing:
             self._due.clear()
         return taken
 
-    def _pop(self) -> Exchange:
+    def _pop(self) -> Block:
         oldest = self._ring.popleft()
-        self._rows -= oldest.num_rows
+        self._rows -= oldest.size
         return oldest
 
-    async def _deliver(self, exchanges: list[Exchange]) -> None:
+    async def _deliver(self, blocks: list[Block]) -> None:
         summary = await asyncio.to_thread(
             summarise,
-            exchanges,
+            blocks,
             model=self._model,
             replica=self._replica,
             sequence=self._sequence,
@@ -169,97 +148,3 @@ class Recorder:
             )
             self._on_drop(self._dropped_rows)
             self._dropped_rows = 0
-
-
-def summarise(
-    exchanges: Sequence[Exchange],
-    *,
-    model: str,
-    replica: str,
-    sequence: int,
-    slice_by: tuple[str, ...] = (),
-) -> TapSummary:
-    """The counts of each version, arm and day of event time, and the predictions themselves."""
-    told = [
-        _Told(each, each.version, each.event_time, each.columns)
-        for each in exchanges
-        if each.version is not None and each.event_time is not None and each.columns is not None
-    ]
-    groups: dict[_Key, list[_Told]] = defaultdict(list)
-    for each in told:
-        groups[each.version.version, each.exchange.arm, _day(each.event_time)].append(each)
-    return TapSummary(
-        model=model,
-        replica=replica,
-        sequence=sequence,
-        panes=tuple(_pane(model, key, group) for key, group in groups.items()),
-        predictions=_pack(model, replica, _answered(told), slice_by),
-    )
-
-
-def _answered(told: Sequence[_Told]) -> list[_Told]:
-    return [each for each in told if each.exchange.status < 400]
-
-
-def _day(time: datetime) -> date:
-    return (time if time.tzinfo is UTC else time.astimezone(UTC)).date()
-
-
-def _pane(model: str, key: _Key, told: list[_Told]) -> Pane:
-    version, arm, day = key
-    answered = _answered(told)
-    latencies = np.array([each.exchange.latency_s for each in answered])
-    buckets = np.searchsorted(BOUNDS_S, latencies, side="left")
-    return Pane(
-        model=model,
-        version=version,
-        arm=arm,
-        day=day,
-        num_rows=sum(each.exchange.num_rows for each in answered),
-        num_failed=len(told) - len(answered),
-        cells=_count(told[0].version.bundle.profile, answered),
-        latency=tuple(np.bincount(buckets, minlength=NUM_BUCKETS).tolist()),
-    )
-
-
-def _count(profile: Profile, answered: Sequence[_Told]) -> Counts:
-    if not answered:
-        return np.zeros(profile.num_cells, dtype=np.int64)
-    return profile.count(concatenated([each.columns for each in answered]), _scores(answered))
-
-
-def _scores(answered: Sequence[_Told]) -> NDArray[np.float32]:
-    scores = [
-        outputs[each.version.bundle.postprocessing.score]
-        for each in answered
-        if (outputs := each.exchange.outputs) is not None
-    ]
-    return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
-
-
-def _pack(
-    model: str, replica: str, answered: Sequence[_Told], slice_by: tuple[str, ...]
-) -> PackedPredictions:
-    arms = [(each.version.version, each.exchange.arm) for each in answered]
-    numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
-    return PackedPredictions(
-        model=model,
-        replica=replica,
-        request_ids=tuple([each.exchange.id for each in answered]),
-        arms=tuple(numbers),
-        arm_of=np.array([numbers[arm] for arm in arms], dtype=np.uint16),
-        num_rows=np.array([each.exchange.num_rows for each in answered], dtype=np.int32),
-        scores=_scores(answered),
-        served_at=np.array([each.exchange.at.timestamp() for each in answered]),
-        event_time=np.array([each.event_time.timestamp() for each in answered]),
-        slices=_slices(answered, slice_by) if slice_by and answered else None,
-    )
-
-
-def _slices(answered: Sequence[_Told], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
-    """[features to slice by, rows]; neighbours of one version are looked up together."""
-    parts = []
-    for version, group in itertools.groupby(answered, key=lambda each: each.version):
-        columns = concatenated([each.columns for each in group])
-        parts.append(cells_of(version.bundle.profile, slice_by, columns))
-    return np.concatenate(parts, axis=1)

@@ -56,7 +56,7 @@ class RequestLog:
         return tuple(Series(name, (self._model, result), n) for result, n in counts.items())
 
     def _document(self, exchange: Exchange, reason: Reason) -> dict[str, Any]:
-        columns, trace = exchange.columns or {}, exchange.trace
+        columns, trace = exchange.inputs or {}, exchange.trace
         document = {
             "at": exchange.at,
             "kind": "request",

@@ -13,10 +13,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
 
 from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
@@ -305,8 +304,7 @@ class Batcher:
                 if not request.answered:
                     self._tell(request, result)
             return
-        outputs, engine_s = result
-        made: dict[Hashable, Any] = {}
+        batch, engine_s = result
         start, now = 0, time.monotonic()
         for request in part:
             end = start + request.num_rows
@@ -314,7 +312,7 @@ class Batcher:
                 if (times := request.times) is not None:
                     times.engine_s = engine_s
                     times.batch_s = max(0.0, now - request.closed_at - engine_s)
-                self._tell(request, Share(outputs, made, start, end))
+                self._tell(request, Share(batch, start, end))
             start = end
 
     def _watch_until(self, deadline: float, now: float) -> None:

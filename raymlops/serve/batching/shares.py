@@ -7,44 +7,59 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from raymlops.data import Columns, GroupedColumns, take
+from raymlops.serve.batching.outputs import Outputs
+
 T = TypeVar("T")
 
 
+class Batch:
+    """The `columns` and `outputs` of all rows that ran at once."""
+
+    __slots__ = ("_made", "columns", "outputs")
+
+    def __init__(self, columns: Columns, outputs: Outputs) -> None:
+        self.columns = columns
+        self.outputs = outputs
+        self._made: dict[Hashable, Any] = {}
+
+    def made_by(self, make: Callable[[Outputs], T]) -> T:
+        """What `make` gives for the outputs; it is called once a batch."""
+        if make not in self._made:
+            self._made[make] = make(self.outputs)
+        made: T = self._made[make]
+        return made
+
+
 class Share(Mapping[str, NDArray[Any]]):
-    """Rows `start` to `end` of `outputs`, which all requests of the batch share, as they do
-    `made`."""
+    """The outputs of rows `start` to `end` of `batch`."""
 
-    __slots__ = ("_end", "_made", "_outputs", "_start", "num_rows")
+    __slots__ = ("batch", "end", "num_rows", "start")
 
-    def __init__(
-        self,
-        outputs: Mapping[str, NDArray[Any]],
-        made: dict[Hashable, Any],
-        start: int,
-        end: int,
-    ) -> None:
-        self._outputs = outputs
-        self._made = made
-        self._start = start
-        self._end = end
+    def __init__(self, batch: Batch, start: int, end: int) -> None:
+        self.batch = batch
+        self.start = start
+        self.end = end
         self.num_rows = end - start
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._outputs[name][self._start : self._end]
+        return self.batch.outputs[name][self.start : self.end]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._outputs)
+        return iter(self.batch.outputs)
 
     def __len__(self) -> int:
-        return len(self._outputs)
+        return len(self.batch.outputs)
 
-    def each(
-        self, make: Callable[[Mapping[str, NDArray[Any]]], Sequence[T] | None]
-    ) -> Sequence[T] | None:
-        """The share of what `make` gives for the rows of the whole batch, for which it is called
-        once; None where that is None."""
-        made = self._made
-        if make not in made:
-            made[make] = make(self._outputs)
-        whole: Sequence[T] | None = made[make]
-        return None if whole is None else whole[self._start : self._end]
+    @property
+    def columns(self) -> Columns:
+        """What these rows were asked with."""
+        columns = self.batch.columns
+        if isinstance(columns, GroupedColumns):
+            return columns.rows(self.start, self.end)
+        return take(columns, slice(self.start, self.end))
+
+    def each(self, make: Callable[[Outputs], Sequence[T] | None]) -> Sequence[T] | None:
+        """The share of what `make` gives for the rows of the whole batch, or None."""
+        made = self.batch.made_by(make)
+        return None if made is None else made[self.start : self.end]

@@ -12,8 +12,9 @@ from typing import NamedTuple, TypeVarTuple
 
 from raymlops.data import num_rows
 from raymlops.serve.batching.bisection import isolate
-from raymlops.serve.batching.outputs import Outputs, Run, check_num_rows, concatenated
+from raymlops.serve.batching.outputs import Run, check_num_rows, concatenated
 from raymlops.serve.batching.queue import Waiting
+from raymlops.serve.batching.shares import Batch
 
 _logger = logging.getLogger(__name__)
 
@@ -21,9 +22,9 @@ Ts = TypeVarTuple("Ts")
 
 
 class Ran(NamedTuple):
-    """The outputs of a part of a batch, and how long the engine took for them."""
+    """A part of a batch with its outputs, and how long the engine took for them."""
 
-    outputs: Outputs
+    batch: Batch
     engine_s: float
 
 
@@ -40,7 +41,7 @@ def answer_all(run: Run, batch: Sequence[Waiting], answer: Answer) -> None:
         outputs = run(columns)
         engine_s = time.monotonic() - began
         check_num_rows(outputs, num_rows(columns))
-        return Ran(outputs, engine_s)
+        return Ran(Batch(columns, outputs), engine_s)
 
     for part, result in isolate(run_part, batch):
         answer(part, result)

@@ -1,0 +1,113 @@
+"""A message to the monitor of what a replica has answered: counts, and the predictions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import chain, groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Columns
+from raymlops.data.slices import cells_of
+from raymlops.ledger import PackedPredictions, Pane
+from raymlops.serve.batching.outputs import concatenated
+from raymlops.serve.blocks import Block
+from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS
+from raymlops.serve.tap import TapSummary
+
+
+def summarise(
+    blocks: Sequence[Block],
+    *,
+    model: str,
+    replica: str,
+    sequence: int,
+    slice_by: tuple[str, ...] = (),
+) -> TapSummary:
+    """The counts of each version, arm and day of event time, and the predictions themselves."""
+    groups: dict[tuple[str, str, object], list[Block]] = defaultdict(list)
+    for block in blocks:
+        groups[block.version.version, block.arm, block.day].append(block)
+    return TapSummary(
+        model=model,
+        replica=replica,
+        sequence=sequence,
+        panes=tuple(_pane(model, group) for group in groups.values()),
+        predictions=_pack(model, replica, _answered(blocks), slice_by),
+    )
+
+
+def _answered(blocks: Iterable[Block]) -> list[Block]:
+    return [block for block in blocks if block.outputs is not None]
+
+
+def _pane(model: str, blocks: list[Block]) -> Pane:
+    first, answered = blocks[0], _answered(blocks)
+    profile = first.version.bundle.profile
+    buckets = np.searchsorted(BOUNDS_S, _flat(answered, "latencies_s"), side="left")
+    cells = np.zeros(profile.num_cells, dtype=np.int64)
+    if answered:
+        cells = profile.count(_columns(answered), _scores(answered))
+    return Pane(
+        model=model,
+        version=first.version.version,
+        arm=first.arm,
+        day=first.day,
+        num_rows=sum(block.size for block in answered),
+        num_failed=sum(len(block.ids) for block in blocks if block.outputs is None),
+        cells=cells,
+        latency=tuple(np.bincount(buckets, minlength=NUM_BUCKETS).tolist()),
+    )
+
+
+def _columns(answered: Iterable[Block]) -> Columns:
+    return concatenated([block.columns for block in answered if block.columns is not None])
+
+
+def _scores(answered: Iterable[Block]) -> NDArray[np.float32]:
+    scores = [
+        block.outputs[block.version.bundle.postprocessing.score]
+        for block in answered
+        if block.outputs is not None
+    ]
+    return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+
+
+def _flat(blocks: Iterable[Block], name: str) -> list[float]:
+    return list(chain.from_iterable([getattr(block, name) for block in blocks]))
+
+
+def _pack(
+    model: str, replica: str, answered: Sequence[Block], slice_by: tuple[str, ...]
+) -> PackedPredictions:
+    arms = [(block.version.version, block.arm) for block in answered]
+    numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
+    num_requests = [len(block.ids) for block in answered]
+    return PackedPredictions(
+        model=model,
+        replica=replica,
+        request_ids=tuple(chain.from_iterable([block.ids for block in answered])),
+        arms=tuple(numbers),
+        arm_of=np.repeat(np.array([numbers[arm] for arm in arms], np.uint16), num_requests),
+        num_rows=np.array(_flat(answered, "num_rows"), dtype=np.int32),
+        scores=_scores(answered),
+        served_at=_seconds(block.at for block in answered),
+        event_time=_seconds(block.event_times for block in answered),
+        slices=_slices(answered, slice_by) if slice_by and answered else None,
+    )
+
+
+def _seconds(times: Iterable[list[datetime]]) -> NDArray[np.float64]:
+    return np.array([time.timestamp() for time in chain.from_iterable(times)], dtype=np.float64)
+
+
+def _slices(answered: Sequence[Block], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
+    """[features to slice by, rows]; neighbours of one version are looked up together."""
+    parts = [
+        cells_of(version.bundle.profile, slice_by, _columns(group))
+        for version, group in groupby(answered, key=lambda block: block.version)
+    ]
+    return np.concatenate(parts, axis=1)
