@@ -26,7 +26,10 @@ from raymlops.serve import TrafficTable
 from raymlops.storage import Store
 
 
-def make_world(folder: Path) -> None:
+def make_world(folder: Path, *, num_rows: int = 1) -> None:
+    """Args:
+    num_rows: of each request, which begins with the row whose answer is checked.
+    """
     data = load_wine()
     names = [name.replace("/", "_") for name in data.feature_names]
     columns = dict(zip(names, data.data.T, strict=True))
@@ -41,7 +44,10 @@ def make_world(folder: Path) -> None:
     }
     (folder / "model.json").write_text(json.dumps(scale))
     answers = bundle.predict(columns)[PROBABILITY].tolist()
-    bodies = [_body(names, row, str(number)) for number, row in enumerate(data.data)]
+    bodies = [
+        _body(names, _rows_from(data.data, number, num_rows), str(number))
+        for number in range(len(data.data))
+    ]
     (folder / "bodies.json").write_text(json.dumps({"bodies": bodies, "answers": answers}))
     # For wrk: a body a line, then its answer.
     lines = (f"{body}\n{answer!r}\n" for body, answer in zip(bodies, answers, strict=True))
@@ -49,10 +55,14 @@ def make_world(folder: Path) -> None:
     _register(folder, bundle)
 
 
-def _body(names: list[str], row: NDArray[np.float64], request_id: str) -> str:
+def _rows_from(matrix: NDArray[np.float64], start: int, num_rows: int) -> NDArray[np.float64]:
+    return matrix[np.arange(start, start + num_rows) % len(matrix)]
+
+
+def _body(names: list[str], rows: NDArray[np.float64], request_id: str) -> str:
     inputs = [
-        {"name": name, "shape": [1], "datatype": "FP64", "data": [float(value)]}
-        for name, value in zip(names, row, strict=True)
+        {"name": name, "shape": [len(rows)], "datatype": "FP64", "data": column.tolist()}
+        for name, column in zip(names, rows.T, strict=True)
     ]
     return json.dumps({"id": request_id, "inputs": inputs}, separators=(",", ":"))
 
