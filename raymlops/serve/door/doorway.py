@@ -52,7 +52,8 @@ class Doorway:
         self._channel: Channel | None = None
         self._lost = asyncio.Event()
         self._held: dict[tuple[str, int], socket.socket] = {}
-        self._received = 0
+        self._num_broken = 0
+        self._num_before = 0
         self._reported = (0, 0)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,7 +103,8 @@ class Doorway:
             return
         self._lost.clear()
         self._described_at = 0.0
-        self._received, self._reported = 0, (len(self.server.connections), 0)
+        self._num_before = self._num_received + len(self._tasks)
+        self._reported = (len(self.server.connections), self._num_received - self._num_before)
         self._channel = Channel(peer, self._hear, self._lost.set)
         with suppress(OSError):  # as above
             self._channel.send(
@@ -116,11 +118,10 @@ class Doorway:
     def _hear(self, message: Message) -> None:
         match message.kind:
             case "take":
-                self._received += 1
                 connection, read = take_connection(message)
                 task = asyncio.get_running_loop().create_task(self.server.adopt(connection, read))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._taken)
             case "hold":
                 listening = socket.socket(fileno=message.descriptors[0])
                 address = listening.getsockname()[:2]
@@ -131,11 +132,23 @@ class Doorway:
             case "keep":
                 self.server.keep(message.values["number"], self._hand_over)
 
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._num_broken += 1
+            _logger.info("a connection broke on its way here: %s", error)
+
+    @property
+    def _num_received(self) -> int:
+        """Connections that ever got here. One counts from the moment it is among the server's
+        connections: reported as received before, it would be missing from the door's sum."""
+        return self.server.num_accepted + self._num_broken
+
     def _report(self) -> None:
         """Tells the door what changed, and once a second who this is."""
         if self._channel is None or not self._channel.is_open:
             return
-        load = (len(self.server.connections), self._received)
+        load = (len(self.server.connections), self._num_received - self._num_before)
         if load != self._reported:
             self._reported = load
             self._channel.send("load", open=load[0], received=load[1])

@@ -132,6 +132,32 @@ def test_connections_go_to_the_replicas_in_equal_parts(run: Run) -> None:
     run(test)
 
 
+def test_a_connection_on_its_way_is_counted_whenever_its_replica_reports(run: Run) -> None:
+    async def test(world: World) -> None:
+        replicas = [await world.replica("one"), await world.replica("other")]
+        _report_while_taking(replicas[1].doorway)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(10):
+                client = await stack.enter_async_context(world.client())
+                await client.get(INFER.format("flights"))
+            assert [replica.connections for replica in replicas] == [5, 5]
+
+    run(test)
+
+
+def _report_while_taking(doorway: Doorway) -> None:
+    """At the worst moment alone: a connection was heard of, and is not among the server's yet."""
+    adopt, report = doorway.server.adopt, doorway._report
+
+    async def adopt_late(connection: socket.socket, read: bytes = b"") -> None:
+        report()
+        await asyncio.sleep(0.01)
+        await adopt(connection, read)
+
+    doorway._report = lambda: None  # type: ignore[method-assign]
+    doorway.server.adopt = adopt_late  # type: ignore[method-assign]
+
+
 def test_each_model_is_answered_by_its_own_over_one_connection(run: Run) -> None:
     async def test(world: World) -> None:
         await world.replica("one", "flights")
