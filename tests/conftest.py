@@ -128,6 +128,8 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         # Else its workers, at 15, hardly run beside other tests.
         patch.setenv("RAY_worker_niceness", "0")
+        # Replicas tell Serve's autoscaler every ten seconds what they have in work.
+        patch.setenv("RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "0.5")
         yield
 
 

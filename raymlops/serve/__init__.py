@@ -6,6 +6,7 @@ with Client(deployment.url) as client:
 publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 """
 
+from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
@@ -22,6 +23,7 @@ __all__ = [
     "Answer",
     "Arm",
     "AsyncClient",
+    "Autoscaling",
     "BatchPolicy",
     "CachePolicy",
     "Client",

@@ -118,8 +118,7 @@ class Arms:
     def series(self, model: str) -> tuple[Series, ...]:
         """What its versions can tell of themselves, as metrics of `model`."""
         loaded = self._loaded.values()
-        in_flight = sum(each.batcher.num_unanswered for each in loaded)
-        series = [Series(catalogue.IN_FLIGHT.name, (model,), in_flight)]
+        series = [Series(catalogue.IN_FLIGHT.name, (model,), self.num_in_work)]
         for each in loaded:
             labels, sizes = (model, each.version), each.batcher.sizes
             series += (
@@ -128,6 +127,11 @@ class Arms:
                 Series(catalogue.BATCH_ROWS.name, labels, sizes.num_rows, tuple(sizes.buckets)),
             )
         return tuple(series)
+
+    @property
+    def num_in_work(self) -> int:
+        """Requests that wait or run, of all versions."""
+        return sum(each.batcher.num_unanswered for each in self._loaded.values())
 
     @property
     def versions(self) -> tuple[str, ...]:

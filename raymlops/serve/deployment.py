@@ -16,6 +16,7 @@ from raymlops.cluster.address import free_port
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App
+from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.door.actor import all_doors, ask, door_path, local_door
 from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.link import ActorLink
@@ -176,14 +177,15 @@ def _run_model(
 ) -> None:
     from ray import serve
 
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"num_replicas": settings.num_replicas}
+    if settings.autoscaling is not None:
+        chosen = {"autoscaling_config": settings.autoscaling.for_serve()}
     if settings.routing is not None:
         from raymlops.serve.routing.ray_router import router_config
 
         chosen["request_router_config"] = router_config(settings.routing)
     deployment = serve.deployment(
         name=spec.model,
-        num_replicas=settings.num_replicas,
         max_ongoing_requests=settings.max_ongoing_requests,
         ray_actor_options={"num_cpus": settings.num_cpus},
         max_surge_percent=100,  # the new replicas answer before the old ones stop
@@ -206,6 +208,7 @@ class _ModelServer:
         self, spec: ReplicaSpec, tap: str | None, exporter: str | None, address: tuple[str, int]
     ) -> None:
         self._spec, self._address = spec, address
+        self._work = WorkMeter()
         self._replica = Replica(
             spec,
             board=RemoteBoard(spec.model, spec.ledger_url),
@@ -224,6 +227,10 @@ class _ModelServer:
     def record_routing_stats(self) -> dict[str, float]:
         """Asked by Serve every ten seconds; weighted round robin reads it."""
         return {"weight": self._replica.rows_per_s}
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Asked by Serve every ten seconds where `autoscaling` is set."""
+        return self._work.read(self._replica.spent_s, self._replica.num_in_work)
 
     def check_health(self) -> None:
         self._replica.check_health()

@@ -167,6 +167,17 @@ class Replica:
         """What its engines can do, as the warm-up and then the traffic show it."""
         return self._arms.rows_per_s
 
+    @property
+    def num_in_work(self) -> int:
+        """Requests that wait or run."""
+        return self._arms.num_in_work
+
+    @property
+    def spent_s(self) -> float:
+        """How long all requests took that were answered, failures among them."""
+        tallies = self._inference.statistics.of.values()
+        return sum(tally.ok_s + tally.failed_s for tally in tallies)
+
     def check_health(self) -> None:
         """Raises RuntimeError when an engine hangs, or a loop has ended, which none should."""
         self._arms.check_health()

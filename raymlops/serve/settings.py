@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy
 from raymlops.serve.deferred.policy import DeferredPolicy
@@ -25,6 +26,7 @@ class ServeSettings:
     replica, where None is Serve's own: two choices, those of the same node first. With a
     `keys_file` only its keys are let in (`raymlops keys make`), with `tls` only encrypted
     connections. With a `grpc_port` the model answers gRPC there; models cannot share that one.
+    With `autoscaling` there are as many replicas as it says, instead of `num_replicas`.
     `traces_to` is the URL of an OpenTelemetry collector, such as
     http://127.0.0.1:4318/v1/traces.
     """
@@ -34,6 +36,7 @@ class ServeSettings:
     proxy_port: int | None = None
     grpc_port: int | None = None
     num_replicas: int = 1
+    autoscaling: Autoscaling | None = None
     num_cpus: float = 1.0
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -61,6 +64,10 @@ class ServeSettings:
         for name in ("num_replicas", "max_ongoing_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, at least 1 is needed")
+        if self.autoscaling is not None and self.num_replicas != 1:
+            raise ValueError(
+                f"num_replicas is {self.num_replicas}, and autoscaling decides that: leave one out"
+            )
         if self.num_cpus < 0:
             raise ValueError(f"num_cpus is {self.num_cpus}, it cannot be negative")
         if self.drain_timeout_s <= 0:

@@ -40,6 +40,7 @@ from raymlops.serve import (
     undeploy,
     wait_applied,
 )
+from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.door.actor import all_doors
 from raymlops.serve.protocols.open_inference.grpc.messages import request_class, response_class
 from tests.serve.conftest import MODEL, World, make_world
@@ -336,6 +337,35 @@ def test_no_request_fails_while_the_model_is_deployed_again(service: Service) ->
         eventually(lambda: len(outcomes) > seen + 20)
     assert again.url == service.deployment.url
     assert set(outcomes) == {"1.0.0"}
+
+
+def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) -> None:
+    def redeploy(settings: ServeSettings) -> None:
+        world = service.world
+        deploy(
+            MODEL,
+            ledger_url=world.ledger_url,
+            store_uri=world.store_uri,
+            settings=settings,
+            tap=MONITOR,
+        )
+
+    def num_replicas() -> int:
+        return sum(not replica["leaving"] for replica in standing()[0]["replicas"])
+
+    # Clients of one process keep a server busy for a part of the time only.
+    scaling = Autoscaling(
+        max_replicas=2, target_in_work=0.1, over_s=10.5, up_after_s=0.0, down_after_s=0.0
+    )
+    redeploy(ServeSettings(port=0, proxy_port=0, autoscaling=scaling))
+    assert num_replicas() == 1
+    with load(service, num_clients=4) as outcomes:
+        eventually(lambda: num_replicas() == 2, timeout_s=60.0)
+        seen = len(outcomes)
+        eventually(lambda: len(outcomes) > seen + 50)
+    eventually(lambda: num_replicas() == 1, timeout_s=60.0)
+    assert set(outcomes) == {"1.0.0"}
+    redeploy(ServeSettings(port=0, proxy_port=0))
 
 
 @pytest.mark.parametrize("retries", [0, 1])
