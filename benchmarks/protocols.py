@@ -18,6 +18,7 @@ import orjson
 
 from benchmarks.figures import Figure, report
 from raymlops.models import Field, Signature
+from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
 from raymlops.serve.protocols.open_inference.ask import parse_infer
@@ -95,12 +96,18 @@ def columns_of(num_rows: int) -> dict[str, list[Any]]:
     return values | {name: ["UA", "B6"] * (num_rows // 2) or ["UA"] for name in TEXTS}
 
 
-def result(num_rows: int) -> Result:
+def result(num_rows: int) -> Callable[[], Result]:
+    """Makes the result of a request that shares its batch with nobody."""
     outputs = {
         "probability": np.linspace(0.1, 0.9, num_rows, dtype=np.float32),
         "late": np.arange(num_rows) % 2 == 0,
     }
-    return Result("flights", "1.0.0", "champion", FORM, outputs)
+
+    def make() -> Result:
+        share = Share(Batch({}, outputs), 0, num_rows)
+        return Result("flights", "1.0.0", "champion", FORM, share)
+
+    return make
 
 
 def open_inference(columns: dict[str, list[Any]], num_rows: int) -> tuple[bytes, Serve]:
@@ -119,7 +126,7 @@ def open_inference(columns: dict[str, list[Any]], num_rows: int) -> tuple[bytes,
     def serve() -> object:
         ask = parse_infer(body, now=NOW)
         ask.columns(FORM)
-        return ask.encode(answer)
+        return ask.encode(answer())
 
     return body, serve
 
@@ -147,7 +154,7 @@ def binary(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     def serve() -> object:
         ask = parse_infer(body, now=NOW, json_length=length)
         ask.columns(FORM)
-        return ask.encode(answer)
+        return ask.encode(answer())
 
     return serve
 
@@ -168,7 +175,7 @@ def grpc(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     def serve() -> object:
         ask = parse_message(kind.FromString(sent), now=NOW, left_s=None)
         ask.columns(FORM)
-        return ask.encode(answer).SerializeToString()
+        return ask.encode(answer()).SerializeToString()
 
     return serve
 
@@ -182,7 +189,7 @@ def records(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     def serve() -> object:
         ask = parse_records(request, now=NOW, version=None)
         ask.columns(FORM)
-        return ask.encode(answer)
+        return ask.encode(answer())
 
     return serve
 
@@ -194,7 +201,7 @@ def tensorflow_serving(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     def serve() -> object:
         ask = parse_predict(request, NOW, None)
         ask.columns(FORM)
-        return ask.encode(answer)
+        return ask.encode(answer())
 
     return serve
 

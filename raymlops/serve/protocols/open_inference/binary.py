@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data import Column, Columns, GroupedColumns
+from raymlops.data.grouped import Values
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
@@ -46,7 +47,8 @@ def read_binary(field: Field, shape: Shape, datatype: str, data: memoryview) -> 
         SignatureError: there are more or fewer bytes than the shape says.
     """
     if datatype == "BYTES":
-        return read_texts(field.name, data, shape.size).reshape(shape.of_column)
+        texts = read_texts(field.name, data, shape.size)
+        return np.array(texts, dtype=object).reshape(shape.of_column)
     dtype = DTYPES[datatype]
     if len(data) != shape.size * dtype.itemsize:
         raise SignatureError(
@@ -65,31 +67,32 @@ def read_plain(form: Form, parts: Sequence[bytes | memoryview], num_rows: int) -
 
     None when anything about them is not plainly right: the long way finds out what.
     """
-    matrices: list[NDArray[Any]] = []
+    found: list[Values] = []
     for group in form.groups:
         picked = group.pick(parts)
         if group.datatype == "BYTES":
-            matrices.append(_texts(group.names, picked, num_rows))
+            found.append(
+                [
+                    text
+                    for name, part in zip(group.names, picked, strict=True)
+                    for text in read_texts(name, memoryview(part), num_rows)
+                ]
+            )
             continue
         if group.datatype is None or group.datatype == "BOOL":
             return None
         dtype = DTYPES[group.datatype]
         if set(map(len, picked)) != {num_rows * dtype.itemsize}:
             return None
-        values: NDArray[Any] = np.frombuffer(b"".join(picked), dtype).reshape(-1, num_rows)
-        matrix = values.astype(np.float64, copy=False)
+        values: NDArray[Any] = np.frombuffer(b"".join(picked), dtype)
+        if num_rows == 1 and group.takes(row := values.tolist()):
+            found.append(row)
+            continue
+        matrix = values.reshape(-1, num_rows).astype(np.float64, copy=False)
         if not group.fits(matrix):
             return None
-        matrices.append(matrix)
-    return GroupedColumns(form.layout, matrices, num_rows)
-
-
-def _texts(names: Sequence[str], parts: Sequence[Any], num_rows: int) -> NDArray[np.object_]:
-    rows = [
-        read_texts(name, memoryview(part), num_rows)
-        for name, part in zip(names, parts, strict=True)
-    ]
-    return np.stack(rows)
+        found.append(matrix)
+    return GroupedColumns(form.layout, found, num_rows)
 
 
 def write_binary(values: NDArray[Any], datatype: str) -> bytes:

@@ -6,16 +6,13 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raymlops.errors import SignatureError
 
 _LENGTH = Struct("<I")
 
 
-def read_texts(name: str, data: memoryview, count: int) -> NDArray[np.object_]:
-    """The `count` texts in `data`, flat.
+def read_texts(name: str, data: memoryview, count: int) -> list[str]:
+    """The `count` texts in `data`.
 
     Raises:
         SignatureError: their lengths do not add up to the data's, or one is not UTF-8.
@@ -35,7 +32,7 @@ def read_texts(name: str, data: memoryview, count: int) -> NDArray[np.object_]:
             raise SignatureError(name, f"text {row} is not UTF-8: {error.reason}") from error
     if at != len(data):
         raise SignatureError(name, f"{len(data) - at} bytes follow its {count} texts")
-    return np.array(texts, dtype=object)
+    return texts
 
 
 def write_texts(values: Iterable[Any]) -> bytes:
