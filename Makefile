@@ -6,7 +6,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test endurance check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/raymlops demo
@@ -14,6 +14,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	./tests/setup-servers
 	./tests/run
+
+endurance: $(VENV)/.test
+	./tests/setup-servers
+	./tests/run endurance
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

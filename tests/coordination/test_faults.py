@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.coordination.places import Place
 from tests.coordination.processes import Other, until, work_in_turns, write_while_leading
+from tests.endurance import endurance
 from tests.servers.zookeeper import zookeeper
 
 Start = Callable[..., Other]
 
 NUM_LANES = 5
-ROUNDS_A_LANE = 20
 
 
 class Register:
@@ -58,17 +60,18 @@ def test_locks_go_on_when_the_leader_is_killed(tmp_path: Path, start: Start) -> 
     assert all(before <= after for before, after in zip(given_up, taken[1:], strict=False))
 
 
+@pytest.mark.parametrize("num_rounds", [5, endurance(100)])
 def test_no_write_of_a_holder_that_slept_through_its_session_is_accepted(
-    tmp_path: Path, start: Start
+    tmp_path: Path, start: Start, num_rounds: int
 ) -> None:
-    """100 rounds: stopped while it holds and writes; another takes over; then it wakes up."""
+    """A round: stopped while it holds and writes; another takes over; then it wakes up."""
 
     def play(lane: int) -> list[tuple[int, int, bool]]:
         """(token of the sleeper, of who took over, was the sleeper's write accepted) a round."""
         register, name, rounds = Register(), f"job-{lane}", []
         sleeper = sleepers[lane]
         with place.connect() as coordinator:
-            for _ in range(ROUNDS_A_LANE):
+            for _ in range(num_rounds // NUM_LANES):
                 sleeper.tell("next round")
                 token = sleeper.hear()
                 assert register.write(token)
@@ -90,7 +93,7 @@ def test_no_write_of_a_holder_that_slept_through_its_session_is_accepted(
         rounds = [each for lane in lanes.map(play, range(NUM_LANES)) for each in lane]
         for sleeper in sleepers:
             sleeper.end()
-    assert len(rounds) == 100
+    assert len(rounds) == num_rounds
     assert all(late < taken_over for late, taken_over, _ in rounds)
     assert sum(accepted for _, _, accepted in rounds) == 0
 

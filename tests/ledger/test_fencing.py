@@ -9,14 +9,16 @@ from raymlops.coordination import CoordinationSettings, connect_coordinator
 from raymlops.errors import NotFoundError, StaleLeaseError
 from raymlops.ledger import Ledger, Run
 from raymlops.ledger.fencing import Fence
+from tests.endurance import endurance
 
 
 def decide(ledger: Ledger, outcome: str) -> None:
     ledger.decisions.add(model="m", kind="k", outcome=outcome, who="w", why="y", evidence={})
 
 
-def test_no_write_of_a_stale_holder_is_accepted_in_a_hundred_rounds(
-    ledger: Ledger, run: Run, tmp_path: Path
+@pytest.mark.parametrize("num_rounds", [9, endurance(100)])
+def test_no_write_of_a_stale_holder_is_accepted(
+    ledger: Ledger, run: Run, tmp_path: Path, num_rounds: int
 ) -> None:
     coordinator = connect_coordinator(CoordinationSettings(), tmp_path)
 
@@ -30,7 +32,7 @@ def test_no_write_of_a_stale_holder_is_accepted_in_a_hundred_rounds(
         lambda: ledger.releases.publish("m", {}),
     )
     accepted = 0
-    for number in range(100):
+    for number in range(num_rounds):
         with coordinator.hold("m", timeout_s=1) as stale:
             pass  # it loses the lock here, and does not know
         with ledger.fenced(stale):
@@ -45,7 +47,7 @@ def test_no_write_of_a_stale_holder_is_accepted_in_a_hundred_rounds(
                 pass
     assert accepted == 0
     outcomes = [decision.outcome for decision in ledger.decisions.list(model="m")]
-    assert outcomes == [f"{n} {word}" for n in range(100) for word in ("before", "newer")]
+    assert outcomes == [f"{n} {word}" for n in range(num_rounds) for word in ("before", "newer")]
     assert ledger.runs.metrics(run.id) == []
     assert ledger.releases.published("m") is None
 

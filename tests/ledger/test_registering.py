@@ -14,6 +14,7 @@ import pytest
 from raymlops.ledger import Bump, Ledger, Run, Version
 from raymlops.models import Field, Signature
 from raymlops.storage import Store
+from tests.endurance import endurance
 from tests.ledger.writers import (
     processes,
     register_many,
@@ -22,14 +23,14 @@ from tests.ledger.writers import (
     run_at_once,
 )
 
-LANDED_KILLS = 200
 AT_ONCE = 8
 
 
-def test_eight_processes_get_a_thousand_distinct_versions(ledger: Ledger, run: Run) -> None:
-    run_at_once(register_many, [(ledger.url, run.id, 125)] * 8)
+@pytest.mark.parametrize("num_versions", [200, endurance(1000)])
+def test_eight_processes_get_distinct_versions(ledger: Ledger, run: Run, num_versions: int) -> None:
+    run_at_once(register_many, [(ledger.url, run.id, num_versions // 8)] * 8)
     versions = [version.version for version in ledger.registry.list("tumours")]
-    assert versions == [Version(1, 0, patch) for patch in range(1000)]
+    assert versions == [Version(1, 0, patch) for patch in range(num_versions)]
 
 
 def test_a_bump_is_from_the_version_before_however_many_register(ledger: Ledger, run: Run) -> None:
@@ -52,14 +53,14 @@ def test_a_bump_is_from_the_version_before_however_many_register(ledger: Ledger,
         assert after.version == before.version.bump(part)
 
 
-@pytest.mark.slow
-def test_what_was_acknowledged_survives_two_hundred_kills(
-    ledger: Ledger, run: Run, store: Store, tmp_path: Path
+@pytest.mark.parametrize("num_kills", [24, endurance(200)])
+def test_what_was_acknowledged_survives_kills(
+    ledger: Ledger, run: Run, store: Store, tmp_path: Path, num_kills: int
 ) -> None:
     chance = random.Random(0)
     landed, number = 0, 0
     acknowledged: dict[str, str] = {}
-    while landed < LANDED_KILLS:
+    while landed < num_kills:
         told = [tmp_path / f"told-{number + each}" for each in range(AT_ONCE)]
         children = processes(
             register_until_killed,
@@ -88,7 +89,7 @@ def test_what_was_acknowledged_survives_two_hundred_kills(
             lines = [line.split() for line in path.read_text().splitlines()[1:]]
             acknowledged.update(lines)
 
-    assert len(acknowledged) > 100
+    assert len(acknowledged) > num_kills / 2
     held = {str(each.version): each for each in ledger.registry.list("tumours")}
     assert acknowledged.items() <= {name: each.bundle for name, each in held.items()}.items()
     # Also those nobody was told of are whole: numbered without a gap, with their bundle and seal.

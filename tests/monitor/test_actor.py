@@ -7,11 +7,14 @@ from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from raymlops.ledger import Ledger, PackedPredictions
 from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, read_reports
 from raymlops.monitor.concept import watch
 from raymlops.monitor.expected import is_off
 from raymlops.serve.tap import TapSummary
+from tests.endurance import endurance
 from tests.monitor.killing import KILLED, feed_and_kill
 
 MONTHS = WindowPolicy(unit="month")
@@ -129,8 +132,9 @@ def test_importing_the_monitor_loads_neither_ray_nor_torch_nor_matplotlib() -> N
     assert not {"ray", "torch", "matplotlib"} & set(json.loads(output))
 
 
-def test_fifty_kills_lose_nothing_acknowledged_and_count_nothing_twice(
-    service, tmp_path: Path
+@pytest.mark.parametrize("num_kills", [6, endurance(50)])
+def test_kills_lose_nothing_acknowledged_and_count_nothing_twice(
+    service, tmp_path: Path, num_kills: int
 ) -> None:
     url = f"sqlite:///{tmp_path}/l.db"
     ledger = Ledger(url)
@@ -146,10 +150,9 @@ def test_fifty_kills_lose_nothing_acknowledged_and_count_nothing_twice(
         for prediction in message.predictions
     }
     labels = [row for row in service.labels if row.request_id in answered]
-    num_kills = feed_and_kill(
-        url, service.store.uri, messages, [labels[i::40] for i in range(40)], num_kills=50
-    )
-    assert num_kills == 50
+    in_parts = [labels[i::40] for i in range(40)]
+    found = feed_and_kill(url, service.store.uri, messages, in_parts, num_kills=num_kills)
+    assert found == num_kills
 
     observations = ledger.observations
     sent = [pane for each in messages.values() for message in each for pane in message.panes]

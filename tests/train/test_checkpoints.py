@@ -22,6 +22,7 @@ from raymlops.train.loading import LoadingSpec
 from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, PipelineSpec, TrainSpec
+from tests.endurance import endurance
 from tests.train import gloo, models
 from tests.train.server.threads import start_threads
 from tests.train.specs import MLP, TEXT
@@ -122,9 +123,18 @@ def same_bits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize(
-    "plan", ["data=1", "data=2", "pipeline=2,microbatches=2", "data=2,server=2"]
+    ("plan", "asynchronous"),
+    [
+        ("data=2", True),
+        ("pipeline=2,microbatches=2", False),
+        ("data=2,server=2", True),
+        endurance("data=1", True),
+        endurance("data=1", False),
+        endurance("data=2", False),
+        endurance("pipeline=2,microbatches=2", True),
+        endurance("data=2,server=2", False),
+    ],
 )
 def test_a_training_that_was_cut_ends_as_one_that_was_not(
     plan: str, asynchronous: bool, tmp_path: Path
@@ -151,24 +161,27 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(
     assert after[0]["progress"] == whole[0]["progress"]
 
 
-def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "plans",
+    [
+        ("data=2,tensor=2", "pipeline=2,microbatches=2", "data=1"),
+        ("data=2,server=2", "shard=2"),
+        endurance(("data=2,tensor=2", "shard=4", "tensor=2")),
+        endurance(("shard=2,pipeline=2,microbatches=2", "pipeline=3,microbatches=3", "data=1")),
+        endurance(("data=2,server=2", "server=1")),
+        endurance(("data=2,server=3,sync=stale", "data=2", "data=2,server=1")),
+        endurance(("data=2", "data=2,server=2")),
+    ],
+    ids=" ".join,
+)
+def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(
+    plans: tuple[str, ...], tmp_path: Path
+) -> None:
     spec = replace(TEXT, max_steps=6, clip_norm=None, checkpoints=CheckpointPolicy(every_steps=6))
-    for number, plans in enumerate(
-        (
-            ("data=2,tensor=2", "shard=4", "tensor=2", "pipeline=2,microbatches=2", "data=1"),
-            ("shard=2,pipeline=2,microbatches=2", "pipeline=3,microbatches=3", "data=1"),
-            ("data=2,server=2", "shard=2", "server=1"),
-            ("data=2,server=3,sync=stale", "data=2", "data=2,server=1"),
-            ("data=2", "data=2,server=2"),
-        )
-    ):
-        saved, *loaded = (
-            gloo.run(ParallelPlan.parse(plan), train, spec, tmp_path / str(number))
-            for plan in plans
-        )
-        for plan, ranks in zip(plans[1:], loaded, strict=True):
-            assert ranks[0]["losses"] == {}  # all steps are done
-            assert same_bits(merged(ranks), merged(saved)), plan
+    saved, *loaded = (gloo.run(ParallelPlan.parse(plan), train, spec, tmp_path) for plan in plans)
+    for plan, ranks in zip(plans[1:], loaded, strict=True):
+        assert ranks[0]["losses"] == {}  # all steps are done
+        assert same_bits(merged(ranks), merged(saved)), plan
 
 
 def test_no_row_is_seen_twice_or_skipped_by_another_number_of_workers(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from raymlops.train.spec import (
     StoppingPolicy,
 )
 from raymlops.train.torch_backend import TorchBackend
+from tests.endurance import endurance
 from tests.train import gloo, models
 from tests.train.specs import MLP
 
@@ -85,24 +86,27 @@ def accuracy(weights: Mapping[str, torch.Tensor]) -> float:
     return digits.accuracy(model, digits.sources()[1])
 
 
-def test_compressed_it_ends_where_it_does_without(tmp_path: Path) -> None:
+# Of 4,810 numbers: a byte each and a scale for each 256 of a half, or 8 bytes for 1 %.
+@pytest.mark.parametrize(
+    ("name", "arguments", "size_bytes"),
+    [("int8", {}, 4_890), endurance("top_k", {"ratio": 0.01}, 384)],
+)
+def test_compressed_it_ends_where_it_does_without(
+    name: CompressorName, arguments: dict[str, Any], size_bytes: int, tmp_path: Path
+) -> None:
     plan = ParallelPlan(data=2)
     plain, sent = gloo.run(plan, train, LEARNING, tmp_path / "plain")[0]
     assert sent == []
     assert accuracy(plain) > 0.94
-    # Of 4,810 numbers: a byte each and a scale for each 256 of a half, or 8 bytes for 1 %.
-    specs = {
-        "int8": (compressed(LEARNING, "int8"), 4_890),
-        "top_k": (compressed(LEARNING, "top_k", ratio=0.01), 384),
-    }
-    for name, (spec, size_bytes) in specs.items():
-        weights, sent = gloo.run(plan, train, spec, tmp_path / name)[0]
-        assert abs(accuracy(weights) - accuracy(plain)) <= 0.005, name
-        assert {each * 2**20 for each in sent} == {size_bytes}, name
+    spec = compressed(LEARNING, name, **arguments)
+    weights, sent = gloo.run(plan, train, spec, tmp_path / name)[0]
+    assert abs(accuracy(weights) - accuracy(plain)) <= 0.005
+    assert {each * 2**20 for each in sent} == {size_bytes}
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [("int8", "fp32"), ("top_k", "fp16"), ("power_sgd", "fp32")]
+    ("name", "precision"),
+    [("top_k", "fp16"), endurance("int8", "fp32"), endurance("power_sgd", "fp32")],
 )
 def test_what_was_not_sent_is_in_the_checkpoint(
     name: CompressorName, precision: Precision, tmp_path: Path

@@ -13,10 +13,9 @@ import torch
 
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, TrainSpec
 from raymlops.train.seat import Seat
+from tests.endurance import endurance
 from tests.train import gloo
 from tests.train.specs import MLP
-
-NUM_DEATHS = 5
 
 
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[Mapping[str, Any], int]:
@@ -31,11 +30,11 @@ def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[Mapping[str, Any],
     return loop.weights(), start
 
 
-@pytest.mark.parametrize("plan", ["shard=2"])
-def test_killed_at_random_steps_it_ends_bit_equal(plan: str, tmp_path: Path) -> None:
-    layout = ParallelPlan.parse(plan)
+@pytest.mark.parametrize("num_deaths", [2, endurance(5)])
+def test_killed_at_random_steps_it_ends_bit_equal(num_deaths: int, tmp_path: Path) -> None:
+    layout = ParallelPlan(shard=2)
     random = np.random.default_rng(7)
-    deaths = [[int(random.integers(2)), int(random.integers(2, 9))] for _ in range(NUM_DEATHS)]
+    deaths = [[int(random.integers(2)), int(random.integers(2, 9))] for _ in range(num_deaths)]
     (tmp_path / "deaths").mkdir()
 
     def dying(times: list[list[int]]) -> TrainSpec:
@@ -45,7 +44,7 @@ def test_killed_at_random_steps_it_ends_bit_equal(plan: str, tmp_path: Path) -> 
             data=Factory(call="tests.train.deaths:deadly_digits", arguments=arguments),
             accumulation=1,
             epochs=100,
-            max_steps=8 * NUM_DEATHS,  # enough for every one, however late each comes
+            max_steps=8 * num_deaths,  # enough for every one, however late each comes
             checkpoints=CheckpointPolicy(every_steps=3),
         )
 
@@ -59,8 +58,8 @@ def test_killed_at_random_steps_it_ends_bit_equal(plan: str, tmp_path: Path) -> 
         else:
             break
 
-    assert len(list((tmp_path / "deaths").iterdir())) == NUM_DEATHS
+    assert len(list((tmp_path / "deaths").iterdir())) == num_deaths
     # One death may follow another before the first is noticed.
-    assert NUM_DEATHS / 2 < num_attempts <= NUM_DEATHS + 1
+    assert num_deaths / 2 < num_attempts <= num_deaths + 1
     assert start > 0
     assert all(torch.equal(weights[name], undisturbed[name]) for name in undisturbed)

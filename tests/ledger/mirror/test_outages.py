@@ -19,6 +19,7 @@ from raymlops.errors import MirrorError
 from raymlops.ledger import Code, Ledger, Run, Version
 from raymlops.ledger.mirror import Copied, FollowPolicy, Mirror, delay_s, follow, mirror
 from raymlops.storage import Store
+from tests.endurance import endurance
 from tests.processes import PROCESSES
 from tests.servers.mlflow import mlflow_client
 from tests.servers.postgresql import create_database
@@ -129,12 +130,17 @@ def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
+@pytest.mark.parametrize("kills", [KILLS[::3], endurance(KILLS)], ids=len)
 def test_a_mirror_killed_anywhere_doubles_and_loses_nothing(
-    sqlite_ledger: Ledger, store: Store, mlflow_url: str, tmp_path: Path
+    sqlite_ledger: Ledger,
+    store: Store,
+    mlflow_url: str,
+    tmp_path: Path,
+    kills: tuple[tuple[str, int], ...],
 ) -> None:
     runs = fill(sqlite_ledger, store)
     files = str(tmp_path / "files")
-    for kill in KILLS:
+    for kill in kills:
         arguments = (sqlite_ledger.url, store.uri, mlflow_url, files, *kill)
         process = PROCESSES.Process(target=mirror_until_killed, args=arguments)
         process.start()

@@ -23,7 +23,6 @@ from tests.train.keras.training import Outcome
 LOOPS: tuple[LoopName, ...] = ("custom", "fit")
 LIBRARIES = {"custom": "keras", "fit": "tf_keras"}
 SPECS = {"mlp": MLP, "cnn": CNN, "normalised": NORMALISED}
-PAIRS = [(loop, name) for loop in LOOPS for name in SPECS if (loop, name) != ("fit", "cnn")]
 
 Outcomes: TypeAlias = Mapping[str, list[Outcome]]
 """By the spec's name, each worker's."""
@@ -61,24 +60,28 @@ def loop(request: pytest.FixtureRequest) -> LoopName:
 
 
 @pytest.fixture(scope="module")
-def names(loop: LoopName) -> list[str]:
-    """The specs that it trains here."""
-    return [name for other, name in PAIRS if other == loop]
-
-
-@pytest.fixture(scope="module")
-def one(loop: LoopName, names: list[str], tensorflow_host: Host) -> Outcomes:
+def one(loop: LoopName, tensorflow_host: Host) -> Outcomes:
     """Trained by one worker; normalisation and dropout depend on how many there are."""
-    return train(tensorflow_host, loop, 1, [name for name in names if name != "normalised"])
+    return train(tensorflow_host, loop, 1, ["mlp"])
 
 
 @pytest.fixture(scope="module")
-def two(loop: LoopName, names: list[str], tensorflow_host: Host) -> Outcomes:
+def two(loop: LoopName, tensorflow_host: Host) -> Outcomes:
     """Trained by two."""
-    return train(tensorflow_host, loop, 2, names)
+    return train(tensorflow_host, loop, 2, ["mlp", "normalised"])
 
 
 def test_two_workers_learn_what_one_learns(one: Outcomes, two: Outcomes) -> None:
+    assert_learned_alike(one, two)
+
+
+@pytest.mark.endurance
+def test_two_workers_learn_what_one_learns_of_images(tensorflow_host: Host) -> None:
+    one, two = (train(tensorflow_host, "custom", workers, ["cnn"]) for workers in (1, 2))
+    assert_learned_alike(one, two)
+
+
+def assert_learned_alike(one: Outcomes, two: Outcomes) -> None:
     for name, (alone,) in one.items():
         first, second = two[name]
         assert alone.progress.step == 20

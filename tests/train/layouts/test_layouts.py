@@ -16,6 +16,7 @@ from raymlops.train.feasibility import Limits, require
 from raymlops.train.seat import Seat
 from raymlops.train.spec import Slice, TensorSpec, TrainSpec
 from raymlops.train.torch_backend import TorchBackend
+from tests.endurance import endurance
 from tests.train import gloo
 from tests.train.server.threads import start_threads
 from tests.train.specs import (
@@ -65,39 +66,41 @@ def reference(spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any
     return found
 
 
+# Each axis with each of the others and with each model, and what else differs from plan to plan.
 CASES = [
     (MLP, "data=2", 1.0),
-    (MLP, "shard=2", 0.5),
     (MLP, "tensor=2", 0.6),
-    (MLP, "data=2,shard=2,tensor=2", 0.35),
-    (CNN, "data=3", 1.0),
     (CNN, "data=2,shard=2", 0.55),
-    (TEXT, "data=2", 1.0),
-    (TEXT, "shard=2", 0.5),
-    (TEXT, "tensor=2", 0.72),
-    (SEQUENCE, "tensor=2", 0.72),
-    (LOSS, "tensor=2", 0.65),
     (BOTH, "data=2,tensor=2", 0.65),
     (TEXT, "shard=2,tensor=2", 0.4),
-    (MLP, "pipeline=2,microbatches=2", 0.99),
-    (TEXT, "pipeline=2,microbatches=2", 0.9),
     (CUT, "data=2,pipeline=2,microbatches=2", 0.88),
-    (TEXT, "data=2,shard=2,pipeline=2,microbatches=2", 0.4),
+    (TEXT, "shard=2,pipeline=2,microbatches=2", 0.5),
     (TEXT, "tensor=2,pipeline=2,microbatches=3,schedule=interleaved_1f1b", 0.5),
-    (SEQUENCE, "tensor=2,pipeline=2,microbatches=2,data=2", 0.5),
-    (MLP, "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble", 0.99),
     (SERVED_MLP, "data=2,server=2", 1.0),
-    (SERVED_MLP, "data=4,server=3", 1.0),
-    (SERVED_TEXT, "data=2,server=2", 1.0),
-    (SERVED_TEXT, "data=4,server=1", 1.0),
+    endurance(MLP, "shard=2", 0.5),
+    endurance(MLP, "data=2,shard=2,tensor=2", 0.35),
+    endurance(CNN, "data=3", 1.0),
+    endurance(TEXT, "data=2", 1.0),
+    endurance(TEXT, "shard=2", 0.5),
+    endurance(TEXT, "tensor=2", 0.72),
+    endurance(SEQUENCE, "tensor=2", 0.72),
+    endurance(LOSS, "tensor=2", 0.65),
+    endurance(MLP, "pipeline=2,microbatches=2", 0.99),
+    endurance(TEXT, "pipeline=2,microbatches=2", 0.9),
+    endurance(TEXT, "data=2,shard=2,pipeline=2,microbatches=2", 0.4),
+    endurance(SEQUENCE, "tensor=2,pipeline=2,microbatches=2,data=2", 0.5),
+    endurance(MLP, "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble", 0.99),
+    endurance(SERVED_MLP, "data=4,server=3", 1.0),
+    endurance(SERVED_TEXT, "data=2,server=2", 1.0),
+    endurance(SERVED_TEXT, "data=4,server=1", 1.0),
 ]
 
 
-@pytest.mark.parametrize(
-    ("spec", "plan", "share"),
-    CASES,
-    ids=[f"{s.model.call.partition(':')[2]}-{p}-{i}" for i, (s, p, _) in enumerate(CASES)],
-)
+def name_of(value: object) -> str:
+    return value.model.call.partition(":")[2] if isinstance(value, TrainSpec) else str(value)
+
+
+@pytest.mark.parametrize(("spec", "plan", "share"), CASES, ids=name_of)
 def test_every_layout_gives_the_numbers_of_one_process(
     spec: TrainSpec, plan: str, share: float
 ) -> None:
@@ -122,11 +125,11 @@ def test_every_layout_gives_the_numbers_of_one_process(
 @pytest.mark.parametrize(
     ("plan", "changes"),
     [
-        ("data=2", {**AGAIN, **COMPILED}),
         ("shard=2", {**AGAIN, **COMPILED}),
-        ("pipeline=2,microbatches=2", {**AGAIN, **COMPILED}),
         ("tensor=2", AGAIN),  # which takes one of them, see below
-        ("tensor=2", COMPILED),
+        endurance("data=2", {**AGAIN, **COMPILED}),
+        endurance("pipeline=2,microbatches=2", {**AGAIN, **COMPILED}),
+        endurance("tensor=2", COMPILED),
     ],
 )
 def test_blocks_computed_again_and_compiled_give_the_same_numbers(
@@ -151,7 +154,9 @@ def test_sliced_layers_are_compiled_or_computed_again() -> None:
         require(plan, both.limits(plan, limits))
 
 
-@pytest.mark.parametrize("plan", ["shard=2", "tensor=2", "pipeline=2,microbatches=2"])
+@pytest.mark.parametrize(
+    "plan", ["shard=2", endurance("tensor=2"), endurance("pipeline=2,microbatches=2")]
+)
 def test_lower_precision_is_that_of_one_process(plan: str) -> None:
     spec = replace(TEXT, max_steps=3)
     lower = replace(spec, precision="bf16")

@@ -20,6 +20,7 @@ from torch.distributed.tensor.parallel import (
 from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.train.pipeline import PipelineLayout
+from tests.endurance import endurance
 from tests.train.pipeline.models import Task, text
 from tests.train.pipeline.test_equality import assert_alike, merged
 from tests.train.pipeline.training import pipeline_of, train, train_alone
@@ -36,6 +37,7 @@ CASES = [
     ("fsdp of stages", "zbv_zero_bubble"),
     ("fsdp of stages", "dualpipe_v"),
 ]
+FEW = [CASES[0], CASES[3], CASES[5]]
 
 
 def replicate(stage: nn.Module, *, how: str, axis: DeviceMesh) -> nn.Module:
@@ -70,13 +72,14 @@ def train_replicas(task: Task, cases: list[tuple[str, str]]) -> list[tuple[Any, 
     return results
 
 
-def test_replicas_of_stages_train_what_one_process_trains() -> None:
+@pytest.mark.parametrize("cases", [FEW, endurance(CASES)], ids=len)
+def test_replicas_of_stages_train_what_one_process_trains(cases: list[tuple[str, str]]) -> None:
     reference, losses = train_alone(TASK)
     model = TASK.make()
     model.load_state_dict(reference)
     evaluated = float(TASK.loss(model(TASK.rows), TASK.targets).detach())
-    ranks = run_ranks(4, train_replicas, TASK, CASES)
-    for case, trained in zip(CASES, zip(*ranks, strict=True), strict=True):
+    ranks = run_ranks(4, train_replicas, TASK, cases)
+    for case, trained in zip(cases, zip(*ranks, strict=True), strict=True):
         states = [state for state, _ in trained]
         # Ranks 0 and 1 are the first replica, 2 and 3 the second.
         for replica in (states[:2], states[2:]):

@@ -26,12 +26,12 @@ from raymlops.train.server import (
     Synchronous,
 )
 from raymlops.train.server.sync import Sync
+from tests.endurance import endurance
 from tests.train.server.fleet import Fleet, fleet
 
 IMAGES = load_digits().data.astype(np.float32) / 16 - 0.5
 WEIGHT = IMAGES[:40]
 BIAS = IMAGES[40, :10]
-NUM_KILLS = 100
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float = 20) -> None:
@@ -304,13 +304,14 @@ def _is_past(served: Fleet, shard: int, version: int, workers: list[BaseProcess]
     return ended or served.look(shard).blocks[0].version >= version
 
 
-def test_what_was_acknowledged_is_applied_once_whoever_is_killed() -> None:
+@pytest.mark.parametrize("num_kills", [5, endurance(100)])
+def test_what_was_acknowledged_is_applied_once_whoever_is_killed(num_kills: int) -> None:
     """Eight pipelined workers push while their shards are killed again and again."""
     parameters = {"weight": WEIGHT, "bias": BIAS}
     adam, settings = Adam(learning_rate=0.01), ServerSettings(num_slots=4, timeout_s=60)
     with fleet(parameters, adam, Asynchronous(), settings=settings) as served:
         kills, last = 0, 0
-        while kills < NUM_KILLS:
+        while kills < num_kills:
             first, last = last + 1, last + 150
             workers = [served.work(each, push_many, each, first, last) for each in range(8)]
             kills += _kill_in_turn(served, workers)

@@ -22,6 +22,7 @@ from raymlops.train import (
 )
 from raymlops.train.seat import Seat
 from raymlops.train.spec import StoppingPolicy, TrainSpec
+from tests.endurance import endurance
 from tests.train import gloo, models
 from tests.train.server.threads import start_threads
 from tests.train.specs import MLP
@@ -102,7 +103,9 @@ def accuracy(weights: Mapping[str, torch.Tensor]) -> float:
     return 100 * float((model(images).argmax(1) == labels).float().mean())
 
 
-@pytest.mark.parametrize("plan", ["server=2,sync=asynchronous", "server=2,sync=stale,staleness=2"])
+@pytest.mark.parametrize(
+    "plan", ["server=2,sync=asynchronous", endurance("server=2,sync=stale,staleness=2")]
+)
 def test_workers_that_run_apart_learn_what_one_process_learns(plan: str) -> None:
     """As many updates on as many rows: each push of a third of a batch is one."""
     alone, _ = gloo.run(ALONE, train, DIGITS)[0]
@@ -118,7 +121,7 @@ def test_workers_that_run_apart_learn_what_one_process_learns(plan: str) -> None
     ("communication", "share"),
     [
         (CommunicationSpec(compressor="int8"), 0.26),
-        (CommunicationSpec(compressor="top_k", arguments={"ratio": 0.05}), 0.1),
+        endurance(CommunicationSpec(compressor="top_k", arguments={"ratio": 0.05}), 0.1),
     ],
 )
 def test_compressed_gradients_learn_what_whole_ones_learn(
