@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -29,10 +30,14 @@ def test_a_wheel_installed_elsewhere_works(tmp_path: Path) -> None:
         cwd=tmp_path,
     )  # fmt: skip
 
+    # A path to a working tree would go before what was installed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
     def run(*arguments: str | Path) -> str:
         done = subprocess.run(
             [str(argument) for argument in arguments],
             cwd=tmp_path,
+            env=environment,
             capture_output=True,
             text=True,
             check=True,

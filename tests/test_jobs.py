@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,6 @@ from raymlops.cluster import ClusterSettings, down, submit, up
 from raymlops.data import between
 from raymlops.demo.flights import load_flights
 from raymlops.ledger import Ledger
-
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,6 +55,8 @@ def run_script(name: str, *arguments: object, home: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.cluster
+@pytest.mark.slow
 def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
     trained = submit(
         ROOT / "jobs" / "train.py",
@@ -104,14 +105,13 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
 @pytest.mark.parametrize(
     "name", sorted(str(path.relative_to(ROOT / "jobs")) for path in (ROOT / "jobs").rglob("*.py"))
 )
-def test_every_script_is_short_and_explains_itself(name: str) -> None:
+def test_every_script_is_short_and_explains_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = (ROOT / "jobs" / name).read_text().splitlines()
     assert len(lines) < 60
-    done = subprocess.run(
-        [sys.executable, f"jobs/{name}", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert lines[0].strip('"') in done.stdout
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "jobs" / name), run_name="__main__")
+    assert ended.value.code == 0
+    assert lines[0].strip('"') in capsys.readouterr().out

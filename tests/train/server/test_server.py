@@ -98,16 +98,22 @@ def test_ray_brings_killed_shards_and_keepers_back_with_their_memory() -> None:
 
 
 def test_shards_are_spread_over_nodes_and_reached_on_each() -> None:
-    """One shard is reached by shared memory, the other through the object store."""
+    """One shard is reached by shared memory, the other through the object store; each is named
+    after what it serves."""
     table = IMAGES[:11, :4].copy()
     with (
         ParameterServer.start(
             {**PARAMETERS, "carrier": table}, Sgd(learning_rate=1.0), sync=Synchronous(workers=1),
-            num_shards=2, tables=["carrier"],
+            num_shards=2, tables=["carrier"], label="digits-7",
         ) as server,
         server.client(worker=0) as client,
     ):  # fmt: skip
         assert len(set(server.placement)) == 2
+        untyped: Any = ray.util.list_named_actors()
+        names = {name for name in untyped if server.spec.name in name}
+        each = f"raymlops-digits-7-{server.spec.name}"
+        shards = {f"{each}-shard-0", f"{each}-shard-1"}
+        assert names == shards | {f"{each}-memory-{node}" for node in server.placement}
         for _ in range(6):
             client.push({name: np.full_like(each, 1) for name, each in PARAMETERS.items()})
         client.push_rows("carrier", [3, 4, 3], np.ones((3, 4), np.float32))
@@ -120,17 +126,6 @@ def test_shards_are_spread_over_nodes_and_reached_on_each() -> None:
         client.push({name: np.full_like(each, 1) for name, each in PARAMETERS.items()})
         for name, start in PARAMETERS.items():
             np.testing.assert_allclose(client.pull()[name], start - 7, rtol=0, atol=1e-6)
-
-
-def test_actors_are_named_after_what_they_serve() -> None:
-    with ParameterServer.start(
-        PARAMETERS, Sgd(learning_rate=0.5), sync=Asynchronous(), num_shards=2, label="digits-7"
-    ) as server:
-        untyped: Any = ray.util.list_named_actors()
-        names = {name for name in untyped if server.spec.name in name}
-    start = f"raymlops-digits-7-{server.spec.name}"
-    shards = {f"{start}-shard-0", f"{start}-shard-1"}
-    assert names == shards | {f"{start}-memory-{node}" for node in server.placement}
 
 
 def test_payloads_are_unpacked_on_the_node_they_arrive_at() -> None:

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from raymlops.data import TableSchema, add_dataset, read_columns
 from raymlops.errors import TrainingError
 from raymlops.ledger import Code, Dataset, Ledger
-from raymlops.models import PROBABILITY
+from raymlops.models import PROBABILITY, export
 from raymlops.storage import Store
 from raymlops.train import ParallelPlan, TabularSpec, judge
 from raymlops.train.tabular.split import split_by_time
-from raymlops.train.tabular.trainer import Epoch, TabularTrainer, fit_alone
+from raymlops.train.tabular.trainer import Epoch, fit_alone
 from raymlops.train.tabular.training import NETWORK, Provenance, TrainingJob
 from raymlops.tune import TuneSpec
 from raymlops.tune.search import tune
@@ -47,33 +48,34 @@ def data(ledger: Ledger, store: Store, tumours: pa.Table, tumour_schema: TableSc
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_two_workers_learn_what_one_process_learns(
-    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, tumours: pa.Table
+def test_two_workers_learn_what_one_process_learns_and_it_ends_in_a_bundle(
+    job: TrainingJob,
+    ledger: Ledger,
+    store: Store,
+    data: Dataset,
+    tumours: pa.Table,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # 398 training rows in batches of 50 over two workers: the last batch is short and uneven.
-    arrays = split_by_time(tumours, job.schema, 0.3).arrays
+    exported: list[torch.nn.Module] = []
+
+    def export_and_keep(network: torch.nn.Module, rows: NDArray[np.float32]) -> bytes:
+        exported.append(network)
+        return export(network, rows)
+
+    monkeypatch.setattr("raymlops.train.tabular.training.export", export_and_keep)
+    training = job.run(ledger, store, data)
+
+    # 455 training rows in batches of 50 over two workers: the last batch is short and uneven.
+    arrays = split_by_time(tumours, job.schema, SPEC.validation_share).arrays
     epochs: list[Epoch] = []
     alone = fit_alone(arrays, SPEC, on_epoch=epochs.append)
-    run = job.start(ledger, data, "train", {})
-    trainer = TabularTrainer(spec=SPEC, plan=ParallelPlan(data=2))
-    together = trainer.fit(
-        arrays, ledger_url=ledger.url, storage_path=store.below("training"), run_id=run.id
-    )
-
-    # Ray Train once left a handler behind that swallowed every later Ctrl-C.
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    for ours, reference in zip(together.parameters(), alone.parameters(), strict=True):
+    for ours, reference in zip(exported[0].parameters(), alone.parameters(), strict=True):
         assert torch.allclose(ours, reference, atol=1e-5)
     for name in ("train_loss", "validation_loss"):
-        logged = [metric.value for metric in ledger.runs.metrics(run.id, name)]
+        logged = [metric.value for metric in ledger.runs.metrics(training.run.id, name)]
         assert logged == pytest.approx([getattr(epoch, name) for epoch in epochs], abs=1e-5)
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_training_is_recorded_and_ends_in_a_bundle(
-    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, tumours: pa.Table
-) -> None:
-    training = job.run(ledger, store, data)
+    # Ray Train once left a handler behind that swallowed every later Ctrl-C.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     assert training.run.status == "finished"
     assert training.run.params["plan"] == {"data": 2}
