@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sklearn.datasets import load_breast_cancer
 
-from raymlops.cluster import ClusterSettings, Session, connect
+from raymlops.cluster import ClusterSettings, Session, connect, down, up
 from raymlops.config import secret
 from raymlops.data import Feature, TableSchema
 from raymlops.ledger import Code, Dataset, Ledger, Run
@@ -126,6 +126,8 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
         # For clouds that take nodes back; it costs each training a process.
         patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # It would start a process for each processor at once, needed or not.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
         # Else its workers, at 15, hardly run beside other tests.
         patch.setenv("RAY_worker_niceness", "0")
         # Replicas tell Serve's autoscaler every ten seconds what they have in work.
@@ -139,8 +141,24 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret, "_known", set(secret._known))
 
 
+@pytest.fixture(scope="session")
+def _head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of a Ray that all modules join: starting one takes 7 s of the processor."""
+    home = tmp_path_factory.mktemp("head")
+    up(None, home=home, num_cpus=4)
+    yield home
+    down(home)
+
+
 @pytest.fixture(scope="module")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """A private Ray for the tests of a module that only need some cluster."""
+def ray_cluster(_head: Path) -> Iterator[Session]:
+    """A Ray for modules that only need some cluster, and leave nothing there that others meet."""
+    with connect(ClusterSettings(address="auto"), home=_head) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def own_ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A private Ray, with which end the actors that outlive their drivers."""
     with connect(ClusterSettings(num_cpus=4), home=tmp_path_factory.mktemp("cluster")) as session:
         yield session

@@ -63,7 +63,7 @@ def test_without_mlflow_installed_ray_is_joined_all_the_same(
 
 @pytest.mark.cluster
 def test_connecting_starts_an_actor_that_mirrors_and_survives_its_death(
-    workspace: Workspace, ray_cluster: Session
+    workspace: Workspace, own_ray_cluster: Session
 ) -> None:
     import ray
 
@@ -82,7 +82,7 @@ def test_connecting_starts_an_actor_that_mirrors_and_survives_its_death(
         pytest.fail(f"run {run.id} did not reach MLflow in 30 s")
 
     with workspace.connect():
-        actor = ray.get_actor(MIRROR_NAME, namespace=ray_cluster.namespace)
+        actor = ray.get_actor(MIRROR_NAME, namespace=own_ray_cluster.namespace)
         try:
             run = start(workspace)
             workspace.ledger.runs.log(run.id, {"loss": 0.5})

@@ -40,7 +40,7 @@ def test_rows_that_do_not_fit_are_told(world: World) -> None:
 
 @pytest.mark.cluster
 def test_a_file_is_predicted_in_its_order_or_not_at_all(
-    ray_cluster: Session,
+    own_ray_cluster: Session,
     bundles: dict[str, Bundle],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,

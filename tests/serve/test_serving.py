@@ -103,7 +103,7 @@ def monitor_class() -> type:
 
 @pytest.fixture(scope="module")
 def service(
-    ray_cluster: Session,
+    own_ray_cluster: Session,
     bundles: dict[str, Bundle],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:

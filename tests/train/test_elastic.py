@@ -16,6 +16,7 @@ from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.factory import Factory
 from raymlops.train.spec import CheckpointPolicy
+from tests.endurance import endurance
 from tests.train import gloo
 from tests.train.specs import MLP
 from tests.train.test_trainer import train
@@ -30,9 +31,11 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.slow
+@pytest.mark.parametrize("most", [2, endurance(3)])
 def test_a_training_goes_on_with_fewer_machines_and_takes_more_in_again(
-    two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    most: int, two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One worker fills a machine, so that the loss of one of `most` machines is that of one."""
     monkeypatch.setattr("raymlops.train.trainer._RESIZE_INTERVAL_S", 1.0)
     home, gate = tmp_path / "home", tmp_path / "gate"
     home.mkdir()
@@ -53,23 +56,26 @@ def test_a_training_goes_on_with_fewer_machines_and_takes_more_in_again(
     def waiting(world_size: int, but: frozenset[str] = frozenset()) -> frozenset[str]:
         return frozenset(path.name for path in gate.glob(f"{world_size}-*")) - but
 
-    third = two_nodes.add_node(num_cpus=4, object_store_memory=200_000_000)
-    trainer = Trainer(spec, plan=ParallelPlan(data=3), min_workers=2, home=home, cpus_per_worker=4)
-    with ThreadPoolExecutor(1) as thread:
-        training = thread.submit(trainer.fit)
-        try:
-            wait_for(lambda: len(waiting(3)) == 3, "three workers")
-            first = waiting(3)
-            two_nodes.remove_node(third, allow_graceful=False)
-            wait_for(lambda: len(waiting(2)) == 2, "two workers")
-            third = two_nodes.add_node(num_cpus=4, object_store_memory=200_000_000)
-            wait_for(lambda: len(waiting(3, but=first)) == 3, "three workers again")
-        finally:
-            closed.unlink()
-            if third in two_nodes.worker_nodes and training.exception(timeout=120) is not None:
-                two_nodes.remove_node(third, allow_graceful=False)
-        result = training.result()
-    two_nodes.remove_node(third, allow_graceful=False)
+    plan = ParallelPlan(data=most)
+    trainer = Trainer(spec, plan=plan, min_workers=most - 1, home=home, cpus_per_worker=4)
+    node = {"num_cpus": 4, "object_store_memory": 200_000_000}
+    nodes = [*two_nodes.worker_nodes, *(two_nodes.add_node(**node) for _ in range(most - 2))]
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            training = thread.submit(trainer.fit)
+            try:
+                wait_for(lambda: len(waiting(most)) == most, f"{most} workers")
+                first = waiting(most)
+                two_nodes.remove_node(nodes.pop(), allow_graceful=False)
+                wait_for(lambda: len(waiting(most - 1)) == most - 1, f"{most - 1} workers")
+                nodes.append(two_nodes.add_node(**node))
+                wait_for(lambda: len(waiting(most, but=first)) == most, f"{most} workers again")
+            finally:
+                closed.unlink()
+            result = training.result()
+    finally:
+        for extra in nodes[1:]:
+            two_nodes.remove_node(extra, allow_graceful=False)
 
     assert (result.steps, result.ended) == (20, None)
     undisturbed = replace(spec, data=replace(MLP.data, arguments={"rows": 333}))
@@ -80,7 +86,7 @@ def test_a_training_goes_on_with_fewer_machines_and_takes_more_in_again(
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         sizes = ledger.runs.metrics(result.run_id, "num_workers")
         steps = ledger.runs.metrics(result.run_id, "loss")
-    assert [size.value for size in sizes] == [3, 2, 3]
+    assert [size.value for size in sizes] == [most, most - 1, most]
     assert [metric.step for metric in steps] == list(range(1, 21))
 
 

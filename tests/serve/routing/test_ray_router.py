@@ -18,7 +18,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def run(ray_cluster: Session) -> Iterator[Callable[[str, int], Any]]:
+def run(own_ray_cluster: Session) -> Iterator[Callable[[str, int], Any]]:
     """Deploys replicas that answer who they are, routed by a policy; returns the handle."""
     from ray import serve
 

@@ -19,6 +19,7 @@ from raymlops.storage import Store
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, Trainer
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
+from tests.endurance import endurance
 from tests.train.keras import training, tumours
 from tests.train.keras.host import Crew, Host
 from tests.train.keras.specs import MLP
@@ -38,17 +39,19 @@ TUMOURS = KerasSpec(
 
 
 @pytest.mark.slow
-def test_a_run_whose_worker_is_killed_ends_bit_equal_and_registers(
-    tmp_path: Path, ray_cluster: Session, store: Store, tensorflow_host: Host
+@pytest.mark.parametrize("killed", [False, endurance(True)])
+def test_a_run_ends_bit_equal_also_if_a_worker_is_killed_and_registers(
+    killed: bool, tmp_path: Path, ray_cluster: Session, store: Store, tensorflow_host: Host
 ) -> None:
     crew = Crew(num_workers=2, environment=KerasBackend(TUMOURS).environment)
     (undisturbed,), _ = tensorflow_host.run(crew, training.train, TUMOURS)
     witness, home = tmp_path / "witness", tmp_path / "home"
     arguments = {"num_reads": 7, "witness": str(witness)}
     mortal = Factory(call="tests.train.keras.tumours:mortal_rows", arguments=arguments)
-    result = Trainer(replace(TUMOURS, data=mortal), plan=ParallelPlan(data=2), home=home).fit()
+    spec = replace(TUMOURS, data=mortal) if killed else TUMOURS
+    result = Trainer(spec, plan=ParallelPlan(data=2), home=home).fit()
 
-    assert witness.exists()
+    assert witness.exists() == killed
     assert (result.steps, result.ended) == (20, None)
     pairs = zip(result.weights().items(), undisturbed.weights.items(), strict=True)
     for (name, array), (expected_name, expected) in pairs:
@@ -59,7 +62,8 @@ def test_a_run_whose_worker_is_killed_ends_bit_equal_and_registers(
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         run = ledger.runs.get(result.run_id)
         assert (run.status, run.model, run.params["plan"]) == ("finished", "tumours", {"data": 2})
-        logged = ledger.runs.metrics(run.id, "loss")  # each once, though two were done twice
+        # Each once, though two were done twice where a worker was killed.
+        logged = ledger.runs.metrics(run.id, "loss")
         assert [(each.step, each.value) for each in logged] == list(
             enumerate(undisturbed.losses, start=1)
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 
@@ -43,7 +42,8 @@ def preprocessing() -> Preprocessing:
 
 def network() -> Any:
     """With state beside its weights: moving averages, and what dropout draws from."""
-    keras = tf.keras
+    from tensorflow import keras
+
     return keras.Sequential(
         [
             keras.layers.Input((preprocessing().width,)),
