@@ -66,6 +66,7 @@ def test_a_spec_is_trained_under_the_plan_that_is_proposed(
 
 @pytest.mark.cluster
 @pytest.mark.slow
+@pytest.mark.endurance
 def test_a_keras_spec_is_trained_by_the_same_verb(home: Path, ray_cluster: Session) -> None:
     at_home = ("--home", home, "--set", f"cluster.address={ray_cluster.address}")
     short = ("--set", "max_steps=5", "--set", "checkpoints.every_steps=0")

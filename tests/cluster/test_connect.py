@@ -50,38 +50,38 @@ def test_auto_without_a_cluster_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
-def test_a_private_ray_binds_loopback_and_leaves_no_process(tmp_path: Path) -> None:
+def test_a_private_ray_binds_loopback_and_leaves_no_process_after_an_interrupt(
+    tmp_path: Path,
+) -> None:
     import ray
 
     def worker_environment() -> tuple[str | None, ...]:
         names = ("RAY_USAGE_STATS_ENABLED", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "RAY_AUTH_MODE")
         return tuple(os.environ.get(name) for name in names)
 
+    def interrupted() -> None:
+        with connect(LOCAL, home=tmp_path) as session:
+            family = {psutil.Process(), *psutil.Process().children(recursive=True)}
+            ports = [port for process in family for port in process.net_connections(kind="inet")]
+            listening = {port.laddr.ip for port in ports if port.status == psutil.CONN_LISTEN}
+            assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+            assert ray.get(ray.remote(worker_environment).remote()) == ("0", "0.1", "token")
+            assert session.owned
+            raise KeyboardInterrupt
+
     before = set(psutil.Process().children(recursive=True))
-    with connect(LOCAL, home=tmp_path) as session:
-        family = {psutil.Process(), *psutil.Process().children(recursive=True)}
-        ports = [port for process in family for port in process.net_connections(kind="inet")]
-        listening = {port.laddr.ip for port in ports if port.status == psutil.CONN_LISTEN}
-        assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
-        assert ray.get(ray.remote(worker_environment).remote()) == ("0", "0.1", "token")
-        assert session.owned
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not ray.is_initialized()
     assert set(psutil.Process().children(recursive=True)) == before
     assert "RAY_AUTH_MODE" not in os.environ
 
 
 @pytest.mark.cluster
-def test_an_interrupt_ends_the_private_ray_too(tmp_path: Path) -> None:
-    before = set(psutil.Process().children(recursive=True))
-    with pytest.raises(KeyboardInterrupt), connect(LOCAL, home=tmp_path):
-        raise KeyboardInterrupt
-    assert set(psutil.Process().children(recursive=True)) == before
-
-
-@pytest.mark.cluster
-def test_two_private_rays_live_side_by_side(tmp_path: Path) -> None:
+def test_two_private_rays_live_side_by_side_and_leave_no_process(tmp_path: Path) -> None:
     import ray
 
+    before = set(psutil.Process().children(recursive=True))
     command = [sys.executable, "-c", NEIGHBOUR, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as neighbour:
@@ -91,6 +91,7 @@ def test_two_private_rays_live_side_by_side(tmp_path: Path) -> None:
             assert ray.get(ray.put("well")) == "well"
         output, _ = neighbour.communicate()
     assert (output, neighbour.returncode) == ("well\n", 0)
+    assert set(psutil.Process().children(recursive=True)) == before
 
 
 @pytest.mark.cluster

@@ -51,25 +51,9 @@ def test_status_shows_nodes_and_no_application_yet(cluster: ClusterRecord, home:
 
 
 @pytest.mark.cluster
-def test_down_ends_its_own_cluster_and_no_other(
+def test_up_replaces_a_stale_record_and_down_ends_its_own_cluster_and_no_other(
     cluster: ClusterRecord, home: Path, tmp_path: Path
 ) -> None:
-    bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    second = up(None, home=tmp_path, num_cpus=1)
-    assert second.node is not None
-    members = second.node.leader.members()
-    assert down(tmp_path)
-    assert [process for process in members if process.is_running()] == []
-    assert not Path(second.node.scratch).exists()
-    assert not (tmp_path / "cluster.json").exists()
-    assert status(home).running
-    assert bystander.poll() is None
-    bystander.kill()
-    bystander.wait()
-
-
-@pytest.mark.cluster
-def test_a_stale_record_is_recognised_and_replaced_by_up(tmp_path: Path) -> None:
     record = {
         "address": "127.0.0.1:1",
         "dashboard_url": None,
@@ -85,11 +69,22 @@ def test_a_stale_record_is_recognised_and_replaced_by_up(tmp_path: Path) -> None
     assert not status(tmp_path).running
     with pytest.raises(ClusterError, match="has ended"):
         resolve_address("auto", home=tmp_path)
+    bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        assert up(None, home=tmp_path, num_cpus=1).address != "127.0.0.1:1"
+        second = up(None, home=tmp_path, num_cpus=1)
+        assert second.address != "127.0.0.1:1"
         assert status(tmp_path).running
+        assert second.node is not None
+        members = second.node.leader.members()
     finally:
-        down(tmp_path)
+        assert down(tmp_path)
+    assert [process for process in members if process.is_running()] == []
+    assert not Path(second.node.scratch).exists()
+    assert not (tmp_path / "cluster.json").exists()
+    assert status(home).running
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
 
 
 @pytest.mark.cluster

@@ -17,6 +17,7 @@ from raymlops.demo.narrator import Narrator
 from raymlops.demo.story import DemoPlan, run_demo
 from raymlops.ledger import Ledger, at, why
 from raymlops.ledger.describe import lineage_lines
+from tests.endurance import endurance
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -69,7 +70,9 @@ def test_a_model_lives_from_first_rows_to_its_successor(tmp_path: Path) -> None:
     assert running_children() == others
 
 
-def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
+# Ray runs from the first act on; before the third was a training, with its own handler of SIGINT.
+@pytest.mark.parametrize("act", ["1. Data", endurance("3. Register")])
+def test_ctrl_c_ends_it_cleanly(act: str, tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "raymlops", "demo", "--home", str(tmp_path / "home")]
     with subprocess.Popen(
         command,
@@ -81,7 +84,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "3. Register" in line:  # the training, with its own handler of SIGINT, is over
+            if act in line:
                 break
         family = psutil.Process(process.pid).children(recursive=True)
         assert family, "Ray should be running by now"

@@ -121,12 +121,12 @@ def test_a_search_records_its_trials_and_keeps_the_best(
     job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
 ) -> None:
     space = TuneSpec(
-        num_trials=3, max_concurrent=2, hidden=((4,), (8,)), learning_rate=(1e-3, 1e-1)
+        num_trials=2, max_concurrent=2, hidden=((4,), (8,)), learning_rate=(1e-3, 1e-1)
     )
     found = tune(job, space, ledger, store, data)
 
     trials = ledger.runs.list(parent_id=found.run.id)
-    assert [run.status for run in trials] == ["finished"] * 3
+    assert [run.status for run in trials] == ["finished"] * 2
     losses = {run.id: ledger.runs.last_metrics(run.id)["validation_loss"] for run in trials}
     assert found.best_run.id == min(losses, key=lambda run_id: losses[run_id])
     assert found.validation_loss == losses[found.best_run.id]
