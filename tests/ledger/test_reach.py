@@ -27,9 +27,9 @@ def far_node() -> Iterator[str]:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    # Its port is any that is free: where another Ray has 8265, this one would leave a socket open.
+    head = {"num_cpus": 1, "include_dashboard": False, "dashboard_port": None}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False)
     try:

@@ -25,7 +25,9 @@ def _cluster() -> Iterator[Any]:
     node = {"num_cpus": 4, "object_store_memory": 200_000_000}
     # A node that is killed is noticed after 4 s, not 15.
     health = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
-    head = {**node, "include_dashboard": False, "_system_config": health}
+    # Its port is any that is free: where another Ray has 8265, this one would leave a socket open.
+    dashboard = {"include_dashboard": False, "dashboard_port": None}
+    head = {**node, **dashboard, "_system_config": health}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(**node)

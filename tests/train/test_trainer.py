@@ -98,6 +98,7 @@ def test_a_run_whose_worker_is_killed_ends_bit_equal(
     assert last["send_buffer_bytes"] == 2 * 65_536  # as the kernel counts
 
 
+@pytest.mark.endurance  # other failures of a worker are reported every time
 def test_a_worker_without_memory_is_reported_as_such(home: Path) -> None:
     hungry = replace(MLP, model=Factory(call="tests.train.test_trainer:greedy"))
     with pytest.raises(OutOfMemoryError, match=r"worker 0 ran out of memory: .*use a smaller"):

@@ -40,7 +40,7 @@ TUMOURS = KerasSpec(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, endurance(True)])
-def test_a_run_ends_bit_equal_also_if_a_worker_is_killed_and_registers(
+def test_a_run_ends_bit_equal_also_killed_and_resumed_and_registers(
     killed: bool, tmp_path: Path, ray_cluster: Session, store: Store, tensorflow_host: Host
 ) -> None:
     crew = Crew(num_workers=2, environment=KerasBackend(TUMOURS).environment)
@@ -81,11 +81,11 @@ def test_a_run_ends_bit_equal_also_if_a_worker_is_killed_and_registers(
     np.testing.assert_allclose(scores, expit(logits), atol=1e-6)
     assert np.mean((scores > 0.5) == target) > 0.5
 
-    # Goes on where that run ended, on one worker: there is nothing left to do.
-    again = Trainer.resume(result.run_id, plan=ParallelPlan(), home=home)
-    assert again.steps == 20
-    for name, array in result.weights().items():
-        np.testing.assert_array_equal(again.weights()[name], array)
+    if killed:  # and resumed, on one worker: there is nothing left to do
+        again = Trainer.resume(result.run_id, plan=ParallelPlan(), home=home)
+        assert again.steps == 20
+        for name, array in result.weights().items():
+            np.testing.assert_array_equal(again.weights()[name], array)
 
 
 def test_a_plan_that_cuts_the_model_starts_nothing(
