@@ -17,22 +17,23 @@ from raymlops.cluster import ClusterSettings, down, submit, up
 from raymlops.data import between
 from raymlops.demo.flights import load_flights
 from raymlops.ledger import Ledger
+from tests.endurance import endurance
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
     """The home of a cluster that outlives each script, as `raymlops up` starts it."""
-    home = tmp_path_factory.mktemp("jobs")
+    home = tmp_path / "jobs"
     up(None, home=home, num_cpus=4)
     yield home
     down(home)
 
 
-@pytest.fixture(scope="module")
-def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("flights") / "flights.parquet"
+@pytest.fixture
+def flights(tmp_path: Path) -> Path:
+    path = tmp_path / "flights.parquet"
     start, end = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC)
     pq.write_table(between(load_flights(), "scheduled_at", start, end), path)
     return path
@@ -57,7 +58,8 @@ def run_script(name: str, *arguments: object, home: Path) -> str:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
+@pytest.mark.parametrize("all_its_life", [False, endurance(True)])
+def test_models_live_by_scripts_alone(all_its_life: bool, home: Path, flights: Path) -> None:
     trained = submit(
         ROOT / "jobs" / "train.py",
         [
@@ -77,15 +79,22 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
     )
     assert "version flights 1.0.0" in trained.log
 
-    tuned = run_script("tune.py", "--set", "tune.num_trials=2", "--set", "plan.data=1", home=home)
-    assert "best of 2 trials" in tuned
-    assert (home / "tuned" / "flights.yaml").is_file()
-
     url = run_script("serve.py", home=home).strip().removesuffix("/v2/models/flights/infer")
     replayed = run_script(
         "replay.py", "--url", url, "--start", "2013-02-01", "--end", "2013-02-03", home=home
     )
     assert ", 0 failed, " in replayed
+
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        assert ledger.observations.count_predictions("flights") == 38  # two days, 19 hours each
+    if all_its_life:
+        tune_and_retrain(home, flights)
+
+
+def tune_and_retrain(home: Path, flights: Path) -> None:
+    tuned = run_script("tune.py", "--set", "tune.num_trials=2", "--set", "plan.data=1", home=home)
+    assert "best of 2 trials" in tuned
+    assert (home / "tuned" / "flights.yaml").is_file()
 
     judged = run_script(
         "retrain.py", "--data", flights, "--known-at", "2013-02-02", "--set", "plan.data=1",
@@ -99,7 +108,6 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
         assert kinds.count("trial") == 2
         (gate,) = ledger.decisions.list(model="flights", kind="gate")
         assert gate.who == "jobs/retrain.py"
-        assert ledger.observations.count_predictions("flights") == 38  # two days, 19 hours each
 
 
 @pytest.mark.parametrize(
