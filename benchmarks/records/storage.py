@@ -34,10 +34,10 @@ def figures(kind: str, quick: bool) -> list[Figure]:
         folder = Path(name)
         large, hashed = _file(folder / "large", large_mb), _file(folder / "hashed", hashed_mb)
         with KINDS[kind](folder) as (uri, plain):
-            measured = partial(_throughput, kind, repeats=repeats)
+            measured = partial(_throughput, kind)
             found = [
-                *(measured(*pair, large_mb) for pair in _copies(uri, plain, large)),
-                *(measured(*pair, hashed_mb) for pair in _blobs(uri, plain, hashed)),
+                *(measured(*pair, large_mb, repeats) for pair in _copies(uri, plain, large)),
+                *(measured(*pair, hashed_mb, 2 * repeats) for pair in _blobs(uri, plain, hashed)),
             ]
             return [*found, _memory(kind, uri, _file(large, 128 if quick else large_mb))]
 
@@ -127,7 +127,6 @@ def _throughput(
     peer: str,
     reference: Callable[[], object],
     size_mb: int,
-    *,
     repeats: int,
 ) -> Figure:
     reference()  # what comes first pays for the memory of pages, 2 s for 2 GiB
