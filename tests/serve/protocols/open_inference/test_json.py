@@ -269,20 +269,24 @@ def test_anything_at_all_is_read_or_refused_as_the_clients_fault(body: bytes) ->
 def _pairs(values: st.SearchStrategy[Any], name: str, *datatypes: str) -> st.SearchStrategy[Any]:
     """Tensors of two rows or nearly so."""
     data = st.lists(values, min_size=2, max_size=2) | st.lists(values, max_size=3)
-    shape = st.just([2]) | st.sampled_from([[1], [2.0], [True], [2, 1], 2])
+    shape = st.just([2]) | st.sampled_from([[1], [2.0], [True], [2, 1], [2, 1.0], [1, 2], 2])
     return st.builds(tensor, st.just(name), data, st.sampled_from(datatypes), shape)
 
 
 _numbers = st.floats(-101, 101) | st.integers(-101, 101) | st.sampled_from([None, True, "1", 1e300])
 _nearly_right = st.builds(
     request,
-    temp=_pairs(_numbers, "temp", "FP64", "FP64", "INT8"),
+    temp=_pairs(_numbers, "temp", "FP64", "FP64", "INT8", "FP32"),
     wind=_pairs(_numbers, "wind", "FP64"),
     carrier=_pairs(st.text(max_size=2) | st.none(), "carrier", "BYTES"),
 )
 
 
-@given(_requests | _nearly_right)
+def _in_any_order(document: Any) -> st.SearchStrategy[Any]:
+    return st.permutations(document["inputs"]).map(lambda inputs: document | {"inputs": inputs})
+
+
+@given(_requests | _nearly_right | _nearly_right.flatmap(_in_any_order))
 def test_the_quick_way_reads_what_the_long_way_does(document: Any) -> None:
     body = json.dumps(document).encode()
     assert outcome(body, FORM) == outcome(body, SLOW)
