@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from raymlops.ledger import Labels
+from raymlops.ledger import JoinPolicy, Labels
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve.tap import TapSummary
 
@@ -77,7 +77,9 @@ def _feed(
     url: str, store_uri: str, work: Work, positions: Sequence[int], acknowledgements: int
 ) -> None:
     """One thread for each feeder, as the threads of an actor; never returns."""
-    monitor = DriftMonitor(url, store_uri, WindowPolicy(), DriftPolicy(), KILLED)
+    # Feeders are months apart, and no label is to be given up because another month was quicker.
+    joins = JoinPolicy(max_age_days=365)
+    monitor = DriftMonitor(url, store_uri, WindowPolicy(), DriftPolicy(), KILLED, joins)
 
     def feed(number: int) -> None:
         for item in work[number][positions[number] :]:
