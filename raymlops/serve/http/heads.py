@@ -18,9 +18,9 @@ _UNUSUAL = ("transfer-encoding", "expect", "upgrade")
 
 
 class Known(NamedTuple):
-    """`request` as its head alone tells it; `size` is that of the whole, head and body."""
+    """`head` is a request without its body; `size` is that of the whole, head and body."""
 
-    request: Request
+    head: Request
     size: int
 
 
@@ -37,15 +37,15 @@ class Heads:
         known = self._known.get(data[:end])
         if known is None or known.size != len(data):
             return None
-        return known.request, data[end:]
+        return known.head, data[end:]
 
-    def learn(self, data: bytes, request: Request, body_size: int) -> None:
-        """`data` was read as `request` with so long a body, and nothing else.
+    def learn(self, data: bytes, read: Request, body_size: int) -> None:
+        """`data` was read as the head `read` and so long a body, and nothing else.
 
         A head is kept when it comes for the second time: many never do, since they hold an id.
         """
         end = data.find(_END, 0, _MAX_BYTES) + len(_END)
-        headers = request.headers
+        headers = read.headers
         if (
             end < len(_END)
             or end + body_size != len(data)
@@ -53,11 +53,11 @@ class Heads:
             or any(name in headers for name in _UNUSUAL)
         ):
             return
-        head = data[:end]
+        sent = data[:end]
         if len(self._known) >= _MAX_HEADS or len(self._seen) >= _MAX_HEADS:
             self._known.clear()
             self._seen.clear()
-        if hash(head) in self._seen:
-            self._known[head] = Known(request, len(data))
+        if hash(sent) in self._seen:
+            self._known[sent] = Known(read, len(data))
         else:
-            self._seen.add(hash(head))
+            self._seen.add(hash(sent))

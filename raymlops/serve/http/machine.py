@@ -101,7 +101,7 @@ class Machine:
         if self.phase is Phase.HEAD:
             self._check_head(len(data))
         elif begins and self.phase is Phase.IDLE and self.num_requests == num_before + 1:
-            self._heads.learn(data, self._newest, self._body_size)
+            self._learn(data)
 
     def refuse(self, response: Response) -> None:
         """Answers what is being read with `response`, the last one, and reads no more."""
@@ -226,6 +226,13 @@ class Machine:
         self._body: list[bytes] = []
         self._body_size = 0
         self._reading = None
+
+    def _learn(self, data: bytes) -> None:
+        """Remembers the head of the request that `data` was; of that itself, which a handler may
+        go on changing, nothing is kept."""
+        read = self._newest
+        head = Request(read.method, read.path, read.query, self._headers)
+        self._heads.learn(data, head, self._body_size)
 
     def _take(self, head: Request, body: bytes) -> bool:
         """Hands a whole request on, whose head was read before; False when it is not for here."""

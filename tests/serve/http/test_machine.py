@@ -229,6 +229,26 @@ def test_a_head_is_known_from_its_second_time_on_and_only_with_its_length() -> N
     assert heads.find(head) is None
 
 
+def test_a_known_head_holds_nothing_of_the_request_it_was_learned_from() -> None:
+    heads = Heads()
+    came_with: list[set[str]] = []
+
+    def handle(request: Request, reply: Reply) -> None:
+        came_with.append(set(request.headers))
+        request.headers = {**request.headers, "x-request-id": request.body.decode()}
+        request.on_gone = lambda: None
+        reply(Response(200))
+
+    for body in (b"first", b"other", b"third", b"again"):
+        talk = Talk(options={"heads": heads})
+        talk.machine._handler = handle
+        talk.feed(HEAD + b"Content-Length: 5\r\n\r\n" + body)
+    assert came_with == [{"host", "content-length"}] * 4
+    found = heads.find(ALIKE[0])
+    assert found is not None
+    assert (found[0].body, found[0].on_gone) == (b"", None)
+
+
 def test_heads_are_bounded_in_number_and_size() -> None:
     heads = Heads()
     for number in range(5_000):
