@@ -48,6 +48,7 @@ from raymlops.ledger.records import (
     Run,
     RunStatus,
     SlicePerformance,
+    number_labels,
 )
 from raymlops.ledger.taps import TapMessage
 from raymlops.ledger.version import Bump, Version
@@ -92,6 +93,7 @@ __all__ = [
     "datasets_of",
     "diff",
     "lineage_of",
+    "number_labels",
     "open_ledger",
     "versions_from",
     "why",

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 from raymlops.ledger import schema
 from raymlops.ledger.conflicts import add_counts, insert_new
 from raymlops.ledger.packed import PackedPredictions
-from raymlops.ledger.records import Labels
+from raymlops.ledger.records import Labels, label_values
 
 Fate = Literal[
     "joined", "waiting", "repeated", "contradicted", "misfit", "too_late", "overflow", "expired"
@@ -38,7 +38,6 @@ overflow      they waited, and `max_waiting` newer ones did, too
 expired       they waited for longer than `max_age_days`
 """
 
-NUMBER_BYTES = 4  # of a label that is a number; one of a class has 1
 _CHUNK = 10_000  # SQLite takes 32,766 variables in a query
 _Item = TypeVar("_Item")
 
@@ -59,7 +58,7 @@ class JoinPolicy:
 
     def fate(self, labels: Labels, *, num_rows: int, event_time: datetime) -> Fate:
         """What becomes of labels whose prediction is known and has none."""
-        if len(labels.labels) not in (num_rows, NUMBER_BYTES * num_rows):
+        if label_values(labels.labels, num_rows) is None:
             return "misfit"
         if labels.at - event_time > timedelta(days=self.max_age_days):
             return "too_late"

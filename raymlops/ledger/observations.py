@@ -22,6 +22,7 @@ from raymlops.ledger.records import (
     Performance,
     Prediction,
     SlicePerformance,
+    label_values,
 )
 from raymlops.ledger.taps import TapMessage, pane_of
 
@@ -174,14 +175,14 @@ def _outcome(row: Row[Any]) -> Outcome:
     slices = None
     if row.slices is not None:
         slices = np.frombuffer(row.slices, dtype="<u2").reshape(-1, row.num_rows)
+    labels = label_values(row.labels, row.num_rows)
+    assert labels is not None, "they fitted when they were joined"
     return Outcome(
         request_id=row.request_id,
         version=row.version,
         arm=row.arm,
         event_time=row.event_time,
         scores=np.frombuffer(row.scores, dtype="<f4"),
-        labels=np.frombuffer(
-            row.labels, dtype=np.int8 if len(row.labels) == row.num_rows else "<f4"
-        ),
+        labels=labels,
         slices=slices,
     )

@@ -13,7 +13,15 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from raymlops.data import Feature, Profile, TableSchema
 from raymlops.data.slices import cells_of
-from raymlops.ledger import Code, Labels, Ledger, PackedPredictions, Pane, Prediction
+from raymlops.ledger import (
+    Code,
+    Labels,
+    Ledger,
+    PackedPredictions,
+    Pane,
+    Prediction,
+    number_labels,
+)
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport, write_report
 from raymlops.serve.latency import NUM_BUCKETS
@@ -120,7 +128,7 @@ class Delays:
             Labels(
                 request_id=f"d-{day}",
                 model="delays",
-                labels=rows["arr_delay"].to_numpy().astype("<f4").tobytes(),
+                labels=number_labels(rows["arr_delay"].to_numpy()),
                 at=datetime(2013, 1, day, 20, tzinfo=UTC),
             )
             for day, rows in self.table.groupby("day")
@@ -174,11 +182,13 @@ def test_labels_of_another_size_are_a_misfit(delays: Delays) -> None:
         ]
     )
     delays.ledger.observations.add_tap("s", 0, summary.panes[:0], one)
-    odd = Labels(
-        request_id="odd", model="delays", labels=bytes(8), at=datetime(2013, 3, 1, tzinfo=UTC)
-    )
-    assert delays.ledger.observations.add_labels([odd]) == 0
-    assert delays.ledger.observations.join_counts("delays")["misfit"] == before + 1
+    numbers = number_labels(np.zeros(2))
+    for labels in (bytes(8), bytes(12), numbers, numbers + b"0"):  # 12 classes are not 3 numbers
+        odd = Labels(
+            request_id="odd", model="delays", labels=labels, at=datetime(2013, 3, 1, tzinfo=UTC)
+        )
+        assert delays.ledger.observations.add_labels([odd]) == 0
+    assert delays.ledger.observations.join_counts("delays")["misfit"] == before + 4
 
 
 def _columns(table: pd.DataFrame) -> dict[str, np.ndarray]:
