@@ -160,9 +160,11 @@ def test_the_heartbeat_outlives_a_database_that_is_away() -> None:
     heartbeat = Heartbeat(beat, every_s=0.01)
     heartbeat.watch("a")
     heartbeat.watch("b")
+    thread = heartbeat._thread
+    assert thread is not None
     assert enough.wait(10)
     heartbeat.forget("b")  # the other one has ended elsewhere
-    wait_until(lambda: not any(t.name == "raymlops-heartbeat" for t in threading.enumerate()))
+    wait_until(lambda: not thread.is_alive())
 
 
 def test_an_open_run_does_not_keep_a_program_alive(tmp_path: Path) -> None:
