@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raymlops.data import SCORE
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run, SlicePerformance
+from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, SlicePerformance
 from raymlops.monitor import plots
 from raymlops.monitor.actor import ALL, WindowReport, read_reports
 from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.expected import is_off
+from raymlops.monitor.figures import (
+    CHAMPION,
+    drift_figure,
+    latency_figure,
+    loss_figure,
+    marks_of,
+    performance_figure,
+    traffic_figure,
+)
 from raymlops.monitor.period import EVER, Period
-from raymlops.monitor.traffic import traffic_panels
 from raymlops.serve.latency import quantile_s
 
-_MAX_HEAT_COLUMNS = 14
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _MAX_SLICES = 20
 _LOSSES = {"log_loss": "Log loss", "mae": "Mean absolute error"}
 _SLICE_MEASURES = {
     "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
     "mae": {"mae": "Mean absolute error", "rmse": "RMSE", "bias": "Bias"},
 }
-_CHAMPION = "champion"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +44,6 @@ class _Fact:
     label: str
     value: str
     note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Figure:
-    title: str
-    svg: str
-    caption: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,6 @@ def write_report(
     Figures are inlined as SVG, light and dark mode follow the reader's system, no script runs
     and nothing is fetched. What has not happened yet is left out.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
     reports = [
         each
         for each in read_reports(ledger, model)
@@ -97,24 +97,14 @@ def write_report(
     hues = {str(row.version): index for index, row in enumerate(versions)}
     latency = _latency_counts(panes)
     figures = [
-        _traffic_figure(panes, hues),
-        _performance_figure(reports, hues, _marks(ledger, model)),
-        _drift_figure(reports),
-        _latency_figure(latency),
-        _loss_figure(ledger, model, versions),
+        traffic_figure(panes, hues),
+        performance_figure(reports, hues, marks_of(ledger, model)),
+        drift_figure(reports),
+        latency_figure(latency),
+        loss_figure(ledger, model, versions),
     ]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["day"] = lambda time: f"{time:%-d %b %Y}" if time else ""
-    environment.filters["minute"] = lambda time: f"{time:%Y-%m-%d %H:%M}"
-    environment.filters["svg"] = Markup  # ours; every text in it is escaped by matplotlib
     slices = _slice_rows(ledger, model, reports[-1]) if reports else []
-    page = environment.get_template("report.html.j2").render(
+    page = _template().render(
         title=title or model,
         period=period,
         facts=_facts(ledger, model, reports, latency),
@@ -141,13 +131,30 @@ def write_report(
     return path
 
 
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["day"] = lambda time: f"{time:%-d %b %Y}" if time else ""
+    environment.filters["minute"] = lambda time: f"{time:%Y-%m-%d %H:%M}"
+    environment.filters["svg"] = Markup  # ours; every text in it is escaped by matplotlib
+    return environment.get_template("report.html.j2")
+
+
 def _facts(
     ledger: Ledger, model: str, reports: Sequence[WindowReport], latency: Sequence[int]
 ) -> list[_Fact]:
     facts = []
     champion = _champion(ledger, model)
     if champion is not None:
-        moves = ledger.registry.moves(model, _CHAMPION)
+        moves = ledger.registry.moves(model, CHAMPION)
         since = moves[-1].event_time or moves[-1].at
         facts.append(
             _Fact(label="Champion", value=str(champion.version), note=f"since {since:%-d %b %Y}")
@@ -199,22 +206,9 @@ def _facts(
 
 def _champion(ledger: Ledger, model: str) -> ModelVersion | None:
     try:
-        return ledger.registry.resolve(f"{model}@{_CHAMPION}")
+        return ledger.registry.resolve(f"{model}@{CHAMPION}")
     except NotFoundError:
         return None
-
-
-def _marks(ledger: Ledger, model: str) -> tuple[plots.Mark, ...]:
-    """Changes of champion and starts of releases, where they have an event time."""
-    happened = [
-        (move.event_time, f"champion {move.version}")
-        for move in ledger.registry.moves(model, _CHAMPION)
-    ] + [
-        (release.event_time, f"release {release.challenger}")
-        for release in ledger.releases.list(model)
-    ]
-    marks = [plots.Mark(at=time, label=label) for time, label in happened if time is not None]
-    return tuple(sorted(marks, key=lambda mark: mark.at))
 
 
 def _worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[SlicePerformance]:
@@ -259,174 +253,8 @@ def _same_arm(row: Performance, other: Performance) -> bool:
     return (row.version, row.arm) == (other.version, other.arm)
 
 
-def _performance_figure(
-    reports: Sequence[WindowReport], hues: Mapping[str, int], marks: tuple[plots.Mark, ...]
-) -> _Figure | None:
-    rows = [row for report in reports for row in report.performance if not math.isnan(row.value)]
-    if not rows:
-        return None
-    if not any(row.metric == "log_loss" for row in rows):
-        return _numbers_figure(rows, hues, marks)
-    baseline = [row for row in rows if row.metric == "baseline_log_loss" and row.version == ALL]
-    constant = plots.Curve(
-        label="constant guess", x=_middles(baseline), y=[row.value for row in baseline]
-    )
-    panels = (
-        plots.Panel(
-            title="Log loss, lower is better",
-            curves=(constant, *_arm_curves(rows, "log_loss", hues)),
-            marks=marks,
-        ),
-        plots.Panel(
-            title="Area under the ROC curve, higher is better",
-            curves=_arm_curves(rows, "roc_auc", hues),
-            marks=marks,
-            has_legend=False,
-        ),
-    )
-    return _Figure(
-        title="Performance",
-        svg=plots.timeline("performance", panels, summary="Log loss and AUC by window"),
-        caption="Each point is one window of event time with its 95 % interval, clustered by day. "
-        "The dashed line is what always predicting the training label rate would cost. Hollow "
-        "points are arms on trial. Dotted verticals: a release began, or the champion changed.",
-    )
-
-
-def _numbers_figure(
-    rows: Sequence[Performance], hues: Mapping[str, int], marks: tuple[plots.Mark, ...]
-) -> _Figure:
-    panels = tuple(
-        plots.Panel(
-            title=title, curves=_arm_curves(rows, metric, hues), marks=marks, has_legend=has_legend
-        )
-        for metric, title, has_legend in (
-            ("mae", "Mean absolute error, lower is better", True),
-            ("bias", "Bias, predicted less actual", False),
-        )
-    )
-    return _Figure(
-        title="Performance",
-        svg=plots.timeline("performance", panels, summary="Mean absolute error by window"),
-        caption="Each point is one window of event time with its 95 % interval, clustered by day. "
-        "Hollow points are arms on trial. Dotted verticals: a release began, or the champion "
-        "changed.",
-    )
-
-
-def _arm_curves(
-    rows: Sequence[Performance], metric: str, hues: Mapping[str, int]
-) -> tuple[plots.Curve, ...]:
-    arms: dict[tuple[str, str], list[Performance]] = {}
-    for row in rows:
-        if row.metric == metric and row.version != ALL:
-            arms.setdefault((row.version, row.arm), []).append(row)
-    return tuple(
-        plots.Curve(
-            label=version if arm == _CHAMPION else f"{version} {arm}",
-            x=_middles(group),
-            y=[row.value for row in group],
-            low=[row.low for row in group],
-            high=[row.high for row in group],
-            hue=hues.get(version, 0),
-            hollow=arm != _CHAMPION,
-        )
-        for (version, arm), group in arms.items()
-    )
-
-
-def _middles(rows: Sequence[Performance]) -> list[datetime]:
-    return [row.window_start + (row.window_end - row.window_start) / 2 for row in rows]
-
-
-def _drift_figure(reports: Sequence[WindowReport]) -> _Figure | None:
-    effects: dict[str, dict[str, float]] = {}
-    drifted: dict[str, set[str]] = {}
-    judged = [report for report in reports if report.drift]
-    for report in judged[-_MAX_HEAT_COLUMNS:]:
-        version = max(report.drift, key=lambda row: row.num_rows).version
-        rows = [row for row in report.drift if row.version == version]
-        column = f"{report.window.start:%-d %b}\n{version}"
-        effects[column] = {row.feature: row.effect for row in rows}
-        drifted[column] = {row.feature for row in rows if row.drifted}
-    if not effects:
-        return None
-    return _Figure(
-        title="Drift of the inputs and of the score",
-        svg=plots.heat_map("drift", effects, drifted, summary="Drift effect by window, feature"),
-        caption="Distance of each window from what its busiest version was trained on: 0 is "
-        "alike, 1 is disjoint (largest gap between distribution functions for numbers, total "
-        "variation for categories, difference of shares where values are missing). A cell is "
-        "shaded where the distance is both significant after correction for all features and "
-        "large enough to matter."
-        + (f" The last {_MAX_HEAT_COLUMNS} windows." if len(judged) > _MAX_HEAT_COLUMNS else ""),
-    )
-
-
-def _traffic_figure(panes: Sequence[Pane], hues: Mapping[str, int]) -> _Figure | None:
-    if not panes:
-        return None
-    return _Figure(
-        title="Traffic",
-        svg=plots.timeline("traffic", traffic_panels(panes, hues), summary="Requests by day"),
-        caption=f"{sum(pane.num_rows for pane in panes):,} rows in "
-        f"{sum(sum(pane.latency) for pane in panes):,} requests answered; "
-        f"{sum(pane.num_failed for pane in panes):,} failed.",
-    )
-
-
 def _latency_counts(panes: Sequence[Pane]) -> list[int]:
     return [sum(bucket) for bucket in zip(*(pane.latency for pane in panes), strict=True)]
-
-
-def _latency_figure(counts: Sequence[int]) -> _Figure | None:
-    if not any(counts):
-        return None
-    return _Figure(
-        title="Latency",
-        svg=plots.latency_histogram("latency", counts, summary="Share of requests by latency"),
-        caption=f"{sum(counts):,} requests, measured inside the replicas, on a logarithmic axis.",
-    )
-
-
-def _loss_figure(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) -> _Figure | None:
-    made = {row.run_id: str(row.version) for row in versions}
-    runs = [run for run in ledger.runs.list(model=model) if run.kind == "train"]
-    panels = tuple(
-        plots.Panel(
-            title=title,
-            curves=_loss_curves(ledger, runs, made, metric),
-            x_label="epoch",
-            has_legend=metric == "validation_loss",
-        )
-        for metric, title in (
-            ("train_loss", "Training loss"),
-            ("validation_loss", "Validation loss"),
-        )
-    )
-    if not any(panel.curves for panel in panels):
-        return None
-    return _Figure(
-        title="Training",
-        svg=plots.lines("losses", panels, summary="Loss by epoch of each training run"),
-        caption="Mean log loss by epoch; each line is one training run, named by its version.",
-    )
-
-
-def _loss_curves(
-    ledger: Ledger, runs: Sequence[Run], made: Mapping[str, str], metric: str
-) -> tuple[plots.Curve, ...]:
-    logged = [(index, run, ledger.runs.metrics(run.id, metric)) for index, run in enumerate(runs)]
-    return tuple(
-        plots.Curve(
-            label=made.get(run.id, run.id),
-            x=[value.step for value in values],
-            y=[value.value for value in values],
-            hue=index,
-        )
-        for index, run, values in logged
-        if values
-    )
 
 
 def _version_rows(
