@@ -89,24 +89,8 @@ def deploy(
         raise ClusterError("not connected to Ray: call this within `raymlops.cluster.connect`")
     settings = settings or ServeSettings()
     grpc = _grpc_address(model, settings)
-    spec = ReplicaSpec(
-        model=model,
-        ledger_url=ledger_url,
-        store_uri=store_uri,
-        batch=settings.batch,
-        engine=settings.engine,
-        cache=settings.cache,
-        swap=settings.swap,
-        http=settings.http,
-        drain_timeout_s=settings.drain_timeout_s,
-        log=settings.log,
-        log_folder=log_folder,
-        slice_by=slice_by,
-        traces_to=settings.traces_to,
-        keys_file=settings.keys_file,
-        tls=settings.tls,
-        grpc=grpc,
-        deferred=settings.deferred,
+    spec = _spec(
+        model, settings, ledger_url, store_uri, grpc=grpc, log_folder=log_folder, slice_by=slice_by
     )
     generation = _ensure_table(model, ledger_url)
     proxy_url = start_serve(settings)
@@ -142,6 +126,37 @@ def standing() -> list[dict[str, Any]]:
 def application_name(model: str) -> str:
     """The Serve application of `model`, as the Ray dashboard shows it."""
     return f"raymlops-model-{model}"
+
+
+def _spec(
+    model: str,
+    settings: ServeSettings,
+    ledger_url: str,
+    store_uri: str,
+    *,
+    grpc: tuple[str, int] | None,
+    log_folder: str,
+    slice_by: tuple[str, ...],
+) -> ReplicaSpec:
+    return ReplicaSpec(
+        model=model,
+        ledger_url=ledger_url,
+        store_uri=store_uri,
+        batch=settings.batch,
+        engine=settings.engine,
+        cache=settings.cache,
+        swap=settings.swap,
+        http=settings.http,
+        drain_timeout_s=settings.drain_timeout_s,
+        log=settings.log,
+        log_folder=log_folder,
+        slice_by=slice_by,
+        traces_to=settings.traces_to,
+        keys_file=settings.keys_file,
+        tls=settings.tls,
+        grpc=grpc,
+        deferred=settings.deferred,
+    )
 
 
 def _grpc_address(model: str, settings: ServeSettings) -> tuple[str, int] | None:
