@@ -278,25 +278,23 @@ class Batcher:
     def _start(self, batch: list[Waiting], now: float) -> bool:
         """Whether the batch is answered already: then it is the sockets' turn."""
         worker = self._idle.pop()
-        expected_s = self.speed.expected_s(sum([request.num_rows for request in batch]))
+        num_rows = sum([request.num_rows for request in batch])
+        self.sizes.note(num_rows)
+        expected_s = self.speed.expected_s(num_rows)
         if expected_s is None or expected_s > self._policy.inline_below_s:
             worker.start(batch, now)
             return False
         answer_all(self._run, batch, self._answer)
-        self._note(batch, now)
+        self.speed.note(num_rows, time.monotonic() - now)
         self._idle.append(worker)
         return True
 
     def _finished(self, worker: Worker) -> None:
-        self._note(worker.batch, worker.started_at)
+        num_rows = sum([request.num_rows for request in worker.batch])
+        self.speed.note(num_rows, time.monotonic() - worker.started_at)
         worker.batch = []
         self._idle.append(worker)
         self._dispatch_soon()
-
-    def _note(self, batch: Sequence[Waiting], started_at: float) -> None:
-        rows = sum([request.num_rows for request in batch])
-        self.speed.note(rows, time.monotonic() - started_at)
-        self.sizes.note(rows)
 
     def _answer(self, part: Sequence[Waiting], result: Ran | Exception) -> None:
         if isinstance(result, Exception):

@@ -23,7 +23,7 @@ class Times:
 
 @dataclass(slots=True, eq=False)
 class BatchSizes:
-    """How many batches there were by their rows, within `ROWS_BOUNDS`."""
+    """How many batches were begun by their rows, within `ROWS_BOUNDS`."""
 
     num_rows: int = 0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(ROWS_BOUNDS) + 1))

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -243,10 +244,14 @@ def test_what_is_not_here_has_a_code_of_its_own(channel: grpc.Channel) -> None:
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_deadline_that_has_passed_is_told(channel: grpc.Channel) -> None:
-    inputs = typed()
-    with pytest.raises(grpc.RpcError) as refused:
-        call(channel, "ModelInfer", timeout_s=1e-6, model_name=MODEL, inputs=inputs)
+def test_a_deadline_that_has_passed_is_told(server: Listening, channel: grpc.Channel) -> None:
+    deadline_passed = threading.Event()
+    server.loop.call_soon_threadsafe(deadline_passed.wait, 30.0)  # nothing is answered until then
+    try:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(channel, "ModelInfer", timeout_s=0.05, model_name=MODEL, inputs=typed())
+    finally:
+        deadline_passed.set()
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
