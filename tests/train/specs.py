@@ -29,11 +29,9 @@ TEXT = TrainSpec(
 SEQUENCE = replace(TEXT, tensor=TensorSpec(sequence=True))
 LOSS = replace(TEXT, tensor=TensorSpec(loss=True))
 BOTH = replace(TEXT, tensor=TensorSpec(sequence=True, loss=True))
-# What a server can honour: the norm of a mean of gradients is seen by nobody.
+# With an optimizer that a server has.
 SERVED_MLP = replace(
     MLP,
-    clip_norm=None,
     optimizer=OptimizerSpec(name="sgd", learning_rate=0.2, arguments={"momentum": 0.9}),
     schedule=ScheduleSpec(name="cosine", warmup_steps=3),
 )
-SERVED_TEXT = replace(TEXT, clip_norm=None)

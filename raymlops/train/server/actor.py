@@ -22,7 +22,7 @@ from raymlops.train.server.payload import Payload
 from raymlops.train.server.replica import Follower
 from raymlops.train.server.service import Service
 from raymlops.train.server.settings import ServerSpec
-from raymlops.train.server.shard import Counters, Pull, make_shard
+from raymlops.train.server.shard import Counters, Measure, Pull, make_shard
 
 _logger = logging.getLogger(__name__)
 
@@ -106,6 +106,22 @@ class ShardActor:
             return taken
 
         return version, await self._do(copy)
+
+    @ray.method
+    async def measure(self, worker: int, incarnation: int, sequence: int) -> tuple[int, float]:
+        """Version and value of a Measured."""
+
+        def ask() -> Any:
+            self._service.contact(worker, incarnation)
+            return self._service.measure(Measure(worker=worker, sequence=sequence))
+
+        found: tuple[int, float] = await asyncio.wrap_future(await self._do(ask))
+        return found
+
+    @ray.method
+    async def weigh(self, version: int, norm: float) -> None:
+        """Tells the norm, over all shards, of the mean that makes `version`."""
+        await self._do(partial(self._shard.weigh, version, norm))
 
     @ray.method
     async def take(self, block: int) -> tuple[int, tuple[NDArray[Any], ...]]:

@@ -18,6 +18,8 @@ JOURNAL_ENTRIES = 65_536
 ROSTER = np.dtype(
     [
         ("loaded", "u8"),
+        ("weighed", "u8"),
+        ("norm", "f8"),
         (
             "workers",
             [
@@ -30,7 +32,9 @@ ROSTER = np.dtype(
         ),
     ]
 )
-"""Who works with a shard. A worker counts as living until its process is known to have ended."""
+"""Who works with a shard. A worker counts as living until its process is known to have ended.
+
+Where gradients are clipped, `norm` is that of update `weighed`."""
 
 HEADER = np.dtype(
     [

@@ -116,16 +116,21 @@ class Block(ABC, Generic[Gradient]):
         self._header["committed"] = copy.version
 
     def update(
-        self, pushes: Sequence[Push[Gradient]], confirm: Callable[[int], None] | None = None
+        self,
+        pushes: Sequence[Push[Gradient]],
+        confirm: Callable[[int], None] | None = None,
+        *,
+        factor: float = 1.0,
     ) -> int:
-        """Takes one step on the mean of the gradients, and returns the version it made.
+        """Takes one step on `factor` times the mean of the gradients, and returns the version it
+        made.
 
         `confirm` is called with the version when it only needs to be committed.
         """
         version = self.version + 1
         target = version % 2
         self._header["begun"] = version
-        self._write(target, [push.gradient for push in pushes], version)
+        self._write(target, [push.gradient for push in pushes], version, factor)
         self._note(target, pushes, version)
         if confirm is not None:
             confirm(version)
@@ -154,7 +159,13 @@ class Block(ABC, Generic[Gradient]):
         journaled[target] = count + len(pushes)
 
     @abstractmethod
-    def _write(self, target: int, gradients: Sequence[Gradient], number: int) -> None:
+    def square(self, pushes: Sequence[Push[Gradient]]) -> float:
+        """The sum of the squares of the mean of the gradients."""
+
+    @abstractmethod
+    def _write(
+        self, target: int, gradients: Sequence[Gradient], number: int, factor: float
+    ) -> None:
         """Makes buffer `target` the other one plus step `number`."""
 
 
@@ -180,12 +191,24 @@ class DenseBlock(Block[NDArray[Any]]):
         ]
         self._mean = np.empty(min(CHUNK_ELEMENTS, size), buffers[0][0].dtype)
 
-    def _write(self, target: int, gradients: Sequence[NDArray[Any]], number: int) -> None:
+    def square(self, pushes: Sequence[Push[NDArray[Any]]]) -> float:
+        total = 0.0
+        for part in self._ranges:
+            mean = self._mean[: part.stop - part.start]
+            _average([push.gradient[part] for push in pushes], out=mean)
+            total += _square(mean)
+        return total
+
+    def _write(
+        self, target: int, gradients: Sequence[NDArray[Any]], number: int, factor: float
+    ) -> None:
         import torch
 
         for index, part in enumerate(self._ranges):
             mean = self._mean[: part.stop - part.start]
             _average([gradient[part] for gradient in gradients], out=mean)
+            if factor != 1.0:
+                np.multiply(mean, factor, out=mean)
             old, new = self._arrays[1 - target][index], self._arrays[target][index]
             for source, copy in zip(old, new, strict=True):
                 np.copyto(copy, source)
@@ -208,7 +231,10 @@ class RowBlock(Block[Rows]):
         self._behind = None
         super().restore(copy)
 
-    def _write(self, target: int, gradients: Sequence[Rows], number: int) -> None:
+    def square(self, pushes: Sequence[Push[Rows]]) -> float:
+        return _square(mean_rows([push.gradient for push in pushes]).values)
+
+    def _write(self, target: int, gradients: Sequence[Rows], number: int, factor: float) -> None:
         import torch
 
         behind = slice(None) if self._behind is None else self._behind
@@ -219,11 +245,16 @@ class RowBlock(Block[Rows]):
             new[behind] = old[behind]
             taken.append(old[rows.keys])
         parameters, *states = (torch.from_numpy(each) for each in taken)
-        gradient = torch.from_numpy(rows.values.copy())
+        gradient = torch.from_numpy(rows.values * factor)
         self._optimizer.step_rows(parameters, gradient, states, number)
         for new, changed in zip(self._buffers[target], taken, strict=True):
             new[rows.keys] = changed
         self._behind = rows.keys.copy()
+
+
+def _square(values: NDArray[Any]) -> float:
+    wide = values.astype(np.float64).reshape(-1)
+    return float(wide @ wide)
 
 
 def _average(parts: Sequence[NDArray[Any]], *, out: NDArray[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -50,6 +51,10 @@ class Client:
     A push returns once the gradients are copied, and waits only while `num_slots` are on their
     way. When a shard dies, calls wait for it to come back and send again what it had not
     acknowledged, which is applied once.
+
+    Where the server clips, a round is one push to each block, and whatever follows these waits for
+    the other workers' first. `norm` is then that of the mean of the last round, before it was
+    bounded.
     """
 
     def __init__(
@@ -66,6 +71,8 @@ class Client:
         self._slots = Slots(spec.partition, spec.settings.num_slots, slots)
         self._pushed = [0] * (1 + len(spec.partition.tables))
         self._flat: NDArray[Any] | None = None
+        self._weighed = 0
+        self.norm: float | None = None
         self.traffic = Traffic()
 
     def push(self, gradients: Mapping[str, ArrayLike], *, packing: Packing | None = None) -> None:
@@ -76,7 +83,7 @@ class Client:
             ValueError: names, shapes or types differ from the parameters; nothing was sent.
         """
         given = self._checked(gradients)
-        self._wait_slot(DENSE)
+        self._begin_push(DENSE)
         slot = self._slot(DENSE)
         flat = self._slots.dense(slot)
         cuts = self._partition.cuts
@@ -104,7 +111,7 @@ class Client:
 
         Push exactly these arrays. They are to be written until then, and not after.
         """
-        self._wait_slot(DENSE)
+        self._begin_push(DENSE)
         return self._named(self._slots.dense(self._slot(DENSE)))
 
     def pull(self) -> dict[str, Array]:
@@ -113,6 +120,7 @@ class Client:
         The arrays are read-only, and change with the second `push` or the next `pull` after this
         one: under Synchronous they are where the server keeps them, else a copy that is used again.
         """
+        self._weigh()
         for link in self._links:
             link.ask(DENSE)
         flat = self._shared()
@@ -140,7 +148,7 @@ class Client:
                 f"need {self._partition.dtype} of shape {expected}"
             )
         rows = sum_rows(checked, values)
-        self._wait_slot(block)
+        self._begin_push(block)
         slot = self._slot(block)
         for shard, link in enumerate(self._links):
             mine = rows.keys % len(self._links) == shard
@@ -160,6 +168,7 @@ class Client:
         """
         block, found = self._table(table)
         checked = self._checked_keys(found, keys)
+        self._weigh()
         result = np.empty((len(checked), found.width), self._partition.dtype)
         shards = checked % len(self._links)
         places = [np.flatnonzero(shards == shard) for shard in range(len(self._links))]
@@ -196,6 +205,7 @@ class Client:
 
     def flush(self) -> None:
         """Waits until every push is acknowledged: from then on it is in the parameters."""
+        self._weigh()
         for block in range(len(self._pushed)):
             for link in self._links:
                 link.wait_room(block, in_flight=0)
@@ -222,9 +232,36 @@ class Client:
     def _slot(self, block: int) -> int:
         return self._pushed[block] % self._spec.settings.num_slots
 
-    def _wait_slot(self, block: int) -> None:
+    def _begin_push(self, block: int) -> None:
+        """Waits for a slot."""
+        if self._pushed[block] > self._weighed:
+            self._weigh()
         for link in self._links:
             link.wait_room(block, in_flight=self._spec.settings.num_slots - 1)
+
+    def _weigh(self) -> None:
+        """Brings the parts of a norm together, if the server clips and this was not yet done.
+
+        It is the same sum whichever worker is first. Who comes later is told what was taken.
+        """
+        if self._spec.clip_norm is None or set(self._pushed) == {self._weighed}:
+            return
+        if len(set(self._pushed)) > 1:
+            names = ["the dense parameters", *(table.name for table in self._partition.tables)]
+            counts = ", ".join(f"{n} {count}" for n, count in zip(names, self._pushed, strict=True))
+            raise ValueError(
+                f"pushes are of {counts}; a server that clips needs one of each in every round, "
+                "of no rows where there are none"
+            )
+        self._weighed = self._pushed[DENSE]
+        for link in self._links:
+            link.measure(self._weighed)
+        found = [link.measured() for link in self._links]
+        known = [value for version, value in found if version == 0]
+        self.norm = known[0] if known else math.sqrt(sum(square for _, square in found))
+        for link, (version, _) in zip(self._links, found, strict=True):
+            if version:
+                link.weigh(version, self.norm)
 
     def _shared(self) -> NDArray[Any] | None:
         """The vector as it lies in the server's memory; None where it is to be copied."""

@@ -37,6 +37,18 @@ class Link(Protocol):
         """Waits for what was asked for, copies it, and returns its version."""
         ...
 
+    def measure(self, sequence: int) -> None:
+        """Asks how large the mean of the round of push `sequence`, to each block, is."""
+        ...
+
+    def measured(self) -> tuple[int, float]:
+        """Waits for what was measured: version and value of a Measured."""
+        ...
+
+    def weigh(self, version: int, norm: float) -> None:
+        """Tells the norm, over all shards, of the mean that makes `version`."""
+        ...
+
     def take(self, block: int) -> tuple[int, Sequence[NDArray[Any]]]:
         """The newest version of the block: its number, parameters and states of the optimizer,
         which nobody may be changing."""

@@ -57,6 +57,9 @@ class LocalLink:
         self._sent: list[deque[_Sent]] = [deque() for _ in range(num_blocks)]
         self._granted: dict[int, int | None] = {}
         self._keys: dict[int, NDArray[np.int64] | None] = {}
+        self._measure: Message | None = None
+        self._measured: Message | None = None
+        self._weigh: Message | None = None
         self._sequences = self._connect()
 
     def push(self, block: int, gradient: NDArray[Any] | Rows | Payload, *, slot: int) -> None:
@@ -99,6 +102,20 @@ class LocalLink:
                 return version
             self.ask(block, keys)
 
+    def measure(self, sequence: int) -> None:
+        self._measured, self._measure = None, Message(kind=Kind.MEASURE, number=sequence)
+        self._send(self._measure)
+
+    def measured(self) -> tuple[int, float]:
+        while self._measured is None:
+            self._hear()
+        self._measure = None
+        return self._measured.number, self._measured.value
+
+    def weigh(self, version: int, norm: float) -> None:
+        self._weigh = Message(kind=Kind.WEIGH, number=version, tail=wire.tail_of(norm))
+        self._send(self._weigh)
+
     def take(self, block: int) -> tuple[int, Sequence[NDArray[Any]]]:
         version = int(self.arena.header(self._shard, block)["committed"])
         return version, self.arena.buffers(self._shard, block)[version % 2]
@@ -136,6 +153,8 @@ class LocalLink:
             self._forget(message.block, message.number)
         elif message.kind == Kind.GRANTED:
             self._granted[message.block] = message.number
+        elif message.kind == Kind.MEASURED:
+            self._measured = message
 
     def _forget(self, block: int, sequence: int) -> None:
         while self._sent[block] and self._sent[block][0].sequence <= sequence:
@@ -158,6 +177,7 @@ class LocalLink:
         for block, queue in enumerate(self._sent):
             yield from (_push(block, sent) for sent in queue)
         yield from (self._pull(block) for block, told in self._granted.items() if told is None)
+        yield from (each for each in (self._measure, self._weigh) if each is not None)
 
     def _join(self) -> list[int]:
         deadline = time.monotonic() + self._spec.settings.timeout_s

@@ -35,6 +35,7 @@ class RemoteLink:
         num_blocks = 1 + len(spec.partition.tables)
         self._sent: list[deque[Any]] = [deque() for _ in range(num_blocks)]
         self._asked: dict[int, Any] = {}
+        self._measure: Any = None
         self._closed = threading.Event()
         self._sequences: list[int] = list(self._get(handle.contact.remote(*self._who)))
         period_s = spec.settings.lease_s / _BEATS_PER_LEASE
@@ -59,6 +60,16 @@ class RemoteLink:
         version, values = self._get(self._asked.pop(block))
         np.copyto(out, values)
         return int(version)
+
+    def measure(self, sequence: int) -> None:
+        self._measure = self._handle.measure.remote(*self._who, sequence)
+
+    def measured(self) -> tuple[int, float]:
+        version, value = self._get(self._measure)
+        return int(version), float(value)
+
+    def weigh(self, version: int, norm: float) -> None:
+        self._handle.weigh.remote(version, norm)
 
     def take(self, block: int) -> tuple[int, Sequence[NDArray[Any]]]:
         version, numbers = self._get(self._handle.take.remote(block))

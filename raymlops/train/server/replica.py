@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -54,7 +55,13 @@ class Replica:
 
     @ray.method
     def update(
-        self, epoch: int, block: int, version: int, pushes: Sequence[Push[Any]], roster: bytes
+        self,
+        epoch: int,
+        block: int,
+        version: int,
+        pushes: Sequence[Push[Any]],
+        factor: float,
+        roster: bytes,
     ) -> bool:
         """Follows an update; False when this replica is too far behind, and must be restored.
 
@@ -66,7 +73,7 @@ class Replica:
         if not self._shard.loaded or mine.version < version - 1:
             return False
         if mine.version == version - 1:
-            mine.update(pushes)
+            mine.update(pushes, factor=factor)
         self._shard.restore_roster(roster)
         return True
 
@@ -106,8 +113,11 @@ class Follower:
         """Sends all."""
         ray.get(self._replica.restore.remote(self._epoch, self._shard.copy()))
 
-    def follow(self, block: int, pushes: Sequence[Push[Any]], version: int) -> None:
+    def follow(self, block: int, pushes: Sequence[Push[Any]], factor: float, version: int) -> None:
         """Returns once the update is in the replica; a Witness of the shard."""
         roster = self._shard.roster_bytes()
-        while not ray.get(self._replica.update.remote(self._epoch, block, version, pushes, roster)):
+        update = partial(
+            self._replica.update.remote, self._epoch, block, version, pushes, factor, roster
+        )
+        while not ray.get(update()):
             self.restore()

@@ -58,16 +58,18 @@ class ParameterServer:
         num_shards: int = 1,
         tables: Collection[str] = (),
         settings: ServerSettings | None = None,
+        clip_norm: float | None = None,
         label: str = "parameters",
     ) -> ParameterServer:
         """Returns once every shard holds its part of the `first` parameters, or goes on from a
         snapshot. Ray must be connected; its dashboard names the actors after `label`.
 
         Parameters named in `tables`, of shape [rows, width], are pushed and pulled by rows.
+        `clip_norm` bounds the norm of the mean gradient of a round, over all shards and tables.
 
         Raises:
-            ValueError: the parameters cannot be divided so, durability "node" finds one node, or
-                the snapshot is of another optimizer.
+            ValueError: the parameters cannot be divided so, durability "node" finds one node, the
+                snapshot is of another optimizer, or `clip_norm` is given and `sync` has no rounds.
         """
         snapshot = first if isinstance(first, Snapshot) else Snapshot.of(first)
         snapshot.require_states(optimizer)
@@ -78,6 +80,7 @@ class ParameterServer:
             optimizer=optimizer,
             sync=sync,
             settings=settings or ServerSettings(),
+            clip_norm=clip_norm,
         )
         nodes = _nodes()
         placement = place(num_shards, nodes)

@@ -24,8 +24,17 @@ from raymlops.train.server.block import Push
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.rows import Rows
 from raymlops.train.server.settings import ServerSpec
-from raymlops.train.server.shard import Answer, Applied, Pull, Shard
-from raymlops.train.server.wire import Kind, Message, address_of, check_peer, listen, receive, send
+from raymlops.train.server.shard import Answer, Applied, Measure, Measured, Pull, Shard
+from raymlops.train.server.wire import (
+    Kind,
+    Message,
+    address_of,
+    check_peer,
+    listen,
+    receive,
+    send,
+    tail_of,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +78,7 @@ class Service:
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._waiting: dict[tuple[Any, ...], Future[int]] = {}
+        self._waiting: dict[tuple[Any, ...], Future[Any]] = {}
         self._watched: dict[int, int] = {}
 
     def serve(self) -> Never:
@@ -107,6 +116,8 @@ class Service:
         self._heard_s[worker] = time.monotonic()
         if self.shard.is_living(worker, incarnation):
             return tuple(int(block.sequences[worker]) for block in self.shard.blocks)
+        if (why := self.shard.why_closed(worker, incarnation)) is not None:
+            raise TrainingError(f"shard {self._index} {why}")
         return self.shard.join(worker, incarnation, pid=0, started_s=0.0)
 
     def leave(self, worker: int, incarnation: int) -> None:
@@ -125,7 +136,12 @@ class Service:
         self.shard.pull(pull)
         return self._wait("pull", pull.worker, pull.block)
 
-    def _wait(self, *key: Any) -> Future[int]:
+    def measure(self, measure: Measure) -> Future[tuple[int, float]]:
+        """For `call`: the future ends with the version and value of a Measured."""
+        self.shard.measure(measure)
+        return self._wait("measure", measure.worker)
+
+    def _wait(self, *key: Any) -> Future[Any]:
         return self._waiting.setdefault(key, Future())
 
     def _listen(self) -> socket.socket:
@@ -185,6 +201,10 @@ class Service:
                         pin=bool(message.slot),
                     )
                 )
+            case Kind.MEASURE if line.worker is not None:
+                self.shard.measure(Measure(worker=line.worker, sequence=message.number))
+            case Kind.WEIGH if line.worker is not None:
+                self.shard.weigh(message.number, message.value)
             case Kind.RELEASE if line.worker is not None:
                 self.shard.release(line.worker, message.block)
             case _:
@@ -204,6 +224,9 @@ class Service:
                 self._refuse(line, reason, final=True)
                 return
             self._drop(other)
+        if (why := self.shard.why_closed(worker, message.number)) is not None:
+            self._refuse(line, why, final=True)
+            return
         self._unwatch(worker)
         self._heard_s.pop(worker, None)
         line.worker = worker
@@ -233,14 +256,20 @@ class Service:
 
     def _deliver(self, answer: Answer) -> None:
         line = next((each for each in self._lines.values() if each.worker == answer.worker), None)
+        key: tuple[Any, ...]
+        result: Any
         if isinstance(answer, Applied):
-            key: tuple[Any, ...] = ("push", answer.worker, answer.block, answer.sequence)
+            key, result = ("push", answer.worker, answer.block, answer.sequence), answer.sequence
             message = Message(kind=Kind.APPLIED, block=answer.block, number=answer.sequence)
+        elif isinstance(answer, Measured):
+            key, result = ("measure", answer.worker), (answer.version, answer.value)
+            tail = tail_of(answer.value)
+            message = Message(kind=Kind.MEASURED, number=answer.version, tail=tail)
         else:
-            key = ("pull", answer.worker, answer.block)
+            key, result = ("pull", answer.worker, answer.block), answer.version
             message = Message(kind=Kind.GRANTED, block=answer.block, number=answer.version)
         if (future := self._waiting.pop(key, None)) is not None:
-            future.set_result(message.number)
+            future.set_result(result)
         elif line is not None:
             try:
                 send(line.socket, message)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from raymlops.train.server.optimizers import Optimizer
 from raymlops.train.server.partition import Partition
-from raymlops.train.server.sync import Sync
+from raymlops.train.server.sync import Sync, Synchronous
 
 Durability = Literal["process", "node"]
 
@@ -44,7 +44,10 @@ class ServerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
-    """A server: `name` is random and unlike any other's, `label` for people to know it by."""
+    """A server: `name` is random and unlike any other's, `label` for people to know it by.
+
+    `clip_norm` bounds the norm, over all shards, of the mean gradient of a round.
+    """
 
     name: str
     label: str = "parameters"
@@ -52,6 +55,18 @@ class ServerSpec:
     optimizer: Optimizer
     sync: Sync
     settings: ServerSettings
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip_norm is None:
+            return
+        if self.clip_norm <= 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or None for none")
+        if not isinstance(self.sync, Synchronous):
+            raise ValueError(
+                f"clip_norm is {self.clip_norm} and sync {self.sync}, under which each push is a "
+                "step of its own: leave clip_norm out, and clip what is pushed"
+            )
 
     def actor(self, part: str) -> str:
         """What Ray calls the actor that is this part of it."""

@@ -35,7 +35,17 @@ class Granted:
     version: int
 
 
-Answer = Applied | Granted
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The answer to a Measure: `value` is what the squares of this shard's part of the mean that
+    makes `version` add up to; or the norm of all parts, with version 0, once it is known."""
+
+    worker: int
+    version: int
+    value: float
+
+
+Answer = Applied | Granted | Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,15 @@ class Pull:
     block: int
     sequence: int
     pin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """`worker` wants to know how large the mean of the round is that its push `sequence`, to each
+    block, belongs to."""
+
+    worker: int
+    sequence: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +99,9 @@ class ShardCopy:
     blocks: tuple[BlockCopy, ...]
 
 
-Witness = Callable[[int, Sequence[Push[Any]], int], None]
-"""Told of a block, the pushes of an update and its version, before that is committed."""
+Witness = Callable[[int, Sequence[Push[Any]], float, int], None]
+"""Told of a block, the pushes of an update, the factor of their mean and its version, before that
+is committed."""
 
 
 class Shard:
@@ -89,10 +109,23 @@ class Shard:
 
     What must survive lies in `blocks` and `roster` (a ROSTER of the arena). Pushes that wait and
     pulls do not: whoever was not answered asks again.
+
+    With `clip_norm` a round waits for the norm of the mean gradient, of which each shard knows a
+    part. Any of its workers brings it:
+
+        push ─▶ measure ─▶ square of this part ─▶ sum over shards ─▶ weigh ─▶ update
     """
 
-    def __init__(self, blocks: Sequence[Block[Any]], roster: NDArray[Any], sync: Sync) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Block[Any]],
+        roster: NDArray[Any],
+        sync: Sync,
+        *,
+        clip_norm: float | None = None,
+    ) -> None:
         self.blocks = blocks
+        self._clip_norm = clip_norm
         self.witness: Witness | None = None
         self._counts = {field.name: 0 for field in fields(Counters)}
         self._roster = roster
@@ -102,6 +135,8 @@ class Shard:
         self._pushes: list[dict[int, dict[int, tuple[int, Push[Any]]]]] = [{} for _ in blocks]
         self._pulls: dict[tuple[int, int], Pull] = {}
         self._pins: dict[tuple[int, int], int] = {}
+        self._measures: dict[int, Measure] = {}
+        self._square: tuple[Sequence[tuple[int, int]], float] = ((), 0.0)
 
     @property
     def loaded(self) -> bool:
@@ -154,6 +189,16 @@ class Shard:
         self._living.add(worker)
         return tuple(int(block.sequences[worker]) for block in self.blocks)
 
+    def why_closed(self, worker: int, incarnation: int) -> str | None:
+        """Why a process cannot become this worker any more; None if it can, or is it already."""
+        known = int(self._roster["workers"][worker]["incarnation"]) == incarnation
+        if known or not self._roster["weighed"]:
+            return None
+        return (
+            f"clips the gradients of rounds that have begun, which worker {worker} would take part "
+            "in on some shards only: start the server anew"
+        )
+
     def leave(self, worker: int) -> None:
         """The worker has ended: nobody waits for it, its unanswered pushes are dropped."""
         self._forget(worker)
@@ -171,13 +216,23 @@ class Shard:
         ready = self._may_pull(pull)
         self._count(num_pulls=1, num_waits=0 if ready else 1)
 
+    def measure(self, measure: Measure) -> None:
+        self._measures[measure.worker] = measure
+
+    def weigh(self, version: int, norm: float) -> None:
+        """Tells the norm, over all shards, of the mean that makes `version`; counts once."""
+        due = 1 + max(block.version for block in self.blocks)
+        if version == due and int(self._roster["weighed"]) < version:
+            self._roster["norm"] = norm
+            self._roster["weighed"] = version
+
     def release(self, worker: int, block: int) -> None:
         """The worker has read what it was granted with a pin."""
         self._pins.pop((worker, block), None)
 
     def advance(self) -> list[Answer]:
         """Answers what can be answered, after at most one update a block; [] when all is done."""
-        answers: list[Answer] = []
+        answers: list[Answer] = self._measured() if self._measures else []
         for number, block in enumerate(self.blocks):
             answers += self._repeated(number, block)
             answers += self._granted(number, block)
@@ -237,24 +292,73 @@ class Shard:
     def _updated(self, number: int, block: Block[Any]) -> list[Answer]:
         if not self._pushes[number]:
             return []
-        workers = self._sync.next_update(self._progress(number))
+        pushes, factor = self._next_update(number), self._factor(block)
         target = (block.version + 1) % 2
-        if not workers or any(
-            pinned == number and buffer == target for (_, pinned), buffer in self._pins.items()
+        if (
+            not pushes
+            or factor is None
+            or any(
+                pinned == number and buffer == target for (_, pinned), buffer in self._pins.items()
+            )
         ):
             return []
-        queues = [self._pushes[number][worker] for worker in workers]
-        pushes = [queue[min(queue)][1] for queue in queues]
         witness = self.witness
-        block.update(pushes, partial(witness, number, pushes) if witness is not None else None)
-        for worker, queue in zip(workers, queues, strict=True):
-            del queue[min(queue)]
+        confirm = partial(witness, number, pushes, factor) if witness is not None else None
+        block.update(pushes, confirm, factor=factor)
+        for push in pushes:
+            queue = self._pushes[number][push.worker]
+            del queue[push.sequence]
             if not queue:
-                del self._pushes[number][worker]
+                del self._pushes[number][push.worker]
         self._count(num_updates=1, num_pushes=len(pushes))
         return [
             Applied(worker=push.worker, block=number, sequence=push.sequence) for push in pushes
         ]
+
+    def _measured(self) -> list[Answer]:
+        answers: list[Answer] = []
+        version = 1 + max(block.version for block in self.blocks)
+        weighed, norm = int(self._roster["weighed"]), float(self._roster["norm"])
+        for measure in list(self._measures.values()):
+            worker = measure.worker
+            if weighed == version or self._is_applied(measure):
+                answers.append(Measured(worker=worker, version=0, value=norm))
+                del self._measures[worker]
+        rounds = [self._next_update(number) for number in range(len(self.blocks))]
+        # Cut off between two blocks, a shard goes on with a round that was weighed.
+        if self._measures and weighed < version and all(rounds):
+            square = self._square_of(rounds)
+            for worker in {push.worker for push in rounds[0]} & self._measures.keys():
+                answers.append(Measured(worker=worker, version=version, value=square))
+                del self._measures[worker]
+        return answers
+
+    def _square_of(self, rounds: Sequence[Sequence[Push[Any]]]) -> float:
+        """Over all blocks; computed once for the same pushes."""
+        key = [(push.worker, push.sequence) for pushes in rounds for push in pushes]
+        if key != self._square[0]:
+            pairs = zip(self.blocks, rounds, strict=True)
+            self._square = key, sum(block.square(pushes) for block, pushes in pairs)
+        return self._square[1]
+
+    def _is_applied(self, measure: Measure) -> bool:
+        return any(
+            int(block.sequences[measure.worker]) >= measure.sequence for block in self.blocks
+        )
+
+    def _factor(self, block: Block[Any]) -> float | None:
+        """What the mean of the next update is multiplied by; None as long as it is not known."""
+        if self._clip_norm is None:
+            return 1.0
+        if int(self._roster["weighed"]) != block.version + 1:
+            return None
+        return min(1.0, self._clip_norm / (float(self._roster["norm"]) + 1e-6))
+
+    def _next_update(self, number: int) -> list[Push[Any]]:
+        """The pushes that would be one update of a block now; none if it has to wait."""
+        workers = self._sync.next_update(self._progress(number))
+        queues = [self._pushes[number][worker] for worker in workers]
+        return [queue[min(queue)][1] for queue in queues]
 
     def _may_pull(self, pull: Pull) -> bool:
         clock = pull.sequence + int(self.blocks[pull.block].bases[pull.worker])
@@ -279,6 +383,7 @@ class Shard:
         return {worker: int(sequences[worker]) + int(bases[worker]) for worker in self._living}
 
     def _forget(self, worker: int) -> None:
+        self._measures.pop(worker, None)
         for waiting in self._pushes:
             waiting.pop(worker, None)
         for number in range(len(self.blocks)):
@@ -298,4 +403,4 @@ def make_shard(spec: ServerSpec, share: NodeShare, index: int, memory: SharedMem
         made = DenseBlock if block == DENSE else RowBlock
         header, buffers = arena.header(index, block), arena.buffers(index, block)
         blocks.append(made(header, buffers, spec.optimizer))
-    return Shard(blocks, arena.roster(index), spec.sync)
+    return Shard(blocks, arena.roster(index), spec.sync, clip_norm=spec.clip_norm)

@@ -15,6 +15,7 @@ from enum import IntEnum
 
 _FORM = struct.Struct("<BBHIQQ")
 _PEER = struct.Struct("3i")
+_VALUE = struct.Struct("<d")
 MAX_MESSAGE_BYTES = 8192
 
 
@@ -29,6 +30,9 @@ class Kind(IntEnum):
     RELEASE = 8
     LEAVE = 9
     ADOPT = 10  # from a keeper that was restarted: answered by WELCOME
+    MEASURE = 11  # number: sequence
+    MEASURED = 12  # number: version, 0 when it was weighed; the tail: square, or norm
+    WEIGH = 13  # number: version; the tail: norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,12 @@ class Message:
     number: int = 0
     count: int = 0
     tail: bytes = b""
+
+    @property
+    def value(self) -> float:
+        """The tail of what carries a number with a fraction."""
+        (found,) = _VALUE.unpack(self.tail)
+        return float(found)
 
     def encode(self) -> bytes:
         head = _FORM.pack(self.kind, self.block, 0, self.slot, self.number, self.count)
@@ -55,6 +65,11 @@ class Message:
             count=count,
             tail=data[_FORM.size :],
         )
+
+
+def tail_of(value: float) -> bytes:
+    """What `Message.value` reads."""
+    return _VALUE.pack(value)
 
 
 def address_of(server: str, shard: int) -> str:

@@ -42,6 +42,7 @@ class Updater(ABC):
         self._spec = spec
         self._seat = seat
         self._schedule = schedule
+        self._clip_norm = spec.clip_norm
         self._parameters = [parameter for part in parts for parameter in part.parameters()]
 
     def running(self, step: int) -> AbstractContextManager[object]:
@@ -74,8 +75,8 @@ class Updater(ABC):
             norm = clipping.total_norm(self._parameters, self._seat) * factor
         if not self._is_finite(loss_sum, norm):
             return norm, False
-        if norm is not None and self._spec.clip_norm is not None:
-            factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
+        if norm is not None and self._clip_norm is not None:
+            factor *= min(1.0, self._clip_norm / (norm + 1e-6))
         if factor != 1.0:
             clipping.scale_gradients(self._parameters, factor)
         self._apply(progress.step)

@@ -33,7 +33,6 @@ def demands_of(spec: TrainSpec, model: nn.Module) -> Demands:
         refusal=refusal or _unpacked(spec, types),
         max_shards=most_shards({name: tuple(p.shape) for name, p in trained.items()}, tables),
         max_workers=MAX_WORKERS,
-        clips=spec.clip_norm is not None,
         skips=_skips(spec),
         scheduled=spec.schedule != ScheduleSpec(),
     )

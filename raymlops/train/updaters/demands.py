@@ -13,14 +13,13 @@ class Demands:
     """`refusal` says why no server can train this, None if one can; `max_shards` how many processes
     its parameters can be divided among, `max_workers` how many workers it can have.
 
-    `clips` is whether the norm of gradients is bounded, `skips` why steps may be skipped, None if
-    they may not, `scheduled` whether the learning rate changes.
+    `skips` is why steps may be skipped, None if they may not, `scheduled` whether the learning rate
+    changes.
     """
 
     refusal: str | None = None
     max_shards: int = 1
     max_workers: int = 1
-    clips: bool = False
     skips: str | None = None
     scheduled: bool = False
 
@@ -35,12 +34,6 @@ class Demands:
             )
         if plan.data > self.max_workers:
             yield f"data is {plan.data}, a server has at most {self.max_workers} workers"
-        if self.clips and plan.data > 1 and plan.sync == "synchronous":
-            yield (
-                f"clip_norm bounds the norm of a mean of {plan.data} gradients, which no worker "
-                "sees: set it to null, or sync to stale or asynchronous, where each gradient is a "
-                "step of its own"
-            )
         if self.skips is not None and plan.data > 1 and plan.sync != "synchronous":
             yield (
                 f"{self.skips}, and with sync {plan.sync} the workers could not agree on which: "

@@ -58,15 +58,16 @@ class StartServer(Protocol):
         sync: Sync,
         num_shards: int,
         tables: Collection[str],
+        clip_norm: float | None,
     ) -> Server: ...
 
 
 class Served(Updater):
     """One worker of a server that runs within `running`.
 
-    Under "synchronous" all workers take one step on the mean of their gradients. In the other modes
-    each gradient is a step of its own, and what a worker says of a batch's loss is what it saw of
-    it, until they meet.
+    Under "synchronous" all workers take one step on the mean of their gradients, whose norm the
+    shards bound. In the other modes each gradient is a step of its own, bounded before it is
+    pushed, and what a worker says of a batch's loss is what it saw of it, until they meet.
     """
 
     _packing: Packing | None = None
@@ -96,6 +97,8 @@ class Served(Updater):
         if (compressor := make_compressor(spec.communication)) is not None:
             shapes = {name: tuple(p.shape) for name, p in self._dense.items()}
             self.compression = self._packing = Packing(compressor, shapes)
+        if self._is_mean:
+            self._clip_norm = None
         self._counts = type(counterpart(spec.optimizer, 1.0)) in COUNTING
         self.saved = [(model, self._optimizer)] if seat.rank == 0 else []
 
@@ -118,8 +121,9 @@ class Served(Updater):
 
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
         norm, finite = super().update(loss_sum, progress)
-        is_own = self._in_step and self._seat.plan.data > 1  # not that of the mean
-        return None if is_own else norm, finite
+        if not self._is_mean:
+            return norm, finite
+        return self._client.norm if finite else None, finite
 
     def gather(self, loss_sum: float) -> float:
         self._client.flush()
@@ -150,6 +154,11 @@ class Served(Updater):
     def _in_step(self) -> bool:
         return self._seat.plan.sync == "synchronous"
 
+    @property
+    def _is_mean(self) -> bool:
+        """Whether a step is taken on the mean of several workers' gradients."""
+        return self._in_step and self._seat.plan.data > 1
+
     def _started(self, step: int) -> Server:
         plan, spec = self._seat.plan, self._spec
         snapshot = self._snapshot()
@@ -167,6 +176,7 @@ class Served(Updater):
             sync=_sync(plan),
             num_shards=plan.server,
             tables=self._tables,
+            clip_norm=self._spec.clip_norm if self._is_mean else None,
         )
 
     def _pull(self) -> None:

@@ -27,7 +27,6 @@ from tests.train.specs import (
     MLP,
     SEQUENCE,
     SERVED_MLP,
-    SERVED_TEXT,
     TEXT,
 )
 
@@ -91,8 +90,8 @@ CASES = [
     endurance(SEQUENCE, "tensor=2,pipeline=2,microbatches=2,data=2", 0.5),
     endurance(MLP, "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble", 0.99),
     endurance(SERVED_MLP, "data=4,server=3", 1.0),
-    endurance(SERVED_TEXT, "data=2,server=2", 1.0),
-    endurance(SERVED_TEXT, "data=4,server=1", 1.0),
+    endurance(TEXT, "data=2,server=2", 1.0),
+    endurance(TEXT, "data=4,server=1", 1.0),
 ]
 
 

@@ -34,6 +34,7 @@ class Fleet:
         num_shards: int,
         tables: Sequence[str] = (),
         settings: ServerSettings,
+        clip_norm: float | None,
     ) -> None:
         snapshot = first if isinstance(first, Snapshot) else Snapshot.of(first)
         partition = divide(snapshot.parameters, num_shards=num_shards, tables=tables)
@@ -43,6 +44,7 @@ class Fleet:
             optimizer=optimizer,
             sync=sync,
             settings=settings,
+            clip_norm=clip_norm,
         )
         self.share = NodeShare(partition=partition, shards=range(num_shards))
         size_bytes = Arena.size_bytes(self.share, optimizer.num_states)
@@ -102,6 +104,7 @@ def fleet(
     num_shards: int = 2,
     tables: Sequence[str] = (),
     settings: ServerSettings | None = None,
+    clip_norm: float | None = None,
 ) -> Iterator[Fleet]:
     made = Fleet(
         first,
@@ -110,6 +113,7 @@ def fleet(
         num_shards=num_shards,
         tables=tables,
         settings=settings or ServerSettings(timeout_s=30),
+        clip_norm=clip_norm,
     )
     try:
         yield made

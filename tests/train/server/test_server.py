@@ -51,10 +51,13 @@ def touch() -> None:
     """Ends once the node it is sent to takes work."""
 
 
-def test_workers_of_a_round_all_get_what_one_process_gets() -> None:
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_workers_of_a_round_all_get_what_one_process_gets(clip_norm: float | None) -> None:
+    """Whether a shard is on the worker's own node or not."""
     with ParameterServer.start(
-        PARAMETERS, Adam(learning_rate=0.01), sync=Synchronous(workers=2), num_shards=2
-    ) as server:
+        PARAMETERS, Adam(learning_rate=0.01), sync=Synchronous(workers=2), num_shards=2,
+        clip_norm=clip_norm,
+    ) as server:  # fmt: skip
         first, second = ray.get([train.remote(server, worker, 10) for worker in (0, 1)])
         assert server.counters().num_updates == 20
     parameters = [torch.from_numpy(each.copy()).requires_grad_() for each in PARAMETERS.values()]
@@ -67,9 +70,12 @@ def test_workers_of_a_round_all_get_what_one_process_gets() -> None:
         )
         for each, (one, other) in zip(parameters, (weights, biases), strict=True):
             each.grad = torch.from_numpy((one + other) / 2)
+        if clip_norm is not None:
+            assert torch.nn.utils.clip_grad_norm_(parameters, clip_norm) > 5
         adam.step()
+    tolerance = 0.0 if clip_norm is None else 1e-5  # torch sums squares in another order
     for name, expected in zip(PARAMETERS, parameters, strict=True):
-        assert np.array_equal(first[name], expected.detach().numpy())
+        np.testing.assert_allclose(first[name], expected.detach().numpy(), rtol=0, atol=tolerance)
         assert np.array_equal(second[name], first[name])
 
 

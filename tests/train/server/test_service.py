@@ -105,6 +105,110 @@ def test_pushing_the_lent_buffers_copies_nothing_and_counts_the_same() -> None:
         np.testing.assert_allclose(pulled["bias"], BIAS - 10, rtol=0, atol=1e-6)
 
 
+def rows_of(worker: int, sequence: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of a table of 11 rows, one of them twice, and their gradients."""
+    keys = np.array([worker, sequence, worker, sequence + 5]) % 11
+    return keys, IMAGES[sequence : sequence + 4, 20:24]
+
+
+def push_rounds(client: Client, worker: int, count: int) -> None:
+    for sequence in range(1, count + 1):
+        client.push(gradient_of(worker, sequence))
+        client.push_rows("carrier", *rows_of(worker, sequence))
+        client.pull()
+
+
+CLIPPED = {"weight": WEIGHT, "bias": BIAS, "carrier": IMAGES[:11, :4].copy()}
+
+
+def clipped_by_torch(count: int, clip_norm: float) -> tuple[dict[str, np.ndarray], float]:
+    """What rounds of two workers make of the parameters in one process, and the last norm."""
+    tensors = {name: torch.from_numpy(v.copy()).requires_grad_() for name, v in CLIPPED.items()}
+    steps = torch.optim.SGD(tensors.values(), lr=0.1)
+    for sequence in range(1, count + 1):
+        for tensor in tensors.values():
+            tensor.grad = torch.zeros_like(tensor)
+        for worker in (0, 1):
+            for name, gradient in gradient_of(worker, sequence).items():
+                tensors[name].grad += torch.from_numpy(gradient) / 2
+            keys, rows = map(torch.from_numpy, rows_of(worker, sequence))
+            tensors["carrier"].grad.index_add_(0, keys, rows / 2)
+        norm = torch.nn.utils.clip_grad_norm_(tensors.values(), clip_norm)
+        steps.step()
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}, float(norm)
+
+
+def snapshot_of(served: Fleet) -> Snapshot:
+    """Taken by a process that was there before."""
+    numbers = [
+        [served.look(shard).blocks[block].copy().numbers for shard in (0, 1)] for block in (0, 1)
+    ]
+    dense = np.concatenate([kinds[0] for kinds in numbers[0]])
+    table = np.empty_like(CLIPPED["carrier"])
+    for shard in (0, 1):
+        table[shard::2] = numbers[1][shard][0]
+    offsets = served.spec.partition.offsets
+    found = {
+        name: dense[at : at + CLIPPED[name].size].reshape(CLIPPED[name].shape)
+        for name, at in offsets.items()
+    }
+    return Snapshot.of({**found, "carrier": table})
+
+
+@pytest.mark.parametrize("with_kills", [False, True])
+def test_the_norm_of_a_round_is_bounded_over_shards_and_tables(with_kills: bool) -> None:
+    """The mean is far above the bound; shards that are killed take each round once all the same."""
+    rounds = 90 if with_kills else 12
+    with fleet(
+        CLIPPED, Sgd(learning_rate=0.1), Synchronous(workers=2), tables=["carrier"], clip_norm=0.5
+    ) as served:
+        workers = [served.work(worker, push_rounds, worker, rounds) for worker in (0, 1)]
+        kills = _kill_in_turn(served, workers) if with_kills else 0
+        for worker in workers:
+            worker.join()
+        assert [worker.exitcode for worker in workers] == [0, 0]
+        assert kills >= 2 * with_kills
+        for shard in (0, 1):
+            assert [block.version for block in served.look(shard).blocks] == [rounds, rounds]
+        found = snapshot_of(served)
+    expected, norm = clipped_by_torch(rounds, 0.5)
+    assert norm > 5
+    for name, values in expected.items():
+        np.testing.assert_allclose(found.parameters[name], values, rtol=0, atol=1e-5)
+
+
+def test_who_pushes_is_told_the_norm() -> None:
+    _, norm = clipped_by_torch(3, 0.5)
+    with fleet(
+        CLIPPED, Sgd(learning_rate=0.1), Synchronous(workers=2), tables=["carrier"], clip_norm=0.5
+    ) as served:
+        served.work(1, push_rounds, 1, 3)
+        client = served.client(0)
+        push_rounds(client, 0, 3)
+        assert client.norm == pytest.approx(norm, rel=1e-5)
+
+
+def test_a_round_that_lacks_a_push_and_a_latecomer_are_refused() -> None:
+    with fleet(
+        CLIPPED, Sgd(learning_rate=0.1), Synchronous(workers=1), tables=["carrier"], clip_norm=0.5
+    ) as served:
+        client = served.client(0)
+        client.push(gradient_of(0, 1))
+        with pytest.raises(ValueError, match="of the dense parameters 1, carrier 0; a server that"):
+            client.pull()
+        with pytest.raises(ValueError, match="needs one of each in every round"):
+            client.push(gradient_of(0, 2))
+        client.push_rows("carrier", [], np.ones((0, 4), np.float32))
+        client.flush()
+        with pytest.raises(TrainingError, match="rounds that have begun, which worker 1 would"):
+            served.client(1)
+    with pytest.raises(ValueError, match=r"sync Asynchronous\(\), under which each push is a step"):
+        Fleet(
+            CLIPPED, Sgd(learning_rate=0.1), Asynchronous(), num_shards=1,
+            settings=ServerSettings(), clip_norm=0.5,
+        )  # fmt: skip
+
+
 def test_rows_are_pulled_and_pushed_by_key() -> None:
     table = IMAGES[:11, :4].copy()
     with fleet(
@@ -223,10 +327,18 @@ def _push_and_die(client: Client, worker: int) -> None:
     os._exit(9)
 
 
-@pytest.mark.parametrize("sync", [Synchronous(workers=2), Stale(bound=1), Asynchronous()])
-def test_the_dead_are_not_waited_for(sync: Sync) -> None:
+@pytest.mark.parametrize(
+    ("sync", "clip_norm"),
+    [
+        (Synchronous(workers=2), None),
+        (Synchronous(workers=2), 0.5),
+        (Stale(bound=1), None),
+        (Asynchronous(), None),
+    ],
+)
+def test_the_dead_are_not_waited_for(sync: Sync, clip_norm: float | None) -> None:
     parameters = {"weight": WEIGHT, "bias": BIAS}
-    with fleet(parameters, Sgd(learning_rate=0.1), sync) as served:
+    with fleet(parameters, Sgd(learning_rate=0.1), sync, clip_norm=clip_norm) as served:
         client = served.client(0)
         worker = served.work(1, _push_and_die, 1)
         for sequence in range(1, 11):

@@ -39,6 +39,7 @@ def start_threads(
     sync: Sync,
     num_shards: int,
     tables: Collection[str] = (),
+    clip_norm: float | None = None,
 ) -> ThreadServer:
     first.require_states(optimizer)
     partition = divide(first.parameters, num_shards=num_shards, tables=tables)
@@ -48,6 +49,7 @@ def start_threads(
         optimizer=optimizer,
         sync=sync,
         settings=ServerSettings(timeout_s=30),
+        clip_norm=clip_norm,
     )
     share = NodeShare(partition=partition, shards=range(num_shards))
     memory = SharedMemory.create(Arena.size_bytes(share, optimizer.num_states))

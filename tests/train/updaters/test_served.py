@@ -81,6 +81,10 @@ def losses(logged: list[Mapping[str, float]]) -> list[float]:
     return [values["loss"] for values in logged if "loss" in values]
 
 
+def norms(logged: list[Mapping[str, float]]) -> list[float]:
+    return [values["gradient_norm"] for values in logged if "gradient_norm" in values]
+
+
 def assert_close(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
@@ -152,19 +156,37 @@ def test_one_worker_that_waits_for_nobody_is_one_process(sync: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "plan"),
+    ("optimizer", "plan", "clip_norm"),
     [
-        (OptimizerSpec(name="adagrad", learning_rate=0.1), "data=2,server=2"),
-        (OptimizerSpec(name="sgd", learning_rate=0.5), "data=4,server=3"),
+        (OptimizerSpec(name="adagrad", learning_rate=0.1), "data=2,server=2", None),
+        (OptimizerSpec(name="sgd", learning_rate=0.5), "data=2,server=2", 0.05),
+        (OptimizerSpec(name="sgd", learning_rate=0.5), "data=4,server=3", None),
     ],
 )
-def test_sparse_rows_go_by_key_and_equal_one_process(optimizer: OptimizerSpec, plan: str) -> None:
-    spec = replace(FLIGHTS, optimizer=optimizer)
+def test_sparse_rows_go_by_key_and_equal_one_process(
+    optimizer: OptimizerSpec, plan: str, clip_norm: float | None
+) -> None:
+    spec = replace(FLIGHTS, optimizer=optimizer, clip_norm=clip_norm)
     alone, expected = gloo.run(ALONE, train, spec)[0]
     weights, logged = gloo.run(ParallelPlan.parse(plan), train, spec)[0]
     assert_close(weights, alone)
     assert losses(logged) == pytest.approx(losses(expected), abs=1e-5)
+    assert norms(logged) == pytest.approx(norms(expected), abs=1e-5)
     assert losses(logged)[-1] < losses(logged)[0]
+    if clip_norm is not None:
+        assert min(norms(logged)) > clip_norm
+
+
+def test_the_norm_is_that_of_what_arrives_compressed() -> None:
+    """bfloat16 keeps 8 bits of a number, and what it leaves out comes with the next."""
+    spec = replace(MLP, optimizer=OptimizerSpec(name="sgd", learning_rate=0.5))
+    _, expected = gloo.run(ALONE, train, spec)[0]
+    spec = replace(spec, communication=CommunicationSpec(compressor="bfloat16"))
+    _, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
+    assert losses(logged) == pytest.approx(losses(expected), rel=1e-2)
+    assert norms(logged) == pytest.approx(norms(expected), rel=1e-2)
+    assert norms(logged) != pytest.approx(norms(expected), rel=1e-6)
+    assert min(norms(logged)) > 0.1
 
 
 def test_a_training_goes_on_under_a_server_and_without_it(tmp_path: Path) -> None:
@@ -211,7 +233,6 @@ def test_workers_agree_on_what_is_no_number() -> None:
     """One worker's row makes the loss of its step no number: nobody takes that step."""
     spec = replace(
         MLP,
-        clip_norm=None,
         data=Factory(call="tests.train.updaters.test_served:broken_digits"),
         batch_size=20,
         stopping=StoppingPolicy(on_nan="skip"),
@@ -231,18 +252,16 @@ def broken_digits() -> Any:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_learns_on_a_server_too(precision: str) -> None:
-    spec = replace(MLP, clip_norm=None, precision=precision, accumulation=1)
+    spec = replace(MLP, precision=precision, accumulation=1)
     _, expected = gloo.run(ALONE, train, spec)[0]
     _, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
     assert losses(logged)[-1] == pytest.approx(losses(expected)[-1], abs=0.02)
-    assert not any("gradient_norm" in values for values in logged)  # nobody knows that of the mean
+    assert norms(logged)[-5:] == pytest.approx(norms(expected)[-5:], rel=0.1)
 
 
 def test_running_statistics_are_those_of_the_first_worker() -> None:
     """As DDP has them: validation and checkpoints see one set of buffers."""
-    spec = replace(
-        MLP, clip_norm=None, model=Factory(call="tests.train.updaters.test_served:normed_mlp")
-    )
+    spec = replace(MLP, model=Factory(call="tests.train.updaters.test_served:normed_mlp"))
     together, expected = gloo.run(ParallelPlan(data=2), train, spec)[0]
     weights, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
     assert_close(weights, together)
