@@ -45,7 +45,13 @@ def status(
         return
     for door in doors:
         listens, models = ", ".join(door["addresses"]), ", ".join(door["models"])
-        emit_lines((("listens", listens or "nowhere"), ("models", models or "none")))
+        emit_lines(
+            (
+                ("listens", listens or "nowhere"),
+                ("models", models or "none"),
+                ("passed on to other nodes", door["relays"]),
+            )
+        )
         columns = ("replica", "versions", "connections", "requests", "failed", "mean_ms")
         emit_table(columns, [_row(replica) for replica in door["replicas"]])
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from raymlops.cluster.address import free_port
+from raymlops.cluster.address import free_port, is_this_machine
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App
@@ -96,6 +96,7 @@ def deploy(
     proxy_url = start_serve(settings)
     door = local_door(settings.http, settings.tls)
     host, port = ask(door, "listen", settings.host, settings.port)
+    ask(door, "expect", model)
     _run_model(spec, settings, tap, exporter)
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(
@@ -235,7 +236,8 @@ class _ModelServer:
         await self._replica.load()
         spare_what_is_loaded()
         door = await asyncio.to_thread(local_door, self._spec.http, self._spec.tls)
-        await door.listen.remote(*self._address)
+        if is_this_machine(self._address[0]):  # else clients come through the doors of others
+            await door.listen.remote(*self._address)
         self._replica.stand_behind(await asyncio.to_thread(door_path))
         return self._replica.app
 

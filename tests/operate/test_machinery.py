@@ -121,7 +121,7 @@ def test_prometheus_scrapes_ray_and_the_exporter(started: tuple[Workspace, Machi
         seen = set(server.get("label/__name__/values"))
         time.sleep(0.2)
     assert wanted - seen == set()
-    assert [each.name for each in AlertBook(opened.home).read().told] == ["gate"]
+    until(lambda: [each.name for each in AlertBook(opened.home).read().told] == ["gate"])
     (line,) = (opened.home / "logs" / "decisions.jsonl").read_text().splitlines()
     assert json.loads(line)["outcome"] == "1.0.1 refused"
     assert server.query('sum by (job) (up{job="raymlops"})')[0]["value"][1] == "1"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -44,6 +42,7 @@ from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.door.actor import all_doors
 from raymlops.serve.protocols.open_inference.grpc.messages import request_class, response_class
 from tests.serve.conftest import MODEL, World, make_world
+from tests.serve.load import eventually, load
 
 pytestmark = [
     pytest.mark.cluster,
@@ -124,16 +123,6 @@ def service(
     )
     yield Service(world, deployment, home / "prometheus" / "raymlops.json")
     serve.shutdown()
-
-
-def eventually(check: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    """Returns once `check` holds; its failure is what the last look at the world says."""
-    never = threading.Event()
-    for _ in range(int(timeout_s / 0.1)):
-        if check():
-            return
-        never.wait(0.1)
-    raise AssertionError(f"not within {timeout_s} s: {check}")
 
 
 def test_answers_equal_the_bundles(service: Service) -> None:
@@ -284,38 +273,8 @@ def test_keys_stick_to_their_arm_and_fill_its_share(service: Service) -> None:
     assert (pinned.version, pinned.arm) == ("1.0.1", "pinned")
 
 
-@contextmanager
-def load(service: Service, num_clients: int = 6, retries: int = 0) -> Iterator[list[str]]:
-    """Requests without pause while the block runs; yields what came of each, a version or error."""
-    done = threading.Event()
-    outcomes: list[str] = []
-    columns = service.world.rows(0, 20)
-    wanted = {version: b.predict(columns) for version, b in service.world.bundles.items()}
-
-    def ask() -> None:
-        with Client(service.deployment.url, retries=retries, timeout_s=60.0) as client:
-            while not done.is_set():
-                try:
-                    answer = client.infer(MODEL, columns)
-                except RequestError as error:
-                    outcomes.append(f"{error.status} {error}")
-                else:
-                    score = wanted[answer.version][PROBABILITY]
-                    np.testing.assert_allclose(answer.outputs[PROBABILITY], score, rtol=1e-6)
-                    outcomes.append(answer.version)
-
-    with ThreadPoolExecutor(num_clients) as pool:
-        clients = [pool.submit(ask) for _ in range(num_clients)]
-        try:
-            yield outcomes
-        finally:
-            done.set()
-        for client in clients:
-            client.result()
-
-
 def test_no_request_fails_while_tables_are_swapped(service: Service) -> None:
-    with load(service) as outcomes:
+    with load(service.deployment.url, service.world) as outcomes:
         for version in ("1.0.1", "1.0.2", "1.0.0", "1.0.2", "1.0.0"):
             service.split(Arm(name="champion", version=version, share=1.0))
             seen = len(outcomes)
@@ -324,7 +283,7 @@ def test_no_request_fails_while_tables_are_swapped(service: Service) -> None:
 
 
 def test_no_request_fails_while_the_model_is_deployed_again(service: Service) -> None:
-    with load(service, num_clients=2) as outcomes:
+    with load(service.deployment.url, service.world, num_clients=2) as outcomes:
         eventually(lambda: len(outcomes) > 20)
         again = deploy(
             MODEL,
@@ -359,7 +318,7 @@ def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) 
     )
     redeploy(ServeSettings(port=0, proxy_port=0, autoscaling=scaling))
     assert num_replicas() == 1
-    with load(service, num_clients=4) as outcomes:
+    with load(service.deployment.url, service.world, num_clients=4) as outcomes:
         eventually(lambda: num_replicas() == 2, timeout_s=60.0)
         seen = len(outcomes)
         eventually(lambda: len(outcomes) > seen + 50)
@@ -375,7 +334,7 @@ def test_a_replica_that_is_killed_fails_what_is_in_flight_or_with_a_retry_nothin
     eventually(lambda: "pid" in standing()[0]["replicas"][0])
     killed = standing()[0]["replicas"][0]["pid"]
     known = standing()[0]["lost"].get(MODEL, 0)
-    with load(service, num_clients=4, retries=retries) as outcomes:
+    with load(service.deployment.url, service.world, num_clients=4, retries=retries) as outcomes:
         eventually(lambda: len(outcomes) > 50)
         os.kill(killed, signal.SIGKILL)
         seen = len(outcomes)
@@ -388,7 +347,7 @@ def test_a_replica_that_is_killed_fails_what_is_in_flight_or_with_a_retry_nothin
 
 def test_a_door_that_is_killed_fails_nothing(service: Service) -> None:
     (door,) = all_doors()
-    with load(service, num_clients=2) as outcomes:
+    with load(service.deployment.url, service.world, num_clients=2) as outcomes:
         eventually(lambda: len(outcomes) > 20)
         os.kill(ray.get(door.pid.remote()), signal.SIGKILL)
         with service.client() as late:  # its connection waits in the kernel's queue

@@ -5,6 +5,7 @@ It keeps nothing: started again it takes the listening sockets back from the rep
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Iterator
@@ -13,14 +14,14 @@ from typing import Any
 
 from raymlops.cluster import find, spawn
 from raymlops.errors import ClusterError, ConfigError, RaymlopsError
-from raymlops.serve.door.door import Door
+from raymlops.serve.door.door import Card, Door
+from raymlops.serve.door.lookout import Lookout, door_name, living_nodes
 from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.front import front_routes
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.web import Handler
 
-_NAME = "raymlops-door"
 _FOLDER = "raymlops-doors"
 _TIMEOUT_S = 30.0
 
@@ -30,9 +31,11 @@ class DoorActor:
 
     def __init__(self, path: str, limits: HttpLimits, tls: TlsFiles | None) -> None:
         self._tls = tls
-        context = None if tls is None else tls.context()
-        self._door = Door(Path(path), _answers, limits, tls=context)
+        self._door = Door(Path(path), _answers, limits, tls=tls)
         self._door.start()
+        node = _node_id()
+        self._address = living_nodes()[node]
+        self._lookout = asyncio.get_running_loop().create_task(Lookout(self._door, node).run())
 
     async def encryption(self) -> TlsFiles | None:
         return self._tls
@@ -40,8 +43,14 @@ class DoorActor:
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         return await self._door.listen(host, port)
 
+    async def expect(self, model: str) -> None:
+        self._door.expect(model)
+
     async def forget(self, model: str) -> None:
         self._door.forget(model)
+
+    async def card(self, asker: str) -> Card:
+        return self._door.card(self._address, asker)
 
     async def standing(self) -> dict[str, Any]:
         return self._door.standing()
@@ -58,7 +67,7 @@ def local_door(limits: HttpLimits, tls: TlsFiles | None) -> Any:
         ClusterError: it cannot be opened.
     """
     node = _node_id()
-    door = spawn(DoorActor, _name(node), str(door_path()), limits, tls, node_id=node)
+    door = spawn(DoorActor, door_name(node), str(door_path()), limits, tls, node_id=node)
     if (found := ask(door, "encryption")) != tls:
         raise ConfigError(
             f"the door of this node is open with TLS {found}, the settings ask for {tls}: one "
@@ -68,11 +77,12 @@ def local_door(limits: HttpLimits, tls: TlsFiles | None) -> Any:
 
 
 def all_doors() -> Iterator[Any]:
-    """The handles of the doors there are, on all nodes."""
+    """The handles of the doors there are, on all nodes that are alive."""
     import ray
 
+    living = {door_name(node) for node in living_nodes()}
     for actor in ray.util.list_named_actors(all_namespaces=True):
-        if actor["name"].startswith(_NAME):
+        if actor["name"] in living:
             yield find(actor["name"], namespace=actor["namespace"])
 
 
@@ -114,10 +124,6 @@ def _node_id() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
-
-
-def _name(node_id: str) -> str:
-    return f"{_NAME}-{node_id[:16]}"
 
 
 def _answers(roster: Roster) -> Handler:

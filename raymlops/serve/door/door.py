@@ -8,6 +8,10 @@ replica of that model with the fewest connections. No request passes through it.
 asks for another model later, or whose replica leaves, comes back and goes on to the next one;
 its client notices nothing.
 
+Doors of several nodes know each other. When the replicas of another node have room for a
+connection and those here have not, or there are none here, it goes on to the door there, and its
+bytes are copied (`relay`): any door is an address for all models.
+
 Replicas hold the listening sockets too, without accepting. When the door dies, clients wait in the
 kernel's queue until it is back and has taken the sockets from them.
 """
@@ -16,21 +20,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from ssl import SSLContext
 from typing import Any
 
 from raymlops.errors import ClusterError
-from raymlops.serve.door.roster import Roster
+from raymlops.serve.door.relay import Entrance, knock, new_secret, relay, who_knocks
+from raymlops.serve.door.roster import Crowd, Roster
 from raymlops.serve.door.sorting import may_have_path, path_of
-from raymlops.serve.door.tls import decrypt
-from raymlops.serve.door.waiting import WaitingRoom
+from raymlops.serve.door.tls import TlsFiles, decrypt
+from raymlops.serve.door.waiting import Visitor, WaitingRoom
 from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.web import Handler, Reply, Request, Response
@@ -43,8 +49,20 @@ _ACCEPT_AT_ONCE = 64
 _TICK_S = 0.25
 _WAIT_S = 30.0
 """How long a client waits for a model that has no replica at the moment."""
+_AVOID_S = 10.0
+"""How long a door that cannot be reached, although it says where it is, is left alone."""
 _RETURN_S = 5.0
 """How long a door that was started again waits for replicas to bring a listening socket."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a door tells those of other nodes: how to come in, what it has by model, and by node
+    the models whose connections it sends there."""
+
+    entrance: Entrance
+    crowds: Mapping[str, Crowd]
+    relays: Mapping[str, frozenset[str]]
 
 
 class Door:
@@ -61,7 +79,7 @@ class Door:
         handler: Callable[[Roster], Handler],
         limits: HttpLimits,
         *,
-        tls: SSLContext | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._path = path
         self._roster = Roster()
@@ -70,7 +88,13 @@ class Door:
         self._channels: dict[str, Channel] = {}
         self._strangers: set[Channel] = set()
         self._waiting = WaitingRoom(_WAIT_S)
-        self._tls = tls
+        self._certificate = None if tls is None else tls.certificate.read_text()
+        self._tls = None if tls is None else tls.context()
+        self._inner: socket.socket | None = None
+        self._secrets: dict[str, bytes] = {}
+        self._entrances: dict[str, Entrance] = {}
+        self._avoided: dict[Entrance, float] = {}
+        self._relays: Counter[tuple[str, str]] = Counter()
         self._own = HttpServer(
             handler(self._roster),
             limits,
@@ -102,8 +126,13 @@ class Door:
         for listening in self._listening.values():
             self._loop.remove_reader(listening.fileno())
             listening.close()
+        if self._inner is not None:
+            self._loop.remove_reader(self._inner.fileno())
+            self._inner.close()
         for channel in (*self._channels.values(), *self._strangers):
             channel.close()
+        for task in self._tasks:
+            task.cancel()
         self._waiting.close()
         self._own.stop()
         self._sorry.stop()
@@ -145,8 +174,42 @@ class Door:
     def forget(self, model: str) -> None:
         """The model is deployed no more: who asks for it is told so."""
         self._roster.forget(model)
-        for connection, read in self._waiting.take(model):
-            self._adopt(self._own, connection, read)
+        for visitor in self._waiting.take(model):
+            self._adopt(self._own, visitor)
+
+    def card(self, host: str, asker: str) -> Card:
+        """For the door of the node `asker`, which reaches this one at `host`."""
+        if self._inner is None:
+            self._inner = _bind(host, 0)
+            self._loop.add_reader(
+                self._inner.fileno(), self._accept, self._inner, self._welcome_door
+            )
+        entrance = Entrance(
+            host=host,
+            port=_address(self._inner)[1],
+            secret=self._secrets.setdefault(asker, new_secret()),
+            certificate=self._certificate,
+        )
+        relays: dict[str, frozenset[str]] = {}
+        for node, model in +self._relays:
+            relays[node] = relays.get(node, frozenset()) | {model}
+        return Card(entrance=entrance, crowds=self._roster.crowds, relays=relays)
+
+    def meet(self, node: str, card: Card, *, own_node: str) -> None:
+        """The door of another node has given its card to this one, which is at `own_node`."""
+        if self._avoided.get(card.entrance, -math.inf) > self._loop.time():
+            return
+        self._entrances[node] = card.entrance
+        self._roster.meet(node, card.crowds, card.relays.get(own_node, ()))
+        for model, crowd in card.crowds.items():
+            if crowd.replicas:
+                for visitor in self._waiting.take(model):
+                    self._pass_on(visitor, model)
+
+    def part(self, node: str) -> None:
+        """The door of another node does not answer."""
+        self._entrances.pop(node, None)
+        self._roster.part(node)
 
     def standing(self) -> dict[str, Any]:
         """What it knows, for people and tests."""
@@ -155,6 +218,7 @@ class Door:
             "models": sorted(self._roster.models),
             "waiting": len(self._waiting),
             "lost": dict(self._roster.lost),
+            "relays": self._relays.total(),
             "replicas": [
                 {
                     "replica": place.replica,
@@ -169,7 +233,7 @@ class Door:
 
     # Clients.
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket, welcome: Callable[[socket.socket], None]) -> None:
         for _ in range(_ACCEPT_AT_ONCE):
             try:
                 connection, _ = listening.accept()
@@ -177,16 +241,31 @@ class Door:
                 return
             connection.setblocking(False)
             if self._tls is None:
-                self._look(connection)
+                welcome(connection)
             else:
-                self._keep(decrypt(connection, self._tls, self._look))
+                self._keep(decrypt(connection, self._tls, welcome))
 
-    def _look(self, connection: socket.socket) -> None:
+    def _welcome_client(self, connection: socket.socket) -> None:
+        self._look(Visitor(connection))
+
+    def _welcome_door(self, connection: socket.socket) -> None:
+        async def ask() -> None:
+            known = await who_knocks(connection, self._secrets)
+            if known is None:
+                connection.close()
+            else:
+                node, model = known
+                self._pass_on(Visitor(connection, via=node), model)
+
+        self._keep(ask())
+
+    def _look(self, visitor: Visitor) -> None:
         """Sorts a connection by what its client has sent, or waits until it has sent enough."""
+        connection = visitor.connection
         try:
             sent = connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
         except BlockingIOError:
-            self._waiting.watch(connection, self._look, unread=0)
+            self._waiting.watch(visitor, self._look, unread=0)
             return
         except OSError:
             sent = b""
@@ -195,34 +274,63 @@ class Door:
             return
         path = path_of(sent)
         if path is None and may_have_path(sent) and len(sent) < _PEEK_BYTES:
-            self._waiting.watch(connection, self._look, unread=len(sent))
+            self._waiting.watch(visitor, self._look, unread=len(sent))
         else:
-            self._pass_on(connection, b"", self._roster.owner(path))
+            self._pass_on(visitor, self._roster.owner(path))
 
-    def _pass_on(self, connection: socket.socket, read: bytes, model: str | None) -> None:
+    def _pass_on(self, visitor: Visitor, model: str | None) -> None:
         if model is None:
-            self._adopt(self._own, connection, read)
+            self._adopt(self._own, visitor)
+            return
+        if visitor.via is not None:
+            self._roster.receive(visitor.via, model)
+        elif (node := self._roster.choose_far(model)) is not None:
+            self._roster.give_far(model, node)
+            self._keep(self._send_far(visitor, model, node, self._entrances[node]))
             return
         replica = self._roster.choose(model)
         if replica is None:
-            self._waiting.wait(model, connection, read)
+            self._waiting.wait(model, visitor)
             return
+        connection = visitor.connection
         try:
-            send_connection(self._channels[replica], "take", connection.fileno(), read)
+            send_connection(self._channels[replica], "take", connection.fileno(), visitor.read)
         except OSError:  # it died this moment; the next one, or the same one again, will be there
             self._lose(replica)
-            self._pass_on(connection, read, model)
+            self._pass_on(visitor, model)
             return
         self._roster.give(replica)
         connection.close()
 
+    async def _send_far(self, visitor: Visitor, model: str, node: str, entrance: Entrance) -> None:
+        try:
+            far = await knock(entrance, model)
+        except OSError as error:
+            _logger.warning(
+                "the door of node %s cannot be reached at %s:%d: %r; nodes must be able to connect "
+                "to each other at any port",
+                node,
+                entrance.host,
+                entrance.port,
+                error,
+            )
+            self._avoided[entrance] = self._loop.time() + _AVOID_S
+            self.part(node)
+            self._pass_on(visitor, model)
+            return
+        self._relays[node, model] += 1
+        try:
+            await relay(visitor.connection, visitor.read, far)
+        finally:
+            self._relays[node, model] -= 1
+
     def _take_back(self, descriptor: int, read: bytes) -> None:
         """A connection of the door itself asks for a model."""
         connection = socket.socket(fileno=os.dup(descriptor))
-        self._pass_on(connection, read, self._roster.owner(path_of(read)))
+        self._pass_on(Visitor(connection, read), self._roster.owner(path_of(read)))
 
-    def _adopt(self, server: HttpServer, connection: socket.socket, read: bytes) -> None:
-        self._keep(server.adopt(connection, read))
+    def _adopt(self, server: HttpServer, visitor: Visitor) -> None:
+        self._keep(server.adopt(visitor.connection, visitor.read))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -257,8 +365,8 @@ class Door:
             self._brought.set()
         for listening in self._listening.values():
             self._try(channel, "hold", listening.fileno())
-        for connection, read in self._waiting.take(model):
-            self._pass_on(connection, read, model)
+        for visitor in self._waiting.take(model):
+            self._pass_on(visitor, model)
 
     def _hear(self, replica: str, message: Message) -> None:
         match message.kind:
@@ -270,7 +378,7 @@ class Door:
                 self._roster.retire(replica)
             case "return":
                 connection, read = take_connection(message)
-                self._pass_on(connection, read, self._next_owner(replica, read))
+                self._pass_on(Visitor(connection, read), self._next_owner(replica, read))
 
     def _next_owner(self, replica: str, read: bytes) -> str | None:
         """Of a connection that a replica gives back, with what it could not answer."""
@@ -297,10 +405,10 @@ class Door:
         for replica, number in self._roster.overloaded().items():
             self._try(self._channels[replica], "keep", number=number)
         silent, unserved = self._waiting.overdue()
-        for connection in silent:
-            connection.close()
-        for connection, read in unserved:
-            self._adopt(self._sorry, connection, read)
+        for visitor in silent:
+            visitor.connection.close()
+        for visitor in unserved:
+            self._adopt(self._sorry, visitor)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
     # Listening sockets.
@@ -316,7 +424,7 @@ class Door:
             listening.close()
             return
         self._listening[address] = listening
-        self._loop.add_reader(listening.fileno(), self._accept, listening)
+        self._loop.add_reader(listening.fileno(), self._accept, listening, self._welcome_client)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,11 +1,11 @@
-"""Which replicas stand behind a door, for which models, and with how many connections each."""
+"""Which replicas stand behind a door and behind those of other nodes, and how crowded they are."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raymlops.serve.door.sorting import is_health, model_of
@@ -33,12 +33,26 @@ class Place:
         return self.open + self.given - self.received
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """A model's replicas behind the door of another node, and their connections."""
+
+    replicas: int
+    connections: int
+
+    def more(self) -> Crowd:
+        """With one connection that is on its way there."""
+        return replace(self, connections=self.connections + 1)
+
+
 class Roster:
     """Knows no socket and no clock; the door tells it what happens, and asks it what to do."""
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
         self._models: set[str] = set()
+        self._far: dict[str, dict[str, Crowd]] = {}
+        self._relayed: dict[str, frozenset[str]] = {}
         self._entered = 0
         self._lost: Counter[str] = Counter()
 
@@ -47,8 +61,8 @@ class Roster:
 
     @property
     def models(self) -> frozenset[str]:
-        """Those that are deployed, with and without a replica at the moment."""
-        return frozenset(self._models)
+        """Those that are deployed, here or on other nodes, with and without a replica."""
+        return frozenset(self._models.union(*self._far.values()))
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -58,7 +72,19 @@ class Roster:
     @property
     def unserved(self) -> frozenset[str]:
         """Models nobody answers for at the moment."""
-        return self.models - {place.model for place in self if not place.is_leaving}
+        return frozenset(
+            model for model in self.models if not self._standing(model) and not self._reach(model)
+        )
+
+    @property
+    def crowds(self) -> Mapping[str, Crowd]:
+        """By model that is deployed here, what the doors of other nodes are told."""
+        crowds: dict[str, Crowd] = {}
+        for model in self._models:
+            standing = self._standing(model)
+            connections = sum(place.connections for place in standing)
+            crowds[model] = Crowd(replicas=len(standing), connections=connections)
+        return crowds
 
     def expect(self, model: str) -> None:
         """Clients of the model wait for a replica from now on, also when there is none yet."""
@@ -66,6 +92,24 @@ class Roster:
 
     def forget(self, model: str) -> None:
         self._models.discard(model)
+        for crowds in self._far.values():
+            crowds.pop(model, None)
+
+    def meet(self, node: str, crowds: Mapping[str, Crowd], relayed: Iterable[str] = ()) -> None:
+        """What the door of another node says of itself, and of which models it sends connections
+        here."""
+        self._far[node] = dict(crowds)
+        self._relayed[node] = frozenset(relayed)
+
+    def receive(self, node: str, model: str) -> None:
+        """The door of another node has sent a connection here."""
+        self._relayed[node] = self._relayed.get(node, frozenset()) | {model}
+
+    def part(self, node: str) -> None:
+        """The door of a node has gone; clients wait for what was there, until it is elsewhere."""
+        for model in self._far.get(node, {}):
+            self._far[node][model] = Crowd(replicas=0, connections=0)
+        self._relayed.pop(node, None)
 
     def enter(self, replica: str, model: str, open: int) -> None:
         self.expect(model)
@@ -107,25 +151,70 @@ class Roster:
         """
         if path is not None and is_health(path):
             return None
-        named = None if path is None else model_of(path)
+        named, models = None if path is None else model_of(path), self.models
         if named is not None:
-            return named if named in self._models else None
-        return next(iter(self._models)) if len(self._models) == 1 else None
+            return named if named in models else None
+        return next(iter(models)) if len(models) == 1 else None
 
     def choose(self, model: str) -> str | None:
         """The replica with the fewest connections, the newest of equals; None if there is none."""
-        standing = [place for place in self if place.model == model and not place.is_leaving]
+        standing = self._standing(model)
         if not standing:
             return None
         return min(standing, key=lambda place: (place.connections, -place.number)).replica
 
+    def choose_far(self, model: str) -> str | None:
+        """The node that the next connection should go to, if replicas there have room for it and
+        those here have not."""
+        far = self._reach(model)
+        if not far:
+            return None
+        standing = self._standing(model)
+        if standing:
+            fewest = min(place.connections for place in standing)
+            if fewest + 1 <= _room(standing, far.values(), arriving=1):
+                return None
+        return min(far, key=lambda node: (far[node].connections / far[node].replicas, node))
+
+    def give_far(self, model: str, node: str) -> None:
+        """A connection was sent to that node."""
+        self._far[node][model] = self._far[node][model].more()
+
     def overloaded(self) -> dict[str, int]:
-        """How many connections each replica with too many should keep, of all it has."""
+        """How many connections each replica with too many should keep, of all it has.
+
+        Replicas of other nodes count, unless their doors send connections here: what came from
+        another node does not go back.
+        """
         keep: dict[str, int] = {}
         for model in self._models:
-            standing = [place for place in self if place.model == model and not place.is_leaving]
+            standing = self._standing(model)
+            is_relayed = any(model in models for models in self._relayed.values())
+            far = () if is_relayed else self._reach(model).values()
             for place in standing:
-                mean = sum(each.connections for each in standing) / len(standing)
-                if place.connections > max(_TOLERATED_RATIO * mean, math.ceil(mean)):
-                    keep[place.replica] = math.ceil(mean)
+                if place.connections > _room(standing, far):
+                    keep[place.replica] = math.ceil(_mean(standing, far))
         return keep
+
+    def _standing(self, model: str) -> list[Place]:
+        return [place for place in self if place.model == model and not place.is_leaving]
+
+    def _reach(self, model: str) -> dict[str, Crowd]:
+        """By node, what other doors have of the model that could take a connection."""
+        return {
+            node: crowd
+            for node, crowds in self._far.items()
+            if (crowd := crowds.get(model)) is not None and crowd.replicas > 0
+        }
+
+
+def _mean(places: Collection[Place], far: Collection[Crowd], *, arriving: int = 0) -> float:
+    connections = sum(place.connections for place in places)
+    connections += sum(crowd.connections for crowd in far)
+    return (connections + arriving) / (len(places) + sum(crowd.replicas for crowd in far))
+
+
+def _room(places: Collection[Place], far: Collection[Crowd], *, arriving: int = 0) -> float:
+    """How many connections a replica may have before it has too many."""
+    mean = _mean(places, far, arriving=arriving)
+    return max(_TOLERATED_RATIO * mean, math.ceil(mean))

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, TLSVersion
-from typing import cast
 
 from raymlops.errors import ConfigError
+from raymlops.serve.door.copying import Side
 
 _HANDSHAKE_S = 10.0
 
@@ -49,8 +49,7 @@ async def decrypt(
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setblocking(False)
-    outside, inside = _Side(), _Side()
-    outside.other, inside.other = inside, outside
+    outside, inside = Side.pair()
     await loop.create_connection(lambda: inside, sock=ours)
     try:
         await loop.connect_accepted_socket(
@@ -61,27 +60,3 @@ async def decrypt(
         theirs.close()
         return
     on_plain(theirs)
-
-
-class _Side(asyncio.Protocol):
-    """Writes what it reads to the other side, no faster than that can take it."""
-
-    other: _Side
-    transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.other.transport.write(data)
-
-    def pause_writing(self) -> None:
-        self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if hasattr(self.other, "transport"):
-            self.other.transport.close()

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 _HELD_OPEN = 20_000
 """Connections that may wait at once; beyond that the oldest is closed."""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@dataclass(slots=True, eq=False)
+class Visitor:
+    """A connection on its way to a replica, with what was read of it already.
+
+    Who came from the door of another node, `via`, is not sent on to a third.
+    """
+
+    connection: socket.socket
+    read: bytes = b""
+    via: str | None = None
+    since: float = field(default_factory=_now)
 
 
 class WaitingRoom:
@@ -16,63 +33,56 @@ class WaitingRoom:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._silent: dict[socket.socket, float] = {}
-        self._unserved: dict[str, deque[tuple[socket.socket, bytes, float]]] = {}
+        self._silent: dict[Visitor, None] = {}
+        self._unserved: dict[str, list[Visitor]] = {}
 
     def __len__(self) -> int:
         return len(self._silent) + sum(len(queue) for queue in self._unserved.values())
 
-    def watch(
-        self, connection: socket.socket, on_more: Callable[[socket.socket], None], *, unread: int
-    ) -> None:
+    def watch(self, visitor: Visitor, on_more: Callable[[Visitor], None], *, unread: int) -> None:
         """Calls `on_more` once the client has sent more than the `unread` bytes there are."""
-        loop = asyncio.get_running_loop()
+        connection = visitor.connection
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread + 1)
-        self._silent.setdefault(connection, loop.time())
+        self._silent[visitor] = None
         if len(self._silent) > _HELD_OPEN:
             self._release(oldest := next(iter(self._silent)))
-            oldest.close()
+            oldest.connection.close()
 
         def look() -> None:
-            since = self._silent[connection]
-            self._release(connection)
-            on_more(connection)
-            if connection in self._silent:  # still too little: its patience goes on, not anew
-                self._silent[connection] = since
+            self._release(visitor)
+            on_more(visitor)
 
-        loop.add_reader(connection.fileno(), look)
+        asyncio.get_running_loop().add_reader(connection.fileno(), look)
 
-    def wait(self, model: str, connection: socket.socket, read: bytes) -> None:
-        """Keeps a connection until `take` asks for those of its model."""
-        queue = self._unserved.setdefault(model, deque())
-        queue.append((connection, read, asyncio.get_running_loop().time()))
+    def wait(self, model: str, visitor: Visitor) -> None:
+        """Keeps a visitor until `take` asks for those of its model."""
+        self._unserved.setdefault(model, []).append(visitor)
 
-    def take(self, model: str) -> list[tuple[socket.socket, bytes]]:
+    def take(self, model: str) -> list[Visitor]:
         """Those who wait for the model, the longest first."""
-        queue = self._unserved.pop(model, deque())
-        return [(connection, read) for connection, read, _ in queue]
+        return sorted(self._unserved.pop(model, []), key=lambda visitor: visitor.since)
 
-    def overdue(self) -> tuple[list[socket.socket], list[tuple[socket.socket, bytes]]]:
+    def overdue(self) -> tuple[list[Visitor], list[Visitor]]:
         """Who has waited too long: clients that said too little, and those nobody answered."""
-        latest = asyncio.get_running_loop().time() - self._patience_s
-        silent = [connection for connection, since in self._silent.items() if since <= latest]
-        for connection in silent:
-            self._release(connection)
-        unserved: list[tuple[socket.socket, bytes]] = []
-        for queue in self._unserved.values():
-            while queue and queue[0][2] <= latest:
-                unserved.append(queue.popleft()[:2])
+        latest = _now() - self._patience_s
+        silent = [visitor for visitor in self._silent if visitor.since <= latest]
+        for visitor in silent:
+            self._release(visitor)
+        unserved: list[Visitor] = []
+        for model, queue in self._unserved.items():
+            unserved += [visitor for visitor in queue if visitor.since <= latest]
+            self._unserved[model] = [visitor for visitor in queue if visitor.since > latest]
         return silent, unserved
 
     def close(self) -> None:
-        for connection in tuple(self._silent):
-            self._release(connection)
-            connection.close()
+        for visitor in tuple(self._silent):
+            self._release(visitor)
+            visitor.connection.close()
         for model in tuple(self._unserved):
-            for connection, _ in self.take(model):
-                connection.close()
+            for visitor in self.take(model):
+                visitor.connection.close()
 
-    def _release(self, connection: socket.socket) -> None:
-        asyncio.get_running_loop().remove_reader(connection.fileno())
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-        del self._silent[connection]
+    def _release(self, visitor: Visitor) -> None:
+        asyncio.get_running_loop().remove_reader(visitor.connection.fileno())
+        visitor.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        del self._silent[visitor]

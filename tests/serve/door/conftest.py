@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.serve.door.world import Run, World, opened
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +44,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         )
     )
     return certificate, private
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def run(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            async with opened(tmp_path / "door") as world:
+                await asyncio.wait_for(test(world), 20.0)
+
+        asyncio.run(whole())
+
+    return run

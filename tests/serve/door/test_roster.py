@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymlops.serve.door.roster import Roster
+from raymlops.serve.door.roster import Crowd, Roster
 from raymlops.serve.door.sorting import may_have_path, model_of, path_of
 
 
@@ -125,3 +125,73 @@ def test_paths_go_to_the_model_they_name_or_to_the_only_one() -> None:
     assert found.owner("/v2/models/other/infer") == "other"
     found.forget("other")
     assert found.owner("/v2/models/other/infer") is None
+
+
+def crowd(replicas: int, connections: int) -> dict[str, Crowd]:
+    return {"flights": Crowd(replicas=replicas, connections=connections)}
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "wanted"),
+    [
+        ({}, {"n": crowd(1, 90)}, "n"),
+        ({}, {"n": crowd(0, 0)}, None),
+        ({"a": 0}, {"n": crowd(1, 0)}, None),
+        ({"a": 1}, {"n": crowd(1, 0)}, "n"),
+        ({"a": 4}, {"n": crowd(1, 5)}, None),
+        ({"a": 54}, {"n": crowd(1, 45)}, None),  # near enough to the mean
+        ({"a": 9}, {"n": crowd(3, 12), "m": crowd(1, 3)}, "m"),
+        ({"a": 9}, {"n": crowd(3, 6), "m": crowd(1, 3)}, "n"),
+    ],
+)
+def test_a_connection_goes_far_when_there_is_less_room_near(
+    near: dict[str, int], far: dict[str, dict[str, Crowd]], wanted: str | None
+) -> None:
+    found = roster(**near)
+    for node, crowds in far.items():
+        found.meet(node, crowds)
+    assert found.choose_far("flights") == wanted
+
+
+@given(st.integers(1, 4), st.lists(st.integers(1, 4), max_size=3), st.integers(0, 120))
+def test_connections_are_as_even_over_nodes_as_a_replica_tolerates(
+    num_near: int, far: list[int], num_clients: int
+) -> None:
+    found = roster(**{f"r{number}": 0 for number in range(num_near)})
+    far_of = {f"n{number}": replicas for number, replicas in enumerate(far)}
+    for node, replicas in far_of.items():
+        found.meet(node, crowd(replicas, 0))
+    given_to = dict.fromkeys(far_of, 0)
+    for _ in range(num_clients):
+        if (node := found.choose_far("flights")) is not None:
+            found.give_far("flights", node)
+            given_to[node] += 1
+        elif (replica := found.choose("flights")) is not None:
+            found.give(replica)
+    mean = num_clients / (num_near + sum(far))
+    shares = [place.connections for place in found]
+    shares += [given_to[node] / replicas for node, replicas in far_of.items()]
+    assert max(shares) <= max(1.2 * mean + 1, mean + 1)
+    assert sum(place.connections for place in found) + sum(given_to.values()) == num_clients
+
+
+def test_a_node_that_is_lost_is_waited_for_until_its_models_are_forgotten() -> None:
+    found = roster()
+    found.meet("n", crowd(1, 0))
+    assert (found.models, found.unserved) == ({"flights"}, frozenset())
+    found.part("n")
+    assert found.choose_far("flights") is None
+    assert found.unserved == {"flights"}
+    assert found.owner("/v2/models/flights/infer") == "flights"
+    found.forget("flights")
+    assert found.models == frozenset()
+
+
+def test_what_came_from_another_node_does_not_go_back() -> None:
+    found = roster(a=8)
+    found.meet("n", crowd(1, 0))
+    assert found.overloaded() == {"a": 4}
+    found.receive("n", "flights")
+    assert found.overloaded() == {}
+    found.meet("n", crowd(1, 0), relayed=())  # all of them have ended
+    assert found.overloaded() == {"a": 4}
