@@ -1,4 +1,4 @@
-"""What `make endurance` runs and `make test` does not: the same test, longer or with more cases."""
+"""What `make endurance` runs and `make test` does not: a test with more rounds or more cases."""
 
 from __future__ import annotations
 

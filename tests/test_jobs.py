@@ -17,7 +17,6 @@ from raymlops.cluster import ClusterSettings, down, submit, up
 from raymlops.data import between
 from raymlops.demo.flights import load_flights
 from raymlops.ledger import Ledger
-from tests.endurance import endurance
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,8 +57,8 @@ def run_script(name: str, *arguments: object, home: Path) -> str:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.parametrize("all_its_life", [False, endurance(True)])
-def test_models_live_by_scripts_alone(all_its_life: bool, home: Path, flights: Path) -> None:
+@pytest.mark.endurance
+def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
     trained = submit(
         ROOT / "jobs" / "train.py",
         [
@@ -87,11 +86,7 @@ def test_models_live_by_scripts_alone(all_its_life: bool, home: Path, flights: P
 
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         assert ledger.observations.count_predictions("flights") == 38  # two days, 19 hours each
-    if all_its_life:
-        tune_and_retrain(home, flights)
 
-
-def tune_and_retrain(home: Path, flights: Path) -> None:
     tuned = run_script("tune.py", "--set", "tune.num_trials=2", "--set", "plan.data=1", home=home)
     assert "best of 2 trials" in tuned
     assert (home / "tuned" / "flights.yaml").is_file()

@@ -196,6 +196,7 @@ def two_machines(keys: Keys, tmp_path: Path) -> Iterator[tuple[Machine, Machine]
         yield head, worker
 
 
+@pytest.mark.endurance
 def test_a_worker_joins_over_ssh_comes_back_and_ends(
     keys: Keys, two_machines: tuple[Machine, Machine], tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def started(tmp_path: Path) -> Iterator[tuple[Workspace, Machinery]]:
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 def test_prometheus_scrapes_ray_and_the_exporter(started: tuple[Workspace, Machinery]) -> None:
     opened, machinery = started
     with opened.connect():

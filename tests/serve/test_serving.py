@@ -298,6 +298,7 @@ def test_no_request_fails_while_the_model_is_deployed_again(service: Service) ->
     assert set(outcomes) == {"1.0.0"}
 
 
+@pytest.mark.endurance
 def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) -> None:
     def redeploy(settings: ServeSettings) -> None:
         world = service.world

@@ -16,7 +16,6 @@ from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.factory import Factory
 from raymlops.train.spec import CheckpointPolicy
-from tests.endurance import endurance
 from tests.train import gloo
 from tests.train.specs import MLP
 from tests.train.test_trainer import train
@@ -31,7 +30,8 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.parametrize("most", [2, endurance(3)])
+@pytest.mark.endurance
+@pytest.mark.parametrize("most", [2, 3])
 def test_a_training_goes_on_with_fewer_machines_and_takes_more_in_again(
     most: int, two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_settings_of_communication_reach_the_workers_before_they_talk(
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 def test_a_run_whose_driver_was_killed_is_resumed(
     home: Path, records: Ledger, ray_cluster: Session, tmp_path: Path
 ) -> None:
