@@ -38,12 +38,7 @@ def insert_or_update(
 ) -> None:
     """Inserts the rows; where the primary key is there already, the other columns are replaced."""
     if rows:
-        statement = _INSERT[connection.dialect.name](table)
-        keys = [column.name for column in table.primary_key]
-        others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=others), list(rows)
-        )
+        connection.execute(_replacing(connection.dialect.name, table, tuple(rows[0])), list(rows))
 
 
 def add_counts(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -55,6 +50,14 @@ def add_counts(connection: Connection, table: Table, rows: Sequence[Mapping[str,
         connection.execute(
             statement.on_conflict_do_update(index_elements=keys, set_=total), list(rows)
         )
+
+
+@lru_cache(maxsize=32)
+def _replacing(backend: str, table: Table, columns: tuple[str, ...]) -> Any:
+    statement = _INSERT[backend](table)
+    keys = [column.name for column in table.primary_key]
+    others = {name: statement.excluded[name] for name in columns if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)
 
 
 @lru_cache(maxsize=32)

@@ -39,6 +39,7 @@ expired       they waited for longer than `max_age_days`
 """
 
 _CHUNK = 10_000  # SQLite takes 32,766 variables in a query
+_ANY_WAITING = select(schema.waiting_labels.c.id).limit(1)
 _Item = TypeVar("_Item")
 
 
@@ -88,7 +89,7 @@ def join_waiting(
 ) -> None:
     """Joins predictions that have just been added with labels that have waited for them."""
     table = schema.waiting_labels
-    if not predictions or connection.scalar(select(table.c.id).limit(1)) is None:
+    if not predictions or connection.scalar(_ANY_WAITING) is None:
         return
     fates: Counter[tuple[str, Fate]] = Counter()
     places = {

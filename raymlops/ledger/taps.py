@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, select
 
 from raymlops.ledger import joins, schema
 from raymlops.ledger.conflicts import insert_new_values, insert_or_update
@@ -23,6 +23,16 @@ from raymlops.ledger.records import Pane, Prediction
 _Key = tuple[object, ...]
 
 _MAX_REPLICAS = 10_000  # the number of the next message of each is remembered
+
+# Written once: to put a statement together takes as long as to run it.
+_PANE_KEYS = ("model", "version", "arm", "day")
+_SAME_PANE = select(schema.panes).where(
+    *(schema.panes.c[name] == bindparam(name) for name in _PANE_KEYS)
+)
+_OFFSETS = schema.tap_offsets.c
+_FOLLOWING = select(_OFFSETS.replica, _OFFSETS.next_sequence).where(
+    _OFFSETS.replica.in_(bindparam("replicas", expanding=True))
+)
 
 
 class TapMessage(NamedTuple):
@@ -70,17 +80,17 @@ def _packed(predictions: Sequence[Prediction]) -> PackedPredictions:
 
 
 def _following(connection: Connection, replicas: set[str]) -> dict[str, int]:
-    offsets = schema.tap_offsets.c
-    query = select(offsets.replica, offsets.next_sequence).where(offsets.replica.in_(replicas))
-    return {row.replica: row.next_sequence for row in connection.execute(query)}
+    rows = connection.execute(_FOLLOWING, {"replicas": list(replicas)})
+    return {row.replica: row.next_sequence for row in rows}
 
 
 def _remember(connection: Connection, following: dict[str, int]) -> None:
+    heard_at = now()
     insert_or_update(
         connection,
         schema.tap_offsets,
         [
-            {"replica": name, "next_sequence": number, "heard_at": now()}
+            {"replica": name, "next_sequence": number, "heard_at": heard_at}
             for name, number in following.items()
         ],
     )
@@ -88,13 +98,12 @@ def _remember(connection: Connection, following: dict[str, int]) -> None:
 
 def _forget_silent(connection: Connection) -> None:
     """Replicas end and never come back; of those heard of longest ago nothing is sent again."""
-    offsets = schema.tap_offsets.c
     count = connection.scalar(select(func.count()).select_from(schema.tap_offsets)) or 0
     if count > _MAX_REPLICAS:
-        first = select(offsets.replica).order_by(
-            offsets.heard_at.is_not(None), offsets.heard_at, offsets.replica
+        first = select(_OFFSETS.replica).order_by(
+            _OFFSETS.heard_at.is_not(None), _OFFSETS.heard_at, _OFFSETS.replica
         )
-        silent = offsets.replica.in_(first.limit(count - _MAX_REPLICAS))
+        silent = _OFFSETS.replica.in_(first.limit(count - _MAX_REPLICAS))
         connection.execute(delete(schema.tap_offsets).where(silent))
 
 
@@ -124,23 +133,17 @@ def _sum(panes: Sequence[Pane]) -> Pane:
 
 
 def _add_pane(connection: Connection, pane: Pane) -> None:
-    table = schema.panes
-    keys = {name: getattr(pane, name) for name in ("model", "version", "arm", "day")}
-    same = [table.c[name] == value for name, value in keys.items()]
-    row = connection.execute(select(table).where(*same)).one_or_none()
+    keys = {name: getattr(pane, name) for name in _PANE_KEYS}
+    row = connection.execute(_SAME_PANE, keys).one_or_none()
     if row is not None:
         pane = pane_of(row) + pane
-        connection.execute(delete(table).where(*same))
-    connection.execute(
-        insert(table),
-        keys
-        | {
-            "num_rows": pane.num_rows,
-            "num_failed": pane.num_failed,
-            "cells": pane.cells.astype("<i8").tobytes(),
-            "latency": list(pane.latency),
-        },
-    )
+    counts = {
+        "num_rows": pane.num_rows,
+        "num_failed": pane.num_failed,
+        "cells": pane.cells.astype("<i8", copy=False).tobytes(),
+        "latency": list(pane.latency),
+    }
+    insert_or_update(connection, schema.panes, [keys | counts])
 
 
 def pane_of(row: Row[Any]) -> Pane:
