@@ -29,6 +29,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.figures import Figure, report, seconds
+from raymlops.cluster import spawn
 from raymlops.data import Columns, Feature, Profile, TableSchema
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle, Postprocessing, Preprocessing, Signature, export
@@ -367,8 +368,7 @@ def _merged_by_actor(messages: Sequence[Sequence[TapSummary]]) -> tuple[float, d
                 ("nothing", _Nothing, ()),
                 ("monitor", _Timed, (url, store, *policies)),
             ):
-                options = {"max_concurrency": NUM_SENDERS, "num_cpus": 0}
-                actor: Any = ray.remote(kind).options(**options).remote(*given)
+                actor = spawn(kind, name, *given, max_concurrency=NUM_SENDERS, lists_calls=False)
                 before = ray.get(actor.cpu_s.remote())
                 taken_s[name] = seconds(lambda actor=actor: asyncio.run(send_all(actor)))
                 cpu_us[name] = (ray.get(actor.cpu_s.remote()) - before) / total * 1e6

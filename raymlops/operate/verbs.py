@@ -211,6 +211,7 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
             settings.joins,
             _slice_by(workspace),
             max_concurrency=_MONITOR_CALLS,
+            lists_calls=False,
         )
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def test_a_detached_actor_outlives_its_driver_and_another_does_not(
         with pytest.raises(ClusterError, match="no actor 'lost'"):
             find("lost")
         ray.kill(find("kept"))
+
+
+@pytest.mark.usefixtures("_joined")
+def test_calls_of_an_actor_that_lists_none_are_no_tasks_of_ray() -> None:
+    import ray
+
+    quiet = spawn(counter_class(), "quiet", 0, lists_calls=False)
+    listed = spawn(counter_class(), "listed", 0)
+    assert ray.get([quiet.add.remote(1) for _ in range(5)])[-1] == 5
+    assert ray.get(listed.add.remote(1)) == 1
+    deadline = time.monotonic() + 60
+    calls: list[str] = []
+    while not calls and time.monotonic() < deadline:
+        calls = [each["name"] for each in ray.timeline() if each["cat"] == "task::Counter.add"]
+    assert len(calls) == 1
+    for actor in (quiet, listed):
+        ray.kill(actor)
