@@ -15,7 +15,8 @@ FOLDER = Path(__file__).parent
 NAMES = (
     "startup", "drift", "concept", "monitor_tap", "records", "metrics",
     "train", "checkpoints", "pipeline", "parameter_server", "loader", "compression",
-    "batching", "model_cache", "protocols", "serving", "serving_growth", "serving_faults",
+    "batching", "model_cache", "protocols", "serving", "serving_growth",
+    "serving_faults", "serving_nodes",
 )  # fmt: skip
 PACKAGES = ("raymlops", "ray", "torch", "onnxruntime", "numpy", "scipy")
 

@@ -32,7 +32,15 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.errors import ClusterError
-from raymlops.serve.door.relay import Entrance, knock, new_secret, relay, who_knocks
+from raymlops.serve.door.relay import (
+    Entrance,
+    UnservedError,
+    answer,
+    knock,
+    new_secret,
+    relay,
+    who_knocks,
+)
 from raymlops.serve.door.roster import Crowd, Roster
 from raymlops.serve.door.sorting import may_have_path, path_of
 from raymlops.serve.door.tls import TlsFiles, decrypt
@@ -254,10 +262,15 @@ class Door:
             if known is None:
                 connection.close()
             else:
-                node, model = known
-                self._pass_on(Visitor(connection, via=node), model)
+                self._receive(connection, *known)
 
         self._keep(ask())
+
+    def _receive(self, connection: socket.socket, node: str, model: str) -> None:
+        """From another door, for a replica of this node or for nobody: it does not wait here."""
+        self._roster.receive(node, model)
+        answer(connection, served=self._give(connection, b"", model))
+        connection.close()
 
     def _look(self, visitor: Visitor) -> None:
         """Sorts a connection by what its client has sent, or waits until it has sent enough."""
@@ -282,29 +295,33 @@ class Door:
         if model is None:
             self._adopt(self._own, visitor)
             return
-        if visitor.via is not None:
-            self._roster.receive(visitor.via, model)
-        elif (node := self._roster.choose_far(model)) is not None:
+        if (node := self._roster.choose_far(model)) is not None:
             self._roster.give_far(model, node)
             self._keep(self._send_far(visitor, model, node, self._entrances[node]))
-            return
-        replica = self._roster.choose(model)
-        if replica is None:
+        elif self._give(visitor.connection, visitor.read, model):
+            visitor.connection.close()
+        else:
             self._waiting.wait(model, visitor)
-            return
-        connection = visitor.connection
-        try:
-            send_connection(self._channels[replica], "take", connection.fileno(), visitor.read)
-        except OSError:  # it died this moment; the next one, or the same one again, will be there
-            self._lose(replica)
-            self._pass_on(visitor, model)
-            return
-        self._roster.give(replica)
-        connection.close()
+
+    def _give(self, connection: socket.socket, read: bytes, model: str) -> bool:
+        """Whether a replica of this node has the connection now."""
+        while (replica := self._roster.choose(model)) is not None:
+            try:
+                send_connection(self._channels[replica], "take", connection.fileno(), read)
+            except OSError:  # it died this moment
+                self._lose(replica)
+            else:
+                self._roster.give(replica)
+                return True
+        return False
 
     async def _send_far(self, visitor: Visitor, model: str, node: str, entrance: Entrance) -> None:
         try:
             far = await knock(entrance, model)
+        except UnservedError:
+            self._roster.exhaust(model, node)
+            self._pass_on(visitor, model)
+            return
         except OSError as error:
             _logger.warning(
                 "the door of node %s cannot be reached at %s:%d: %r; nodes must be able to connect "

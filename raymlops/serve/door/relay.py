@@ -1,6 +1,6 @@
 """A connection goes on to the door of another node, whose replicas have room for it.
 
-    client --> this door --secret, model--> that door's entrance
+    client --> this door --secret, model--> that door's entrance --> one of its replicas
                          <----welcome------
     client <-- requests and answers, copied here --> that door, one of its replicas
 
@@ -17,6 +17,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ssl import PROTOCOL_TLS_CLIENT, VERIFY_X509_PARTIAL_CHAIN, SSLContext, TLSVersion
@@ -28,11 +29,15 @@ _logger = logging.getLogger(__name__)
 
 _SECRET_BYTES = 32
 _NAME_LENGTH = struct.Struct(">H")
-_WELCOME = b"\x06"
+_WELCOME, _UNSERVED = b"\x06", b"\x15"
 _KNOCK_S = 2.0
 _SILENT_S = 5
 """After so long without a sign of life a machine is taken for lost, and its relays end."""
 _PROBES = 3
+
+
+class UnservedError(Exception):
+    """The other door has no replica of the model at the moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +56,11 @@ def new_secret() -> bytes:
 
 
 async def knock(entrance: Entrance, model: str) -> asyncio.Transport:
-    """A connection to the door behind `entrance`, which has let it in, to a replica of `model`.
+    """A connection by the door behind `entrance`, which has given it to a replica of `model`.
 
     Raises:
         OSError: nobody is there, or not who gave the secret.
+        UnservedError: no replica is.
     """
     loop, name = asyncio.get_running_loop(), model.encode()
     context = None if entrance.certificate is None else _trusting(entrance.certificate)
@@ -66,7 +72,8 @@ async def knock(entrance: Entrance, model: str) -> asyncio.Transport:
             ssl=context,
         )
         try:
-            await knocker.welcomed
+            if await knocker.heard != _WELCOME:
+                raise UnservedError
         except BaseException:
             transport.abort()
             raise
@@ -91,19 +98,23 @@ async def who_knocks(
     connection: socket.socket, secret_of: Mapping[str, bytes]
 ) -> tuple[str, str] | None:
     """The node whose secret was told by who connected to an entrance, and the model it asks for;
-    None for a stranger. A door is told that it is welcome."""
+    None for a stranger. A door waits for `answer`."""
     try:
         async with asyncio.timeout(_KNOCK_S):
             said = await _exactly(connection, _SECRET_BYTES)
             for node, secret in secret_of.items():
                 if hmac.compare_digest(said, secret):
                     (length,) = _NAME_LENGTH.unpack(await _exactly(connection, _NAME_LENGTH.size))
-                    model = (await _exactly(connection, length)).decode()
-                    await asyncio.get_running_loop().sock_sendall(connection, _WELCOME)
-                    return node, model
+                    return node, (await _exactly(connection, length)).decode()
     except (OSError, EOFError) as error:
         _logger.info("who came in by the entrance was too slow, or has gone: %r", error)
     return None
+
+
+def answer(connection: socket.socket, *, served: bool) -> None:
+    """Tells a door that knocked whether a replica has its connection."""
+    with suppress(OSError):  # it has gone, or died
+        connection.send(_WELCOME if served else _UNSERVED)
 
 
 async def _exactly(connection: socket.socket, size: int) -> bytes:
@@ -121,7 +132,7 @@ class _Knocker(asyncio.Protocol):
 
     def __init__(self, says: bytes) -> None:
         self._says = says
-        self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -129,12 +140,12 @@ class _Knocker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._transport.pause_reading()
-        if not self.welcomed.done():
-            self.welcomed.set_result(None)
+        if not self.heard.done():
+            self.heard.set_result(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.welcomed.done():
-            self.welcomed.set_exception(ConnectionResetError("the door does not let us in"))
+        if not self.heard.done():
+            self.heard.set_exception(ConnectionResetError("the door does not let us in"))
 
 
 @lru_cache(maxsize=64)

@@ -101,6 +101,10 @@ class Roster:
         self._far[node] = dict(crowds)
         self._relayed[node] = frozenset(relayed)
 
+    def exhaust(self, model: str, node: str) -> None:
+        """The replicas of another node have gone, and its door will say when there are others."""
+        self._far[node][model] = Crowd(replicas=0, connections=0)
+
     def receive(self, node: str, model: str) -> None:
         """The door of another node has sent a connection here."""
         self._relayed[node] = self._relayed.get(node, frozenset()) | {model}

@@ -17,14 +17,10 @@ def _now() -> float:
 
 @dataclass(slots=True, eq=False)
 class Visitor:
-    """A connection on its way to a replica, with what was read of it already.
-
-    Who came from the door of another node, `via`, is not sent on to a third.
-    """
+    """A connection on its way to a replica, with what was read of it already."""
 
     connection: socket.socket
     read: bytes = b""
-    via: str | None = None
     since: float = field(default_factory=_now)
 
 

@@ -207,6 +207,23 @@ def test_a_node_that_is_lost_costs_what_is_in_flight_and_nothing_else(nodes: Nod
     nodes(test)
 
 
+def test_nobody_waits_at_the_door_of_a_node_whose_replica_has_died(nodes: Nodes) -> None:
+    async def test(here: World, far: World) -> None:
+        await far.replica("far")
+        introduce(here, far)
+        await far.replicas.pop().stop()
+        await until(lambda: not far.doors[0].standing()["replicas"])
+        async with here.client() as client:
+            asked = asyncio.create_task(client.get(FLIGHTS))
+            await until(lambda: here.doors[0].standing()["waiting"] == 1)
+            assert far.doors[0].standing()["waiting"] == 0
+            await far.replica("again")
+            introduce(here, far)
+            assert (await asked).text == "again"
+
+    nodes(test)
+
+
 def test_a_door_that_cannot_be_reached_is_left_alone_for_a_while(
     nodes: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
