@@ -20,6 +20,7 @@ Counts = NDArray[np.int64]
 _MAX_BINS = 256
 _MAX_CATEGORIES = 512
 _BLOCK_ROWS = 1 << 16  # 256 KB of float32, which fits the second level of most caches
+_MIN_ROUNDED = 1 << 13  # fewer are sorted in full sooner than looked at twice
 _MAX_HIDDEN = 8  # bounds looked at again one by one; more take longer than sorting in full
 
 
@@ -46,7 +47,7 @@ class NumberBins:
     def count(self, column: Column) -> Counts:
         below = np.zeros(len(self._bounds), dtype=np.int64)
         buffer = np.empty(min(_BLOCK_ROWS, len(column)), dtype=np.float32)
-        rounded = True
+        rounded = len(column) >= _MIN_ROUNDED
         for start in range(0, len(column), _BLOCK_ROWS):
             block = np.asarray(column[start : start + _BLOCK_ROWS], dtype=np.float64)
             found = self._below_rounded(block, buffer[: len(block)]) if rounded else None
@@ -54,15 +55,18 @@ class NumberBins:
                 rounded = False  # what is tied or heavy-tailed here is so in the next block
                 found = np.searchsorted(np.sort(block), self._bounds)
             below += found
-        return np.diff(below, prepend=0, append=len(column))
+        counts = np.empty(self.num_cells, dtype=np.int64)
+        counts[0], counts[-1] = below[0], len(column) - below[-1]
+        np.subtract(below[1:], below[:-1], out=counts[1:-1])
+        return counts
 
     def _below_rounded(
         self, block: NDArray[np.float64], buffer: NDArray[np.float32]
     ) -> NDArray[np.int64] | None:
         """How many values lie below each bound; None where rounding hides that for many bounds."""
+        bounds = self._rounded_bounds
         with np.errstate(over="ignore"):  # to infinity, which is still in order
             np.copyto(buffer, block, casting="same_kind")
-            bounds = self._bounds.astype(np.float32)
         buffer.sort()
         below = np.searchsorted(buffer, bounds)
         hidden = np.flatnonzero(buffer[np.minimum(below, len(buffer) - 1)] == bounds)
@@ -76,6 +80,11 @@ class NumberBins:
     def _bounds(self) -> NDArray[np.float64]:
         """The edges and NaN, which sorts behind every number."""
         return np.array([*self.edges, np.nan])
+
+    @cached_property
+    def _rounded_bounds(self) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            return self._bounds.astype(np.float32)
 
     def cells_of(self, column: Column) -> NDArray[np.int64]:
         """In which cell each value lies, [rows]."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.data import CategoryBins, Feature, NumberBins, Profile
+from raymlops.data import bins as data_bins
 from raymlops.data.bins import bins_of, quantile_bins
 from raymlops.demo.flights import load_flights
 
@@ -26,13 +27,19 @@ def searched(bins: NumberBins, values: np.ndarray) -> np.ndarray:
     return np.bincount(cells, minlength=bins.num_cells)
 
 
-@given(st.lists(VALUES, min_size=1, max_size=80), st.lists(VALUES, max_size=80))
+@given(
+    st.lists(VALUES, min_size=1, max_size=80),
+    st.lists(VALUES, max_size=80),
+    st.sampled_from([0, data_bins._MIN_ROUNDED]),
+)
 def test_counts_are_those_of_a_search_for_every_value(
-    reference: list[float], window: list[float]
+    reference: list[float], window: list[float], min_rounded: int
 ) -> None:
     bins = quantile_bins("x", np.array(reference))
     values = np.array(window, dtype=np.float64)
-    np.testing.assert_array_equal(bins.count(values), searched(bins, values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_bins, "_MIN_ROUNDED", min_rounded)
+        np.testing.assert_array_equal(bins.count(values), searched(bins, values))
 
 
 @pytest.mark.parametrize(
