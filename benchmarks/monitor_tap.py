@@ -39,6 +39,7 @@ from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
 from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
+from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.recorder import Recorder
@@ -125,6 +126,7 @@ async def cpu_a_request(
     async def sink(summary: TapSummary) -> None:
         sent.append(len(summary.to_bytes()))
 
+    spare_what_is_loaded()
     recorder = Recorder(model=MODEL, replica="r", sink=sink, on_drop=_refuse_drop)
     running = asyncio.create_task(recorder.run())
     records = {"off": _nothing, "control": _nothing, "on": Witnesses([recorder.note]).note}

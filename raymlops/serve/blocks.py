@@ -39,18 +39,21 @@ class Block:
 def blocks_of(exchanges: Sequence[Exchange]) -> Iterator[Block]:
     """The exchanges that came to a version and were not refused, in their order."""
     mates: list[Exchange] = []
+    day = date.min
     for exchange in exchanges:
         if not exchange.num_rows or 400 <= exchange.status < 500:
             continue
-        if mates and not _belong_together(mates[-1], exchange):
-            yield _block(mates)
+        earlier, day = day, (exchange.event_time or exchange.at).date()  # in UTC, as all times are
+        if mates and not (day == earlier and _belong_together(mates[-1], exchange)):
+            yield _block(mates, earlier)
             mates = []
         mates.append(exchange)
     if mates:
-        yield _block(mates)
+        yield _block(mates, day)
 
 
 def _belong_together(one: Exchange, next_one: Exchange) -> bool:
+    """Whether they are neighbours in a batch, and of one arm."""
     ours, theirs = one.outputs, next_one.outputs
     return (
         isinstance(ours, Share)
@@ -59,11 +62,10 @@ def _belong_together(one: Exchange, next_one: Exchange) -> bool:
         and ours.end == theirs.start
         and one.arm == next_one.arm
         and (one.status < 400) == (next_one.status < 400)
-        and _day(one) == _day(next_one)
     )
 
 
-def _block(mates: Sequence[Exchange]) -> Block:
+def _block(mates: Sequence[Exchange], day: date) -> Block:
     first, last = mates[0], mates[-1]
     assert first.version is not None, "there are rows, so a version was to answer them"
     outputs, columns = first.outputs, first.inputs
@@ -71,22 +73,19 @@ def _block(mates: Sequence[Exchange]) -> Block:
         outputs = Share(outputs.batch, outputs.start, last.outputs.end)
         columns = outputs.columns
     num_rows = [each.num_rows for each in mates]
+    at = [each.at for each in mates]
+    event_times = [each.event_time or each.at for each in mates]
     failed = first.status >= 400
     return Block(
         version=first.version,
         arm=first.arm,
-        day=_day(first),
+        day=day,
         ids=[each.id for each in mates],
         num_rows=num_rows,
-        at=[each.at for each in mates],
-        event_times=[each.event_time or each.at for each in mates],
+        at=at,
+        event_times=at if event_times == at else event_times,
         latencies_s=[each.latency_s for each in mates],
         columns=None if failed else columns,
         outputs=None if failed else outputs,
         size=sum(num_rows),
     )
-
-
-def _day(exchange: Exchange) -> date:
-    """In UTC, which times of requests are in."""
-    return (exchange.event_time or exchange.at).date()

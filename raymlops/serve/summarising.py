@@ -86,6 +86,9 @@ def _pack(
     arms = [(block.version.version, block.arm) for block in answered]
     numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
     num_requests = [len(block.ids) for block in answered]
+    served_at = _seconds(block.at for block in answered)
+    # Most requests tell no time of their own, and happened when they were served.
+    told = any(block.event_times is not block.at for block in answered)
     return PackedPredictions(
         model=model,
         replica=replica,
@@ -94,8 +97,8 @@ def _pack(
         arm_of=np.repeat(np.array([numbers[arm] for arm in arms], np.uint16), num_requests),
         num_rows=np.array(_flat(answered, "num_rows"), dtype=np.int32),
         scores=_scores(answered),
-        served_at=_seconds(block.at for block in answered),
-        event_time=_seconds(block.event_times for block in answered),
+        served_at=served_at,
+        event_time=_seconds(block.event_times for block in answered) if told else served_at,
         slices=_slices(answered, slice_by) if slice_by and answered else None,
     )
 
