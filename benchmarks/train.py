@@ -1,4 +1,4 @@
-"""The training loop: equal numbers in every layout, its cost beside plain torch, checkpoints.
+"""The training loop: equal numbers in every layout, and its cost beside plain torch.
 
     python -m benchmarks.train [--quick]
 
@@ -8,17 +8,26 @@ Run it from the repository's root: models, data and processes are those of the t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import signal
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import torch
+import psutil
 
 from benchmarks.figures import Figure, report
-from raymlops.train import Factory, ParallelPlan, TensorSpec, TrainSpec
-from raymlops.train.batches import epoch_batches
+from raymlops.cluster import ClusterSettings
+from raymlops.ledger import Run, open_ledger
+from raymlops.train import Factory, ParallelPlan, TensorSpec, Trainer, TrainSpec
 from raymlops.train.seat import Seat
 from tests.train import gloo
 from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT
@@ -53,6 +62,9 @@ WIDE = TrainSpec(
     epochs=1_000,
 )
 
+_TURN_S = 1.0
+_WARM_UP_STEPS = 20
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,17 +95,81 @@ def _parity(quick: bool) -> list[Figure]:
 
 
 def _overhead(quick: bool) -> Figure:
-    """A step of the loop, everything logged, and of the same lines in plain torch, under DDP."""
-    steps = 40 if quick else 200
-    ours, plain = gloo.run(ParallelPlan(data=2), both_loops, replace(WIDE, max_steps=steps))[0]
+    """A step of the Trainer on Ray, everything logged, and of the same loop under torchrun.
+
+    Both run at the same time, each in turn while all processes of the other are stopped:
+
+        Ray, its workers   ████      ████      ████
+        torchrun                ████      ████      ████
+
+    so that what else the machine does disturbs them alike. A step in which a process is stopped is
+    one of many, which a median does not see.
+    """
+    steps = 150 if quick else 800
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as pool:
+        folder = Path(name)
+        runs: list[Run] = []
+        trainer = Trainer(
+            replace(WIDE, max_steps=steps),
+            plan=ParallelPlan(data=2),
+            home=folder,
+            cluster=ClusterSettings(num_cpus=2),
+        )
+        training = pool.submit(trainer.fit, on_start=runs.append)
+        while not (_steps_of(folder, runs) or training.done()):
+            time.sleep(0.1)
+        of_ray = psutil.Process().children(recursive=True)
+        command = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+        module = ("-m", "benchmarks.peers.torchrun_ddp", str(steps), str(folder / "took.json"))
+        with subprocess.Popen([*command, *module]) as torchrun:
+            _take_turns(of_ray, torchrun, training)
+        training.result()
+        if torchrun.returncode:
+            raise RuntimeError(f"torchrun ended with {torchrun.returncode}")
+        ours = statistics.median(_steps_of(folder, runs)[_WARM_UP_STEPS:])
+        plain = statistics.median(json.loads((folder / "took.json").read_text())[_WARM_UP_STEPS:])
     return Figure(
         name="step of 256 rows, 2 workers",
         unit="ms",
         ours=ours * 1e3,
-        references={"plain DDP": plain * 1e3},
-        goal="<= 1.03 x plain",
+        references={"the same loop under torchrun": plain * 1e3},
+        goal="<= 1.03 x torchrun",
         met=ours <= 1.03 * plain,
     )
+
+
+def _take_turns(
+    of_ray: Sequence[psutil.Process], torchrun: subprocess.Popen[bytes], training: Future[Any]
+) -> None:
+    """Until one of both has ended, when the other goes on alone."""
+    launcher = psutil.Process(torchrun.pid)
+    while torchrun.poll() is None and not training.done():
+        with _stopped(of_ray):
+            time.sleep(_TURN_S)
+        with _stopped([launcher, *launcher.children(recursive=True)]):
+            time.sleep(_TURN_S)
+
+
+@contextlib.contextmanager
+def _stopped(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    def tell(signal_number: int) -> None:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal_number)
+
+    tell(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        tell(signal.SIGCONT)
+
+
+def _steps_of(home: Path, runs: Sequence[Run]) -> list[float]:
+    """Seconds of each step that the ledger knows of."""
+    if not runs:
+        return []
+    with open_ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        return [each.value for each in ledger.runs.metrics(runs[0].id) if each.name == "step_s"]
 
 
 def weights(seat: Seat, spec: TrainSpec) -> Mapping[str, Any]:
@@ -102,60 +178,6 @@ def weights(seat: Seat, spec: TrainSpec) -> Mapping[str, Any]:
     loop = Loop(spec, seat)
     loop.run()
     return loop.weights()
-
-
-def both_loops(seat: Seat, spec: TrainSpec) -> tuple[float, float]:
-    """Median seconds a step of ours and of plain torch, three runs of each in turn."""
-    ours, plain = [], []
-    for _ in range(3):
-        plain += _plain(seat, spec)
-        ours += _ours(seat, spec)
-    return statistics.median(ours or [0.0]), statistics.median(plain)  # rank 0 alone logs
-
-
-def _ours(seat: Seat, spec: TrainSpec) -> list[float]:
-    from raymlops.train.loop import Loop
-
-    took: list[float] = []
-
-    def log(values: Mapping[str, float], step: int) -> None:
-        if step > 5 and "step_s" in values:
-            took.append(values["step_s"])
-
-    Loop(spec, seat, log=log).run()
-    return took
-
-
-def _plain(seat: Seat, spec: TrainSpec) -> list[float]:
-    from torch.nn.parallel import DistributedDataParallel
-
-    source = spec.data.make()[0]
-    model = DistributedDataParallel(spec.model.make())
-    optimizer = torch.optim.AdamW(model.parameters())
-    took, step = [], 0
-    for epoch in range(1, spec.epochs):
-        batches = epoch_batches(
-            len(source),
-            batch_size=spec.batch_size,
-            seed=0,
-            epoch=epoch,
-            rank=seat.replica,
-            world_size=2,
-        )
-        for batch in batches:
-            before = time.perf_counter()
-            images, labels = map(torch.from_numpy, source.take(batch.rows))
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(images), labels)
-            loss.backward()
-            optimizer.step()
-            float(loss.detach())  # a loop that shows its loss waits for it
-            step += 1
-            if step > 5:
-                took.append(time.perf_counter() - before)
-            if step == spec.max_steps:
-                return took
-    return took
 
 
 if __name__ == "__main__":
