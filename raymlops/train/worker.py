@@ -15,6 +15,7 @@ from raymlops.config import SecretUrl
 from raymlops.ledger import open_ledger
 from raymlops.ledger.logger import MetricLogger
 from raymlops.storage import Files
+from raymlops.train.naming import name_of, take_name
 from raymlops.train.plan import ParallelPlan
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def work(config: dict[str, Any]) -> None:
     task: Task = config["task"]
     torch.set_num_threads(task.num_threads)
     rank, num_workers = train.get_context().get_world_rank(), train.get_context().get_world_size()
-    seat = Seat.take(task.plan.resized(num_workers), make_device(task.spec.device))
+    plan = task.plan.resized(num_workers)
+    num_stages = len(task.spec.pipeline.starts) or None
+    take_name(name_of(task.run_id, plan, rank, num_stages=num_stages))
+    seat = Seat.take(plan, make_device(task.spec.device))
     tuned = tune(task.spec.communication.sockets, seat)
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         checkpoints = None

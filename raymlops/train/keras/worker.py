@@ -13,6 +13,7 @@ import numpy as np
 from raymlops.storage import Files
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import LoopName
+from raymlops.train.naming import name_of, take_name
 from raymlops.train.worker import Recorder, Task, recorder
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def work(config: dict[str, Any]) -> None:
 
     task: Task = config["task"]
     rank = train.get_context().get_world_rank()
+    take_name(name_of(task.run_id, task.plan, rank))
     strategy = make_strategy(device=task.spec.device, num_threads=task.num_threads)
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         loop = loop_named(task.spec.loop)(
