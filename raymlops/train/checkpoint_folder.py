@@ -49,6 +49,12 @@ class CheckpointFolder:
         path.mkdir(parents=True)
         return path
 
+    def remove_incomplete(self) -> None:
+        """Removes the folders of checkpoints that were begun and not published."""
+        for path in self.folder.glob(f"{_PREFIX}*"):
+            if not (path / _COMPLETE).exists():
+                shutil.rmtree(path, ignore_errors=True)
+
     def publish(self, progress: Progress) -> None:
         """Makes what was written a checkpoint, and removes those that are too old."""
         path = self.path(progress.step)

@@ -87,7 +87,12 @@ class Checkpoints:
             writing.result()
 
     def latest(self) -> int | None:
-        """The step of the newest complete checkpoint, the same on every worker."""
+        """The step of the newest complete checkpoint, the same on every worker.
+
+        What attempts that were killed left of others is removed: it is called before any is saved.
+        """
+        if self._seat.rank == 0:
+            self._saved.remove_incomplete()
         found: list[int | None] = [max(self.steps(), default=None)]
         if self._seat.saving is not None:
             dist.broadcast_object_list(found, src=0, group=self._seat.saving)
@@ -142,12 +147,15 @@ class Checkpoints:
 
     def _write(self, image: Image, progress: Progress) -> None:
         """Writes this worker's part and, once all have written theirs, makes a checkpoint of it."""
-        step, is_first = progress.step, self._seat.rank == 0
+        step = progress.step
         path = self._saved.path(step)
-        # A folder of an attempt that was killed is emptied before anyone writes into it.
-        self._together(step, lambda: self._saved.begin(step) if is_first else None)
-        self._together(step, lambda: image.write(path))
-        if is_first:
+
+        def write_part() -> None:
+            path.mkdir(parents=True, exist_ok=True)
+            image.write(path)
+
+        self._together(step, write_part)
+        if self._seat.rank == 0:
             write_file(path / _METADATA, [image.metadata], durable=True)
             self._settle()
             self._saved.publish(progress)
@@ -159,6 +167,8 @@ class Checkpoints:
             act()
         except OSError as error:
             failure = str(error)
+        if self._agreed(failure is None):
+            return
         found: list[str | None] = [failure]
         if self._seat.saving is not None:
             found = [None] * self._seat.plan.num_workers
