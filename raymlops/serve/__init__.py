@@ -10,7 +10,14 @@ from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
-from raymlops.serve.deployment import Deployment, application_name, deploy, standing, undeploy
+from raymlops.serve.deployment import (
+    Deployment,
+    application_name,
+    deploy,
+    model_handle,
+    standing,
+    undeploy,
+)
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.publishing import publish, wait_applied
@@ -39,6 +46,7 @@ __all__ = [
     "application_name",
     "deploy",
     "memoize",
+    "model_handle",
     "publish",
     "quantile_s",
     "standing",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from raymlops.errors import RequestError
-from raymlops.serve.web import Admit, Handler, Request, Response
+from raymlops.serve.web import Admit, Handler, Request, Response, answered
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -63,22 +62,8 @@ class Application:
         except _ClientGoneError:
             return
         else:
-            response = await self._handle(request)
+            response = await answered(self._handler, request)
         await _send(send, response)
-
-    async def _handle(self, request: Request) -> Response:
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-
-        def reply(response: Response) -> None:
-            if not answer.cancelled():
-                answer.set_result(response)
-
-        self._handler(request, reply)
-        try:
-            return await answer
-        finally:
-            if answer.cancelled():
-                request.abandon()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

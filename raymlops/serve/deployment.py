@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import free_port, is_this_machine
-from raymlops.errors import ClusterError, ConfigError
+from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App
 from raymlops.serve.autoscaling import WorkMeter
+from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door.actor import all_doors, ask, door_path, local_door
 from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.link import ActorLink
@@ -117,6 +118,25 @@ def undeploy(model: str) -> None:
     serve.delete(application_name(model))
     for door in all_doors():
         ask(door, "forget", model)
+
+
+def model_handle(model: str) -> Any:
+    """A handle for other deployments of Ray Serve, and for drivers: `await
+    model_handle("flights").infer.remote(columns, key="user-7")` is what `Client.infer` answers.
+
+    It takes `request_id`, `key`, `event_time` and `version` as that does, and chooses the replica
+    by `routing` of the settings. Whoever is on the cluster needs no key.
+
+    Raises:
+        NotFoundError: the model is not deployed.
+    """
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return serve.get_app_handle(application_name(model))
+    except RayServeException as error:
+        raise NotFoundError(f"no model '{model}' is deployed on this cluster") from error
 
 
 def standing() -> list[dict[str, Any]]:
@@ -240,6 +260,10 @@ class _ModelServer:
             await door.listen.remote(*self._address)
         self._replica.stand_behind(await asyncio.to_thread(door_path))
         return self._replica.app
+
+    async def infer(self, columns: Columns, **about: Any) -> Answer:
+        """For `model_handle`."""
+        return await self._replica.infer(columns, **about)
 
     def record_routing_stats(self) -> dict[str, float]:
         """Asked by Serve every ten seconds; weighted round robin reads it."""

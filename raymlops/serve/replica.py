@@ -20,7 +20,9 @@ from raymlops.serve.asgi import Application
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.board import Published
 from raymlops.serve.caching import CachePolicy
+from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
+from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
@@ -161,6 +163,10 @@ class Replica:
             admit=self._admit,
             describe=self._describe,
         )
+
+    async def infer(self, columns: Columns, **about: Any) -> Answer:
+        """As `infer_directly`; whoever can call this needs no key."""
+        return await infer_directly(self._handler, self._model, columns, **about)
 
     @property
     def rows_per_s(self) -> float:

@@ -141,6 +141,22 @@ class Routes:
         raise RequestError(404, f"there is nothing at {path}")
 
 
+async def answered(handler: Handler, request: Request) -> Response:
+    """What `handler` replies; it is told when nobody waits for that any more."""
+    answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def reply(response: Response) -> None:
+        if not answer.cancelled():
+            answer.set_result(response)
+
+    handler(request, reply)
+    try:
+        return await answer
+    finally:
+        if answer.cancelled():
+            request.abandon()
+
+
 def later(handle: Callable[[Request], Awaitable[Response]]) -> Handler:
     """A handler that awaits `handle` in a task, which ends when the client leaves."""
     tasks: set[asyncio.Task[None]] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,11 +70,10 @@ def make_bundles() -> dict[str, Bundle]:
 @pytest.fixture
 def world(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> World:
     """A fresh ledger each time, whose champion is 1.0.0."""
-    return make_world(bundles, tmp_path_factory)
+    return make_world(bundles, tmp_path_factory.mktemp("world"))
 
 
-def make_world(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
+def make_world(bundles: dict[str, Bundle], folder: Path) -> World:
     url, uri = f"sqlite:///{folder}/ledger.db", str(folder / "store")
     with Ledger(url) as ledger:
         for bundle in bundles.values():

@@ -43,7 +43,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def world(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(bundles, tmp_path_factory)
+    return make_world(bundles, tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

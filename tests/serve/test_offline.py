@@ -45,7 +45,7 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
 ) -> None:
-    world = make_world(bundles, tmp_path_factory)
+    world = make_world(bundles, tmp_path_factory.mktemp("world"))
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
     pq.write_table(table(world), source)
     with Ledger(world.ledger_url) as ledger:

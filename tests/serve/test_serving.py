@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from raymlops.serve import (
     TapSummary,
     TrafficTable,
     deploy,
+    model_handle,
     publish,
     standing,
     undeploy,
@@ -41,6 +42,7 @@ from raymlops.serve import (
 from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.door.actor import all_doors
 from raymlops.serve.protocols.open_inference.grpc.messages import request_class, response_class
+from tests.serve.asking import ask, requests_of_all_kinds
 from tests.serve.conftest import MODEL, World, make_world
 from tests.serve.load import eventually, load
 
@@ -109,7 +111,7 @@ def service(
     """One replica of the model, on a Ray that this module shares."""
     from ray import serve
 
-    world = make_world(bundles, tmp_path_factory)
+    world = make_world(bundles, tmp_path_factory.mktemp("world"))
     start_monitor(world.ledger_url)
     home = tmp_path_factory.mktemp("home")
     spawn(Exporter, EXPORTER, world.ledger_url, ExporterSettings(), home, DriftPolicy())
@@ -164,36 +166,31 @@ def test_grpc_gives_the_same_answers(service: Service) -> None:
 
 
 def test_the_door_and_rays_proxy_give_the_same_answers(service: Service) -> None:
-    model = f"/v2/models/{MODEL}"
-    columns = service.world.rows(0, 2)
-    inputs = [
-        {"name": name, "datatype": "BYTES", "shape": [2], "data": column.tolist()}
-        if column.dtype == object
-        else {"name": name, "datatype": "FP64", "shape": [2], "data": [1.5, 2.5]}
-        for name, column in columns.items()
-    ]
-    asked: tuple[tuple[str, str, Any], ...] = (
-        ("POST", f"{model}/infer", {"id": "same", "inputs": inputs}),
-        ("POST", f"{model}/infer", {"inputs": inputs[1:]}),
-        ("POST", f"{model}/versions/9.9.9/infer", {"inputs": inputs}),
-        ("GET", model, None),
-        ("GET", f"{model}/ready", None),
-        ("HEAD", f"{model}/ready", None),
-        ("PUT", f"{model}/infer", {}),
-        ("GET", f"{model}/nothing", None),
-        ("GET", "/v2/models/nonesuch", None),
-        ("GET", "/v2", None),
-        ("GET", "/v2/health/ready", None),
-    )
     assert service.deployment.proxy_url is not None
-    for method, path, body in asked:
-        answers = []
-        for url in (service.deployment.url, service.deployment.proxy_url):
-            with httpx.Client(base_url=url, trust_env=False) as http:
-                answer = http.request(method, path, json=body)
-            kept = {name: answer.headers.get(name) for name in ("content-type", "allow")}
-            answers.append((answer.status_code, answer.content, kept))
-        assert answers[0] == answers[1], f"{method} {path}"
+    for request in requests_of_all_kinds(service.world):
+        by_door, by_proxy = (
+            ask(url, request) for url in (service.deployment.url, service.deployment.proxy_url)
+        )
+        assert by_door == by_proxy, request
+
+
+def test_a_handle_gives_the_same_answers(service: Service) -> None:
+    handle = model_handle(MODEL)
+    columns = service.world.rows(0, 300)
+    when = DAY.replace(hour=3)
+    with service.client() as client:
+        for about in ({"key": "user-7", "event_time": when}, {"version": "1.0.0"}):
+            wanted = client.infer(MODEL, columns, request_id="same", **about)
+            found = handle.infer.remote(columns, request_id="same", **about).result(timeout_s=30.0)
+            np.testing.assert_equal(asdict(found), asdict(wanted))
+        with pytest.raises(RequestError) as over_http:
+            client.infer(MODEL, {"radius": columns["radius"]})
+    with pytest.raises(RequestError) as by_handle:
+        handle.infer.remote({"radius": columns["radius"]}).result(timeout_s=30.0)
+    assert by_handle.value.status == over_http.value.status == 400
+    assert over_http.value.message in str(by_handle.value)
+    with pytest.raises(NotFoundError, match="no model 'boats' is deployed"):
+        model_handle("boats")
 
 
 def test_the_standing_tells_of_replicas_and_their_load(service: Service) -> None:

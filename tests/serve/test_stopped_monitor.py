@@ -107,7 +107,7 @@ def service(
     import ray
     from ray import serve
 
-    world = make_world(bundles, tmp_path_factory)
+    world = make_world(bundles, tmp_path_factory.mktemp("world"))
     policies = WindowPolicy(), DriftPolicy()
     monitor = spawn(
         monitor_class(), MONITOR, world.ledger_url, world.store_uri, *policies, max_concurrency=8
