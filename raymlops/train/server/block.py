@@ -27,6 +27,8 @@ from raymlops.train.server.rows import Rows, mean_rows
 CHUNK_ELEMENTS = 65_536
 """What a chunk of a step touches fits a cache of 2 MB, and the calls cost little beside it."""
 
+_RUN = 1024
+
 Gradient = TypeVar("Gradient")
 
 
@@ -253,8 +255,13 @@ class RowBlock(Block[Rows]):
 
 
 def _square(values: NDArray[Any]) -> float:
-    wide = values.astype(np.float64).reshape(-1)
-    return float(wide @ wide)
+    """The sum of squares: of short runs as they are, which costs a third of widening every number,
+    and of these in float64."""
+    flat = values.reshape(-1)
+    stop = len(flat) // _RUN * _RUN
+    runs, rest = flat[:stop].reshape(-1, _RUN), flat[stop:].astype(np.float64)
+    of_runs = np.einsum("ij,ij->i", runs, runs)
+    return float(of_runs.sum(dtype=np.float64) + rest @ rest)
 
 
 def _average(parts: Sequence[NDArray[Any]], *, out: NDArray[Any]) -> None:
@@ -265,4 +272,8 @@ def _average(parts: Sequence[NDArray[Any]], *, out: NDArray[Any]) -> None:
     np.add(parts[0], parts[1], out=out)
     for part in parts[2:]:
         np.add(out, part, out=out)
-    np.divide(out, len(parts), out=out)
+    # Half of the time of a division, and the same bits where the number is a power of two.
+    if len(parts) & (len(parts) - 1) == 0:
+        np.multiply(out, 1 / len(parts), out=out)
+    else:
+        np.divide(out, len(parts), out=out)

@@ -110,6 +110,16 @@ def test_the_mean_is_summed_in_the_order_of_workers() -> None:
     assert block.sequences[:4].tolist() == [1, 1, 1, 0]
 
 
+@pytest.mark.parametrize("size", [16, 1024, 70_000])
+def test_the_square_of_a_mean_is_summed_as_if_in_double_precision(size: int) -> None:
+    """Of squares whose sum in single precision loses what comes last."""
+    images = load_digits().data.astype(np.float32).reshape(-1)[:size]
+    block = dense(size, Sgd(learning_rate=1.0))
+    pushes = [Push(worker=w, sequence=1, gradient=images * (w + 1)) for w in range(3)]
+    expected = float(((2.0 * images.astype(np.float64)) ** 2).sum())
+    assert block.square(pushes) == pytest.approx(expected, rel=2e-7)
+
+
 def test_rows_stay_right_over_a_restart() -> None:
     """A block that is opened anew does not know which rows its other buffer lacks."""
     adam = Adam(learning_rate=0.01)
