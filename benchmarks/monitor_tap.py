@@ -1,8 +1,8 @@
 """What the monitor costs: its share of a server's CPU, and the messages one actor merges a second.
 
-The server is the one of a replica, its clients a process of their own; CPU is that of the server's
-process, of all its threads, until everything was binned, packed and handed to the sink. Rounds
-with the tap, without it, and without it again as the control take turns.
+The server is the one of a replica, which counts metrics, its clients a process of their own; CPU is
+that of the server's process, of all its threads, until everything was binned, packed and handed to
+the sink. Rounds with the tap, without it, and without it again as the control take turns.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ from raymlops.serve.exchange import Exchange
 from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
+from raymlops.serve.metrics import Metrics
 from raymlops.serve.recorder import Recorder
 from raymlops.serve.summarising import summarise
-from raymlops.serve.witnesses import Witnesses
+from raymlops.serve.witnesses import Witness, Witnesses
 
 MODEL = "tumours"
 NUM_FEATURES = 10
@@ -129,8 +130,13 @@ async def cpu_a_request(
     spare_what_is_loaded()
     recorder = Recorder(model=MODEL, replica="r", sink=sink, on_drop=_refuse_drop)
     running = asyncio.create_task(recorder.run())
-    records = {"off": _nothing, "control": _nothing, "on": Witnesses([recorder.note]).note}
-    servers = {name: _server(arms, record) for name, record in records.items()}
+    metrics = Metrics(MODEL, "r", None)
+    witnesses: dict[str, list[Witness]] = {
+        "off": [metrics.note],
+        "control": [metrics.note],
+        "on": [metrics.note, recorder.note],
+    }
+    servers = {name: _server(arms, Witnesses(each)) for name, each in witnesses.items()}
     with clients(_request(columns, num_rows), servers) as ask:
         found: dict[str, list[float]] = {name: [] for name in servers}
         for number in range(rounds + 1):
@@ -145,18 +151,14 @@ async def cpu_a_request(
     return found["off"], found["control"], found["on"]
 
 
-def _nothing(_: Exchange) -> None:
-    pass
-
-
 def _refuse_drop(num_rows: int) -> None:
     raise AssertionError(f"{num_rows} rows were dropped")
 
 
-def _server(arms: Arms, record: Callable[[Exchange], None]) -> HttpServer:
+def _server(arms: Arms, witnesses: Witnesses) -> HttpServer:
     limits = HttpLimits()
-    handler = model_handler(Inference(MODEL, arms, record), max_body_bytes=limits.max_body_bytes)
-    return HttpServer(handler, limits)
+    inference = Inference(MODEL, arms, witnesses.note)
+    return HttpServer(model_handler(inference, max_body_bytes=limits.max_body_bytes), limits)
 
 
 def _request(columns: Columns, num_rows: int) -> bytes:
@@ -205,7 +207,7 @@ def clients(
         os.write(orders[1], bytes([list(servers).index(name)]))
         await asyncio.to_thread(os.read, reports[0], 1)
         while recorder.pending_rows:  # noqa: ASYNC110 - the recorder has no event for it
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
         return (time.process_time() - started) / num_requests * 1e6
 
     try:

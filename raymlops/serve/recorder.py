@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from raymlops.errors import ClusterError
 from raymlops.serve.blocks import Block, blocks_of
@@ -28,6 +29,9 @@ _RING_ROWS = 65536
 # A message stays well below what Ray would rather put into its object store.
 _MESSAGE_REQUESTS = 4096
 _RETRY_S = 0.5
+# So many are counted in less than a millisecond, and handing them to a thread, which then takes the
+# interpreter from the event loop and gives it back at every step, would take as long again.
+_AT_ONCE_VALUES = 1 << 15
 
 Sink = Callable[[TapSummary], Awaitable[None]]
 """Returns when the monitor has the message for good; raises ClusterError when that is unknown."""
@@ -116,7 +120,7 @@ class Recorder:
         return oldest
 
     async def _deliver(self, blocks: list[Block]) -> None:
-        summary = await asyncio.to_thread(
+        make = partial(
             summarise,
             blocks,
             model=self._model,
@@ -124,6 +128,8 @@ class Recorder:
             sequence=self._sequence,
             slice_by=self._slice_by,
         )
+        num_values = sum(block.size * len(block.version.bundle.profile.bins) for block in blocks)
+        summary = make() if num_values <= _AT_ONCE_VALUES else await asyncio.to_thread(make)
         away = False
         while True:
             try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -369,3 +370,28 @@ def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
     assert parts_of(profile, "texture")[cells[0, 0]] == "missing"
     counts = profile.bins[1].count(np.array([20.0]))
     assert counts[cells[0, 1]] == 1
+
+
+@pytest.mark.parametrize(("num_rows", "beside"), [(100, False), (8_000, True)])
+def test_only_a_large_message_is_made_beside_the_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch, num_rows: int, beside: bool
+) -> None:
+    makers: list[threading.Thread] = []
+
+    def summarise(*args: Any, **kwargs: Any) -> TapSummary:
+        makers.append(threading.current_thread())
+        return made(*args, **kwargs)
+
+    made = recorder.summarise
+    monkeypatch.setattr(recorder, "summarise", summarise)
+
+    async def test() -> None:
+        traffic, monitor = Traffic(world), Monitor()
+        tap = make(monitor)
+        for _ in range(num_rows // 100):
+            tap.note([traffic.exchange(slice(0, 100))])
+        await finish(tap)
+        assert [maker is not threading.current_thread() for maker in makers] == [beside]
+        assert monitor.rows == num_rows
+
+    run(test)
