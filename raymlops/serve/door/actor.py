@@ -14,8 +14,9 @@ from typing import Any
 
 from raymlops.cluster import find, spawn
 from raymlops.errors import ClusterError, ConfigError, RaymlopsError
-from raymlops.serve.door.door import Card, Door
+from raymlops.serve.door.door import Door
 from raymlops.serve.door.lookout import Lookout, door_name, living_nodes
+from raymlops.serve.door.neighbours import Card
 from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.front import front_routes

@@ -20,30 +20,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import socket
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from raymlops.errors import ClusterError
-from raymlops.serve.door.relay import (
-    Entrance,
-    UnservedError,
-    answer,
-    knock,
-    new_secret,
-    relay,
-    who_knocks,
-)
-from raymlops.serve.door.roster import Crowd, Roster
+from raymlops.serve.door.listening import Address, Listeners, address_of
+from raymlops.serve.door.neighbours import Card, Neighbours
+from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.sorting import may_have_path, path_of
-from raymlops.serve.door.tls import TlsFiles, decrypt
+from raymlops.serve.door.tasks import Tasks
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor, WaitingRoom
 from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
 from raymlops.serve.http import HttpLimits, HttpServer
@@ -52,25 +44,11 @@ from raymlops.serve.web import Handler, Reply, Request, Response
 _logger = logging.getLogger(__name__)
 
 _PEEK_BYTES = 4096
-_BACKLOG = 4096
-_ACCEPT_AT_ONCE = 64
 _TICK_S = 0.25
 _WAIT_S = 30.0
 """How long a client waits for a model that has no replica at the moment."""
-_AVOID_S = 10.0
-"""How long a door that cannot be reached, although it says where it is, is left alone."""
 _RETURN_S = 5.0
 """How long a door that was started again waits for replicas to bring a listening socket."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a door tells those of other nodes: how to come in, what it has by model, and by node
-    the models whose connections it sends there."""
-
-    entrance: Entrance
-    crowds: Mapping[str, Crowd]
-    relays: Mapping[str, frozenset[str]]
 
 
 class Door:
@@ -91,18 +69,16 @@ class Door:
     ) -> None:
         self._path = path
         self._roster = Roster()
-        self._listening: dict[tuple[str, int], socket.socket] = {}
+        self._tasks = Tasks()
+        context = None if tls is None else tls.context()
+        self._listeners = Listeners(self._welcome, tls=context, tasks=self._tasks)
         self._brought = asyncio.Event()
         self._channels: dict[str, Channel] = {}
         self._strangers: set[Channel] = set()
         self._waiting = WaitingRoom(_WAIT_S)
-        self._certificate = None if tls is None else tls.certificate.read_text()
-        self._tls = None if tls is None else tls.context()
-        self._inner: socket.socket | None = None
-        self._secrets: dict[str, bytes] = {}
-        self._entrances: dict[str, Entrance] = {}
-        self._avoided: dict[Entrance, float] = {}
-        self._relays: Counter[tuple[str, str]] = Counter()
+        self._neighbours = Neighbours(
+            self._roster, tls=tls, tasks=self._tasks, give=self._give, pass_on=self._pass_on
+        )
         self._own = HttpServer(
             handler(self._roster),
             limits,
@@ -110,7 +86,6 @@ class Door:
             hand_over=self._take_back,
         )
         self._sorry = HttpServer(_say_later, limits)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Lets replicas in; the loop this is called on is the door's."""
@@ -131,49 +106,43 @@ class Door:
         self._loop.remove_reader(self._rendezvous.fileno())
         self._rendezvous.close()
         self._path.unlink(missing_ok=True)
-        for listening in self._listening.values():
-            self._loop.remove_reader(listening.fileno())
-            listening.close()
-        if self._inner is not None:
-            self._loop.remove_reader(self._inner.fileno())
-            self._inner.close()
+        self._listeners.close()
+        self._neighbours.close()
         for channel in (*self._channels.values(), *self._strangers):
             channel.close()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         self._waiting.close()
         self._own.stop()
         self._sorry.stop()
 
     # What is asked of it.
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
+    async def listen(self, host: str, port: int) -> Address:
         """The address where it listens; of port 0 the one it has at that host, else a free one.
 
         Raises:
             ClusterError: something else has the port.
         """
-        if (known := self._known(host, port)) is not None:
+        if (known := self._listeners.known(host, port)) is not None:
             return known
         for _ in range(int(_RETURN_S / _TICK_S)):
             try:
-                listening = _bind(host, port)
+                listening = self._listeners.bind(host, port)
                 break
             except OSError as error:
                 failure = error
             with suppress(TimeoutError):  # replicas may have it, of a door that was here before
                 await asyncio.wait_for(self._brought.wait(), _TICK_S)
-            if (known := self._known(host, port)) is not None:
+            if (known := self._listeners.known(host, port)) is not None:
                 return known
         else:
             raise ClusterError(
                 f"{host}:{port} cannot be listened on: {failure}; end what has it, or set "
                 "serve.port to another one, 0 for any that is free"
             ) from failure
-        self._open(listening)
         for channel in self._channels.values():
             self._try(channel, "hold", listening.fileno())
-        return _address(listening)
+        return address_of(listening)
 
     def expect(self, model: str) -> None:
         """Clients of the model wait for its replicas from now on."""
@@ -187,28 +156,11 @@ class Door:
 
     def card(self, host: str, asker: str) -> Card:
         """For the door of the node `asker`, which reaches this one at `host`."""
-        if self._inner is None:
-            self._inner = _bind(host, 0)
-            self._loop.add_reader(
-                self._inner.fileno(), self._accept, self._inner, self._welcome_door
-            )
-        entrance = Entrance(
-            host=host,
-            port=_address(self._inner)[1],
-            secret=self._secrets.setdefault(asker, new_secret()),
-            certificate=self._certificate,
-        )
-        relays: dict[str, frozenset[str]] = {}
-        for node, model in +self._relays:
-            relays[node] = relays.get(node, frozenset()) | {model}
-        return Card(entrance=entrance, crowds=self._roster.crowds, relays=relays)
+        return self._neighbours.card(host, asker)
 
     def meet(self, node: str, card: Card, *, own_node: str) -> None:
         """The door of another node has given its card to this one, which is at `own_node`."""
-        if self._avoided.get(card.entrance, -math.inf) > self._loop.time():
-            return
-        self._entrances[node] = card.entrance
-        self._roster.meet(node, card.crowds, card.relays.get(own_node, ()))
+        self._neighbours.meet(node, card, own_node=own_node)
         for model, crowd in card.crowds.items():
             if crowd.replicas:
                 for visitor in self._waiting.take(model):
@@ -216,17 +168,16 @@ class Door:
 
     def part(self, node: str) -> None:
         """The door of another node does not answer."""
-        self._entrances.pop(node, None)
-        self._roster.part(node)
+        self._neighbours.part(node)
 
     def standing(self) -> dict[str, Any]:
         """What it knows, for people and tests."""
         return {
-            "addresses": [f"{host}:{port}" for host, port in self._listening],
+            "addresses": [f"{host}:{port}" for host, port in self._listeners.addresses],
             "models": sorted(self._roster.models),
             "waiting": len(self._waiting),
             "lost": dict(self._roster.lost),
-            "relays": self._relays.total(),
+            "relays": self._neighbours.num_relays,
             "replicas": [
                 {
                     "replica": place.replica,
@@ -241,36 +192,8 @@ class Door:
 
     # Clients.
 
-    def _accept(self, listening: socket.socket, welcome: Callable[[socket.socket], None]) -> None:
-        for _ in range(_ACCEPT_AT_ONCE):
-            try:
-                connection, _ = listening.accept()
-            except OSError:  # nobody is left, or has gone again
-                return
-            connection.setblocking(False)
-            if self._tls is None:
-                welcome(connection)
-            else:
-                self._keep(decrypt(connection, self._tls, welcome))
-
-    def _welcome_client(self, connection: socket.socket) -> None:
+    def _welcome(self, connection: socket.socket) -> None:
         self._look(Visitor(connection))
-
-    def _welcome_door(self, connection: socket.socket) -> None:
-        async def ask() -> None:
-            known = await who_knocks(connection, self._secrets)
-            if known is None:
-                connection.close()
-            else:
-                self._receive(connection, *known)
-
-        self._keep(ask())
-
-    def _receive(self, connection: socket.socket, node: str, model: str) -> None:
-        """From another door, for a replica of this node or for nobody: it does not wait here."""
-        self._roster.receive(node, model)
-        answer(connection, served=self._give(connection, b"", model))
-        connection.close()
 
     def _look(self, visitor: Visitor) -> None:
         """Sorts a connection by what its client has sent, or waits until it has sent enough."""
@@ -296,8 +219,7 @@ class Door:
             self._adopt(self._own, visitor)
             return
         if (node := self._roster.choose_far(model)) is not None:
-            self._roster.give_far(model, node)
-            self._keep(self._send_far(visitor, model, node, self._entrances[node]))
+            self._neighbours.send(visitor, model, node)
         elif self._give(visitor.connection, visitor.read, model):
             visitor.connection.close()
         else:
@@ -315,44 +237,13 @@ class Door:
                 return True
         return False
 
-    async def _send_far(self, visitor: Visitor, model: str, node: str, entrance: Entrance) -> None:
-        try:
-            far = await knock(entrance, model)
-        except UnservedError:
-            self._roster.exhaust(model, node)
-            self._pass_on(visitor, model)
-            return
-        except OSError as error:
-            _logger.warning(
-                "the door of node %s cannot be reached at %s:%d: %r; nodes must be able to connect "
-                "to each other at any port",
-                node,
-                entrance.host,
-                entrance.port,
-                error,
-            )
-            self._avoided[entrance] = self._loop.time() + _AVOID_S
-            self.part(node)
-            self._pass_on(visitor, model)
-            return
-        self._relays[node, model] += 1
-        try:
-            await relay(visitor.connection, visitor.read, far)
-        finally:
-            self._relays[node, model] -= 1
-
     def _take_back(self, descriptor: int, read: bytes) -> None:
         """A connection of the door itself asks for a model."""
         connection = socket.socket(fileno=os.dup(descriptor))
         self._pass_on(Visitor(connection, read), self._roster.owner(path_of(read)))
 
     def _adopt(self, server: HttpServer, visitor: Visitor) -> None:
-        self._keep(server.adopt(visitor.connection, visitor.read))
-
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(server.adopt(visitor.connection, visitor.read))
 
     # Replicas.
 
@@ -377,10 +268,10 @@ class Door:
         self._channels[replica] = channel
         self._roster.enter(replica, model, message.values["open"])
         for descriptor in message.descriptors:
-            self._open(socket.socket(fileno=descriptor))
+            self._listeners.open(socket.socket(fileno=descriptor))
         if message.descriptors:
             self._brought.set()
-        for listening in self._listening.values():
+        for listening in self._listeners:
             self._try(channel, "hold", listening.fileno())
         for visitor in self._waiting.take(model):
             self._pass_on(visitor, model)
@@ -427,33 +318,6 @@ class Door:
         for visitor in unserved:
             self._adopt(self._sorry, visitor)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
-
-    # Listening sockets.
-
-    def _known(self, host: str, port: int) -> tuple[str, int] | None:
-        matching = (address for address in self._listening if address[0] == host)
-        return next((found for found in matching if port in (0, found[1])), None)
-
-    def _open(self, listening: socket.socket) -> None:
-        """Accepts from a listening socket, unless it is one it has already."""
-        address = _address(listening)
-        if address in self._listening:
-            listening.close()
-            return
-        self._listening[address] = listening
-        self._loop.add_reader(listening.fileno(), self._accept, listening, self._welcome_client)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    listening.setblocking(False)
-    return listening
-
-
-def _address(listening: socket.socket) -> tuple[str, int]:
-    host, port = listening.getsockname()[:2]
-    return host, port
 
 
 def _say_later(request: Request, reply: Reply) -> None:

@@ -7,7 +7,8 @@ import logging
 from typing import Any
 
 from raymlops.cluster.actors import NAMESPACE
-from raymlops.serve.door.door import Card, Door
+from raymlops.serve.door.door import Door
+from raymlops.serve.door.neighbours import Card
 
 _logger = logging.getLogger(__name__)
 

@@ -87,11 +87,14 @@ async def relay(connection: socket.socket, read: bytes, far: asyncio.Transport) 
     here, there = Side.pair()
     far.set_protocol(there)
     there.connection_made(far)
-    await asyncio.get_running_loop().create_connection(lambda: here, sock=connection)
-    if read:
-        far.write(read)
-    far.resume_reading()
-    await asyncio.wait((here.ended, there.ended))
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: here, sock=connection)
+        if read:
+            far.write(read)
+        far.resume_reading()
+        await asyncio.wait((here.ended, there.ended))
+    finally:
+        far.close()  # and with it the other side
 
 
 async def who_knocks(

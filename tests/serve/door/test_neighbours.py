@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from raymlops.serve.door.door import Card
+from raymlops.serve.door.neighbours import Card
 from raymlops.serve.door.relay import new_secret
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.web import Response

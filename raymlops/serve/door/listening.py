@@ -1,0 +1,80 @@
+"""Addresses where connections are accepted, and where TLS ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from ssl import SSLContext
+
+from raymlops.serve.door.tasks import Tasks
+from raymlops.serve.door.tls import decrypt
+
+_BACKLOG = 4096
+_ACCEPT_AT_ONCE = 64
+
+Address = tuple[str, int]
+
+
+class Listeners:
+    """Calls `on_plain` with every connection that is accepted, once it is plain; belongs to one
+    event loop."""
+
+    def __init__(
+        self, on_plain: Callable[[socket.socket], None], *, tls: SSLContext | None, tasks: Tasks
+    ) -> None:
+        self._on_plain = on_plain
+        self._tls = tls
+        self._tasks = tasks
+        self._sockets: dict[Address, socket.socket] = {}
+
+    def __iter__(self) -> Iterator[socket.socket]:
+        return iter(self._sockets.values())
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        return tuple(self._sockets)
+
+    def known(self, host: str, port: int) -> Address | None:
+        """Where it listens at that host, at that port or, for port 0, at any."""
+        matching = (address for address in self._sockets if address[0] == host)
+        return next((found for found in matching if port in (0, found[1])), None)
+
+    def bind(self, host: str, port: int) -> socket.socket:
+        """Listens there; raises OSError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening.setblocking(False)
+        self.open(listening)
+        return listening
+
+    def open(self, listening: socket.socket) -> None:
+        """Accepts from a listening socket, unless it is one it has already."""
+        address = address_of(listening)
+        if address in self._sockets:
+            listening.close()
+            return
+        self._sockets[address] = listening
+        asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
+
+    def close(self) -> None:
+        for listening in self:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+            listening.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except OSError:  # nobody is left, or has gone again
+                return
+            connection.setblocking(False)
+            if self._tls is None:
+                self._on_plain(connection)
+            else:
+                self._tasks.start(decrypt(connection, self._tls, self._on_plain))
+
+
+def address_of(listening: socket.socket) -> Address:
+    host, port = listening.getsockname()[:2]
+    return host, port
