@@ -30,7 +30,9 @@ from raymlops.ledger import Run, open_ledger
 from raymlops.train import Factory, ParallelPlan, TensorSpec, Trainer, TrainSpec
 from raymlops.train.seat import Seat
 from tests.train import gloo
+from tests.train.server.threads import start_threads
 from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT
+from tests.train.updaters.test_served import FLIGHTS
 
 ALONE = ParallelPlan()
 PARITY = {
@@ -40,6 +42,7 @@ PARITY = {
             "data=2", "shard=2", "tensor=2", "data=2,shard=2,tensor=2",
             "pipeline=2,microbatches=4",
             "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble",
+            "data=2,server=2",
         ),
     ),
     "cnn": (CNN, ("data=3", "data=2,shard=2", "data=2,pipeline=2,microbatches=2")),
@@ -48,12 +51,13 @@ PARITY = {
         (
             "data=2", "shard=2", "tensor=2", "data=2,tensor=2", "shard=2,tensor=2",
             "pipeline=2,microbatches=2", "data=2,shard=2,pipeline=2,microbatches=2",
-            "tensor=2,pipeline=2,microbatches=2,data=2",
+            "tensor=2,pipeline=2,microbatches=2,data=2", "data=4,server=3",
         ),
     ),
     "transformer, sequence": (SEQUENCE, ("tensor=2",)),
     "transformer, loss": (LOSS, ("tensor=2",)),
     "transformer, both": (BOTH, ("data=2,tensor=2",)),
+    "flights, rows by key": (FLIGHTS, ("data=2,server=2", "data=4,server=3")),
 }  # fmt: skip
 WIDE = TrainSpec(
     model=Factory(call="tests.train.models:mlp", arguments={"width": 1024}),
@@ -175,7 +179,7 @@ def _steps_of(home: Path, runs: Sequence[Run]) -> list[float]:
 def weights(seat: Seat, spec: TrainSpec) -> Mapping[str, Any]:
     from raymlops.train.loop import Loop
 
-    loop = Loop(spec, seat)
+    loop = Loop(spec, seat, start_server=start_threads)
     loop.run()
     return loop.weights()
 
