@@ -30,7 +30,7 @@ def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[Mapping[str, Any],
     return loop.weights(), start
 
 
-@pytest.mark.parametrize("num_deaths", [2, endurance(5)])
+@pytest.mark.parametrize("num_deaths", [2, endurance(20)])
 def test_killed_at_random_steps_it_ends_bit_equal(num_deaths: int, tmp_path: Path) -> None:
     layout = ParallelPlan(shard=2)
     random = np.random.default_rng(7)
