@@ -52,14 +52,16 @@ def measure(
     folder: Path,
     connections: tuple[int, ...],
     seconds: int,
+    *,
+    bodies: str = "bodies.txt",
 ) -> dict[int, Measured]:
-    """Raises SystemExit when a reply is wrong or does not come."""
-    _wait_ready(url, folder)
-    _load(url, folder, 32, 1)
+    """Raises SystemExit when a reply to one of `bodies` is wrong or does not come."""
+    _wait_ready(url, folder / bodies)
+    _load(url, folder / bodies, 32, 1)
     found = {}
     for number in connections:
         before = sum(map(_cpu_s, servers))
-        result = _load(url, folder, number, seconds)
+        result = _load(url, folder / bodies, number, seconds)
         cpu_s = sum(map(_cpu_s, servers)) - before
         if result["wrong"] or result["errors"] or not result["right"]:
             raise SystemExit(f"{url} answered wrongly: {result}")
@@ -74,9 +76,9 @@ def measure(
     return found
 
 
-def _load(url: str, folder: Path, connections: int, seconds: int) -> dict[str, float]:
+def _load(url: str, bodies: Path, connections: int, seconds: int) -> dict[str, float]:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "load.lua"), url]
-    environment = {**os.environ, "LOAD_BODIES": str(folder / "bodies.txt"), "LOAD_KEY": KEY}
+    environment = {**os.environ, "LOAD_BODIES": str(bodies), "LOAD_KEY": KEY}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
     result: dict[str, float] = json.loads(line.removeprefix("RESULT "))
@@ -109,8 +111,8 @@ def _cpu_s(process: psutil.Process) -> float:
     return sum(time.clock_gettime((~each.pid << 3) | 2) for each in _family(process))
 
 
-def _wait_ready(url: str, folder: Path) -> None:
-    body = json.loads((folder / "bodies.json").read_text())["bodies"][0].encode()
+def _wait_ready(url: str, bodies: Path) -> None:
+    body = bodies.read_text().partition("\n")[0].encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
     for _ in range(300):
         request = urllib.request.Request(url, body, headers)

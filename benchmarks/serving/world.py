@@ -50,8 +50,11 @@ def make_world(folder: Path, *, num_rows: int = 1) -> None:
     ]
     (folder / "bodies.json").write_text(json.dumps({"bodies": bodies, "answers": answers}))
     # For wrk: a body a line, then its answer.
-    lines = (f"{body}\n{answer!r}\n" for body, answer in zip(bodies, answers, strict=True))
+    lines = [f"{body}\n{answer!r}\n" for body, answer in zip(bodies, answers, strict=True)]
     (folder / "bodies.txt").write_text("".join(lines))
+    # Triton has no tensors without an axis beside the batch's.
+    wide = (line.replace(f'"shape":[{num_rows}]', f'"shape":[{num_rows},1]') for line in lines)
+    (folder / "bodies_2d.txt").write_text("".join(wide))
     _register(folder, bundle)
 
 
