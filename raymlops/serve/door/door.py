@@ -158,6 +158,10 @@ class Door:
         """For the door of the node `asker`, which reaches this one at `host`."""
         return self._neighbours.card(host, asker)
 
+    def ask(self, node: str) -> None:
+        """The door of another node is asked for its card, which comes later."""
+        self._roster.ask(node)
+
     def meet(self, node: str, card: Card, *, own_node: str) -> None:
         """The door of another node has given its card to this one, which is at `own_node`."""
         self._neighbours.meet(node, card, own_node=own_node)

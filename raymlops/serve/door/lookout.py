@@ -61,6 +61,7 @@ class Lookout:
             if node not in self._others:
                 name = door_name(node)
                 self._others[node] = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+            self._door.ask(node)
             asked = self._others[node].card.remote(self._node_id)
             card: Card = await asyncio.wait_for(asked, _ANSWER_S)
         except ValueError:  # nothing is deployed there

@@ -40,9 +40,9 @@ class Crowd:
     replicas: int
     connections: int
 
-    def more(self) -> Crowd:
-        """With one connection that is on its way there."""
-        return replace(self, connections=self.connections + 1)
+    def more(self, arriving: int = 1) -> Crowd:
+        """With connections that are on their way there."""
+        return replace(self, connections=self.connections + arriving)
 
 
 class Roster:
@@ -53,6 +53,7 @@ class Roster:
         self._models: set[str] = set()
         self._far: dict[str, dict[str, Crowd]] = {}
         self._relayed: dict[str, frozenset[str]] = {}
+        self._sent: dict[str, Counter[str]] = {}
         self._entered = 0
         self._lost: Counter[str] = Counter()
 
@@ -95,10 +96,15 @@ class Roster:
         for crowds in self._far.values():
             crowds.pop(model, None)
 
+    def ask(self, node: str) -> None:
+        """Its door is asked for news, which may know nothing of what is sent there from now on."""
+        self._sent[node] = Counter()
+
     def meet(self, node: str, crowds: Mapping[str, Crowd], relayed: Iterable[str] = ()) -> None:
         """What the door of another node says of itself, and of which models it sends connections
         here."""
-        self._far[node] = dict(crowds)
+        sent = self._sent.get(node, Counter())
+        self._far[node] = {model: crowd.more(sent[model]) for model, crowd in crowds.items()}
         self._relayed[node] = frozenset(relayed)
 
     def exhaust(self, model: str, node: str) -> None:
@@ -170,7 +176,7 @@ class Roster:
     def choose_far(self, model: str) -> str | None:
         """The node that the next connection should go to, if replicas there have room for it and
         those here have not."""
-        far = self._reach(model)
+        far = self._elsewhere(model)
         if not far:
             return None
         standing = self._standing(model)
@@ -183,18 +189,17 @@ class Roster:
     def give_far(self, model: str, node: str) -> None:
         """A connection was sent to that node."""
         self._far[node][model] = self._far[node][model].more()
+        self._sent.setdefault(node, Counter())[model] += 1
 
     def overloaded(self) -> dict[str, int]:
         """How many connections each replica with too many should keep, of all it has.
 
-        Replicas of other nodes count, unless their doors send connections here: what came from
-        another node does not go back.
+        Replicas of other nodes count, unless their doors send connections here.
         """
         keep: dict[str, int] = {}
         for model in self._models:
             standing = self._standing(model)
-            is_relayed = any(model in models for models in self._relayed.values())
-            far = () if is_relayed else self._reach(model).values()
+            far = self._elsewhere(model).values()
             for place in standing:
                 if place.connections > _room(standing, far):
                     keep[place.replica] = math.ceil(_mean(standing, far))
@@ -209,6 +214,14 @@ class Roster:
             node: crowd
             for node, crowds in self._far.items()
             if (crowd := crowds.get(model)) is not None and crowd.replicas > 0
+        }
+
+    def _elsewhere(self, model: str) -> dict[str, Crowd]:
+        """The same of nodes that send none here: what came from a node does not go back to it."""
+        return {
+            node: crowd
+            for node, crowd in self._reach(model).items()
+            if model not in self._relayed.get(node, ())
         }
 
 

@@ -43,10 +43,15 @@ def _on_two(
     asyncio.run(whole())
 
 
-def introduce(here: World, far: World) -> None:
+def introduce(here: World, *others: World) -> None:
     """What their lookouts do every second."""
-    here.doors[0].meet("far", card(far, "here"), own_node="here")
-    far.doors[0].meet("here", card(here, "far"), own_node="far")
+    named = dict(zip(("here", "far", "third"), (here, *others), strict=False))
+    for name, world in named.items():
+        for other, neighbour in named.items():
+            if neighbour is not world:
+                door = world.doors[0]
+                door.ask(other)
+                door.meet(other, card(neighbour, name), own_node=name)
 
 
 def card(of: World, asker: str) -> Card:
@@ -168,6 +173,27 @@ def test_a_new_node_is_given_connections_and_does_not_give_them_back(nodes: Node
                 introduce(here, far)
                 await asyncio.sleep(0.3)  # a tick of the doors
             assert (two.connections, two.doorway.server.num_accepted) == (4, accepted)
+
+    nodes(test)
+
+
+def test_a_third_node_is_given_what_came_to_the_second_from_the_first(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    async def test(here: World, far: World) -> None:
+        two = await far.replica("two")
+        introduce(here, far)
+        async with opened(tmp_path / "third") as third, contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(here.client()) for _ in range(8)]
+            for client in clients:
+                await client.get(FLIGHTS)
+            introduce(here, far)  # the second knows that all came from the first
+            three = await third.replica("three")
+            introduce(here, far, third)
+            await until(lambda: (two.connections, three.connections) == (4, 4))
+            answers = [(await client.get(FLIGHTS)).text for client in clients]
+            assert sorted(answers) == ["three"] * 4 + ["two"] * 4
+            assert third.doors[0].standing()["relays"] == 0
 
     nodes(test)
 

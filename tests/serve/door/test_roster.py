@@ -187,11 +187,29 @@ def test_a_node_that_is_lost_is_waited_for_until_its_models_are_forgotten() -> N
     assert found.models == frozenset()
 
 
+def test_what_was_sent_while_news_was_on_its_way_is_counted() -> None:
+    found = roster()
+    found.meet("n", crowd(1, 0))
+    found.meet("m", crowd(1, 0))
+    found.ask("m")
+    for node in ("m", "n"):
+        assert found.choose_far("flights") == node
+        found.give_far("flights", node)
+    found.meet("m", crowd(1, 0))  # as it was before
+    assert found.choose_far("flights") == "m"
+    found.give_far("flights", "m")
+    assert found.choose_far("flights") == "n"
+
+
 def test_what_came_from_another_node_does_not_go_back() -> None:
     found = roster(a=8)
     found.meet("n", crowd(1, 0))
     assert found.overloaded() == {"a": 4}
     found.receive("n", "flights")
     assert found.overloaded() == {}
+    assert found.choose_far("flights") is None
+    found.meet("third", crowd(1, 0))
+    assert found.overloaded() == {"a": 4}
+    found.part("third")
     found.meet("n", crowd(1, 0), relayed=())  # all of them have ended
     assert found.overloaded() == {"a": 4}
