@@ -177,7 +177,7 @@ def test_the_door_and_rays_proxy_give_the_same_answers(service: Service) -> None
 def test_a_handle_gives_the_same_answers(service: Service) -> None:
     handle = model_handle(MODEL)
     columns = service.world.rows(0, 300)
-    when = DAY.replace(hour=3)
+    when = DAY.replace(year=2012)  # the rows of this year are counted by another test
     with service.client() as client:
         for about in ({"key": "user-7", "event_time": when}, {"version": "1.0.0"}):
             wanted = client.infer(MODEL, columns, request_id="same", **about)
