@@ -18,7 +18,7 @@ from raymlops.ledger import open_ledger
 from raymlops.serve.asgi import App
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
-from raymlops.serve.door.actor import all_doors, ask, door_path, local_door
+from raymlops.serve.door.actor import ask, ask_all, door_path, local_door
 from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet
@@ -116,8 +116,7 @@ def undeploy(model: str) -> None:
     from ray import serve
 
     serve.delete(application_name(model))
-    for door in all_doors():
-        ask(door, "forget", model)
+    ask_all("forget", model)
 
 
 def model_handle(model: str) -> Any:
@@ -141,7 +140,7 @@ def model_handle(model: str) -> Any:
 
 def standing() -> list[dict[str, Any]]:
     """Every door there is: its addresses, models and replicas, with their load and latency."""
-    return [ask(door, "standing") for door in all_doors()]
+    return ask_all("standing")
 
 
 def application_name(model: str) -> str:

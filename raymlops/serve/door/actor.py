@@ -6,6 +6,7 @@ It keeps nothing: started again it takes the listening sockets back from the rep
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -23,8 +24,14 @@ from raymlops.serve.front import front_routes
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.web import Handler
 
+_logger = logging.getLogger(__name__)
+
 _FOLDER = "raymlops-doors"
 _TIMEOUT_S = 30.0
+
+
+class DoorGoneError(ClusterError):
+    """A door has gone with its node, or died and is being started again."""
 
 
 class DoorActor:
@@ -84,17 +91,38 @@ def all_doors() -> Iterator[Any]:
     living = {door_name(node) for node in living_nodes()}
     for actor in ray.util.list_named_actors(all_namespaces=True):
         if actor["name"] in living:
-            yield find(actor["name"], namespace=actor["namespace"])
+            try:
+                door = find(actor["name"], namespace=actor["namespace"])
+            except ClusterError:  # it has gone this moment
+                continue
+            yield door
+
+
+def ask_all(method: str, *args: Any) -> list[Any]:
+    """What the doors of all nodes answer; one that has gone with its node, or is being started
+    again, is left out.
+
+    Raises:
+        ClusterError: one does not answer, or says that it cannot.
+    """
+    answers = []
+    for door in all_doors():
+        try:
+            answers.append(ask(door, method, *args))
+        except DoorGoneError as error:
+            _logger.warning("%s", error)
+    return answers
 
 
 def ask(door: Any, method: str, *args: Any) -> Any:
     """What the door answers.
 
     Raises:
+        DoorGoneError: its process or node has gone.
         ClusterError: it does not answer, or says that it cannot.
     """
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import ActorUnschedulableError, RayActorError, RayError, RayTaskError
 
     try:
         return ray.get(getattr(door, method).remote(*args), timeout=_TIMEOUT_S)
@@ -102,6 +130,8 @@ def ask(door: Any, method: str, *args: Any) -> Any:
         if isinstance(error.cause, RaymlopsError):
             raise error.cause from error
         raise
+    except (RayActorError, ActorUnschedulableError) as error:
+        raise DoorGoneError(f"the door that was asked for {method} has gone: {error!r}") from error
     except RayError as error:
         raise ClusterError(f"the door does not answer to {method}: {error!r}") from error
 
