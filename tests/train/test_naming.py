@@ -53,6 +53,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 @pytest.mark.usefixtures("ray_cluster")
 def test_processes_of_workers_are_named_after_rank_and_stage(tmp_path: Path) -> None:
     """While they train, whatever Ray Train asks them in between."""

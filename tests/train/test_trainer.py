@@ -125,6 +125,7 @@ def test_a_device_that_no_machine_has_starts_nothing(home: Path, records: Ledger
     assert list(records.runs.list()) == []
 
 
+@pytest.mark.endurance
 def test_settings_of_communication_reach_the_workers_before_they_talk(
     home: Path, records: Ledger
 ) -> None:

@@ -19,7 +19,6 @@ from raymlops.storage import Store
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, Trainer
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
-from tests.endurance import endurance
 from tests.train.keras import training, tumours
 from tests.train.keras.host import Crew, Host
 from tests.train.keras.specs import MLP
@@ -39,19 +38,19 @@ TUMOURS = KerasSpec(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [False, endurance(True)])
-def test_a_run_ends_bit_equal_also_killed_and_resumed_and_registers(
-    killed: bool, tmp_path: Path, ray_cluster: Session, store: Store, tensorflow_host: Host
+@pytest.mark.endurance
+def test_a_run_ends_bit_equal_though_killed_and_resumed_and_registers(
+    tmp_path: Path, ray_cluster: Session, store: Store, tensorflow_host: Host
 ) -> None:
     crew = Crew(num_workers=2, environment=KerasBackend(TUMOURS).environment)
     (undisturbed,), _ = tensorflow_host.run(crew, training.train, TUMOURS)
     witness, home = tmp_path / "witness", tmp_path / "home"
     arguments = {"num_reads": 7, "witness": str(witness)}
     mortal = Factory(call="tests.train.keras.tumours:mortal_rows", arguments=arguments)
-    spec = replace(TUMOURS, data=mortal) if killed else TUMOURS
+    spec = replace(TUMOURS, data=mortal)
     result = Trainer(spec, plan=ParallelPlan(data=2), home=home).fit()
 
-    assert witness.exists() == killed
+    assert witness.exists()
     assert (result.steps, result.ended) == (20, None)
     pairs = zip(result.weights().items(), undisturbed.weights.items(), strict=True)
     for (name, array), (expected_name, expected) in pairs:
@@ -62,7 +61,7 @@ def test_a_run_ends_bit_equal_also_killed_and_resumed_and_registers(
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         run = ledger.runs.get(result.run_id)
         assert (run.status, run.model, run.params["plan"]) == ("finished", "tumours", {"data": 2})
-        # Each once, though two were done twice where a worker was killed.
+        # Each once, though two were done twice.
         logged = ledger.runs.metrics(run.id, "loss")
         assert [(each.step, each.value) for each in logged] == list(
             enumerate(undisturbed.losses, start=1)
@@ -81,11 +80,11 @@ def test_a_run_ends_bit_equal_also_killed_and_resumed_and_registers(
     np.testing.assert_allclose(scores, expit(logits), atol=1e-6)
     assert np.mean((scores > 0.5) == target) > 0.5
 
-    if killed:  # and resumed, on one worker: there is nothing left to do
-        again = Trainer.resume(result.run_id, plan=ParallelPlan(), home=home)
-        assert again.steps == 20
-        for name, array in result.weights().items():
-            np.testing.assert_array_equal(again.weights()[name], array)
+    # And resumed, on one worker: there is nothing left to do.
+    again = Trainer.resume(result.run_id, plan=ParallelPlan(), home=home)
+    assert again.steps == 20
+    for name, array in result.weights().items():
+        np.testing.assert_array_equal(again.weights()[name], array)
 
 
 def test_a_plan_that_cuts_the_model_starts_nothing(

@@ -124,7 +124,7 @@ def test_workers_that_run_apart_learn_what_one_process_learns(plan: str) -> None
 @pytest.mark.parametrize(
     ("communication", "share"),
     [
-        (CommunicationSpec(compressor="int8"), 0.26),
+        endurance(CommunicationSpec(compressor="int8"), 0.26),
         endurance(CommunicationSpec(compressor="top_k", arguments={"ratio": 0.05}), 0.1),
     ],
 )
