@@ -8,10 +8,13 @@ as it starts: each takes its own.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 from raymlops.train.plan import ParallelPlan
+
+_logger = logging.getLogger(__name__)
 
 
 def name_of(run: str, plan: ParallelPlan, rank: int, *, num_stages: int | None = None) -> str:
@@ -33,16 +36,24 @@ def name_of(run: str, plan: ParallelPlan, rank: int, *, num_stages: int | None =
 def take_name(name: str) -> None:
     """Calls this process `name`, for as long as its actor lives: in its title, which `ps` and the
     processes of a node in Ray's dashboard show, and before what it prints in the driver's
-    terminal."""
-    from ray import _raylet
-    from ray._private import ray_constants, worker
+    terminal.
 
-    process: Any = worker.global_worker
-    actor = process.actors[process.core_worker.get_actor_id()]
-    # Ray writes the title anew after each call, from the name of the actor's class.
-    type(actor).__name__ = name
-    untyped: Any = _raylet
-    untyped.setproctitle(f"ray::{name}")
+    By what Ray 2.60 keeps to itself: where a Ray has it no more, training goes on without names.
+    """
+    try:
+        from ray import _raylet
+        from ray._private import ray_constants, worker
+
+        process: Any = worker.global_worker
+        actor = process.actors[process.core_worker.get_actor_id()]
+        # Ray writes the title anew after each call, from the name of the actor's class.
+        type(actor).__name__ = name
+        untyped: Any = _raylet
+        untyped.setproctitle(f"ray::{name}")
+        prefix = ray_constants.LOG_PREFIX_ACTOR_NAME
+    except (AttributeError, ImportError, KeyError) as error:
+        _logger.warning("this Ray does not let its process be called %s: %r", name, error)
+        return
     for stream in (sys.stdout, sys.stderr):  # read by Ray's log monitor, which shows no such line
-        stream.write(f"{ray_constants.LOG_PREFIX_ACTOR_NAME}{name}\n")
+        stream.write(f"{prefix}{name}\n")
         stream.flush()

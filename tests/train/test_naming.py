@@ -14,7 +14,7 @@ import ray
 
 from raymlops.ledger import Run
 from raymlops.train import Factory, ParallelPlan, Trainer
-from raymlops.train.naming import name_of
+from raymlops.train.naming import name_of, take_name
 from tests.train.specs import MLP
 
 
@@ -43,6 +43,11 @@ def test_a_name_tells_rank_axes_and_stages(
 ) -> None:
     found = name_of("digits-7", ParallelPlan.parse(plan), rank, num_stages=num_stages)
     assert found == expected
+
+
+def test_a_process_that_cannot_be_named_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    take_name("raymlops-digits-7-rank-0")  # this one is no actor of Ray
+    assert "does not let its process be called raymlops-digits-7-rank-0" in caplog.text
 
 
 def wait_until(done: Callable[[], bool]) -> None:
