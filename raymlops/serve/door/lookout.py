@@ -57,15 +57,16 @@ class Lookout:
         import ray
         from ray.exceptions import RayError
 
+        if node not in self._others:
+            try:
+                found = await asyncio.to_thread(ray.get_actor, door_name(node), NAMESPACE)
+            except ValueError:  # nothing is deployed there
+                return
+            self._others[node] = found
+        self._door.ask(node)
         try:
-            if node not in self._others:
-                name = door_name(node)
-                self._others[node] = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
-            self._door.ask(node)
             asked = self._others[node].card.remote(self._node_id)
             card: Card = await asyncio.wait_for(asked, _ANSWER_S)
-        except ValueError:  # nothing is deployed there
-            return
         except (RayError, TimeoutError) as error:
             _logger.info("the door of node %s does not answer: %r", node, error)
             self._lose(node)
