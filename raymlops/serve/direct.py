@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import uuid4
 
 from raymlops.errors import RequestError
 from raymlops.serve.client.messages import Answer, Columns, Reply, answer_of, infer_call
@@ -28,7 +27,7 @@ async def infer_directly(
     call = infer_call(
         model,
         columns,
-        request_id=request_id or uuid4().hex,
+        request_id=request_id,
         key=key,
         event_time=event_time,
         version=version,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -80,12 +81,13 @@ def infer_call(
     model: str,
     columns: Columns,
     *,
-    request_id: str,
+    request_id: str | None = None,
     key: str | None = None,
     event_time: datetime | None = None,
     version: str | None = None,
 ) -> Call:
-    """Asks for all outputs of `columns`; None and NaN are missing values."""
+    """Asks for all outputs of `columns`, under a new id by default; None and NaN are missing
+    values."""
     parameters: dict[str, Any] = {}
     if key is not None:
         parameters["key"] = key
@@ -101,7 +103,7 @@ def infer_call(
     headers = {"content-type": "application/json"}
     if any(parts):
         parameters["binary_data_output"] = True
-    document = {"id": request_id, "parameters": parameters, "inputs": tensors}
+    document = {"id": request_id or uuid4().hex, "parameters": parameters, "inputs": tensors}
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if any(parts):
         headers = {"content-type": "application/octet-stream", _JSON_LENGTH: str(len(head))}

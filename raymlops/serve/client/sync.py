@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import orjson
@@ -84,7 +83,7 @@ class Client:
         call = infer_call(
             model,
             columns,
-            request_id=request_id or uuid4().hex,
+            request_id=request_id,
             key=key,
             event_time=event_time,
             version=version,
