@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.figures import Figure, report
+from benchmarks.serving.clients import Clients
 from benchmarks.serving.places import KEY, MODEL
 from benchmarks.serving.world import make_world
 
@@ -63,41 +64,24 @@ class System:
             process.wait()
 
 
-class Load:
+class Load(Clients):
     """Clients that ask without pause; `failed` counts what got no right answer in `attempts`."""
 
     def __init__(self, system: System, *, attempts: int) -> None:
+        super().__init__(NUM_CLIENTS)
         told = json.loads((system.folder / "bodies.json").read_text())
         self._rows = list(zip(told["bodies"], told["answers"], strict=True))
         self._port, self._attempts = system.port, attempts
-        self._done = threading.Event()
         self.asked = self.failed = self.cut = 0
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(number,)) for number in range(NUM_CLIENTS)
-        ]
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
+    @property
+    def num_answered(self) -> int:
+        return self.asked
 
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait(self, number: int, timeout_s: float = 120.0) -> None:
-        """Returns when that many more requests were answered."""
-        wanted, deadline = self.asked + number, time.monotonic() + timeout_s
-        while self.asked < wanted:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"not {number} more answers within {timeout_s} s")
-            time.sleep(0.005)
-
-    def _ask(self, number: int) -> None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
-        while not self._done.is_set():
+    def ask(self, client: int) -> None:
+        connection, number = HTTPConnection("127.0.0.1", self._port, timeout=60), client
+        while not self.done.is_set():
             number = (number + NUM_CLIENTS) % len(self._rows)
             body, wanted = self._rows[number]
             for _ in range(self._attempts):

@@ -14,7 +14,6 @@ import contextlib
 import json
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
@@ -28,6 +27,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks.figures import Figure, report
+from benchmarks.serving.clients import Clients
 from benchmarks.serving.measure import Measured, measure
 from benchmarks.serving.places import MODEL, ledger_url, store_uri
 from benchmarks.serving.world import make_world
@@ -42,46 +42,29 @@ MEMORY = {"object_store_memory": 100_000_000}
 GOAL_S = 15.0
 
 
-class Load:
+class Load(Clients):
     """Clients that ask without pause, each twice at most; knows when what was answered."""
 
     def __init__(self, url: str, folder: Path) -> None:
+        super().__init__(NUM_CLIENTS)
         told = json.loads((folder / "bodies.json").read_text())
         self._rows = list(zip(told["bodies"], told["answers"], strict=True))
         self._address, self._path = urlsplit(url).netloc, f"/v2/models/{MODEL}/infer"
-        self._done = threading.Event()
         self.answered_at: list[float] = []
         self.failed = self.repeated = 0
-        self._threads = [
-            threading.Thread(target=self._ask, args=(number,)) for number in range(NUM_CLIENTS)
-        ]
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait(self, number: int, timeout_s: float = 120.0) -> None:
-        """Returns when that many more requests were answered."""
-        wanted, deadline = len(self.answered_at) + number, time.monotonic() + timeout_s
-        while len(self.answered_at) < wanted:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"not {number} more answers within {timeout_s} s")
-            time.sleep(0.005)
+    @property
+    def num_answered(self) -> int:
+        return len(self.answered_at)
 
     def longest_pause_s(self, since: float) -> float:
         """The longest time without any answer since then."""
         times = [since, *(at for at in self.answered_at if at > since)]
         return max(later - earlier for earlier, later in pairwise(times))
 
-    def _ask(self, number: int) -> None:
-        connection = HTTPConnection(self._address, timeout=60)
-        while not self._done.is_set():
+    def ask(self, client: int) -> None:
+        connection, number = HTTPConnection(self._address, timeout=60), client
+        while not self.done.is_set():
             number = (number + NUM_CLIENTS) % len(self._rows)
             if not self._is_right(connection, *self._rows[number]):
                 self.repeated += 1
