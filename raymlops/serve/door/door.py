@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.errors import ClusterError
+from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.listening import Address, Listeners, address_of
 from raymlops.serve.door.neighbours import Card, Neighbours
 from raymlops.serve.door.roster import Roster
@@ -37,7 +38,7 @@ from raymlops.serve.door.sorting import may_have_path, path_of
 from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor, WaitingRoom
-from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
+from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.web import Handler, Reply, Request, Response
 
@@ -73,7 +74,7 @@ class Door:
         context = None if tls is None else tls.context()
         self._listeners = Listeners(self._welcome, tls=context, tasks=self._tasks)
         self._brought = asyncio.Event()
-        self._channels: dict[str, Channel] = {}
+        self._hands: dict[str, Hands] = {}
         self._strangers: set[Channel] = set()
         self._waiting = WaitingRoom(_WAIT_S)
         self._neighbours = Neighbours(
@@ -108,7 +109,9 @@ class Door:
         self._path.unlink(missing_ok=True)
         self._listeners.close()
         self._neighbours.close()
-        for channel in (*self._channels.values(), *self._strangers):
+        for hands in self._hands.values():
+            hands.close()
+        for channel in self._strangers:
             channel.close()
         self._tasks.cancel()
         self._waiting.close()
@@ -140,8 +143,8 @@ class Door:
                 f"{host}:{port} cannot be listened on: {failure}; end what has it, or set "
                 "serve.port to another one, 0 for any that is free"
             ) from failure
-        for channel in self._channels.values():
-            self._try(channel, "hold", listening.fileno())
+        for hands in self._hands.values():
+            self._try(hands.channel, "hold", listening.fileno())
         return address_of(listening)
 
     def expect(self, model: str) -> None:
@@ -233,9 +236,9 @@ class Door:
         """Whether a replica of this node has the connection now."""
         while (replica := self._roster.choose(model)) is not None:
             try:
-                send_connection(self._channels[replica], "take", connection.fileno(), read)
-            except OSError:  # it died this moment
-                self._lose(replica)
+                self._hands[replica].give(connection.fileno(), read)
+            except OSError:  # it died this moment, as its channel is about to tell
+                self._roster.shun(replica)
             else:
                 self._roster.give(replica)
                 return True
@@ -269,7 +272,7 @@ class Door:
         replica, model = message.values["replica"], message.values["model"]
         self._strangers.discard(channel)
         channel.listen_to(partial(self._hear, replica), partial(self._lose, replica))
-        self._channels[replica] = channel
+        self._hands[replica] = Hands(channel)
         self._roster.enter(replica, model, message.values["open"])
         for descriptor in message.descriptors:
             self._listeners.open(socket.socket(fileno=descriptor))
@@ -288,23 +291,25 @@ class Door:
                 self._roster.describe(replica, message.values)
             case "leaving":
                 self._roster.retire(replica)
-            case "return":
-                connection, read = take_connection(message)
-                self._pass_on(Visitor(connection, read), self._next_owner(replica, read))
+            case "taken":
+                self._hands[replica].settle()
+            case "given":
+                connection, read = self._hands[replica].take(message)
+                model = self._roster.model(replica)
+                self._pass_on(Visitor(connection, read), self._next_owner(model, read))
 
-    def _next_owner(self, replica: str, read: bytes) -> str | None:
-        """Of a connection that a replica gives back, with what it could not answer."""
+    def _next_owner(self, model: str, read: bytes) -> str | None:
+        """Of a connection that a replica of `model` gives back, with what it could not answer."""
         if read:
             return self._roster.owner(path_of(read))
-        model = self._roster.model(replica)
         return model if model in self._roster.models else None
 
     def _lose(self, replica: str) -> None:
-        """A replica has gone, with the connections it had."""
+        """A replica has gone, with the connections it had, but not with those it did not take."""
+        model = self._roster.model(replica)
         self._roster.leave(replica)
-        channel = self._channels.pop(replica, None)
-        if channel is not None:
-            channel.close()
+        for connection, read in self._hands.pop(replica).left():
+            self._pass_on(Visitor(connection, read), self._next_owner(model, read))
 
     def _try(self, channel: Channel, kind: str, *descriptors: int, **values: Any) -> None:
         """Sends what may be lost: a replica that has gone is noticed by its channel's end."""
@@ -315,7 +320,7 @@ class Door:
 
     def _tick(self) -> None:
         for replica, number in self._roster.overloaded().items():
-            self._try(self._channels[replica], "keep", number=number)
+            self._try(self._hands[replica].channel, "keep", number=number)
         silent, unserved = self._waiting.overdue()
         for visitor in silent:
             visitor.connection.close()

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.sorting import is_health, model_of
-from raymlops.serve.door.wire import Channel, Message, send_connection, take_connection
+from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.web import Admit, Handler
 
@@ -49,7 +50,7 @@ class Doorway:
         self._describe = describe
         self._known_paths: dict[str, bool] = {}
         self._described_at = 0.0
-        self._channel: Channel | None = None
+        self._hands: Hands | None = None
         self._lost = asyncio.Event()
         self._held: dict[tuple[str, int], socket.socket] = {}
         self._num_broken = 0
@@ -61,9 +62,9 @@ class Doorway:
         """Never returns; cancel it to stop."""
         self.server.start()
         while True:
-            if self._channel is None:
+            if self._hands is None:
                 self._connect()
-            if self._channel is None:
+            if self._hands is None:
                 await asyncio.sleep(_RETRY_S)
                 continue
             with suppress(OSError):  # the door has died: its channel will tell
@@ -72,13 +73,13 @@ class Doorway:
                 await asyncio.wait_for(self._lost.wait(), _REPORT_S)
             except TimeoutError:
                 continue
-            self._channel = None
+            self._hands = None
 
     async def leave(self, timeout_s: float) -> int:
         """Gives every connection back between two requests; returns how many had to be cut."""
-        if self._channel is not None:
+        if self._hands is not None:
             with suppress(OSError):  # as above; connections that cannot go back are ended
-                self._channel.send("leaving")
+                self._hands.channel.send("leaving")
         cut = await self.server.drain(timeout_s, self._hand_over)
         while self._tasks:  # connections that were on their way here
             await asyncio.wait(self._tasks)
@@ -88,8 +89,8 @@ class Doorway:
     def close(self) -> None:
         """Lets go of the door and of all that is left."""
         self.server.stop()
-        if self._channel is not None:
-            self._channel.close()
+        if self._hands is not None:
+            self._hands.close()
         for listening in self._held.values():
             listening.close()
         self._held.clear()
@@ -105,9 +106,10 @@ class Doorway:
         self._described_at = 0.0
         self._num_before = self._num_received + len(self._tasks)
         self._reported = (len(self.server.connections), self._num_received - self._num_before)
-        self._channel = Channel(peer, self._hear, self._lost.set)
+        channel = Channel(peer, self._hear, self._lose)
+        self._hands = Hands(channel)
         with suppress(OSError):  # as above
-            self._channel.send(
+            channel.send(
                 "enter",
                 *(listening.fileno() for listening in self._held.values()),
                 replica=self._replica,
@@ -115,13 +117,20 @@ class Doorway:
                 open=self._reported[0],
             )
 
+    def _lose(self) -> None:
+        """The door has died; what it did not take goes on here."""
+        assert self._hands is not None
+        self._lost.set()
+        for connection, read in self._hands.left():
+            self._adopt(connection, read)
+
     def _hear(self, message: Message) -> None:
+        assert self._hands is not None
         match message.kind:
-            case "take":
-                connection, read = take_connection(message)
-                task = asyncio.get_running_loop().create_task(self.server.adopt(connection, read))
-                self._tasks.add(task)
-                task.add_done_callback(self._taken)
+            case "given":
+                self._adopt(*self._hands.take(message))
+            case "taken":
+                self._hands.settle()
             case "hold":
                 listening = socket.socket(fileno=message.descriptors[0])
                 address = listening.getsockname()[:2]
@@ -132,7 +141,12 @@ class Doorway:
             case "keep":
                 self.server.keep(message.values["number"], self._hand_over)
 
-    def _taken(self, task: asyncio.Task[None]) -> None:
+    def _adopt(self, connection: socket.socket, read: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self.server.adopt(connection, read))
+        self._tasks.add(task)
+        task.add_done_callback(self._adopted)
+
+    def _adopted(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._num_broken += 1
@@ -146,15 +160,16 @@ class Doorway:
 
     def _report(self) -> None:
         """Tells the door what changed, and once a second who this is."""
-        if self._channel is None or not self._channel.is_open:
+        if self._hands is None or not self._hands.channel.is_open:
             return
+        channel = self._hands.channel
         load = (len(self.server.connections), self._num_received - self._num_before)
         if load != self._reported:
             self._reported = load
-            self._channel.send("load", open=load[0], received=load[1])
+            channel.send("load", open=load[0], received=load[1])
         if self.server.now - self._described_at >= _DESCRIBE_S:
             self._described_at = self.server.now
-            self._channel.send("about", **self._describe())
+            channel.send("about", **self._describe())
 
     def _belongs(self, path: str) -> bool:
         found = self._known_paths.get(path)
@@ -167,6 +182,6 @@ class Doorway:
 
     def _hand_over(self, descriptor: int, read: bytes) -> None:
         """Raises ConnectionError while the door is away."""
-        if self._channel is None:
+        if self._hands is None:
             raise ConnectionResetError("the door is away")
-        send_connection(self._channel, "return", descriptor, read)
+        self._hands.give(descriptor, read)

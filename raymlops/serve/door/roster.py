@@ -25,6 +25,7 @@ class Place:
     given: int = 0
     received: int = 0
     is_leaving: bool = False
+    is_dying: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -138,6 +139,10 @@ class Roster:
         """Gives it no more connections; it is answering its last requests."""
         self._places[replica].is_leaving = True
 
+    def shun(self, replica: str) -> None:
+        """Gives it no more connections; it does not take them, and is about to be lost."""
+        self._places[replica].is_dying = True
+
     def give(self, replica: str) -> None:
         """A connection was sent to it."""
         self._places[replica].given += 1
@@ -206,7 +211,11 @@ class Roster:
         return keep
 
     def _standing(self, model: str) -> list[Place]:
-        return [place for place in self if place.model == model and not place.is_leaving]
+        return [
+            place
+            for place in self
+            if place.model == model and not (place.is_leaving or place.is_dying)
+        ]
 
     def _reach(self, model: str) -> dict[str, Crowd]:
         """By node, what other doors have of the model that could take a connection."""

@@ -1,7 +1,6 @@
 """Messages with open sockets between processes of one node.
 
-Each is one packet of a SOCK_SEQPACKET socket: JSON, with descriptors beside it (SCM_RIGHTS). Bytes
-that were read of a connection already travel in a memfd, as they may be longer than a packet.
+Each is one packet of a SOCK_SEQPACKET socket: JSON, with descriptors beside it (SCM_RIGHTS).
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ class Channel:
         self._peer = peer
         self._on_message = on_message
         self._on_lost = on_lost
+        self._is_deaf = False
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(peer.fileno(), self._read)
@@ -61,13 +61,18 @@ class Channel:
         """Sends in order, now or when the other end has room; the caller keeps its descriptors.
 
         Raises:
-            ConnectionError: the other end has gone.
+            ConnectionError: the other end has gone, of which `on_lost` is told soon.
         """
-        if not self.is_open:
+        if self._is_deaf or not self.is_open:
             raise ConnectionResetError("the other end has gone")
         packet = orjson.dumps({"kind": kind, **values})
-        if not self._waiting and self._try(packet, descriptors):
-            return
+        try:
+            if not self._waiting and self._try(packet, descriptors):
+                return
+        except OSError:
+            self._is_deaf = True
+            self._loop.call_soon(self._lose)
+            raise
         if not self._waiting:
             self._loop.add_writer(self._peer.fileno(), self._write)
         self._waiting.append((packet, [os.dup(descriptor) for descriptor in descriptors]))
@@ -103,48 +108,42 @@ class Channel:
     def _read(self) -> None:
         while self.is_open:
             try:
-                packet, descriptors, _, _ = socket.recv_fds(
-                    self._peer, _PACKET_BYTES, _MAX_DESCRIPTORS
-                )
+                message = self._receive()
             except BlockingIOError:
                 return
-            except OSError:
-                packet, descriptors = b"", []
-            if not packet:
-                self._lose()
-                return
-            values = orjson.loads(packet)
-            self._on_message(
-                Message(kind=values.pop("kind"), values=values, descriptors=tuple(descriptors))
-            )
+            if message is None:
+                self._end()
+            else:
+                self._on_message(message)
+
+    def _receive(self) -> Message | None:
+        """The next message; None once the other end has gone and has said no more.
+
+        Raises:
+            BlockingIOError: there is none yet.
+        """
+        try:
+            packet, descriptors = self._packet()
+        except ConnectionResetError:  # told once of what it left unread, before what it said
+            packet, descriptors = self._packet()
+        if not packet:
+            return None
+        values = orjson.loads(packet)
+        return Message(kind=values.pop("kind"), values=values, descriptors=tuple(descriptors))
+
+    def _packet(self) -> tuple[bytes, list[int]]:
+        packet, descriptors, _, _ = socket.recv_fds(self._peer, _PACKET_BYTES, _MAX_DESCRIPTORS)
+        return packet, descriptors
 
     def _lose(self) -> None:
-        self.close()
-        self._on_lost()
+        """The other end hears nothing any more; what it said before counts."""
+        self._read()
+        self._end()
 
-
-def send_connection(channel: Channel, kind: str, descriptor: int, read: bytes) -> None:
-    """Sends a connected socket with what was read of it; the caller keeps both."""
-    if not read:
-        channel.send(kind, descriptor)
-        return
-    memory = os.memfd_create("raymlops-read")
-    try:
-        with os.fdopen(memory, "wb", closefd=False) as file:
-            file.write(read)
-        channel.send(kind, descriptor, memory)
-    finally:
-        os.close(memory)
-
-
-def take_connection(message: Message) -> tuple[socket.socket, bytes]:
-    """The connected socket of such a message, and what was read of it."""
-    connection = socket.socket(fileno=message.descriptors[0])
-    if len(message.descriptors) == 1:
-        return connection, b""
-    with os.fdopen(message.descriptors[1], "rb") as file:
-        file.seek(0)
-        return connection, file.read()
+    def _end(self) -> None:
+        if self.is_open:
+            self.close()
+            self._on_lost()
 
 
 def _close(descriptors: Sequence[int]) -> None:

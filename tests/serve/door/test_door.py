@@ -166,7 +166,7 @@ def test_a_door_that_dies_comes_back_to_the_same_port_and_nobody_fails(run: Run)
         async with world.client() as before, world.client() as during, world.client() as after:
             assert (await before.get(INFER.format("flights"))).text == "one"
             world.doors.pop().close()
-            await until(lambda: one.doorway._channel is None)
+            await until(lambda: one.doorway._hands is None)
             asked = asyncio.create_task(during.get(INFER.format("flights")))
             assert (await before.get(INFER.format("flights"))).text == "one"
             door = await world.open()
@@ -180,10 +180,10 @@ def test_a_door_that_dies_comes_back_to_the_same_port_and_nobody_fails(run: Run)
 def test_a_replica_that_reports_to_a_door_that_has_just_died_lives_on(run: Run) -> None:
     async def test(world: World) -> None:
         one = await world.replica("one")
-        channel = one.doorway._channel
-        assert channel is not None
+        hands = one.doorway._hands
+        assert hands is not None
         world.doors.pop().close()
-        channel._on_lost = lambda: None  # it has not been noticed yet
+        hands.channel._on_lost = lambda: None  # it has not been noticed yet
         one.doorway._reported = (-1, -1)
         for _ in range(3):
             await asyncio.sleep(0.05)

@@ -96,6 +96,15 @@ def test_a_replica_that_leaves_gets_no_more() -> None:
     assert found.unserved == {"flights"}
 
 
+def test_a_replica_that_is_dying_gets_no_more_and_is_lost_once_it_has_gone() -> None:
+    found = roster(a=0, b=5)
+    found.shun("a")
+    assert found.choose("flights") == "b"
+    assert found.lost == {}
+    found.leave("a")
+    assert found.lost == {"flights": 1}
+
+
 @pytest.mark.parametrize(
     ("connections", "wanted"),
     [

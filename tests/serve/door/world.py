@@ -29,9 +29,8 @@ class Replica:
             path, model=model, replica=name, handler=self.handle, limits=HttpLimits()
         )
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self.task = asyncio.create_task(self.doorway.run())
-        await until(lambda: self.doorway._held != {})
 
     def handle(self, request: Request, reply: Reply) -> None:
         if self.held is None:
@@ -66,9 +65,15 @@ class World:
         return door
 
     async def replica(self, name: str, model: str = "flights") -> Replica:
+        replica = self.add(name, model)
+        await until(lambda: replica.doorway._held != {})
+        return replica
+
+    def add(self, name: str, model: str = "flights") -> Replica:
+        """One whose door may come later."""
         replica = Replica(self.path, name, model)
         self.replicas.append(replica)
-        await replica.start()
+        replica.start()
         return replica
 
     def client(self) -> httpx.AsyncClient:
