@@ -188,7 +188,7 @@ class Door:
             "replicas": [
                 {
                     "replica": place.replica,
-                    "model": place.model,
+                    "models": sorted(place.models),
                     "connections": place.connections,
                     "leaving": place.is_leaving,
                     **place.about,
@@ -269,19 +269,20 @@ class Door:
 
     def _enter(self, channel: Channel, message: Message) -> None:
         """The first message of a replica: who it is, and the listening sockets it holds."""
-        replica, model = message.values["replica"], message.values["model"]
+        replica, models = message.values["replica"], message.values["models"]
         self._strangers.discard(channel)
         channel.listen_to(partial(self._hear, replica), partial(self._lose, replica))
         self._hands[replica] = Hands(channel)
-        self._roster.enter(replica, model, message.values["open"])
+        self._roster.enter(replica, models, message.values["open"])
         for descriptor in message.descriptors:
             self._listeners.open(socket.socket(fileno=descriptor))
         if message.descriptors:
             self._brought.set()
         for listening in self._listeners:
             self._try(channel, "hold", listening.fileno())
-        for visitor in self._waiting.take(model):
-            self._pass_on(visitor, model)
+        for model in models:
+            for visitor in self._waiting.take(model):
+                self._pass_on(visitor, model)
 
     def _hear(self, replica: str, message: Message) -> None:
         match message.kind:
@@ -295,21 +296,21 @@ class Door:
                 self._hands[replica].settle()
             case "given":
                 connection, read = self._hands[replica].take(message)
-                model = self._roster.model(replica)
-                self._pass_on(Visitor(connection, read), self._next_owner(model, read))
+                models = self._roster.models_of(replica)
+                self._pass_on(Visitor(connection, read), self._next_owner(models, read))
 
-    def _next_owner(self, model: str, read: bytes) -> str | None:
-        """Of a connection that a replica of `model` gives back, with what it could not answer."""
+    def _next_owner(self, models: frozenset[str], read: bytes) -> str | None:
+        """Of a connection that a replica of `models` gives back, with what it could not answer."""
         if read:
             return self._roster.owner(path_of(read))
-        return model if model in self._roster.models else None
+        return min(models, default=None)
 
     def _lose(self, replica: str) -> None:
         """A replica has gone, with the connections it had, but not with those it did not take."""
-        model = self._roster.model(replica)
+        models = self._roster.models_of(replica)
         self._roster.leave(replica)
         for connection, read in self._hands.pop(replica).left():
-            self._pass_on(Visitor(connection, read), self._next_owner(model, read))
+            self._pass_on(Visitor(connection, read), self._next_owner(models, read))
 
     def _try(self, channel: Channel, kind: str, *descriptors: int, **values: Any) -> None:
         """Sends what may be lost: a replica that has gone is noticed by its channel's end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,15 @@ _REMEMBERED_PATHS = 256
 class Doorway:
     """Serves what comes through the door at `path` by `handler`; belongs to one event loop.
 
-    A door that dies is waited for; what is connected goes on meanwhile.
+    A door that dies is waited for; what is connected goes on meanwhile. Who serves several
+    `models` gets no path that names none of them: the door answers that, or knows whose it is.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        model: str,
+        models: Sequence[str],
         replica: str,
         handler: Handler,
         limits: HttpLimits,
@@ -42,7 +43,10 @@ class Doorway:
         describe: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._path = path
-        self._model = model
+        self._models = tuple(models)
+        self._own: frozenset[str | None] = frozenset(models)
+        if len(self._models) == 1:
+            self._own |= {None}
         self._replica = replica
         self.server = HttpServer(
             handler, limits, admit=admit, belongs=self._belongs, hand_over=self._hand_over
@@ -113,7 +117,7 @@ class Doorway:
                 "enter",
                 *(listening.fileno() for listening in self._held.values()),
                 replica=self._replica,
-                model=self._model,
+                models=self._models,
                 open=self._reported[0],
             )
 
@@ -174,7 +178,7 @@ class Doorway:
     def _belongs(self, path: str) -> bool:
         found = self._known_paths.get(path)
         if found is None:
-            found = model_of(path) in (None, self._model) and not is_health(path)
+            found = model_of(path) in self._own and not is_health(path)
             if len(self._known_paths) >= _REMEMBERED_PATHS:
                 self._known_paths.clear()
             self._known_paths[path] = found

@@ -19,7 +19,7 @@ class Place:
     """A replica, as the door sees it."""
 
     replica: str
-    model: str
+    models: frozenset[str]
     number: int
     open: int = 0
     given: int = 0
@@ -122,18 +122,19 @@ class Roster:
             self._far[node][model] = Crowd(replicas=0, connections=0)
         self._relayed.pop(node, None)
 
-    def enter(self, replica: str, model: str, open: int) -> None:
-        self.expect(model)
+    def enter(self, replica: str, models: Iterable[str], open: int) -> None:
+        self._models.update(models)
         self._entered += 1
-        place = Place(replica=replica, model=model, number=self._entered, open=open)
+        number = self._entered
+        place = Place(replica=replica, models=frozenset(models), number=number, open=open)
         self._places[replica] = place
 
     def leave(self, replica: str) -> None:
-        """It has gone; one that did not say so before is lost, unless its model is deployed no
-        more."""
+        """It has gone; one that did not say so before is lost to its models, unless they are
+        deployed no more."""
         place = self._places.pop(replica, None)
-        if place is not None and not place.is_leaving and place.model in self._models:
-            self._lost[place.model] += 1
+        if place is not None and not place.is_leaving:
+            self._lost.update(place.models & self._models)
 
     def retire(self, replica: str) -> None:
         """Gives it no more connections; it is answering its last requests."""
@@ -156,8 +157,9 @@ class Roster:
         """What people may want to know of it."""
         self._places[replica].about = about
 
-    def model(self, replica: str) -> str:
-        return self._places[replica].model
+    def models_of(self, replica: str) -> frozenset[str]:
+        """Those it serves that are deployed."""
+        return self._places[replica].models & self.models
 
     def owner(self, path: str | None) -> str | None:
         """The model that answers `path`; None when the door itself does.
@@ -214,7 +216,7 @@ class Roster:
         return [
             place
             for place in self
-            if place.model == model and not (place.is_leaving or place.is_dying)
+            if model in place.models and not (place.is_leaving or place.is_dying)
         ]
 
     def _reach(self, model: str) -> dict[str, Crowd]:

@@ -73,6 +73,44 @@ def test_each_model_is_answered_by_its_own_over_one_connection(run: Run) -> None
     run(test)
 
 
+def test_a_replica_of_several_models_answers_for_each_and_for_no_other(run: Run) -> None:
+    async def test(world: World) -> None:
+        both = await world.replica("both", "flights", "trains")
+        await world.replica("third", "boats")
+        async with world.client() as client:
+            for model, wanted in (("flights", "both"), ("boats", "third"), ("trains", "both")):
+                assert (await client.post(INFER.format(model), content=b"?")).text == wanted + "?"
+            for path in ("/v2", "/v2/models/cars", "/v2/health/ready"):
+                answer = await client.get(path)
+                assert answer.text == "the door: boats,flights,trains"
+            assert (await client.get(INFER.format("trains"))).text == "both"
+            leaving = asyncio.create_task(both.doorway.leave(10.0))
+            await world.replica("next", "flights", "trains")
+            assert (await client.get(INFER.format("trains"))).text == "next"
+            assert await leaving == 0
+
+    run(test)
+
+
+def test_clients_of_each_model_wait_for_the_replica_of_several(run: Run) -> None:
+    async def test(world: World) -> None:
+        door = world.doors[0]
+        door.expect("flights")
+        door.expect("trains")
+        async with world.client() as one, world.client() as other:
+            asked = [
+                asyncio.create_task(client.get(INFER.format(model)))
+                for client, model in ((one, "flights"), (other, "trains"))
+            ]
+            await until(lambda: door.standing()["waiting"] == 2)
+            both = await world.replica("both", "flights", "trains")
+            assert [(await each).text for each in asked] == ["both", "both"]
+            await both.stop()
+            await until(lambda: door.standing()["lost"] == {"flights": 1, "trains": 1})
+
+    run(test)
+
+
 def test_a_new_replica_is_given_some_of_the_connections_there_are(run: Run) -> None:
     async def test(world: World) -> None:
         one = await world.replica("one")

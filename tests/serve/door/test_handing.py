@@ -126,7 +126,7 @@ def test_what_was_taken_is_open_here_no_more(holding: Holding) -> None:
 def test_a_client_given_to_a_dying_replica_goes_on_to_the_next(run: Run) -> None:
     async def test(world: World) -> None:
         dying = Peer.behind(world.path)
-        dying.say("enter", replica="dying", model="flights", open=0)
+        dying.say("enter", replica="dying", models=["flights"], open=0)
         await until(lambda: len(world.doors[0].standing()["replicas"]) == 1)
         async with world.client() as client:
             asked = asyncio.create_task(client.post(INFER.format("flights"), content=b"?"))
@@ -142,7 +142,7 @@ def test_a_client_given_to_a_dying_replica_goes_on_to_the_next(run: Run) -> None
 def test_clients_that_a_dying_replica_returned_go_on_to_the_next(run: Run) -> None:
     async def test(world: World) -> None:
         dying, living = Peer.behind(world.path), await world.replica("living")
-        dying.say("enter", replica="dying", model="flights", open=0)
+        dying.say("enter", replica="dying", models=["flights"], open=0)
         pairs = [socket.socketpair() for _ in range(100)]
         for _, far in pairs:
             dying.give(far)

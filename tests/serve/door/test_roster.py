@@ -56,7 +56,7 @@ def test_a_path_names_its_model(path: str, wanted: str | None) -> None:
 def roster(**connections: int) -> Roster:
     found = Roster()
     for replica, number in connections.items():
-        found.enter(replica, "flights", number)
+        found.enter(replica, ["flights"], number)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ INFER = "/v2/models/{}/infer"
 class Replica:
     """A doorway whose handler says who it is, and can be told to wait."""
 
-    def __init__(self, path: Path, name: str, model: str) -> None:
+    def __init__(self, path: Path, name: str, models: Sequence[str]) -> None:
         self.name = name
         self.held: list[Reply] | None = None
         self.doorway = Doorway(
-            path, model=model, replica=name, handler=self.handle, limits=HttpLimits()
+            path, models=models, replica=name, handler=self.handle, limits=HttpLimits()
         )
 
     def start(self) -> None:
@@ -64,14 +64,14 @@ class World:
         self.port = (await door.listen("127.0.0.1", getattr(self, "port", 0)))[1]
         return door
 
-    async def replica(self, name: str, model: str = "flights") -> Replica:
-        replica = self.add(name, model)
+    async def replica(self, name: str, *models: str) -> Replica:
+        replica = self.add(name, *models)
         await until(lambda: replica.doorway._held != {})
         return replica
 
-    def add(self, name: str, model: str = "flights") -> Replica:
-        """One whose door may come later."""
-        replica = Replica(self.path, name, model)
+    def add(self, name: str, *models: str) -> Replica:
+        """Of flights, unless others are named; its door may come later."""
+        replica = Replica(self.path, name, models or ["flights"])
         self.replicas.append(replica)
         replica.start()
         return replica
