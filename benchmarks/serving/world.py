@@ -31,9 +31,9 @@ def make_world(folder: Path, *, num_rows: int = 1) -> None:
     num_rows: of each request, which begins with the row whose answer is checked.
     """
     data = load_wine()
-    names = [name.replace("/", "_") for name in data.feature_names]
-    columns = dict(zip(names, data.data.T, strict=True))
-    bundle = _bundle(columns, (data.target == 0).astype(int))
+    columns = read_columns()
+    names = list(columns)
+    bundle = make_bundle()
     (folder / "model.onnx").write_bytes(bundle.model)
     encodings = bundle.preprocessing.encodings
     numbers = [each for each in encodings if isinstance(each, NumberEncoding)]
@@ -55,7 +55,13 @@ def make_world(folder: Path, *, num_rows: int = 1) -> None:
     # Triton has no tensors without an axis beside the batch's.
     wide = (line.replace(f'"shape":[{num_rows}]', f'"shape":[{num_rows},1]') for line in lines)
     (folder / "bodies_2d.txt").write_text("".join(wide))
-    _register(folder, bundle)
+    register(folder, MODEL, bundle)
+
+
+def read_columns() -> dict[str, NDArray[np.float64]]:
+    data = load_wine()
+    names = [name.replace("/", "_") for name in data.feature_names]
+    return dict(zip(names, data.data.T, strict=True))
 
 
 def _rows_from(matrix: NDArray[np.float64], start: int, num_rows: int) -> NDArray[np.float64]:
@@ -87,11 +93,12 @@ class _Network(torch.nn.Module):
         return self.layers[-1](rows).squeeze(1)
 
 
-def _bundle(columns: dict[str, NDArray[np.float64]], target: NDArray[np.int64]) -> Bundle:
+def make_bundle(*, seed: int = 7) -> Bundle:
+    columns, target = read_columns(), (load_wine().target == 0).astype(int)
     features = tuple(Feature(name=name, kind="number", low=0.0, high=1e4) for name in columns)
     preprocessing = Preprocessing.fit(features, columns)
     matrix = preprocessing.transform(columns)
-    fitted = MLPClassifier((64, 32), max_iter=300, random_state=7).fit(matrix, target)
+    fitted = MLPClassifier((64, 32), max_iter=300, random_state=seed).fit(matrix, target)
     scores = fitted.predict_proba(matrix)[:, 1].astype(np.float32)
     schema = TableSchema(dataset=MODEL, target="first", event_time="at", features=features)
     postprocessing = Postprocessing(label="first")
@@ -104,11 +111,11 @@ def _bundle(columns: dict[str, NDArray[np.float64]], target: NDArray[np.int64]) 
     )
 
 
-def _register(folder: Path, bundle: Bundle) -> None:
+def register(folder: Path, model: str, bundle: Bundle) -> None:
     with Ledger(ledger_url(folder)) as ledger:
         run = ledger.runs.start(
             kind="train",
-            model=MODEL,
+            model=model,
             params={},
             code=Code(commit="0" * 40, dirty_digest=None),
             config="",
@@ -117,6 +124,6 @@ def _register(folder: Path, bundle: Bundle) -> None:
         )
         ledger.runs.finish(run.id)
         digest = bundle.save(Store(store_uri(folder)))
-        added = ledger.registry.register(MODEL, bundle=digest, signature="{}", run_id=run.id)
-        ledger.registry.move(MODEL, "champion", added.version, who="b", why="b", evidence={})
-        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, str(added.version)).to_dict())
+        added = ledger.registry.register(model, bundle=digest, signature="{}", run_id=run.id)
+        ledger.registry.move(model, "champion", added.version, who="b", why="b", evidence={})
+        ledger.releases.publish(model, TrafficTable.champion(model, str(added.version)).to_dict())

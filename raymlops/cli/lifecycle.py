@@ -7,7 +7,7 @@ import signal
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from raymlops.cli.options import (
     open_workspace,
 )
 from raymlops.cli.output import emit_json, emit_json_line, emit_lines, emit_table, person
-from raymlops.errors import RaymlopsError
+from raymlops.errors import ConfigError, RaymlopsError
 
 _logger = logging.getLogger(__name__)
 
@@ -123,45 +123,60 @@ def tune(
 
 
 def deploy(
-    reference: Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL@1.2.3")],
+    references: Annotated[list[str], typer.Argument(help="MODEL@ALIAS or MODEL@1.2.3")],
+    pool: Annotated[
+        str | None,
+        typer.Option(help="Serve them by the same replicas, called so (serve.pool.max_models)."),
+    ] = None,
     configs: ConfigOption = [],  # noqa: B006
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """Serve a version to all requests; on a private Ray, until interrupted."""
+    """Serve a version to all requests, or one of each of a pool of models; on a private Ray, until
+    interrupted."""
     from raymlops import operate
 
+    if pool is None and len(references) > 1:
+        raise ConfigError(
+            f"{len(references)} versions are named, and no --pool that they share: name one, or "
+            "deploy them one by one"
+        )
     with (
         open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
         workspace.connect() as session,
     ):
-        deployment = operate.deploy(workspace, reference)
-        if json:
-            emit_json(deployment)
+        if pool is None:
+            deployment = operate.deploy(workspace, references[0])
+            told: Any = deployment
+            infer = f"POST {deployment.url}/v2/models/{deployment.model}/infer"
         else:
-            emit_lines((("infer", f"POST {deployment.url}/v2/models/{deployment.model}/infer"),))
+            url = operate.deploy_pool(workspace, pool, references)
+            told = {"pool": pool, "url": url}
+            infer = f"POST {url}/v2/models/{{MODEL}}/infer"
+        emit_json(told) if json else emit_lines((("infer", infer),))
         if session.owned:
             _until_ended()
 
 
 def undeploy(
-    model: str,
+    name: Annotated[str, typer.Argument(help="A model, or with --pool a pool.")],
+    pool: Annotated[bool, typer.Option("--pool", help="End the pool of that name.")] = False,
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """End a model's replicas once they have answered."""
+    """End the replicas of a model or pool once they have answered."""
     from raymlops import serve
 
     with (
         open_workspace(home=home, env=env, overrides=overrides) as workspace,
         workspace.connect(),
     ):
-        serve.undeploy(model)
-    emit_json({"undeployed": model}) if json else emit_lines((("undeployed", model),))
+        serve.undeploy_pool(name) if pool else serve.undeploy(name)
+    emit_json({"undeployed": name}) if json else emit_lines((("undeployed", name),))
 
 
 def promote(

@@ -249,16 +249,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         ReleaseError: a release of the model is running; deploying would take its traffic away.
     """
     version = workspace.ledger.registry.resolve(reference)
-    if (running := workspace.ledger.releases.running(version.model)) is not None:
-        raise ReleaseError(
-            f"release {running.id} of {version.model} {running.challenger} is running; let "
-            "`raymlops watch` finish it first"
-        )
-    start_monitor(workspace, version.model)
-    start_exporter(workspace)
-    start_sentinel(workspace)
-    table = TrafficTable.champion(version.model, str(version.version))
-    serve.publish(table, ledger_url=workspace.ledger_url)
+    _give_all_traffic(workspace, version)
     return serve.deploy(
         version.model,
         ledger_url=workspace.ledger_url,
@@ -269,6 +260,46 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         log_folder=str(workspace.home / "logs"),
         slice_by=_slice_by(workspace),
     )
+
+
+def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> str:
+    """Serves each of `references` as `deploy` does, all by the same replicas, which hold as many
+    models at once as `serve.pool` says; returns the URL below which they answer.
+
+    Raises:
+        NotFoundError: there is no such version.
+        ReleaseError: a release of a model is running.
+        ConfigError: a model is deployed by itself or in another pool.
+    """
+    versions = [workspace.ledger.registry.resolve(reference) for reference in references]
+    for version in versions:
+        _give_all_traffic(workspace, version)
+    models = [version.model for version in versions]
+    return serve.deploy_pool(
+        name,
+        models,
+        ledger_url=workspace.ledger_url,
+        store_uri=workspace.store_uri,
+        settings=workspace.settings.serve,
+        taps={model: monitor_name(model) for model in models},
+        exporter=EXPORTER_NAME,
+        log_folder=str(workspace.home / "logs"),
+        slice_by=_slice_by(workspace),
+    )
+
+
+def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
+    """From when the model is served; until then nothing answers by that."""
+    if (running := workspace.ledger.releases.running(version.model)) is not None:
+        raise ReleaseError(
+            f"release {running.id} of {version.model} {running.challenger} is running; let "
+            "`raymlops watch` finish it first"
+        )
+    start_monitor(workspace, version.model)
+    start_exporter(workspace)
+    start_sentinel(workspace)
+    table = TrafficTable.champion(version.model, str(version.version))
+    serve.publish(table, ledger_url=workspace.ledger_url)
 
 
 def predict(workspace: Workspace, reference: str, source: Path, target: Path) -> Predicted:

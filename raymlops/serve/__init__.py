@@ -10,16 +10,11 @@ from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
-from raymlops.serve.deployment import (
-    Deployment,
-    application_name,
-    deploy,
-    model_handle,
-    standing,
-    undeploy,
-)
+from raymlops.serve.deployment import Deployment, deploy, model_handle, undeploy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
+from raymlops.serve.placing import application_name, standing
+from raymlops.serve.pooled import deploy_pool, undeploy_pool
 from raymlops.serve.publishing import publish, wait_applied
 from raymlops.serve.replica import Replica, ReplicaSpec
 from raymlops.serve.settings import ServeSettings
@@ -45,11 +40,13 @@ __all__ = [
     "TrafficTable",
     "application_name",
     "deploy",
+    "deploy_pool",
     "memoize",
     "model_handle",
     "publish",
     "quantile_s",
     "standing",
     "undeploy",
+    "undeploy_pool",
     "wait_applied",
 ]

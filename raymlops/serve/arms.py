@@ -93,6 +93,7 @@ class Arms:
 
     Picking a version and submitting to its batcher happen in one step of the event loop, so a
     version that is replaced has every request it was picked for in its queue, and answers them.
+    Arms that are parked hold a table and no version, until they are woken.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class Arms:
         self.answers: LruCache[Key, Outputs] | None = None if cache is None else LruCache(cache)
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
+        self._is_parked = False
+        self._changing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
 
     def series(self, model: str) -> tuple[Series, ...]:
@@ -144,11 +147,40 @@ class Arms:
         known = [rate for rate in rates if rate]
         return min(known) * self._engine.num_instances if known else 1.0
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the files of the versions that are loaded."""
+        return sum(each.footprint.size_bytes for each in self._loaded.values())
+
     async def apply(self, table: TrafficTable) -> None:
         """Follows `table` from when all of its versions are loaded and warm.
 
-        Whatever is raised while one is being loaded, the old table stays in force.
+        Whatever is raised while one is being loaded, the old table stays in force. Parked ones
+        load the versions to see that they can, and let them go.
         """
+        async with self._changing:
+            await self._apply(table)
+            if self._is_parked:
+                self._let_go()
+
+    def rest(self, table: TrafficTable) -> None:
+        """Is parked from the beginning, to follow `table` once it is woken."""
+        self._table, self._is_parked = table, True
+
+    async def wake(self) -> None:
+        """Loads what the table names; parked again when that raises."""
+        async with self._changing:
+            assert self._table is not None
+            await self._apply(self._table)
+            self._is_parked = False
+
+    async def park(self) -> None:
+        """Lets every version go, once it has answered what it was asked."""
+        async with self._changing:
+            self._is_parked = True
+            self._let_go()
+
+    async def _apply(self, table: TrafficTable) -> None:
         kept = {name: each for name, each in self._loaded.items() if name in table.versions}
         replaced = {name: each for name, each in self._loaded.items() if name not in kept}
         fresh: dict[str, LoadedVersion] = {}
@@ -212,6 +244,11 @@ class Arms:
         for version in self._loaded.values():
             self._retire(version)
         await asyncio.gather(*self._retiring)
+
+    def _let_go(self) -> None:
+        for version in self._loaded.values():
+            self._retire(version)
+        self._loaded = {}
 
     def _shortage(self, version: str, bundle: Bundle) -> str | None:
         loaded = [each.footprint for each in self._loaded.values()]

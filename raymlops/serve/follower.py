@@ -42,6 +42,12 @@ class Follower:
         await self._arms.apply(TrafficTable.from_dict(published.table))
         self._standing = replace(self._standing, generation=published.generation)
 
+    def rest_at(self, published: Published) -> None:
+        """Loads nothing yet; the table counts as followed, since it will be from when it is
+        asked for."""
+        self._arms.rest(TrafficTable.from_dict(published.table))
+        self._standing = replace(self._standing, generation=published.generation)
+
     async def run(self) -> None:
         """Never returns; cancel it to stop."""
         away = False

@@ -47,7 +47,7 @@ def http_url(host: str, port: int, *, encrypted: bool = False) -> str:
     return f"{'https' if encrypted else 'http'}://{reachable}:{port}"
 
 
-def run_application(application: Any, *, name: str, route_prefix: str) -> None:
+def run_application(application: Any, *, name: str, route_prefix: str | None) -> None:
     """Returns when every replica of it runs.
 
     Raises:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,10 +77,17 @@ class Replica:
     `load` it before `app` is given to a server, whose lifespan events start and stop the loops;
     let it `stand_behind` a door, and it answers what comes through that as well.
     With a `sink`, every answer is told to the monitor behind it; an `outlet` gets what is counted.
+    What answers requests is given to `before`, and what that returns is asked instead.
     """
 
     def __init__(
-        self, spec: ReplicaSpec, *, board: Board, sink: Sink | None, outlet: Outlet | None
+        self,
+        spec: ReplicaSpec,
+        *,
+        board: Board,
+        sink: Sink | None,
+        outlet: Outlet | None,
+        before: Callable[[Handler], Handler] = lambda handler: handler,
     ) -> None:
         # A name of its own for each life, since messages of the tap are numbered from 0 in each.
         name = f"{spec.model}-{secrets.token_hex(6)}"
@@ -113,30 +121,30 @@ class Replica:
         self._inference = Inference(spec.model, self._arms, self._witnesses.note)
         max_body_bytes = spec.http.max_body_bytes
         self._deferring = Deferring(
-            model_handler(self._inference, max_body_bytes=max_body_bytes),
+            before(model_handler(self._inference, max_body_bytes=max_body_bytes)),
             Results(Files(spec.store_uri), spec.model, spec.deferred),
             model=spec.model,
             policy=spec.deferred,
         )
-        self._handler: Handler = self._deferring
+        self.handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)
         self._gate = None if self._keyring is None else Gate(spec.model, self._keyring.read())
-        self._admit = None if self._gate is None else self._gate.admit
+        self.admit = None if self._gate is None else self._gate.admit
         self._grpc: GrpcServer | None = None
         if spec.grpc is not None:
             self._grpc = GrpcServer(
                 self._inference,
                 max_body_bytes=max_body_bytes,
-                admit=self._admit,
+                admit=self.admit,
                 tls=spec.tls,
             )
         self._doorway: Doorway | None = None
         self.app = Application(
-            self._handler,
-            admit=self._admit,
+            self.handler,
+            admit=self.admit,
             max_body_bytes=max_body_bytes,
-            start=self._start,
-            stop=self._stop,
+            start=self.start,
+            stop=self.stop,
         )
         self._loops: dict[str, asyncio.Task[None]] = {}
 
@@ -147,26 +155,44 @@ class Replica:
             NotFoundError: no table was published, or it names an unknown version.
             StorageError, ModelError: a version of it cannot be loaded.
         """
-        published = await asyncio.to_thread(self._ledger.releases.published, self._model)
-        if published is None:
-            raise NotFoundError(f"no traffic table of {self._model} was ever published")
-        await self._follower.start_with(Published(generation=published[0], table=published[1]))
+        await self._follower.start_with(await self._published())
+
+    async def rest(self) -> None:
+        """Is ready to load that, and holds nothing until it is told to `wake`.
+
+        Raises:
+            NotFoundError: no table was published.
+        """
+        self._follower.rest_at(await self._published())
+
+    async def wake(self) -> None:
+        """Loads what is followed; raises what `load` does."""
+        await self._arms.wake()
+
+    async def park(self) -> None:
+        """Lets go of it, once it has answered what it was asked."""
+        await self._arms.park()
 
     def stand_behind(self, door: Path) -> None:
         """Takes connections from the door at that socket, from when the replica starts."""
         self._doorway = Doorway(
             door,
-            model=self._model,
+            models=(self._model,),
             replica=self._name,
-            handler=self._handler,
+            handler=self.handler,
             limits=self._spec.http,
-            admit=self._admit,
-            describe=self._describe,
+            admit=self.admit,
+            describe=self.describe,
         )
 
     async def infer(self, columns: Columns, **about: Any) -> Answer:
         """As `infer_directly`; whoever can call this needs no key."""
-        return await infer_directly(self._handler, self._model, columns, **about)
+        return await infer_directly(self.handler, self._model, columns, **about)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files of what is loaded."""
+        return self._arms.size_bytes
 
     @property
     def rows_per_s(self) -> float:
@@ -191,6 +217,26 @@ class Replica:
             if loop.done():
                 raise RuntimeError(f"the {name} of {self._model} has ended; see the log above")
 
+    def describe(self) -> dict[str, Any]:
+        """What `raymlops serve status` tells of this replica."""
+        tallies = self._inference.statistics.of.values()
+        ok = sum(tally.num_ok for tally in tallies)
+        ok_s = sum(tally.ok_s for tally in tallies)
+        return {
+            "pid": os.getpid(),
+            "versions": list(self._arms.versions),
+            "grpc": None if self._spec.grpc is None else list(self._spec.grpc),
+            "requests": ok,
+            "failed": sum(tally.num_failed for tally in tallies),
+            "mean_ms": 1000.0 * ok_s / ok if ok else 0.0,
+        }
+
+    async def _published(self) -> Published:
+        published = await asyncio.to_thread(self._ledger.releases.published, self._model)
+        if published is None:
+            raise NotFoundError(f"no traffic table of {self._model} was ever published")
+        return Published(generation=published[0], table=published[1])
+
     def _cache_series(self) -> tuple[Series, ...]:
         if self._arms.answers is None:
             return ()
@@ -199,7 +245,8 @@ class Replica:
         name = catalogue.CACHE_LOOKUPS.name
         return tuple(Series(name, (self._model, how), count) for how, count in counts.items())
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Starts the loops, on the event loop this is called on."""
         if self._log is not None:
             self._log.start()
         loops = {
@@ -219,7 +266,7 @@ class Replica:
         if self._grpc is not None and self._spec.grpc is not None:
             await self._grpc.start(*self._spec.grpc)
 
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
         """Answers what is queued, tells the monitor of it, and lets go of everything."""
         if self._grpc is not None:
             await self._grpc.stop(self._spec.drain_timeout_s)
@@ -243,20 +290,6 @@ class Replica:
             await asyncio.to_thread(self._spans.close)
         await self._metrics.send()
         self._ledger.close()
-
-    def _describe(self) -> dict[str, Any]:
-        """What `raymlops serve status` tells of this replica."""
-        tallies = self._inference.statistics.of.values()
-        ok = sum(tally.num_ok for tally in tallies)
-        ok_s = sum(tally.ok_s for tally in tallies)
-        return {
-            "pid": os.getpid(),
-            "versions": list(self._arms.versions),
-            "grpc": None if self._spec.grpc is None else list(self._spec.grpc),
-            "requests": ok,
-            "failed": sum(tally.num_failed for tally in tallies),
-            "mean_ms": 1000.0 * ok_s / ok if ok else 0.0,
-        }
 
     async def _drain(self, doorway: Doorway) -> None:
         if cut := await doorway.leave(self._spec.drain_timeout_s):

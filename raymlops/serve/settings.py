@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
-from raymlops.serve.caching import CachePolicy
+from raymlops.serve.caching import CachePolicy, ModelCachePolicy
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
@@ -26,7 +26,8 @@ class ServeSettings:
     replica, where None is Serve's own: two choices, those of the same node first. With a
     `keys_file` only its keys are let in (`raymlops keys make`), with `tls` only encrypted
     connections. With a `grpc_port` the model answers gRPC there; models cannot share that one.
-    With `autoscaling` there are as many replicas as it says, instead of `num_replicas`.
+    With `autoscaling` there are as many replicas as it says, instead of `num_replicas`. Models
+    that are deployed as a pool share replicas, each of which holds as many as `pool` says.
     `traces_to` is the URL of an OpenTelemetry collector, such as
     http://127.0.0.1:4318/v1/traces.
     """
@@ -42,6 +43,7 @@ class ServeSettings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     cache: CachePolicy | None = None
     swap: SwapPolicy = field(default_factory=SwapPolicy)
+    pool: ModelCachePolicy = field(default_factory=ModelCachePolicy)
     http: HttpLimits = field(default_factory=HttpLimits)
     keys_file: Path | None = None
     tls: TlsFiles | None = None

@@ -77,7 +77,7 @@ def make_world(bundles: dict[str, Bundle], folder: Path) -> World:
     url, uri = f"sqlite:///{folder}/ledger.db", str(folder / "store")
     with Ledger(url) as ledger:
         for bundle in bundles.values():
-            _register(ledger, Store(uri), bundle)
+            register(ledger, Store(uri), MODEL, bundle)
         version = ledger.registry.list(MODEL)[0].version
         ledger.registry.move(MODEL, "champion", version, who="test", why="first", evidence={})
     return World(url, uri, bundles, read_columns()[0])
@@ -119,10 +119,10 @@ def train(
     )
 
 
-def _register(ledger: Ledger, store: Store, bundle: Bundle) -> None:
+def register(ledger: Ledger, store: Store, model: str, bundle: Bundle) -> None:
     run = ledger.runs.start(
         kind="train",
-        model=MODEL,
+        model=model,
         params={},
         code=Code(commit="0" * 40, dirty_digest=None),
         config="",
@@ -130,4 +130,4 @@ def _register(ledger: Ledger, store: Store, bundle: Bundle) -> None:
         inputs={},
     )
     ledger.runs.finish(run.id)
-    ledger.registry.register(MODEL, bundle=bundle.save(store), signature="{}", run_id=run.id)
+    ledger.registry.register(model, bundle=bundle.save(store), signature="{}", run_id=run.id)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from inspect import iscoroutinefunction
+from typing import Generic, TypeVar, cast
 
 from raymlops.serve.caching.lru import CacheStats
 from raymlops.serve.caching.ranking import Ranking
@@ -54,25 +55,29 @@ class _Place(Generic[M]):
 class ModelCache(Generic[M]):
     """Holds what `load` returned, by name; belongs to one event loop.
 
-    Each load runs in a thread of its own beside the loop: models that are held are used, and
-    others loaded, meanwhile. Who asks for a model that is being loaded waits for that load. When
+    Each load that blocks runs in a thread of its own: models that are held are used, and others
+    loaded, meanwhile. Who asks for a model that is being loaded waits for that load. When
     all places are in use, who comes first gets the next that is free.
 
     Args:
-        load: blocks, and may raise; everybody who waits for the model gets what it raised.
+        load: blocks, or is a coroutine function, and may raise; everybody who waits for the model
+            gets what it raised.
         size_of: bytes of a model; needed for `max_bytes`, and to weigh models by their size.
+        on_leave: called with each model that is let go of, which nobody uses.
     """
 
     def __init__(
         self,
-        load: Callable[[str], M],
+        load: Callable[[str], M] | Callable[[str], Awaitable[M]],
         policy: ModelCachePolicy,
         *,
         size_of: Callable[[M], int] = lambda _: 1,
+        on_leave: Callable[[M], None] = lambda _: None,
     ) -> None:
         self._load = load
         self._policy = policy
         self._size_of = size_of
+        self._on_leave = on_leave
         self._places: dict[str, _Place[M]] = {}
         self._ranking = Ranking()
         self._queue: deque[tuple[str, asyncio.Future[None]]] = deque()
@@ -87,6 +92,14 @@ class ModelCache(Generic[M]):
     @property
     def size_bytes(self) -> int:
         return sum(place.size_bytes for place in self._places.values())
+
+    def at_hand(self, name: str) -> M | None:
+        """The model if it is held, which counts as a use, for the current step of the loop."""
+        place = self._places.get(name)
+        if place is None or not place.model.done():
+            return None
+        self._count(name, place)
+        return place.model.result()
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[M]:
@@ -156,9 +169,10 @@ class ModelCache(Generic[M]):
         name = self._ranking.least(self._idle())
         if name is None:
             return False
-        del self._places[name]
+        place = self._places.pop(name)
         self._ranking.drop(name)
         self.stats.evicted += 1
+        self._on_leave(place.model.result())
         return True
 
     def _shrink(self) -> None:
@@ -199,7 +213,7 @@ class ModelCache(Generic[M]):
     async def _fill(self, name: str, place: _Place[M]) -> None:
         started = time.perf_counter()
         try:
-            model = await asyncio.to_thread(self._load, name)
+            model = await self._result_of(name)
             place.size_bytes = self._size_of(model)
         except Exception as error:  # whatever loading raised belongs to those who wait for it
             del self._places[name]
@@ -210,3 +224,11 @@ class ModelCache(Generic[M]):
         self._ranking.add(name, load_s=load_s, size_bytes=place.size_bytes)
         place.model.set_result(model)
         self._shrink()
+
+    async def _result_of(self, name: str) -> M:
+        loaded: M
+        if iscoroutinefunction(self._load):
+            loaded = await self._load(name)
+        else:
+            loaded = await asyncio.to_thread(cast("Callable[[str], M]", self._load), name)
+        return loaded

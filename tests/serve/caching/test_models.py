@@ -218,3 +218,37 @@ def test_an_impossible_policy_is_refused() -> None:
         ModelCachePolicy(max_loads=0)
     with pytest.raises(ValueError, match="max_bytes is 0"):
         ModelCachePolicy(max_bytes=0)
+
+
+def test_a_model_at_hand_is_used_without_waiting_and_is_not_let_go_for_that() -> None:
+    async def test() -> None:
+        left: list[str] = []
+        models = ModelCache(Shelf(), ModelCachePolicy(max_models=2), on_leave=left.append)
+        assert models.at_hand("a") is None
+        for name in ("a", "b"):
+            await ask(models, name)
+        for _ in range(5):
+            assert models.at_hand("a") == "A"
+        await ask(models, "c")
+        assert left == ["B"]
+        assert (models.at_hand("a"), models.at_hand("b")) == ("A", None)
+        assert (models.stats.misses, models.stats.hits) == (3, 6)
+
+    run(test)
+
+
+def test_a_load_may_be_a_coroutine() -> None:
+    async def load(name: str) -> str:
+        await asyncio.sleep(0)
+        if name == "broken":
+            raise FileNotFoundError(name)
+        return name.upper()
+
+    async def test() -> None:
+        models = ModelCache(load, ModelCachePolicy(max_models=1))
+        assert await ask(models, "a") == "A"
+        with pytest.raises(FileNotFoundError):
+            await ask(models, "broken")
+        assert await ask(models, "b") == "B"
+
+    run(test)

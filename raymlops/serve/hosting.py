@@ -1,0 +1,150 @@
+"""Replicas on Ray Serve: what places them, asks after their health and tells them of their door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from raymlops.cluster.address import is_this_machine
+from raymlops.serve.asgi import App
+from raymlops.serve.autoscaling import WorkMeter
+from raymlops.serve.client.messages import Answer, Columns
+from raymlops.serve.door.actor import door_path, local_door
+from raymlops.serve.garbage import spare_what_is_loaded
+from raymlops.serve.link import ActorLink
+from raymlops.serve.metrics import Outlet
+from raymlops.serve.pool import Pool, PoolSpec
+from raymlops.serve.proxy import run_application
+from raymlops.serve.publishing import RemoteBoard
+from raymlops.serve.recorder import Sink
+from raymlops.serve.replica import Replica, ReplicaSpec
+from raymlops.serve.settings import ServeSettings
+from raymlops.serve.tap import TapSummary
+from raymlops.telemetry import Snapshot
+
+_TAP_TIMEOUT_S = 30.0
+_OUTLET_TIMEOUT_S = 2.0
+_SHUTDOWN_S = 10.0  # for the monitor to be told of the last answers
+
+
+def run_replicas(
+    spec: ReplicaSpec | PoolSpec,
+    settings: ServeSettings,
+    *,
+    application: str,
+    route: str | None,
+    taps: Mapping[str, str],
+    exporter: str | None,
+) -> None:
+    """Runs them as that application of Ray Serve, whose proxy finds it at `route`; returns when
+    every replica answers.
+
+    Args:
+        taps: by model, the actor that is told of every answer.
+        exporter: the actor that is given the metrics of each replica.
+
+    Raises:
+        ClusterError: the replicas do not start.
+    """
+    from ray import serve
+
+    chosen: dict[str, Any] = {"num_replicas": settings.num_replicas}
+    if settings.autoscaling is not None:
+        chosen = {"autoscaling_config": settings.autoscaling.for_serve()}
+    if settings.routing is not None:
+        from raymlops.serve.routing.ray_router import router_config
+
+        chosen["request_router_config"] = router_config(settings.routing)
+    deployment = serve.deployment(
+        name=spec.model if isinstance(spec, ReplicaSpec) else spec.name,
+        max_ongoing_requests=settings.max_ongoing_requests,
+        ray_actor_options={"num_cpus": settings.num_cpus},
+        max_surge_percent=100,  # the new replicas answer before the old ones stop
+        max_constructor_retry_count=3,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + _SHUTDOWN_S,
+        **chosen,
+    )
+    server = deployment(serve.ingress()(_Server)).bind(spec, settings, dict(taps), exporter)
+    run_application(server, name=application, route_prefix=route)
+
+
+class _Server:
+    """The Serve deployment of a model or pool; `serve.ingress` gives it the application it
+    builds."""
+
+    def __init__(
+        self,
+        spec: ReplicaSpec | PoolSpec,
+        settings: ServeSettings,
+        taps: Mapping[str, str],
+        exporter: str | None,
+    ) -> None:
+        self._settings = settings
+        self._work = WorkMeter()
+        self._replica = _made(spec, taps, exporter)
+
+    async def __serve_build_asgi_app__(self) -> App:
+        await self._replica.load()
+        spare_what_is_loaded()
+        settings = self._settings
+        door = await asyncio.to_thread(local_door, settings.http, settings.tls)
+        if is_this_machine(settings.host):  # else clients come through the doors of others
+            await door.listen.remote(settings.host, settings.port)
+        self._replica.stand_behind(await asyncio.to_thread(door_path))
+        return self._replica.app
+
+    async def infer(self, columns: Columns, **about: Any) -> Answer:
+        """For `model_handle`."""
+        return await self._replica.infer(columns, **about)
+
+    def record_routing_stats(self) -> dict[str, float]:
+        """Asked by Serve every ten seconds; weighted round robin reads it."""
+        return {"weight": self._replica.rows_per_s}
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Asked by Serve every ten seconds where `autoscaling` is set."""
+        return self._work.read(self._replica.spent_s, self._replica.num_in_work)
+
+    def check_health(self) -> None:
+        self._replica.check_health()
+
+
+def _made(
+    spec: ReplicaSpec | PoolSpec, taps: Mapping[str, str], exporter: str | None
+) -> Replica | Pool:
+    outlet = None if exporter is None else _remote_outlet(exporter)
+
+    def sink_of(model: str) -> Sink | None:
+        return _remote_sink(taps[model]) if model in taps else None
+
+    if isinstance(spec, ReplicaSpec):
+        board = RemoteBoard(spec.model, spec.ledger_url)
+        return Replica(spec, board=board, sink=sink_of(spec.model), outlet=outlet)
+    ledger_url = spec.models[0].ledger_url
+    return Pool(
+        spec,
+        board_of=lambda model: RemoteBoard(model, ledger_url),
+        sink_of=sink_of,
+        outlet=outlet,
+    )
+
+
+def _remote_sink(actor: str) -> Sink:
+    link = ActorLink(actor, timeout_s=_TAP_TIMEOUT_S)
+
+    async def send(summary: TapSummary) -> None:
+        await link.call("observe", summary.to_bytes())
+
+    return send
+
+
+def _remote_outlet(actor: str) -> Outlet:
+    link = ActorLink(actor, timeout_s=_OUTLET_TIMEOUT_S)
+
+    async def send(snapshot: Snapshot) -> None:
+        await link.call("put", snapshot)
+
+    return send

@@ -1,0 +1,117 @@
+"""Many models on the same replicas of Ray Serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from raymlops.errors import ConfigError, NotFoundError
+from raymlops.serve.door.actor import ask_all
+from raymlops.serve.hosting import run_replicas
+from raymlops.serve.placing import check_place, ensure_table, is_alone, open_door, pools, spec_of
+from raymlops.serve.pool import PoolSpec
+from raymlops.serve.proxy import start_serve
+from raymlops.serve.publishing import wait_applied
+from raymlops.serve.settings import ServeSettings
+
+
+def deploy_pool(
+    name: str,
+    models: Sequence[str],
+    *,
+    ledger_url: str,
+    store_uri: str,
+    settings: ServeSettings | None = None,
+    taps: Mapping[str, str] | None = None,
+    exporter: str | None = None,
+    log_folder: str = "logs",
+    slice_by: tuple[str, ...] = (),
+) -> str:
+    """Serves many models by the same replicas, each of which holds as many of them as
+    `settings.pool` says and loads the others when they are asked for; returns the URL below which
+    all answer, each by its own traffic table. Deploying again, with other models too, replaces
+    the replicas one by one.
+
+    The models share the settings. Handles and the proxy of Ray Serve, and gRPC, name no model
+    that a pool could tell from another: it is reached through the door.
+
+    Args:
+        taps: by model, as `tap` of `deploy`.
+
+    Raises:
+        ValueError: there is no model, or one is named twice.
+        NotFoundError: the ledger has neither a traffic table nor a champion of a model.
+        ConfigError: a model is deployed by itself or in another pool, or `settings` ask for what
+            a pool has not.
+        ClusterError: as `deploy`.
+    """
+    settings = settings or ServeSettings()
+    if not models or len(set(models)) < len(models):
+        raise ValueError(f"a pool needs models, each once: {list(models)}")
+    for each in (name, *models):
+        check_place(each)
+    for asked in ("grpc_port", "proxy_port"):
+        if getattr(settings, asked) is not None:
+            raise ConfigError(
+                f"serve.{asked} is {getattr(settings, asked)}, and a pool answers through the door "
+                f"alone: leave it out, or deploy the models one by one"
+            )
+    start_serve(settings)
+    before = pools()
+    for model in models:
+        if before.get(model, name) != name or is_alone(model):
+            where = f"in pool '{before[model]}'" if model in before else "by itself"
+            raise ConfigError(
+                f"model '{model}' is deployed {where}: undeploy that first, or leave the model out"
+            )
+    generations = {model: ensure_table(model, ledger_url) for model in models}
+    spec = PoolSpec(
+        name=name,
+        models=tuple(
+            spec_of(
+                model,
+                settings,
+                ledger_url,
+                store_uri,
+                grpc=None,
+                log_folder=log_folder,
+                slice_by=slice_by,
+            )
+            for model in models
+        ),
+        policy=settings.pool,
+    )
+    url = open_door(settings, models)
+    run_replicas(
+        spec,
+        settings,
+        application=_application(name),
+        route=None,
+        taps=taps or {},
+        exporter=exporter,
+    )
+    for model, generation in generations.items():
+        wait_applied(model, generation, ledger_url=ledger_url)
+    for model, pool in before.items():
+        if pool == name and model not in models:
+            ask_all("forget", model)
+    return url
+
+
+def undeploy_pool(name: str) -> None:
+    """Ends the replicas of the pool, once they have answered; the traffic tables stay.
+
+    Raises:
+        NotFoundError: there is no such pool.
+    """
+    from ray import serve
+
+    models = [model for model, pool in pools().items() if pool == name]
+    if not models:
+        raise NotFoundError(f"no pool '{name}' is deployed on this cluster")
+    serve.delete(_application(name))
+    for model in models:
+        ask_all("forget", model)
+
+
+def _application(name: str) -> str:
+    return f"raymlops-pool-{name}"
