@@ -16,8 +16,9 @@ from raymlops.serve.latency import quantile_s
 from raymlops.serve.placing import application_name, standing
 from raymlops.serve.pooled import deploy_pool, undeploy_pool
 from raymlops.serve.publishing import publish, wait_applied
-from raymlops.serve.replica import Replica, ReplicaSpec
+from raymlops.serve.replica import Replica
 from raymlops.serve.settings import ServeSettings
+from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import Arm, TrafficTable
 

@@ -18,8 +18,9 @@ from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.proxy import run_application
 from raymlops.serve.publishing import RemoteBoard
 from raymlops.serve.recorder import Sink
-from raymlops.serve.replica import Replica, ReplicaSpec
+from raymlops.serve.replica import Replica
 from raymlops.serve.settings import ServeSettings
+from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap import TapSummary
 from raymlops.telemetry import Snapshot
 

@@ -11,8 +11,8 @@ from raymlops.ledger import open_ledger
 from raymlops.serve.door.actor import ask, ask_all, local_door
 from raymlops.serve.proxy import http_url
 from raymlops.serve.publishing import publish
-from raymlops.serve.replica import ReplicaSpec
 from raymlops.serve.settings import ServeSettings
+from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.traffic import TrafficTable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

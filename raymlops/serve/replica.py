@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,57 +17,23 @@ from raymlops.serve.access import Gate, Keyring
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.asgi import Application
-from raymlops.serve.batching import BatchPolicy
+from raymlops.serve.audience import Audience
 from raymlops.serve.board import Published
-from raymlops.serve.caching import CachePolicy
 from raymlops.serve.client.messages import Answer, Columns
-from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
+from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
-from raymlops.serve.door.tls import TlsFiles
-from raymlops.serve.engines import EngineSettings
 from raymlops.serve.follower import Board, Follower
-from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
-from raymlops.serve.metrics import Metrics, Outlet
+from raymlops.serve.metrics import Outlet
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
-from raymlops.serve.recorder import Recorder, Sink
-from raymlops.serve.requestlog import RequestLog
-from raymlops.serve.spans import Spans, otlp_exporter
-from raymlops.serve.swapping import SwapPolicy
+from raymlops.serve.recorder import Sink
+from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.web import Handler
-from raymlops.serve.witnesses import Witness, Witnesses
 from raymlops.storage import Files, Store
 from raymlops.telemetry import Series, catalogue
-from raymlops.telemetry.logs import LogPolicy
 
 _logger = logging.getLogger(__name__)
-
-_FLUSH_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplicaSpec:
-    """What a replica is made from; `log_folder` is on its own node. It listens at `grpc`, which
-    the model's replicas of a node share. The monitor is told where rows lie in `slice_by`."""
-
-    model: str
-    ledger_url: str
-    store_uri: str
-    batch: BatchPolicy
-    http: HttpLimits
-    drain_timeout_s: float = 20.0
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    cache: CachePolicy | None = None
-    swap: SwapPolicy = field(default_factory=SwapPolicy)
-    log: LogPolicy = field(default_factory=LogPolicy)
-    log_folder: str = "logs"
-    traces_to: str | None = None
-    slice_by: tuple[str, ...] = ()
-    keys_file: Path | None = None
-    tls: TlsFiles | None = None
-    grpc: tuple[str, int] | None = None
-    deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
 
 
 class Replica:
@@ -98,27 +63,10 @@ class Replica:
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
         self._arms = Arms(loader, spec.batch, spec.engine, cache=spec.cache, swap=spec.swap)
         self._follower = Follower(self._arms, board, name)
-        self._metrics = Metrics(spec.model, name, outlet)
-        self._metrics.watch(self._cache_series)
-        self._metrics.watch(partial(self._arms.series, spec.model))
-        self._recorder: Recorder | None = None
-        if sink is not None:
-            self._recorder = Recorder(
-                model=spec.model,
-                replica=name,
-                sink=sink,
-                on_drop=self._metrics.count_dropped_rows,
-                slice_by=spec.slice_by,
-            )
-        self._log: RequestLog | None = None
-        if spec.log.enabled:
-            self._log = RequestLog(spec.model, name, spec.log, Path(spec.log_folder))
-            self._metrics.watch(self._log.series)
-        self._spans: Spans | None = None
-        if spec.traces_to is not None:
-            self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
-        self._witnesses = Witnesses(self._made_witnesses())
-        self._inference = Inference(spec.model, self._arms, self._witnesses.note)
+        self._audience = Audience(spec, name, sink=sink, outlet=outlet)
+        self._audience.watch(self._cache_series)
+        self._audience.watch(partial(self._arms.series, spec.model))
+        self._inference = Inference(spec.model, self._arms, self._audience.note)
         max_body_bytes = spec.http.max_body_bytes
         self._deferring = Deferring(
             before(model_handler(self._inference, max_body_bytes=max_body_bytes)),
@@ -247,15 +195,11 @@ class Replica:
 
     async def start(self) -> None:
         """Starts the loops, on the event loop this is called on."""
-        if self._log is not None:
-            self._log.start()
         loops = {
             "follower": self._follower.run(),
-            "metrics": self._metrics.run(),
             "sweeper": self._deferring.sweep(),
+            **self._audience.loops(),
         }
-        if self._recorder is not None:
-            loops["recorder"] = self._recorder.run()
         if self._doorway is not None:
             loops["doorway"] = self._doorway.run()
         if self._keyring is not None and self._gate is not None:
@@ -271,49 +215,18 @@ class Replica:
         if self._grpc is not None:
             await self._grpc.stop(self._spec.drain_timeout_s)
         if self._doorway is not None:
-            await self._drain(self._doorway)
+            await self._doorway.leave(self._spec.drain_timeout_s)
+            self._loops.pop("doorway").cancel()
+            self._doorway.close()
         await self._deferring.close()
         for name in ("sweeper", "follower"):
             self._loops.pop(name).cancel()
         await self._follower.leave()
         await self._arms.close()
-        self._witnesses.tell()
-        self._loops.pop("metrics").cancel()
         if self._keyring is not None:
             self._loops.pop("keyring").cancel()
-        if self._recorder is not None:
-            self._recorder.close()
-            await self._finish(self._loops.pop("recorder"), self._recorder)
-        if self._log is not None:
-            await asyncio.to_thread(self._log.close)
-        if self._spans is not None:
-            await asyncio.to_thread(self._spans.close)
-        await self._metrics.send()
+        await self._audience.leave(self._loops)
         self._ledger.close()
-
-    async def _drain(self, doorway: Doorway) -> None:
-        if cut := await doorway.leave(self._spec.drain_timeout_s):
-            _logger.warning(
-                "%d connections were cut: their requests took over %g s",
-                cut,
-                self._spec.drain_timeout_s,
-            )
-        self._loops.pop("doorway").cancel()
-        doorway.close()
-
-    async def _finish(self, loop: asyncio.Task[None], recorder: Recorder) -> None:
-        _, unfinished = await asyncio.wait({loop}, timeout=_FLUSH_TIMEOUT_S)
-        if unfinished:
-            loop.cancel()
-            _logger.warning(
-                "the monitor was away at shutdown: %d rows of %s and one message are lost",
-                recorder.pending_rows,
-                self._model,
-            )
-
-    def _made_witnesses(self) -> list[Witness]:
-        wanted = (self._metrics, self._log, self._spans, self._recorder)
-        return [each.note for each in wanted if each is not None]
 
 
 def _log_failure(loop: asyncio.Task[None]) -> None:

@@ -88,6 +88,8 @@ class Doorway:
         while self._tasks:  # connections that were on their way here
             await asyncio.wait(self._tasks)
             cut += await self.server.drain(timeout_s, self._hand_over)
+        if cut:
+            _logger.warning("%d connections were cut: they took over %g s", cut, timeout_s)
         return cut
 
     def close(self) -> None:
