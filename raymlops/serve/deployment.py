@@ -19,6 +19,7 @@ from raymlops.serve.placing import (
     check_place,
     ensure_table,
     open_door,
+    pool_name,
     pools,
     spec_of,
     standing,
@@ -128,8 +129,11 @@ def model_handle(model: str) -> Any:
     from ray import serve
     from ray.serve.exceptions import RayServeException
 
+    pool = pools().get(model)
     try:
-        return serve.get_app_handle(application_name(model))
+        if pool is None:
+            return serve.get_app_handle(application_name(model))
+        return serve.get_app_handle(pool_name(pool)).options(multiplexed_model_id=model)
     except RayServeException as error:
         raise NotFoundError(f"no model '{model}' is deployed on this cluster") from error
 

@@ -98,7 +98,11 @@ class _Server:
         return self._replica.app
 
     async def infer(self, columns: Columns, **about: Any) -> Answer:
-        """For `model_handle`."""
+        """For `model_handle`, which names the model where there are several."""
+        if isinstance(self._replica, Pool):
+            from ray import serve
+
+            about["model"] = serve.get_multiplexed_model_id()
         return await self._replica.infer(columns, **about)
 
     def record_routing_stats(self) -> dict[str, float]:

@@ -23,6 +23,11 @@ def application_name(model: str) -> str:
     return f"raymlops-model-{model}"
 
 
+def pool_name(pool: str) -> str:
+    """The Serve application of that pool."""
+    return f"raymlops-pool-{pool}"
+
+
 def standing() -> list[dict[str, Any]]:
     """Every door there is: its addresses, models and replicas, with their load and latency."""
     return ask_all("standing")

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
 from raymlops.serve.hosting import run_replicas
-from raymlops.serve.placing import check_place, ensure_table, is_alone, open_door, pools, spec_of
+from raymlops.serve.placing import (
+    check_place,
+    ensure_table,
+    is_alone,
+    open_door,
+    pool_name,
+    pools,
+    spec_of,
+)
 from raymlops.serve.pool import PoolSpec
 from raymlops.serve.proxy import start_serve
 from raymlops.serve.publishing import wait_applied
@@ -31,8 +39,8 @@ def deploy_pool(
     all answer, each by its own traffic table. Deploying again, with other models too, replaces
     the replicas one by one.
 
-    The models share the settings. Handles and the proxy of Ray Serve, and gRPC, name no model
-    that a pool could tell from another: it is reached through the door.
+    The models share the settings. They are reached through the door and by `model_handle`; gRPC
+    and the proxy of Ray Serve name no model that a pool could tell from another.
 
     Args:
         taps: by model, as `tap` of `deploy`.
@@ -52,8 +60,8 @@ def deploy_pool(
     for asked in ("grpc_port", "proxy_port"):
         if getattr(settings, asked) is not None:
             raise ConfigError(
-                f"serve.{asked} is {getattr(settings, asked)}, and a pool answers through the door "
-                f"alone: leave it out, or deploy the models one by one"
+                f"serve.{asked} is {getattr(settings, asked)}, and a pool does not answer there: "
+                "leave it out, or deploy the models one by one"
             )
     start_serve(settings)
     before = pools()
@@ -84,7 +92,7 @@ def deploy_pool(
     run_replicas(
         spec,
         settings,
-        application=_application(name),
+        application=pool_name(name),
         route=None,
         taps=taps or {},
         exporter=exporter,
@@ -108,10 +116,6 @@ def undeploy_pool(name: str) -> None:
     models = [model for model, pool in pools().items() if pool == name]
     if not models:
         raise NotFoundError(f"no pool '{name}' is deployed on this cluster")
-    serve.delete(_application(name))
+    serve.delete(pool_name(name))
     for model in models:
         ask_all("forget", model)
-
-
-def _application(name: str) -> str:
-    return f"raymlops-pool-{name}"
