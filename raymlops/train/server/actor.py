@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.block import Entry, Push
+from raymlops.train.server.events import Counters, Measure, Pull
 from raymlops.train.server.keeper import keeper_name
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.payload import Payload
 from raymlops.train.server.replica import Follower
 from raymlops.train.server.service import Service
 from raymlops.train.server.settings import ServerSpec
-from raymlops.train.server.shard import Counters, Measure, Pull, make_shard
+from raymlops.train.server.shard import make_shard
 
 _logger = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ import ray
 from raymlops.errors import StaleLeaseError
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.block import Push
+from raymlops.train.server.events import ShardCopy
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.settings import ServerSpec
-from raymlops.train.server.shard import Shard, ShardCopy, make_shard
+from raymlops.train.server.shard import Shard, make_shard
 
 
 def replica_name(spec: ServerSpec, shard: int) -> str:

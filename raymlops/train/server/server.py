@@ -17,6 +17,7 @@ from raymlops.train.server.arena import Arena, shares
 from raymlops.train.server.block import Entry
 from raymlops.train.server.client import Client
 from raymlops.train.server.connect import connect
+from raymlops.train.server.events import Counters
 from raymlops.train.server.keeper import Keeper, keeper_name
 from raymlops.train.server.link import Link
 from raymlops.train.server.local import LocalLink
@@ -26,7 +27,6 @@ from raymlops.train.server.partition import divide, place, replica_nodes
 from raymlops.train.server.remote import RemoteLink
 from raymlops.train.server.replica import Replica, replica_name
 from raymlops.train.server.settings import ServerSettings, ServerSpec
-from raymlops.train.server.shard import Counters
 from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Sync
 

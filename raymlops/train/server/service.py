@@ -21,10 +21,11 @@ import psutil
 from raymlops.errors import TrainingError
 from raymlops.train.server.arena import DENSE, Slots
 from raymlops.train.server.block import Push
+from raymlops.train.server.events import Answer, Applied, Measure, Measured, Pull
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.rows import Rows
 from raymlops.train.server.settings import ServerSpec
-from raymlops.train.server.shard import Answer, Applied, Measure, Measured, Pull, Shard
+from raymlops.train.server.shard import Shard
 from raymlops.train.server.wire import (
     Kind,
     Message,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -11,93 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.train.server.arena import DENSE, Arena, NodeShare
-from raymlops.train.server.block import Block, BlockCopy, DenseBlock, Push, RowBlock
+from raymlops.train.server.block import Block, DenseBlock, Push, RowBlock
+from raymlops.train.server.events import (
+    Answer,
+    Applied,
+    Counters,
+    Granted,
+    Measure,
+    Measured,
+    Pull,
+    ShardCopy,
+)
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.sync import Progress, Sync
-
-
-@dataclass(frozen=True, kw_only=True)
-class Applied:
-    """The answer to a push: it is in the parameters, once, whatever happens from now on."""
-
-    worker: int
-    block: int
-    sequence: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Granted:
-    """The answer to a pull: `version` may be read."""
-
-    worker: int
-    block: int
-    version: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The answer to a Measure: `value` is what the squares of this shard's part of the mean that
-    makes `version` add up to; or the norm of all parts, with version 0, once it is known."""
-
-    worker: int
-    version: int
-    value: float
-
-
-Answer = Applied | Granted | Measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pull:
-    """`worker` wants to read a block, having pushed to it until `sequence`.
-
-    With `pin` the version it is granted stays until it is released.
-    """
-
-    worker: int
-    block: int
-    sequence: int
-    pin: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """`worker` wants to know how large the mean of the round is that its push `sequence`, to each
-    block, belongs to."""
-
-    worker: int
-    sequence: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counters:
-    """What a shard did since its process started."""
-
-    num_updates: int = 0
-    num_pushes: int = 0
-    num_repeated: int = 0
-    num_pulls: int = 0
-    num_waits: int = 0
-    """Pulls that were not answered at once."""
-
-    def __add__(self, other: Counters) -> Counters:
-        return Counters(
-            num_updates=self.num_updates + other.num_updates,
-            num_pushes=self.num_pushes + other.num_pushes,
-            num_repeated=self.num_repeated + other.num_repeated,
-            num_pulls=self.num_pulls + other.num_pulls,
-            num_waits=self.num_waits + other.num_waits,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardCopy:
-    """A shard on its way to another process."""
-
-    roster: bytes
-    blocks: tuple[BlockCopy, ...]
-
 
 Witness = Callable[[int, Sequence[Push[Any]], float, int], None]
 """Told of a block, the pushes of an update, the factor of their mean and its version, before that

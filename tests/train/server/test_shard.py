@@ -10,10 +10,11 @@ import pytest
 from raymlops.train.server import Asynchronous, ServerSettings, Sgd, Stale, Synchronous
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.block import Push
+from raymlops.train.server.events import Applied, Counters, Granted, Pull
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.partition import divide
 from raymlops.train.server.settings import ServerSpec
-from raymlops.train.server.shard import Applied, Counters, Granted, Pull, Shard, make_shard
+from raymlops.train.server.shard import Shard, make_shard
 from raymlops.train.server.sync import Sync
 
 ZEROS = np.zeros(16, np.float32)
