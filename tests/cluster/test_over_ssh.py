@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,31 +20,12 @@ import yaml
 from raymlops.cluster import ClusterSettings, connect, down, status, up
 from raymlops.cluster.address import free_port
 from raymlops.cluster.background import read_node
+from tests.networks import join, tools
 
 SHIPPED = Path(__file__).parents[2] / "cluster.yaml"
 IMPORT_PATH = os.pathsep.join(filter(None, sys.path))
 BYSTANDER = "sleep"
-PACKAGES = {
-    "ssh": "openssh-client",
-    "ssh-keygen": "openssh-client",
-    "sshd": "openssh-server",
-    "ip": "iproute2",
-    "unshare": "util-linux",
-    "nsenter": "util-linux",
-    "setpriv": "util-linux",
-}
-
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
-
-def tools(*names: str) -> list[str]:
-    """Where the programs are; the test fails where some are not installed."""
-    found = [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for name in names]
-    missing = [name for name, path in zip(names, found, strict=True) if path is None]
-    if missing:
-        packages = sorted({PACKAGES[name] for name in missing})
-        pytest.fail(f"missing: {', '.join(missing)}; apt-get install {' '.join(packages)}")
-    return [path for path in found if path is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,16 +163,10 @@ def started(server: Sequence[str], home: Path) -> Iterator[Machine]:
 @pytest.fixture
 def two_machines(keys: Keys, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     """10.77.0.1 and 10.77.0.2, joined by a cable of their own."""
-    ip, _ = tools("ip", "nsenter")
     with ExitStack() as stack:
         homes = (tmp_path / "head", tmp_path / "worker")
         head, worker = (stack.enter_context(started(keys.server(home), home)) for home in homes)
-        ends = [["netns", str(machine.init.pid)] for machine in (head, worker)]
-        cable = [ip, "link", "add", "eth0", *ends[0], "type", "veth", "peer", "eth0", *ends[1]]
-        subprocess.run(cable, check=True)
-        for number, machine in enumerate((head, worker), start=1):
-            machine.run(ip, "address", "add", f"10.77.0.{number}/24", "dev", "eth0")
-            machine.run(ip, "link", "set", "eth0", "up")
+        join(head.init.pid, worker.init.pid, "10.77.0.1", "10.77.0.2")
         yield head, worker
 
 
