@@ -60,17 +60,17 @@ def measure(
     _load(url, folder / bodies, 32, 1)
     found = {}
     for number in connections:
-        before = sum(map(_cpu_s, servers))
+        before = sum(map(cpu_s, servers))
         result = _load(url, folder / bodies, number, seconds)
-        cpu_s = sum(map(_cpu_s, servers)) - before
+        spent_s = sum(map(cpu_s, servers)) - before
         if result["wrong"] or result["errors"] or not result["right"]:
             raise SystemExit(f"{url} answered wrongly: {result}")
         found[number] = Measured(
             per_s=result["right"] / result["duration_s"],
             p50_ms=result["p50_ms"],
             p99_ms=result["p99_ms"],
-            cpu_us=1e6 * cpu_s / result["right"],
-            rss_mib=sum(each.memory_info().rss for server in servers for each in _family(server))
+            cpu_us=1e6 * spent_s / result["right"],
+            rss_mib=sum(each.memory_info().rss for server in servers for each in family(server))
             / 2**20,
         )
     return found
@@ -90,11 +90,11 @@ def running(command: list[str], folder: Path) -> Iterator[psutil.Process]:
     environment = {**os.environ, "SERVING_FOLDER": str(folder), "OMP_NUM_THREADS": "1"}
     with (folder / "server.log").open("wb") as log:  # some peers write a line a request
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    family = psutil.Process(process.pid)
+    server = psutil.Process(process.pid)
     try:
-        yield family
+        yield server
     finally:
-        started = _family(family)
+        started = family(server)
         for each in started[::-1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.terminate()
@@ -102,13 +102,14 @@ def running(command: list[str], folder: Path) -> Iterator[psutil.Process]:
             each.kill()
 
 
-def _family(process: psutil.Process) -> list[psutil.Process]:
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """It and all that it started."""
     return [process, *process.children(recursive=True)]
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
     """By the processes' own clocks: /proc counts whole ticks, and charges them to who runs then."""
-    return sum(time.clock_gettime((~each.pid << 3) | 2) for each in _family(process))
+    return sum(time.clock_gettime((~each.pid << 3) | 2) for each in family(process))
 
 
 def _wait_ready(url: str, bodies: Path) -> None:

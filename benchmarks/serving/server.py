@@ -1,6 +1,7 @@
 """Our replica as Ray Serve hosts it, in a process of its own: door, keys, metrics, log and tap on.
 
-python -m benchmarks.serving.server door|replica FOLDER [PORT]
+python -m benchmarks.serving.server door FOLDER PORT
+python -m benchmarks.serving.server replica FOLDER [PORT OF GRPC]
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ async def serve_door(folder: Path, port: int) -> None:
     await asyncio.Event().wait()
 
 
-async def serve_replica(folder: Path) -> None:
+async def serve_replica(folder: Path, grpc_port: int | None = None) -> None:
     async def sink(_: TapSummary) -> None:
         pass
 
@@ -64,6 +65,7 @@ async def serve_replica(folder: Path) -> None:
         keys_file=keys,
         log=LogPolicy(enabled=True),
         log_folder=str(folder / "logs"),
+        grpc=None if grpc_port is None else ("127.0.0.1", grpc_port),
     )
     replica = Replica(spec, board=_QuietBoard(), sink=sink, outlet=outlet)
     await replica.load()
@@ -87,8 +89,8 @@ async def serve_replica(folder: Path) -> None:
 
 
 def main() -> None:
-    role, folder = sys.argv[1], Path(sys.argv[2])
-    work = serve_door(folder, int(sys.argv[3])) if role == "door" else serve_replica(folder)
+    role, folder, ports = sys.argv[1], Path(sys.argv[2]), map(int, sys.argv[3:])
+    work = serve_door(folder, *ports) if role == "door" else serve_replica(folder, *ports)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 
