@@ -34,6 +34,7 @@ from tests.serve.load import eventually
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.endurance,
     pytest.mark.slow,
     # Ray Serve's own, at its import.
     pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
