@@ -237,7 +237,7 @@ class Door:
         while (replica := self._roster.choose(model)) is not None:
             try:
                 self._hands[replica].give(connection.fileno(), read)
-            except OSError:  # it died this moment, as its channel is about to tell
+            except ConnectionError:  # it died this moment, as its channel is about to tell
                 self._roster.shun(replica)
             else:
                 self._roster.give(replica)

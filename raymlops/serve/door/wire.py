@@ -69,7 +69,7 @@ class Channel:
         try:
             if not self._waiting and self._try(packet, descriptors):
                 return
-        except OSError:
+        except ConnectionError:
             self._is_deaf = True
             self._loop.call_soon(self._lose)
             raise
