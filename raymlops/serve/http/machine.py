@@ -119,10 +119,16 @@ class Machine:
             self.phase = Phase.DONE
 
     def lose(self) -> None:
-        """The client has gone: whoever works on its requests is told."""
+        """The client has gone: whoever works on its requests is told.
+
+        What would hold the connection in a cycle is let go of, so that no search for garbage has
+        to find it."""
         self.phase = Phase.DONE
         while self._slots:
             self._slots.pop().forget()
+        del self._parser
+        self._reading = None
+        self._write = self._settle = _nobody
 
     @property
     def _has_open_end(self) -> bool:
@@ -408,6 +414,10 @@ class _Slot:
         self.is_answered = True
         if self.request is not None:
             self.request.abandon()
+
+
+def _nobody(*_: object) -> None:
+    """In place of who has gone."""
 
 
 class _StopError(Exception):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -291,3 +293,34 @@ def test_connections_beyond_the_limit_are_cut(run: Run) -> None:
             assert len(server.connections) == 1
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", GET, POST % (900, b"{"), b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", b"nonsense\r\n"],
+)
+def test_a_connection_that_has_ended_is_freed_without_a_search_for_garbage(
+    run: Run, sent: bytes
+) -> None:
+    async def test() -> None:
+        async with serving() as (server, echo, port):
+            caller = await Caller.to(port)
+            caller.writer.write(sent)
+            await until(lambda: received(server) == len(sent))
+            gone = [weakref.ref(each) for each in server.connections]
+            gone += [weakref.ref(each.machine) for each in server.connections]
+            await caller.close()
+            await until(lambda: not server.connections)
+            echo.held.clear()
+            await asyncio.sleep(0)
+            assert [ref() for ref in gone] == [None, None]
+
+    def received(server: HttpServer) -> int | None:
+        return next((each._received for each in server.connections), None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
