@@ -39,3 +39,4 @@ class Side(asyncio.Protocol):
             self.ended.set_result(None)
         if hasattr(self.other, "transport"):
             self.other.transport.close()
+        del self.other  # each is held by its own transport alone, so that it ends with that
