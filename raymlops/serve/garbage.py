@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 
-_YOUNG = 20_000
-"""Objects that wait to be looked at. Requests leave no cycles, but what the tap holds of them
-until its next message, ten objects each, would be looked through every 70 requests."""
+_YOUNG = 200_000
+"""Objects that wait to be looked at. Requests and connections leave no cycles, but what the tap
+holds of them until its next message, ten objects each, would be looked through again and again."""
 
 
 def spare_what_is_loaded() -> None:
