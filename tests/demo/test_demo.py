@@ -67,7 +67,7 @@ def test_a_model_lives_from_first_rows_to_its_successor(tmp_path: Path) -> None:
         chain = dict(lineage_lines(why(ledger, result.tally.last_request["canary"])))
         assert chain["version"].startswith("flights 1.0.1, bundle")
         assert chain["train data"].startswith("flights version 2, ")
-    assert running_children() == others
+    assert running_children() <= others  # of which some may have ended meanwhile
 
 
 # Ray runs from the first act on; before the third was a training, with its own handler of SIGINT.
