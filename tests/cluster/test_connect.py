@@ -73,7 +73,7 @@ def test_a_private_ray_binds_loopback_and_leaves_no_process_after_an_interrupt(
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not ray.is_initialized()
-    assert set(psutil.Process().children(recursive=True)) == before
+    assert set(psutil.Process().children(recursive=True)) <= before
     assert "RAY_AUTH_MODE" not in os.environ
 
 
@@ -91,7 +91,7 @@ def test_two_private_rays_live_side_by_side_and_leave_no_process(tmp_path: Path)
             assert ray.get(ray.put("well")) == "well"
         output, _ = neighbour.communicate()
     assert (output, neighbour.returncode) == ("well\n", 0)
-    assert set(psutil.Process().children(recursive=True)) == before
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 @pytest.mark.cluster
