@@ -247,8 +247,10 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
     Raises:
         NotFoundError: there is no such version.
         ReleaseError: a release of the model is running; deploying would take its traffic away.
+        ConfigError: the model is in a pool.
     """
     version = workspace.ledger.registry.resolve(reference)
+    serve.check_alone(version.model)
     _give_all_traffic(workspace, version)
     return serve.deploy(
         version.model,
@@ -272,9 +274,10 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
         ConfigError: a model is deployed by itself or in another pool.
     """
     versions = [workspace.ledger.registry.resolve(reference) for reference in references]
+    models = [version.model for version in versions]
+    serve.check_pool(name, models, workspace.settings.serve)
     for version in versions:
         _give_all_traffic(workspace, version)
-    models = [version.model for version in versions]
     return serve.deploy_pool(
         name,
         models,

@@ -10,11 +10,11 @@ from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
-from raymlops.serve.deployment import Deployment, deploy, model_handle, undeploy
+from raymlops.serve.deployment import Deployment, check_alone, deploy, model_handle, undeploy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.placing import application_name, standing
-from raymlops.serve.pooled import deploy_pool, undeploy_pool
+from raymlops.serve.pooled import check_pool, deploy_pool, undeploy_pool
 from raymlops.serve.publishing import publish, wait_applied
 from raymlops.serve.replica import Replica
 from raymlops.serve.settings import ServeSettings
@@ -40,6 +40,8 @@ __all__ = [
     "TapSummary",
     "TrafficTable",
     "application_name",
+    "check_alone",
+    "check_pool",
     "deploy",
     "deploy_pool",
     "memoize",

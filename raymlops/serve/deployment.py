@@ -75,12 +75,7 @@ def deploy(
             not start.
     """
     settings = settings or ServeSettings()
-    check_place(model)
-    if (pool := pools().get(model)) is not None:
-        raise ConfigError(
-            f"model '{model}' is in pool '{pool}', which answers for it: undeploy that, or deploy "
-            "it without the model"
-        )
+    check_alone(model)
     grpc = _grpc_address(model, settings)
     spec = spec_of(
         model, settings, ledger_url, store_uri, grpc=grpc, log_folder=log_folder, slice_by=slice_by
@@ -106,6 +101,21 @@ def deploy(
         board=board_name(ledger_url),
         generation=generation,
     )
+
+
+def check_alone(model: str) -> None:
+    """Returns quietly when the model can have replicas of its own; changes nothing.
+
+    Raises:
+        ConfigError: it is in a pool.
+        ClusterError: this process is not connected to Ray.
+    """
+    check_place(model)
+    if (pool := pools().get(model)) is not None:
+        raise ConfigError(
+            f"model '{model}' is in pool '{pool}', which answers for it: undeploy that, or deploy "
+            "it without the model"
+        )
 
 
 def undeploy(model: str) -> None:

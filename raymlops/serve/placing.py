@@ -45,7 +45,7 @@ def pools() -> dict[str, str]:
 
 
 def is_alone(model: str) -> bool:
-    """Whether it is deployed, and in no pool; Serve must run."""
+    """Whether it is deployed, and in no pool."""
     from ray import serve
 
     return application_name(model) in serve.status().applications

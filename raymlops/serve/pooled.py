@@ -46,31 +46,14 @@ def deploy_pool(
         taps: by model, as `tap` of `deploy`.
 
     Raises:
-        ValueError: there is no model, or one is named twice.
         NotFoundError: the ledger has neither a traffic table nor a champion of a model.
-        ConfigError: a model is deployed by itself or in another pool, or `settings` ask for what
-            a pool has not.
+        ValueError, ConfigError: as `check_pool`.
         ClusterError: as `deploy`.
     """
     settings = settings or ServeSettings()
-    if not models or len(set(models)) < len(models):
-        raise ValueError(f"a pool needs models, each once: {list(models)}")
-    for each in (name, *models):
-        check_place(each)
-    for asked in ("grpc_port", "proxy_port"):
-        if getattr(settings, asked) is not None:
-            raise ConfigError(
-                f"serve.{asked} is {getattr(settings, asked)}, and a pool does not answer there: "
-                "leave it out, or deploy the models one by one"
-            )
-    start_serve(settings)
+    check_pool(name, models, settings)
     before = pools()
-    for model in models:
-        if before.get(model, name) != name or is_alone(model):
-            where = f"in pool '{before[model]}'" if model in before else "by itself"
-            raise ConfigError(
-                f"model '{model}' is deployed {where}: undeploy that first, or leave the model out"
-            )
+    start_serve(settings)
     generations = {model: ensure_table(model, ledger_url) for model in models}
     spec = PoolSpec(
         name=name,
@@ -103,6 +86,34 @@ def deploy_pool(
         if pool == name and model not in models:
             ask_all("forget", model)
     return url
+
+
+def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> None:
+    """Returns quietly when the models can be deployed as that pool; changes nothing.
+
+    Raises:
+        ValueError: there is no model, or one is named twice.
+        ConfigError: a model is deployed by itself or in another pool, or `settings` ask for what
+            a pool has not.
+        ClusterError: this process is not connected to Ray.
+    """
+    if not models or len(set(models)) < len(models):
+        raise ValueError(f"a pool needs models, each once: {list(models)}")
+    for each in (name, *models):
+        check_place(each)
+    for asked in ("grpc_port", "proxy_port"):
+        if getattr(settings, asked) is not None:
+            raise ConfigError(
+                f"serve.{asked} is {getattr(settings, asked)}, and a pool does not answer there: "
+                "leave it out, or deploy the models one by one"
+            )
+    known = pools()
+    for model in models:
+        if known.get(model, name) != name or is_alone(model):
+            where = f"in pool '{known[model]}'" if model in known else "by itself"
+            raise ConfigError(
+                f"model '{model}' is deployed {where}: undeploy that first, or leave the model out"
+            )
 
 
 def undeploy_pool(name: str) -> None:

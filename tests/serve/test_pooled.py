@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raymlops import operate
 from raymlops.cluster import Session
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import PROBABILITY, Bundle
+from raymlops.operate import Workspace
 from raymlops.serve import (
     Client,
     ModelCachePolicy,
@@ -142,6 +144,17 @@ def test_a_model_is_deployed_once(url: str, world: World) -> None:
     with Client(url) as client:
         _check(client, world, "alone", VERSIONS[0])
         _check(client, world, "ward-0", WARDS["ward-0"])
+
+
+def test_a_deployment_that_is_refused_moves_no_traffic(url: str, world: World) -> None:
+    with Workspace.open(overrides=[f"home={Path(world.store_uri).parent}"]) as workspace:
+        before = workspace.ledger.releases.published("ward-0")
+        assert before is not None
+        with pytest.raises(ConfigError, match="'ward-0' is in pool 'wards'"):
+            operate.deploy(workspace, f"ward-0@{VERSIONS[2]}")
+        with pytest.raises(ConfigError, match="'ward-0' is deployed in pool 'wards'"):
+            operate.deploy_pool(workspace, "others", [f"ward-0@{VERSIONS[2]}"])
+        assert workspace.ledger.releases.published("ward-0") == before
 
 
 def test_a_pool_is_deployed_again_without_one_and_undeployed(url: str, world: World) -> None:
