@@ -50,6 +50,8 @@ from raymlops.serve.witnesses import Witness, Witnesses
 MODEL = "tumours"
 NUM_FEATURES = 10
 NUM_CONNECTIONS = 16
+ROUND_REQUESTS = 1024
+"""Few, so that a round and the one it is compared with see the same machine."""
 NUM_SENDERS = 64
 MESSAGE_ROWS = 1024
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -62,7 +64,9 @@ def main() -> None:
     bundle, columns = trained()
     figures = []
     for num_rows in (1, 20):
-        off, control, on = asyncio.run(cpu_a_request(bundle, columns, num_rows, 7 if quick else 25))
+        off, control, on = asyncio.run(
+            cpu_a_request(bundle, columns, num_rows, 60 if quick else 200)
+        )
         growth, noise = paired_growth(off, on), paired_growth(off, control)
         figures += [
             Figure(
@@ -194,7 +198,6 @@ def clients(
             orders[0],
             reports[1],
         )
-    num_requests = 4_000
 
     async def ask(name: str, recorder: Recorder) -> float:
         server = servers[name]
@@ -208,7 +211,7 @@ def clients(
         await asyncio.to_thread(os.read, reports[0], 1)
         while recorder.pending_rows:  # noqa: ASYNC110 - the recorder has no event for it
             await asyncio.sleep(0.05)
-        return (time.process_time() - started) / num_requests * 1e6
+        return (time.process_time() - started) / ROUND_REQUESTS * 1e6
 
     try:
         yield ask
@@ -224,10 +227,10 @@ def _client(
     orders: int,
     done: int,
 ) -> None:
-    """In the client's process: at each order 4,000 requests, one in flight a connection."""
+    """In the client's process: at each order its requests, one in flight a connection."""
     while (order := os.read(orders, 1)) != b"\xff":
         far = connections[names[order[0]]]
-        for _ in range(4_000 // len(far)):
+        for _ in range(ROUND_REQUESTS // len(far)):
             for connection in far:
                 connection.sendall(request)
             for connection in far:
@@ -289,7 +292,7 @@ def _messages(
         scores = rng.random(size, dtype=np.float32)
         outputs = {PROBABILITY: scores}
         return Exchange(
-            at=START,
+            at=START.timestamp(),
             id=name,
             event_time=START,
             arm="champion",

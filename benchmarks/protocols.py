@@ -10,7 +10,6 @@ import argparse
 import time
 import timeit
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ from raymlops.serve.protocols.records.ask import parse_records
 from raymlops.serve.protocols.tensorflow_serving.ask import parse_predict
 from raymlops.serve.web import Request
 
-NOW = datetime(2013, 7, 1, tzinfo=UTC)
 NUMBERS = tuple(f"number_{index}" for index in range(12))
 TEXTS = ("carrier", "origin", "dest")
 FORM = Form(
@@ -124,7 +122,7 @@ def open_inference(columns: dict[str, list[Any]], num_rows: int) -> tuple[bytes,
     answer = result(num_rows)
 
     def serve() -> object:
-        ask = parse_infer(body, now=NOW)
+        ask = parse_infer(body)
         ask.columns(FORM)
         return ask.encode(answer())
 
@@ -152,7 +150,7 @@ def binary(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     body, length, answer = b"".join((head, *raw)), str(len(head)), result(num_rows)
 
     def serve() -> object:
-        ask = parse_infer(body, now=NOW, json_length=length)
+        ask = parse_infer(body, json_length=length)
         ask.columns(FORM)
         return ask.encode(answer())
 
@@ -173,7 +171,7 @@ def grpc(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     sent, answer = message.SerializeToString(), result(num_rows)
 
     def serve() -> object:
-        ask = parse_message(kind.FromString(sent), now=NOW, left_s=None)
+        ask = parse_message(kind.FromString(sent), left_s=None)
         ask.columns(FORM)
         return ask.encode(answer()).SerializeToString()
 
@@ -187,7 +185,7 @@ def records(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     )
 
     def serve() -> object:
-        ask = parse_records(request, now=NOW, version=None)
+        ask = parse_records(request, version=None)
         ask.columns(FORM)
         return ask.encode(answer())
 
@@ -199,7 +197,7 @@ def tensorflow_serving(columns: dict[str, list[Any]], num_rows: int) -> Serve:
     request, answer = Request("POST", "/v1/models/flights:predict", body=body), result(num_rows)
 
     def serve() -> object:
-        ask = parse_predict(request, NOW, None)
+        ask = parse_predict(request, None)
         ask.columns(FORM)
         return ask.encode(answer())
 

@@ -15,7 +15,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
@@ -45,7 +44,6 @@ from raymlops.serve.witnesses import Witnesses
 from raymlops.storage import Store
 
 BATCH = 32
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def main() -> None:
@@ -89,7 +87,7 @@ def parts(folder: Path) -> list[Figure]:
     requests = [_request(body.encode()) for body in lines]
     form, run = Form(bundle.signature), BundleRunner(bundle, EngineSettings())
     bodies = [line.encode() for line in lines[:BATCH]]
-    asks = [parse_infer(body, now=NOW) for body in bodies]
+    asks = [parse_infer(body) for body in bodies]
     columns = [ask.columns(form) for ask in asks]
     joined = concatenated(columns)
     outputs = run(joined)
@@ -108,7 +106,7 @@ def parts(folder: Path) -> list[Figure]:
     steps: dict[str, Callable[[], object]] = {
         "head": lambda: [heads.find(each) for each in requests[:BATCH]],
         "key": lambda: [gate.admit(asking) for _ in range(BATCH)],
-        "parse_and_check": lambda: [parse_infer(each, now=NOW).columns(form) for each in bodies],
+        "parse_and_check": lambda: [parse_infer(each).columns(form) for each in bodies],
         "join": lambda: concatenated(columns),
         "engine": lambda: run(joined),
         "encode": encode,

@@ -45,9 +45,21 @@ class NumberBins:
         return len(self.edges) + 2
 
     def count(self, column: Column) -> Counts:
+        if len(column) < _MIN_ROUNDED:
+            values = np.sort(np.asarray(column, dtype=np.float64))
+            below = values.searchsorted(self._bounds)
+        else:
+            below = self._below_in_blocks(column)
+        counts = np.empty(self.num_cells, dtype=np.int64)
+        counts[0], counts[-1] = below[0], len(column) - below[-1]
+        np.subtract(below[1:], below[:-1], out=counts[1:-1])
+        return counts
+
+    def _below_in_blocks(self, column: Column) -> NDArray[np.int64]:
+        """How many values lie below each bound."""
         below = np.zeros(len(self._bounds), dtype=np.int64)
         buffer = np.empty(min(_BLOCK_ROWS, len(column)), dtype=np.float32)
-        rounded = len(column) >= _MIN_ROUNDED
+        rounded = True
         for start in range(0, len(column), _BLOCK_ROWS):
             block = np.asarray(column[start : start + _BLOCK_ROWS], dtype=np.float64)
             found = self._below_rounded(block, buffer[: len(block)]) if rounded else None
@@ -55,15 +67,12 @@ class NumberBins:
                 rounded = False  # what is tied or heavy-tailed here is so in the next block
                 found = np.searchsorted(np.sort(block), self._bounds)
             below += found
-        counts = np.empty(self.num_cells, dtype=np.int64)
-        counts[0], counts[-1] = below[0], len(column) - below[-1]
-        np.subtract(below[1:], below[:-1], out=counts[1:-1])
-        return counts
+        return below
 
     def _below_rounded(
         self, block: NDArray[np.float64], buffer: NDArray[np.float32]
     ) -> NDArray[np.int64] | None:
-        """How many values lie below each bound; None where rounding hides that for many bounds."""
+        """The same of one block; None where rounding hides it for many bounds."""
         bounds = self._rounded_bounds
         with np.errstate(over="ignore"):  # to infinity, which is still in order
             np.copyto(buffer, block, casting="same_kind")

@@ -1,91 +1,120 @@
-"""What the tap keeps of answered exchanges until its next message.
+"""What the tap keeps of answered exchanges until its next message: plain arrays.
 
 Requests that ran together are kept together: their rows lie in the arrays of their batch, so that
-of each of them there is left only who asked and when.
+of each of them there is left only who asked and when. What else was made for a request is let go
+while it is still hot: to keep it would cost more than all that the tap does with it.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Any
+
+from numpy.typing import NDArray
 
 from raymlops.data import Columns
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Outputs
-from raymlops.serve.batching.shares import Share
+from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.exchange import Exchange
 
+_DAY_S = 86_400
+_EPOCH = date(1970, 1, 1)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(kw_only=True, slots=True, eq=False)
 class Block:
-    """Requests that one version answered in one arm, with event times of one day; `outputs` and
-    `columns` are None where it failed to answer."""
+    """Requests that one version answered in one arm, with event times of one day; `scores` [rows]
+    and `columns` are None where it failed to answer.
+
+    Times are seconds since 1970; `event_times` are None where all happened when they were served.
+    """
 
     version: LoadedVersion
     arm: str
     day: date
     ids: list[str]
-    num_rows: list[int]
-    at: list[datetime]
-    event_times: list[datetime]
-    latencies_s: list[float]
+    num_rows: array[int]
+    at: array[float]
+    event_times: array[float] | None
+    latencies_s: array[float]
     columns: Columns | None
-    outputs: Outputs | None
+    scores: NDArray[Any] | None
     size: int
     """Rows of all requests."""
 
 
 def blocks_of(exchanges: Sequence[Exchange]) -> Iterator[Block]:
     """The exchanges that came to a version and were not refused, in their order."""
-    mates: list[Exchange] = []
-    day = date.min
-    for exchange in exchanges:
-        if not exchange.num_rows or 400 <= exchange.status < 500:
-            continue
-        earlier, day = day, (exchange.event_time or exchange.at).date()  # in UTC, as all times are
-        if mates and not (day == earlier and _belong_together(mates[-1], exchange)):
-            yield _block(mates, earlier)
-            mates = []
-        mates.append(exchange)
-    if mates:
-        yield _block(mates, day)
+    if _are_kin(exchanges):
+        yield from _blocks(exchanges)
+        return
+    known = [each for each in exchanges if each.num_rows and not 400 <= each.status < 500]
+    for _, kin in groupby(known, key=_kinship):
+        yield from _blocks(list(kin))
 
 
-def _belong_together(one: Exchange, next_one: Exchange) -> bool:
-    """Whether they are neighbours in a batch, and of one arm."""
-    ours, theirs = one.outputs, next_one.outputs
-    return (
-        isinstance(ours, Share)
-        and isinstance(theirs, Share)
-        and ours.batch is theirs.batch
-        and ours.end == theirs.start
-        and one.arm == next_one.arm
-        and (one.status < 400) == (next_one.status < 400)
-    )
+def _kinship(exchange: Exchange) -> tuple[Batch | Exchange, str, int, float]:
+    """What requests share that lie together: the batch that answered them, the arm and the day."""
+    outputs = exchange.outputs
+    batch = outputs.batch if isinstance(outputs, Share) else exchange
+    return batch, exchange.arm, exchange.status, _happened(exchange) // _DAY_S
 
 
-def _block(mates: Sequence[Exchange], day: date) -> Block:
-    first, last = mates[0], mates[-1]
-    assert first.version is not None, "there are rows, so a version was to answer them"
-    outputs, columns = first.outputs, first.inputs
-    if isinstance(outputs, Share) and isinstance(last.outputs, Share):
-        outputs = Share(outputs.batch, outputs.start, last.outputs.end)
-        columns = outputs.columns
-    num_rows = [each.num_rows for each in mates]
-    at = [each.at for each in mates]
-    event_times = [each.event_time or each.at for each in mates]
-    failed = first.status >= 400
+def _are_kin(exchanges: Sequence[Exchange]) -> bool:
+    """Whether all were answered and share their kinship, as those of a batch nearly always do:
+    found without a call for each of them."""
+    shared = {
+        (each.arm, each.status, each.event_time, getattr(each.outputs, "batch", None))
+        for each in exchanges
+    }
+    if len(shared) != 1:
+        return False
+    ((_, status, _, batch),) = shared
+    first, last = exchanges[0], exchanges[-1]  # in the order in which they came
+    return batch is not None and status < 400 and _kinship(first) == _kinship(last)
+
+
+def _blocks(kin: Sequence[Exchange]) -> Iterator[Block]:
+    first, last = kin[0].outputs, kin[-1].outputs
+    if isinstance(first, Share) and isinstance(last, Share):
+        rows = Share(first.batch, first.start, last.end)
+        block = _block(kin, rows)
+        if block.size == rows.num_rows:  # else the client of a row between them went away
+            yield block
+            return
+    for exchange in kin:
+        yield _block([exchange], exchange.outputs)
+
+
+def _block(kin: Sequence[Exchange], outputs: Outputs | None) -> Block:
+    first = kin[0]
+    version = first.version
+    assert version is not None, "there are rows, so a version was to answer them"
+    num_rows = array("i", [each.num_rows for each in kin])
+    columns, scores = None, None
+    if outputs is not None and first.status < 400:
+        columns = outputs.columns if isinstance(outputs, Share) else first.columns
+        scores = outputs[version.bundle.postprocessing.score]
+    times = {each.event_time for each in kin}
     return Block(
-        version=first.version,
+        version=version,
         arm=first.arm,
-        day=day,
-        ids=[each.id for each in mates],
+        day=_EPOCH + timedelta(days=_happened(first) // _DAY_S),
+        ids=[each.id for each in kin],
         num_rows=num_rows,
-        at=at,
-        event_times=at if event_times == at else event_times,
-        latencies_s=[each.latency_s for each in mates],
-        columns=None if failed else columns,
-        outputs=None if failed else outputs,
+        at=array("d", [each.at for each in kin]),
+        event_times=None if times == {None} else array("d", map(_happened, kin)),
+        latencies_s=array("d", [each.latency_s for each in kin]),
+        columns=columns,
+        scores=scores,
         size=sum(num_rows),
     )
+
+
+def _happened(exchange: Exchange) -> float:
+    return exchange.at if exchange.event_time is None else exchange.event_time.timestamp()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from raymlops.data import Columns
@@ -21,11 +22,12 @@ Outcome = Literal["ok", "refused", "failed"]
 class Exchange(Times):
     """Filled in as the request proceeds: what it never came to stays None, or empty.
 
-    `started` is by `time.perf_counter`, `event_time` None in requests that nobody understood.
+    It came `at` so many seconds since 1970, `started` is the same by `time.perf_counter`, and
+    `event_time` None where the request tells none.
     `columns` are let go once they are part of a batch, in whose arrays `inputs` finds them.
     """
 
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: float = field(default_factory=time.time)
     started: float = 0.0
     id: str = ""
     event_time: datetime | None = None

@@ -52,7 +52,7 @@ class Ask(Protocol[T_co]):
     def key(self) -> str: ...
 
     @property
-    def event_time(self) -> datetime: ...
+    def event_time(self) -> datetime | None: ...
 
     @property
     def version(self) -> str | None: ...
@@ -70,8 +70,8 @@ class Ask(Protocol[T_co]):
     def encode(self, result: Result) -> T_co: ...
 
 
-Parse = Callable[[datetime], Ask[T]]
-"""Reads the request, which came at that time; raises RequestError when it makes no sense."""
+Parse = Callable[[], Ask[T]]
+"""Reads the request; raises RequestError when it makes no sense."""
 
 
 class Inference:
@@ -118,7 +118,7 @@ class Inference:
             self._record(exchange)
 
         try:
-            ask = parse(exchange.at)
+            ask = parse()
             exchange.id, exchange.event_time = ask.id, ask.event_time
             if ask.version is None:
                 arm, loaded = self.arms.of_key(ask.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class RequestLog:
     def _document(self, exchange: Exchange, reason: Reason) -> dict[str, Any]:
         columns, trace = exchange.inputs or {}, exchange.trace
         document = {
-            "at": exchange.at,
+            "at": datetime.fromtimestamp(exchange.at, UTC),
             "kind": "request",
             "reason": reason,
             "request_id": exchange.id,

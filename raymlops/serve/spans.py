@@ -74,7 +74,7 @@ class Spans:
     def _export(self, exchange: Exchange, trace: Trace) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
-        started_ns = int(exchange.at.timestamp() * 1e9)
+        started_ns = int(exchange.at * 1e9)
         self._ids.span_id = int(trace.span_id, 16)
         span = self._tracer.start_span(
             f"infer {self._model}",

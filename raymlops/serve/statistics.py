@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from raymlops.serve.exchange import Exchange
 
@@ -17,13 +16,13 @@ class Tally:
     num_failed: int = 0
     failed_s: float = 0.0
     num_rows: int = 0
-    last: datetime | None = None
-    """When the last request came."""
+    last: float = 0.0
+    """When the last request came, in seconds since 1970."""
 
     @property
     def last_ms(self) -> int:
-        """The same in milliseconds of Unix time; 0 before the first."""
-        return 0 if self.last is None else int(self.last.timestamp() * 1000)
+        """The same in milliseconds; 0 before the first."""
+        return int(self.last * 1000)
 
 
 class Statistics:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +42,15 @@ def summarise(
 
 
 def _answered(blocks: Iterable[Block]) -> list[Block]:
-    return [block for block in blocks if block.outputs is not None]
+    return [block for block in blocks if block.scores is not None]
 
 
 def _pane(model: str, blocks: list[Block]) -> Pane:
     first, answered = blocks[0], _answered(blocks)
     profile = first.version.bundle.profile
-    buckets = np.searchsorted(BOUNDS_S, _flat(answered, "latencies_s"), side="left")
+    buckets = np.searchsorted(
+        BOUNDS_S, _joined([block.latencies_s for block in answered], np.float64)
+    )
     cells = np.zeros(profile.num_cells, dtype=np.int64)
     if answered:
         cells = profile.count(_columns(answered), _scores(answered))
@@ -57,7 +60,7 @@ def _pane(model: str, blocks: list[Block]) -> Pane:
         arm=first.arm,
         day=first.day,
         num_rows=sum(block.size for block in answered),
-        num_failed=sum(len(block.ids) for block in blocks if block.outputs is None),
+        num_failed=sum(len(block.ids) for block in blocks if block.scores is None),
         cells=cells,
         latency=tuple(np.bincount(buckets, minlength=NUM_BUCKETS).tolist()),
     )
@@ -68,16 +71,12 @@ def _columns(answered: Iterable[Block]) -> Columns:
 
 
 def _scores(answered: Iterable[Block]) -> NDArray[np.float32]:
-    scores = [
-        block.outputs[block.version.bundle.postprocessing.score]
-        for block in answered
-        if block.outputs is not None
-    ]
+    scores = [block.scores for block in answered if block.scores is not None]
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 
-def _flat(blocks: Iterable[Block], name: str) -> list[float]:
-    return list(chain.from_iterable([getattr(block, name) for block in blocks]))
+def _joined(parts: Iterable[array[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.frombuffer(b"".join(parts), dtype)
 
 
 def _pack(
@@ -86,25 +85,19 @@ def _pack(
     arms = [(block.version.version, block.arm) for block in answered]
     numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
     num_requests = [len(block.ids) for block in answered]
-    served_at = _seconds(block.at for block in answered)
-    # Most requests tell no time of their own, and happened when they were served.
-    told = any(block.event_times is not block.at for block in answered)
+    times = [block.at if block.event_times is None else block.event_times for block in answered]
     return PackedPredictions(
         model=model,
         replica=replica,
         request_ids=tuple(chain.from_iterable([block.ids for block in answered])),
         arms=tuple(numbers),
         arm_of=np.repeat(np.array([numbers[arm] for arm in arms], np.uint16), num_requests),
-        num_rows=np.array(_flat(answered, "num_rows"), dtype=np.int32),
+        num_rows=_joined([block.num_rows for block in answered], np.int32),
         scores=_scores(answered),
-        served_at=served_at,
-        event_time=_seconds(block.event_times for block in answered) if told else served_at,
+        served_at=_joined([block.at for block in answered], np.float64),
+        event_time=_joined(times, np.float64),
         slices=_slices(answered, slice_by) if slice_by and answered else None,
     )
-
-
-def _seconds(times: Iterable[list[datetime]]) -> NDArray[np.float64]:
-    return np.array([time.timestamp() for time in chain.from_iterable(times)], dtype=np.float64)
 
 
 def _slices(answered: Sequence[Block], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:

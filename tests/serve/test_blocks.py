@@ -27,7 +27,7 @@ def mates(world: World, number: int) -> list[Exchange]:
     )
     return [
         Exchange(
-            at=MIDNIGHT - timedelta(seconds=1),
+            at=MIDNIGHT.timestamp() - 1,
             id=f"r-{index}",
             event_time=MIDNIGHT - timedelta(seconds=1),
             arm="champion",
@@ -43,10 +43,11 @@ def mates(world: World, number: int) -> list[Exchange]:
 def test_mates_of_a_batch_lie_together(world: World) -> None:
     exchanges = mates(world, 4)
     (block,) = blocks_of(exchanges)
-    assert (block.ids, block.num_rows) == (["r-0", "r-1", "r-2", "r-3"], [2, 2, 2, 2])
+    assert block.ids == ["r-0", "r-1", "r-2", "r-3"]
+    assert block.num_rows.tolist() == [2, 2, 2, 2]
     assert block.size == 8
-    assert block.outputs is not None
-    assert len(block.outputs[PROBABILITY]) == 8
+    assert block.scores is not None
+    assert len(block.scores) == 8
 
 
 def test_mates_of_two_days_arms_or_fates_lie_apart(world: World) -> None:
@@ -66,7 +67,7 @@ def test_mates_of_two_days_arms_or_fates_lie_apart(world: World) -> None:
         ["r-7"],
     ]
     assert [block.day.day for block in blocks] == [1, 2, 2, 2, 2, 2]
-    assert [block.outputs is None for block in blocks] == [False] * 4 + [True, False]
+    assert [block.scores is None for block in blocks] == [False] * 4 + [True, False]
 
 
 def test_each_day_has_its_rows_and_each_request_its_times(world: World) -> None:
@@ -86,3 +87,13 @@ def test_who_tells_no_time_is_counted_when_it_was_served(world: World) -> None:
     summary = summarise(list(blocks_of(exchanges)), model=MODEL, replica="r", sequence=0)
     assert [pane.day.day for pane in summary.panes] == [1]
     assert summary.predictions.event_time.tolist() == summary.predictions.served_at.tolist()
+
+
+def test_those_around_a_row_whose_client_left_lie_apart(world: World) -> None:
+    first, _, last = mates(world, 3)
+    blocks = list(blocks_of([first, last]))
+    assert [block.ids for block in blocks] == [["r-0"], ["r-2"]]
+    for block, exchange in zip(blocks, (first, last), strict=True):
+        assert block.scores is not None
+        assert exchange.outputs is not None
+        assert block.scores.tolist() == exchange.outputs[PROBABILITY].tolist()

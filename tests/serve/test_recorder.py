@@ -162,7 +162,7 @@ def test_packed_predictions_are_those_of_each_request(world: World) -> None:
             assert exchange.outputs is not None
             assert prediction.scores == exchange.outputs[PROBABILITY].astype("<f4").tobytes()
             assert prediction.event_time == exchange.event_time
-            assert prediction.served_at == exchange.at
+            assert prediction.served_at.timestamp() == pytest.approx(exchange.at, abs=1e-6)
             assert (prediction.arm, prediction.version) == (exchange.arm, "1.0.0")
 
     run(test)
@@ -372,7 +372,7 @@ def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
     assert counts[cells[0, 1]] == 1
 
 
-@pytest.mark.parametrize(("num_rows", "beside"), [(100, False), (8_000, True)])
+@pytest.mark.parametrize(("num_rows", "beside"), [(100, False), (16_000, True)])
 def test_only_a_large_message_is_made_beside_the_loop(
     world: World, monkeypatch: pytest.MonkeyPatch, num_rows: int, beside: bool
 ) -> None:

@@ -13,7 +13,7 @@ from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.telemetry.trace import parse
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-AT = datetime(2013, 7, 1, 12, tzinfo=UTC)
+AT = datetime(2013, 7, 1, 12, tzinfo=UTC).timestamp()
 
 
 def exchange(flags: str = "01", **fields: object) -> Exchange:

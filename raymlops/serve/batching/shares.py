@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from raymlops.data import Columns, GroupedColumns, take
+from raymlops.data import Columns, GroupedColumns, num_rows, take
 from raymlops.serve.batching.outputs import Outputs
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Share(Mapping[str, NDArray[Any]]):
     def columns(self) -> Columns:
         """What these rows were asked with."""
         columns = self.batch.columns
+        if self.num_rows == num_rows(columns):
+            return columns
         if isinstance(columns, GroupedColumns):
             return columns.rows(self.start, self.end)
         return take(columns, slice(self.start, self.end))

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 
 class About(NamedTuple):
-    """What a request says of itself: `key` decides the arm, `timeout_s` is None without limit."""
+    """What a request says of itself: `key` decides the arm, `timeout_s` is None without limit, and
+    `event_time`, in UTC, where it is about the moment at which it comes."""
 
     id: str
     key: str
-    event_time: datetime
+    event_time: datetime | None = None
     timeout_s: float | None = None
     priority: int = 0
 

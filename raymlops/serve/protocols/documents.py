@@ -36,17 +36,17 @@ def load(body: bytes | memoryview) -> tuple[Any, bool]:
             raise RequestError(400, f"the body is not JSON: {strict}") from strict
 
 
-def about(request_id: Any, parameters: Mapping[str, Any], now: datetime) -> About:
-    """What a request says of itself; `now` is its event time unless it names another."""
+def about(request_id: Any, parameters: Mapping[str, Any]) -> About:
+    """What a request says of itself."""
     name = text(request_id, "id") if request_id else secrets.token_hex(16)
     if not parameters:
-        return About(name, name, now)
+        return About(name, name)
     key = parameters.get("key")
     when = parameters.get("event_time")
     return About(
         name,
         name if "key" not in parameters else text(key, "parameters.key"),
-        now if when is None else _time(when),
+        None if when is None else _time(when),
         _timeout_s(parameters.get("timeout")),
         _priority(parameters.get("priority")),
     )

@@ -7,7 +7,6 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -37,10 +36,9 @@ _WHOLE = {int}
 
 
 def parse_infer(
-    body: bytes, *, now: datetime, version: str | None = None, json_length: str | None = None
+    body: bytes, *, version: str | None = None, json_length: str | None = None
 ) -> OpenInferenceAsk:
-    """The request in `body`, of `version` when one is named; `now` is its event time unless it
-    has another.
+    """The request in `body`, of `version` when one is named.
 
     Args:
         json_length: the header Inference-Header-Content-Length, of requests that have it.
@@ -64,11 +62,11 @@ def parse_infer(
         else:
             read = partial(_read_binary, tensors, tail, is_strict)
     if parameters is None and outputs is None:
-        return OpenInferenceAsk(about(request_id, _NO_PARAMETERS, now), version, read, _JSON)
+        return OpenInferenceAsk(about(request_id, _NO_PARAMETERS), version, read, _JSON)
     parameters = _NO_PARAMETERS if parameters is None else mapping(parameters, "parameters")
     every = parameters.get("binary_data_output", False)
     wanted = _wanted(outputs, _flag(every, "parameters.binary_data_output"))
-    return OpenInferenceAsk(about(request_id, parameters, now), version, read, wanted)
+    return OpenInferenceAsk(about(request_id, parameters), version, read, wanted)
 
 
 class OpenInferenceAsk(BaseAsk):

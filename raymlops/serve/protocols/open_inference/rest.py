@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -52,11 +51,9 @@ def _infer(service: Service) -> Handler:
         params = request.params
         inference.check_model(params["model"])
 
-        def parse(now: datetime) -> OpenInferenceAsk:
+        def parse() -> OpenInferenceAsk:
             length = request.headers.get(_JSON_LENGTH)
-            return parse_infer(
-                request.body, now=now, version=params.get("version"), json_length=length
-            )
+            return parse_infer(request.body, version=params.get("version"), json_length=length)
 
         request.on_gone = inference.infer(parse, reply, refuse=Response.refusal)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from raymlops.data import Column
@@ -19,7 +18,7 @@ from raymlops.serve.web import Request, Response
 _MEMBERS = ("id", "parameters", "records")
 
 
-def parse_records(request: Request, *, now: datetime, version: str | None) -> RecordsAsk:
+def parse_records(request: Request, *, version: str | None) -> RecordsAsk:
     """A list of records, or an object whose member `records` is one, beside `id` and
     `parameters`.
 
@@ -29,7 +28,7 @@ def parse_records(request: Request, *, now: datetime, version: str | None) -> Re
     document, is_strict = load(request.body)
     name = request.headers.get("x-request-id")
     if isinstance(document, list):
-        return RecordsAsk(about(name, {}, now), version, document, is_strict=is_strict)
+        return RecordsAsk(about(name, {}), version, document, is_strict=is_strict)
     if not isinstance(document, dict):
         raise RequestError(400, f"the body is {shown(document)}, not a list of records")
     for member in document:
@@ -39,7 +38,7 @@ def parse_records(request: Request, *, now: datetime, version: str | None) -> Re
             )
     parameters = mapping(document.get("parameters", {}), "parameters")
     return RecordsAsk(
-        about(document.get("id", name), parameters, now),
+        about(document.get("id", name), parameters),
         version,
         sequence(document.get("records"), "records"),
         is_strict=is_strict,

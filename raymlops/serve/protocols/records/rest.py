@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.records.ask import RecordsAsk, parse_records
 from raymlops.serve.web import Reply, Request, Response, Routes
@@ -19,8 +17,8 @@ def register(routes: Routes, inference: Inference) -> None:
     def predict(request: Request, reply: Reply) -> None:
         inference.check_model(request.params.get("model", inference.model))
 
-        def read(now: datetime) -> RecordsAsk:
-            return parse_records(request, now=now, version=request.params.get("version"))
+        def read() -> RecordsAsk:
+            return parse_records(request, version=request.params.get("version"))
 
         request.on_gone = inference.infer(read, reply, refuse=Response.refusal)
 

@@ -6,7 +6,6 @@ https://www.tensorflow.org/tfx/serving/api_rest
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from raymlops.data import Column
@@ -29,13 +28,13 @@ from raymlops.serve.web import Request, Response
 SIGNATURE_NAME = "serving_default"
 
 
-def parse_predict(request: Request, now: datetime, version: str | None) -> RowsAsk | ColumnsAsk:
+def parse_predict(request: Request, version: str | None) -> RowsAsk | ColumnsAsk:
     """`instances`, a row each, or `inputs`, a list for each input.
 
     Raises:
         RequestError: 400, naming the member at fault.
     """
-    document, is_strict, about_it = _envelope(request, now)
+    document, is_strict, about_it = _envelope(request)
     if ("instances" in document) == ("inputs" in document):
         raise RequestError(400, "the body needs either instances or inputs")
     if "inputs" in document:
@@ -44,14 +43,14 @@ def parse_predict(request: Request, now: datetime, version: str | None) -> RowsA
     return RowsAsk(about_it, version, instances, is_strict=is_strict)
 
 
-def parse_classify(request: Request, now: datetime, version: str | None) -> ClassifyAsk:
+def parse_classify(request: Request, version: str | None) -> ClassifyAsk:
     """`examples`, a row each, and a `context` that holds for all of them."""
-    about_it, rows, is_strict = _examples(request, now)
+    about_it, rows, is_strict = _examples(request)
     return ClassifyAsk(about_it, version, rows, is_strict=is_strict)
 
 
-def parse_regress(request: Request, now: datetime, version: str | None) -> RegressAsk:
-    about_it, rows, is_strict = _examples(request, now)
+def parse_regress(request: Request, version: str | None) -> RegressAsk:
+    about_it, rows, is_strict = _examples(request)
     return RegressAsk(about_it, version, rows, is_strict=is_strict)
 
 
@@ -126,21 +125,21 @@ class RegressAsk(RowsAsk):
         return answered(self.id, result, {"result": values(result)})
 
 
-def _examples(request: Request, now: datetime) -> tuple[About, list[Any], bool]:
-    document, is_strict, about_it = _envelope(request, now)
+def _examples(request: Request) -> tuple[About, list[Any], bool]:
+    document, is_strict, about_it = _envelope(request)
     context = mapping(document.get("context", {}), "context")
     examples = sequence(document.get("examples"), "examples")
     rows = [{**context, **mapping(example, "examples")} for example in examples]
     return about_it, rows, is_strict
 
 
-def _envelope(request: Request, now: datetime) -> tuple[Mapping[str, Any], bool, About]:
+def _envelope(request: Request) -> tuple[Mapping[str, Any], bool, About]:
     loaded, is_strict = load(request.body)
     document = mapping(loaded, "the body")
     signature = document.get("signature_name", SIGNATURE_NAME)
     if signature != SIGNATURE_NAME:
         raise RequestError(400, f"signature_name is {shown(signature)}, not '{SIGNATURE_NAME}'")
-    return document, is_strict, about(request.headers.get("x-request-id"), {}, now)
+    return document, is_strict, about(request.headers.get("x-request-id"), {})
 
 
 def _are_records(rows: list[Any], name: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -20,7 +19,7 @@ from raymlops.serve.protocols.tensorflow_serving.ask import (
 )
 from raymlops.serve.web import Reply, Request, Response, Routes
 
-Parse = Callable[[Request, datetime, str | None], RowsAsk | ColumnsAsk]
+Parse = Callable[[Request, str | None], RowsAsk | ColumnsAsk]
 
 _VERBS: Mapping[str, Parse] = {
     "predict": parse_predict,
@@ -47,8 +46,8 @@ class _TensorflowServing:
         def infer(request: Request, reply: Reply) -> None:
             version = self._version(request.params)
 
-            def read(now: datetime) -> RowsAsk | ColumnsAsk:
-                return parse(request, now, version)
+            def read() -> RowsAsk | ColumnsAsk:
+                return parse(request, version)
 
             request.on_gone = self._inference.infer(read, reply, refuse=Response.refusal)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
 from raymlops.serve.protocols.open_inference.ask import OpenInferenceAsk, parse_infer
 
-NOW = datetime(2013, 7, 1, tzinfo=UTC)
 FORM = Form(
     Signature(
         inputs=(
@@ -58,7 +56,7 @@ def parse(*tensors: tuple[dict[str, Any], bytes], **members: Any) -> OpenInferen
     inputs = [head for head, _ in tensors]
     head = json.dumps({"id": "r-1", "inputs": inputs} | members).encode()
     body = b"".join((head, *(data for _, data in tensors)))
-    return parse_infer(body, now=NOW, json_length=str(len(head)))
+    return parse_infer(body, json_length=str(len(head)))
 
 
 def read(**changes: tuple[dict[str, Any], bytes]) -> Mapping[str, Column]:
@@ -166,7 +164,7 @@ def test_what_is_given_twice_or_left_over_is_refused() -> None:
 @pytest.mark.parametrize("length", ["-1", "1e3", "", "²", "9" * 30, "99999", "x" * 9999])
 def test_a_length_of_the_json_that_is_none_is_refused(length: str) -> None:
     with pytest.raises(RequestError, match="Inference-Header-Content-Length is"):
-        parse_infer(b"{}", now=NOW, json_length=length)
+        parse_infer(b"{}", json_length=length)
 
 
 def test_an_answer_mixes_json_and_binary_as_asked() -> None:
@@ -207,7 +205,7 @@ def test_any_bytes_are_read_or_refused(body: bytes, length: int) -> None:
     head = json.dumps({"inputs": [tensor("text", "BYTES", [2], body)[0]]}).encode()
     for json_length in (length, len(head)):
         try:
-            parse_infer(head + body, now=NOW, json_length=str(json_length)).columns(FORM)
+            parse_infer(head + body, json_length=str(json_length)).columns(FORM)
         except RequestError as error:
             assert error.status == 400  # noqa: PT017 - it may also be well
 

@@ -50,11 +50,11 @@ def request(**changes: Any) -> dict[str, Any]:
 
 def read(document: Any) -> Mapping[str, Column]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return parse_infer(body, now=NOW).columns(FORM)
+    return parse_infer(body).columns(FORM)
 
 
 def answer(document: Any, outputs: dict[str, Any], arm: str = "champion") -> Response:
-    parsed = parse_infer(orjson.dumps(document), now=NOW)
+    parsed = parse_infer(orjson.dumps(document))
     return parsed.encode(Result("flights", "1.0.0", arm, FORM, outputs))
 
 
@@ -177,22 +177,22 @@ def test_text_that_is_not_unicode_is_refused_by_name() -> None:
 
 
 def test_the_envelope_has_defaults() -> None:
-    parsed = parse_infer(orjson.dumps(request(id="r-1")), now=NOW)
-    assert (parsed.id, parsed.key, parsed.event_time) == ("r-1", "r-1", NOW)
+    parsed = parse_infer(orjson.dumps(request(id="r-1")))
+    assert (parsed.id, parsed.key, parsed.event_time) == ("r-1", "r-1", None)
     parameters = {"key": "anna", "event_time": "2013-07-01T02:00:00+02:00"}
-    parsed = parse_infer(orjson.dumps(request(parameters=parameters)), now=datetime.now(UTC))
+    parsed = parse_infer(orjson.dumps(request(parameters=parameters)))
     assert (parsed.key, parsed.event_time) == ("anna", NOW)
-    other = parse_infer(orjson.dumps(request()), now=NOW)
+    other = parse_infer(orjson.dumps(request()))
     assert parsed.id != other.id
     assert len(other.id) == 32
 
 
 def test_a_request_may_be_urgent_and_wait_no_longer_than_it_says() -> None:
     parameters = {"timeout": 250_000, "priority": 1}
-    parsed = parse_infer(orjson.dumps(request(parameters=parameters)), now=NOW)
+    parsed = parse_infer(orjson.dumps(request(parameters=parameters)))
     assert (parsed.timeout_s, parsed.priority) == (0.25, 9)
-    later = parse_infer(orjson.dumps(request(parameters={"priority": 9})), now=NOW)
-    usual = parse_infer(orjson.dumps(request(parameters={"priority": 0, "timeout": 0})), now=NOW)
+    later = parse_infer(orjson.dumps(request(parameters={"priority": 9})))
+    usual = parse_infer(orjson.dumps(request(parameters={"priority": 0, "timeout": 0})))
     assert parsed.priority > later.priority > usual.priority == 0
     assert usual.timeout_s is None
 
@@ -294,7 +294,7 @@ def test_the_quick_way_reads_what_the_long_way_does(document: Any) -> None:
 
 def outcome(body: bytes, form: Form) -> object:
     try:
-        columns = parse_infer(body, now=NOW).columns(form)
+        columns = parse_infer(body).columns(form)
     except RequestError as error:
         return error.message
     return {name: repr(column) for name, column in sorted(columns.items())}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from raymlops.data import Column
@@ -36,13 +35,13 @@ _CONTENTS = {
 }
 
 
-def parse_message(message: Any, *, now: datetime, left_s: float | None) -> GrpcAsk:
+def parse_message(message: Any, *, left_s: float | None) -> GrpcAsk:
     """The request in a ModelInferRequest; its caller waits for another `left_s`.
 
     Raises:
         RequestError: 400, naming the member at fault.
     """
-    about_it = about(message.id, _parameters(message.parameters), now)
+    about_it = about(message.id, _parameters(message.parameters))
     if left_s is not None and (about_it.timeout_s is None or left_s < about_it.timeout_s):
         about_it = about_it._replace(timeout_s=left_s)
     raw, inputs = message.raw_input_contents, message.inputs

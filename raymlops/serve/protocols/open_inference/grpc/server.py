@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import grpc
@@ -155,8 +154,8 @@ def _infer(service: Service) -> Method:
         inference.check_model(request.model_name)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def parse(now: datetime) -> GrpcAsk:
-            return parse_message(request, now=now, left_s=context.time_remaining())
+        def parse() -> GrpcAsk:
+            return parse_message(request, left_s=context.time_remaining())
 
         def reply(response: Any) -> None:
             if answer.done():  # its caller has gone
