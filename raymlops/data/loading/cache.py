@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
-from itertools import islice
+import numpy as np
+from numpy.typing import NDArray
+
+Chunks = NDArray[np.int64]
+"""Distinct numbers of chunks, [chunks]."""
 
 
 class ChunkCache:
-    """At most `capacity` chunks; the least recently used leave first, those that are held never.
+    """At most `capacity` of `num_chunks`; the least recently used leave first, those that are held
+    never.
 
-    Decides only: what comes and goes is up to the caller, who also keeps threads apart.
+    Decides only: what comes and goes is up to the caller, who also keeps threads apart. A batch of
+    shuffled rows is of hundreds of chunks, hence the arrays.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, num_chunks: int, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"a cache of {capacity} chunks holds nothing; give it at least one")
         self.capacity = capacity
-        self._holders: OrderedDict[int, int] = OrderedDict()  # the least recently used first
+        self._num_holders = np.zeros(num_chunks, dtype=np.int32)
+        self._used_at = np.zeros(num_chunks, dtype=np.int64)  # in holds so far; 0 is not resident
+        self._num_holds = 0
+        self._num_resident = 0
 
     def __len__(self) -> int:
-        return len(self._holders)
+        return self._num_resident
 
-    def hold(self, chunks: Sequence[int]) -> list[int] | None:
-        """Has `chunks` (distinct) resident until they are released; returns those that left.
+    def hold(self, chunks: Chunks) -> Chunks | None:
+        """Has `chunks` resident until they are released; returns those that left.
 
         None, and nothing changed, where too many others are held.
         """
         if len(chunks) > self.capacity:
             raise ValueError(f"{len(chunks)} chunks cannot be held in a cache of {self.capacity}")
-        wanted = set(chunks)
-        excess = len(self._holders) + len(wanted - self._holders.keys()) - self.capacity
-        leaving: list[int] = []
+        num_new = len(chunks) - int(np.count_nonzero(self._used_at[chunks]))
+        excess = self._num_resident + num_new - self.capacity
+        self._num_holders[chunks] += 1
+        leaving = np.empty(0, dtype=np.int64)
         if excess > 0:
-            free = (
-                chunk
-                for chunk, holders in self._holders.items()
-                if not holders and chunk not in wanted
-            )
-            leaving = list(islice(free, excess))
-            if len(leaving) < excess:
+            free = np.flatnonzero((self._used_at > 0) & (self._num_holders == 0))
+            if len(free) < excess:
+                self._num_holders[chunks] -= 1
                 return None
-        for chunk in leaving:
-            del self._holders[chunk]
-        for chunk in chunks:
-            self._holders[chunk] = self._holders.get(chunk, 0) + 1
-            self._holders.move_to_end(chunk)
+            leaving = free[np.argsort(self._used_at[free], kind="stable")[:excess]]
+            self._used_at[leaving] = 0
+        self._num_holds += 1
+        self._used_at[chunks] = self._num_holds
+        self._num_resident += num_new - len(leaving)
         return leaving
 
-    def release(self, chunks: Sequence[int]) -> None:
-        for chunk in chunks:
-            self._holders[chunk] -= 1
+    def release(self, chunks: Chunks) -> None:
+        self._num_holders[chunks] -= 1

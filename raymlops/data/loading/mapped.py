@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data.loading.cache import ChunkCache
+from raymlops.data.loading.cache import ChunkCache, Chunks
 from raymlops.data.loading.fields import Field
 from raymlops.data.loading.layout import check_size, name_of, read_header
 from raymlops.data.loading.source import Columns, check_rows, gather
@@ -54,7 +54,7 @@ class MappedSource:
             size_bytes = os.fstat(self._file.fileno()).st_size
             header = read_header(self._file, path, size_bytes)
             self._layout, self._digests = header.layout, header.digests
-            self._cache = ChunkCache(self._capacity())
+            self._cache = ChunkCache(self._layout.num_chunks, self._capacity())
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         except BaseException:
             self._file.close()
@@ -85,15 +85,17 @@ class MappedSource:
         if self._file.closed:
             raise ValueError(f"{self.path} is closed")
         chunks = rows // self._layout.rows_per_chunk
-        distinct = np.unique(chunks)
+        is_wanted = np.zeros(self._layout.num_chunks, dtype=bool)
+        is_wanted[chunks] = True
+        distinct = np.flatnonzero(is_wanted)
         if len(distinct) <= self._cache.capacity:
-            with self._resident(distinct.tolist()):
+            with self._resident(distinct):
                 gather(self._columns, rows, into)
             return
         for start in range(0, len(distinct), self._cache.capacity):
             some = distinct[start : start + self._cache.capacity]
             here = np.flatnonzero((chunks >= some[0]) & (chunks <= some[-1]))
-            with self._resident(some.tolist()):
+            with self._resident(some):
                 for column, target in zip(self._columns, into, strict=True):
                     target[here] = column[rows[here]]
 
@@ -127,16 +129,15 @@ class MappedSource:
         return self.cache_bytes // most_bytes
 
     @contextmanager
-    def _resident(self, chunks: list[int]) -> Iterator[None]:
+    def _resident(self, chunks: Chunks) -> Iterator[None]:
         with self._changed:
             while (leaving := self._cache.hold(chunks)) is None:
                 self._changed.wait()
-            for chunk in leaving:
+            for chunk in leaving.tolist():
                 self._drop(chunk)
         try:
-            for chunk in chunks:
-                if not self._verified[chunk]:
-                    self._verify(chunk)
+            for chunk in chunks[~self._verified[chunks]].tolist():
+                self._verify(chunk)
             yield
         finally:
             with self._changed:
