@@ -218,11 +218,13 @@ class Operator:
         self._training = None
         try:
             challenger = training.result()
-        except RaymlopsError as error:
-            why = redact(f"no challenger could be made: {error}")
+            verdict = judge_challenger(self._workspace, challenger)
+        except Exception as error:  # an unanswered trigger would be trained for again and again
+            if not isinstance(error, RaymlopsError):
+                _logger.exception("no challenger of %s could be made", self._model)
+            why = redact(f"no challenger could be made and judged: {error}")
             self._decide("gate", "refused", why, {}, now)
             return
-        verdict = judge_challenger(self._workspace, challenger)
         outcome = "passed" if verdict.passed else "refused"
         version = challenger.version
         self._decide("gate", f"{version.version} {outcome}", verdict.why, verdict.evidence, now)

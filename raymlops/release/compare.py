@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.data import TableSchema, between, read_columns
+from raymlops.errors import ReleaseError
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import paired_difference
 from raymlops.release.gate import Comparison
@@ -23,8 +24,16 @@ def compare(
     start: datetime,
     end: datetime,
 ) -> Comparison:
-    """Both bundles on the rows of [start, end); the interval takes each UTC day as one cluster."""
+    """Both bundles on the rows of [start, end); the interval takes each UTC day as one cluster.
+
+    Raises:
+        ReleaseError: there are none.
+    """
     rows = between(table, schema.event_time, start, end)
+    if not rows.num_rows:
+        raise ReleaseError(
+            f"no labelled rows from {start:%Y-%m-%d} to {end:%Y-%m-%d} to compare them on"
+        )
     columns = read_columns(rows, schema.features)
     labels = rows[schema.target].to_numpy()
     old, new = champion.predict(columns)[PROBABILITY], challenger.predict(columns)[PROBABILITY]

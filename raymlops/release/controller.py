@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 from raymlops.config import redact
 from raymlops.errors import ReleaseError
-from raymlops.ledger import Ledger, ModelVersion, Release
+from raymlops.ledger import Ledger, ModelVersion, Release, Version
 from raymlops.monitor import difference
 from raymlops.release.canary import (
     CANARY,
+    CHAMPION,
     Act,
     Advance,
     CanaryPolicy,
@@ -87,25 +89,35 @@ class ReleaseController:
         )
 
     def step(self, release: Release, *, now: datetime, who: str) -> Act:
-        """Takes the next act of a running release, given what was seen by event time `now`."""
+        """Takes the next act of a running release, given what was seen by event time `now`.
+
+        A champion that was moved meanwhile ends it: a person did so, or a controller that was
+        killed while it promoted the challenger.
+        """
         state = CanaryState.from_dict(release.state)
-        evidence = self.evidence(release, since=state.since, now=now)
-        act = decide(self._policy, state, evidence, now)
+        champion = self._ledger.registry.alias(release.model, "champion")
+        act: Act
+        if champion == release.champion:
+            evidence = self.evidence(release, since=state.since, now=now)
+            act = decide(self._policy, state, evidence, now)
+        else:
+            evidence, act = None, _overtaken(release, champion)
         match act:
             case Advance():
                 release = self._ledger.releases.advance(release.id, act.state.to_dict(), "running")
                 share = self._policy.shares[act.state.step]
                 self._decided(release, f"canary {share:.0%}", who, act.why, evidence, now)
             case Promote():
-                self._ledger.registry.move(
-                    release.model,
-                    "champion",
-                    release.challenger,
-                    who=who,
-                    why=act.why,
-                    evidence={"release": release.id, **evidence.to_dict()},
-                    event_time=now,
-                )
+                if champion != release.challenger:
+                    self._ledger.registry.move(
+                        release.model,
+                        "champion",
+                        release.challenger,
+                        who=who,
+                        why=act.why,
+                        evidence={"release": release.id, **_told(evidence)},
+                        event_time=now,
+                    )
                 release = self._ledger.releases.advance(release.id, state.to_dict(), "promoted")
                 self._decided(release, "promoted", who, act.why, evidence, now)
             case RollBack():
@@ -117,16 +129,22 @@ class ReleaseController:
         return act
 
     def evidence(self, release: Release, *, since: datetime, now: datetime) -> Evidence:
-        """What both arms showed in event time [since, now); failed requests by whole UTC days."""
+        """What both versions showed in their arms in event time [since, now); failed requests by
+        whole UTC days.
+
+        Requests that name a version are no sample of the traffic, and other canaries of the same
+        days are other releases'.
+        """
         observations = self._ledger.observations
         outcomes = observations.outcomes(release.model, start=since, end=now)
-        canary = [row for row in outcomes if row.arm == CANARY]
-        champion = [row for row in outcomes if row.arm != CANARY]
+        canary_arm, champion_arm = _arms(release)
+        canary = [row for row in outcomes if (row.arm, row.version) == canary_arm]
+        champion = [row for row in outcomes if (row.arm, row.version) == champion_arm]
         estimate = difference(champion, canary)
         end = now.date() + timedelta(days=1)
         panes = observations.panes(release.model, start=since.date(), end=end)
-        of_canary = [pane for pane in panes if pane.arm == CANARY]
-        of_champion = [pane for pane in panes if pane.arm != CANARY]
+        of_canary = [pane for pane in panes if (pane.arm, pane.version) == canary_arm]
+        of_champion = [pane for pane in panes if (pane.arm, pane.version) == champion_arm]
         return Evidence(
             canary_requests=sum(sum(pane.latency) for pane in of_canary),
             canary_failed=sum(pane.num_failed for pane in of_canary),
@@ -168,6 +186,24 @@ class ReleaseController:
             outcome=f"{release.challenger} {outcome}",
             who=who,
             why=why,
-            evidence={"release": release.id, **(evidence.to_dict() if evidence else {})},
+            evidence={"release": release.id, **_told(evidence)},
             event_time=now,
         )
+
+
+def _overtaken(release: Release, champion: Version) -> Act:
+    if champion == release.challenger:
+        return Promote(why="it is the champion already")
+    return RollBack(
+        why=f"the champion is {champion} now, and no longer {release.champion}, which it was "
+        "held against"
+    )
+
+
+def _arms(release: Release) -> tuple[tuple[str, str], tuple[str, str]]:
+    """(arm, version) of the canary, and of the champion."""
+    return (CANARY, str(release.challenger)), (CHAMPION, str(release.champion))
+
+
+def _told(evidence: Evidence | None) -> dict[str, Any]:
+    return {} if evidence is None else evidence.to_dict()

@@ -15,7 +15,7 @@ import pytest
 from raymlops.config import Secret
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
 from raymlops.errors import CoordinationError, ReleaseError, StaleLeaseError, TrainingError
-from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Run
+from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Release, Run
 from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
@@ -278,7 +278,7 @@ def test_a_training_that_fails_is_a_refusal_with_its_reason(world: World) -> Non
         play(world, operator, 0, 8)
     gate = world.workspace.ledger.decisions.list(model="tumours", kind="gate")[-1]
     assert gate.outcome == "refused"
-    assert gate.why == "no challenger could be made: the store at *** is gone"
+    assert gate.why == "no challenger could be made and judged: the store at *** is gone"
 
 
 def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> None:
@@ -402,3 +402,100 @@ def test_the_schema_comes_from_the_settings(
     workspace: Workspace, tumour_schema: TableSchema
 ) -> None:
     assert [f.name for f in workspace.schema.features] == [f.name for f in tumour_schema.features]
+
+
+def seen(world: World, version: str, *, arm: str, failed: int, answered: int, on: datetime) -> None:
+    """Requests that a version failed and answered."""
+    world.sequence += 1
+    pane = Pane(
+        model="tumours",
+        version=version,
+        arm=arm,
+        day=on.date(),
+        num_rows=0,
+        num_failed=failed,
+        cells=np.zeros(world._bundle(version).profile.num_cells, dtype=np.int64),
+        latency=(answered,) + (0,) * (NUM_BUCKETS - 1),
+    )
+    world.workspace.ledger.observations.add_tap("r2", world.sequence, [pane], [])
+
+
+def released(world: World, operator: Operator) -> Release:
+    return operator._controller.start(world.challenger, now=day(0), who="ann", why="by hand")
+
+
+def test_a_champion_moved_during_a_release_ends_it(world: World) -> None:
+    ledger = world.workspace.ledger
+    third = ledger.registry.register(
+        "tumours",
+        bundle=world.challenger.bundle,
+        signature=ledger.text(world.challenger.signature_digest),
+        run_id=world.challenger.run_id,
+    )
+    with world.operator() as operator:
+        release = released(world, operator)
+        point(world.workspace, third)
+        operator.tick(day(1))
+    assert world.tables[-1] == TrafficTable.champion("tumours", str(third.version))
+    assert ledger.releases.get(release.id).status == "rolled_back"
+    assert ledger.registry.alias("tumours", "champion") == third.version
+    decision = ledger.decisions.list(model="tumours")[-1]
+    assert decision.why.startswith("the champion is 1.0.2 now, and no longer 1.0.0")
+
+
+def test_a_promotion_that_was_cut_off_is_ended_not_judged_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = world.workspace.ledger
+    with world.operator() as operator:
+        release = released(world, operator)
+        point(world.workspace, world.challenger)  # as far as it came
+    with world.operator() as operator:
+        seen(world, "1.0.1", arm="canary", failed=20, answered=0, on=day(0))
+        operator.tick(day(1))
+    assert ledger.releases.get(release.id).status == "promoted"
+    assert ledger.registry.alias("tumours", "champion") == world.challenger.version
+    assert world.tables[-1] == TrafficTable.champion("tumours", "1.0.1")
+
+
+def test_a_canary_is_held_against_the_champions_arm_alone(world: World) -> None:
+    with world.operator() as operator:
+        release = released(world, operator)
+        seen(world, "1.0.0", arm="champion", failed=1, answered=99, on=day(0))
+        seen(world, "1.0.0", arm="pinned", failed=50, answered=0, on=day(0))
+        seen(world, "1.0.1", arm="canary", failed=2, answered=8, on=day(0))
+        seen(world, "1.0.0", arm="canary", failed=40, answered=60, on=day(0))  # an earlier release
+        evidence = operator._controller.evidence(release, since=day(0), now=day(1))
+    assert (evidence.champion_failed, evidence.champion_requests) == (1, 99)
+    assert (evidence.canary_failed, evidence.canary_requests) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (None, "no labelled rows from 2024-01-01 to 2024-01-08 to compare them on"),
+        (ZeroDivisionError("in the user's loss"), "in the user's loss"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_and_not_trained_for_again(
+    world: World, error: Exception | None, why: str
+) -> None:
+    def make(known_at: datetime) -> Challenger:
+        world.trainings.append(known_at)
+        if error is not None:
+            raise error
+        return Challenger(
+            version=world.challenger, holdout=world.table.slice(0, 0), start=START, end=day(7)
+        )
+
+    world.make_challenger = make  # type: ignore[method-assign]
+    with world.operator() as operator:
+        play(world, operator, 0, 7)
+        operator.wait_for_training(30.0)
+        operator.tick(day(7.1))
+    with world.operator() as operator:
+        operator.tick(day(7.2))
+    (gate,) = world.workspace.ledger.decisions.list(model="tumours", kind="gate")
+    assert gate.outcome == "refused"
+    assert gate.why == f"no challenger could be made and judged: {why}"
+    assert len(world.trainings) == 1
