@@ -90,6 +90,9 @@ def decisions(
 
 def why(
     subject: Annotated[str, typer.Argument(help="A request id, MODEL@ALIAS or MODEL@1.2.3")],
+    model: Annotated[
+        str | None, typer.Option(help="Which answered, where several have a request of that id.")
+    ] = None,
     home: HomeOption = None,
     env: EnvOption = None,
     json: JsonOption = False,
@@ -99,7 +102,7 @@ def why(
     from raymlops.ledger.describe import lineage_lines
 
     with open_workspace(home=home, env=env) as workspace:
-        lineage = records.why(workspace.ledger, subject)
+        lineage = records.why(workspace.ledger, subject, model=model)
     emit_json(lineage) if json else emit_lines(lineage_lines(lineage))
 
 

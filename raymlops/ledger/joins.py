@@ -1,4 +1,4 @@
-"""Predictions and what came true of them, joined by request id, whichever arrives first.
+"""Predictions and what came true of them, joined by model and request id, whichever arrives first.
 
     prediction ──► predictions ─┐
                                 ├─► joins: a log, each request once, in the order of completion
@@ -41,6 +41,8 @@ expired       they waited for longer than `max_age_days`
 _CHUNK = 10_000  # SQLite takes 32,766 variables in a query
 _ANY_WAITING = select(schema.waiting_labels.c.id).limit(1)
 _Item = TypeVar("_Item")
+_Key = tuple[str, str]
+"""Model and request id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +95,17 @@ def join_waiting(
         return
     fates: Counter[tuple[str, Fate]] = Counter()
     places = {
-        request_id: (packed, number)
+        (packed.model, request_id): (packed, number)
         for packed in predictions
         for number, request_id in enumerate(packed.request_ids)
     }
-    for chunk in _chunks(places):
-        rows = connection.execute(select(table).where(table.c.request_id.in_(chunk))).all()
+    for chunk in _chunks({request_id for _, request_id in places}):
+        same_id = connection.execute(select(table).where(table.c.request_id.in_(chunk)))
+        rows = [row for row in same_id if (row.model, row.request_id) in places]
         joined = []
         for row in rows:
             labels = Labels(**{name: row._mapping[name] for name in Labels.__dataclass_fields__})
-            packed, number = places[labels.request_id]
+            packed, number = places[labels.model, labels.request_id]
             fate = policy.fate(
                 labels, num_rows=int(packed.num_rows[number]), event_time=packed.happened(number)
             )
@@ -125,16 +128,17 @@ def _fates(
     )
     predictions = _predictions(connection, ids)
     for index, row in enumerate(rows):
-        if (before := known.get(row.request_id)) is not None:
+        key = row.model, row.request_id
+        if (before := known.get(key)) is not None:
             yield index, "repeated" if before == row.labels else "contradicted"
             continue
-        prediction = predictions.get(row.request_id)
+        prediction = predictions.get(key)
         if prediction is None:
             fate: Fate = "waiting"
         else:
             fate = policy.fate(row, num_rows=prediction.num_rows, event_time=prediction.event_time)
         if fate in ("joined", "waiting"):
-            known[row.request_id] = row.labels
+            known[key] = row.labels
         yield index, fate
 
 
@@ -173,17 +177,18 @@ def _count(connection: Connection, fates: Counter[tuple[str, Fate]]) -> None:
     add_counts(connection, schema.join_counts, rows)
 
 
-def _labels(connection: Connection, table: Table, ids: set[str]) -> dict[str, bytes]:
-    query = select(table.c.request_id, table.c.labels).where(table.c.request_id.in_(ids))
-    return {row.request_id: row.labels for row in connection.execute(query)}
+def _labels(connection: Connection, table: Table, ids: set[str]) -> dict[_Key, bytes]:
+    columns = table.c
+    query = select(columns.model, columns.request_id, columns.labels)
+    rows = connection.execute(query.where(columns.request_id.in_(ids)))
+    return {(row.model, row.request_id): row.labels for row in rows}
 
 
-def _predictions(connection: Connection, ids: set[str]) -> dict[str, Any]:
+def _predictions(connection: Connection, ids: set[str]) -> dict[_Key, Any]:
     columns = schema.predictions.c
-    query = select(columns.request_id, columns.num_rows, columns.event_time).where(
-        columns.request_id.in_(ids)
-    )
-    return {row.request_id: row for row in connection.execute(query)}
+    query = select(columns.model, columns.request_id, columns.num_rows, columns.event_time)
+    rows = connection.execute(query.where(columns.request_id.in_(ids)))
+    return {(row.model, row.request_id): row for row in rows}
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -110,15 +110,18 @@ def lineage_of(ledger: Ledger, subject: str) -> Descendants | Ancestors:
     return datasets_of(ledger, ledger.registry.resolve(subject))
 
 
-def why(ledger: Ledger, subject: str) -> Lineage:
+def why(ledger: Ledger, subject: str, *, model: str | None = None) -> Lineage:
     """The lineage of a request id, or of a version written MODEL@ALIAS or MODEL@1.2.3.
 
+    Args:
+        model: which answered the request, where several have answered one of that id.
+
     Raises:
-        NotFoundError: the ledger knows neither such a request nor such a version.
+        NotFoundError: the ledger knows neither such a request nor such a version, or several.
     """
     if "@" in subject:
         return _lineage(ledger, None, ledger.registry.resolve(subject))
-    prediction = ledger.observations.prediction(subject)
+    prediction = ledger.observations.prediction(subject, model)
     version = ledger.registry.get(prediction.model, Version.parse(prediction.version))
     return _lineage(ledger, prediction, version)
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -253,4 +254,72 @@ def _to_4(operations: Operations) -> None:
     operations.get_bind().execute(insert(considered).from_select(["model", "window_end"], last))
 
 
-_STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
+def _to_5(operations: Operations) -> None:
+    """Request ids are the clients', who may ask several models about one thing: predictions,
+    labels and joins are those of a model and an id."""
+    for table in _keyed_by_model():
+        constraint = next(iter(table.constraints - {table.primary_key}), None)
+        if operations.get_bind().dialect.name == "sqlite":  # where a key cannot be changed
+            with operations.batch_alter_table(table.name, copy_from=table, recreate="always"):
+                pass
+        elif constraint is None:
+            operations.drop_constraint(f"{table.name}_pkey", table.name, type_="primary")
+            operations.create_primary_key(f"{table.name}_pkey", table.name, _KEY)
+        else:
+            operations.drop_constraint(f"{table.name}_request_id_key", table.name, type_="unique")
+            operations.create_unique_constraint(None, table.name, _KEY)
+
+
+_KEY = ["request_id", "model"]
+
+
+def _keyed_by_model() -> tuple[Table, ...]:
+    metadata = MetaData()
+    return (
+        Table(
+            "predictions",
+            metadata,
+            Column("request_id", String, primary_key=True),
+            Column("model", String, primary_key=True),
+            Column("version", String, nullable=False),
+            Column("arm", String, nullable=False),
+            Column("num_rows", Integer, nullable=False),
+            Column("scores", LargeBinary, nullable=False),
+            Column("served_at", UtcTime, nullable=False),
+            Column("event_time", UtcTime, nullable=False),
+            Column("replica", String, nullable=False),
+            Column("slices", LargeBinary),
+            Index("predictions_by_event_time", "model", "event_time"),
+        ),
+        Table(
+            "labels",
+            metadata,
+            Column("request_id", String, primary_key=True),
+            Column("model", String, primary_key=True),
+            Column("labels", LargeBinary, nullable=False),
+            Column("at", UtcTime, nullable=False),
+        ),
+        Table(
+            "waiting_labels",
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=True),
+            Column("request_id", String, nullable=False),
+            Column("model", String, nullable=False),
+            Column("labels", LargeBinary, nullable=False),
+            Column("at", UtcTime, nullable=False),
+            UniqueConstraint("request_id", "model"),
+            Index("waiting_labels_by_model", "model", "at"),
+        ),
+        Table(
+            "joins",
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=True),
+            Column("model", String, nullable=False),
+            Column("request_id", String, nullable=False),
+            UniqueConstraint("request_id", "model"),
+            Index("joins_by_model", "model", "id"),
+        ),
+    )
+
+
+_STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}

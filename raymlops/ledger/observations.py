@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, delete, func, insert, select
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import joins, schema, taps
@@ -66,7 +66,13 @@ class Observations:
         columns = schema.joins.c
         query = (
             _outcome_query(columns.id.label("number"))
-            .join(schema.joins, columns.request_id == schema.predictions.c.request_id)
+            .join(
+                schema.joins,
+                and_(
+                    columns.request_id == schema.predictions.c.request_id,
+                    columns.model == schema.predictions.c.model,
+                ),
+            )
             .where(columns.model == model, columns.id > after)
             .order_by(columns.id)
             .limit(limit)
@@ -74,14 +80,29 @@ class Observations:
         with self._database.read() as connection:
             return [(row.number, _outcome(row)) for row in connection.execute(query)]
 
-    def prediction(self, request_id: str) -> Prediction:
+    def prediction(self, request_id: str, model: str | None = None) -> Prediction:
+        """What `model` answered, which need not be told where one model alone was asked.
+
+        Raises:
+            NotFoundError: no model answered it, or several did and none is told.
+        """
+        columns = schema.predictions.c
+        query = select(schema.predictions).where(columns.request_id == request_id)
+        if model is not None:
+            query = query.where(columns.model == model)
         with self._database.read() as connection:
-            row = connection.execute(
-                select(schema.predictions).where(schema.predictions.c.request_id == request_id)
-            ).one_or_none()
-        if row is None:
-            raise NotFoundError(f"the ledger holds no prediction for request '{request_id}'")
-        return Prediction(**row._mapping)
+            rows = connection.execute(query.order_by(columns.model)).all()
+        if not rows:
+            of_model = "" if model is None else f" of {model}"
+            raise NotFoundError(
+                f"the ledger holds no prediction{of_model} for request '{request_id}'"
+            )
+        if len(rows) > 1:
+            raise NotFoundError(
+                f"request '{request_id}' was answered by {', '.join(row.model for row in rows)}; "
+                "name one of them by --model"
+            )
+        return Prediction(**rows[0]._mapping)
 
     def outcomes(
         self, model: str, *, start: datetime, end: datetime, version: str | None = None
@@ -167,7 +188,8 @@ _WINDOW_KEYS = (
 def _outcome_query(*extra: ColumnElement[Any]) -> Select[Any]:
     predictions, labels = schema.predictions.c, schema.labels.c
     return select(schema.predictions, labels.labels, *extra).join(
-        schema.labels, predictions.request_id == labels.request_id
+        schema.labels,
+        and_(predictions.request_id == labels.request_id, predictions.model == labels.model),
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -67,6 +68,8 @@ def test_an_older_ledger_keeps_what_it_holds(old_url: str) -> None:
         assert outcome.request_id == "joined"
         again = Labels(request_id="alone", model="tumours", labels=b"\1", at=START)
         assert ledger.observations.add_labels([again]) == 0  # it still waits for its prediction
+        others = [replace(again, model="other", request_id=name) for name in ("joined", "alone")]
+        assert ledger.observations.add_labels(others) == 2  # an id is that of a model
 
 
 def test_an_older_ledger_becomes_what_a_new_one_is(old_url: str) -> None:

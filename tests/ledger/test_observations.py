@@ -239,3 +239,30 @@ def test_a_window_judged_again_replaces_itself(ledger: Ledger) -> None:
 def test_an_unknown_request_is_not_found(ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="no prediction for request 'x'"):
         ledger.observations.prediction("x")
+
+
+def of(model: str, request_id: str) -> Prediction:
+    return replace(prediction(request_id), model=model, replica=model)
+
+
+@pytest.mark.parametrize("labels_first", [False, True])
+def test_models_asked_under_one_id_are_told_apart(ledger: Ledger, labels_first: bool) -> None:
+    observations = ledger.observations
+    told = [labels("q", 0, 1), replace(labels("q", 1, 1), model="delays")]
+    if labels_first:
+        assert observations.add_labels(told) == 2
+    for model in ("flights", "delays"):
+        observations.add_tap(model, 0, [], [of(model, "q")])
+    if not labels_first:
+        assert observations.add_labels(told) == 2
+    for model, values in (("flights", [0, 1]), ("delays", [1, 1])):
+        assert observations.count_predictions(model) == 1
+        assert observations.prediction("q", model) == of(model, "q")
+        assert observations.join_counts(model)["joined"] == 1
+        ((_, joined),) = observations.joined(model, after=0, limit=9)
+        (outcome,) = observations.outcomes(model, start=START, end=START + timedelta(days=1))
+        assert joined.labels.tolist() == outcome.labels.tolist() == values
+    with pytest.raises(NotFoundError, match="answered by delays, flights; name one of them"):
+        observations.prediction("q")
+    with pytest.raises(NotFoundError, match="no prediction of other for request 'q'"):
+        observations.prediction("q", "other")

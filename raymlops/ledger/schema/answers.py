@@ -1,8 +1,22 @@
-"""What replicas answered, what came true, and how the two join."""
+"""What replicas answered, what came true, and how the two join.
+
+Request ids are the clients', who may ask several models about one thing: each id is a model's.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Date, Index, Integer, LargeBinary, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    UniqueConstraint,
+)
 
 from raymlops.ledger.schema.base import metadata
 from raymlops.ledger.types import UtcTime
@@ -11,7 +25,7 @@ predictions = Table(
     "predictions",
     metadata,
     Column("request_id", String, primary_key=True),
-    Column("model", String, nullable=False),
+    Column("model", String, primary_key=True),
     Column("version", String, nullable=False),
     Column("arm", String, nullable=False),
     Column("num_rows", Integer, nullable=False),
@@ -27,7 +41,7 @@ labels = Table(
     "labels",
     metadata,
     Column("request_id", String, primary_key=True),
-    Column("model", String, nullable=False),
+    Column("model", String, primary_key=True),
     Column("labels", LargeBinary, nullable=False),
     Column("at", UtcTime, nullable=False),
 )
@@ -36,10 +50,11 @@ waiting_labels = Table(
     "waiting_labels",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("request_id", String, nullable=False, unique=True),
+    Column("request_id", String, nullable=False),
     Column("model", String, nullable=False),
     Column("labels", LargeBinary, nullable=False),
     Column("at", UtcTime, nullable=False),
+    UniqueConstraint("request_id", "model"),
     Index("waiting_labels_by_model", "model", "at"),
 )
 
@@ -48,7 +63,8 @@ joins = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("model", String, nullable=False),
-    Column("request_id", String, nullable=False, unique=True),
+    Column("request_id", String, nullable=False),
+    UniqueConstraint("request_id", "model"),
     Index("joins_by_model", "model", "id"),
 )
 
