@@ -136,6 +136,13 @@ class Observations:
         with self._database.read() as connection:
             return [pane_of(row) for row in connection.execute(query)]
 
+    def days(self, model: str) -> list[date]:
+        """The days with traffic, in order."""
+        columns = schema.panes.c
+        query = select(columns.day).where(columns.model == model)
+        with self._database.read() as connection:
+            return list(connection.scalars(query.distinct().order_by(columns.day)))
+
     def add_performance(self, rows: Sequence[Performance]) -> None:
         self._replace(schema.performance, [asdict(row) for row in rows])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time
@@ -148,18 +149,23 @@ class DriftMonitor:
                     found += alarms
 
     def advance(self, model: str, watermark: datetime) -> tuple[WindowReport, ...]:
-        """Judges every window that has closed by `watermark`, and returns what was found.
+        """Judges every window with traffic that has closed by `watermark`, and returns what was
+        found.
 
         Each window is judged once, in order. A caller that was cut off before it got the answer
         reads the same reports from the ledger with `read_reports`.
         """
         with self._judging:
-            since = self._since(model)
-            if since is None:
+            observations = self._ledger.observations
+            judged = observations.last_judged(model)
+            days = observations.days(model)
+            if not days:
                 return ()
+            since = judged or datetime.combine(days[0], time(), UTC)
             return tuple(
                 self._judge(model, window)
                 for window in due(self._windows, since=since, watermark=watermark)
+                if _holds_any(window, days)
             )
 
     def status(self, model: str) -> MonitorStatus:
@@ -183,14 +189,6 @@ class DriftMonitor:
             threshold=bundle.postprocessing.threshold,
             error_rate=None if known is None else known.error_rate,
         )
-
-    def _since(self, model: str) -> datetime | None:
-        """The end of the last window judged, else the first day with traffic, else None."""
-        observations = self._ledger.observations
-        if (judged := observations.last_judged(model)) is not None:
-            return judged
-        days = [pane.day for pane in observations.panes(model, start=date.min, end=date.max)]
-        return datetime.combine(min(days), time(), UTC) if days else None
 
     def _judge(self, model: str, window: Window) -> WindowReport:
         observations = self._ledger.observations
@@ -239,7 +237,9 @@ class DriftMonitor:
                 num_rows = [len(outcome.labels) for outcome in group]
                 rates = [self._profile(model, outcome.version).label_rate for outcome in group]
                 rate = float(np.average(rates, weights=num_rows)) if group else 0.5
-                estimates = measure(group, label_rate=rate)
+                estimates = measure(
+                    group, label_rate=rate, thresholds=self._thresholds(group, model)
+                )
             for estimate in estimates:
                 yield Performance(
                     model=model,
@@ -263,7 +263,7 @@ class DriftMonitor:
                 else partial(
                     measure,
                     label_rate=bundle.profile.label_rate,
-                    threshold=bundle.postprocessing.threshold,
+                    thresholds={version: bundle.postprocessing.threshold},
                 )
             )
             for found in measure_slices(group, self._slice_by, bundle.profile, of_part):
@@ -305,6 +305,10 @@ class DriftMonitor:
                     **asdict(estimate),
                 )
 
+    def _thresholds(self, outcomes: list[Outcome], model: str) -> dict[str, float]:
+        versions = {outcome.version for outcome in outcomes}
+        return {each: self._bundle(model, each).postprocessing.threshold for each in versions}
+
     def _is_regression(self, model: str, version: str) -> bool:
         return self._bundle(model, version).postprocessing.is_regression
 
@@ -335,6 +339,13 @@ def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
         )
         for window in judged
     )
+
+
+def _holds_any(window: Window, days: Sequence[date]) -> bool:
+    """Whether one of `days`, in order, lies in the window: what clients tell of the time of an
+    event may lie years apart, with nothing to judge in between."""
+    first = bisect_left(days, window.start.date())
+    return first < len(days) and days[first] < window.end.date()
 
 
 def _by_arm(outcomes: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:

@@ -7,7 +7,7 @@ Clusters are UTC days of event time, or requests while there are fewer than five
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,15 @@ _DAY_S = 86_400
 
 
 def measure(
-    outcomes: Sequence[Outcome], *, label_rate: float, threshold: float = 0.5
+    outcomes: Sequence[Outcome], *, label_rate: float, thresholds: Mapping[str, float]
 ) -> tuple[Estimate, ...]:
-    """Every metric of `outcomes`, whose scores are probabilities; see `classification`."""
+    """Every metric of `outcomes`, whose scores are probabilities; see `classification`.
+
+    Each version has decided by its own of `thresholds`.
+    """
     rows = _rows(outcomes)
+    num_rows = [len(outcome.labels) for outcome in outcomes]
+    threshold = np.repeat([thresholds[outcome.version] for outcome in outcomes], num_rows)
     return classification(
         rows.scores, rows.labels, rows.clusters, label_rate=label_rate, threshold=threshold
     )

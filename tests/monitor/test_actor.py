@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -99,6 +100,21 @@ def test_a_month_without_labels_counts_as_judged(service, tmp_path: Path) -> Non
     assert hope.low < hope.value < hope.high
     assert report.drifted
     assert monitor.advance("flights", _time(5)) == ()
+
+
+def test_months_that_nobody_asked_in_are_not_judged(service, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/l.db"
+    monitor = DriftMonitor(url, service.store.uri, MONTHS, DriftPolicy())
+    april = next(s for s in service.summaries if s.replica == "champion-4")
+    _copy_versions(service.ledger, Ledger(url))
+    strange = [replace(pane, day=date(1971, 2, 3)) for pane in april.panes[:1]]
+    monitor.observe(replace(april, panes=(*april.panes, *strange)))
+    reports = monitor.advance("flights", _time(6))
+    assert [str(each.window) for each in reports] == [
+        "1971-02-01 to 1971-03-01",
+        "2013-04-01 to 2013-05-01",
+    ]
+    assert monitor.advance("flights", _time(6)) == ()
 
 
 def test_a_model_nobody_asked_has_no_windows(tmp_path: Path) -> None:

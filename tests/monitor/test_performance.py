@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -32,7 +33,8 @@ def _outcome(scores: object, labels: object, *, day: float = 0, arm: str = "cham
 
 
 def _by_name(outcomes: list[Outcome], label_rate: float = 0.3) -> dict[str, Estimate]:
-    return {found.metric: found for found in measure(outcomes, label_rate=label_rate)}
+    found = measure(outcomes, label_rate=label_rate, thresholds={"1.0.0": 0.5, "2.0.0": 0.9})
+    return {each.metric: each for each in found}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_one_cluster_has_no_interval() -> None:
 
 
 def test_nothing_and_scores_that_are_no_numbers_are_undefined() -> None:
-    assert all(math.isnan(found.value) for found in measure([], label_rate=0.3))
+    assert all(math.isnan(found.value) for found in measure([], label_rate=0.3, thresholds={}))
     found = _by_name([_outcome([0.2, math.nan], [0, 1])])
     assert math.isnan(found["log_loss"].value)
     assert math.isnan(found["roc_auc"].value)
@@ -163,3 +165,12 @@ def test_an_arm_without_labels_has_no_difference() -> None:
     found = difference([_outcome([0.2], [0])], [])
     assert math.isnan(found.value)
     assert math.isnan(found.low)
+
+
+def test_each_version_decides_by_its_own_threshold() -> None:
+    first = _outcome([0.6, 0.95], [1, 1])
+    second = replace(_outcome([0.6, 0.95, 0.2], [1, 1, 0]), version="2.0.0")
+    assert _by_name([first])["recall"].value == 1.0
+    assert _by_name([second])["recall"].value == 0.5
+    assert _by_name([first, second])["recall"].value == 0.75
+    assert _by_name([])["accuracy"].num_rows == 0

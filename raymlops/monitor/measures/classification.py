@@ -15,9 +15,15 @@ _EPSILON = float(np.finfo(np.float32).eps)  # a certain and wrong prediction cos
 
 
 def classification(
-    scores: Vector, labels: Vector, clusters: Clusters, *, label_rate: float, threshold: float
+    scores: Vector,
+    labels: Vector,
+    clusters: Clusters,
+    *,
+    label_rate: float,
+    threshold: float | Vector,
 ) -> tuple[Estimate, ...]:
-    """Every metric of probabilities `scores` and 0/1 `labels`, both [rows].
+    """Every metric of probabilities `scores` and 0/1 `labels`, both [rows], decided by `threshold`,
+    which is one, or one of each row.
 
     `baseline_log_loss` is what always predicting `label_rate` costs. Where the whole interval of
     `log_loss_over_baseline` lies above zero, the model would be better replaced by that constant;
@@ -44,7 +50,7 @@ def log_losses(scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
 
 
 def _decisions(
-    scores: Vector, labels: Vector, clusters: Clusters, threshold: float
+    scores: Vector, labels: Vector, clusters: Clusters, threshold: float | Vector
 ) -> tuple[Estimate, ...]:
     """What the decision `scores` >= `threshold` is worth."""
     said = (scores >= threshold).astype(np.float64)

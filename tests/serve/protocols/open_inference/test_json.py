@@ -132,6 +132,8 @@ def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
         ({"parameters": {"event_time": "yesterday"}}, "parameters.event_time is 'yesterday'"),
         ({"parameters": {"event_time": "2013-07-01T12:00:00"}}, "parameters.event_time is '2013"),
         ({"parameters": {"event_time": "0001-01-01T00:00:00+05:00"}}, "parameters.event_time is"),
+        ({"parameters": {"event_time": "1969-07-20T20:17:00Z"}}, "not a time from 1970 to 2200"),
+        ({"parameters": {"event_time": "9999-12-31T00:00:00Z"}}, "not a time from 1970 to 2200"),
         ({"parameters": {"event_time": 7}}, "parameters.event_time is a whole number"),
         ({"parameters": {"timeout": -1}}, "parameters.timeout is a whole number, not microseconds"),
         ({"parameters": {"timeout": 1.5}}, "parameters.timeout is 1.5, not microseconds up to"),
