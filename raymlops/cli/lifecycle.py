@@ -1,4 +1,4 @@
-"""Verbs of a model's life: train, tune, deploy, promote, rollback, watch."""
+"""Verbs of a model's life: train, tune, deploy, promote, rollback, watch, labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (train, tune, deploy, undeploy, promote, rollback, release, watch):
+    for verb in (train, tune, deploy, undeploy, promote, rollback, release, watch, labels):
         app.command()(verb)
 
 
@@ -202,12 +202,20 @@ def rollback(
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Move champion back to the version it named before; traffic follows by `watch` or `deploy`."""
+    """End the release that runs, or else move champion back to the version it named before.
+
+    Traffic follows by `watch` or `deploy`.
+    """
     from raymlops import operate
 
     with open_workspace(home=home, env=env) as workspace:
-        move = operate.rollback(workspace, model, who=person(), why=why)
-    emit_json(move) if json else emit_lines(((move.alias, f"{model} {move.version}"),))
+        if ended := operate.end_release(workspace, model, who=person(), why=why):
+            told: Any = ended
+            line = (f"release {ended.id}", f"{model} {ended.challenger} rolled back")
+        else:
+            told = move = operate.rollback(workspace, model, who=person(), why=why)
+            line = (move.alias, f"{model} {move.version}")
+    emit_json(told) if json else emit_lines((line,))
 
 
 def release(
@@ -267,6 +275,42 @@ def watch(
                     emit_json_line(decision)
                 else:
                     emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
+
+
+def labels(
+    model: str,
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV: a line a row, with its request.")],
+    id_column: Annotated[str, typer.Option(help="The column of request ids.")] = "request_id",
+    label_column: Annotated[str, typer.Option(help="The column of what came true.")] = "label",
+    configs: ConfigOption = [],  # noqa: B006
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Tell what came true of requests, by which windows, canaries and detectors judge a model."""
+    from raymlops import operate
+
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        found = operate.add_labels(
+            workspace,
+            model,
+            file,
+            now=datetime.now(UTC),
+            id_column=id_column,
+            label_column=label_column,
+        )
+    if json:
+        emit_json(found)
+        return
+    emit_lines(
+        (
+            ("requests", f"{found.num_requests:,}"),
+            ("labelled now", f"{found.num_new:,}"),
+            ("not known yet", f"{found.num_unknown:,}"),
+            *((f"{fate} so far", f"{number:,}") for fate, number in sorted(found.fates.items())),
+        )
+    )
 
 
 def _refuse(wrong: bool, why: str) -> None:

@@ -56,14 +56,21 @@ class Releases:
         return self.get(key[0])
 
     def advance(self, release_id: int, state: Mapping[str, Any], status: ReleaseStatus) -> Release:
+        """Raises ConflictError when it has ended: by another hand, meanwhile."""
         ended_at = None if status == "running" else now()
         with self._database.write() as connection:
-            connection.execute(
+            changed = connection.execute(
                 update(releases)
-                .where(releases.c.id == release_id)
+                .where(releases.c.id == release_id, releases.c.status == "running")
                 .values(state=dict(state), status=status, ended_at=ended_at)
             )
-        return self.get(release_id)
+        release = self.get(release_id)
+        if not changed.rowcount:
+            raise ConflictError(
+                f"release {release_id} of {release.model} {release.challenger} is "
+                f"{release.status.replace('_', ' ')} already"
+            )
+        return release
 
     def get(self, release_id: int) -> Release:
         with self._database.read() as connection:

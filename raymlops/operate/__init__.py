@@ -12,6 +12,7 @@ from raymlops.operate.challenger import Challenger, judge_challenger, make_chall
 from raymlops.operate.exporter import start_exporter
 from raymlops.operate.fitting import fit, propose_plan, resume
 from raymlops.operate.health import ModelHealth, MonitorHealth, Status, status
+from raymlops.operate.labelling import Labelled, add_labels
 from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
@@ -22,6 +23,7 @@ from raymlops.operate.verbs import (
     check_data,
     deploy,
     deploy_pool,
+    end_release,
     predict,
     promote,
     publisher,
@@ -37,6 +39,7 @@ from raymlops.operate.workspace import Workspace
 
 __all__ = [
     "Challenger",
+    "Labelled",
     "Machinery",
     "ModelHealth",
     "MonitorHealth",
@@ -46,11 +49,13 @@ __all__ = [
     "Status",
     "Workspace",
     "add_data",
+    "add_labels",
     "check_data",
     "convert_model",
     "deploy",
     "deploy_pool",
     "down",
+    "end_release",
     "end_silences",
     "fit",
     "inspect",

@@ -177,6 +177,28 @@ def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMo
     )
 
 
+def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Release | None:
+    """Rolls back the release of `model` that runs, if one does: traffic goes back to the champion,
+    at the operator's next tick or by `deploy`.
+
+    Raises:
+        ConflictError: it has just ended.
+    """
+    ledger = workspace.ledger
+    if (running := ledger.releases.running(model)) is None:
+        return None
+    ended = ledger.releases.advance(running.id, running.state, "rolled_back")
+    ledger.decisions.add(
+        model=model,
+        kind="release",
+        outcome=f"{ended.challenger} rolled back",
+        who=who,
+        why=why,
+        evidence={"release": ended.id},
+    )
+    return ended
+
+
 def release(
     workspace: Workspace, version: ModelVersion, *, now: datetime, who: str, why: str
 ) -> Release:
@@ -296,7 +318,8 @@ def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
     if (running := workspace.ledger.releases.running(version.model)) is not None:
         raise ReleaseError(
             f"release {running.id} of {version.model} {running.challenger} is running; let "
-            "`raymlops watch` finish it first"
+            "`raymlops watch` finish it, or end it by "
+            f"`raymlops rollback {version.model} --why ...`"
         )
     start_monitor(workspace, version.model)
     start_exporter(workspace)

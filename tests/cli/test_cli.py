@@ -83,6 +83,7 @@ def test_help_names_every_verb() -> None:
     shown = run("--help")
     for verb in (
         "demo", "data", "train", "tune", "deploy", "undeploy", "promote", "rollback", "release",
+        "labels",
         "watch", "runs", "models", "decisions", "why", "at", "lineage", "diff", "report", "up",
         "status", "down", "doctor", "submit", "config",
     ):  # fmt: skip

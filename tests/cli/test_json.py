@@ -48,6 +48,8 @@ def test_what_needs_no_ray_prints_one_document(
     home: Path, config: Path, table: Path, registered: str, tmp_path: Path
 ) -> None:
     at_home = ("--home", str(home))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("request_id,label\nq-1,1\n")
     for arguments in (
         ("data", "add", str(table), str(config), *at_home),
         ("data", "list", *at_home),
@@ -56,6 +58,7 @@ def test_what_needs_no_ray_prints_one_document(
         ("promote", "tumours@1.0.0", "--why", "first", *at_home),
         ("promote", "tumours@1.0.1", "--why", "better", *at_home),
         ("rollback", "tumours", "--why", "it was not", *at_home),
+        ("labels", "tumours", str(labels), *at_home),
         ("decisions", "tumours", *at_home),
         ("why", "tumours@1.0.1", *at_home),
         ("at", "tumours", *at_home),

@@ -14,13 +14,19 @@ import pytest
 
 from raymlops.config import Secret
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
-from raymlops.errors import CoordinationError, ReleaseError, StaleLeaseError, TrainingError
+from raymlops.errors import (
+    ConflictError,
+    CoordinationError,
+    ReleaseError,
+    StaleLeaseError,
+    TrainingError,
+)
 from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Release, Run
 from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
 from raymlops.monitor.concept import Baseline
-from raymlops.operate import Challenger, Operator, Workspace
+from raymlops.operate import Challenger, Operator, Workspace, end_release
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.serve import TrafficTable
 from raymlops.serve.latency import NUM_BUCKETS
@@ -499,3 +505,22 @@ def test_what_cannot_be_judged_is_refused_and_not_trained_for_again(
     assert gate.outcome == "refused"
     assert gate.why == f"no challenger could be made and judged: {why}"
     assert len(world.trainings) == 1
+
+
+def test_a_person_ends_a_release_and_traffic_goes_back(world: World) -> None:
+    ledger = world.workspace.ledger
+    with world.operator() as operator:
+        release = released(world, operator)
+        ledger.releases.publish("tumours", world.tables[-1].to_dict())
+        ended = end_release(world.workspace, "tumours", who="ann", why="it is slow")
+        assert ended is not None
+        assert (ended.id, ended.status) == (release.id, "rolled_back")
+        assert end_release(world.workspace, "tumours", who="ann", why="again") is None
+        operator.tick(day(1))
+    assert world.tables[-1] == TrafficTable.champion("tumours", "1.0.0")
+    decision = ledger.decisions.list(model="tumours")[-1]
+    assert (decision.outcome, decision.who, decision.why) == (
+        "1.0.1 rolled back", "ann", "it is slow",
+    )  # fmt: skip
+    with pytest.raises(ConflictError, match=r"release 1 of tumours 1\.0\.1 is rolled back already"):
+        ledger.releases.advance(release.id, release.state, "running")

@@ -1,0 +1,100 @@
+"""What came true, from a table of the user's: joined with what was predicted, by request id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymlops.data import read_table
+from raymlops.errors import DataError
+from raymlops.ledger import Labels, number_labels
+from raymlops.operate.workspace import Workspace
+
+_AT_ONCE = 10_000  # requests a transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What became of the labels of `num_requests` requests.
+
+    `num_new` have some now that had none; `num_unknown` were left out, since a label of theirs is
+    missing. `fates` count all labels of the model so far, see `raymlops.ledger.joins`.
+    """
+
+    num_requests: int
+    num_new: int
+    num_unknown: int
+    fates: dict[str, int]
+
+
+def add_labels(
+    workspace: Workspace,
+    model: str,
+    path: Path,
+    *,
+    now: datetime,
+    id_column: str = "request_id",
+    label_column: str = "label",
+) -> Labelled:
+    """Tells the ledger what came true of requests to `model`; needs no cluster.
+
+    The table has a line a row: a request of several rows has as many lines, in the order of its
+    rows. Labels may be told before their requests are known, twice, and in any order.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or a label is no number.
+    """
+    table = read_table(path)
+    if missing := [name for name in (id_column, label_column) if name not in table.column_names]:
+        raise DataError(
+            f"{path} has no column '{missing[0]}', but {', '.join(table.column_names)}; say which "
+            "it is with --id-column and --label-column"
+        )
+    found = list(_labels(table, model, now, id_column, label_column))
+    known = [each for each in found if each is not None]
+    num_new = sum(
+        workspace.ledger.observations.add_labels(
+            known[start : start + _AT_ONCE], workspace.settings.monitor.joins
+        )
+        for start in range(0, len(known), _AT_ONCE)
+    )
+    return Labelled(
+        num_requests=len(found),
+        num_new=num_new,
+        num_unknown=len(found) - len(known),
+        fates=workspace.ledger.observations.join_counts(model),
+    )
+
+
+def _labels(
+    table: pa.Table, model: str, now: datetime, id_column: str, label_column: str
+) -> Iterator[Labels | None]:
+    """Of each request, in the order of their ids; None where a label is not known."""
+    ids = np.asarray(pc.cast(table[id_column], pa.string()).to_pylist(), dtype=str)
+    values = _numbers(table[label_column], label_column)
+    are_classes = bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
+    order = np.argsort(ids, kind="stable")
+    ends = np.flatnonzero(ids[order][1:] != ids[order][:-1]) + 1
+    for rows in np.split(order, ends) if len(ids) else ():
+        of_request = values[rows]
+        if np.isnan(of_request).any():
+            yield None
+            continue
+        told = of_request.astype(np.int8).tobytes() if are_classes else number_labels(of_request)
+        yield Labels(request_id=str(ids[rows[0]]), model=model, labels=told, at=now)
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    try:
+        numbers = pc.cast(column, pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"column '{name}' is {column.type}; labels are 0 and 1, true and false, or numbers"
+        ) from error
+    return np.asarray(pc.fill_null(numbers, np.nan).to_numpy(), dtype=np.float64)

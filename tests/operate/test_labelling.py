@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.errors import DataError
+from raymlops.ledger import Prediction
+from raymlops.operate import Workspace, add_labels
+
+NOW = datetime(2013, 7, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
+        yield workspace
+
+
+def predicted(workspace: Workspace, request_id: str, num_rows: int) -> None:
+    scores = np.full(num_rows, 0.5, dtype="<f4").tobytes()
+    prediction = Prediction(
+        request_id=request_id,
+        model="flights",
+        version="1.0.0",
+        arm="champion",
+        scores=scores,
+        num_rows=num_rows,
+        served_at=NOW,
+        event_time=NOW,
+        replica=request_id,
+    )
+    workspace.ledger.observations.add_tap(request_id, 0, [], [prediction])
+
+
+def outcomes(workspace: Workspace) -> dict[str, list[float]]:
+    joined = workspace.ledger.observations.joined("flights", after=0, limit=99)
+    return {outcome.request_id: outcome.labels.tolist() for _, outcome in joined}
+
+
+def test_labels_of_a_csv_join_their_requests_row_by_row(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for request_id, num_rows in (("q-1", 2), ("q-2", 1), ("q-4", 1)):
+        predicted(workspace, request_id, num_rows)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-2,1\nq-1,0\nq-3,1\nq-1,1\nq-4,\n")
+    told = add_labels(workspace, "flights", path, now=NOW)
+    assert outcomes(workspace) == {"q-1": [0, 1], "q-2": [1]}
+    assert (told.num_requests, told.num_new, told.num_unknown) == (4, 3, 1)
+    assert told.fates == {"joined": 2, "waiting": 1}
+    predicted(workspace, "q-3", 1)  # it comes late
+    again = add_labels(workspace, "flights", path, now=NOW)
+    assert again.num_new == 0
+    assert again.fates["repeated"] == 3
+    assert outcomes(workspace)["q-3"] == [1]
+
+
+def test_numbers_are_kept_as_numbers(workspace: Workspace, tmp_path: Path) -> None:
+    predicted(workspace, "7", 2)
+    table = pa.table({"booking": [7, 7], "minutes": [12.5, -3.0]})
+    pq.write_table(table, tmp_path / "labels.parquet")
+    add_labels(
+        workspace,
+        "flights",
+        tmp_path / "labels.parquet",
+        now=NOW,
+        id_column="booking",
+        label_column="minutes",
+    )
+    assert outcomes(workspace) == {"7": [12.5, -3.0]}
+
+
+def test_a_table_of_something_else_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,label\nq,late\n")
+    with pytest.raises(DataError, match="no column 'request_id', but id, label; say which it is"):
+        add_labels(workspace, "flights", path, now=NOW)
+    with pytest.raises(DataError, match="column 'label' is string; labels are 0 and 1"):
+        add_labels(workspace, "flights", path, now=NOW, id_column="id")
+    path.write_text("request_id,label\n")
+    assert add_labels(workspace, "flights", path, now=NOW).num_requests == 0
