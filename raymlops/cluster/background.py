@@ -72,10 +72,11 @@ class NodeRecord:
         return _temp_dir(Path(self.scratch)) / "prom_metrics_service_discovery.json"
 
     @classmethod
-    def from_json(cls, text: str) -> NodeRecord:
-        """The record `to_json` wrote."""
+    def from_json(cls, text: str, *, source: str) -> NodeRecord:
+        """The record `to_json` wrote, as `source` keeps it."""
         fields = json.loads(text)
-        return cls(**{**fields, "leader": SessionLeader(**fields["leader"])})
+        leader = SessionLeader.from_fields(fields["leader"], source=source)
+        return cls(**{**fields, "leader": leader})
 
     def to_json(self) -> str:
         """The record as one JSON object."""
@@ -145,7 +146,7 @@ def stop_node(record: NodeRecord) -> None:
 def read_node(path: Path) -> NodeRecord | None:
     """The record at `path`, or None."""
     try:
-        return NodeRecord.from_json(path.read_text())
+        return NodeRecord.from_json(path.read_text(), source=str(path))
     except FileNotFoundError:
         return None
 

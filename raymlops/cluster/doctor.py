@@ -13,6 +13,7 @@ import psutil
 
 from raymlops.cluster.auth import open_to_others, token_path
 from raymlops.cluster.status import status
+from raymlops.errors import ClusterError
 
 _GIB = 2**30
 
@@ -134,7 +135,10 @@ def _shared_memory() -> Finding:
 
 
 def _cluster(home: Path) -> Finding:
-    found = status(home)
+    try:
+        found = status(home)
+    except ClusterError as error:
+        return _finding("cluster", Level.ERROR, str(error))
     if found.address is None:
         return _finding("cluster", Level.NOTE, "none recorded: `raymlops up` starts one")
     if not found.running:

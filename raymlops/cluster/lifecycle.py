@@ -33,15 +33,16 @@ class ClusterRecord:
 
 def recorded_cluster(home: Path) -> ClusterRecord | None:
     """The cluster that `up` recorded under `home`, running or not."""
+    path = _record_path(home)
     try:
-        fields = json.loads(_record_path(home).read_text())
+        fields = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     node = fields["node"]
     return ClusterRecord(
         address=fields["address"],
         dashboard_url=fields["dashboard_url"],
-        node=None if node is None else NodeRecord.from_json(json.dumps(node)),
+        node=None if node is None else NodeRecord.from_json(json.dumps(node), source=str(path)),
     )
 
 

@@ -83,7 +83,7 @@ class Machines:
         output = self._ask(machine, "show")
         # A login shell may greet before it runs the command.
         _, brace, fields = output.partition("{")
-        return NodeRecord.from_json(brace + fields)
+        return NodeRecord.from_json(brace + fields, source=f"node.json on {machine.host}")
 
     def _ask(self, machine: Machine, verb: str) -> str:
         return self.login.run(machine.host, f"{machine.node} {verb}", timeout_s=_ASK_TIMEOUT_S)

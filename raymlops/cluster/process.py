@@ -1,6 +1,6 @@
 """A background process that can be found again, and ended with all it started.
 
-A process is named by pid and start time, so that another one which got the same pid later is
+A process is named by pid, boot and start, so that another one which got the same pid later is
 never taken for it. It leads a session of its own, and the session outlives its leader: what a
 crashed leader left behind is still known to be its.
 """
@@ -10,21 +10,26 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
-# psutil derives a start time from the boot time, which moves when the clock is set.
+from raymlops.cluster.birth import boot_id, start_of
+from raymlops.errors import ClusterError
+
+# Where boots have no id, a start is told by the clock.
 _CLOCK_SLACK_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionLeader:
-    """The first process of a session, as it was when it started."""
+    """The first process of a session: its pid, and when it began as `birth` tells it."""
 
     pid: int
-    started_s: float
+    boot: str | None
+    started: float
 
     @classmethod
     def of(cls, pid: int) -> SessionLeader:
@@ -33,7 +38,23 @@ class SessionLeader:
         Raises:
             psutil.NoSuchProcess: It has ended already.
         """
-        return cls(pid=pid, started_s=psutil.Process(pid).create_time())
+        return cls(pid=pid, boot=boot_id(), started=start_of(pid))
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], *, source: str) -> SessionLeader:
+        """The leader that `source` keeps as `fields`.
+
+        Raises:
+            ClusterError: An earlier version wrote them; the message says what to do.
+        """
+        if "boot" not in fields:
+            pid = fields["pid"]
+            raise ClusterError(
+                f"{source} was written by an earlier raymlops, whose start time of process {pid} "
+                f"moves with the clock: if `ps -f {pid}` still shows what was started then, "
+                f"`kill {pid}` ends it; then delete {source}"
+            )
+        return cls(**fields)
 
     def process(self) -> psutil.Process | None:
         """The process, or None once it has ended."""
@@ -46,8 +67,7 @@ class SessionLeader:
 
     def members(self) -> set[psutil.Process]:
         """All living processes of the session, and their descendants in other sessions."""
-        rebooted = psutil.boot_time() > self.started_s + _CLOCK_SLACK_S
-        if rebooted or self._pid_was_reused():
+        if self._rebooted() or self._pid_was_reused():
             return set()
         roots = {process for process in psutil.process_iter() if self._leads(process)}
         return roots | {child for root in roots for child in _descendants(root)}
@@ -66,14 +86,21 @@ class SessionLeader:
         # Killing a parent can reveal a child that was forked after the last look.
         _kill(self.members())
 
+    def _rebooted(self) -> bool:
+        if self.boot is None:
+            return psutil.boot_time() > self.started + _CLOCK_SLACK_S
+        return self.boot != boot_id()
+
     def _pid_was_reused(self) -> bool:
         # The kernel gives a pid to nobody else while a session goes by that number, so a stranger
         # under our pid also says that the session is over.
         try:
-            started_s = psutil.Process(self.pid).create_time()
+            now = SessionLeader.of(self.pid)
         except psutil.NoSuchProcess:
             return False
-        return abs(started_s - self.started_s) > _CLOCK_SLACK_S
+        if self.boot is None:
+            return abs(now.started - self.started) > _CLOCK_SLACK_S
+        return now != self
 
     def _leads(self, process: psutil.Process) -> bool:
         try:

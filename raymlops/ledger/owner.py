@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from raymlops.cluster.birth import boot_id
 from raymlops.ledger.liveness import Sight
 from raymlops.ledger.records import Owner
 
@@ -42,7 +43,7 @@ def _started_at(pid: int) -> float:
 def _host() -> str:
     """Machine, boot and process namespace: within these a process id names one process."""
     parts = [socket.gethostname()]
-    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    if boot.exists() and namespace.exists():  # Linux
-        parts += [boot.read_text().strip(), namespace.readlink().name.strip("pid:[]")]
+    boot, namespace = boot_id(), Path("/proc/self/ns/pid")
+    if boot is not None and namespace.exists():  # Linux
+        parts += [boot, namespace.readlink().name.strip("pid:[]")]
     return " ".join(parts)

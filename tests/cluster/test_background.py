@@ -54,13 +54,13 @@ def test_a_node_on_an_address_of_its_own_is_not_private() -> None:
 
 def test_a_record_survives_its_file() -> None:
     record = NodeRecord(
-        leader=SessionLeader(pid=7, started_s=1.5),
+        leader=SessionLeader(pid=7, boot="b", started=15),
         address="127.0.0.1:6379",
         dashboard_url=None,
         scratch="/tmp/raymlops-x",
         log="/home/x/cluster.log",
     )
-    assert NodeRecord.from_json(record.to_json()) == record
+    assert NodeRecord.from_json(record.to_json(), source="node.json") == record
 
 
 @pytest.mark.cluster

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -56,3 +57,12 @@ def test_a_machine_without_a_cluster_is_diagnosed_without_importing_torch(tmp_pa
 def test_a_cluster_that_answers_is_ok(cluster: ClusterRecord, home: Path) -> None:
     (finding,) = (found for found in diagnose(home) if found.subject == "cluster")
     assert (finding.level, finding.text) == (Level.OK, f"{cluster.address}, 1 node(s)")
+
+
+def test_a_record_that_is_refused_is_a_finding(tmp_path: Path) -> None:
+    leader = {"pid": 7, "started_s": 1.5}
+    record = {"address": "127.0.0.1:1", "dashboard_url": None, "node": {"leader": leader}}
+    (tmp_path / "cluster.json").write_text(json.dumps(record))
+    (finding,) = (each for each in diagnose(tmp_path) if each.subject == "cluster")
+    assert finding.level is Level.ERROR
+    assert f"then delete {tmp_path / 'cluster.json'}" in finding.text

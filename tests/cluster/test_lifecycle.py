@@ -58,7 +58,7 @@ def test_up_replaces_a_stale_record_and_down_ends_its_own_cluster_and_no_other(
         "address": "127.0.0.1:1",
         "dashboard_url": None,
         "node": {
-            "leader": {"pid": 2**22 + 1, "started_s": 1.0},
+            "leader": {"pid": 2**22 + 1, "boot": "earlier", "started": 1},
             "address": "127.0.0.1:1",
             "dashboard_url": None,
             "scratch": str(tmp_path / "scratch"),

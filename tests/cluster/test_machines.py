@@ -12,7 +12,7 @@ from raymlops.cluster.ssh import Login
 from raymlops.errors import ClusterError
 
 RECORD = NodeRecord(
-    leader=SessionLeader(pid=7, started_s=1.5),
+    leader=SessionLeader(pid=7, boot="b", started=15),
     address="a:6379",
     dashboard_url=None,
     scratch="/tmp/raymlops-x",

@@ -59,6 +59,15 @@ def test_other_machines_have_their_targets_on_the_head(tmp_path: Path) -> None:
         up(workspace(tmp_path), Path("cluster.yaml"))
 
 
+def test_a_prometheus_of_an_earlier_version_is_not_left_running_unseen(tmp_path: Path) -> None:
+    record = tmp_path / "prometheus" / "process.json"
+    record.parent.mkdir()
+    leader = {"pid": 7, "started_s": 1.5}
+    record.write_text(json.dumps({"leader": leader, "url": "http://127.0.0.1:9"}))
+    with pytest.raises(ClusterError, match=f"then delete {record}"):
+        stop_prometheus(tmp_path)
+
+
 def test_prometheus_is_started_once_and_ended_alone(tmp_path: Path) -> None:
     settings = PrometheusSettings(enabled=True, port=0, alertmanager="127.0.0.1:9")
     bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)

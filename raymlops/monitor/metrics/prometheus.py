@@ -70,11 +70,13 @@ def prometheus_program() -> str:
 
 def recorded_prometheus(home: Path) -> PrometheusRecord | None:
     """The Prometheus that was started from this home, running or not."""
+    path = _record_path(home)
     try:
-        fields = json.loads(_record_path(home).read_text())
+        fields = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    return PrometheusRecord(leader=SessionLeader(**fields["leader"]), url=fields["url"])
+    leader = SessionLeader.from_fields(fields["leader"], source=str(path))
+    return PrometheusRecord(leader=leader, url=fields["url"])
 
 
 def start_prometheus(
