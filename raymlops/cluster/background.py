@@ -13,9 +13,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from raymlops.cluster.address import free_port, is_loopback
 from raymlops.cluster.auth import ensure_token, token_auth_wanted
@@ -23,6 +24,7 @@ from raymlops.cluster.environment import ray_variables
 from raymlops.cluster.files import tail
 from raymlops.cluster.head import find_head
 from raymlops.cluster.process import SessionLeader
+from raymlops.cluster.starting import StartingNode, read_answered
 from raymlops.errors import ClusterError
 
 _DASHBOARD_PORT = 8265
@@ -72,9 +74,8 @@ class NodeRecord:
         return _temp_dir(Path(self.scratch)) / "prom_metrics_service_discovery.json"
 
     @classmethod
-    def from_json(cls, text: str, *, source: str) -> NodeRecord:
-        """The record `to_json` wrote, as `source` keeps it."""
-        fields = json.loads(text)
+    def from_fields(cls, fields: Mapping[str, Any], *, source: str) -> NodeRecord:
+        """The record that `source` keeps as `fields`."""
         leader = SessionLeader.from_fields(fields["leader"], source=source)
         return cls(**{**fields, "leader": leader})
 
@@ -109,8 +110,11 @@ def ray_start_command(
     ]
 
 
-def start_node(plan: NodePlan, *, log: Path) -> NodeRecord:
+def start_node(plan: NodePlan, *, log: Path, path: Path) -> NodeRecord:
     """A node that outlives this process, started and answering.
+
+    From its first moment it is on record at `path`, as one that starts. The caller, who holds the
+    lock of `path`, replaces that by what is returned.
 
     Raises:
         ClusterError: Ray ended, or did not answer in time; the message ends with its log.
@@ -121,12 +125,14 @@ def start_node(plan: NodePlan, *, log: Path) -> NodeRecord:
     scratch = Path(tempfile.mkdtemp(prefix="raymlops-", dir="/tmp"))  # socket paths: 107 bytes
     with _dashboard_port(plan.dashboard_host) as port:
         leader = _spawn(plan, token_auth=token_auth, scratch=scratch, log=log, dashboard_port=port)
+        starting = StartingNode(leader=leader, scratch=str(scratch))
         try:
+            starting.write(path)
             address = _wait_for_address(leader, scratch=scratch, log=log)
             dashboard_url = find_head(address).dashboard_url()
         except BaseException:
-            leader.end(grace_s=5.0)
-            shutil.rmtree(scratch, ignore_errors=True)
+            starting.end()
+            path.unlink(missing_ok=True)
             raise
     return NodeRecord(
         leader=leader,
@@ -144,11 +150,9 @@ def stop_node(record: NodeRecord) -> None:
 
 
 def read_node(path: Path) -> NodeRecord | None:
-    """The record at `path`, or None."""
-    try:
-        return NodeRecord.from_json(path.read_text(), source=str(path))
-    except FileNotFoundError:
-        return None
+    """The record at `path` of a node that answered, or None."""
+    fields = read_answered(path)
+    return None if fields is None else NodeRecord.from_fields(fields, source=str(path))
 
 
 @contextlib.contextmanager

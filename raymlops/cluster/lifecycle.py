@@ -10,6 +10,7 @@ from raymlops.cluster.background import NodePlan, NodeRecord, start_node, stop_n
 from raymlops.cluster.cluster_file import read_machines
 from raymlops.cluster.files import locked, replace_text
 from raymlops.cluster.machines import Machines
+from raymlops.cluster.starting import end_unanswered, read_answered
 from raymlops.errors import ClusterError
 
 
@@ -32,17 +33,16 @@ class ClusterRecord:
 
 
 def recorded_cluster(home: Path) -> ClusterRecord | None:
-    """The cluster that `up` recorded under `home`, running or not."""
+    """The cluster that `up` recorded under `home`, running or not; None before it answered."""
     path = _record_path(home)
-    try:
-        fields = json.loads(path.read_text())
-    except FileNotFoundError:
+    fields = read_answered(path)
+    if fields is None:
         return None
     node = fields["node"]
     return ClusterRecord(
         address=fields["address"],
         dashboard_url=fields["dashboard_url"],
-        node=None if node is None else NodeRecord.from_json(json.dumps(node), source=str(path)),
+        node=None if node is None else NodeRecord.from_fields(node, source=str(path)),
     )
 
 
@@ -56,7 +56,8 @@ def up(
     """The cluster of this home, started unless it runs already.
 
     Without a file it is a head on this machine, on loopback only. With one, it is the machines
-    the file names, those that run already left alone, and the sizes are set there.
+    the file names, those that run already left alone, and the sizes are set there. What an `up`
+    that was killed left behind is ended first.
 
     Raises:
         ClusterError: Ray did not come up on some machine; the message ends with its log.
@@ -65,6 +66,7 @@ def up(
         raise ValueError(f"num_cpus and object_store_bytes are set in {cluster_file}, not here")
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / "cluster.lock"):
+        end_unanswered(_record_path(home))
         recorded = recorded_cluster(home)
         if recorded is not None and recorded.node is not None:
             if not recorded.stale and cluster_file is None:
@@ -77,20 +79,21 @@ def up(
         if _file_path(home).exists():
             raise ClusterError(f"{_file_path(home)} is up: join it, or `raymlops down` ends it")
         plan = NodePlan(num_cpus=num_cpus, object_store_bytes=object_store_bytes)
-        node = start_node(plan, log=home / "cluster.log")
+        node = start_node(plan, log=home / "cluster.log", path=_record_path(home))
         record = ClusterRecord(address=node.address, dashboard_url=node.dashboard_url, node=node)
         replace_text(_record_path(home), _to_json(record))
         return record
 
 
 def down(home: Path) -> bool:
-    """End the recorded cluster, and nothing else; False where none was recorded."""
+    """End the recorded cluster, also one whose `up` was killed; False where none was recorded."""
     if not home.is_dir():
         return False
     with locked(home / "cluster.lock"):
+        unanswered = end_unanswered(_record_path(home))
         record, machines = recorded_cluster(home), _file_path(home)
         if record is None and not machines.exists():
-            return False
+            return unanswered
         if record is not None and record.node is not None:
             stop_node(record.node)
         if machines.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,7 +84,9 @@ class Machines:
         output = self._ask(machine, "show")
         # A login shell may greet before it runs the command.
         _, brace, fields = output.partition("{")
-        return NodeRecord.from_json(brace + fields, source=f"node.json on {machine.host}")
+        return NodeRecord.from_fields(
+            json.loads(brace + fields), source=f"node.json on {machine.host}"
+        )
 
     def _ask(self, machine: Machine, verb: str) -> str:
         return self.login.run(machine.host, f"{machine.node} {verb}", timeout_s=_ASK_TIMEOUT_S)

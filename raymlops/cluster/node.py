@@ -5,7 +5,8 @@
     python -m raymlops.cluster.node show
     python -m raymlops.cluster.node stop
 
-A started node is recorded under `--home`, so that `stop` ends that one only.
+A started node is recorded under `--home`, so that `stop` ends that one only. What a killed `start`
+left behind is ended by the next one, or by `stop`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from pathlib import Path
 
 from raymlops.cluster.background import NodePlan, read_node, start_node, stop_node
 from raymlops.cluster.files import locked, replace_text
+from raymlops.cluster.starting import end_unanswered
 from raymlops.errors import ClusterError, RaymlopsError
 
 
 def _start(args: argparse.Namespace, path: Path) -> None:
+    end_unanswered(path)
     recorded = read_node(path)
     if recorded is not None and recorded.running:
         sys.stdout.write(f"already up: {recorded.address}\n")
@@ -34,7 +37,7 @@ def _start(args: argparse.Namespace, path: Path) -> None:
         dashboard_host=args.dashboard_host,
         num_cpus=args.num_cpus,
     )
-    record = start_node(plan, log=path.with_suffix(".log"))
+    record = start_node(plan, log=path.with_suffix(".log"), path=path)
     replace_text(path, record.to_json())
     sys.stdout.write(f"up: {record.address}\n")
 
@@ -47,6 +50,7 @@ def _show(path: Path) -> None:
 
 
 def _stop(path: Path) -> None:
+    end_unanswered(path)
     record = read_node(path)
     if record is not None:
         stop_node(record)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,15 +61,16 @@ def test_a_record_survives_its_file() -> None:
         scratch="/tmp/raymlops-x",
         log="/home/x/cluster.log",
     )
-    assert NodeRecord.from_json(record.to_json(), source="node.json") == record
+    assert NodeRecord.from_fields(json.loads(record.to_json()), source="node.json") == record
 
 
 @pytest.mark.cluster
 def test_a_start_that_ray_refuses_shows_its_reason_and_leaves_nothing(tmp_path: Path) -> None:
-    log = tmp_path / "node.log"
+    log, record = tmp_path / "node.log", tmp_path / "node.json"
     before = set(Path("/tmp").glob("raymlops-????????"))
     with pytest.raises(ClusterError, match="object store memory"):
-        start_node(NodePlan(object_store_bytes=1), log=log)
+        start_node(NodePlan(object_store_bytes=1), log=log, path=record)
+    assert not record.exists()
     assert set(Path("/tmp").glob("raymlops-????????")) == before
 
 

@@ -124,7 +124,7 @@ def test_a_cluster_that_takes_anybody_is_refused_where_a_token_was_demanded(
     from raymlops.cluster.background import NodePlan, start_node, stop_node
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    node = start_node(NodePlan(num_cpus=1), log=tmp_path / "node.log")
+    node = start_node(NodePlan(num_cpus=1), log=tmp_path / "node.log", path=tmp_path / "node.json")
     try:
         settings = ClusterSettings(address=node.address)
         with connect(settings, home=tmp_path) as session:
