@@ -78,6 +78,7 @@ def _rows(connection: Connection) -> Iterator[str]:
 def _moves(connection: Connection) -> Iterator[str]:
     table = schema.alias_moves
     unused = {row.id: row for row in _decisions(connection, "alias")}
+    latest = 0
     for move in connection.execute(select(table).order_by(table.c.id)).all():
         name = f"alias move {move.id} ({move.model}: {move.alias} -> {move.version})"
         behind = unused.pop(move.decision_id, None)
@@ -87,6 +88,9 @@ def _moves(connection: Connection) -> Iterator[str]:
             move.model, f"{move.alias} -> {move.version}", move.at, move.event_time,
         ):  # fmt: skip
             yield f"{name} is not what decision {behind.id} says: it was changed"
+        elif move.decision_id < latest:  # the last move of an alias is where it points
+            yield f"{name} stands behind moves that were decided later: it was renumbered"
+        latest = max(latest, move.decision_id)
     for decision in unused.values():
         yield f"the move of decision {decision.id} ({decision.outcome}) is gone: it was removed"
 

@@ -185,3 +185,25 @@ def test_a_tampered_row_is_named(
     tamper(written, statement.format(other=store.put_tree({"model.onnx": b"evil"})))
     found = problems(written, store)
     assert any(problem in each for each in found), found
+
+
+def test_an_alias_turned_back_by_a_number_is_noticed(written: Ledger, store: Store) -> None:
+    first = written.registry.list("tumours")[0]
+    second = written.registry.register(
+        "tumours",
+        bundle=first.bundle,
+        signature=written.text(first.signature_digest),
+        run_id=first.run_id,
+    )
+    for version in (first, second):
+        written.registry.move(
+            "tumours", "champion", version.version, who="me", why="next", evidence={}
+        )
+    assert problems(written, store) == []
+    tamper(written, "UPDATE alias_moves SET id = 99 WHERE id = 1")
+    assert written.registry.alias("tumours", "champion") == first.version
+    (found,) = problems(written, store)
+    assert found == (
+        "alias move 99 (tumours: champion -> 1.0.0) stands behind moves that were decided later: "
+        "it was renumbered"
+    )
