@@ -8,7 +8,7 @@ is compared with all bounds at once. Only when something does not fit is each fi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import ge, itemgetter, le
 from types import NoneType
@@ -96,6 +96,14 @@ class Form:
             self.signature.check(columns)
         except SignatureError as error:
             raise RequestError(400, str(error)) from error
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises RequestError, 400, when one is not that of an input."""
+        for name in names:
+            if name not in self.inputs:
+                known = ", ".join(sorted(self.inputs))
+                unknown = SignatureError(name[:80], f"unknown; the model takes {known}")
+                raise RequestError(400, str(unknown)) from unknown
 
     def check_wanted(self, outputs: Sequence[str]) -> None:
         """Raises RequestError, 400, when there is no such output."""

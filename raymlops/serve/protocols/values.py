@@ -18,6 +18,7 @@ Unwrap = Callable[[Field, list[Any]], list[Any]]
 """What a protocol makes of the values of a field before they are looked at one by one."""
 
 _LISTS = {list}
+_NO_CONTEXT: Mapping[str, Any] = {}
 
 
 def as_they_are(_: Field, values: list[Any]) -> list[Any]:
@@ -46,25 +47,32 @@ def columns_of_lists(
 
 
 def columns_of_records(
-    records: Sequence[Any], form: Form, *, is_strict: bool, unwrap: Unwrap = as_they_are
+    records: Sequence[Any],
+    form: Form,
+    *,
+    is_strict: bool,
+    unwrap: Unwrap = as_they_are,
+    context: Mapping[str, Any] = _NO_CONTEXT,
 ) -> Mapping[str, Column]:
     """Checked columns of [{input: value}, ...], a record for each row; what a record does not
-    name is missing.
+    name is as `context` has it, else missing.
 
     Raises:
         RequestError: 400, naming the row or the field at fault.
     """
-    if is_strict and (columns := _read_plain(records, form)) is not None:
+    if is_strict and not context and (columns := _read_plain(records, form)) is not None:
         return columns
     if not records:
         raise RequestError(400, "there are no rows")
-    names: dict[str, None] = {}
+    names = dict.fromkeys(context)
     for row, record in enumerate(records):
         if not isinstance(record, dict):
             raise RequestError(400, f"row {row} is {shown(record)}, not an object")
         names.update(dict.fromkeys(record))
-    lists = {name: [record.get(name) for record in records] for name in names}
-    return _read_each(lists, form, unwrap)
+    # Before a list of all rows is made for each name: a small body can name thousands.
+    form.check_names(names)
+    lists = {name: [record.get(name, context.get(name)) for record in records] for name in names}
+    return columns_of_lists(lists, form, is_strict=is_strict, unwrap=unwrap)
 
 
 def _read_plain(records: Sequence[Any], form: Form) -> Mapping[str, Column] | None:
@@ -80,12 +88,10 @@ def _read_plain(records: Sequence[Any], form: Form) -> Mapping[str, Column] | No
 
 
 def _read_each(values: Mapping[str, Any], form: Form, unwrap: Unwrap) -> dict[str, Column]:
+    form.check_names(values)
     columns: dict[str, Column] = {}
     try:
         for name, data in values.items():
-            if name not in form.inputs:
-                known = ", ".join(sorted(form.inputs))
-                raise SignatureError(name[:80], f"unknown; the model takes {known}")
             columns[name] = _column(form.inputs[name], data, unwrap)
     except SignatureError as error:
         raise RequestError(400, str(error)) from error

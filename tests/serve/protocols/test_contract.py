@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ Infer = Callable[[InProcess, Rows], list[float]]
 PREDICT = "/predict"
 INFER = f"/v2/models/{MODEL}/infer"
 TENSORFLOW = f"/v1/models/{MODEL}"
+MANY_NAMES = {f"k{index}": 0 for index in range(1000)}
 
 
 def as_records(app: InProcess, rows: Rows) -> list[float]:
@@ -135,6 +137,27 @@ def test_what_does_not_fit_is_refused_by_name(
 
 class _RefusedError(Exception):
     pass
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        (PREDICT, [{f"k{row}": 0} for row in range(1000)]),
+        (f"{TENSORFLOW}:predict", {"instances": [{f"k{row}": 0} for row in range(1000)]}),
+        (f"{TENSORFLOW}:classify", {"examples": [{f"k{row}": 0} for row in range(1000)]}),
+        (f"{TENSORFLOW}:regress", {"context": MANY_NAMES, "examples": [{}] * 1000}),
+        (f"{TENSORFLOW}:classify", {"context": MANY_NAMES, "examples": [{}] * 1000}),
+    ],
+)
+def test_a_small_body_is_refused_before_it_grows(app: InProcess, path: str, document: Any) -> None:
+    tracemalloc.start()
+    try:
+        error = app.refusal(path, document)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "field 'k0': unknown" in error
+    assert peak_bytes < 4e6  # a value of each row for each of these names would take 8 MB
 
 
 @pytest.mark.parametrize("infer", PROTOCOLS)
@@ -258,6 +281,8 @@ def test_texts_may_come_in_base64_and_a_context_holds_for_every_example(app: InP
     for row in rows:
         row["size"] = {"b64": "bGFyZ2U="}  # large
     assert by_regress(app, rows) == plain
+    document = {"context": {"size": "small", "radius": -1.0}, "examples": rows}
+    assert app.post(f"{TENSORFLOW}:regress", document)["result"] == plain  # by their own values
     for row in rows:
         del row["size"]
     document = {"context": {"size": "large"}, "examples": rows}

@@ -5,8 +5,8 @@ https://www.tensorflow.org/tfx/serving/api_rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from raymlops.data import Column
 from raymlops.errors import RequestError
@@ -45,13 +45,13 @@ def parse_predict(request: Request, version: str | None) -> RowsAsk | ColumnsAsk
 
 def parse_classify(request: Request, version: str | None) -> ClassifyAsk:
     """`examples`, a row each, and a `context` that holds for all of them."""
-    about_it, rows, is_strict = _examples(request)
-    return ClassifyAsk(about_it, version, rows, is_strict=is_strict)
+    about_it, examples = _examples(request)
+    return ClassifyAsk(about_it, version, examples)
 
 
 def parse_regress(request: Request, version: str | None) -> RegressAsk:
-    about_it, rows, is_strict = _examples(request)
-    return RegressAsk(about_it, version, rows, is_strict=is_strict)
+    about_it, examples = _examples(request)
+    return RegressAsk(about_it, version, examples)
 
 
 class RowsAsk(BaseAsk):
@@ -99,38 +99,63 @@ class ColumnsAsk(BaseAsk):
         return answered(self.id, result, {"outputs": document})
 
 
-class ClassifyAsk(RowsAsk):
+class Examples(NamedTuple):
+    """Rows as records, and what holds for all of them.
+
+    Kept apart until the model is known: a copy of a large context for each of many empty rows
+    would be thousands of times larger than the body.
+    """
+
+    context: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    is_strict: bool
+
+    def columns(self, form: Form) -> Mapping[str, Column]:
+        return columns_of_records(
+            self.rows, form, is_strict=self.is_strict, unwrap=unwrap, context=self.context
+        )
+
+
+class ClassifyAsk(BaseAsk):
     """A pair of class and score for each class of each row."""
 
-    __slots__ = ()
+    __slots__ = ("_examples",)
+
+    def __init__(self, about: About, version: str | None, examples: Examples) -> None:
+        super().__init__(about, version)
+        self._examples = examples
 
     def columns(self, form: Form) -> Mapping[str, Column]:
         check_classifies(form)
-        return super().columns(form)
+        return self._examples.columns(form)
 
     def encode(self, result: Result) -> Response:
         return answered(self.id, result, {"result": classes(result)})
 
 
-class RegressAsk(RowsAsk):
+class RegressAsk(BaseAsk):
     """A number for each row."""
 
-    __slots__ = ()
+    __slots__ = ("_examples",)
+
+    def __init__(self, about: About, version: str | None, examples: Examples) -> None:
+        super().__init__(about, version)
+        self._examples = examples
 
     def columns(self, form: Form) -> Mapping[str, Column]:
         check_regresses(form)
-        return super().columns(form)
+        return self._examples.columns(form)
 
     def encode(self, result: Result) -> Response:
         return answered(self.id, result, {"result": values(result)})
 
 
-def _examples(request: Request) -> tuple[About, list[Any], bool]:
+def _examples(request: Request) -> tuple[About, Examples]:
     document, is_strict, about_it = _envelope(request)
     context = mapping(document.get("context", {}), "context")
     examples = sequence(document.get("examples"), "examples")
-    rows = [{**context, **mapping(example, "examples")} for example in examples]
-    return about_it, rows, is_strict
+    rows = [mapping(example, "examples") for example in examples]
+    return about_it, Examples(context, rows, is_strict)
 
 
 def _envelope(request: Request) -> tuple[Mapping[str, Any], bool, About]:

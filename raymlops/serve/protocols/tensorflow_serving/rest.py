@@ -8,18 +8,16 @@ from typing import Any
 import orjson
 
 from raymlops.serve.arms import LoadedVersion
-from raymlops.serve.inference import Inference
+from raymlops.serve.inference import Ask, Inference
 from raymlops.serve.protocols.tensorflow_serving import describe
 from raymlops.serve.protocols.tensorflow_serving.ask import (
-    ColumnsAsk,
-    RowsAsk,
     parse_classify,
     parse_predict,
     parse_regress,
 )
 from raymlops.serve.web import Reply, Request, Response, Routes
 
-Parse = Callable[[Request, str | None], RowsAsk | ColumnsAsk]
+Parse = Callable[[Request, str | None], Ask[Response]]
 
 _VERBS: Mapping[str, Parse] = {
     "predict": parse_predict,
@@ -46,7 +44,7 @@ class _TensorflowServing:
         def infer(request: Request, reply: Reply) -> None:
             version = self._version(request.params)
 
-            def read() -> RowsAsk | ColumnsAsk:
+            def read() -> Ask[Response]:
                 return parse(request, version)
 
             request.on_gone = self._inference.infer(read, reply, refuse=Response.refusal)
