@@ -106,11 +106,16 @@ class Form:
                 raise RequestError(400, str(unknown)) from unknown
 
     def check_wanted(self, outputs: Sequence[str]) -> None:
-        """Raises RequestError, 400, when there is no such output."""
+        """Raises RequestError, 400, when there is no such output, or one is named twice: each
+        would be written out as often as a small body names it."""
+        left = set(self.outputs)
         for name in outputs:
             if name not in self.outputs:
                 known = sorted(self.outputs)
                 raise RequestError(400, f"output '{name}': unknown; there are {known}")
+            if name not in left:
+                raise RequestError(400, f"output '{name}': asked for twice")
+            left.remove(name)
 
 
 class _Group(ABC):

@@ -244,6 +244,13 @@ def test_what_is_not_here_has_a_code_of_its_own(channel: grpc.Channel) -> None:
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_an_output_is_written_once(channel: grpc.Channel) -> None:
+    twice = [{"name": PROBABILITY}] * 2
+    code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed(), outputs=twice)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == f"output '{PROBABILITY}': asked for twice"
+
+
 def test_a_deadline_that_has_passed_is_told(server: Listening, channel: grpc.Channel) -> None:
     deadline_passed = threading.Event()
     server.loop.call_soon_threadsafe(deadline_passed.wait, 30.0)  # nothing is answered until then

@@ -139,6 +139,7 @@ def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
         ({"parameters": {"timeout": 1.5}}, "parameters.timeout is 1.5, not microseconds up to"),
         ({"parameters": {"priority": 10}}, "parameters.priority is a whole number, not within 0"),
         ({"outputs": [{"name": "prob"}]}, "output 'prob': unknown"),
+        ({"outputs": [{"name": "late"}] * 2}, "output 'late': asked for twice"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(changes: dict[str, Any], message: str) -> None:
