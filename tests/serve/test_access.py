@@ -163,7 +163,9 @@ def test_a_revoked_key_is_let_in_no_more(
 
     async def test() -> None:
         watching = asyncio.create_task(ring.watch(trust))
-        await asyncio.sleep(0)
+        await asyncio.wait_for(heard.wait(), 10.0)
+        assert ask(checked, **{"x-api-key": KEY})[0] == 200
+        heard.clear()
         ring.revoke("ci")
         await asyncio.wait_for(heard.wait(), 10.0)
         assert ask(checked, **{"x-api-key": KEY})[0] == 401
@@ -176,6 +178,24 @@ def test_a_revoked_key_is_let_in_no_more(
 
     asyncio.run(test())
     assert "nobody is let in" in caplog.text
+
+
+def test_a_key_revoked_before_the_watch_begins_is_let_in_no_more(tmp_path: Path) -> None:
+    # A replica reads its keys, then loads its model for minutes, then watches.
+    ring = Keyring(tmp_path / "keys.json")
+    ring.add(ApiKey(name="ci", digest=digest_of(KEY)))
+    checked = Gate("flights", ring.read())
+    ring.revoke("ci")
+
+    async def first_told() -> Sequence[ApiKey]:
+        told: asyncio.Future[Sequence[ApiKey]] = asyncio.get_running_loop().create_future()
+        watching = asyncio.create_task(ring.watch(told.set_result))
+        keys = await asyncio.wait_for(told, 10.0)
+        watching.cancel()
+        return keys
+
+    checked.trust(asyncio.run(first_told()))
+    assert ask(checked, **{"x-api-key": KEY})[0] == 401
 
 
 def test_keys_are_made_listed_and_revoked_from_the_command_line(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from raymlops.serve.access.keys import ApiKey
 _logger = logging.getLogger(__name__)
 
 _PERIOD_S = 1.0
+_UNSEEN = (-1, -1)
+"""The stamp of no file."""
 
 
 class Keyring:
@@ -52,17 +54,18 @@ class Keyring:
         self._write(kept)
 
     async def watch(self, on_change: Callable[[Sequence[ApiKey]], None]) -> None:
-        """Tells of the keys whenever the file was replaced; never returns, cancel it to stop.
+        """Tells of the keys now, since who read them before may have missed a change, and
+        whenever the file was replaced; never returns, cancel it to stop.
 
         A file that cannot be read lets nobody in, until it can be read again.
         """
-        seen = self._stamp()
+        seen: tuple[int, int] | None = _UNSEEN
         while True:
-            await asyncio.sleep(_PERIOD_S)
-            stamp = self._stamp()
+            stamp = self._stamp()  # before the keys, so that a change in between is read, too
             if stamp != seen:
                 seen = stamp
                 on_change(await asyncio.to_thread(self._read_or_nobody))
+            await asyncio.sleep(_PERIOD_S)
 
     def _read_or_nobody(self) -> tuple[ApiKey, ...]:
         try:
