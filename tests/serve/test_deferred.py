@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ import pytest
 
 from raymlops.errors import RequestError
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
-from raymlops.serve.web import Reply, Request, Response
+from raymlops.serve.web import Reply, Request, Response, answered
 from raymlops.storage import Files
 
 POLICY = DeferredPolicy(
     ttl_s=100.0, lost_after_s=10.0, max_pending=2, webhooks=("https://hooks.example/a/",)
 )
 RESULTS = "/v2/models/m/results"
+
+
+def deferred(id: str) -> Request:
+    headers = {"prefer": "respond-async", "x-request-id": id}
+    return Request("POST", "/v2/models/m/infer", headers=headers, body=b"{}")
 
 
 class World:
@@ -41,8 +47,11 @@ class World:
 
     def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        response = self.runner.run(self._ask(Request(method, path, headers=named, body=b"{}")))
+        response = self.send(Request(method, path, headers=named, body=b"{}"))
         return response.status, json.loads(response.body), dict(response.headers)
+
+    def send(self, request: Request) -> Response:
+        return self.runner.run(self._ask(request))
 
     def submit(self, id: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
         path = "/v2/models/m/infer"
@@ -61,6 +70,7 @@ class World:
         self.asked.append(request)
         if "prefer" in request.headers:
             self.waiting.append(reply)
+            request.on_gone = lambda: self.waiting.remove(reply)
         else:
             reply(Response(200, b'"at once"'))
 
@@ -160,6 +170,57 @@ def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:
     ):
         status, body, _ = world.submit("r-2", webhook=url)
         assert (status, "serve.deferred.webhooks" in body["error"]) == (403, True)
+
+
+def test_requests_that_come_together_are_counted_together(world: World) -> None:
+    async def submit() -> list[int]:
+        asked = [answered(world.deferring, deferred(f"r-{index}")) for index in range(3)]
+        return [response.status for response in await asyncio.gather(*asked)]
+
+    assert sorted(world.runner.run(submit())) == [202, 202, 503]
+
+
+def test_accepted_work_goes_on_when_its_client_leaves(world: World) -> None:
+    # As a server says that finds its client gone before it could write the 202, which may have
+    # waited behind the answer to an earlier request.
+    request = deferred("r-1")
+    assert world.send(request).status == 202
+    request.abandon()
+    world.answer()
+    assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (200, {"outputs": []})
+
+
+def test_a_client_that_leaves_while_its_request_is_noted_leaves_no_id_behind(
+    tmp_path: Path,
+) -> None:
+    noting, gone = threading.Event(), threading.Event()
+
+    class Slow(Results):
+        def begin(self, id: str, now: float) -> bool:
+            noting.set()
+            assert gone.wait(10.0)
+            return super().begin(id, now)
+
+    def handle(_: Request, reply: Reply) -> None:
+        reply(Response(200, b"{}"))
+
+    results, told = Slow(Files(str(tmp_path)), "m", POLICY), []
+    deferring = Deferring(handle, results, model="m", policy=POLICY, clock=lambda: 1000.0)
+
+    async def test() -> None:
+        request = deferred("r-1")
+        deferring(request, told.append)
+        await asyncio.to_thread(noting.wait, 10.0)
+        request.abandon()
+        await asyncio.sleep(0)  # which ends the task that would answer
+        gone.set()
+        await deferring.close()
+
+    asyncio.run(test())
+    assert told == []
+    found = results.get("r-1", 1000.0)
+    assert found is not None
+    assert found.status == 200
 
 
 @pytest.mark.parametrize("id", ["../x", "a b", "x" * 65, "ä"])

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import httpx
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from raymlops.errors import RaymlopsError, RequestError
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.deferred.results import Results
-from raymlops.serve.web import Handler, Reply, Request, Response, Routes, later
+from raymlops.serve.web import Handler, Reply, Request, Response, Routes, answered, later
 
 _logger = logging.getLogger(__name__)
 
@@ -95,10 +96,12 @@ class Deferring:
         if len(self._pending) >= self._policy.max_pending:
             raise RequestError(503, f"{len(self._pending)} requests are pending; try again later")
         id = request.headers.get("x-request-id") or secrets.token_hex(16)
-        if await asyncio.to_thread(self._results.begin, id, self._clock()):
-            task = asyncio.get_running_loop().create_task(self._work(request, id, webhook))
-            self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+        # In tasks of their own: a client that leaves ends this one, at any step.
+        begun = asyncio.create_task(asyncio.to_thread(self._results.begin, id, self._clock()))
+        work = asyncio.create_task(self._work(begun, request, id, webhook))
+        self._pending.add(work)
+        work.add_done_callback(self._pending.discard)
+        await asyncio.shield(begun)
         return self._pending_response(id, ("preference-applied", _PREFERENCE))
 
     async def _poll(self, request: Request) -> Response:
@@ -110,11 +113,16 @@ class Deferring:
         await asyncio.to_thread(self._results.forget, request.params["id"])
         return Response(200, b"{}")
 
-    async def _work(self, request: Request, id: str, webhook: str | None) -> None:
-        request.headers = {**request.headers, "x-request-id": id}
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._handler(request, answer.set_result)
-        response = await answer
+    async def _work(
+        self, begun: asyncio.Task[bool], request: Request, id: str, webhook: str | None
+    ) -> None:
+        await asyncio.wait([begun])
+        if begun.exception() is not None or not begun.result():  # which `_accept` tells
+            return
+        # A copy, whose `on_gone` nobody calls: the client's own is abandoned when it leaves,
+        # also where its 202 waits behind another answer.
+        headers = {**request.headers, "x-request-id": id}
+        response = await answered(self._handler, replace(request, headers=headers, on_gone=None))
         try:
             await asyncio.to_thread(self._results.finish, id, response, self._clock())
         except RaymlopsError as error:
