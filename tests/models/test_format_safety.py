@@ -10,6 +10,7 @@ import os
 import pickle
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -335,12 +336,59 @@ def test_modules_that_are_no_known_layers_are_refused_by_name() -> None:
         format_named("safetensors").save(model, np.ones((2, 4), np.float32))
 
 
-def test_onnx_weights_in_other_files_are_refused() -> None:
+def as_initializer(model: Any) -> Any:
+    return model.graph.initializer.add()
+
+
+def as_sparse_initializer(model: Any) -> Any:
+    return model.graph.sparse_initializer.add().values
+
+
+def as_sparse_indices(model: Any) -> Any:
+    return model.graph.sparse_initializer.add().indices
+
+
+def as_attribute(model: Any) -> Any:
+    return model.graph.node[0].attribute.add().t
+
+
+def as_sparse_attribute(model: Any) -> Any:
+    return model.graph.node[0].attribute.add().sparse_tensor.values
+
+
+def in_a_list_of_sparse_tensors(model: Any) -> Any:
+    return model.graph.node[0].attribute.add().sparse_tensors.add().values
+
+
+def in_a_branch(model: Any) -> Any:
+    return model.graph.node[0].attribute.add().g.sparse_initializer.add().values
+
+
+def in_a_function(model: Any) -> Any:
+    return model.functions.add().node.add().attribute.add().t
+
+
+def in_a_default_of_a_function(model: Any) -> Any:
+    return model.functions.add().attribute_proto.add().t
+
+
+def in_a_training(model: Any) -> Any:
+    return model.training_info.add().algorithm.initializer.add()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [as_initializer, as_sparse_initializer, as_sparse_indices, as_attribute, as_sparse_attribute,
+     in_a_list_of_sparse_tensors, in_a_branch, in_a_function, in_a_default_of_a_function,
+     in_a_training],
+)  # fmt: skip
+def test_onnx_weights_in_other_files_are_refused(place: Callable[[Any], Any]) -> None:
+    # ONNX Runtime filled a sparse initializer from any file below the working directory.
     source = fitted("scaled ridge")
     model = onnx.load_model_from_string(
         format_named("onnx").save(source.model, source.rows[:9]).data
     )
-    tensor = model.graph.initializer.add()
+    tensor = place(model)
     tensor.name = "stolen"
     tensor.data_type = onnx.TensorProto.FLOAT
     tensor.dims.extend([1])

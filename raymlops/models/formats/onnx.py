@@ -74,7 +74,7 @@ def _parse(data: bytes) -> Any:
         raise ModelError(f"not an onnx model that can be loaded: {error}") from error
     if not model.graph.node:
         raise ModelError("not an onnx model that can be loaded: its graph is empty")
-    for tensor in _tensors(model.graph):
+    for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ModelError(
                 f"onnx: tensor '{tensor.name}' lies in another file; save the model with its "
@@ -83,16 +83,22 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """All constant tensors, also those of nested graphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for nested in (attribute.g, *attribute.graphs):
-                if nested.ByteSize():
-                    yield from _tensors(nested)
+def _tensors(message: Any) -> Iterator[Any]:
+    """All constant tensors, whatever field holds them: ONNX Runtime reads sparse ones from files
+    too, and those of functions.
+
+    It looks into no tensor, whose weights protobuf would copy.
+    """
+    import onnx
+    from google.protobuf.message import Message
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in (value,) if isinstance(value, Message) else value:
+                yield from _tensors(each)
 
 
 def _tensor(value: Any) -> Tensor:
