@@ -177,9 +177,9 @@ def _read(dataset: Any, uri: str, columns: Sequence[str] | None) -> Iterator[pa.
 
 def _active_files(table: DeltaTable, hasher: FileHasher) -> list[dict[str, Any]]:
     """The data files of this version, by path; `sha256` is None for those on other machines."""
-    uris = {uri.rsplit("/", 1)[-1]: uri for uri in table.file_uris()}
+    root = _local(table.table_uri)
     rows = sorted(pa.table(table.get_add_actions()).to_pylist(), key=lambda row: str(row["path"]))
-    places = [_local(uris[unquote(row["path"]).rsplit("/", 1)[-1]]) for row in rows]
+    places = [_place(root, row["path"]) for row in rows]
     local = [place for place in places if place is not None]
     gone = [str(place) for place in local if not place.exists()]
     if gone:
@@ -198,6 +198,13 @@ def _active_files(table: DeltaTable, hasher: FileHasher) -> list[dict[str, Any]]
         }
         for row, place in zip(rows, places, strict=True)
     ]
+
+
+def _place(root: Path | None, path: str) -> Path | None:
+    """Where the log's `path` lies: quoted, below the table's root or a URI of its own."""
+    if "://" in path:
+        return _local(path)
+    return root / unquote(path) if root is not None else None
 
 
 def _local(uri: str) -> Path | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, Field, Schema, convert_to_deltalake, write_deltalake
 
 from raymlops.data import TableSchema, add_dataset, load_dataset, open_source
+from raymlops.data.sources.delta import DeltaRows
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
@@ -130,6 +133,44 @@ def test_the_same_files_elsewhere_are_the_same_content(delta: Path) -> None:
     shutil.copytree(delta, copy)
     assert open_source(copy).digest == open_source(delta).digest
     assert open_source(copy, version=0).digest != open_source(delta).digest
+
+
+@pytest.fixture
+def hive(tmp_path: Path) -> Path:
+    """A table whose folders hold files of the same name, as whoever writes such folders does."""
+    path = tmp_path / "a table of years"
+    for year, values in ((2013, [1, 2]), (2014, [3, 4])):
+        (path / f"year={year}").mkdir(parents=True)
+        pq.write_table(pa.table({"x": values}), path / f"year={year}" / "part-0.parquet")
+    convert_to_deltalake(
+        path, partition_by=Schema([Field("year", "long")]), partition_strategy="hive"
+    )
+    return path
+
+
+@pytest.mark.parametrize("year", [2013, 2014])
+def test_files_of_one_name_in_several_folders_are_told_apart(
+    hive: Path, year: int, store: Store
+) -> None:
+    # Each had the digest of the last: new data was an old version, a changed file went unnoticed.
+    source = open_source(hive)
+    before, kept = source.digest, source.keep(store)
+    pq.write_table(pa.table({"x": [30, 40]}), hive / f"year={year}" / "part-0.parquet")
+    assert open_source(hive).digest != before
+    with pytest.raises(DataError, match=f"changed: year={year}/part-0.parquet was "):
+        list(DeltaRows(store, kept.manifest).batches())
+
+
+@pytest.mark.parametrize("value", ["a b", "50 %", "%20", "c=d/e", "Zürich"])
+def test_a_partition_may_be_called_anything(value: str, tmp_path: Path, store: Store) -> None:
+    table = pa.table({"x": [1, 2], "town": ["Bern", value]})
+    write_deltalake(str(tmp_path / "towns ü"), table, partition_by=["town"])
+    for uri in (str(tmp_path / "towns ü"), (tmp_path / "towns ü").as_uri()):
+        kept = open_source(uri).keep(store)
+        listing = json.loads(store.get(store.tree(kept.manifest)["_delta.json"]))
+        assert all(file["sha256"] for file in listing["files"])
+        found = pa.Table.from_batches(DeltaRows(store, kept.manifest).batches())
+        assert rows(found) == rows(table)
 
 
 def test_credentials_in_the_uri_stay_out_of_the_ledger() -> None:
