@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
@@ -17,6 +19,10 @@ Kind = Literal["parquet", "csv"]
 
 # Types of a CSV file are told by its first block, so all of a file up to this size decides.
 _CSV_BLOCK_BYTES = 32 << 20
+
+_EVERY_WHOLE_UNTIL = 2.0**53
+"""Doubles hold every whole number up to here."""
+_LONG_WHOLE = r"^\s*[+-]?[0-9]{16,}\s*$"
 
 
 def kind_of(name: str) -> Kind:
@@ -59,13 +65,61 @@ def _parquet(file: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _csv(file: Any, target: pa.Schema) -> Iterator[pa.RecordBatch]:
+    exact: set[str] = set()
+    with _open_csv(file, target) as reader:
+        for block in reader:
+            for name in _large(block, target) - exact:
+                _check_whole_numbers(file, name)
+                exact.add(name)
+            known = pa.RecordBatch.from_arrays(
+                [_empty_as_null(column) for column in block.columns], schema=block.schema
+            )
+            for start in range(0, known.num_rows, BATCH_ROWS):
+                yield known.slice(start, BATCH_ROWS)
+
+
+def _large(block: pa.RecordBatch, target: pa.Schema) -> set[str]:
+    """The columns of doubles that may stand for whole numbers no double holds."""
+    return {
+        field.name
+        for field in target
+        if pa.types.is_float64(field.type)
+        and pc.any(pc.greater_equal(pc.abs(block[field.name]), _EVERY_WHOLE_UNTIL)).as_py()
+    }
+
+
+def _check_whole_numbers(file: Any, name: str) -> None:
+    """Reads column `name` once more, as text: Arrow makes doubles of whole numbers beyond int64,
+    and of ids that differ one.
+
+    Raises:
+        DataError: a whole number in it is not the double that is read for it.
+    """
+    with _open_csv(file, pa.schema([(name, pa.string())])) as reader:
+        for block in reader:
+            texts = block[name]
+            for text in texts.filter(pc.match_substring_regex(texts, _LONG_WHOLE)).to_pylist():
+                if Decimal(text) != float(text):
+                    raise DataError(
+                        f"{file}: column '{name}' is read as doubles, which cannot tell "
+                        f"{text.strip()} from the numbers next to it; if it is an id, store the "
+                        "table as Parquet with this column as text and declare it a category"
+                    )
+
+
+def _empty_as_null(column: pa.Array) -> pa.Array:
+    """Nothing between two commas is missing in a column of texts, too; "NA" is a text there."""
+    if not pa.types.is_string(column.type):
+        return column
+    empty = pc.equal(column, "")
+    return pc.if_else(empty, None, column) if pc.any(empty).as_py() else column
+
+
+def _open_csv(file: Any, target: pa.Schema) -> csv.CSVStreamingReader:
     options = csv.ConvertOptions(
         column_types={field.name: field.type for field in target}, include_columns=target.names
     )
-    with csv.open_csv(file, read_options=_csv_blocks(), convert_options=options) as reader:
-        for block in reader:
-            for start in range(0, block.num_rows, BATCH_ROWS):
-                yield block.slice(start, BATCH_ROWS)
+    return csv.open_csv(file, read_options=_csv_blocks(), convert_options=options)
 
 
 def _csv_blocks() -> csv.ReadOptions:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -201,3 +202,35 @@ def test_a_value_that_no_longer_fits_its_column_is_named(tmp_path: Path) -> None
     path.write_text("a,b\n" + "1234567,8901234\n" * 2_200_000 + "late,1\n")
     with pytest.raises(DataError, match=r"t\.csv cannot be read: .*invalid value 'late'"):
         as_table(open_source(path))
+
+
+@pytest.mark.parametrize("value", ["18446744073709551613", "9223372036854775809", "-" + "9" * 400])
+def test_whole_numbers_no_double_holds_are_refused(value: str, tmp_path: Path) -> None:
+    # Beyond int64 Arrow infers doubles: distinct ids became equal.
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,x\n1,0.5\n,2\n{value},1.5\n")
+    with pytest.raises(
+        DataError, match=rf"t\.csv: column 'id' .* cannot tell {value} from .* text"
+    ):
+        as_table(open_source(path))
+
+
+def test_whole_numbers_of_two_files_are_refused_where_one_holds_decimals(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id\n9007199254740993\n")
+    (tmp_path / "b.csv").write_text("id\n0.5\n")
+    with pytest.raises(DataError, match=r"a\.csv: column 'id' .* cannot tell 9007199254740993"):
+        as_table(open_source(tmp_path))
+
+
+def test_large_decimals_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x\n1e30\n0.1\n9007199254740993.5\n18446744073709551616\n-inf\n\nNA\n")
+    assert as_table(open_source(path))["x"].to_pylist() == [
+        1e30, 0.1, 9007199254740994.0, 2.0**64, -math.inf, None,
+    ]  # fmt: skip
+
+
+def test_whole_numbers_within_int64_stay_exact(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,x\n9223372036854775807,1\n,2\n-9223372036854775807,3\n")
+    assert as_table(open_source(path))["id"].to_pylist() == [2**63 - 1, None, 1 - 2**63]

@@ -26,7 +26,7 @@ from raymlops.data import (
 )
 from raymlops.data.export import export_dvc
 from raymlops.demo.flights import load_flights
-from raymlops.errors import DataError
+from raymlops.errors import DataError, ExpectationError
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
 
@@ -250,6 +250,27 @@ def test_files_are_read_in_the_widest_of_their_types(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": pa.array([1], pa.int32())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"x": [0.5]}), tmp_path / "b.parquet")
     assert as_table(open_source(tmp_path))["x"].to_pylist() == [1.0, 0.5]
+
+
+def test_an_empty_text_of_a_csv_is_missing_like_an_empty_number(
+    tmp_path: Path, ledger: Ledger, store: Store
+) -> None:
+    # It was the category "": no rule on missing values saw it, and a null was encoded otherwise.
+    path = tmp_path / "t.csv"
+    lines = ["t,carrier,x,late", '2013-01-01T00:00:00Z,"",1,0', "2013-01-01T00:00:00Z,NA,,1",
+             "2013-01-01T00:00:00Z,,2,0", "2013-01-01T00:00:00Z,UA,2,1"]  # fmt: skip
+    path.write_text("\n".join(lines) + "\n")
+    table = as_table(open_source(path))
+    assert table["carrier"].to_pylist() == [None, "NA", None, "UA"]
+    assert table["x"].to_pylist() == [1, None, 2, 2]
+    schema = TableSchema(
+        dataset="d",
+        target="late",
+        event_time="t",
+        features=(Feature(name="carrier", kind="category", max_missing=0.4),),
+    )
+    with pytest.raises(ExpectationError, match=r"at most 0\.4. is broken by 2 of 4 rows"):
+        add_dataset(ledger, store, open_source(path), schema)
 
 
 def test_a_file_that_changes_while_it_is_added_is_refused(
