@@ -215,3 +215,29 @@ def test_keras_graphs_with_branches_come_back(name: str) -> None:
     predict = format_named(name).load(artifact, recorded=lambda _: False)
     wanted = model.predict(rows[:50], batch_size=50, verbose=0)
     np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)
+
+
+def _doubling() -> Any:
+    """2 x - 3"""
+    import torch
+
+    layer = torch.nn.Linear(1, 1)
+    layer.weight.data.fill_(2.0)
+    layer.bias.data.fill_(-3.0)
+    return layer
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("weights", [False, True], ids=["relu", "relu and weights"])
+def test_a_layer_that_occurs_twice_is_written_twice(nested: bool, weights: bool) -> None:
+    # The second was dropped, and parity passed on rows to which it made no difference.
+    from torch import nn
+
+    relu, first = nn.ReLU(), _doubling()
+    layers = (first, relu, first if weights else _doubling(), relu)
+    model = nn.Sequential(nn.Sequential(*layers)) if nested else nn.Sequential(*layers)
+    kind = format_named("safetensors")
+    artifact = kind.save(model, np.array([[4.0], [5.0]], np.float32))
+    predict = kind.load(artifact, recorded=lambda _: False)
+    rows = np.array([[0.0], [2.0], [3.0], [4.0]], np.float32)
+    np.testing.assert_array_equal(predict(rows), [0.0, 0.0, 3.0, 7.0])

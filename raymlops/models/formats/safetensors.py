@@ -98,6 +98,7 @@ class Safetensors(Format):
         )
 
     def _save(self, model: Any, sample: Matrix) -> Artifact:
+        import torch
         from safetensors.torch import save
         from torch import nn
 
@@ -105,7 +106,12 @@ class Safetensors(Format):
             model = nn.Sequential(model)
         layer = _describe(model.eval(), type(model).__name__)
         architecture = _Architecture(version=_VERSION, layers=layer.layers)
-        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        # Cloned, since safetensors refuses tensors that share memory, as a layer's that occurs
+        # twice do.
+        weights = {
+            name: value.clone(memory_format=torch.contiguous_format)
+            for name, value in model.state_dict().items()
+        }
         return Artifact(
             format=self.name,
             data=save(weights),
@@ -129,7 +135,8 @@ def _describe(module: Any, where: str) -> _Layer:
 
     kind = type(module)
     if kind is nn.Sequential:
-        layers = [_describe(layer, f"{where}.{name}") for name, layer in module.named_children()]
+        # Not its named_children(), which leave out what came before: one ReLU may stand twice.
+        layers = [_describe(layer, f"{where}.{index}") for index, layer in enumerate(module)]
         return _Layer(type="Sequential", layers=layers)
     if kind.__name__ not in _LAYERS or kind is not getattr(nn, kind.__name__, None):
         raise ModelError(
