@@ -89,9 +89,10 @@ class Format(ABC):
             )
         with refusing(f"{self.name} cannot hold this {type(model).__name__}"):
             artifact = self._save(model, sample)
-        # The digest need not be recorded: the bytes were written by this very call.
+            # The digest need not be recorded: the bytes were written by this very call.
+            outputs = predictor_of(self._restore(artifact))(sample)
         check_parity(
-            predictor_of(self._restore(artifact))(sample),
+            outputs,
             predictor_of(model)(sample),
             tolerance=self.tolerance,
             of=self.name,

@@ -10,10 +10,13 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from raymlops.errors import ModelError
 from raymlops.models.artifact import Artifact
 from raymlops.models.formats.archive import open_archive, require_members
 from raymlops.models.formats.base import Facts, Format, Tensor
@@ -43,12 +46,12 @@ class TorchScript(Format):
     def _save(self, model: Any, sample: Matrix) -> Artifact:
         import torch
 
+        # A row more than `save` compares: a number of rows that stayed in the graph shows there.
+        rows = torch.from_numpy(np.concatenate([sample, sample[:1]]))
         buffer = io.BytesIO()
-        with warnings.catch_warnings():
+        with _refusing_constants(), warnings.catch_warnings():
             _allow_deprecated()
-            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                model.eval(), torch.tensor(sample)
-            )
+            traced = torch.jit.trace(model.eval(), rows)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, buffer)
         return Artifact(format=self.name, data=buffer.getvalue())
 
@@ -133,3 +136,26 @@ def _tensors(graph: dict[str, Any], names: list[str]) -> tuple[Tensor, ...]:
 def _allow_deprecated() -> None:
     """torch 2.13 warns that tracing, saving and loading TorchScript is deprecated: it is."""
     warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+
+
+@contextmanager
+def _refusing_constants() -> Iterator[None]:
+    """Raises a ModelError for torch's warnings that a value of these rows became a constant.
+
+    They are recorded, since torch's C++ does not survive a warning that raises.
+    """
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        # What torch's own layers make constant, they make so on purpose.
+        torch.jit.TracerWarning.ignore_lib_warnings()  # type: ignore[no-untyped-call]
+        yield
+    for each in caught:
+        if issubclass(each.category, torch.jit.TracerWarning):
+            raise ModelError(
+                "torchscript: a trace keeps for every request what Python decided for these rows, "
+                "a branch or their number; write it with tensors (torch.where, x.shape[0]), and "
+                f"constants as buffers. {each.filename}:{each.lineno}: {each.message}"
+            )
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
