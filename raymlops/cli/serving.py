@@ -49,7 +49,7 @@ def status(
             (
                 ("listens", listens or "nowhere"),
                 ("models", models or "none"),
-                ("passed on to other nodes", door["relays"]),
+                ("passed on to other nodes", f"{door['relays']:,}"),
             )
         )
         columns = ("replica", "versions", "connections", "requests", "failed", "mean_ms")

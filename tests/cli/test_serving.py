@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from raymlops.operate import Workspace
+from tests.cli.test_cli import home, run
+
+__all__ = ["home"]  # a fixture
+
+# As a door tells it that two replicas stand behind, one of which has not told of itself yet.
+STANDING = {
+    "addresses": ["127.0.0.1:8000"],
+    "models": ["cancer", "flights"],
+    "waiting": 0,
+    "lost": {},
+    "relays": 1234,
+    "replicas": [
+        {
+            "replica": "cancer-5f",
+            "models": ["cancer"],
+            "connections": 3,
+            "leaving": False,
+            "versions": ["1.0.0"],
+            "requests": 7,
+            "failed": 1,
+            "mean_ms": 2.345,
+        },
+        {"replica": "flights-9a", "models": ["flights"], "connections": 0, "leaving": False},
+    ],
+}
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workspace, "connect", lambda _: nullcontext())
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_what_serves_is_told_to_people(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr("raymlops.serve.standing", lambda: [STANDING])
+    lines = [line.split() for line in run("serve", "status", "--home", home).splitlines()]
+    assert lines == [
+        ["listens", "127.0.0.1:8000"],
+        ["models", "cancer,", "flights"],
+        ["passed", "on", "to", "other", "nodes", "1,234"],
+        ["replica", "versions", "connections", "requests", "failed", "mean_ms"],
+        ["cancer-5f", "1.0.0", "3", "7", "1", "2.35"],
+        ["flights-9a", "0"],
+    ]
