@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +20,10 @@ from raymlops.ledger import ModelVersion, open_ledger
 from raymlops.models import Bundle, Field, Signature
 from raymlops.storage import Store
 
+_logger = logging.getLogger(__name__)
+
 _BATCH_ROWS = 8192
-_ACTORS = (1, 4)
+_MAX_ACTORS = 4
 _PARTIAL = ".partial"
 _OURS = re.compile(r"raymlops\.errors\.\w+: (.+)")
 
@@ -61,7 +65,9 @@ def predict_parquet(
         fn_constructor_args=(version, ledger_url, store_uri),
         batch_format="pyarrow",
         batch_size=_BATCH_ROWS,
-        concurrency=_ACTORS,
+        # They hold no CPU: beside replicas, the last one free is for the tasks that read and write.
+        num_cpus=0,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(_free_cpus())),
     )
     try:
         scored.write_parquet(str(partial.absolute()))
@@ -73,6 +79,11 @@ def predict_parquet(
     num_rows = sum(pq.read_metadata(path).num_rows for path in partial.glob("*.parquet"))
     os.replace(partial, target)
     return Predicted(version=version, num_rows=num_rows, path=target)
+
+
+def num_actors(free_cpus: float) -> int:
+    """How many actors may score at a time, where so many CPUs are free."""
+    return max(1, min(_MAX_ACTORS, int(free_cpus)))
 
 
 def predict_table(bundle: Bundle, table: pa.Table) -> pa.Table:
@@ -115,6 +126,21 @@ def _column(table: pa.Table, field: Field) -> Column:
         raise DataError(
             f"column '{field.name}' has type {column.type}, not {field.datatype}: {error}"
         ) from error
+
+
+def _free_cpus() -> float:
+    """Warns where there is none: what reads and writes rows then waits."""
+    import ray
+
+    untyped: Any = ray
+    free = float(untyped.available_resources().get("CPU", 0.0))
+    if free < 1.0:
+        _logger.warning(
+            "%g of the cluster's CPUs are free, and reading rows takes 1: this waits until "
+            "something ends; undeploy a model, or add a machine",
+            free,
+        )
+    return free
 
 
 class _Scorer:

@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from raymlops.cluster import Session
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
-from raymlops.serve.offline import predict_parquet, predict_table
+from raymlops.serve.offline import num_actors, predict_parquet, predict_table
 from tests.serve.conftest import MODEL, World, make_world
 
 
@@ -36,6 +37,10 @@ def test_rows_that_do_not_fit_are_told(world: World) -> None:
         predict_table(bundle, rows.drop_columns("radius").append_column("radius", rows["size"]))
     with pytest.raises(DataError, match="have a column 'benign' already"):
         predict_table(bundle, rows.append_column("benign", rows["row"]))
+
+
+def test_as_many_score_as_cpus_are_free() -> None:
+    assert [num_actors(free) for free in (0.0, 1.5, 3.0, 64.0)] == [1, 1, 3, 4]
 
 
 @pytest.mark.cluster
@@ -66,3 +71,36 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     with pytest.raises(DataError, match="within a batch: field 'radius': row 3 is -1"):
         predict_parquet(version, source, tmp_path / "never", **places)
     assert not (tmp_path / "never").exists()
+
+
+class _Holder:
+    """Holds CPUs, as a replica does."""
+
+    @ray.method
+    def ready(self) -> bool:
+        return True
+
+
+@pytest.mark.cluster
+def test_one_free_cpu_is_enough(
+    own_ray_cluster: Session,
+    bundles: dict[str, Bundle],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+) -> None:
+    """The actor that scored took it, and those that read waited for ever."""
+    world = make_world(bundles, tmp_path_factory.mktemp("world"))
+    pq.write_table(table(world), tmp_path / "in.parquet")
+    with Ledger(world.ledger_url) as ledger:
+        version = ledger.registry.resolve(f"{MODEL}@champion")
+    holder = ray.remote(_Holder).options(num_cpus=3).remote()
+    assert ray.get(holder.ready.remote())
+    predicted = predict_parquet(
+        version,
+        tmp_path / "in.parquet",
+        tmp_path / "out.parquet",
+        ledger_url=world.ledger_url,
+        store_uri=world.store_uri,
+    )
+    ray.kill(holder)
+    assert predicted.num_rows == 569
