@@ -25,6 +25,7 @@ _logger = logging.getLogger(__name__)
 _BATCH_ROWS = 8192
 _MAX_ACTORS = 4
 _PARTIAL = ".partial"
+_SUFFIX = ".parquet"
 _OURS = re.compile(r"raymlops\.errors\.\w+: (.+)")
 
 
@@ -46,18 +47,20 @@ def predict_parquet(
     connected.
 
     Raises:
-        DataError: there is something at `target`, or a row of `source` does not fit the model;
-            nothing is written.
+        DataError: there is something at `target`, `source` is not Parquet, or a row of it does not
+            fit the model; nothing is written.
     """
     import ray.data
 
     if target.exists():
         raise DataError(f"{target} exists; nothing is overwritten")
-    if not source.exists():
-        raise DataError(f"there is no {source}")
+    check_parquet(source)
     partial = target.with_name(target.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    dataset = ray.data.read_parquet(str(source.absolute()))
+    try:
+        dataset = ray.data.read_parquet(str(source.absolute()))
+    except (OSError, ValueError) as error:  # Arrow's errors are among these
+        raise DataError(f"{source} cannot be read as Parquet: {error}") from error
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
     scored = dataset.map_batches(
@@ -79,6 +82,21 @@ def predict_parquet(
     num_rows = sum(pq.read_metadata(path).num_rows for path in partial.glob("*.parquet"))
     os.replace(partial, target)
     return Predicted(version=version, num_rows=num_rows, path=target)
+
+
+def check_parquet(source: Path) -> None:
+    """Returns quietly when it is named as a Parquet file, or is a folder with one below.
+
+    Raises:
+        DataError: it is not there, or Ray Data would find no file in it.
+    """
+    if not source.exists():
+        raise DataError(f"there is no {source}")
+    if source.suffix != _SUFFIX and not any(source.rglob(f"*{_SUFFIX}")):
+        raise DataError(
+            f"{source} is no Parquet file ({_SUFFIX}), nor a folder of them: convert it first, "
+            "e.g. pandas.read_csv(FILE).to_parquet('rows.parquet')"
+        )
 
 
 def num_actors(free_cpus: float) -> int:

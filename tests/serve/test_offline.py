@@ -12,7 +12,12 @@ from raymlops.cluster import Session
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
-from raymlops.serve.offline import num_actors, predict_parquet, predict_table
+from raymlops.serve.offline import (
+    check_parquet,
+    num_actors,
+    predict_parquet,
+    predict_table,
+)
 from tests.serve.conftest import MODEL, World, make_world
 
 
@@ -37,6 +42,21 @@ def test_rows_that_do_not_fit_are_told(world: World) -> None:
         predict_table(bundle, rows.drop_columns("radius").append_column("radius", rows["size"]))
     with pytest.raises(DataError, match="have a column 'benign' already"):
         predict_table(bundle, rows.append_column("benign", rows["row"]))
+
+
+def test_only_parquet_is_predicted(tmp_path: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "rows.csv").write_text("radius\n1\n")
+    for source in (tmp_path / "csv", tmp_path / "csv" / "rows.csv"):
+        with pytest.raises(
+            DataError, match=r"is no Parquet file \(.parquet\), nor a folder of them"
+        ):
+            check_parquet(source)
+    with pytest.raises(DataError, match="there is no"):
+        check_parquet(tmp_path / "none.parquet")
+    pq.write_table(pa.table({"radius": [1.0]}), tmp_path / "rows.parquet")
+    check_parquet(tmp_path / "rows.parquet")
+    check_parquet(tmp_path)
 
 
 def test_as_many_score_as_cpus_are_free() -> None:
@@ -64,6 +84,10 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     np.testing.assert_array_equal(found[PROBABILITY].to_numpy(), wanted)
     with pytest.raises(DataError, match="exists; nothing is overwritten"):
         predict_parquet(version, source, target, **places)
+
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        predict_parquet(version, tmp_path / "torn.parquet", tmp_path / "never", **places)
 
     bad = table(world).to_pandas()
     bad.loc[3, "radius"] = -1.0
