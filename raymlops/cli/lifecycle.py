@@ -7,7 +7,7 @@ import signal
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from raymlops.cli.options import (
 )
 from raymlops.cli.output import emit_json, emit_json_line, emit_lines, emit_table, person
 from raymlops.errors import ConfigError, RaymlopsError
+
+if TYPE_CHECKING:
+    from raymlops.operate import Operator
 
 _logger = logging.getLogger(__name__)
 
@@ -259,22 +262,30 @@ def watch(
     from raymlops.data import read_table
 
     ended = _ended_by_signal()
-    with (
-        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
-        workspace.connect(),
-        operate.watch(workspace, lambda _: read_table(data)) as operator,
-    ):
-        while not ended.wait(every_s):
-            try:
-                decisions = operator.tick(datetime.now(UTC))
-            except RaymlopsError:  # the next look may find the monitor, or the replicas, back
-                _logger.exception("this look at %s failed; the next is due", workspace.model)
-                continue
-            for decision in decisions:
-                if json:
-                    emit_json_line(decision)
-                else:
-                    emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        operate.check_rows(workspace, data)
+        champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")
+        with (
+            workspace.connect(),
+            operate.watch(workspace, lambda _: read_table(data)) as operator,
+        ):
+            if not json:
+                emit_lines((("watching", f"{champion}, every {every_s:g} s"),))
+            while not ended.wait(every_s):
+                _look(operator, workspace.model, json=json)
+
+
+def _look(operator: Operator, model: str, *, json: bool) -> None:
+    try:
+        decisions = operator.tick(datetime.now(UTC))
+    except RaymlopsError:  # the next look may find the monitor, or the replicas, back
+        _logger.exception("this look at %s failed; the next is due", model)
+        return
+    for decision in decisions:
+        if json:
+            emit_json_line(decision)
+        else:
+            emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
 
 
 def labels(

@@ -34,7 +34,7 @@ from raymlops.operate.verbs import (
     train,
     tune,
 )
-from raymlops.operate.watch import watch
+from raymlops.operate.watch import check_rows, watch
 from raymlops.operate.workspace import Workspace
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "add_data",
     "add_labels",
     "check_data",
+    "check_rows",
     "convert_model",
     "deploy",
     "deploy_pool",

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raymlops.errors import DataError
+from raymlops.operate import Workspace
+from tests.cli.test_cli import config, home, registered, run, table
+
+__all__ = ["config", "home", "registered", "table"]  # fixtures
+
+
+@pytest.fixture
+def ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`watch` without a Ray, interrupted before its first look."""
+    ended = threading.Event()
+    ended.set()
+    monkeypatch.setattr("raymlops.cli.lifecycle._ended_by_signal", lambda: ended)
+    monkeypatch.setattr("raymlops.operate.watch", lambda *_: nullcontext())
+    monkeypatch.setattr(Workspace, "connect", lambda _: nullcontext())
+
+
+@pytest.mark.usefixtures("ended_at_once", "registered")
+def test_it_is_told_what_is_watched(home: Path, config: Path, table: Path) -> None:
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+    told = run("watch", config, "--data", table, "--home", home)
+    assert told == "watching  tumours 1.0.1, every 60 s\n"
+    assert run("watch", config, "--data", table, "--home", home, "--json") == ""
+
+
+@pytest.mark.usefixtures("ended_at_once", "registered")
+def test_data_that_trains_no_challenger_is_told_at_once(
+    home: Path, config: Path, tmp_path: Path, tumours: pa.Table
+) -> None:
+    """It was read when the first challenger was due, months later."""
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+    data = tmp_path / "later.parquet"
+    with pytest.raises(DataError, match=r"later\.parquet cannot be read"):
+        run("watch", config, "--data", data, "--home", home)
+    pq.write_table(tumours.select(["mean_radius", "target", "seen_at"]), data)
+    with pytest.raises(DataError, match="are trained on: size; it has mean_radius, target, seen_"):
+        run("watch", config, "--data", data, "--home", home)
