@@ -45,6 +45,9 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # Ray Serve has a handler and a level of its own, set when it is imported, and tells at INFO of
+    # an address that is not the door's.
+    logging.getLogger("ray.serve").addFilter(_warns)
 
 
 def emit_lines(lines: Iterable[tuple[str, str]]) -> None:
@@ -72,6 +75,10 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 def person() -> str:
     """Who is at the keyboard, for the ledger."""
     return getpass.getuser()
+
+
+def _warns(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 class _RedactingFormatter(logging.Formatter):

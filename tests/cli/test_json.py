@@ -178,3 +178,18 @@ def test_logs_hide_secrets() -> None:
     )
     assert done.stderr.startswith("ERROR x: to ***\nTraceback")
     assert done.stderr.endswith("OSError: ***\n")
+
+
+def test_of_ray_serve_only_warnings_are_told() -> None:
+    """It told of an address of its own, above the one that answers."""
+    script = (
+        "import logging; from raymlops.cli.output import log_to_stderr; log_to_stderr()\n"
+        "import ray.serve\n"  # sets level and handler
+        "logging.getLogger('ray.serve').info('ready at http://127.0.0.1:8000/')\n"
+        "logging.getLogger('ray.serve').warning('slow')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "ready at" not in done.stderr
+    assert "slow" in done.stderr
