@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import free_port
-from raymlops.errors import ConfigError, NotFoundError
+from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
 from raymlops.serve.hosting import run_replicas
 from raymlops.serve.placing import (
@@ -119,10 +119,22 @@ def check_alone(model: str) -> None:
 
 
 def undeploy(model: str) -> None:
-    """Ends the replicas of `model`, once they have answered; its traffic table stays."""
-    from ray import serve
+    """Ends the replicas of `model`, once they have answered; its traffic table stays.
 
-    serve.delete(application_name(model))
+    Raises:
+        ClusterError: no Serve runs on the Ray this process is connected to.
+    """
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        serve.delete(application_name(model))
+    except RayServeException as error:
+        raise ClusterError(
+            f"nothing is served on this cluster, '{model}' neither: set "
+            "RAYMLOPS__CLUSTER__ADDRESS to the one it is deployed on, auto for that of "
+            "`raymlops up`"
+        ) from error
     ask_all("forget", model)
 
 

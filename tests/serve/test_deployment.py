@@ -5,9 +5,10 @@ import sys
 from typing import Any
 
 import pytest
+from ray.serve.exceptions import RayServeException
 
 from raymlops.errors import ClusterError
-from raymlops.serve import BatchPolicy, ServeSettings, deploy
+from raymlops.serve import BatchPolicy, ServeSettings, deploy, undeploy
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,17 @@ def test_a_model_needs_a_name_that_fits_a_url() -> None:
 def test_deploying_without_ray_says_what_to_do() -> None:
     with pytest.raises(ClusterError, match=r"within `raymlops\.cluster\.connect`"):
         deploy("m", ledger_url="sqlite://", store_uri="store")
+
+
+def test_undeploying_where_nothing_is_served_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def delete(_: str) -> None:
+        raise RayServeException("There is no Serve instance running on this Ray cluster.")
+
+    monkeypatch.setattr("ray.serve.delete", delete)
+    with pytest.raises(ClusterError, match="'m' neither: set RAYMLOPS__CLUSTER__ADDRESS"):
+        undeploy("m")
 
 
 def test_importing_serve_imports_no_framework() -> None:
