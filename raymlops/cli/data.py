@@ -89,9 +89,11 @@ def check(
 
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         found = check_data(workspace, data, version=version, at=parse_time(at) if at else None)
-    emit_json([asdict(each) | {"passed": each.passed} for each in found]) if json else _report(
-        found
-    )
+    if json:
+        emit_json([asdict(each) | {"passed": each.passed} for each in found])
+    else:
+        _report(found)
+        emit_lines((each.column, each.way_out) for each in found if each.way_out)
     if not all(each.passed for each in found):
         raise typer.Exit(1)
 

@@ -102,6 +102,16 @@ def test_a_check_adds_nothing_and_ends_with_1_when_a_rule_is_broken(
     assert run_json("data", "list", "--home", home) == []
 
 
+def test_a_check_tells_the_way_out(
+    home: Path, config: Path, tmp_path: Path, tumours: pa.Table
+) -> None:
+    naive = tumours["seen_at"].cast(pa.timestamp("us"))
+    path = tmp_path / "naive.parquet"
+    pq.write_table(tumours.drop_columns("seen_at").append_column("seen_at", naive), path)
+    told = invoke("data", "check", path, config, "--home", home).output
+    assert told.endswith("seen_at  write times with their zone, e.g. 2024-01-01T06:00:00Z\n")
+
+
 def test_refused_rows_leave_a_report_that_can_be_shown(
     home: Path, config: Path, folder: Path
 ) -> None:

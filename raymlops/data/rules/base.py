@@ -23,13 +23,15 @@ _MAX_EXAMPLE_LENGTH = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One rule, checked: `num_broken` of `num_rows` rows break it; `examples` are their values."""
+    """One rule, checked: `num_broken` of `num_rows` rows break it; `examples` are their values,
+    `way_out` what can be done about it, where the rule alone does not say so."""
 
     column: str
     rule: str
     num_broken: int
     num_rows: int
     examples: tuple[str, ...] = ()
+    way_out: str = ""
 
     @property
     def passed(self) -> bool:
@@ -37,9 +39,10 @@ class Finding:
 
     def __str__(self) -> str:
         shown = f", e.g. {', '.join(self.examples)}" if self.examples else ""
+        way_out = f"; {self.way_out}" if self.way_out else ""
         return (
             f"column '{self.column}': rule '{self.rule}' is broken by "
-            f"{self.num_broken} of {self.num_rows} rows{shown}"
+            f"{self.num_broken} of {self.num_rows} rows{shown}{way_out}"
         )
 
 

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from raymlops.data.rules.base import Expectation, Finding, References, is_missing
 
+_WAY_OUT = "leave these rows out, or allow more by the feature's max_missing"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MissingShare(Expectation):
@@ -41,10 +43,11 @@ class _MissingChecker:
         self.num_missing += pc.sum(is_missing(batch[self.rule.column])).as_py() or 0
 
     def findings(self, num_rows: int) -> Iterator[Finding]:
-        share = self.num_missing / max(1, num_rows)
+        passed = self.num_missing / max(1, num_rows) <= self.rule.max_share
         yield Finding(
             column=self.rule.column,
             rule=f"missing share at most {self.rule.max_share:g}",
-            num_broken=self.num_missing if share > self.rule.max_share else 0,
+            num_broken=0 if passed else self.num_missing,
             num_rows=num_rows,
+            way_out="" if passed else _WAY_OUT,
         )

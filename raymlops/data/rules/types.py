@@ -21,6 +21,12 @@ _FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
     "timestamp with a zone": lambda kind: bool(pa.types.is_timestamp(kind)) and kind.tz is not None,
 }
 
+# Of the types that a table must have to be trained from, however it came to be.
+_WAYS_OUT: Mapping[str, str] = {
+    "0/1": "a label is 0/1 or true/false: map it before",
+    "timestamp with a zone": "write times with their zone, e.g. 2024-01-01T06:00:00Z",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Typed(Expectation):
@@ -57,4 +63,5 @@ class _TypeChecker:
             num_broken=0 if self.fits else num_rows or 1,
             num_rows=num_rows,
             examples=() if self.fits else (f"it is {self.found}",),
+            way_out="" if self.fits else _WAYS_OUT.get(self.rule.type, ""),
         )
