@@ -79,7 +79,10 @@ def train(
     _refuse(not configs, "name a configuration file, or a run with --resume")
     _refuse(plan is not None, "--plan is for a spec; a table's model has --set plan.data=2")
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
-        dataset = operate.add_data(workspace, data) if data is not None else None
+        # Before Ray is started, which takes long and is not needed to say that there is no data.
+        dataset = (
+            operate.newest_data(workspace) if data is None else operate.add_data(workspace, data)
+        )
         with workspace.connect():
             training = operate.train(workspace, dataset)
         version = operate.register(workspace, training)
@@ -108,11 +111,10 @@ def tune(
     """Search for better training parameters with Ray Tune and Optuna."""
     from raymlops import operate
 
-    with (
-        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
-        workspace.connect(),
-    ):
-        search, path = operate.tune(workspace)
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        dataset = operate.newest_data(workspace)
+        with workspace.connect():
+            search, path = operate.tune(workspace, dataset)
     if json:
         emit_json({"search": search, "file": path})
         return

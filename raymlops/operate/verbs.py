@@ -14,7 +14,7 @@ import pyarrow as pa
 from raymlops import data, serve
 from raymlops.cluster import spawn
 from raymlops.data import FileHasher, Finding, Source
-from raymlops.errors import ConfigError, ReleaseError
+from raymlops.errors import ConfigError, NotFoundError, ReleaseError
 from raymlops.ledger import AliasMove, Bump, Dataset, ModelVersion, Release
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.monitor import DriftMonitor
@@ -81,12 +81,26 @@ def _source(
     return data.open_source(what, hasher=hasher, version=version, at=at)
 
 
+def newest_data(workspace: Workspace) -> Dataset:
+    """The newest version of the workspace's dataset.
+
+    Raises:
+        NotFoundError: nothing was added yet.
+    """
+    try:
+        return workspace.ledger.datasets.get(workspace.schema.dataset)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{error}: add one by `raymlops data add FILE CONFIG`, or train with --data FILE"
+        ) from error
+
+
 def train(workspace: Workspace, dataset: Dataset | None = None) -> Training:
     """Trains on a dataset version, by default the newest of the workspace's dataset.
 
     Ray must be connected: `with workspace.connect(): ...`.
     """
-    dataset = dataset or workspace.ledger.datasets.get(workspace.schema.dataset)
+    dataset = dataset or newest_data(workspace)
     return training_job(workspace).run(workspace.ledger, workspace.store, dataset)
 
 
@@ -95,7 +109,7 @@ def tune(workspace: Workspace, dataset: Dataset | None = None) -> tuple[Search, 
     in, a configuration file to be named behind the model's own."""
     from raymlops.tune.search import tune as search
 
-    dataset = dataset or workspace.ledger.datasets.get(workspace.schema.dataset)
+    dataset = dataset or newest_data(workspace)
     found = search(
         training_job(workspace), workspace.settings.tune, workspace.ledger, workspace.store, dataset
     )

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from raymlops.cli import app
 from raymlops.errors import ConfigError, ExpectationError, NotFoundError, QueryError
 from raymlops.ledger import Code, Ledger
+from raymlops.operate import Workspace
 
 CONFIG = """
 model: tumours
@@ -88,6 +89,17 @@ def test_help_names_every_verb() -> None:
         "status", "down", "doctor", "submit", "config",
     ):  # fmt: skip
         assert f" {verb} " in shown
+
+
+@pytest.mark.parametrize("verb", ["train", "tune"])
+def test_without_data_it_is_told_before_ray_starts(
+    verb: str, home: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Workspace, "connect")
+    with pytest.raises(
+        NotFoundError, match=r"no dataset tumours; .* `raymlops data add FILE CONFIG"
+    ):
+        run(verb, config, "--home", home)
 
 
 def test_data_is_added_and_listed(home: Path, config: Path, table: Path) -> None:
