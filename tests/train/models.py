@@ -28,6 +28,24 @@ def softmax_mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 32), nn.Softmax(-1), nn.Linear(32, 10))
 
 
+class Length(nn.Module):
+    """Rows to their lengths [rows, 1]; a row of zeros has one, and a gradient that is no number."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.square().sum(1, keepdim=True).sqrt()
+
+
+def lengths() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 8, bias=False), Length(), nn.Linear(1, 10))
+
+
+def blank_digits() -> ArraySource:
+    """The first digit is a row of zeros."""
+    train, _ = digits(200)
+    train.columns[0][0] = 0
+    return train
+
+
 def cnn() -> nn.Module:
     return nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),

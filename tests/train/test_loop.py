@@ -12,6 +12,7 @@ import torch
 
 from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
+from raymlops.train import clipping
 from raymlops.train.batches import pieces
 from raymlops.train.factory import Factory
 from raymlops.train.loop import Loop
@@ -24,6 +25,13 @@ from tests.train import models
 from tests.train.specs import MLP
 
 PLAIN = replace(MLP, accumulation=1, clip_norm=None, epochs=2, max_steps=None)
+BLANK = replace(
+    PLAIN,
+    model=Factory(call="tests.train.models:lengths"),
+    data=Factory(call="tests.train.models:blank_digits"),
+    batch_size=200,
+    epochs=1,
+)
 
 
 def fit(
@@ -107,6 +115,36 @@ def broken_digits(num_broken: int) -> Sources:
 def test_a_loss_that_is_no_number_stops_with_its_step() -> None:
     with pytest.raises(TrainingError, match="the loss is nan at step 1 of epoch 1; try a learning"):
         fit(PLAIN, broken_digits(200))
+
+
+@pytest.mark.parametrize("max_steps", [None, 1])  # also where no later loss would tell
+def test_a_gradient_that_is_no_number_stops_with_its_step(max_steps: int | None) -> None:
+    spec = replace(BLANK, max_steps=max_steps)
+    with pytest.raises(TrainingError, match="gradients are not finite at step 1 of epoch 1"):
+        fit(spec)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_step_whose_gradient_is_no_number_is_skipped_if_asked_to(accumulation: int) -> None:
+    skipping = replace(BLANK, batch_size=20, stopping=StoppingPolicy(on_nan="skip"))
+    logged, model, progress = fit(replace(skipping, accumulation=accumulation))
+    assert progress.step == 10
+    assert sum(values.get("skipped", 0.0) for values in logged) == 1.0
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+    assert not any("gradient_norm" in values for values in logged)
+
+
+def test_gradients_are_no_numbers_as_soon_as_one_of_them_is_not() -> None:
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        weight = torch.nn.Parameter(torch.zeros(3, 4, dtype=dtype))
+        weight.grad = torch.full_like(weight, torch.finfo(torch.float16).max)
+        table = torch.nn.Embedding(5, 2, sparse=True, dtype=dtype)
+        table(torch.tensor([1, 1, 3])).sum().backward()
+        parameters = [weight, *table.parameters(), torch.nn.Parameter(torch.zeros(1))]
+        assert clipping.total_sum(parameters, Seat()) == 12 * 65504 + 6
+        for broken in (math.inf, -math.inf, math.nan):
+            weight.grad[1, 2] = broken
+            assert not math.isfinite(clipping.total_sum(parameters, Seat()))
 
 
 def test_a_step_that_is_no_number_is_skipped_if_asked_to() -> None:

@@ -71,17 +71,20 @@ class Course:
         )
         return islice(batches, done.batch, done.batch + self.num_to_come)
 
-    def after_step(self, loss: float, batch: Batch, state: State, **more: float) -> None:
-        """Counts a step whose mean loss over the global batch was `loss`.
+    def after_step(
+        self, loss: float, batch: Batch, state: State, *, finite: bool, **more: float
+    ) -> None:
+        """Counts a step whose mean loss over the global batch was `loss`, and whose gradients were
+        all `finite`.
 
         Raises:
-            TrainingError: the loss is no number.
+            TrainingError: the loss or a gradient is no number; the step is not saved.
         """
         spec, now = self._spec, time.perf_counter()
         step_s, self._step_started = now - self._step_started, now
         loss_sum = loss * batch.global_size
         self.progress = self.progress.after_step(
-            loss_sum, finite=math.isfinite(loss), precision="fp32"
+            loss_sum, finite=finite and math.isfinite(loss), precision="fp32"
         )
         self._tell(
             {"loss": loss, **more, "step_s": step_s, "rows_per_s": batch.global_size / step_s}

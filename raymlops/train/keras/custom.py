@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 from raymlops.train.keras.loop import Loop
@@ -29,15 +31,19 @@ class CustomLoop(Loop):
     def _finish_epoch(self) -> None:
         for batch in self.course.rest_of_epoch():
             values = self._learn(*self.distribute(self.sources.train, batch))
-            loss, *norm = (float(value) for value in values)
+            loss, num_broken, *norm = (float(value) for value in values)
+            finite = num_broken == 0 and all(map(math.isfinite, norm))
             told = {"gradient_norm": norm[0]} if norm else {}
-            self.course.after_step(loss, batch, self.state, **told)
+            self.course.after_step(loss, batch, self.state, finite=finite, **told)
 
     def _learn_batch(self, inputs: Any, targets: Any, weights: Any) -> Any:
-        """The loss; with clipping, also the norm of all gradients."""
-        losses, *norms = self.strategy.run(self._learn_share, args=(inputs, targets, weights))
-        loss = self.strategy.reduce("SUM", losses, axis=None)
-        return loss, *(self.strategy.reduce("MEAN", norm, axis=None) for norm in norms)
+        """The loss, and how many gradients are not finite; with clipping, also their norm."""
+        import tensorflow as tf
+
+        sums, *norms = self.strategy.run(self._learn_share, args=(inputs, targets, weights))
+        loss, num_broken = tf.unstack(self.strategy.reduce("SUM", sums, axis=None))
+        norms = [self.strategy.reduce("MEAN", norm, axis=None) for norm in norms]
+        return loss, num_broken, *norms
 
     def _learn_share(self, inputs: Any, targets: Any, weights: Any) -> Any:
         import tensorflow as tf
@@ -46,12 +52,23 @@ class CustomLoop(Loop):
         with tf.GradientTape() as tape:
             loss = self.objective(inputs, targets, weights, training=True)
         gradients = tape.gradient(loss, [variable.value for variable in variables])
+        sums = tf.stack([loss, _num_broken(gradients, loss.dtype)])  # reduced in one message
         if self.spec.clip_norm is None:
             self.optimizer.apply(gradients, variables)
-            return (loss,)
+            return (sums,)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce("SUM", gradients)
         clipped, norm = tf.clip_by_global_norm(gradients, self.spec.clip_norm)
         parts = [gradient / context.num_replicas_in_sync for gradient in clipped]
         self.optimizer.apply(parts, variables)
-        return loss, norm
+        return sums, norm
+
+
+def _num_broken(gradients: Iterable[Any], dtype: Any) -> Any:
+    """How many of the gradients hold what is not finite."""
+    import tensorflow as tf
+
+    found = [each for each in gradients if each is not None]
+    dense = [each.values if isinstance(each, tf.IndexedSlices) else each for each in found]
+    broken = [tf.reduce_any(~tf.math.is_finite(each)) for each in dense]
+    return tf.math.count_nonzero(broken, dtype=dtype)

@@ -18,7 +18,8 @@ class FitLoop(Loop):
     tf_keras takes a replica's loss as the mean over its rows, divided by the number of replicas:
     sample weights undo both, so that the gradient is that of the mean over the global batch. What
     it logs is a running mean, summed over replicas or not as the strategy has it: the step's own
-    loss is taken out of the metric behind it.
+    loss is taken out of the metric behind it. It shows no gradients: one that is not finite is
+    known by what any optimizer makes of its weight, something that is not finite.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -27,7 +28,7 @@ class FitLoop(Loop):
         super().__init__(*arguments, **named)
         with self.strategy.scope():
             self.model.compile(optimizer=self.optimizer, loss=self.loss)
-        self._take_loss = tf.function(self._take_global_loss)
+        self._take_step = tf.function(self._take_global_step)
 
     def _library(self) -> Any:
         import tf_keras
@@ -80,14 +81,22 @@ class FitLoop(Loop):
 
         class Listener(tf_keras.callbacks.Callback):  # type: ignore[misc]  # untyped
             def on_train_batch_end(self, number: int, logs: Any = None) -> None:
-                loop.course.after_step(float(loop._take_loss()), batches[number], loop.state)
+                loss, finite = loop._take_step()
+                loop.course.after_step(
+                    float(loss), batches[number], loop.state, finite=bool(finite)
+                )
 
         return Listener()
 
-    def _take_global_loss(self) -> Any:
-        """The last step's mean loss over the global batch, which is forgotten."""
+    def _take_global_step(self) -> Any:
+        """The last step's mean loss over the global batch, which is forgotten, and whether the
+        weights are finite."""
+        import tensorflow as tf
+
         losses = self.strategy.run(self._take_replica_loss)
-        return self.strategy.reduce("MEAN", losses, axis=None)
+        weights = [tf.convert_to_tensor(each) for each in self.model.trainable_variables]
+        finite = [tf.reduce_all(tf.math.is_finite(each)) for each in weights]
+        return self.strategy.reduce("MEAN", losses, axis=None), tf.reduce_all(finite)
 
     def _take_replica_loss(self) -> Any:
         import tensorflow as tf

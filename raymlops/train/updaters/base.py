@@ -68,10 +68,10 @@ class Updater(ABC):
 
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
         """Makes the parameters of the next step, unless something is not finite; the norm of all
-        gradients, if it was needed, and whether everything was finite."""
+        gradients, if they are clipped, and whether everything was finite."""
         clipping.settle(self._parameters)
         factor, norm = 1.0 / progress.scale.value, None
-        if self._spec.clip_norm is not None or self._spec.precision == "fp16":
+        if self._spec.clip_norm is not None:
             norm = clipping.total_norm(self._parameters, self._seat) * factor
         if not self._is_finite(loss_sum, norm):
             return norm, False
@@ -88,7 +88,9 @@ class Updater(ABC):
         return loss_sum
 
     def _is_finite(self, loss_sum: float, norm: float | None) -> bool:
-        return math.isfinite(loss_sum) and (norm is None or math.isfinite(norm))
+        # Whatever the loss is, all workers have to take part in the sum.
+        total = clipping.total_sum(self._parameters, self._seat) if norm is None else norm
+        return math.isfinite(loss_sum) and math.isfinite(total)
 
     @abstractmethod
     def _apply(self, step: int) -> None:

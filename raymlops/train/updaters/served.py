@@ -145,7 +145,7 @@ class Served(Updater):
 
     def _is_finite(self, loss_sum: float, norm: float | None) -> bool:
         finite = super()._is_finite(loss_sum, norm)
-        if norm is None or not self._in_step:
+        if not self._in_step:
             return finite
         (num_broken,) = self._seat.total([0.0 if finite else 1.0])
         return num_broken == 0.0

@@ -22,6 +22,30 @@ def mlp(width: int = 32) -> Any:
     )
 
 
+def lengths() -> Any:
+    """Rows to their lengths; a row of zeros has one, and a gradient that is no number."""
+    keras = tf.keras
+    return keras.Sequential(
+        [
+            keras.layers.Input((64,)),
+            keras.layers.Dense(8, use_bias=False),
+            keras.layers.Lambda(_length, output_shape=(1,)),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def _length(x: Any) -> Any:
+    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=1, keepdims=True))
+
+
+def blank_digits() -> ArraySource:
+    """The first digit is a row of zeros."""
+    train, _ = digits(200)
+    train.columns[0][0] = 0
+    return train
+
+
 def cnn() -> Any:
     keras = tf.keras
     return keras.Sequential(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from raymlops.train import Factory, OptimizerSpec
+from raymlops.train import CheckpointPolicy, Factory, OptimizerSpec
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import LoopName
@@ -163,6 +163,27 @@ def test_what_cannot_be_trained_is_told(loop: LoopName, tensorflow_host: Host) -
     (told,) = tensorflow_host.run(crew(loop), training.failure_of, *(broken for broken, _ in wrong))
     for text, (_, expected) in zip(told, wrong, strict=True):
         assert text.startswith(expected)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
+    loop: LoopName, clip_norm: float | None, tensorflow_host: Host
+) -> None:
+    """Its loss is one: only the next step's would tell, and after the last step there is none."""
+    models = "tests.train.keras.models"
+    blank = replace(
+        spec_of(loop, "mlp"),
+        model=Factory(call=f"{models}:lengths"),
+        data=Factory(call=f"{models}:blank_digits"),
+        batch_size=200,
+        clip_norm=clip_norm,
+        checkpoints=CheckpointPolicy(every_steps=1, asynchronous=False),
+    )
+    last = replace(blank, max_steps=1)
+    expected = "TrainingError: gradients are not finite at step 1 of epoch 1; try a learning rate"
+    two = crew(loop, num_workers=2)
+    for told in tensorflow_host.run(two, training.failure_of, blank, last):
+        assert all(text.startswith(expected) for text in told)
 
 
 def test_weights_of_another_model_are_refused(two: Outcomes, tensorflow_host: Host) -> None:

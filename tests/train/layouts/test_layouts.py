@@ -14,7 +14,7 @@ from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.seat import Seat
-from raymlops.train.spec import Slice, TensorSpec, TrainSpec
+from raymlops.train.spec import PipelineSpec, Slice, StoppingPolicy, TensorSpec, TrainSpec
 from raymlops.train.torch_backend import TorchBackend
 from tests.endurance import endurance
 from tests.train import gloo
@@ -164,6 +164,31 @@ def test_lower_precision_is_that_of_one_process(plan: str) -> None:
     losses = [[values["loss"] for values in each] for each in (logged, expected, full)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-2)
     assert all(here != there for here, there in zip(losses[0], losses[2], strict=True))
+
+
+@pytest.mark.parametrize(
+    "plan", ["shard=2", "pipeline=2,microbatches=2", endurance("data=2"), endurance("tensor=2")]
+)
+def test_workers_skip_together_what_is_no_number_in_one_gradient(plan: str) -> None:
+    """Also those whose own gradients are fine: they hold the other stage, or other shards."""
+    spec = replace(
+        MLP,
+        model=Factory(call="tests.train.models:lengths"),
+        data=Factory(call="tests.train.models:blank_digits"),
+        clip_norm=None,
+        batch_size=20,
+        accumulation=1,
+        epochs=1,
+        pipeline=PipelineSpec(starts=("0", "2")),
+        stopping=StoppingPolicy(on_nan="skip"),
+    )
+    expected, weights, _ = reference(spec)
+    logged, together, _ = gloo.run(ParallelPlan.parse(plan), train, spec)[0]
+    skipped = [[values.get("skipped") for values in each] for each in (logged, expected)]
+    assert skipped[0] == skipped[1]
+    assert skipped[0].count(1.0) == 1
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
 
 
 @pytest.mark.parametrize(

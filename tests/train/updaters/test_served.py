@@ -229,11 +229,22 @@ def test_rows_of_tables_are_in_checkpoints(tmp_path: Path) -> None:
     assert_close(weights, alone)
 
 
-def test_workers_agree_on_what_is_no_number() -> None:
-    """One worker's row makes the loss of its step no number: nobody takes that step."""
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("tests.train.models:mlp", "tests.train.updaters.test_served:broken_digits"),
+        ("tests.train.models:lengths", "tests.train.models:blank_digits"),
+    ],
+    ids=["loss", "gradient"],
+)
+def test_workers_agree_on_what_is_no_number(model: str, data: str, clip_norm: float | None) -> None:
+    """One worker's row makes its loss or its gradient no number: nobody takes that step."""
     spec = replace(
         MLP,
-        data=Factory(call="tests.train.updaters.test_served:broken_digits"),
+        model=Factory(call=model),
+        data=Factory(call=data),
+        clip_norm=clip_norm,
         batch_size=20,
         stopping=StoppingPolicy(on_nan="skip"),
         epochs=1,
