@@ -19,6 +19,7 @@ from raymlops.train.layouts import arrange
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.loading import make_order
 from raymlops.train.meter import Meter, count_flops
+from raymlops.train.modes import in_evaluation, train_but
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
 from raymlops.train.seat import Seat
@@ -69,6 +70,7 @@ class Loop:
         probe = self._train.probe(_NUM_PROBE_ROWS)
         folder = checkpoints.folder if checkpoints is not None else None
         self._layout = arrange(spec, seat, probe[:-1], folder)
+        self._frozen = in_evaluation(self._layout.parts)
         self.num_steps = num_steps(spec, len(self._train))
         self._updater = make_updater(
             spec,
@@ -140,8 +142,7 @@ class Loop:
         return self._progress.batch * self._spec.batch_size >= len(self._train)
 
     def _learn_rest_of_epoch(self) -> None:
-        for part in self._layout.parts:
-            part.train()
+        train_but(self._frozen, self._layout.parts)
         done = self._progress
         row = min(done.batch * self._spec.batch_size, len(self._train))
         with closing(self._train.epoch(Position(epoch=done.epoch, row=row))) as batches:

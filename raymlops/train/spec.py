@@ -122,10 +122,11 @@ class StoppingPolicy:
 class TrainSpec:
     """A training, the same under every plan.
 
-    `model` makes the module, `data` a `Source` or a pair of them, to train and to validate on; the
-    last column holds the targets, those before are the module's arguments. `loss` is
-    cross_entropy, binary_cross_entropy (of logits), mse, or a factory of a function of outputs and
-    targets; it returns the sum over all targets, whose mean over the global batch is minimised.
+    `model` makes the module; what it puts in evaluation mode of it stays so. `data` makes a
+    `Source` or a pair of them, to train and to validate on; the last column holds the targets,
+    those before are the module's arguments. `loss` is cross_entropy, binary_cross_entropy (of
+    logits), mse, or a factory of a function of outputs and targets; it returns the sum over all
+    targets, whose mean over the global batch is minimised.
 
     `batch_size` counts rows of all workers at one optimizer step; `accumulation` cuts each
     worker's share of them to save memory. `epochs` and `max_steps` end it, whichever is first.

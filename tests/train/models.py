@@ -39,6 +39,15 @@ def lengths() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 8, bias=False), Length(), nn.Linear(1, 10))
 
 
+def frozen_norm() -> nn.Module:
+    """Its normalisation is not to be trained: it keeps the statistics it has."""
+    model = nn.Sequential(
+        nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 10)
+    )
+    model[1].eval()
+    return model
+
+
 def blank_digits() -> ArraySource:
     """The first digit is a row of zeros."""
     train, _ = digits(200)

@@ -20,6 +20,7 @@ from torch.distributed.tensor.parallel import (
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
+from raymlops.train.modes import keeping_modes
 from raymlops.train.seat import Seat
 from raymlops.train.spec import TensorSpec
 
@@ -93,10 +94,8 @@ def _styles(model: nn.Module, slices: Slices, spec: TensorSpec) -> list[tuple[st
 def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> torch.Tensor:
     from torch.distributed.tensor import DTensor
 
-    was_training = model.training
-    model.eval()
-    outputs = model(*probe)
-    model.train(was_training)
+    with keeping_modes(model):
+        outputs = model.eval()(*probe)
     return outputs.full_tensor() if isinstance(outputs, DTensor) else outputs
 
 

@@ -12,8 +12,7 @@ cannot be traced names its blocks itself: see `Chained`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +20,7 @@ import torch
 from torch import fx, nn
 
 from raymlops.errors import TrainingError
+from raymlops.train.modes import keeping_modes
 
 _WAY_OUT = "give the model a method pipeline_blocks() that names its modules in order"
 
@@ -105,17 +105,6 @@ def find_chain(model: nn.Module) -> Chain:
             "would hold or train them; remove them from the model"
         )
     return Chain(model=model, graph=graph, blocks=blocks)
-
-
-@contextmanager
-def keeping_modes(*models: nn.Module) -> Iterator[None]:
-    """Every module of `models` is in the same mode, training or evaluation, as before."""
-    modes = {module: module.training for model in models for module in model.modules()}
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def to_send(tensor: torch.Tensor) -> torch.Tensor:

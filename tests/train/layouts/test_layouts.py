@@ -166,6 +166,22 @@ def test_lower_precision_is_that_of_one_process(plan: str) -> None:
     assert all(here != there for here, there in zip(losses[0], losses[2], strict=True))
 
 
+@pytest.mark.parametrize("plan", ["tensor=2", "pipeline=2,microbatches=2", endurance("data=2")])
+def test_what_is_in_evaluation_mode_stays_so_in_every_layout(plan: str) -> None:
+    spec = replace(
+        MLP,
+        model=Factory(call="tests.train.models:frozen_norm"),
+        tensor=TensorSpec(slices={"3": "column", "4": "row"}),
+        max_steps=8,  # with a validation in between
+    )
+    _, weights, _ = reference(replace(spec, tensor=TensorSpec()))
+    _, together, _ = gloo.run(ParallelPlan.parse(plan), train, spec)[0]
+    assert together.keys() == weights.keys()
+    assert int(together["1.num_batches_tracked"]) == 0
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
 @pytest.mark.parametrize(
     "plan", ["shard=2", "pipeline=2,microbatches=2", endurance("data=2"), endurance("tensor=2")]
 )
