@@ -159,7 +159,7 @@ class Loop:
             self._seat.device.end_step()
         spec, before = self._spec, self._progress
         self._progress = before.after_step(loss_sum, finite=finite, precision=spec.precision)
-        self._rescale_unsent(self._progress.scale.value / before.scale.value)
+        self._settle_unsent(self._progress.scale.value / before.scale.value, finite=finite)
         loss = loss_sum / (batch.global_size * self._targets_per_row)
         self._tell(
             {
@@ -199,9 +199,13 @@ class Loop:
         with self._meter.spent("compute"):
             return float(torch.stack(losses).sum())
 
-    def _rescale_unsent(self, factor: float) -> None:
-        """What compression has not sent yet are gradients of the scaled loss."""
-        if factor != 1.0 and self._compression is not None:
+    def _settle_unsent(self, factor: float, *, finite: bool) -> None:
+        """What compression has not sent yet are gradients of the scaled loss, none of them of a
+        step that was skipped."""
+        if self._compression is None:
+            return
+        self._compression.settle(finite=finite)
+        if factor != 1.0:
             self._compression.rescale(factor)
 
     def _sent(self) -> dict[str, float]:

@@ -35,8 +35,8 @@ class Length(nn.Module):
         return x.square().sum(1, keepdim=True).sqrt()
 
 
-def lengths() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 8, bias=False), Length(), nn.Linear(1, 10))
+def lengths(num_outputs: int = 10) -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 8, bias=False), Length(), nn.Linear(1, num_outputs))
 
 
 def frozen_norm() -> nn.Module:

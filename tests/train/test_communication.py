@@ -25,6 +25,7 @@ from raymlops.train import (
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
 from raymlops.train.feasibility import Limits, require
+from raymlops.train.loading import LoadingSpec
 from raymlops.train.seat import Seat
 from raymlops.train.spec import (
     CheckpointPolicy,
@@ -164,6 +165,35 @@ def test_what_was_not_sent_follows_the_scale_of_the_loss() -> None:
         max_steps=7,  # an epoch
     )
     assert gloo.run(ParallelPlan(data=2), rescaled, spec) == [[0.5], [0.5]]
+
+
+def unsent(seat: Seat, spec: TrainSpec) -> set[str]:
+    """Of which parameters something was not sent in the end."""
+    from raymlops.train.loop import Loop
+
+    loop = Loop(spec, seat)
+    loop.run()
+    names = loop.state.tensors()["compression"]
+    return {name.split(".", 2)[2] for name in names if name.startswith("residuals.")}
+
+
+def test_of_a_skipped_step_nothing_is_sent_later() -> None:
+    """The head is a bucket of its own, and finite where the first layer is not."""
+    lengths = Factory(call="tests.train.models:lengths", arguments={"num_outputs": 300_000})
+    spec = replace(
+        compressed(MLP, "top_k"),
+        model=lengths,
+        data=Factory(call="tests.train.models:blank_digits"),
+        loading=LoadingSpec(order="none"),  # the first row is the one without a gradient
+        batch_size=4,
+        accumulation=1,
+        clip_norm=None,
+        stopping=StoppingPolicy(on_nan="skip"),
+    )
+    two = ParallelPlan(data=2)
+    assert gloo.run(two, unsent, replace(spec, max_steps=1)) == [set(), set()]
+    found = {"0.weight", "2.weight", "2.bias"}
+    assert gloo.run(two, unsent, replace(spec, max_steps=2)) == [found, found]
 
 
 def test_layouts_without_whole_copies_are_refused_with_the_nearest_that_have_them() -> None:

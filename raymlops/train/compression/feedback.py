@@ -24,21 +24,25 @@ class Feedback:
     """A compressor that loses nothing for ever: a residual by parameter (S. P. Karimireddy et al.,
     Error Feedback Fixes SignSGD, 2019).
 
-    Where the result is not finite the residuals stay what they were, on every worker: the loss
-    scaler skips that step, and nothing of it may come back in a later one.
+    Residuals wait until their step is settled: of one that is skipped, because what came of any of
+    its gradients is not finite or for another reason, nothing may come back in a later one. Where
+    nobody calls `settle`, a step ends when a gradient of the next comes or its state is asked for.
     """
 
     def __init__(self, compressor: Compressor) -> None:
         self._compressor = compressor
         self._memory = Memory()
         self._residuals: dict[str, Tensor] = {}
+        self._waiting: dict[str, Tensor] = {}
+        self._is_finite = True
 
     def compress(self, gradient: Gradient) -> Tensor:
         """The payload, uint8 [bytes], for one receiver."""
         corrected = self._corrected(gradient)
         payload = self._compressor.compress(corrected, self._memory)
         sent = self._compressor.decompress(payload, gradient.shapes)
-        self._settle(corrected, Averaged(mean=sent, own=sent))
+        self._keep(corrected, Averaged(mean=sent, own=sent))
+        self.settle()  # nothing is pushed of a step that is skipped
         return payload
 
     def average(
@@ -47,16 +51,24 @@ class Feedback:
         """The mean over workers, in rounds; every worker averages the same gradients in turn."""
         corrected = self._corrected(gradient)
         averaged = yield from self._compressor.average(corrected, self._memory, seat)
-        self._settle(corrected, averaged)
+        self._keep(corrected, averaged)
         return averaged.mean
+
+    def settle(self, *, finite: bool = True) -> None:
+        """Ends a step, which was skipped unless all was `finite`."""
+        if finite and self._is_finite:
+            self._residuals |= self._waiting
+        self._waiting, self._is_finite = {}, True
 
     def rescale(self, factor: float) -> None:
         """Must be told when a loss scaler changes its scale: residuals are scaled gradients."""
+        self.settle()
         for residual in self._residuals.values():
             residual *= factor
 
     def state_dict(self) -> dict[str, Any]:
         """This worker's residuals, and what is alike on all workers; for a checkpoint."""
+        self.settle()
         return {
             "step": self._memory.step,
             "tensors": dict(self._memory.tensors),
@@ -64,21 +76,23 @@ class Feedback:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.settle(finite=False)
         self._memory = Memory(step=state["step"], tensors=dict(state["tensors"]))
         self._residuals = {name: tensor.clone() for name, tensor in state["residuals"].items()}
 
     def _corrected(self, gradient: Gradient) -> Gradient:
+        if not self._waiting.keys().isdisjoint(gradient.names):
+            self.settle()
         vector = gradient.vector.clone()
         for name, part in zip(gradient.names, gradient.parts(vector), strict=True):
             if name in self._residuals:
                 part += self._residuals[name]
         return replace(gradient, vector=vector)
 
-    def _settle(self, corrected: Gradient, averaged: Averaged) -> None:
+    def _keep(self, corrected: Gradient, averaged: Averaged) -> None:
         self._memory.step += 1
-        if not bool(averaged.mean.isfinite().all()):
-            return
+        self._is_finite &= bool(averaged.mean.isfinite().all())
         lost = corrected.vector - averaged.own
         for name, part in zip(corrected.names, corrected.parts(lost), strict=True):
             # A copy: views would keep the whole of a bucket that is no more.
-            self._residuals[name] = part.clone()
+            self._waiting[name] = part.clone()

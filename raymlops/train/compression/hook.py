@@ -53,6 +53,11 @@ class CompressionHook:
         """What this worker has sent: payloads, without the headers of the network."""
         return self._exchange.sent_bytes
 
+    def settle(self, *, finite: bool = True) -> None:
+        """Ends a step, which was skipped unless all was `finite`; needed where other workers or a
+        look at the loss may have it skipped although the averages are finite."""
+        self._feedback.settle(finite=finite)
+
     def rescale(self, factor: float) -> None:
         """Must be told when a loss scaler changes its scale by `factor`."""
         self._feedback.rescale(factor)

@@ -26,6 +26,11 @@ class Compression(Protocol):
         """What this worker has sent: payloads, without the headers of the network."""
         ...
 
+    def settle(self, *, finite: bool = True) -> None:
+        """Ends a step; of one in which not all was `finite`, and which is skipped, nothing is kept
+        to be sent later."""
+        ...
+
     def rescale(self, factor: float) -> None:
         """Must be told when a loss scaler changes its scale by `factor`."""
         ...

@@ -42,6 +42,9 @@ class Packing:
         self.sent_bytes += payload.size_bytes
         return payload
 
+    def settle(self, *, finite: bool = True) -> None:
+        """Nothing to do: of a step that is skipped nothing is pushed."""
+
     def rescale(self, factor: float) -> None:
         """Nothing to do: what is pushed is not scaled."""
 

@@ -348,6 +348,28 @@ def test_residuals_follow_the_scale_of_a_loss_scaler(gradients: list[Gradient]) 
     assert torch.equal(TopK().decompress(found, shapes), 512 * TopK().decompress(expected, shapes))
 
 
+def test_a_skipped_step_leaves_no_residuals(gradients: list[Gradient]) -> None:
+    """Whatever it was skipped for: what was averaged may be finite in all buckets."""
+    feedback = Feedback(TopK())
+    averaged = together([feedback.average(gradients[0], Seat())])
+    feedback.settle(finite=False)
+    assert feedback.state_dict()["residuals"] == {}
+    again = together([feedback.average(gradients[0], Seat())])
+    assert torch.equal(again[0], averaged[0])
+    feedback.settle(finite=True)
+    assert feedback.state_dict()["residuals"].keys() == set(gradients[0].names)
+
+
+def test_what_overflows_in_one_bucket_leaves_nothing_of_the_others(
+    gradients: list[Gradient],
+) -> None:
+    feedback = Feedback(TopK())
+    broken = Gradient(vector=torch.full((3,), torch.inf), names=("last",), shapes=((3,),))
+    for bucket in (gradients[0], broken):
+        together([feedback.average(bucket, Seat())])
+    assert feedback.state_dict()["residuals"] == {}
+
+
 def test_residuals_stay_with_their_parameters_when_buckets_change(
     gradients: list[Gradient],
 ) -> None:
