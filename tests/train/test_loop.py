@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +15,20 @@ from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
 from raymlops.train import clipping
 from raymlops.train.batches import pieces
+from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.factory import Factory
 from raymlops.train.loop import Loop
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
 from raymlops.train.seat import Seat
 from raymlops.train.sources import Sources
-from raymlops.train.spec import OptimizerSpec, ScheduleSpec, StoppingPolicy, TrainSpec
+from raymlops.train.spec import (
+    CheckpointPolicy,
+    OptimizerSpec,
+    ScheduleSpec,
+    StoppingPolicy,
+    TrainSpec,
+)
 from tests.train import models
 from tests.train.specs import MLP
 
@@ -214,6 +222,43 @@ def test_a_model_in_evaluation_mode_as_a_whole_is_told_of(caplog: pytest.LogCapt
 
 def evaluated() -> torch.nn.Module:
     return models.mlp().eval()
+
+
+def slow_head(parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """The last layer learns at a tenth of the rate."""
+    *body, weight, bias = parameters
+    return torch.optim.SGD([{"params": body}, {"params": [weight, bias], "lr": lr / 10}], lr=lr)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # nobody else restores
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_groups_of_parameters_keep_rates_of_their_own(interrupted: bool, tmp_path: Path) -> None:
+    spec = replace(
+        PLAIN,
+        optimizer=OptimizerSpec(name="tests.train.test_loop:slow_head", learning_rate=0.5),
+        schedule=ScheduleSpec(name="tests.train.updaters.test_served:falling"),
+        checkpoints=CheckpointPolicy(every_steps=1),
+        max_steps=8,
+    )
+    for most in [3, 8] if interrupted else [8]:  # what is restored has the rates of its step
+        checkpoints = Checkpoints(tmp_path, spec.checkpoints, Seat())
+        loop = Loop(replace(spec, max_steps=most), Seat(), checkpoints=checkpoints)
+        loop.run()
+
+    torch.manual_seed(0)
+    model = models.mlp()
+    optimizer = slow_head(model.parameters(), 0.5)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    train, _ = models.digits(333)
+    orders = [np.random.default_rng((0, epoch)).permutation(333) for epoch in (1, 2)]
+    for rows in [*np.split(orders[0], range(50, 333, 50)), orders[1][:50]]:
+        images, labels = map(torch.from_numpy, train.take(rows))
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(model(images), labels))
+        optimizer.step()
+        scheduler.step()
+    for ours, theirs in zip(loop.parts[0].parameters(), model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_pieces_part_the_rows_evenly() -> None:
