@@ -122,7 +122,7 @@ class StoppingPolicy:
 class TrainSpec:
     """A training, the same under every plan.
 
-    `model` makes the module; what it puts in evaluation mode of it stays so. `data` makes a
+    `model` makes the module; parts that it puts in evaluation mode stay so. `data` makes a
     `Source` or a pair of them, to train and to validate on; the last column holds the targets,
     those before are the module's arguments. `loss` is cross_entropy, binary_cross_entropy (of
     logits), mse, or a factory of a function of outputs and targets; it returns the sum over all

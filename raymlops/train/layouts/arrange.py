@@ -42,12 +42,8 @@ def arrange(
         TrainingError: the model cannot be laid out like this.
     """
     model = build_model(spec).to(seat.device.where)
-    if not model.training:
-        _logger.warning(
-            "%s made a model that is in evaluation mode as a whole, and is trained so; if only "
-            "parts of it are to be frozen, call its train() first",
-            spec.model.call,
-        )
+    if not model.training:  # as libraries hand out pretrained ones: no choice of what to freeze
+        model.train()
     plan, loss = seat.plan, make_loss(spec.loss)
     computing: Context = partial(seat.device.autocast, spec.precision)
     around: Context = nullcontext
