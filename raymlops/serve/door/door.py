@@ -39,7 +39,7 @@ from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor, WaitingRoom
 from raymlops.serve.door.wire import Channel, Message
-from raymlops.serve.http import HttpLimits, HttpServer
+from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.web import Handler, Reply, Request, Response
 
 _logger = logging.getLogger(__name__)
@@ -80,12 +80,14 @@ class Door:
         self._neighbours = Neighbours(
             self._roster, tls=tls, tasks=self._tasks, give=self._give, pass_on=self._pass_on
         )
+        answers = handler(self._roster)
         self._own = HttpServer(
-            handler(self._roster),
+            answers,
             limits,
             belongs=lambda requested: self._roster.owner(requested) is None,
             hand_over=self._take_back,
         )
+        self._last = HttpServer(_for_the_last_time(answers), limits)
         self._sorry = HttpServer(_say_later, limits)
 
     def start(self) -> None:
@@ -98,6 +100,7 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._rendezvous.fileno(), self._let_in)
         self._own.start()
+        self._last.start()
         self._sorry.start()
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
@@ -116,6 +119,7 @@ class Door:
         self._tasks.cancel()
         self._waiting.close()
         self._own.stop()
+        self._last.stop()
         self._sorry.stop()
 
     # What is asked of it.
@@ -227,16 +231,16 @@ class Door:
             return
         if (node := self._roster.choose_far(model)) is not None:
             self._neighbours.send(visitor, model, node)
-        elif self._give(visitor.connection, visitor.read, model):
+        elif self._give(visitor, model):
             visitor.connection.close()
         else:
             self._waiting.wait(model, visitor)
 
-    def _give(self, connection: socket.socket, read: bytes, model: str) -> bool:
+    def _give(self, visitor: Visitor, model: str) -> bool:
         """Whether a replica of this node has the connection now."""
         while (replica := self._roster.choose(model)) is not None:
             try:
-                self._hands[replica].give(connection.fileno(), read)
+                self._hands[replica].give(visitor.connection.fileno(), visitor.strayed)
             except ConnectionError:  # it died this moment, as its channel is about to tell
                 self._roster.shun(replica)
             else:
@@ -244,10 +248,11 @@ class Door:
                 return True
         return False
 
-    def _take_back(self, descriptor: int, read: bytes) -> None:
+    def _take_back(self, descriptor: int, strayed: Strayed | None) -> None:
         """A connection of the door itself asks for a model."""
-        connection = socket.socket(fileno=os.dup(descriptor))
-        self._pass_on(Visitor(connection, read), self._roster.owner(path_of(read)))
+        assert strayed is not None
+        visitor = Visitor(socket.socket(fileno=os.dup(descriptor)), strayed)
+        self._pass_on(visitor, self._roster.owner(strayed.path))
 
     def _adopt(self, server: HttpServer, visitor: Visitor) -> None:
         self._tasks.start(server.adopt(visitor.connection, visitor.read))
@@ -295,22 +300,29 @@ class Door:
             case "taken":
                 self._hands[replica].settle()
             case "given":
-                connection, read = self._hands[replica].take(message)
+                visitor = Visitor(*self._hands[replica].take(message))
                 models = self._roster.models_of(replica)
-                self._pass_on(Visitor(connection, read), self._next_owner(models, read))
+                owner = self._next_owner(models, visitor.strayed)
+                if visitor.strayed is not None and owner in models:  # it would come back for ever
+                    self._adopt(self._last, visitor)
+                else:
+                    self._pass_on(visitor, owner)
 
-    def _next_owner(self, models: frozenset[str], read: bytes) -> str | None:
-        """Of a connection that a replica of `models` gives back, with what it could not answer."""
-        if read:
-            return self._roster.owner(path_of(read))
+    def _next_owner(self, models: frozenset[str], strayed: Strayed | None) -> str | None:
+        """Of a connection that a replica of `models` has no more, with what it did not answer.
+
+        By the path as it was parsed there: one that is read otherwise here goes round in circles.
+        """
+        if strayed is not None:
+            return self._roster.owner(strayed.path)
         return min(models, default=None)
 
     def _lose(self, replica: str) -> None:
         """A replica has gone, with the connections it had, but not with those it did not take."""
         models = self._roster.models_of(replica)
         self._roster.leave(replica)
-        for connection, read in self._hands.pop(replica).left():
-            self._pass_on(Visitor(connection, read), self._next_owner(models, read))
+        for connection, strayed in self._hands.pop(replica).left():
+            self._pass_on(Visitor(connection, strayed), self._next_owner(models, strayed))
 
     def _try(self, channel: Channel, kind: str, *descriptors: int, **values: Any) -> None:
         """Sends what may be lost: a replica that has gone is noticed by its channel's end."""
@@ -328,6 +340,15 @@ class Door:
         for visitor in unserved:
             self._adopt(self._sorry, visitor)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
+
+def _for_the_last_time(handler: Handler) -> Handler:
+    """Answers as `handler` does, after which the client has to connect anew."""
+
+    def handle(request: Request, reply: Reply) -> None:
+        handler(request, lambda response: reply(replace(response, closes=True)))
+
+    return handle
 
 
 def _say_later(request: Request, reply: Reply) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.sorting import is_health, model_of
 from raymlops.serve.door.wire import Channel, Message
-from raymlops.serve.http import HttpLimits, HttpServer
+from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.web import Admit, Handler
 
 _logger = logging.getLogger(__name__)
@@ -127,8 +127,8 @@ class Doorway:
         """The door has died; what it did not take goes on here."""
         assert self._hands is not None
         self._lost.set()
-        for connection, read in self._hands.left():
-            self._adopt(connection, read)
+        for connection, strayed in self._hands.left():
+            self._adopt(connection, strayed)
 
     def _hear(self, message: Message) -> None:
         assert self._hands is not None
@@ -147,7 +147,8 @@ class Doorway:
             case "keep":
                 self.server.keep(message.values["number"], self._hand_over)
 
-    def _adopt(self, connection: socket.socket, read: bytes) -> None:
+    def _adopt(self, connection: socket.socket, strayed: Strayed | None) -> None:
+        read = b"" if strayed is None else strayed.read
         task = asyncio.get_running_loop().create_task(self.server.adopt(connection, read))
         self._tasks.add(task)
         task.add_done_callback(self._adopted)
@@ -186,8 +187,8 @@ class Doorway:
             self._known_paths[path] = found
         return found
 
-    def _hand_over(self, descriptor: int, read: bytes) -> None:
+    def _hand_over(self, descriptor: int, strayed: Strayed | None) -> None:
         """Raises ConnectionError while the door is away."""
         if self._hands is None:
             raise ConnectionResetError("the door is away")
-        self._hands.give(descriptor, read)
+        self._hands.give(descriptor, strayed)

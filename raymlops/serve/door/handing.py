@@ -1,7 +1,7 @@
 """Connections that are handed from process to process, each of which is somebody's at any moment.
 
-    giver --connection, what was read of it--> taker
-          <--------------taken----------------         and only then the taker reads of it
+    giver --connection, the request that was read of it--> taker
+          <---------------------taken---------------------     and only then the taker reads of it
 
 Who gives one keeps it open until the other end says that it took it. So what the other end leaves
 behind when it dies is as it was given, and goes to somebody else.
@@ -15,6 +15,7 @@ from collections import deque
 from contextlib import suppress
 
 from raymlops.serve.door.wire import Channel, Message
+from raymlops.serve.http import Strayed
 
 
 class Hands:
@@ -22,38 +23,40 @@ class Hands:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._given: deque[tuple[socket.socket, bytes]] = deque()
+        self._given: deque[tuple[socket.socket, Strayed | None]] = deque()
 
-    def give(self, descriptor: int, read: bytes) -> None:
-        """Gives a connected socket with what was read of it; the caller closes its own descriptor.
+    def give(self, descriptor: int, strayed: Strayed | None) -> None:
+        """Gives a connected socket, with the request that was read of it if one was; the caller
+        closes its own descriptor.
 
         Raises:
             ConnectionError: the other end has gone.
         """
         kept = socket.socket(fileno=os.dup(descriptor))
         try:
-            self._send(descriptor, read)
+            self._send(descriptor, strayed)
         except OSError:
             kept.close()
             raise
-        self._given.append((kept, read))
+        self._given.append((kept, strayed))
 
-    def take(self, message: Message) -> tuple[socket.socket, bytes]:
-        """The connected socket of a message "given", and what was read of it."""
-        connection, read = socket.socket(fileno=message.descriptors[0]), b""
+    def take(self, message: Message) -> tuple[socket.socket, Strayed | None]:
+        """The connected socket of a message "given", and the request that was read of it."""
+        connection, strayed = socket.socket(fileno=message.descriptors[0]), None
         if len(message.descriptors) > 1:
             with os.fdopen(message.descriptors[1], "rb") as file:
                 file.seek(0)
-                read = file.read()
+                path = file.read(message.values["path_bytes"]).decode()
+                strayed = Strayed(path, file.read())
         with suppress(OSError):  # who gave it has died, and keeps nothing
             self.channel.send("taken")
-        return connection, read
+        return connection, strayed
 
     def settle(self) -> None:
         """The other end has said "taken" of the oldest that was given."""
         self._given.popleft()[0].close()
 
-    def left(self) -> list[tuple[socket.socket, bytes]]:
+    def left(self) -> list[tuple[socket.socket, Strayed | None]]:
         """Those that the other end did not take, once it has gone; they are the caller's."""
         left = list(self._given)
         self._given.clear()
@@ -65,14 +68,15 @@ class Hands:
         for connection, _ in self.left():
             connection.close()
 
-    def _send(self, descriptor: int, read: bytes) -> None:
-        if not read:
+    def _send(self, descriptor: int, strayed: Strayed | None) -> None:
+        if strayed is None:
             self.channel.send("given", descriptor)
             return
+        path = strayed.path.encode()
         memory = os.memfd_create("raymlops-read")
         try:
             with os.fdopen(memory, "wb", closefd=False) as file:
-                file.write(read)
-            self.channel.send("given", descriptor, memory)
+                file.write(path + strayed.read)  # a packet has not room for any path
+            self.channel.send("given", descriptor, memory, path_bytes=len(path))
         finally:
             os.close(memory)

@@ -55,7 +55,7 @@ class Neighbours:
         *,
         tls: TlsFiles | None,
         tasks: Tasks,
-        give: Callable[[socket.socket, bytes, str], bool],
+        give: Callable[[Visitor, str], bool],
         pass_on: Callable[[Visitor, str], None],
     ) -> None:
         self._roster = roster
@@ -147,5 +147,5 @@ class Neighbours:
         if known is not None:
             node, model = known
             self._roster.receive(node, model)
-            answer(connection, served=self._give(connection, b"", model))
+            answer(connection, served=self._give(Visitor(connection), model))
         connection.close()

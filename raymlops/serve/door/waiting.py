@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from raymlops.serve.http import Strayed
+
 _HELD_OPEN = 20_000
 """Connections that may wait at once; beyond that the oldest is closed."""
 
@@ -17,11 +19,15 @@ def _now() -> float:
 
 @dataclass(slots=True, eq=False)
 class Visitor:
-    """A connection on its way to a replica, with what was read of it already."""
+    """A connection on its way to a replica, with the request that was read of it already."""
 
     connection: socket.socket
-    read: bytes = b""
+    strayed: Strayed | None = None
     since: float = field(default_factory=_now)
+
+    @property
+    def read(self) -> bytes:
+        return b"" if self.strayed is None else self.strayed.read
 
 
 class WaitingRoom:

@@ -2,7 +2,7 @@
 
 from raymlops.serve.http.connection import HandOver
 from raymlops.serve.http.limits import HttpLimits
-from raymlops.serve.http.machine import Belongs
+from raymlops.serve.http.machine import Belongs, Strayed
 from raymlops.serve.http.server import HttpServer
 
-__all__ = ["Belongs", "HandOver", "HttpLimits", "HttpServer"]
+__all__ = ["Belongs", "HandOver", "HttpLimits", "HttpServer", "Strayed"]

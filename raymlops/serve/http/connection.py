@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from raymlops.serve.http.limits import Phase, overdue
-from raymlops.serve.http.machine import Machine
+from raymlops.serve.http.machine import Machine, Strayed
 from raymlops.serve.web import Response
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 _LINGER_S = 2.0
 """How long a client may take to read its last answer before the connection is cut."""
 
-HandOver = Callable[[int, bytes], None]
-"""Gives a connected socket, by its descriptor, to another process with what was read of it."""
+HandOver = Callable[[int, Strayed | None], None]
+"""Gives a connected socket, by its descriptor, to another process, with the request that was read
+of it; None between two requests."""
 
 
 class Connection(asyncio.Protocol):
@@ -134,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._end()
         elif self._leaves_by is not None and machine.is_between_requests:
             if self._transport.get_write_buffer_size() == 0:
-                self._move(self._leaves_by, b"")
+                self._move(self._leaves_by, None)
         elif self._is_full and machine.num_outstanding <= self._server.limits.max_pipelined // 2:
             self._is_full = False
             self._read_on()
@@ -143,21 +144,21 @@ class Connection(asyncio.Protocol):
         if not (self._is_full or self._is_stopped or self._transport.is_closing()):
             self._transport.resume_reading()
 
-    def _move(self, hand_over: HandOver, read: bytes) -> None:
+    def _move(self, hand_over: HandOver, strayed: Strayed | None) -> None:
         if self._transport.is_closing():
             return
         self._transport.pause_reading()
         try:
-            hand_over(self._transport.get_extra_info("socket").fileno(), read)
+            hand_over(self._transport.get_extra_info("socket").fileno(), strayed)
         except OSError:  # nobody is there to take it
-            self._stay(read)
+            self._stay(strayed)
         else:
             self._transport.abort()  # closes this process's descriptor; the connection lives on
 
-    def _stay(self, read: bytes) -> None:
+    def _stay(self, strayed: Strayed | None) -> None:
         self._leaves_by = None
         self._transport.resume_reading()
-        if read:
+        if strayed is not None:
             self.machine.strayed = None
             self.machine.refuse(Response.error(503, "try again", ("retry-after", "1")))
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from urllib.parse import unquote
 
 import httptools
@@ -40,11 +40,18 @@ _SKIPPABLE_BYTES = 64 * 1024
 """A refused body up to this size is read and dropped, which costs less than a new connection."""
 
 
+class Strayed(NamedTuple):
+    """A request that does not belong here: the path it asks for, and all that was read of it."""
+
+    path: str
+    read: bytes
+
+
 class Machine:
     """`write` is called with bytes to send, `settle` after what was answered has been written.
 
-    `is_over` says that the connection should end; `strayed` holds what was read of a first
-    request that does not belong here, once one came.
+    `is_over` says that the connection should end; `strayed` holds a first request that does not
+    belong here, once one came.
     """
 
     def __init__(
@@ -62,7 +69,7 @@ class Machine:
     ) -> None:
         self.phase: Phase = Phase.IDLE
         self.num_requests = 0
-        self.strayed: bytes | None = None
+        self.strayed: Strayed | None = None
         self._handler = handler
         self._write = write
         self._settle = settle
@@ -276,7 +283,7 @@ class Machine:
     def _stray(self, request: Request) -> None:
         if self._chunks is None:
             self._stop(421, f"{request.path} is not answered on this connection; open another")
-        self.strayed = b"".join(self._chunks)
+        self.strayed = Strayed(request.path, b"".join(self._chunks))
         self._stop_reading()
         raise _StopError
 

@@ -92,6 +92,45 @@ def test_a_replica_of_several_models_answers_for_each_and_for_no_other(run: Run)
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("models", "sent", "wanted"),
+    [
+        (("flights",), b"GET  /v2/health/live HTTP/1.1\r\n", b"the door: flights"),
+        (("flights",), b"GET HTTP://here/v2/health/live HTTP/1.1\r\n", b"the door: flights"),
+        (("flights", "trains"), b"GET  /v2/models/flights HTTP/1.1\r\n", b"flights"),
+        (("flights", "trains"), b"GET HTTP://here/v2/models/flights HTTP/1.1\r\n", b"flights"),
+    ],
+)
+def test_a_path_that_llhttp_alone_can_read_goes_round_in_no_circle(
+    run: Run, models: tuple[str, ...], sent: bytes, wanted: bytes
+) -> None:
+    async def test(world: World) -> None:
+        for model in models:
+            await world.replica(model, model)
+        assert await _answer(world, sent) == wanted
+
+    run(test)
+
+
+def test_what_a_replica_of_several_returns_goes_round_in_no_circle(run: Run) -> None:
+    async def test(world: World) -> None:
+        await world.replica("both", "flights", "trains")
+        world.doors[0].forget("trains")  # so that all but health is for flights, and its replicas
+        assert await _answer(world, b"GET /v2 HTTP/1.1\r\n") == b"the door: flights"
+
+    run(test)
+
+
+async def _answer(world: World, sent: bytes) -> bytes:
+    """The body of the answer to the first line of a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    writer.write(sent + b"Host: here\r\nConnection: close\r\n\r\n")
+    try:
+        return (await reader.read()).partition(b"\r\n\r\n")[2]
+    finally:
+        writer.close()
+
+
 def test_clients_of_each_model_wait_for_the_replica_of_several(run: Run) -> None:
     async def test(world: World) -> None:
         door = world.doors[0]

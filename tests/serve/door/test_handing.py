@@ -14,6 +14,7 @@ import pytest
 
 from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.wire import Channel
+from raymlops.serve.http import Strayed
 from tests.serve.door.world import INFER, Run, World, until
 
 
@@ -77,12 +78,12 @@ def holding() -> Holding:
     return run
 
 
-def _give(hands: Hands, said: bytes, read: bytes = b"") -> socket.socket:
+def _give(hands: Hands, said: bytes, strayed: Strayed | None = None) -> socket.socket:
     """Gives a connection whose client has said something; returns the client."""
     client, server = socket.socketpair()
     client.settimeout(5.0)
     client.sendall(said)
-    hands.give(server.fileno(), read)
+    hands.give(server.fileno(), strayed)
     server.close()
     return client
 
@@ -90,15 +91,16 @@ def _give(hands: Hands, said: bytes, read: bytes = b"") -> socket.socket:
 @pytest.mark.parametrize("notices_by", ["reading", "sending"])
 def test_what_was_not_taken_is_left_as_it_was_given(holding: Holding, notices_by: str) -> None:
     async def test(hands: Hands, peer: Peer, told: list[str]) -> None:
-        clients = [_give(hands, b"ask %d" % number, b"read") for number in range(3)]
+        strayed = Strayed("/path", b"read")
+        clients = [_give(hands, b"ask %d" % number, strayed) for number in range(3)]
         taken = peer.take()
         peer.die()
         if notices_by == "sending":
             with taken.dup() as late, pytest.raises(ConnectionError):
-                hands.give(late.fileno(), b"")
+                hands.give(late.fileno(), None)
         await until(lambda: told == ["lost"])
         left = hands.left()
-        assert [read for _, read in left] == [b"read", b"read"]
+        assert [each for _, each in left] == [strayed, strayed]
         assert [connection.recv(100) for connection, _ in left] == [b"ask 1", b"ask 2"]
         assert taken.recv(100) == b"ask 0"
         taken.close()

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 import uvloop
 
-from raymlops.serve.http import HttpLimits, HttpServer
+from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.web import Reply, Request, Response, Routes
 
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -241,8 +241,8 @@ def test_a_connection_moves_between_two_requests_and_its_client_sees_nothing(run
         async with serving() as (old, echo, port), serving() as (new, _, _):
             moved: list[socket.socket] = []
 
-            def hand_over(descriptor: int, read: bytes) -> None:
-                assert read == b""
+            def hand_over(descriptor: int, strayed: Strayed | None) -> None:
+                assert strayed is None
                 moved.append(socket.socket(fileno=os.dup(descriptor)))
 
             idle, busy = await Caller.to(port), await Caller.to(port)
@@ -269,9 +269,10 @@ def test_a_request_for_another_model_takes_its_connection_along(run: Run) -> Non
         async with serving() as (theirs, _, _):
             moves: list[asyncio.Task[None]] = []
 
-            def hand_over(descriptor: int, read: bytes) -> None:
+            def hand_over(descriptor: int, strayed: Strayed | None) -> None:
+                assert strayed is not None
                 connection = socket.socket(fileno=os.dup(descriptor))
-                moves.append(asyncio.create_task(theirs.adopt(connection, read)))
+                moves.append(asyncio.create_task(theirs.adopt(connection, strayed.read)))
 
             options = {"belongs": lambda path: path != "/echo", "hand_over": hand_over}
             async with serving(**options) as (ours, _, port):
