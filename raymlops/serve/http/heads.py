@@ -14,7 +14,7 @@ from raymlops.serve.web import Request
 _END = b"\r\n\r\n"
 _MAX_HEADS = 1024
 _MAX_BYTES = 2048
-_UNUSUAL = ("transfer-encoding", "expect", "upgrade")
+_UNUSUAL = ("transfer-encoding", "expect")
 
 
 class Known(NamedTuple):

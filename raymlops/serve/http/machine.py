@@ -99,9 +99,7 @@ class Machine:
         if self._belongs is not None:
             self._keep(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._stop_reading()  # what follows would be another protocol, which nobody agreed to
+            self._parse(data)
         except httptools.HttpParserError as error:
             if self._has_open_end:
                 self.refuse(self._refusal or _reason(error))
@@ -189,6 +187,10 @@ class Machine:
         headers[key] = text
 
     def on_headers_complete(self) -> None:
+        if self._parser.should_upgrade():
+            if self._parser.get_method() == b"CONNECT":
+                self._stop(501, "CONNECT is not understood, this is no proxy")
+            return  # the head comes again, without its offer
         request = self._request()
         if self._belongs is not None and not self._belongs(request.path):
             self._stray(request)
@@ -212,6 +214,8 @@ class Machine:
         self._body.append(part)
 
     def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return  # as above
         slot = self._reading
         assert slot is not None
         assert slot.request is not None
@@ -230,6 +234,32 @@ class Machine:
         self._reading = None
 
     # Reading.
+
+    def _parse(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+                self._decline_upgrade()
+            else:
+                return
+
+    def _decline_upgrade(self) -> None:
+        """Reads the newest head once more, as if it offered no other protocol.
+
+        Of a head that does, llhttp takes all that follows for that protocol, and skips the body.
+        Clients offer HTTP/2 in any request, and send it as HTTP/1.1 none the less.
+        """
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        lines = [b"%b %b HTTP/%b" % (method, self._url, version.encode())]
+        for name, text in self._headers.items():
+            if name != "upgrade":
+                lines.append(f"{name}: {text}".encode("latin-1"))
+        self._has_begun = False
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def _begin(self) -> None:
         self._url = b""

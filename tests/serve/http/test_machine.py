@@ -104,6 +104,8 @@ GOOD = (
     + b"\r\nHEAD /head HTTP/1.1\r\nHost: a\r\n\r\n"
     + HEAD
     + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nfifth"
+    + HEAD
+    + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nsixth"
 )
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /never HTTP/1.1\r\n"
 BAD = {
@@ -131,7 +133,10 @@ BAD = {
         HEAD + b"X: " + b"x" * 500 + b"\r\n\r\n",
         HEAD + b"".join(b"X-%d: 1\r\n" % number for number in range(9)) + b"\r\n",
     ),
-    501: (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",),
+    501: (
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+    ),
     505: (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",),
 }  # fmt: skip
 
@@ -163,12 +168,42 @@ def test_any_cut_of_the_bytes_gives_the_same_answers(data: st.DataObject) -> Non
     ] == whole
 
 
+@pytest.mark.parametrize(
+    "framed",
+    [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"],
+)
+def test_an_offer_of_another_protocol_is_ignored_and_costs_no_body(framed: bytes) -> None:
+    offer = b"X-One: 1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    sent = HEAD.replace(b"infer", b"infer?x=%20") + offer + framed
+    talk = Talk().feed(sent * 2 + LAST)
+    assert talk.answers == [
+        (200, b"/infer body", False),
+        (200, b"/infer body", False),
+        (200, b"/last ", True),
+    ]
+    request = talk.asked[0][0]
+    assert (request.method, request.query, request.headers["x-one"]) == ("POST", "x=%20", "1")
+
+
+@given(cut=st.integers(1, 120))
+def test_an_offer_of_another_protocol_that_belongs_elsewhere_is_kept_whole(cut: int) -> None:
+    sent = HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\nx"
+    talk = Talk(options={"belongs": ours}).feed(sent[:cut])
+    if talk.machine.strayed is None:
+        talk.feed(sent[cut:])
+    assert talk.machine.strayed is not None
+    assert sent.startswith(talk.machine.strayed.read)
+    assert talk.machine.strayed.read.find(b"\r\n\r\n") > 0
+    assert talk.answers == []
+
+
 ALIKE = (
     HEAD + b"Content-Length: 5\r\n\r\nfirst",
     HEAD + b"Content-Length: 5\r\n\r\nother",
     HEAD + b"Content-Length: 0\r\n\r\n",
     HEAD + b"Content-Length: 4\r\n\r\n\r\n\r\n",
     b"\r\n" + HEAD + b"Content-Length: 5\r\n\r\nfirst",
+    HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nfirst",
     b"GET /no HTTP/1.1\r\nHost: a\r\n\r\n",
     b"HEAD /no HTTP/1.1\r\nHost: a\r\n\r\n",
     HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nx",
@@ -178,7 +213,7 @@ ALIKE = (
 
 
 @given(
-    parts=st.lists(st.sampled_from([*ALIKE, *ALIKE, ALIKE[0][:-3], b"rst", ALIKE[5] * 2])),
+    parts=st.lists(st.sampled_from([*ALIKE, *ALIKE, ALIKE[0][:-3], b"rst", ALIKE[6] * 2])),
     belongs=st.booleans(),
 )
 def test_heads_that_came_before_are_read_as_the_first_time(

@@ -19,6 +19,7 @@ from raymlops.serve.web import Reply, Request, Response, Routes
 
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+OFFER = GET.replace(b"Host", b"Connection: upgrade\r\nUpgrade: h2c\r\nHost")
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -298,7 +299,14 @@ def test_connections_beyond_the_limit_are_cut(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", GET, POST % (900, b"{"), b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", b"nonsense\r\n"],
+    [
+        b"",
+        GET,
+        POST % (900, b"{"),
+        OFFER,
+        b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"nonsense\r\n",
+    ],
 )
 def test_a_connection_that_has_ended_is_freed_without_a_search_for_garbage(
     run: Run, sent: bytes
