@@ -80,14 +80,20 @@ class Doorway:
             self._hands = None
 
     async def leave(self, timeout_s: float) -> int:
-        """Gives every connection back between two requests; returns how many had to be cut."""
+        """Gives every connection back between two requests, and waits until the door has taken
+        them; returns how many had to be cut."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout_s
         if self._hands is not None:
             with suppress(OSError):  # as above; connections that cannot go back are ended
                 self._hands.channel.send("leaving")
-        cut = await self.server.drain(timeout_s, self._hand_over)
-        while self._tasks:  # connections that were on their way here
-            await asyncio.wait(self._tasks)
-            cut += await self.server.drain(timeout_s, self._hand_over)
+        cut = 0
+        while not cut and self._has_connections:
+            while self._tasks:  # connections that were on their way here
+                await asyncio.wait(self._tasks)
+            cut = await self.server.drain(max(0.0, ends_at - loop.time()), self._hand_over)
+            if self._hands is not None:
+                cut += await self._hands.untaken(max(0.0, ends_at - loop.time()))
         if cut:
             _logger.warning("%d connections were cut: they took over %g s", cut, timeout_s)
         return cut
@@ -100,6 +106,12 @@ class Doorway:
         for listening in self._held.values():
             listening.close()
         self._held.clear()
+
+    @property
+    def _has_connections(self) -> bool:
+        """Whether there are any that would end with this process."""
+        given = 0 if self._hands is None else self._hands.num_given
+        return bool(self._tasks or self.server.connections or given)
 
     def _connect(self) -> None:
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -9,6 +9,7 @@ behind when it dies is as it was given, and goes to somebody else.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections import deque
@@ -24,6 +25,8 @@ class Hands:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self._given: deque[tuple[socket.socket, Strayed | None]] = deque()
+        self._all_taken = asyncio.Event()
+        self._all_taken.set()
 
     def give(self, descriptor: int, strayed: Strayed | None) -> None:
         """Gives a connected socket, with the request that was read of it if one was; the caller
@@ -39,6 +42,7 @@ class Hands:
             kept.close()
             raise
         self._given.append((kept, strayed))
+        self._all_taken.clear()
 
     def take(self, message: Message) -> tuple[socket.socket, Strayed | None]:
         """The connected socket of a message "given", and the request that was read of it."""
@@ -55,15 +59,34 @@ class Hands:
     def settle(self) -> None:
         """The other end has said "taken" of the oldest that was given."""
         self._given.popleft()[0].close()
+        if not self._given:
+            self._all_taken.set()
+
+    @property
+    def num_given(self) -> int:
+        """Those that the other end has not taken yet."""
+        return len(self._given)
+
+    async def untaken(self, timeout_s: float) -> int:
+        """Waits until the other end has taken all it was given; returns how many it has not.
+
+        Who closes before loses them: the kernel keeps few, the rest wait here to be sent.
+        """
+        try:
+            await asyncio.wait_for(self._all_taken.wait(), timeout_s)
+        except TimeoutError:
+            return self.num_given
+        return 0
 
     def left(self) -> list[tuple[socket.socket, Strayed | None]]:
         """Those that the other end did not take, once it has gone; they are the caller's."""
         left = list(self._given)
         self._given.clear()
+        self._all_taken.set()
         return left
 
     def close(self) -> None:
-        """Ends the conversation; what is on its way there arrives."""
+        """Ends the conversation; what the kernel has of it arrives."""
         self.channel.close()
         for connection, _ in self.left():
             connection.close()

@@ -189,6 +189,48 @@ def test_a_replica_that_leaves_fails_no_request(run: Run) -> None:
     run(test)
 
 
+def test_a_replica_that_leaves_waits_for_a_door_that_is_busy(run: Run) -> None:
+    async def test(world: World) -> None:
+        old, door = await world.replica("old"), world.doors[0]
+        clients = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(20)]
+        assert [await _ask(*client) for client in clients] == [b"old"] * 20
+        hands = old.doorway._hands
+        assert hands is not None
+        hands.channel._peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        busy, loop = door._hands["old"].channel, asyncio.get_running_loop()
+        loop.remove_reader(busy._peer.fileno())
+        leaving = asyncio.create_task(old.doorway.leave(10.0))
+        await until(lambda: old.connections == 0)
+        assert len(hands.channel._waiting) > 1  # beyond what the kernel has room for
+        loop.add_reader(busy._peer.fileno(), busy._read)
+        assert await leaving == 0
+        await old.stop()
+        await world.replica("new")
+        assert [await _ask(*client) for client in clients] == [b"new"] * 20
+        for _, writer in clients:
+            writer.close()
+
+    run(test)
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The name of the replica that answers, of three letters."""
+    writer.write(b"GET /v2/models/flights HTTP/1.1\r\nHost: here\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    return await reader.readexactly(3)
+
+
+def test_what_its_door_does_not_take_of_a_replica_that_leaves_is_counted(run: Run) -> None:
+    async def test(world: World) -> None:
+        old = await world.replica("old")
+        async with world.client() as client:
+            await client.get(INFER.format("flights"))
+            world.doors[0]._hands["old"].channel.listen_to(lambda _: None, lambda: None)
+            assert await old.doorway.leave(0.05) == 1
+
+    run(test)
+
+
 def test_clients_wait_for_a_model_whose_only_replica_died(run: Run) -> None:
     async def test(world: World) -> None:
         old = await world.replica("old")

@@ -125,6 +125,21 @@ def test_what_was_taken_is_open_here_no_more(holding: Holding) -> None:
     holding(test)
 
 
+def test_who_leaves_waits_until_all_it_gave_is_taken(holding: Holding) -> None:
+    async def test(hands: Hands, peer: Peer, told: list[str]) -> None:
+        assert await hands.untaken(5.0) == 0
+        clients = [_give(hands, b"ask") for _ in range(2)]
+        taken = [peer.take()]
+        assert await hands.untaken(0.05) == 1
+        waiting = asyncio.create_task(hands.untaken(5.0))
+        taken.append(peer.take())
+        assert await waiting == 0
+        for each in (*clients, *taken):
+            each.close()
+
+    holding(test)
+
+
 def test_a_client_given_to_a_dying_replica_goes_on_to_the_next(run: Run) -> None:
     async def test(world: World) -> None:
         dying = Peer.behind(world.path)
