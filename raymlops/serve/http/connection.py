@@ -121,6 +121,8 @@ class Connection(asyncio.Protocol):
             else:
                 machine.refuse(Response.error(408, reason))
             self._attend()
+        elif self._leaves_by is not None:  # its last answer may have been on its way until now
+            self._attend()
 
     def _settle(self) -> None:
         """After an answer was written; nearly always there is nothing to do."""

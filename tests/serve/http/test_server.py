@@ -265,6 +265,29 @@ def test_a_connection_moves_between_two_requests_and_its_client_sees_nothing(run
     run(test)
 
 
+def test_a_connection_moves_once_a_slow_client_has_read_its_last_answer(run: Run) -> None:
+    async def test() -> None:
+        async with serving() as (old, _, port), serving() as (new, _, _):
+            moved: list[socket.socket] = []
+
+            def hand_over(descriptor: int, strayed: Strayed | None) -> None:
+                moved.append(socket.socket(fileno=os.dup(descriptor)))
+
+            callers = [await Caller.to(port, limit=1024) for _ in range(2)]
+            for caller in callers:
+                caller.writer.write(GET.replace(b"echo", b"large") * 20)
+            await until(lambda: [c._is_stopped for c in old.connections] == [True, True])
+            draining = asyncio.create_task(old.drain(5.0, hand_over))
+            for caller in callers:
+                assert [len((await caller.answer())[1]) for _ in range(20)] == [1_000_000] * 20
+            assert await draining == 0
+            for connection in moved:
+                await new.adopt(connection)
+            assert [(await caller.ask(POST % (3, b"new")))[1] for caller in callers] == [b"new"] * 2
+
+    run(test)
+
+
 def test_a_request_for_another_model_takes_its_connection_along(run: Run) -> None:
     async def test() -> None:
         async with serving() as (theirs, _, _):
