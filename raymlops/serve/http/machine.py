@@ -95,7 +95,7 @@ class Machine:
         begins = self.phase is Phase.IDLE
         if begins and (known := self._heads.find(data)) is not None and self._take(*known):
             return
-        num_before = self.num_requests
+        before = self._position
         if self._belongs is not None:
             self._keep(data)
         try:
@@ -103,10 +103,13 @@ class Machine:
         except httptools.HttpParserError as error:
             if self._has_open_end:
                 self.refuse(self._refusal or _reason(error))
-        if self.phase is Phase.HEAD:
-            self._check_head(len(data))
-        elif begins and self.phase is Phase.IDLE and self.num_requests == num_before + 1:
-            self._learn(data)
+        if self._position == before:
+            if self.phase in (Phase.HEAD, Phase.BODY):
+                self._check_line(len(data))
+        else:
+            self._fed_in_line = 0
+            if begins and self.phase is Phase.IDLE and self.num_requests == before[0] + 1:
+                self._learn(data)
 
     def refuse(self, response: Response) -> None:
         """Answers what is being read with `response`, the last one, and reads no more."""
@@ -134,6 +137,11 @@ class Machine:
         del self._parser
         self._reading = None
         self._write = self._settle = _nobody
+
+    @property
+    def _position(self) -> tuple[int, Phase, int, int]:
+        """Goes on with every whole header, and with every byte of a body."""
+        return self.num_requests, self.phase, self._head_bytes, self._body_size
 
     @property
     def _has_open_end(self) -> bool:
@@ -265,7 +273,7 @@ class Machine:
         self._url = b""
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
-        self._fed_in_head = 0
+        self._fed_in_line = 0
         self._body: list[bytes] = []
         self._body_size = 0
         self._reading = None
@@ -362,10 +370,11 @@ class Machine:
             raise _StopError
         slot.refusal = refusal
 
-    def _check_head(self, size: int) -> None:
-        """Bounds what llhttp holds of a header that has no end; `on_header` is exact, but late."""
-        self._fed_in_head += size
-        if self._fed_in_head > self._limits.max_head_bytes + _SKIPPABLE_BYTES:
+    def _check_line(self, size: int) -> None:
+        """Bounds what llhttp holds of a header or trailer that has no end; `on_header` is exact,
+        but late. Each piece of such a line costs as much as all before it."""
+        self._fed_in_line += size
+        if self._fed_in_line > self._limits.max_head_bytes:
             self.refuse(self._too_long(431))
 
     def _stop_too_long(self, status: int) -> NoReturn:

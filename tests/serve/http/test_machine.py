@@ -375,11 +375,39 @@ def test_who_is_not_let_in_keeps_the_connection_after_a_small_body() -> None:
     assert [request.body for request, _ in talk.asked] == [b"d"]
 
 
-def test_a_header_that_has_no_end_is_not_held_for_ever() -> None:
-    talk = Talk().feed(HEAD + b"X: ")
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [HEAD + b"X: ", CHUNKED + b"0\r\nX: ", CHUNKED + b"1;x=", CHUNKED + b"1\r\na\r\n0\r\nX: "],
+)
+def test_a_line_that_has_no_end_is_not_held_for_ever(sent: bytes) -> None:
+    talk = Talk().feed(sent)
     for _ in range(100):
-        talk.feed(b"x" * 1000)
+        talk.feed(b"x" * 100)
     assert [(status, closes) for status, _, closes in talk.answers] == [(431, True)]
+    assert talk.asked == []
+
+
+def test_many_trailers_are_not_read_for_ever() -> None:
+    talk = Talk().feed(CHUNKED + b"0\r\n")
+    for _ in range(1000):
+        talk.feed(b"X: x\r\n")
+    assert [(status, closes) for status, _, closes in talk.answers] == [(431, True)]
+
+
+def test_a_large_body_in_small_chunks_is_no_line_without_end() -> None:
+    talk = Talk().feed(CHUNKED)
+    for byte in b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n":
+        talk.feed(bytes([byte]))
+    assert talk.answers == [(200, b"/infer " + b"x" * 1000, False)]
+
+
+def test_many_requests_at_once_are_no_line_without_end() -> None:
+    sent = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    talk = Talk().feed(sent * 3_000 + sent[:-2], sent[-2:])
+    assert [status for status, *_ in talk.answers] == [200] * 3_001
 
 
 def test_what_is_finished_answers_all_it_has_received_and_says_which_is_the_last() -> None:
