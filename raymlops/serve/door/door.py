@@ -37,7 +37,7 @@ from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.sorting import may_have_path, path_of
 from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
-from raymlops.serve.door.waiting import Visitor, WaitingRoom
+from raymlops.serve.door.waiting import Visitor, WaitingRoom, has_ended
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.web import Handler, Reply, Request, Response
@@ -220,10 +220,12 @@ class Door:
             connection.close()
             return
         path = path_of(sent)
-        if path is None and may_have_path(sent) and len(sent) < _PEEK_BYTES:
-            self._waiting.watch(visitor, self._look, unread=len(sent))
-        else:
+        if path is not None or not may_have_path(sent) or len(sent) >= _PEEK_BYTES:
             self._pass_on(visitor, self._roster.owner(path))
+        elif has_ended(connection):  # what is missing never comes
+            connection.close()
+        else:
+            self._waiting.watch(visitor, self._look, unread=len(sent))
 
     def _pass_on(self, visitor: Visitor, model: str | None) -> None:
         if model is None:

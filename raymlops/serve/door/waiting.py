@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from raymlops.serve.http import Strayed
 
 _HELD_OPEN = 20_000
 """Connections that may wait at once; beyond that the oldest is closed."""
+_LOOK_S = 0.1
+"""How soon a connection is looked at again whose kernel does not tell when there is more."""
 
 
 def _now() -> float:
@@ -24,10 +27,18 @@ class Visitor:
     connection: socket.socket
     strayed: Strayed | None = None
     since: float = field(default_factory=_now)
+    unread: int = 0
 
     @property
     def read(self) -> bytes:
         return b"" if self.strayed is None else self.strayed.read
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the client sends no more, also while what it has sent is unread."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 class WaitingRoom:
@@ -35,26 +46,34 @@ class WaitingRoom:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._silent: dict[Visitor, None] = {}
+        self._silent: dict[Visitor, asyncio.TimerHandle | None] = {}
         self._unserved: dict[str, list[Visitor]] = {}
 
     def __len__(self) -> int:
         return len(self._silent) + sum(len(queue) for queue in self._unserved.values())
 
     def watch(self, visitor: Visitor, on_more: Callable[[Visitor], None], *, unread: int) -> None:
-        """Calls `on_more` once the client has sent more than the `unread` bytes there are."""
-        connection = visitor.connection
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread + 1)
-        self._silent[visitor] = None
-        if len(self._silent) > _HELD_OPEN:
-            self._release(oldest := next(iter(self._silent)))
-            oldest.connection.close()
+        """Calls `on_more` once the client has sent more than the `unread` bytes there are.
+
+        Poll looks at SO_RCVLOWAT for TCP alone, and there not when memory is short: who was called
+        for nothing is called again after a while, or would be without a pause.
+        """
+        loop, connection = asyncio.get_running_loop(), visitor.connection
 
         def look() -> None:
             self._release(visitor)
             on_more(visitor)
 
-        asyncio.get_running_loop().add_reader(connection.fileno(), look)
+        if 0 < unread <= visitor.unread:
+            self._silent[visitor] = loop.call_later(_LOOK_S, look)
+        else:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread + 1)
+            self._silent[visitor] = None
+            loop.add_reader(connection.fileno(), look)
+        visitor.unread = unread
+        if len(self._silent) > _HELD_OPEN:
+            self._release(oldest := next(iter(self._silent)))
+            oldest.connection.close()
 
     def wait(self, model: str, visitor: Visitor) -> None:
         """Keeps a visitor until `take` asks for those of its model."""
@@ -87,4 +106,5 @@ class WaitingRoom:
     def _release(self, visitor: Visitor) -> None:
         asyncio.get_running_loop().remove_reader(visitor.connection.fileno())
         visitor.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-        del self._silent[visitor]
+        if (timer := self._silent.pop(visitor)) is not None:
+            timer.cancel()

@@ -14,6 +14,7 @@ import pytest
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.door.waiting import Visitor
 from raymlops.serve.web import Response
 from tests.serve.door.world import INFER, Run, World, until
 
@@ -262,6 +263,45 @@ def test_nobody_waits_for_ever(run: Run) -> None:
             with contextlib.suppress(ConnectionError):
                 assert await asyncio.to_thread(connection.recv, 1) == b""
             connection.close()
+
+    run(test)
+
+
+def test_half_a_request_line_of_who_has_gone_is_not_looked_at_for_ever(run: Run) -> None:
+    async def test(world: World) -> None:
+        door = world.doors[0]
+        client = socket.create_connection(("127.0.0.1", world.port))
+        client.sendall(b"GET /v2/mod")
+        await until(lambda: len(door._waiting) == 1)
+        client.close()
+        await until(lambda: len(door._waiting) == 0)
+
+    run(test)
+
+
+def test_half_a_request_line_is_not_looked_at_all_the_time(run: Run) -> None:
+    async def test(world: World) -> None:
+        await world.replica("one")
+        door, looks = world.doors[0], 0
+
+        def count(visitor: Visitor) -> None:
+            nonlocal looks
+            looks += 1
+            look(visitor)
+
+        look, door._look = door._look, count  # type: ignore[method-assign]
+        client, ours = socket.socketpair()  # as with TLS, where there is no low-water mark
+        for end in (client, ours):
+            end.setblocking(False)
+        client.sendall(b"GET /v2/mod")
+        door._welcome(ours)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert looks < 20
+        client.sendall(b"els/flights HTTP/1.1\r\nHost: here\r\n\r\n")
+        answer = await asyncio.get_running_loop().sock_recv(client, 4096)
+        assert answer.endswith(b"one")
+        client.close()
 
     run(test)
 
