@@ -144,15 +144,15 @@ def _refusing_constants() -> Iterator[None]:
 
     They are recorded, since torch's C++ does not survive a warning that raises.
     """
-    import torch
+    from torch.jit import TracerWarning  # type: ignore[attr-defined]  # public, but unlisted
 
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", torch.jit.TracerWarning)
+        warnings.simplefilter("always", TracerWarning)
         # What torch's own layers make constant, they make so on purpose.
-        torch.jit.TracerWarning.ignore_lib_warnings()  # type: ignore[no-untyped-call]
+        TracerWarning.ignore_lib_warnings()  # type: ignore[no-untyped-call]
         yield
     for each in caught:
-        if issubclass(each.category, torch.jit.TracerWarning):
+        if issubclass(each.category, TracerWarning):
             raise ModelError(
                 "torchscript: a trace keeps for every request what Python decided for these rows, "
                 "a branch or their number; write it with tensors (torch.where, x.shape[0]), and "
