@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    _get_fqns,
     get_model_state_dict,
     get_optimizer_state_dict,
     set_model_state_dict,
@@ -55,8 +56,13 @@ class State:
 
     def template(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         """What to load of a checkpoint that holds tensors of these shapes, by key: of generators
-        and residuals what was saved, for there may have been fewer replicas."""
+        and residuals what was saved, for there may have been fewer replicas, and no optimizer state
+        of parameters that had none yet."""
         tensors = self.tensors()
+        saved_state = {key.removeprefix("optimizer.") for key in shapes}
+        for _, _, state in self._unsaved(saved_state):
+            for key in state:
+                tensors["optimizer"].pop(key, None)
         tensors["random"] = {
             name: state for name, state in tensors["random"].items() if f"random.{name}" in shapes
         }
@@ -70,12 +76,18 @@ class State:
         return tensors
 
     def restore(self, tensors: dict[str, Any]) -> None:
+        unsaved = list(self._unsaved(tensors["optimizer"]))
+        # torch sets the state of all parameters or of none.
+        states = {**tensors["optimizer"]}
+        for _, _, state in unsaved:
+            states |= state
         for part, optimizer in self._pairs:
             model = {name: tensors["model"][name] for name in get_model_state_dict(part)}
             set_model_state_dict(part, model)
             if optimizer is not None:
-                state = tensors["optimizer"]
-                set_optimizer_state_dict(part, optimizer, state, options=_FLAT)
+                set_optimizer_state_dict(part, optimizer, states, options=_FLAT)
+        for optimizer, parameter, _ in unsaved:
+            del optimizer.state[parameter]
         for name, state in tensors["random"].items():
             if name.startswith("cpu"):
                 torch.set_rng_state(state)
@@ -113,6 +125,26 @@ class State:
             if optimizer is not None:
                 state |= get_optimizer_state_dict(part, optimizer, options=_FLAT)
         return model, state
+
+    def _unsaved(
+        self, saved: Container[str]
+    ) -> Iterator[tuple[torch.optim.Optimizer, nn.Parameter, dict[str, Any]]]:
+        """The parameters none of whose state is among `saved`, with their optimizer and the state
+        torch has made them to be loaded into.
+
+        An optimizer has no state of a parameter before its first step, and that may be still to
+        come: nothing was finite so far, or no gradient has reached the parameter.
+        """
+        for part, optimizer in self._pairs:
+            if optimizer is None:
+                continue
+            for name, parameter in part.named_parameters():
+                (key,) = _get_fqns(part, name)
+                made = optimizer.state.get(parameter, {})
+                state = {f"state.{key}.{what}": value for what, value in made.items()}
+                told = [each for each, value in state.items() if isinstance(value, torch.Tensor)]
+                if told and not any(each in saved for each in told):
+                    yield optimizer, parameter, state
 
     def _generators(self) -> dict[str, torch.Tensor]:
         """The states of this worker's generators, by name; its tensor group draws the same."""

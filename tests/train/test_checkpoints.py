@@ -41,6 +41,31 @@ def dropping_mlp() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Dropout(0.2), models.mlp())
 
 
+class Loud(torch.nn.Module):
+    """Gradients so large that scaled for fp16 the first ones overflow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = models.mlp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mlp(100 * x)
+
+
+class Unreached(torch.nn.Module):
+    """With a layer that nothing flows through, among blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(64, 64), torch.nn.Linear(64, 10)])
+        self.spare = torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
 class Watched:
     """A source that remembers which rows were read."""
 
@@ -156,6 +181,33 @@ def test_a_training_that_was_cut_ends_as_one_that_was_not(
         assert torch.equal(after[rank]["generator"], whole[rank]["generator"])
     expected = whole[0]["losses"]
     assert all(after[0]["losses"][step] == expected[step] for step in range(11, 21))
+    assert after[0]["progress"] == whole[0]["progress"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "model", "changes", "num_stateless"),
+    [
+        ("data=2", "Loud", {"precision": "fp16"}, (6, 0)),
+        ("data=1", "Unreached", {}, (2, 2)),
+        ("shard=2", "Unreached", {"activation_checkpointing": True}, (2, 2)),
+        endurance("shard=2", "Loud", {"precision": "fp16"}, (6, 0)),
+    ],
+)
+def test_parameters_that_took_no_step_yet_go_on_without_a_state(
+    plan: str, model: str, changes: dict[str, Any], num_stateless: tuple[int, int], tmp_path: Path
+) -> None:
+    """A checkpoint lacks what torch makes to load one into, and could not be loaded."""
+    factory = Factory(call=f"tests.train.test_checkpoints:{model}")
+    policy = CheckpointPolicy(every_steps=1)
+    spec = replace(MLP, model=factory, max_steps=6, checkpoints=policy, **changes)
+    layout = ParallelPlan.parse(plan)
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    before = gloo.run(layout, train, replace(spec, max_steps=1), tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+    found = tuple(len(ranks[0]["model"]) - len(ranks[0]["state"]) for ranks in (before, after))
+    assert found == num_stateless
+    assert sorted(after[0]["losses"]) == [2, 3, 4, 5, 6]
+    assert same_bits(merged(after), merged(whole))
     assert after[0]["progress"] == whole[0]["progress"]
 
 
