@@ -10,9 +10,11 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from raymlops.storage.files import save as write_file
+from raymlops.errors import TrainingError
+from raymlops.storage.local import replace
 from raymlops.train.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
 
@@ -55,11 +57,26 @@ class CheckpointFolder:
             if not (path / _COMPLETE).exists():
                 shutil.rmtree(path, ignore_errors=True)
 
-    def publish(self, progress: Progress) -> None:
-        """Makes what was written a checkpoint, and removes those that are too old."""
+    def publish(self, progress: Progress, written: Iterable[str]) -> None:
+        """Makes what was written, files of these names, a checkpoint, and removes those that are
+        too old.
+
+        Raises:
+            TrainingError: not all of it is there any more.
+        """
         path = self.path(progress.step)
         text = json.dumps(progress.to_dict(), indent=2)
-        write_file(path / _COMPLETE, [text.encode()], durable=True)
+        try:
+            for name in written:
+                (path / name).stat()
+            # Makes no folder: one that was removed must not come back with this file alone.
+            replace(path / _COMPLETE, [text.encode()], staging=path, durable=True)
+        except FileNotFoundError as error:
+            raise TrainingError(
+                f"the checkpoint of step {progress.step} was removed from {self.folder} while it "
+                f"was written ({error}): another training goes on in that folder, or somebody "
+                "cleaned it up; end all but one, and resume that"
+            ) from error
         _logger.info("checkpoint of step %d in %s", progress.step, path)
         for old in self.steps()[: -self._policy.keep]:
             doomed = self.path(old)

@@ -36,7 +36,8 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class Image:
-    """The file of one worker; `metadata`, on rank 0 alone, tells of the files of all.
+    """The file of one worker; on rank 0 alone `files` names those of all, and `metadata` tells of
+    what is in them.
 
     All workers of `group` make one together, each from the tensors it holds; a group of None is
     one worker alone.
@@ -51,6 +52,7 @@ class Image:
         self._values: list[tuple[WriteItem, slice]] = []
         places = self._lay_out(plan)
         self.metadata = _described(metadata, places, group)
+        self.files = sorted({place.relative_path for place in metadata.storage_data.values()})
         self.fill(tensors)
 
     def fill(self, tensors: dict[str, Any]) -> bool:

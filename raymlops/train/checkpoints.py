@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from raymlops.errors import TrainingError
-from raymlops.storage.files import save as write_file
+from raymlops.storage.local import replace
 from raymlops.train.checkpoint_folder import CheckpointFolder
 from raymlops.train.checkpoint_image import Image
 from raymlops.train.progress import Progress
@@ -153,12 +153,13 @@ class Checkpoints:
         def write_part() -> None:
             path.mkdir(parents=True, exist_ok=True)
             image.write(path)
+            if self._seat.rank == 0:
+                replace(path / _METADATA, [image.metadata], staging=path, durable=True)
 
         self._together(step, write_part)
         if self._seat.rank == 0:
-            write_file(path / _METADATA, [image.metadata], durable=True)
             self._settle()
-            self._saved.publish(progress)
+            self._saved.publish(progress, [*image.files, _METADATA])
 
     def _together(self, step: int, act: Callable[[], object]) -> None:
         """Does what is this worker's part; returns, or raises, once all have done theirs."""

@@ -30,7 +30,7 @@ from pydantic_core import PydanticSerializationError
 from raymlops.cluster import ClusterSettings, connect
 from raymlops.config import SecretUrl
 from raymlops.errors import TrainingError
-from raymlops.ledger import Run, open_ledger
+from raymlops.ledger import Ledger, Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import ACCELERATORS, SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
@@ -123,11 +123,13 @@ class Trainer:
         `on_start` is as for `fit`.
 
         Raises:
-            TrainingError: the ledger does not hold what is needed to go on.
+            TrainingError: the ledger does not hold what is needed to go on, or a run goes on
+                already with its checkpoints.
         """
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
             recorded = json.loads(ledger.text(run.config_digest))
+            others = _running_in(recorded.get("folder"), ledger)
         if run.status == "running":
             raise TrainingError(
                 f"run {run_id} is running, as process {run.owner and run.owner.pid} of "
@@ -137,6 +139,13 @@ class Trainer:
             raise TrainingError(
                 f"run {run_id} cannot be resumed: its spec held values that are no JSON, or it is "
                 "no run of a Trainer; give the factories names and numbers"
+            )
+        if others:
+            other = others[0]
+            raise TrainingError(
+                f"run {other.id} goes on already with the checkpoints of run {run_id} in "
+                f"{recorded['folder']}, as process {other.owner and other.owner.pid} of "
+                f"{other.owner and other.owner.host}; let it end, and resume it should it fail"
             )
         kind = SPECS[recorded.get("framework", "torch")]
         spec = TypeAdapter(kind).validate_python(recorded["spec"])
@@ -312,6 +321,23 @@ class Trainer:
             "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }
+
+
+def _running_in(folder: str | None, ledger: Ledger) -> list[Run]:
+    """The trainings that are running and keep their checkpoints there."""
+    return [
+        run
+        for run in ledger.runs.list(kind="train", status="running")
+        if _folder_in(ledger.text(run.config_digest)) == folder
+    ]
+
+
+def _folder_in(config: str) -> str | None:
+    """What `_record` called the folder; None in what others recorded of theirs."""
+    with contextlib.suppress(ValueError, AttributeError):
+        folder: str | None = json.loads(config).get("folder")
+        return folder
+    return None
 
 
 def _recorded(spec: Spec) -> tuple[dict[str, Any], bool]:

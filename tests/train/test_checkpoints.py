@@ -257,6 +257,22 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("removed", ["step-00000005", "step-00000005/__0_0.distcp"])
+def test_a_checkpoint_removed_while_written_is_not_published(removed: str, tmp_path: Path) -> None:
+    """Its folder was made anew, with nothing in it that could be loaded."""
+    from raymlops.train.checkpoints import Checkpoints
+
+    folder = tmp_path / "training"
+    saved = Checkpoints(
+        folder, EVERY_5, Seat(), settle=lambda: (folder / removed).rename(tmp_path / "removed")
+    )
+    saved.save({"model": {"weight": torch.ones(3)}}, Progress(step=5))
+    with pytest.raises(TrainingError, match=r"step 5 was removed from .* another training goes on"):
+        saved.wait()
+    assert saved.latest() is None
+    assert list(folder.iterdir()) == []
+
+
 def test_a_training_that_goes_on_is_cut_where_it_was(tmp_path: Path) -> None:
     plan = ParallelPlan(pipeline=2, microbatches=2)
     spec = replace(DROPPING, max_steps=5)

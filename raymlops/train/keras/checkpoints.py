@@ -77,4 +77,4 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         settle()
-        self._saved.publish(progress)
+        self._saved.publish(progress, [_ARRAYS])

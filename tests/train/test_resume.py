@@ -1,0 +1,54 @@
+"""What a run is resumed from; nothing is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raymlops.errors import TrainingError
+from raymlops.ledger import Ledger, Run
+from raymlops.ledger.provenance import code_at, environment
+from raymlops.train import Trainer
+from tests.train.specs import MLP
+
+
+def start(ledger: Ledger, config: str, parent: Run | None = None) -> Run:
+    return ledger.runs.start(
+        kind="train",
+        model="digits",
+        params={},
+        code=code_at(Path.cwd()),
+        config=config,
+        environment=environment(),
+        inputs={},
+        parent_id=None if parent is None else parent.id,
+    )
+
+
+def test_a_run_is_not_resumed_while_another_goes_on_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second removed what the first was writing."""
+    trainer = Trainer(MLP, home=tmp_path)
+    config, elsewhere = (json.dumps(trainer._record(folder)) for folder in ("/here", "/there"))
+    started: list[str | None] = []
+
+    def start_nothing(_: Trainer, *, parent: Run, folder: str, on_start: object) -> None:
+        started.append(folder)
+
+    monkeypatch.setattr(Trainer, "_start", start_nothing)
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        failed = start(ledger, config)
+        ledger.runs.fail(failed.id, "killed")
+        for others in (elsewhere, "epochs: 3", "[]"):
+            start(ledger, others)
+        going_on = start(ledger, config, failed)
+        told = f"run {going_on.id} goes on already with the checkpoints of run {failed.id} in /here"
+        with pytest.raises(TrainingError, match=told):
+            Trainer.resume(failed.id, home=tmp_path)
+        assert started == []
+        ledger.runs.fail(going_on.id, "killed")
+        Trainer.resume(failed.id, home=tmp_path)
+        assert started == ["/here"]
