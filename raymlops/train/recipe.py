@@ -71,6 +71,12 @@ def _binary_cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch
 
 
 def _mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if outputs.shape != targets.shape:  # torch would compare each value with all of the others
+        raise ValueError(
+            f"the model's outputs have shape {list(outputs.shape)}, the targets "
+            f"{list(targets.shape)}, and loss mse takes those of one shape: reshape the targets in "
+            "the data, or squeeze the outputs in the model"
+        )
     return functional.mse_loss(outputs, targets, reduction="sum")
 
 

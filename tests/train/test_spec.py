@@ -124,3 +124,11 @@ def test_losses_are_sums_over_all_targets() -> None:
     classes = torch.tensor([[0, 1]])
     assert float(make_loss("cross_entropy")(logits, classes)) == pytest.approx(2 * math.log(2))
     assert float(make_loss("mse")(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))) == 5.0
+
+
+def test_mse_of_values_of_two_shapes_is_refused() -> None:
+    """Rows were compared with each other, and the training learned their mean."""
+    with pytest.raises(
+        ValueError, match=r"outputs have shape \[3, 1\], the targets \[3\], .*reshape"
+    ):
+        make_loss("mse")(torch.zeros(3, 1), torch.ones(3))
