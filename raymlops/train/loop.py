@@ -227,8 +227,14 @@ class Loop:
         self._meter.restart()
 
     def _gather(self) -> None:
-        """Lets every worker and every tensor arrive at the step all of them have reached."""
+        """Lets every worker and every tensor arrive at the step all of them have reached.
+
+        Buffers become those of the first replica, as DDP has them at its next pass: what is saved,
+        validated and returned at the end is one model.
+        """
         loss_sum = self._updater.gather(self._progress.loss_sum)
+        for part in self._layout.parts:
+            self._seat.align(part.buffers())
         self._progress = replace(self._progress, loss_sum=loss_sum)
 
     def _validate(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -75,6 +76,19 @@ class Seat:
     def meet(self) -> None:
         """Returns once all replicas have come here."""
         self.total([0.0])
+
+    def align(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrites what every replica has of the same tensors by what the first one holds."""
+        if self.plan.num_replicas == 1:
+            return
+        from torch.distributed.tensor import DTensor
+
+        for tensor in tensors:
+            mine = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            sent = mine.to(self.device.sends_from).contiguous()
+            # As bytes: gloo knows no complex numbers.
+            dist.broadcast(sent.flatten().view(torch.uint8), group=self.replicas, group_src=0)
+            mine.copy_(sent)
 
     def told(self, value: Any) -> Any:
         """The value that rank 0 gives, on every worker."""

@@ -66,6 +66,22 @@ class Unreached(torch.nn.Module):
         return x
 
 
+class Centred(torch.nn.Module):
+    """Rows are seen from their running mean, which each worker takes of its own."""
+
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(64))
+        self.mlp = models.mlp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean.lerp_(x.mean(0), 0.1)
+        return self.mlp(x - self.mean)
+
+
 class Watched:
     """A source that remembers which rows were read."""
 
@@ -232,6 +248,22 @@ def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(
     for plan, ranks in zip(plans[1:], loaded, strict=True):
         assert ranks[0]["losses"] == {}  # all steps are done
         assert same_bits(merged(ranks), merged(saved)), plan
+
+
+@pytest.mark.parametrize("plan", ["shard=2", "data=2,server=1", endurance("data=2")])
+def test_buffers_of_the_first_worker_are_saved_and_given_to_all(plan: str, tmp_path: Path) -> None:
+    """A checkpoint held some of each worker, and of a server's workers one alone had them back."""
+    layout = ParallelPlan.parse(plan)
+    factory = Factory(call="tests.train.test_checkpoints:Centred")
+    spec = replace(MLP, model=factory, checkpoints=EVERY_5, max_steps=10)
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    gloo.run(layout, train, replace(spec, max_steps=5), tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+    assert sorted(after[0]["losses"]) == [6, 7, 8, 9, 10]
+    for rank in range(2):
+        assert same_bits(after[rank], whole[rank])
+    held = [rank["model"]["mean"] for rank in after if rank["model"]]
+    assert all(torch.equal(mean, held[0]) for mean in held)
 
 
 def test_no_row_is_seen_twice_or_skipped_by_another_number_of_workers(tmp_path: Path) -> None:

@@ -67,10 +67,7 @@ class Averaged(Whole):
             parts = torch.split(message.to(seat.device.where), sizes)
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
-        for buffer in self._model.buffers():
-            sent = buffer.to(seat.device.sends_from)
-            dist.broadcast(sent, group=replicas, group_src=0)
-            buffer.copy_(sent)
+        seat.align(self._model.buffers())
 
 
 def _by_type(gradients: Iterable[torch.Tensor | None]) -> Iterable[list[torch.Tensor]]:

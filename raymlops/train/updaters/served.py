@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
@@ -109,6 +108,7 @@ class Served(Updater):
             server: Server = self._seat.told(mine)
             with server.client(worker=self._seat.rank) as self._client, self._pulling_rows():
                 self._pull()
+                self._seat.align(self._model.buffers())  # rank 0 alone loads a checkpoint
                 self._seat.meet()  # nobody runs ahead of one who has not joined
                 yield
             self._seat.meet()  # clients leave a server that is there
@@ -129,8 +129,6 @@ class Served(Updater):
         self._client.flush()
         (together,) = self._seat.total([loss_sum])  # from here on nobody pushes
         self._pull()
-        for buffer in self._model.buffers() if self._seat.mesh is not None else ():
-            dist.broadcast(buffer, src=0, group=self._seat.replicas)  # as DDP has them
         if self._seat.rank == 0:
             self._keep(self._client.snapshot())
         self._seat.meet()
