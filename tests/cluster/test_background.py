@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,13 +67,23 @@ def test_a_record_survives_its_file() -> None:
 
 
 @pytest.mark.cluster
-def test_a_start_that_ray_refuses_shows_its_reason_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_start_that_ray_refuses_shows_its_reason_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log, record = tmp_path / "node.log", tmp_path / "node.json"
-    before = set(Path("/tmp").glob("raymlops-????????"))
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def mkdtemp(*arguments: Any, **named: Any) -> str:
+        made.append(make(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
     with pytest.raises(ClusterError, match="object store memory"):
         start_node(NodePlan(object_store_bytes=1), log=log, path=record)
     assert not record.exists()
-    assert set(Path("/tmp").glob("raymlops-????????")) == before
+    (scratch,) = made
+    assert not Path(scratch).exists()
 
 
 def test_nodes_that_start_at_once_are_told_different_dashboard_ports() -> None:
