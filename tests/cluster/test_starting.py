@@ -20,9 +20,11 @@ from raymlops.errors import ClusterError
 from tests.coordination.processes import until
 
 STARTER = """
+import signal
 import sys
 from pathlib import Path
 from raymlops.cluster import background, up
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has processes ignore
 background.ray_start_command = lambda *args, **options: ["/bin/sleep", "60"]
 up(None, home=Path(sys.argv[1]))
 """
