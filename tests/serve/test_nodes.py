@@ -76,8 +76,7 @@ def test_the_door_of_the_head_reaches_the_replicas_of_all_nodes(
         return [replica["connections"] for door in doors for replica in door["replicas"]]
 
     with load(deployment.url, world, num_clients=4) as outcomes:
-        # Mostly [2, 2]; a door may count on what another told of itself a moment ago.
-        eventually(lambda: sorted(connections()) in ([1, 3], [2, 2]))
+        eventually(lambda: connections() == [2, 2])
         (head,) = [door for door in standing() if not door["replicas"]]
         assert head["relays"] == 4
         eventually(lambda: len(outcomes) > 100)

@@ -55,6 +55,9 @@ class Roster:
         self._far: dict[str, dict[str, Crowd]] = {}
         self._relayed: dict[str, frozenset[str]] = {}
         self._sent: dict[str, Counter[str]] = {}
+        self._num_asked: Counter[str] = Counter()
+        self._newest: dict[str, int] = {}
+        self._crowded: dict[tuple[str, str], Counter[str]] = {}
         self._entered = 0
         self._lost: Counter[str] = Counter()
 
@@ -100,6 +103,7 @@ class Roster:
     def ask(self, node: str) -> None:
         """Its door is asked for news, which may know nothing of what is sent there from now on."""
         self._sent[node] = Counter()
+        self._num_asked[node] += 1
 
     def meet(self, node: str, crowds: Mapping[str, Crowd], relayed: Iterable[str] = ()) -> None:
         """What the door of another node says of itself, and of which models it sends connections
@@ -107,6 +111,7 @@ class Roster:
         sent = self._sent.get(node, Counter())
         self._far[node] = {model: crowd.more(sent[model]) for model, crowd in crowds.items()}
         self._relayed[node] = frozenset(relayed)
+        self._newest[node] = self._num_asked[node]
 
     def exhaust(self, model: str, node: str) -> None:
         """The replicas of another node have gone, and its door will say when there are others."""
@@ -201,15 +206,21 @@ class Roster:
     def overloaded(self) -> dict[str, int]:
         """How many connections each replica with too many should keep, of all it has.
 
-        Replicas of other nodes count, unless their doors send connections here.
+        Replicas of other nodes count, unless their doors send connections here. What goes there
+        does not come back while it lives, so it goes by news alone that were asked for after a
+        replica was found to have too many: older ones may not know of what others sent there.
         """
         keep: dict[str, int] = {}
+        before, self._crowded = self._crowded, {}
         for model in self._models:
-            standing = self._standing(model)
-            far = self._elsewhere(model).values()
+            standing, far = self._standing(model), self._elsewhere(model)
             for place in standing:
-                if place.connections > _room(standing, far):
-                    keep[place.replica] = math.ceil(_mean(standing, far))
+                if place.connections <= _room(standing, far.values()):
+                    continue
+                asked = before.get((place.replica, model), self._num_asked.copy())
+                self._crowded[place.replica, model] = asked
+                if all(self._newest[node] > asked[node] for node in far):
+                    keep[place.replica] = math.ceil(_mean(standing, far.values()))
         return keep
 
     def _standing(self, model: str) -> list[Place]:

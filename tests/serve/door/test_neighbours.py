@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,16 @@ def introduce(here: World, *others: World) -> None:
                 door = world.doors[0]
                 door.ask(other)
                 door.meet(other, card(neighbour, name), own_node=name)
+
+
+async def until_among(worlds: Sequence[World], check: Callable[[], bool]) -> None:
+    """Returns once `check` holds among nodes that keep themselves informed."""
+
+    def look() -> bool:
+        introduce(*worlds)
+        return check()
+
+    await until(look)
 
 
 def card(of: World, asker: str) -> Card:
@@ -161,8 +171,7 @@ def test_a_new_node_is_given_connections_and_does_not_give_them_back(nodes: Node
             for client in clients:
                 await client.get(FLIGHTS)
             two = await far.replica("two")
-            introduce(here, far)
-            await until(lambda: (one.connections, two.connections) == (4, 4))
+            await until_among((here, far), lambda: (one.connections, two.connections) == (4, 4))
             answers = {client: (await client.get(FLIGHTS)).text for client in clients}
             for client, answer in answers.items():
                 if answer == "one":
@@ -189,8 +198,9 @@ def test_a_third_node_is_given_what_came_to_the_second_from_the_first(
                 await client.get(FLIGHTS)
             introduce(here, far)  # the second knows that all came from the first
             three = await third.replica("three")
-            introduce(here, far, third)
-            await until(lambda: (two.connections, three.connections) == (4, 4))
+            await until_among(
+                (here, far, third), lambda: (two.connections, three.connections) == (4, 4)
+            )
             answers = [(await client.get(FLIGHTS)).text for client in clients]
             assert sorted(answers) == ["three"] * 4 + ["two"] * 4
             assert third.doors[0].standing()["relays"] == 0
