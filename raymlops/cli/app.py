@@ -15,6 +15,7 @@ from raymlops.cli import (
     demo,
     drift,
     export,
+    labelling,
     lifecycle,
     machines,
     mirror,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 
 for module in (
-    demo, data, drift, lifecycle, runs, models, records, alerts, mirror, export, serving,
+    demo, data, drift, lifecycle, labelling, runs, models, records, alerts, mirror, export, serving,
     machines, configuration, asking,
 ):  # fmt: skip
     module.add_to(app)

@@ -1,4 +1,4 @@
-"""Verbs of a model's life: train, tune, deploy, promote, rollback, watch, labels."""
+"""Verbs of a model's life: train, tune, deploy, promote, rollback, watch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (train, tune, deploy, undeploy, promote, rollback, release, watch, labels):
+    for verb in (train, tune, deploy, undeploy, promote, rollback, release, watch):
         app.command()(verb)
 
 
@@ -288,42 +288,6 @@ def _look(operator: Operator, model: str, *, json: bool) -> None:
             emit_json_line(decision)
         else:
             emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
-
-
-def labels(
-    model: str,
-    file: Annotated[Path, typer.Argument(help="Parquet or CSV: a line a row, with its request.")],
-    id_column: Annotated[str, typer.Option(help="The column of request ids.")] = "request_id",
-    label_column: Annotated[str, typer.Option(help="The column of what came true.")] = "label",
-    configs: ConfigOption = [],  # noqa: B006
-    home: HomeOption = None,
-    env: EnvOption = None,
-    overrides: SetOption = [],  # noqa: B006
-    json: JsonOption = False,
-) -> None:
-    """Tell what came true of requests, by which windows, canaries and detectors judge a model."""
-    from raymlops import operate
-
-    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
-        found = operate.add_labels(
-            workspace,
-            model,
-            file,
-            now=datetime.now(UTC),
-            id_column=id_column,
-            label_column=label_column,
-        )
-    if json:
-        emit_json(found)
-        return
-    emit_lines(
-        (
-            ("requests", f"{found.num_requests:,}"),
-            ("labelled now", f"{found.num_new:,}"),
-            ("not known yet", f"{found.num_unknown:,}"),
-            *((f"{fate} so far", f"{number:,}") for fate, number in sorted(found.fates.items())),
-        )
-    )
 
 
 def _refuse(wrong: bool, why: str) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.data import read_table
+from raymlops.data import as_table, open_source
+from raymlops.data.sources import FilesSource
 from raymlops.errors import DataError
 from raymlops.ledger import Labels, number_labels
 from raymlops.operate.workspace import Workspace
@@ -48,9 +49,13 @@ def add_labels(
     rows. Labels may be told before their requests are known, twice, and in any order.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or a label is no number.
+        DataError: the file cannot be read, lacks a column, names no request in a line, or a label
+            is no number.
     """
-    table = read_table(path)
+    source = open_source(path)
+    if isinstance(source, FilesSource):
+        source = source.with_text(id_column)
+    table = as_table(source)
     if missing := [name for name in (id_column, label_column) if name not in table.column_names]:
         raise DataError(
             f"{path} has no column '{missing[0]}', but {', '.join(table.column_names)}; say which "
@@ -76,6 +81,10 @@ def _labels(
     table: pa.Table, model: str, now: datetime, id_column: str, label_column: str
 ) -> Iterator[Labels | None]:
     """Of each request, in the order of their ids; None where a label is not known."""
+    if missing := table[id_column].null_count:
+        raise DataError(
+            f"column '{id_column}' names no request in {missing} lines; leave these out"
+        )
     ids = np.asarray(pc.cast(table[id_column], pa.string()).to_pylist(), dtype=str)
     values = _numbers(table[label_column], label_column)
     are_classes = bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())

@@ -13,6 +13,7 @@ from raymlops.errors import DataError
 from raymlops.ledger import Prediction
 from raymlops.operate import Workspace, add_labels
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2013, 7, 2, tzinfo=UTC)
 
 
@@ -76,6 +77,18 @@ def test_numbers_are_kept_as_numbers(workspace: Workspace, tmp_path: Path) -> No
     assert outcomes(workspace) == {"7": [12.5, -3.0]}
 
 
+def test_an_id_in_a_csv_is_a_text_whatever_it_looks_like(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    # 007 was read as 7 and 12e4 as 120000.0, and none of them ever joined.
+    for request_id in ("007", "12e4", "9223372036854775808"):
+        predicted(workspace, request_id, 1)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\n007,1\n12e4,0\n9223372036854775808,1\n")
+    add_labels(workspace, "flights", path, now=NOW)
+    assert outcomes(workspace) == {"007": [1], "12e4": [0], "9223372036854775808": [1]}
+
+
 def test_a_table_of_something_else_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("id,label\nq,late\n")
@@ -83,5 +96,19 @@ def test_a_table_of_something_else_is_refused(workspace: Workspace, tmp_path: Pa
         add_labels(workspace, "flights", path, now=NOW)
     with pytest.raises(DataError, match="column 'label' is string; labels are 0 and 1"):
         add_labels(workspace, "flights", path, now=NOW, id_column="id")
+    path.write_text("request_id,label\nq,1\n,1\n")
+    with pytest.raises(DataError, match="column 'request_id' names no request in 1 lines"):
+        add_labels(workspace, "flights", path, now=NOW)
     path.write_text("request_id,label\n")
     assert add_labels(workspace, "flights", path, now=NOW).num_requests == 0
+
+
+def test_the_file_of_the_docs_is_told(workspace: Workspace, tmp_path: Path) -> None:
+    page = (ROOT / "docs/monitoring/labels.md").read_text()
+    for request_id, num_rows in (("booking-7", 1), ("booking-8", 2), ("booking-9", 1)):
+        predicted(workspace, request_id, num_rows)
+    path = tmp_path / "outcomes.csv"
+    path.write_text(page.split("```csv\n")[1].split("```")[0])
+    told = add_labels(workspace, "flights", path, now=NOW)
+    assert (told.num_requests, told.num_new, told.num_unknown) == (3, 2, 1)
+    assert outcomes(workspace) == {"booking-7": [1], "booking-8": [0, 1]}

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -58,6 +59,16 @@ class FilesSource:
         self.schema = self._partitions.extend(self._file_schema)
         check_names(origin.get("path", "the dataset"), self.schema)
         self.origin: Mapping[str, Any] = {**origin, "files": len(self._files)}
+
+    def with_text(self, name: str) -> FilesSource:
+        """The same with column `name` of CSV files as it is written: 007 is no 7 there."""
+        if self._kind != "csv" or name not in self._file_schema.names:
+            return self
+        other = copy(self)
+        place = self._file_schema.get_field_index(name)
+        other._file_schema = self._file_schema.set(place, pa.field(name, pa.string()))
+        other.schema = self._partitions.extend(other._file_schema)
+        return other
 
     @cached_property
     def _digests(self) -> list[str]:
