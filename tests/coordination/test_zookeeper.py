@@ -108,7 +108,7 @@ def test_a_lease_outlives_a_broken_connection(behind_line: Coordinator, line: Fa
 def test_a_lease_ends_with_its_session_and_the_next_session_goes_on(
     zookeeper_place: Place, line: FaultyLine
 ) -> None:
-    place = replace(zookeeper_place, hosts=f"127.0.0.1:{line.port}", session_timeout_s=0.4)
+    place = replace(zookeeper_place, hosts=f"127.0.0.1:{line.port}", session_timeout_s=2)
     with place.connect() as coordinator:
         with coordinator.hold("job") as lease:
             line.down()
