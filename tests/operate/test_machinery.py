@@ -12,7 +12,7 @@ import pytest
 
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.monitor.alerts import AlertBook
-from raymlops.monitor.metrics import PrometheusSettings
+from raymlops.monitor.metrics import PrometheusSettings, prometheus
 from raymlops.monitor.metrics.prometheus import (
     recorded_prometheus,
     start_prometheus,
@@ -90,6 +90,28 @@ def test_prometheus_is_started_once_and_ended_alone(tmp_path: Path) -> None:
         stop_prometheus(tmp_path)
         bystander.kill()
         bystander.wait()
+
+
+def test_a_prometheus_whose_start_was_cut_off_is_found_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was on record only once it was ready: until then nothing knew what a killed `up` started.
+    settings = PrometheusSettings(enabled=True, port=0)
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prometheus, "_wait_until_ready", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            start_prometheus(settings, home=tmp_path, template=TEMPLATE, targets={})
+    left = recorded_prometheus(tmp_path)
+    try:
+        assert left is not None
+        assert start_prometheus(settings, home=tmp_path, template=TEMPLATE, targets={}) == left
+    finally:
+        assert stop_prometheus(tmp_path)
+    assert not left.running
 
 
 def test_a_prometheus_that_does_not_come_up_says_why(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def start_prometheus(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock"):
         recorded = recorded_prometheus(home)
+        log = folder / "prometheus.log"
         if recorded is not None and recorded.running:
+            _wait_until_ready(recorded, log)  # who started it may have been killed while it waited
             return recorded
         config = folder / "prometheus.yml"
         alertmanagers = [] if settings.alertmanager is None else [settings.alertmanager]
@@ -109,11 +111,15 @@ def start_prometheus(
                 f"--storage.tsdb.retention.time={settings.retention_days}d",
                 f"--web.listen-address={settings.host}:{port}",
             ],
-            log=folder / "prometheus.log",
+            log=log,
         )
         record = PrometheusRecord(leader=leader, url=f"http://{settings.host}:{port}")
-        _wait_until_ready(record, folder / "prometheus.log")
         replace_text(_record_path(home), json.dumps(asdict(record), indent=2))
+        try:
+            _wait_until_ready(record, log)
+        except ClusterError:
+            _record_path(home).unlink()
+            raise
     return record
 
 
