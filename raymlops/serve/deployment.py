@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import free_port
-from raymlops.errors import ClusterError, ConfigError, NotFoundError
+from raymlops.errors import ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
 from raymlops.serve.hosting import run_replicas
 from raymlops.serve.placing import (
     application_name,
     check_place,
     ensure_table,
+    is_alone,
     open_door,
     pool_name,
     pools,
@@ -122,19 +123,22 @@ def undeploy(model: str) -> None:
     """Ends the replicas of `model`, once they have answered; its traffic table stays.
 
     Raises:
-        ClusterError: no Serve runs on the Ray this process is connected to.
+        NotFoundError: it is not deployed on the Ray this process is connected to.
+        ConfigError: it is in a pool.
+        ClusterError: this process is not connected to Ray.
     """
     from ray import serve
-    from ray.serve.exceptions import RayServeException
 
-    try:
+    check_alone(model)
+    known = {each for door in standing() for each in door["models"]}
+    if is_alone(model):
         serve.delete(application_name(model))
-    except RayServeException as error:
-        raise ClusterError(
-            f"nothing is served on this cluster, '{model}' neither: set "
-            "RAYMLOPS__CLUSTER__ADDRESS to the one it is deployed on, auto for that of "
-            "`raymlops up`"
-        ) from error
+    elif model not in known:
+        raise NotFoundError(
+            f"'{model}' is not deployed on this cluster, which serves "
+            f"{', '.join(sorted(known)) or 'nothing'}; for another one set "
+            "RAYMLOPS__CLUSTER__ADDRESS, to auto for that of `raymlops up`"
+        )
     ask_all("forget", model)
 
 

@@ -5,10 +5,9 @@ import sys
 from typing import Any
 
 import pytest
-from ray.serve.exceptions import RayServeException
 
-from raymlops.errors import ClusterError
-from raymlops.serve import BatchPolicy, ServeSettings, deploy, undeploy
+from raymlops.errors import ClusterError, ConfigError, NotFoundError
+from raymlops.serve import BatchPolicy, ServeSettings, deploy, deployment, placing, undeploy
 
 
 @pytest.mark.parametrize(
@@ -52,15 +51,19 @@ def test_deploying_without_ray_says_what_to_do() -> None:
         deploy("m", ledger_url="sqlite://", store_uri="store")
 
 
-def test_undeploying_where_nothing_is_served_says_what_to_do(
+def test_what_is_not_deployed_or_in_a_pool_is_not_undeployed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def delete(_: str) -> None:
-        raise RayServeException("There is no Serve instance running on this Ray cluster.")
-
-    monkeypatch.setattr("ray.serve.delete", delete)
-    with pytest.raises(ClusterError, match="'m' neither: set RAYMLOPS__CLUSTER__ADDRESS"):
+    doors: list[dict[str, Any]] = [{"models": ["flights"], "replicas": []}]
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr(placing, "standing", lambda: doors)
+    monkeypatch.setattr(deployment, "standing", lambda: doors)
+    monkeypatch.setattr(deployment, "is_alone", lambda _: False)
+    with pytest.raises(NotFoundError, match="which serves flights; for another"):
         undeploy("m")
+    doors[0]["replicas"] = [{"pool": "beds", "leaving": False, "models": ["flights"]}]
+    with pytest.raises(ConfigError, match="model 'flights' is in pool 'beds'"):
+        undeploy("flights")
 
 
 def test_importing_serve_imports_no_framework() -> None:
