@@ -107,7 +107,8 @@ def _java(folder: Path, name: str) -> list[str]:
         pytest.fail(f"Hadoop's jars are not in {_JARS}; run tests/setup-servers")
     return [
         program("java", package="default-jre-headless"), "-Xmx256m", "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1", *(f"--add-opens={name}=ALL-UNNAMED" for name in _OPENED),
+        "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}",
+        *(f"--add-opens={name}=ALL-UNNAMED" for name in _OPENED),
         "-cp", f"{folder}:{_JARS}/*", name,
     ]  # fmt: skip
 
