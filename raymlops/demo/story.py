@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymlops import operate
 from raymlops.cluster import Session, up
 from raymlops.data import between, read_columns, take
 from raymlops.demo.epochs import EpochFollower
@@ -24,7 +25,7 @@ from raymlops.errors import ExpectationError, RaymlopsError, RequestError
 from raymlops.ledger import Dataset, at, why
 from raymlops.ledger.describe import lineage_lines, reign_lines
 from raymlops.monitor import write_report
-from raymlops.operate import Workspace, verbs, watch
+from raymlops.operate import Workspace, watch
 from raymlops.operate.settings import packaged_config
 from raymlops.serve import Client, Deployment
 
@@ -103,13 +104,13 @@ class _Story:
         schema, plan = self._workspace.schema, self._plan
         past = between(flights, schema.event_time, plan.start, plan.train_until)
         try:
-            verbs.add_data(self._workspace, _broken(past))
+            operate.add_data(self._workspace, _broken(past))
         except ExpectationError as error:
             self._narrator.say("A file that went wrong on its way:")
             self._narrator.say(str(error).replace("\n", "\n  "))
         else:
             raise RaymlopsError("a broken file was taken for a good one")
-        dataset = verbs.add_data(
+        dataset = operate.add_data(
             self._workspace, past, description=f"all rows before {plan.train_until:%Y-%m-%d}"
         )
         self._narrator.say(
@@ -123,7 +124,7 @@ class _Story:
         workers = self._workspace.settings.plan.num_workers
         self._narrator.act(2, f"Train: a network on {workers} Ray Train workers")
         with EpochFollower(self._workspace.ledger_url, self._model, self._narrator.say):
-            training = verbs.train(self._workspace, dataset)
+            training = operate.train(self._workspace, dataset)
         self._narrator.qualities(training.qualities)
         self._narrator.say(
             f"on the newest {self._workspace.settings.train.validation_share:.0%} of the rows, "
@@ -133,14 +134,14 @@ class _Story:
 
     def _register(self, training: Training) -> None:
         self._narrator.act(3, "Register: ONNX, its numbers compared, in a bundle with a version")
-        version = verbs.register(self._workspace, training)
-        verbs.promote(self._workspace, version, who=WHO, why="the first version")
+        version = operate.register(self._workspace, training)
+        operate.promote(self._workspace, version, who=WHO, why="the first version")
         self._narrator.say(f"{version} is the champion")
         self._narrator.lines(lineage_lines(why(self._workspace.ledger, f"{self._model}@champion")))
 
     def _serve(self, flights: pa.Table) -> Deployment:
         self._narrator.act(4, "Serve: Open Inference Protocol on Ray Serve, dynamic batching")
-        deployment = verbs.deploy(self._workspace, f"{self._model}@champion")
+        deployment = operate.deploy(self._workspace, f"{self._model}@champion")
         self._narrator.say(f"POST {deployment.url}/v2/models/{self._model}/infer")
         schema = self._workspace.schema
         first = take(read_columns(flights.slice(0, 2), schema.features), slice(0, 2))
@@ -166,7 +167,7 @@ class _Story:
         self._narrator.act(
             5, f"Live: {days} days of traffic, labels a day later; 6. Close the loop: by itself"
         )
-        monitor = verbs.start_monitor(self._workspace, self._model)
+        monitor = operate.start_monitor(self._workspace, self._model)
         delay = self._workspace.settings.monitor.windows.label_delay
 
         def known_at(now: datetime) -> pa.Table:

@@ -9,6 +9,7 @@ from raymlops.operate.alerts import (
 )
 from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
+from raymlops.operate.datasets import add_data, check_data, newest_data
 from raymlops.operate.exporter import start_exporter
 from raymlops.operate.fitting import fit, propose_plan, resume
 from raymlops.operate.health import ModelHealth, MonitorHealth, Status, status
@@ -16,25 +17,11 @@ from raymlops.operate.labelling import Labelled, add_labels
 from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
+from raymlops.operate.releasing import end_release, promote, publisher, release, rollback
+from raymlops.operate.serving import deploy, deploy_pool, predict, start_monitor
 from raymlops.operate.settings import Settings, load_settings
+from raymlops.operate.training import register, train, tune
 from raymlops.operate.triggers import RetrainPolicy
-from raymlops.operate.verbs import (
-    add_data,
-    check_data,
-    deploy,
-    deploy_pool,
-    end_release,
-    newest_data,
-    predict,
-    promote,
-    publisher,
-    register,
-    release,
-    rollback,
-    start_monitor,
-    train,
-    tune,
-)
 from raymlops.operate.watch import check_rows, watch
 from raymlops.operate.workspace import Workspace
 

@@ -12,7 +12,7 @@ from raymlops.data import add_dataset
 from raymlops.data.datasets import between
 from raymlops.ledger import Dataset, ModelVersion
 from raymlops.models import Bundle
-from raymlops.operate.verbs import register, train
+from raymlops.operate.training import register, train
 from raymlops.operate.workspace import Workspace
 from raymlops.release import Verdict, compare, judge
 

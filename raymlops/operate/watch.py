@@ -9,7 +9,8 @@ from raymlops.data import open_source
 from raymlops.errors import DataError
 from raymlops.operate.challenger import Source, make_challenger
 from raymlops.operate.operator import Operator
-from raymlops.operate.verbs import publisher, start_monitor
+from raymlops.operate.releasing import publisher
+from raymlops.operate.serving import start_monitor
 from raymlops.operate.workspace import Workspace
 
 

@@ -20,7 +20,7 @@ from raymlops.config.tree import dotted
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import Ledger
 from raymlops.operate.settings import SITE, Settings, load_settings
-from raymlops.operate.verbs import training_job
+from raymlops.operate.training import training_job
 
 SECRET = "correct-horse-battery"
 ROOT = Path(__file__).parents[2]

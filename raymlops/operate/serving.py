@@ -1,0 +1,150 @@
+"""Models put to work: deployed by themselves or in a pool, monitored, or run over a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raymlops import serve
+from raymlops.cluster import spawn
+from raymlops.errors import ConfigError, ReleaseError
+from raymlops.ledger import ModelVersion
+from raymlops.monitor import DriftMonitor
+from raymlops.monitor.client import MonitorClient
+from raymlops.operate.alerts import start_sentinel
+from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
+from raymlops.operate.workspace import Workspace
+from raymlops.serve import Deployment, TrafficTable
+
+if TYPE_CHECKING:
+    from raymlops.serve.offline import Predicted
+
+# Calls the monitor takes at a time; what comes together is committed together.
+_MONITOR_CALLS = 64
+
+
+def deploy(workspace: Workspace, reference: str) -> Deployment:
+    """Serves MODEL@ALIAS or MODEL@1.2.3 to all requests, watched by the model's monitor.
+
+    Ray must be connected.
+
+    Raises:
+        NotFoundError: there is no such version.
+        ReleaseError: a release of the model is running; deploying would take its traffic away.
+        ConfigError: the model is in a pool.
+    """
+    version = workspace.ledger.registry.resolve(reference)
+    serve.check_alone(version.model)
+    _give_all_traffic(workspace, version)
+    return serve.deploy(
+        version.model,
+        ledger_url=workspace.ledger_url,
+        store_uri=workspace.store_uri,
+        settings=workspace.settings.serve,
+        tap=monitor_name(version.model),
+        exporter=EXPORTER_NAME,
+        log_folder=str(workspace.home / "logs"),
+        slice_by=_slice_by(workspace),
+    )
+
+
+def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> str:
+    """Serves each of `references` as `deploy` does, all by the same replicas, which hold as many
+    models at once as `serve.pool` says; returns the URL below which they answer.
+
+    Raises:
+        NotFoundError: there is no such version.
+        ReleaseError: a release of a model is running.
+        ConfigError: a model is deployed by itself or in another pool.
+    """
+    versions = [workspace.ledger.registry.resolve(reference) for reference in references]
+    models = [version.model for version in versions]
+    serve.check_pool(name, models, workspace.settings.serve)
+    for version in versions:
+        _give_all_traffic(workspace, version)
+    return serve.deploy_pool(
+        name,
+        models,
+        ledger_url=workspace.ledger_url,
+        store_uri=workspace.store_uri,
+        settings=workspace.settings.serve,
+        taps={model: monitor_name(model) for model in models},
+        exporter=EXPORTER_NAME,
+        log_folder=str(workspace.home / "logs"),
+        slice_by=_slice_by(workspace),
+    )
+
+
+def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
+    """The model's drift monitor, an actor, started unless it runs."""
+    settings = workspace.settings.monitor
+    return MonitorClient(
+        spawn(
+            DriftMonitor,
+            monitor_name(model),
+            workspace.ledger.url,  # opened here, since an actor makes no SQLite file
+            workspace.store_uri,
+            settings.windows,
+            settings.drift,
+            settings.concept,
+            settings.joins,
+            _slice_by(workspace),
+            max_concurrency=_MONITOR_CALLS,
+            lists_calls=False,
+        )
+    )
+
+
+def predict(workspace: Workspace, reference: str, source: Path, target: Path) -> Predicted:
+    """Writes the rows of the Parquet file or folder `source` with what MODEL@ALIAS says of them
+    to `target`, a folder of Parquet files; needs no server. Ray must be connected.
+
+    Raises:
+        NotFoundError: there is no such version.
+        DataError: `target` is there already, or a row of `source` does not fit the model;
+            nothing is written.
+    """
+    from raymlops.serve.offline import predict_parquet
+
+    version = workspace.ledger.registry.resolve(reference)
+    return predict_parquet(
+        version,
+        source,
+        target,
+        ledger_url=workspace.ledger_url,
+        store_uri=workspace.store_uri,
+    )
+
+
+def monitor_name(model: str) -> str:
+    """The name of the model's drift-monitor actor."""
+    return f"raymlops-monitor-{model}"
+
+
+def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
+    """From when the model is served; until then nothing answers by that."""
+    if (running := workspace.ledger.releases.running(version.model)) is not None:
+        raise ReleaseError(
+            f"release {running.id} of {version.model} {running.challenger} is running; let "
+            "`raymlops watch` finish it, or end it by "
+            f"`raymlops rollback {version.model} --why ...`"
+        )
+    start_monitor(workspace, version.model)
+    start_exporter(workspace)
+    start_sentinel(workspace)
+    table = TrafficTable.champion(version.model, str(version.version))
+    serve.publish(table, ledger_url=workspace.ledger_url)
+
+
+def _slice_by(workspace: Workspace) -> tuple[str, ...]:
+    """Raises ConfigError where the settings slice by what is no feature of their table."""
+    names = workspace.settings.monitor.slice_by
+    if names:
+        known = [feature.name for feature in workspace.schema.features]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(
+                f"monitor.slice_by names '{unknown[0]}', which is no feature; there are: "
+                f"{', '.join(known)}"
+            )
+    return names

@@ -1,0 +1,83 @@
+"""Models of the workspace: training, searching, registering what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raymlops.ledger import Bump, Dataset, ModelVersion
+from raymlops.ledger.provenance import code_at, environment
+from raymlops.operate.datasets import newest_data
+from raymlops.operate.workspace import Workspace
+
+if TYPE_CHECKING:
+    from raymlops.train.tabular.training import Training, TrainingJob
+    from raymlops.tune.search import Search
+
+
+def train(workspace: Workspace, dataset: Dataset | None = None) -> Training:
+    """Trains on a dataset version, by default the newest of the workspace's dataset.
+
+    Ray must be connected: `with workspace.connect(): ...`.
+    """
+    dataset = dataset or newest_data(workspace)
+    return training_job(workspace).run(workspace.ledger, workspace.store, dataset)
+
+
+def tune(workspace: Workspace, dataset: Dataset | None = None) -> tuple[Search, Path]:
+    """Searches for better training parameters; returns what was found and the file it was kept
+    in, a configuration file to be named behind the model's own."""
+    from raymlops.tune.search import tune as search
+
+    dataset = dataset or newest_data(workspace)
+    found = search(
+        training_job(workspace), workspace.settings.tune, workspace.ledger, workspace.store, dataset
+    )
+    path = workspace.home / "tuned" / f"{workspace.model}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # JSON is YAML: the file is one more layer for `Workspace.open`.
+    path.write_text(json.dumps({"train": asdict(found.best)}, indent=2) + "\n")
+    return found, path
+
+
+def training_job(workspace: Workspace) -> TrainingJob:
+    """What the workspace's settings say shall be trained, with where code and settings stand."""
+    from raymlops.train.tabular.training import Provenance, TrainingJob
+
+    settings = workspace.settings
+    return TrainingJob(
+        model=workspace.model,
+        schema=workspace.schema,
+        spec=settings.train,
+        plan=settings.plan,
+        provenance=Provenance(
+            code=code_at(Path.cwd()),
+            config=json.dumps(_recorded(workspace), indent=2, sort_keys=True, default=str),
+            environment=environment(),
+        ),
+    )
+
+
+def register(workspace: Workspace, training: Training, *, bump: Bump | None = None) -> ModelVersion:
+    """Stores the bundle of a training and registers it as the next version of its model.
+
+    Without `bump` the signature decides: broken is major, extended is minor, the same is patch.
+    """
+    signature = training.bundle.signature
+    return workspace.ledger.registry.register(
+        training.run.model,
+        bundle=training.bundle.save(workspace.store),
+        signature=signature.to_json(),
+        run_id=training.run.id,
+        bump=bump or signature.bump_from_json,
+        event_time=training.last_event,
+    )
+
+
+def _recorded(workspace: Workspace) -> dict[str, Any]:
+    """The settings that decide what is trained; those of the site, such as URLs with passwords,
+    do not belong into the record of a run."""
+    settings = asdict(workspace.settings)
+    return {key: settings[key] for key in ("model", "data", "train", "plan", "tune")}
