@@ -1,4 +1,4 @@
-"""Releases and the traffic tables they publish: how each stands, step by step."""
+"""Releases and the traffic tables they publish: how each stands, step by step, and why."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from raymlops.errors import ConflictError, NotFoundError
+from raymlops.ledger import decisions
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.records import Release, ReleaseStatus
 from raymlops.ledger.schema import releases, traffic
@@ -16,6 +17,8 @@ from raymlops.ledger.version import Version
 
 
 class Releases:
+    """Every step of a release is written with the decision behind it, in one transaction."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -27,7 +30,10 @@ class Releases:
         challenger: Version,
         strategy: Mapping[str, Any],
         state: Mapping[str, Any],
-        event_time: datetime | None,
+        outcome: str,
+        who: str,
+        why: str,
+        event_time: datetime | None = None,
     ) -> Release:
         """Raises ConflictError while another release of the model is running."""
         with self._database.write() as connection:
@@ -52,10 +58,23 @@ class Releases:
                     "event_time": event_time,
                 },
             ).inserted_primary_key
-        assert key is not None, "an insert of one row has a key"
-        return self.get(key[0])
+            assert key is not None, "an insert of one row has a key"
+            release = _get(connection, key[0])
+            _decided(connection, release, outcome, who, why, {}, event_time)
+            return release
 
-    def advance(self, release_id: int, state: Mapping[str, Any], status: ReleaseStatus) -> Release:
+    def advance(
+        self,
+        release_id: int,
+        state: Mapping[str, Any],
+        status: ReleaseStatus,
+        *,
+        outcome: str,
+        who: str,
+        why: str,
+        evidence: Mapping[str, Any] | None = None,
+        event_time: datetime | None = None,
+    ) -> Release:
         """Raises ConflictError when it has ended: by another hand, meanwhile."""
         ended_at = None if status == "running" else now()
         with self._database.write() as connection:
@@ -64,22 +83,19 @@ class Releases:
                 .where(releases.c.id == release_id, releases.c.status == "running")
                 .values(state=dict(state), status=status, ended_at=ended_at)
             )
-        release = self.get(release_id)
-        if not changed.rowcount:
-            raise ConflictError(
-                f"release {release_id} of {release.model} {release.challenger} is "
-                f"{release.status.replace('_', ' ')} already"
-            )
-        return release
+            release = _get(connection, release_id)
+            if not changed.rowcount:
+                raise ConflictError(
+                    f"release {release_id} of {release.model} {release.challenger} is "
+                    f"{release.status.replace('_', ' ')} already"
+                )
+            _decided(connection, release, outcome, who, why, evidence or {}, event_time)
+            return release
 
     def get(self, release_id: int) -> Release:
+        """Raises NotFoundError."""
         with self._database.read() as connection:
-            row = connection.execute(
-                select(releases).where(releases.c.id == release_id)
-            ).one_or_none()
-        if row is None:
-            raise NotFoundError(f"the ledger holds no release {release_id}")
-        return _release(row)
+            return _get(connection, release_id)
 
     def list(self, model: str) -> Sequence[Release]:
         query = select(releases).where(releases.c.model == model).order_by(releases.c.id)
@@ -104,6 +120,34 @@ class Releases:
         with self._database.read() as connection:
             row = connection.execute(query.order_by(traffic.c.generation.desc()).limit(1)).first()
         return None if row is None else (row.generation, row.table)
+
+
+def _get(connection: Connection, release_id: int) -> Release:
+    row = connection.execute(select(releases).where(releases.c.id == release_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"the ledger holds no release {release_id}")
+    return _release(row)
+
+
+def _decided(
+    connection: Connection,
+    release: Release,
+    outcome: str,
+    who: str,
+    why: str,
+    evidence: Mapping[str, Any],
+    event_time: datetime | None,
+) -> None:
+    decisions.append(
+        connection,
+        model=release.model,
+        kind="release",
+        outcome=f"{release.challenger} {outcome}",
+        who=who,
+        why=why,
+        evidence={"release": release.id, **evidence},
+        event_time=event_time,
+    )
 
 
 def _release(row: Row[Any]) -> Release:

@@ -73,19 +73,12 @@ def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Rele
     Raises:
         ConflictError: it has just ended.
     """
-    ledger = workspace.ledger
-    if (running := ledger.releases.running(model)) is None:
+    releases = workspace.ledger.releases
+    if (running := releases.running(model)) is None:
         return None
-    ended = ledger.releases.advance(running.id, running.state, "rolled_back")
-    ledger.decisions.add(
-        model=model,
-        kind="release",
-        outcome=f"{ended.challenger} rolled back",
-        who=who,
-        why=why,
-        evidence={"release": ended.id},
+    return releases.advance(
+        running.id, running.state, "rolled_back", outcome="rolled back", who=who, why=why
     )
-    return ended
 
 
 def publisher(workspace: Workspace) -> Publish:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
 
 from raymlops.config import redact
 from raymlops.errors import ReleaseError
@@ -61,6 +61,9 @@ class ReleaseController:
             challenger=challenger.version,
             strategy={"canary": asdict(self._policy)},
             state=state.to_dict(),
+            outcome=f"canary {self._policy.shares[0]:.0%}",
+            who=who,
+            why=why,
             event_time=now,
         )
         self._ledger.registry.move(
@@ -72,7 +75,6 @@ class ReleaseController:
             evidence={"release": release.id},
             event_time=now,
         )
-        self._decided(release, f"canary {self._policy.shares[0]:.0%}", who, why, None, now)
         return self._follow(release, who, now)
 
     def resume(self, release: Release) -> None:
@@ -102,11 +104,14 @@ class ReleaseController:
             act = decide(self._policy, state, evidence, now)
         else:
             evidence, act = None, _overtaken(release, champion)
+        told = {} if evidence is None else evidence.to_dict()
+        advance = partial(
+            self._ledger.releases.advance, release.id, who=who, evidence=told, event_time=now
+        )
         match act:
             case Advance():
-                release = self._ledger.releases.advance(release.id, act.state.to_dict(), "running")
-                share = self._policy.shares[act.state.step]
-                self._decided(release, f"canary {share:.0%}", who, act.why, evidence, now)
+                share = f"canary {self._policy.shares[act.state.step]:.0%}"
+                release = advance(act.state.to_dict(), "running", outcome=share, why=act.why)
             case Promote():
                 if champion != release.challenger:
                     self._ledger.registry.move(
@@ -115,14 +120,12 @@ class ReleaseController:
                         release.challenger,
                         who=who,
                         why=act.why,
-                        evidence={"release": release.id, **_told(evidence)},
+                        evidence={"release": release.id, **told},
                         event_time=now,
                     )
-                release = self._ledger.releases.advance(release.id, state.to_dict(), "promoted")
-                self._decided(release, "promoted", who, act.why, evidence, now)
+                release = advance(release.state, "promoted", outcome="promoted", why=act.why)
             case RollBack():
-                release = self._ledger.releases.advance(release.id, state.to_dict(), "rolled_back")
-                self._decided(release, "rolled back", who, act.why, evidence, now)
+                release = advance(release.state, "rolled_back", outcome="rolled back", why=act.why)
             case _:
                 return act
         self._follow(release, who, now)
@@ -164,31 +167,17 @@ class ReleaseController:
         except ReleaseError as error:
             if release.status != "running":
                 raise
-            release = self._ledger.releases.advance(release.id, release.state, "rolled_back")
-            self._decided(
-                release, "rolled back", who, f"it cannot be served: {redact(str(error))}", None, now
+            release = self._ledger.releases.advance(
+                release.id,
+                release.state,
+                "rolled_back",
+                outcome="rolled back",
+                who=who,
+                why=f"it cannot be served: {redact(str(error))}",
+                event_time=now,
             )
             self.resume(release)
         return release
-
-    def _decided(
-        self,
-        release: Release,
-        outcome: str,
-        who: str,
-        why: str,
-        evidence: Evidence | None,
-        now: datetime,
-    ) -> None:
-        self._ledger.decisions.add(
-            model=release.model,
-            kind="release",
-            outcome=f"{release.challenger} {outcome}",
-            who=who,
-            why=why,
-            evidence={"release": release.id, **_told(evidence)},
-            event_time=now,
-        )
 
 
 def _overtaken(release: Release, champion: Version) -> Act:
@@ -203,7 +192,3 @@ def _overtaken(release: Release, champion: Version) -> Act:
 def _arms(release: Release) -> tuple[tuple[str, str], tuple[str, str]]:
     """(arm, version) of the canary, and of the champion."""
     return (CANARY, str(release.challenger)), (CHAMPION, str(release.champion))
-
-
-def _told(evidence: Evidence | None) -> dict[str, Any]:
-    return {} if evidence is None else evidence.to_dict()

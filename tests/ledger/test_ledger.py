@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,15 +158,28 @@ def test_one_release_of_a_model_runs_at_a_time(ledger: Ledger) -> None:
             challenger=Version(1, 0, 1),
             strategy={},
             state={"step": 0},
-            event_time=None,
+            outcome="canary 5%",
+            who="ann",
+            why="it is better",
         ).id
 
     first = start()
     with pytest.raises(ConflictError, match=r"release 1 of tumours 1\.0\.1 is running"):
         start()
-    ledger.releases.advance(first, {"step": 1}, "rolled_back")
+    end = partial(ledger.releases.advance, first, {}, "rolled_back", outcome="rolled back")
+    end(who="ann", why="it is slow", evidence={"p99": 0.9})
+    with pytest.raises(ConflictError, match="is rolled back already"):
+        end(who="bob", why="so I think")
     assert ledger.releases.running("tumours") is None
     assert start() == first + 1
+    told = [
+        (each.outcome, each.who, each.evidence) for each in ledger.decisions.list(model="tumours")
+    ]
+    assert told == [
+        ("1.0.1 canary 5%", "ann", {"release": first}),
+        ("1.0.1 rolled back", "ann", {"release": first, "p99": 0.9}),
+        ("1.0.1 canary 5%", "ann", {"release": first + 1}),
+    ]
 
 
 def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:

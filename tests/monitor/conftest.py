@@ -187,6 +187,9 @@ def _decide(ledger: Ledger, old: Version, new: Version) -> None:
         challenger=new,
         strategy={"kind": "canary", "percent": 25},
         state={},
+        outcome="canary 25%",
+        who="raymlops",
+        why="It passed the gate.",
         event_time=_first_of(7),
     )
     ledger.registry.move(

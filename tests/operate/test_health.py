@@ -45,7 +45,7 @@ def test_models_are_told_with_their_newest_window(workspace: Workspace) -> None:
     assert (model.num_drifted, model.num_features) == (1, 2)
     assert model.performance == {"log_loss": 0.7}
     assert found.health == "ok"
-    assert found.decisions[0].outcome == "1.0.2 refused"
+    assert found.decisions[0].outcome == "1.0.1 rolled back"
 
 
 def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:
@@ -87,7 +87,7 @@ def test_people_and_programs_are_told_the_same(home: Path) -> None:
         assert told in shown
     found = json.loads(run("status", "--home", str(home), "--json"))
     assert found["models"][0]["champion"] == "1.0.0"
-    assert found["decisions"][0]["kind"] == "gate"
+    assert found["decisions"][0]["kind"] == "release"
     assert found["cluster"]["running"] is False
 
 

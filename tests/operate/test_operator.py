@@ -227,8 +227,8 @@ def test_a_bad_week_ends_in_a_new_champion(world: World) -> None:
     assert decided == [
         "trigger: retrain",
         "gate: 1.0.1 passed",
-        "alias: challenger -> 1.0.1",
         "release: 1.0.1 canary 30%",
+        "alias: challenger -> 1.0.1",
         "release: 1.0.1 canary 60%",
         "alias: champion -> 1.0.1",
         "release: 1.0.1 promoted",
@@ -363,7 +363,9 @@ def test_a_challenger_that_cannot_be_served_is_rolled_back(world: World) -> None
     )
     with operator:
         decided = play(world, operator, 0, 8)
-    assert decided[-2:] == ["release: 1.0.1 canary 30%", "release: 1.0.1 rolled back"]
+    assert decided[-3:] == [
+        "release: 1.0.1 canary 30%", "alias: challenger -> 1.0.1", "release: 1.0.1 rolled back",
+    ]  # fmt: skip
     assert world.tables == [TrafficTable.champion("tumours", "1.0.0")]
     ledger = world.workspace.ledger
     assert ledger.releases.running("tumours") is None
@@ -523,4 +525,6 @@ def test_a_person_ends_a_release_and_traffic_goes_back(world: World) -> None:
         "1.0.1 rolled back", "ann", "it is slow",
     )  # fmt: skip
     with pytest.raises(ConflictError, match=r"release 1 of tumours 1\.0\.1 is rolled back already"):
-        ledger.releases.advance(release.id, release.state, "running")
+        ledger.releases.advance(
+            release.id, release.state, "running", outcome="canary 50%", who="bob", why="late"
+        )

@@ -52,9 +52,12 @@ def busy_ledger(ledger: Ledger) -> Ledger:
     decide(ledger, "gate", "1.0.1 passed")
     decide(ledger, "gate", "1.0.2 refused")
     release = ledger.releases.start(
-        model=MODEL, champion=first, challenger=second, strategy={}, state={}, event_time=JULY
+        model=MODEL, champion=first, challenger=second, strategy={}, state={},
+        outcome="canary 5%", who="test", why="it was told to", event_time=JULY,
+    )  # fmt: skip
+    ledger.releases.advance(
+        release.id, {}, "rolled_back", outcome="rolled back", who="test", why="it was told to"
     )
-    ledger.releases.advance(release.id, {}, "rolled_back")
     ledger.observations.add_drift([drift("temp", 0.2, start=JUNE)])
     ledger.observations.add_drift([drift("temp", 0.6), drift("wind", 0.01, drifted=False)])
     ledger.observations.add_performance(
