@@ -1,6 +1,6 @@
 """Watching models in service: drift of their inputs, performance once labels arrive, a report."""
 
-from raymlops.monitor.actor import ALL, DriftMonitor, MonitorStatus, WindowReport, read_reports
+from raymlops.monitor.actor import DriftMonitor, MonitorStatus
 from raymlops.monitor.concept import ConceptPolicy
 from raymlops.monitor.drift import (
     DriftPolicy,
@@ -9,6 +9,7 @@ from raymlops.monitor.drift import (
     compare,
     holm,
 )
+from raymlops.monitor.judging import ALL, WindowReport, read_reports
 from raymlops.monitor.performance import (
     Estimate,
     difference,

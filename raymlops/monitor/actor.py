@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import partial
 
-import numpy as np
-
-from raymlops.data import SCORE, Profile
-from raymlops.ledger import (
-    ConceptAlarm,
-    Drift,
-    JoinPolicy,
-    Labels,
-    Ledger,
-    Outcome,
-    Pane,
-    Performance,
-    SlicePerformance,
-    TapMessage,
-    Version,
-    open_ledger,
-)
-from raymlops.models import Bundle
+from raymlops.ledger import ConceptAlarm, JoinPolicy, Labels, TapMessage, open_ledger
+from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
-from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
-from raymlops.monitor.expected import expected, gap
+from raymlops.monitor.drift import DriftPolicy
 from raymlops.monitor.group_commit import GroupCommit
-from raymlops.monitor.performance import measure, measure_numbers
-from raymlops.monitor.references import reference_of
-from raymlops.monitor.slices import measure_slices
+from raymlops.monitor.judging import Judge, WindowReport, read_reports
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
 
 _WATCH_ROWS = 4096  # requests that are shown to the detectors at a time
-_MAX_BUNDLES = 16  # in memory; the others are read again
-
-ALL = "all"
-"""Version and arm under which the ledger keeps the performance of all arms together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowReport:
-    """What was found in one window: drift by version and feature, performance by arm."""
-
-    model: str
-    window: Window
-    drift: tuple[Drift, ...]
-    performance: tuple[Performance, ...]
-
-    @property
-    def drifted(self) -> tuple[Drift, ...]:
-        """The features that drifted, the farthest first."""
-        return tuple(sorted((row for row in self.drift if row.drifted), key=lambda r: -r.effect))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +60,14 @@ class DriftMonitor:
         slice_by: tuple[str, ...] = (),
     ) -> None:
         self._ledger = open_ledger(ledger_url)
-        self._store = Store(store_uri)
         self._windows = windows
-        self._drift = drift
         self._concept = concept
         self._joins = joins
-        self._slice_by = slice_by
         self._messages = GroupCommit[TapMessage](self._add_taps)
         self._judging = threading.Lock()
-        self._bundles: dict[tuple[str, str], Bundle] = {}
+        store = Store(store_uri)
+        self._bundles = Bundles(self._ledger, store)
+        self._judge = Judge(self._ledger, store, self._bundles, drift=drift, slice_by=slice_by)
 
     def observe(self, message: bytes | TapSummary) -> int:
         """Merges a summary, as it is or as bytes, and returns its sequence number: that one need
@@ -163,7 +123,7 @@ class DriftMonitor:
                 return ()
             since = judged or datetime.combine(days[0], time(), UTC)
             return tuple(
-                self._judge(model, window)
+                self._judge.judge(model, window)
                 for window in due(self._windows, since=since, watermark=watermark)
                 if _holds_any(window, days)
             )
@@ -183,162 +143,15 @@ class DriftMonitor:
         self._ledger.observations.add_taps(messages, self._joins)
 
     def _baseline(self, model: str, version: str) -> Baseline:
-        bundle = self._bundle(model, version)
+        bundle = self._bundles.of(model, version)
         known = bundle.profile.reliability
         return Baseline(
             threshold=bundle.postprocessing.threshold,
             error_rate=None if known is None else known.error_rate,
         )
 
-    def _judge(self, model: str, window: Window) -> WindowReport:
-        observations = self._ledger.observations
-        panes = observations.panes(model, start=window.start.date(), end=window.end.date())
-        outcomes = observations.outcomes(model, start=window.start, end=window.end)
-        report = WindowReport(
-            model=model,
-            window=window,
-            drift=tuple(self._drift_rows(model, window, panes)),
-            performance=(
-                *self._performance_rows(model, window, panes, outcomes),
-                *self._expected_rows(model, window, panes, outcomes),
-            ),
-        )
-        observations.add_drift(report.drift)
-        observations.add_slices(list(self._slice_rows(model, window, outcomes)))
-        # Performance rows are never none and are written last: they mark the window as judged.
-        observations.add_performance(report.performance)
-        return report
-
-    def _drift_rows(self, model: str, window: Window, panes: list[Pane]) -> Iterable[Drift]:
-        by_version = sorted(panes, key=lambda pane: pane.version)
-        judged = self._ledger.observations.drift(model)
-        for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
-            counts = np.stack([pane.cells for pane in group]).sum(axis=0)
-            trained = self._profile(model, version)
-            reference = reference_of(self._ledger, self._store, model, version, trained)
-            earlier = earlier_looks(judged, version, before=window.end, since=reference.since)
-            for found in judge_window(reference.profile, counts, self._drift, earlier):
-                yield Drift(
-                    model=model,
-                    version=version,
-                    window_start=window.start,
-                    window_end=window.end,
-                    **asdict(found),
-                )
-
-    def _performance_rows(
-        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
-    ) -> Iterable[Performance]:
-        is_regression = any(self._is_regression(model, pane.version) for pane in panes)
-        for (version, arm), group in _by_arm(outcomes).items():
-            if is_regression:
-                estimates = measure_numbers(group)
-            else:
-                num_rows = [len(outcome.labels) for outcome in group]
-                rates = [self._profile(model, outcome.version).label_rate for outcome in group]
-                rate = float(np.average(rates, weights=num_rows)) if group else 0.5
-                estimates = measure(
-                    group, label_rate=rate, thresholds=self._thresholds(group, model)
-                )
-            for estimate in estimates:
-                yield Performance(
-                    model=model,
-                    version=version,
-                    arm=arm,
-                    window_start=window.start,
-                    window_end=window.end,
-                    **asdict(estimate),
-                )
-
-    def _slice_rows(
-        self, model: str, window: Window, outcomes: list[Outcome]
-    ) -> Iterable[SlicePerformance]:
-        for (version, arm), group in _by_arm(outcomes).items():
-            if version == ALL:
-                continue
-            bundle = self._bundle(model, version)
-            of_part = (
-                measure_numbers
-                if bundle.postprocessing.is_regression
-                else partial(
-                    measure,
-                    label_rate=bundle.profile.label_rate,
-                    thresholds={version: bundle.postprocessing.threshold},
-                )
-            )
-            for found in measure_slices(group, self._slice_by, bundle.profile, of_part):
-                yield SlicePerformance(
-                    model=model,
-                    version=version,
-                    arm=arm,
-                    window_start=window.start,
-                    window_end=window.end,
-                    feature=found.feature,
-                    part=found.part,
-                    **asdict(found.estimate),
-                )
-
-    def _expected_rows(
-        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
-    ) -> Iterable[Performance]:
-        """What the scores alone let expect of each arm, and how that compares with its labels."""
-        labelled = _by_arm(outcomes)
-        arms = sorted({(pane.version, pane.arm) for pane in panes})
-        for version, arm in arms:
-            bundle = self._bundle(model, version)
-            if (reliability := bundle.profile.reliability) is None:
-                continue
-            cells = bundle.profile.cells[SCORE]
-            mine = [pane for pane in panes if (pane.version, pane.arm) == (version, arm)]
-            estimates = expected(
-                reliability,
-                [pane.cells[cells] for pane in mine],
-                threshold=bundle.postprocessing.threshold,
-            )
-            for estimate in (*estimates, gap(reliability, labelled.get((version, arm), []))):
-                yield Performance(
-                    model=model,
-                    version=version,
-                    arm=arm,
-                    window_start=window.start,
-                    window_end=window.end,
-                    **asdict(estimate),
-                )
-
-    def _thresholds(self, outcomes: list[Outcome], model: str) -> dict[str, float]:
-        versions = {outcome.version for outcome in outcomes}
-        return {each: self._bundle(model, each).postprocessing.threshold for each in versions}
-
     def _is_regression(self, model: str, version: str) -> bool:
-        return self._bundle(model, version).postprocessing.is_regression
-
-    def _profile(self, model: str, version: str) -> Profile:
-        return self._bundle(model, version).profile
-
-    def _bundle(self, model: str, version: str) -> Bundle:
-        """Of a version; versions never change, so it is read once."""
-        key = (model, version)
-        if key not in self._bundles:
-            row = self._ledger.registry.get(model, Version.parse(version))
-            while len(self._bundles) >= _MAX_BUNDLES:
-                del self._bundles[next(iter(self._bundles))]
-            self._bundles[key] = Bundle.of_version(self._store, row)
-        return self._bundles[key]
-
-
-def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
-    """What was found in every window judged so far, in order."""
-    drift, performance = ledger.observations.drift(model), ledger.observations.performance(model)
-    judged = sorted({Window(row.window_start, row.window_end) for row in performance})
-    return tuple(
-        WindowReport(
-            model=model,
-            window=window,
-            drift=tuple(row for row in drift if row.window_start == window.start),
-            performance=tuple(row for row in performance if row.window_start == window.start),
-        )
-        for window in judged
-    )
+        return self._bundles.of(model, version).postprocessing.is_regression
 
 
 def _holds_any(window: Window, days: Sequence[date]) -> bool:
@@ -346,11 +159,3 @@ def _holds_any(window: Window, days: Sequence[date]) -> bool:
     event may lie years apart, with nothing to judge in between."""
     first = bisect_left(days, window.start.date())
     return first < len(days) and days[first] < window.end.date()
-
-
-def _by_arm(outcomes: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    """Outcomes by (version, arm), in order, and all of them, be they none, under (ALL, ALL)."""
-    groups: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault((outcome.version, outcome.arm), []).append(outcome)
-    return dict(sorted(groups.items())) | {(ALL, ALL): outcomes}

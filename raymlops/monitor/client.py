@@ -8,7 +8,8 @@ from typing import Any
 
 from raymlops.errors import ClusterError, RaymlopsError
 from raymlops.ledger import ConceptAlarm, Labels
-from raymlops.monitor.actor import MonitorStatus, WindowReport
+from raymlops.monitor.actor import MonitorStatus
+from raymlops.monitor.judging import WindowReport
 
 
 class MonitorClient:

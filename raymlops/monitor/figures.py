@@ -9,7 +9,7 @@ from datetime import datetime
 
 from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
 from raymlops.monitor import plots
-from raymlops.monitor.actor import ALL, WindowReport
+from raymlops.monitor.judging import ALL, WindowReport
 from raymlops.monitor.traffic import traffic_panels
 
 CHAMPION = "champion"

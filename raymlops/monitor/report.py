@@ -13,7 +13,6 @@ from raymlops.data import SCORE
 from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, SlicePerformance
 from raymlops.monitor import plots
-from raymlops.monitor.actor import ALL, WindowReport, read_reports
 from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.expected import is_off
 from raymlops.monitor.figures import (
@@ -25,6 +24,7 @@ from raymlops.monitor.figures import (
     performance_figure,
     traffic_figure,
 )
+from raymlops.monitor.judging import ALL, WindowReport, read_reports
 from raymlops.monitor.period import EVER, Period
 from raymlops.serve.latency import quantile_s
 

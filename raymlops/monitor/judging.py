@@ -1,0 +1,201 @@
+"""A window judged: drift of what was asked, performance by version, arm and slice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+
+from raymlops.data import SCORE
+from raymlops.ledger import Drift, Ledger, Outcome, Pane, Performance, SlicePerformance
+from raymlops.monitor.bundles import Bundles
+from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
+from raymlops.monitor.expected import expected, gap
+from raymlops.monitor.performance import Estimate, measure, measure_numbers
+from raymlops.monitor.references import reference_of
+from raymlops.monitor.slices import measure_slices
+from raymlops.monitor.windows import Window
+from raymlops.storage import Store
+
+ALL = "all"
+"""Version and arm under which the ledger keeps the performance of all arms together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowReport:
+    """What was found in one window: drift by version and feature, performance by arm."""
+
+    model: str
+    window: Window
+    drift: tuple[Drift, ...]
+    performance: tuple[Performance, ...]
+
+    @property
+    def drifted(self) -> tuple[Drift, ...]:
+        """The features that drifted, the farthest first."""
+        return tuple(sorted((row for row in self.drift if row.drifted), key=lambda r: -r.effect))
+
+
+class Judge:
+    """Of all that the ledger holds of a window's days; what is found goes into the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        bundles: Bundles,
+        *,
+        drift: DriftPolicy,
+        slice_by: tuple[str, ...],
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._bundles = bundles
+        self._drift = drift
+        self._slice_by = slice_by
+
+    def judge(self, model: str, window: Window) -> WindowReport:
+        """Writes down what is found in `window`; killed within, it is judged again as a whole."""
+        observations = self._ledger.observations
+        panes = observations.panes(model, start=window.start.date(), end=window.end.date())
+        outcomes = observations.outcomes(model, start=window.start, end=window.end)
+        report = WindowReport(
+            model=model,
+            window=window,
+            drift=tuple(self._drift_rows(model, window, panes)),
+            performance=(
+                *self._performance_rows(model, window, panes, outcomes),
+                *self._expected_rows(model, window, panes, outcomes),
+            ),
+        )
+        observations.add_drift(report.drift)
+        observations.add_slices(list(self._slice_rows(model, window, outcomes)))
+        # Performance rows are never none and are written last: they mark the window as judged.
+        observations.add_performance(report.performance)
+        return report
+
+    def _drift_rows(self, model: str, window: Window, panes: list[Pane]) -> Iterable[Drift]:
+        by_version = sorted(panes, key=lambda pane: pane.version)
+        judged = self._ledger.observations.drift(model)
+        for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
+            counts = np.stack([pane.cells for pane in group]).sum(axis=0)
+            trained = self._bundles.of(model, version).profile
+            reference = reference_of(self._ledger, self._store, model, version, trained)
+            earlier = earlier_looks(judged, version, before=window.end, since=reference.since)
+            for found in judge_window(reference.profile, counts, self._drift, earlier):
+                yield Drift(
+                    model=model,
+                    version=version,
+                    window_start=window.start,
+                    window_end=window.end,
+                    **asdict(found),
+                )
+
+    def _performance_rows(
+        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
+    ) -> Iterable[Performance]:
+        is_regression = any(
+            self._bundles.of(model, pane.version).postprocessing.is_regression for pane in panes
+        )
+        for (version, arm), group in _by_arm(outcomes).items():
+            estimates = measure_numbers(group) if is_regression else self._classified(model, group)
+            yield from _rows(model, version, arm, window, estimates)
+
+    def _classified(self, model: str, group: list[Outcome]) -> Iterable[Estimate]:
+        """By the thresholds of all versions in `group`, against the mean of their label rates."""
+        bundles = {each: self._bundles.of(model, each) for each in {o.version for o in group}}
+        num_rows = [len(outcome.labels) for outcome in group]
+        rates = [bundles[outcome.version].profile.label_rate for outcome in group]
+        return measure(
+            group,
+            label_rate=float(np.average(rates, weights=num_rows)) if group else 0.5,
+            thresholds={each: of.postprocessing.threshold for each, of in bundles.items()},
+        )
+
+    def _slice_rows(
+        self, model: str, window: Window, outcomes: list[Outcome]
+    ) -> Iterable[SlicePerformance]:
+        for (version, arm), group in _by_arm(outcomes).items():
+            if version == ALL:
+                continue
+            bundle = self._bundles.of(model, version)
+            of_part = (
+                measure_numbers
+                if bundle.postprocessing.is_regression
+                else partial(
+                    measure,
+                    label_rate=bundle.profile.label_rate,
+                    thresholds={version: bundle.postprocessing.threshold},
+                )
+            )
+            for found in measure_slices(group, self._slice_by, bundle.profile, of_part):
+                yield SlicePerformance(
+                    model=model,
+                    version=version,
+                    arm=arm,
+                    window_start=window.start,
+                    window_end=window.end,
+                    feature=found.feature,
+                    part=found.part,
+                    **asdict(found.estimate),
+                )
+
+    def _expected_rows(
+        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
+    ) -> Iterable[Performance]:
+        """What the scores alone let expect of each arm, and how that compares with its labels."""
+        labelled = _by_arm(outcomes)
+        arms = sorted({(pane.version, pane.arm) for pane in panes})
+        for version, arm in arms:
+            bundle = self._bundles.of(model, version)
+            if (reliability := bundle.profile.reliability) is None:
+                continue
+            cells = bundle.profile.cells[SCORE]
+            mine = [pane for pane in panes if (pane.version, pane.arm) == (version, arm)]
+            estimates = expected(
+                reliability,
+                [pane.cells[cells] for pane in mine],
+                threshold=bundle.postprocessing.threshold,
+            )
+            contradiction = gap(reliability, labelled.get((version, arm), []))
+            yield from _rows(model, version, arm, window, (*estimates, contradiction))
+
+
+def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
+    """What was found in every window judged so far, in order."""
+    drift, performance = ledger.observations.drift(model), ledger.observations.performance(model)
+    judged = sorted({Window(row.window_start, row.window_end) for row in performance})
+    return tuple(
+        WindowReport(
+            model=model,
+            window=window,
+            drift=tuple(row for row in drift if row.window_start == window.start),
+            performance=tuple(row for row in performance if row.window_start == window.start),
+        )
+        for window in judged
+    )
+
+
+def _rows(
+    model: str, version: str, arm: str, window: Window, estimates: Iterable[Estimate]
+) -> Iterable[Performance]:
+    for estimate in estimates:
+        yield Performance(
+            model=model,
+            version=version,
+            arm=arm,
+            window_start=window.start,
+            window_end=window.end,
+            **asdict(estimate),
+        )
+
+
+def _by_arm(outcomes: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """Outcomes by (version, arm), in order, and all of them, be they none, under (ALL, ALL)."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.version, outcome.arm), []).append(outcome)
+    return dict(sorted(groups.items())) | {(ALL, ALL): outcomes}
