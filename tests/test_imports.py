@@ -38,6 +38,7 @@ POLICIES = (
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",
     "serve/swapping.py", "serve/caching/ranking.py",
     "serve/http/limits.py", "serve/http/encode.py", "serve/http/machine.py",
+    "serve/http/framing.py", "serve/http/replies.py",
     "serve/door/roster.py", "serve/door/sorting.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py", "monitor/concept.py",
     "monitor/detectors/base.py", "monitor/detectors/adwin.py", "monitor/detectors/cusum.py",

@@ -4,22 +4,23 @@
                                            (later, in any order)   (in the order of the requests)
 
 It owns no socket and no clock, so that any way of cutting the bytes can be tried. Framing is
-llhttp's; limits, order, `Expect`, and how a connection ends are here.
+llhttp's; limits and how a connection ends are here, the order of the answers is in `replies`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote
 
 import httptools
 
-from raymlops.serve.http.encode import CONTINUE, Encoder
+from raymlops.serve.http import framing
+from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits, Phase
+from raymlops.serve.http.replies import Replies, Slot
 from raymlops.serve.web import Admit, Handler, Request, Response
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ _NAMES = {
         "accept-encoding", "connection", "user-agent", "authorization", "x-api-key",
     )
 }  # fmt: skip
-_VERSIONS = frozenset({"1.1", "1.0"})
 _SKIPPABLE_BYTES = 64 * 1024
 """A refused body up to this size is read and dropped, which costs less than a new connection."""
 
@@ -71,21 +71,17 @@ class Machine:
         self.num_requests = 0
         self.strayed: Strayed | None = None
         self._handler = handler
-        self._write = write
-        self._settle = settle
-        self._encoder = encoder
+        self._replies = Replies(write, settle, self._stop_reading, encoder)
         self._limits = limits
         self._heads = Heads() if heads is None else heads
         self._admit = admit
         self._belongs = belongs
         self._peer = peer
         self._parser = httptools.HttpRequestParser(self)
-        self._slots: deque[_Slot] = deque()
-        self._closing = False
         self._refusal: Response | None = None
         self._chunks: list[bytes] | None = None
         self._has_begun = False
-        self._reading: _Slot | None = None
+        self._reading: Slot | None = None
         self._begin()
 
     def feed(self, data: bytes) -> None:
@@ -115,14 +111,14 @@ class Machine:
         """Answers what is being read with `response`, the last one, and reads no more."""
         slot = self._reading
         if slot is None or slot.is_answered:
-            slot = self._open_slot()
+            slot = self._replies.open()
         self._stop_reading()
         slot.closes = True
         slot.reply(response)
 
     def finish(self) -> None:
         """Ends the connection after the requests that were received: each is answered."""
-        self._closing = True
+        self._replies.is_closing = True
         if self.phase is Phase.IDLE:
             self.phase = Phase.DONE
 
@@ -132,11 +128,9 @@ class Machine:
         What would hold the connection in a cycle is let go of, so that no search for garbage has
         to find it."""
         self.phase = Phase.DONE
-        while self._slots:
-            self._slots.pop().forget()
+        self._replies.lose()
         del self._parser
         self._reading = None
-        self._write = self._settle = _nobody
 
     @property
     def _position(self) -> tuple[int, Phase, int, int]:
@@ -151,16 +145,16 @@ class Machine:
     @property
     def num_outstanding(self) -> int:
         """Requests whose answer is not written yet, one that is being read among them."""
-        return len(self._slots)
+        return len(self._replies)
 
     @property
     def is_between_requests(self) -> bool:
         """Whether nothing of the client's is held here, so that another could go on reading."""
-        return self.phase is Phase.IDLE and not self._slots and not self._closing
+        return self.phase is Phase.IDLE and not self._replies and not self._replies.is_closing
 
     @property
     def is_over(self) -> bool:
-        return self.phase is Phase.DONE and not self._slots
+        return self.phase is Phase.DONE and not self._replies
 
     # What llhttp calls.
 
@@ -203,7 +197,7 @@ class Machine:
         if self._belongs is not None and not self._belongs(request.path):
             self._stray(request)
         self.phase = Phase.BODY
-        self._reading = slot = self._open_slot(request)
+        self._reading = slot = self._replies.open(request)
         self._newest = request
         self._check_framing()
         # HTTP/1.0 would have to be told of a connection that stays open.
@@ -214,7 +208,7 @@ class Machine:
             self._refuse_head(slot, refusal)
         elif is_current and "expect" in self._headers:
             slot.continues = True
-            self._continue()
+            self._replies.proceed()
 
     def on_body(self, part: bytes) -> None:
         self._body_size += len(part)
@@ -229,7 +223,7 @@ class Machine:
         assert slot.request is not None
         self.phase = Phase.IDLE
         self.num_requests += 1
-        if slot.closes or self._closing:
+        if slot.closes or self._replies.is_closing:
             slot.closes = True
             self.phase = Phase.DONE
         if slot.refusal is not None:
@@ -261,13 +255,10 @@ class Machine:
         Clients offer HTTP/2 in any request, and send it as HTTP/1.1 none the less.
         """
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        lines = [b"%b %b HTTP/%b" % (method, self._url, version.encode())]
-        for name, text in self._headers.items():
-            if name != "upgrade":
-                lines.append(f"{name}: {text}".encode("latin-1"))
+        head = framing.without_offer(method, self._url, version, self._headers)
         self._has_begun = False
         self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        self._parser.feed_data(head)
 
     def _begin(self) -> None:
         self._url = b""
@@ -290,9 +281,9 @@ class Machine:
         if self._belongs is not None and not self._belongs(head.path):
             return False
         request = Request(head.method, head.path, head.query, head.headers, body, self._peer)
-        slot = self._open_slot(request)
+        slot = self._replies.open(request)
         self.num_requests += 1
-        if self._closing:
+        if self._replies.is_closing:
             slot.closes = True
             self.phase = Phase.DONE
         refusal = None if self._admit is None else self._admit(request)
@@ -302,7 +293,7 @@ class Machine:
             self._call(slot, request)
         return True
 
-    def _call(self, slot: _Slot, request: Request) -> None:
+    def _call(self, slot: Slot, request: Request) -> None:
         try:
             self._handler(request, slot.reply)
         except Exception:  # the boundary of the process: log all of it, show none of it
@@ -313,7 +304,7 @@ class Machine:
     def _keep(self, data: bytes) -> None:
         """Holds on to what was read since the request began, unless others came before it."""
         if self.phase is Phase.IDLE:
-            self._chunks = None if self._slots else [data]
+            self._chunks = None if self._replies else [data]
             self._has_begun = False
         elif self.phase is Phase.HEAD and self._chunks is not None:
             self._chunks.append(data)
@@ -325,11 +316,6 @@ class Machine:
         self._stop_reading()
         raise _StopError
 
-    def _open_slot(self, request: Request | None = None) -> _Slot:
-        slot = _Slot(self, request)
-        self._slots.append(slot)
-        return slot
-
     def _stop_reading(self) -> None:
         self.phase = Phase.DONE
         self._reading = None
@@ -337,7 +323,7 @@ class Machine:
     def _request(self) -> Request:
         url = self._url
         if not url.startswith(b"/"):
-            url = _origin_form(url)
+            url = framing.origin_form(url)
         path, _, query = url.partition(b"?")
         return Request(
             method=self._parser.get_method().decode("ascii"),
@@ -348,20 +334,13 @@ class Machine:
         )
 
     def _check_framing(self) -> None:
-        version = self._parser.get_http_version()
-        headers = self._headers
-        if version not in _VERSIONS:
-            self._stop(505, f"HTTP/{version} is not spoken here, HTTP/1.1 is")
-        if "host" not in headers and version == "1.1":
-            self._stop(400, "there is no Host header")
-        if (coding := headers.get("transfer-encoding")) is not None and coding.lower() != "chunked":
-            self._stop(501, f"transfer coding '{coding}' is not understood, chunked is")
-        if (expected := headers.get("expect")) is not None and expected.lower() != "100-continue":
-            self._stop(417, f"'{expected}' cannot be expected here")
-        if (size := headers.get("content-length")) is not None:
+        self._refusal = framing.refusal(self._parser.get_http_version(), self._headers)
+        if self._refusal is not None:
+            raise _StopError
+        if (size := self._headers.get("content-length")) is not None:
             self._check_body_size(int(size))
 
-    def _refuse_head(self, slot: _Slot, refusal: Response) -> None:
+    def _refuse_head(self, slot: Slot, refusal: Response) -> None:
         """A small body is read and dropped; for a larger one the connection ends."""
         headers = self._headers
         small = int(headers.get("content-length", 0)) <= _SKIPPABLE_BYTES
@@ -394,77 +373,6 @@ class Machine:
         self._refusal = Response.error(status, message)
         raise _StopError
 
-    # Writing.
-
-    def answer(self, slot: _Slot, response: Response) -> None:
-        """Writes `response` when all before it are; one that comes twice is a handler's mistake."""
-        slot.is_answered = True
-        slots = self._slots
-        if slots and slots[0] is slot:
-            self._send(slot, response)
-            slots.popleft()
-            while slots and (ready := slots[0].response) is not None:
-                self._send(slots[0], ready)
-                slots.popleft()
-            if slots:
-                self._continue()
-            self._settle()
-        else:
-            slot.response = response
-
-    def _send(self, slot: _Slot, response: Response) -> None:
-        if response.closes:
-            self._forget_after(slot)
-        last = slot.closes or (self._closing and len(self._slots) == 1)
-        if last:
-            self.phase = Phase.DONE
-        self._write(self._encoder.encode(response, close=last, head_only=slot.is_head))
-
-    def _forget_after(self, last: _Slot) -> None:
-        """The client gets no answer beyond `last`, and may ask again elsewhere."""
-        last.closes = True
-        while self._slots[-1] is not last:
-            self._slots.pop().forget()
-
-    def _continue(self) -> None:
-        """Says that a body may come, once its answer would be the next."""
-        slot = self._slots[0]
-        if slot.continues:
-            slot.continues = False
-            self._write(CONTINUE)
-
-
-class _Slot:
-    """The place of an answer among those of its connection."""
-
-    __slots__ = (
-        "closes", "continues", "is_answered", "is_head", "machine", "refusal", "request",
-        "response",
-    )  # fmt: skip
-
-    def __init__(self, machine: Machine, request: Request | None) -> None:
-        self.machine = machine
-        self.request = request
-        self.response: Response | None = None
-        self.refusal: Response | None = None
-        self.closes = False
-        self.continues = False
-        self.is_answered = False
-        self.is_head = request is not None and request.method == "HEAD"
-
-    def reply(self, response: Response) -> None:
-        if not self.is_answered:
-            self.machine.answer(self, response)
-
-    def forget(self) -> None:
-        self.is_answered = True
-        if self.request is not None:
-            self.request.abandon()
-
-
-def _nobody(*_: object) -> None:
-    """In place of who has gone."""
-
 
 class _StopError(Exception):
     """Stops llhttp; what is to be said is in the machine."""
@@ -475,13 +383,3 @@ def _reason(error: httptools.HttpParserError) -> Response:
         _logger.error("a request could not be handled", exc_info=error.__context__)
         return Response.error(500, "internal error, logged")
     return Response.error(400, f"this is not HTTP/1.1: {error}")
-
-
-def _origin_form(url: bytes) -> bytes:
-    """`/path?query` of `http://host/path?query`; `*` and nonsense are a path nobody has."""
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError:
-        return b"/" + url
-    path = parsed.path or b"/"
-    return path if parsed.query is None else path + b"?" + parsed.query

@@ -1,0 +1,115 @@
+"""The answers of a connection, written in the order of its requests, whenever each comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from raymlops.serve.http.encode import CONTINUE, Encoder
+from raymlops.serve.web import Request, Response
+
+
+class Replies:
+    """A place for each request that was begun; `len` of them are not answered yet.
+
+    `settle` is called after what was due has been written, `end` when the last answer there will
+    be is written; `is_closing` says that no request follows those that are here.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        settle: Callable[[], None],
+        end: Callable[[], None],
+        encoder: Encoder,
+    ) -> None:
+        self.is_closing = False
+        self._write = write
+        self._settle = settle
+        self._end = end
+        self._encoder = encoder
+        self._slots: deque[Slot] = deque()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def open(self, request: Request | None = None) -> Slot:
+        """The place of the next answer."""
+        slot = Slot(self, request)
+        self._slots.append(slot)
+        return slot
+
+    def answer(self, slot: Slot, response: Response) -> None:
+        """Writes `response` when all before it are; one that comes twice is a handler's mistake."""
+        slot.is_answered = True
+        slots = self._slots
+        if slots and slots[0] is slot:
+            self._send(slot, response)
+            slots.popleft()
+            while slots and (ready := slots[0].response) is not None:
+                self._send(slots[0], ready)
+                slots.popleft()
+            if slots:
+                self.proceed()
+            self._settle()
+        else:
+            slot.response = response
+
+    def proceed(self) -> None:
+        """Says that a body may come, once its answer would be the next."""
+        slot = self._slots[0]
+        if slot.continues:
+            slot.continues = False
+            self._write(CONTINUE)
+
+    def lose(self) -> None:
+        """Nobody waits for any of them: whoever works on one is told."""
+        while self._slots:
+            self._slots.pop().forget()
+        self._write = self._settle = self._end = _nobody
+
+    def _send(self, slot: Slot, response: Response) -> None:
+        if response.closes:
+            self._forget_after(slot)
+        last = slot.closes or (self.is_closing and len(self._slots) == 1)
+        if last:
+            self._end()
+        self._write(self._encoder.encode(response, close=last, head_only=slot.is_head))
+
+    def _forget_after(self, last: Slot) -> None:
+        """The client gets no answer beyond `last`, and may ask again elsewhere."""
+        last.closes = True
+        while self._slots[-1] is not last:
+            self._slots.pop().forget()
+
+
+class Slot:
+    """The place of an answer among those of its connection."""
+
+    __slots__ = (
+        "closes", "continues", "is_answered", "is_head", "refusal", "replies", "request",
+        "response",
+    )  # fmt: skip
+
+    def __init__(self, replies: Replies, request: Request | None) -> None:
+        self.replies = replies
+        self.request = request
+        self.response: Response | None = None
+        self.refusal: Response | None = None
+        self.closes = False
+        self.continues = False
+        self.is_answered = False
+        self.is_head = request is not None and request.method == "HEAD"
+
+    def reply(self, response: Response) -> None:
+        if not self.is_answered:
+            self.replies.answer(self, response)
+
+    def forget(self) -> None:
+        self.is_answered = True
+        if self.request is not None:
+            self.request.abandon()
+
+
+def _nobody(*_: object) -> None:
+    """In place of who has gone."""
