@@ -13,7 +13,8 @@ import psutil
 
 FOLDER = Path(__file__).parent
 NAMES = (
-    "startup", "drift", "concept", "monitor_tap", "records", "metrics",
+    "startup", "drift", "concept", "monitor_tap", "monitor_merging", "records",
+    "metrics",
     "train", "checkpoints", "pipeline", "parameter_server", "loader", "compression",
     "batching", "model_cache", "protocols", "serving", "serving_growth",
     "serving_faults", "serving_nodes",
