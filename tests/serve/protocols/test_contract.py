@@ -20,6 +20,7 @@ Infer = Callable[[InProcess, Rows], list[float]]
 PREDICT = "/predict"
 INFER = f"/v2/models/{MODEL}/infer"
 TENSORFLOW = f"/v1/models/{MODEL}"
+DEEP: list[Any] = json.loads("[" * 600 + "]" * 600)
 MANY_NAMES = {f"k{index}": 0 for index in range(1000)}
 
 
@@ -257,6 +258,11 @@ def test_a_request_is_known_by_the_id_it_brings(app: InProcess) -> None:
             f"{TENSORFLOW}:predict",
             {"inputs": {"size": [{"b64": "/w=="}]}},
             "field 'size': row 0 holds b64 that is no UTF-8 text",
+        ),
+        (
+            f"{TENSORFLOW}:predict",
+            {"inputs": {"size": [DEEP]}},
+            "field 'size': row 0 is a list, not text",
         ),
     ],
 )

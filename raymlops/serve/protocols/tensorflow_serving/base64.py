@@ -18,12 +18,14 @@ def unwrap(field: Field, values: list[Any]) -> list[Any]:
     """
     if field.datatype != "BYTES":
         return values
-    return [_decoded(field.name, row, value) for row, value in enumerate(values)]
+    depth = max(1, len(field.shape))  # a single text may lie in a list of its own
+    return [_decoded(field.name, row, value, depth) for row, value in enumerate(values)]
 
 
-def _decoded(name: str, row: int, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decoded(name, row, each) for each in value]
+def _decoded(name: str, row: int, value: Any, depth: int) -> Any:
+    """Lists deeper than the field has them stay as they are: whoever reads the values says so."""
+    if isinstance(value, list) and depth:
+        return [_decoded(name, row, each, depth - 1) for each in value]
     if not isinstance(value, dict) or value.keys() != {"b64"}:
         return value
     try:
