@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from raymlops.errors import CoordinationError
 from raymlops.ledger import Code, Run
 from raymlops.operate import Workspace, mirror, start_mirror
 from raymlops.operate.mirror import MIRROR_NAME
+from tests.coordination.processes import until
 from tests.servers.mlflow import mlflow_client
 
 MODULE = importlib.import_module("raymlops.operate.mirror")  # the package shows the function
@@ -67,28 +67,23 @@ def test_connecting_starts_an_actor_that_mirrors_and_survives_its_death(
 ) -> None:
     import ray
 
-    def wait_until_mirrored(run: Run, loss: float) -> None:
-        assert workspace.settings.ledger.mlflow.url is not None
-        client = mlflow_client(workspace.settings.ledger.mlflow.url.reveal())
-        tick = threading.Event()
-        for _ in range(600):
-            experiment = client.get_experiment_by_name("tumours")
-            found = client.search_runs([experiment.experiment_id]) if experiment else []
-            if {r.data.tags["raymlops.id"]: r.data.metrics.get("loss") for r in found}.get(
-                run.id
-            ) == loss:
-                return
-            tick.wait(0.05)
-        pytest.fail(f"run {run.id} did not reach MLflow in 30 s")
+    assert workspace.settings.ledger.mlflow.url is not None
+    client = mlflow_client(workspace.settings.ledger.mlflow.url.reveal())
+
+    def is_mirrored(run: Run, loss: float) -> bool:
+        experiment = client.get_experiment_by_name("tumours")
+        found = client.search_runs([experiment.experiment_id]) if experiment else []
+        losses = {each.data.tags["raymlops.id"]: each.data.metrics.get("loss") for each in found}
+        return losses.get(run.id) == loss
 
     with workspace.connect():
         actor = ray.get_actor(MIRROR_NAME, namespace=own_ray_cluster.namespace)
         try:
             run = start(workspace)
             workspace.ledger.runs.log(run.id, {"loss": 0.5})
-            wait_until_mirrored(run, 0.5)
+            until(lambda: is_mirrored(run, 0.5))
             ray.kill(actor, no_restart=False)
             workspace.ledger.runs.log(run.id, {"loss": 0.25}, step=1)
-            wait_until_mirrored(run, 0.25)
+            until(lambda: is_mirrored(run, 0.25))
         finally:
             ray.kill(actor)
