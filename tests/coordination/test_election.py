@@ -41,17 +41,17 @@ def test_when_the_leader_dies_the_next_candidate_leads_and_observers_hear_of_it(
     place: Place, coordinator: Coordinator, start: Callable[..., Other]
 ) -> None:
     with coordinator.election("head").follow() as leaders:
-        assert leaders.next(timeout_s=5) is None
+        assert leaders.next(timeout_s=60) is None
         first = start(lead, place, "head", "node-1")
         token = first.hear()
-        leader = leaders.next(timeout_s=5)
+        leader = leaders.next(timeout_s=60)
         assert leader is not None
         assert (leader.owner, leader.token) == ("node-1", token)
         second = start(lead, place, "head", "node-2")
         until(lambda: len(place.queue("elections/head")) == 2)
         first.process.kill()
         next_token = second.hear()
-        leader = leaders.next(timeout_s=10)
+        leader = leaders.next(timeout_s=60)
         assert leader is not None
         assert (leader.owner, leader.token) == ("node-2", next_token)
         assert next_token > token

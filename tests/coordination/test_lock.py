@@ -186,5 +186,5 @@ def test_closing_gives_up_what_is_held(zookeeper_place: Place) -> None:
     ):
         closing.close()
         assert lease.wait_lost(5)
-        with coordinator.hold("job", timeout_s=5) as next_lease:
+        with coordinator.hold("job", timeout_s=60) as next_lease:
             assert next_lease.token > lease.token

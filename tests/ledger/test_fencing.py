@@ -23,7 +23,7 @@ def test_no_write_of_a_stale_holder_is_accepted(
     coordinator = connect_coordinator(CoordinationSettings(), tmp_path)
 
     def take_over(number: int) -> None:
-        with coordinator.hold("m", timeout_s=1) as newer, ledger.fenced(newer):
+        with coordinator.hold("m", timeout_s=60) as newer, ledger.fenced(newer):
             decide(ledger, f"{number} newer")
 
     writes = (
@@ -33,7 +33,7 @@ def test_no_write_of_a_stale_holder_is_accepted(
     )
     accepted = 0
     for number in range(num_rounds):
-        with coordinator.hold("m", timeout_s=1) as stale:
+        with coordinator.hold("m", timeout_s=60) as stale:
             pass  # it loses the lock here, and does not know
         with ledger.fenced(stale):
             decide(ledger, f"{number} before")
