@@ -250,19 +250,22 @@ def test_nobody_waits_for_ever(run: Run) -> None:
     async def test(world: World) -> None:
         door = world.doors[0]
         door.expect("flights")
-        door._waiting._patience_s = 0.05
-        silent = socket.create_connection(("127.0.0.1", world.port))
-        slow = socket.create_connection(("127.0.0.1", world.port))
-        slow.sendall(b"POST /v2/mod")
-        async with world.client() as client:
-            answer = await client.get(INFER.format("flights"))
+        with (
+            socket.create_connection(("127.0.0.1", world.port)) as silent,
+            socket.create_connection(("127.0.0.1", world.port)) as slow,
+        ):
+            slow.sendall(b"POST /v2/mod")
+            async with world.client() as client:
+                asked = asyncio.create_task(client.get(INFER.format("flights")))
+                await until(lambda: door._waiting._unserved and len(door._waiting) == 3)
+                door._waiting._patience_s = 0.0
+                answer = await asked
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert answer.headers["connection"] == "close"
-        for connection in (silent, slow):
-            connection.settimeout(5.0)
-            with contextlib.suppress(ConnectionError):
-                assert await asyncio.to_thread(connection.recv, 1) == b""
-            connection.close()
+            for connection in (silent, slow):
+                connection.settimeout(60.0)
+                with contextlib.suppress(ConnectionError):
+                    assert await asyncio.to_thread(connection.recv, 1) == b""
 
     run(test)
 
