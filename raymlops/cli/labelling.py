@@ -52,7 +52,7 @@ def labels(
     emit_lines(
         (
             ("requests", f"{found.num_requests:,}"),
-            ("labelled now", f"{found.num_new:,}"),
+            ("taken now", f"{found.num_new:,}"),
             ("not known yet", f"{found.num_unknown:,}"),
             *((f"{fate} so far", f"{number:,}") for fate, number in sorted(found.fates.items())),
         )

@@ -80,6 +80,8 @@ def decisions(
     """List every decision about a model, oldest first."""
     with open_workspace(home=home, env=env) as workspace:
         found = workspace.ledger.decisions.list(model=model)
+        if not found:
+            workspace.ledger.registry.newest(model)  # of none there is, that is told
     if json:
         emit_json(found)
         return
@@ -180,6 +182,7 @@ def report(
         until=None if until is None else parse_time(until),
     )
     with open_workspace(home=home, env=env) as workspace:
+        workspace.ledger.registry.newest(model)
         alerts = AlertBook(workspace.home).read().told
         written = write_report(workspace.ledger, model, path, period=period, alerts=alerts)
     emit_json({"report": written}) if json else emit_lines((("report", str(written)),))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from raymlops.ledger import schema
@@ -32,7 +33,7 @@ joined        with their prediction
 waiting       for it, when they arrived
 repeated      they were there already, the same
 contradicted  others were there already, which stay
-misfit        as many labels as rows are needed, these are not
+misfit        as many labels as rows are needed, and classes are 0 and 1; these are not
 too_late      they follow the prediction's event time by more than `max_age_days`
 overflow      they waited, and `max_waiting` newer ones did, too
 expired       they waited for longer than `max_age_days`
@@ -61,7 +62,8 @@ class JoinPolicy:
 
     def fate(self, labels: Labels, *, num_rows: int, event_time: datetime) -> Fate:
         """What becomes of labels whose prediction is known and has none."""
-        if label_values(labels.labels, num_rows) is None:
+        values = label_values(labels.labels, num_rows)
+        if values is None or (values.dtype == np.int8 and not np.isin(values, (0, 1)).all()):
             return "misfit"
         if labels.at - event_time > timedelta(days=self.max_age_days):
             return "too_late"

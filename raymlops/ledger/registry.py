@@ -82,6 +82,14 @@ class Registry:
             rows = connection.execute(_newest_first(model)).all()
         return [_version(row) for row in reversed(rows)]
 
+    def newest(self, model: str) -> ModelVersion:
+        """Raises NotFoundError, naming the models there are."""
+        if versions := self.list(model):
+            return versions[-1]
+        raise NotFoundError(
+            f"the ledger holds no model '{model}', but {', '.join(self.models()) or 'none'}"
+        )
+
     def of_runs(self, run_ids: Collection[str]) -> Sequence[ModelVersion]:
         """The versions these runs have made, by model, smallest first."""
         row = model_versions.c

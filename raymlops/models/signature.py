@@ -132,11 +132,15 @@ class Signature:
         }
 
     def bump_from_json(self, older: str) -> Bump:
-        return self.bump_from(Signature.from_dict(json.loads(older)))
+        return self.bump_from(Signature.from_json(older))
 
     def to_json(self) -> str:
         """As the ledger keeps it."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Signature:
+        return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Signature:

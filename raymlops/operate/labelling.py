@@ -15,6 +15,7 @@ from raymlops.data import as_table, open_source
 from raymlops.data.sources import FilesSource
 from raymlops.errors import DataError
 from raymlops.ledger import Labels, number_labels
+from raymlops.models import PROBABILITY, Signature
 from raymlops.operate.workspace import Workspace
 
 _AT_ONCE = 10_000  # requests a transaction
@@ -49,9 +50,13 @@ def add_labels(
     rows. Labels may be told before their requests are known, twice, and in any order.
 
     Raises:
+        NotFoundError: the ledger holds no such model.
         DataError: the file cannot be read, lacks a column, names no request in a line, or a label
-            is no number.
+            is no number, or neither 0 nor 1 where the model says probabilities.
     """
+    newest = workspace.ledger.registry.newest(model)
+    signature = Signature.from_json(workspace.ledger.text(newest.signature_digest))
+    are_numbers = PROBABILITY not in {output.name for output in signature.outputs}
     source = open_source(path)
     if isinstance(source, FilesSource):
         source = source.with_text(id_column)
@@ -61,7 +66,7 @@ def add_labels(
             f"{path} has no column '{missing[0]}', but {', '.join(table.column_names)}; say which "
             "it is with --id-column and --label-column"
         )
-    found = list(_labels(table, model, now, id_column, label_column))
+    found = list(_labels(table, model, now, id_column, label_column, are_numbers))
     known = [each for each in found if each is not None]
     num_new = sum(
         workspace.ledger.observations.add_labels(
@@ -78,7 +83,12 @@ def add_labels(
 
 
 def _labels(
-    table: pa.Table, model: str, now: datetime, id_column: str, label_column: str
+    table: pa.Table,
+    model: str,
+    now: datetime,
+    id_column: str,
+    label_column: str,
+    are_numbers: bool,
 ) -> Iterator[Labels | None]:
     """Of each request, in the order of their ids; None where a label is not known."""
     if missing := table[id_column].null_count:
@@ -87,7 +97,13 @@ def _labels(
         )
     ids = np.asarray(pc.cast(table[id_column], pa.string()).to_pylist(), dtype=str)
     values = _numbers(table[label_column], label_column)
-    are_classes = bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
+    is_odd = ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
+    if not are_numbers and is_odd.any():
+        line = int(np.argmax(is_odd))
+        raise DataError(
+            f"column '{label_column}' says {values[line]:g} of request '{ids[line]}'; {model} says "
+            "probabilities, and what came true of them is 0 or 1"
+        )
     order = np.argsort(ids, kind="stable")
     ends = np.flatnonzero(ids[order][1:] != ids[order][:-1]) + 1
     for rows in np.split(order, ends) if len(ids) else ():
@@ -95,7 +111,7 @@ def _labels(
         if np.isnan(of_request).any():
             yield None
             continue
-        told = of_request.astype(np.int8).tobytes() if are_classes else number_labels(of_request)
+        told = number_labels(of_request) if are_numbers else of_request.astype(np.int8).tobytes()
         yield Labels(request_id=str(ids[rows[0]]), model=model, labels=told, at=now)
 
 

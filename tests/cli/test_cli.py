@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from raymlops.cli import app
 from raymlops.errors import ConfigError, ExpectationError, NotFoundError, QueryError
 from raymlops.ledger import Code, Ledger
+from raymlops.models import Postprocessing, Signature
 from raymlops.operate import Workspace
 
 CONFIG = """
@@ -75,8 +76,9 @@ def registered(home: Path, config: Path, table: Path) -> str:
             inputs={"train": ledger.datasets.get("tumours")},
         )
         ledger.runs.log(started.id, {"log_loss": 0.123456})
+        signature = Signature(inputs=(), outputs=Postprocessing(label="benign").outputs).to_json()
         for _ in range(2):
-            ledger.registry.register("tumours", bundle="b", signature="{}", run_id=started.id)
+            ledger.registry.register("tumours", bundle="b", signature=signature, run_id=started.id)
     return started.id
 
 
@@ -205,6 +207,16 @@ def test_what_is_not_there_is_an_error(home: Path, registered: str) -> None:
         run("why", "abc", "--home", home)
     with pytest.raises(ConfigError, match="'soon' is no time; write 2013-06-15"):
         run("at", "tumours", "soon", "--home", home)
+    for verb in ("decisions", "report"):
+        with pytest.raises(NotFoundError, match="no model 'tumuors', but tumours"):
+            run(verb, "tumuors", "--home", home)
+
+
+def test_a_registration_is_a_decision_about_its_model(home: Path, registered: str) -> None:
+    found = [
+        (each["kind"], each["outcome"]) for each in run_json("decisions", "tumours", "--home", home)
+    ]
+    assert found == [("version", "tumours 1.0.0"), ("version", "tumours 1.0.1")]
 
 
 def test_config_tells_where_a_setting_comes_from(config: Path) -> None:

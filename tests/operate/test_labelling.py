@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raymlops.errors import DataError
-from raymlops.ledger import Prediction
+from raymlops.errors import DataError, NotFoundError
+from raymlops.ledger import Code, Labels, Prediction
+from raymlops.models import Field, Postprocessing, Signature
 from raymlops.operate import Workspace, add_labels
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2013, 7, 2, tzinfo=UTC)
 
 
+CLASSES = Postprocessing(label="late").outputs
+NUMBERS = Postprocessing(label="minutes", reads="number").outputs
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
+        register(workspace, CLASSES)
         yield workspace
+
+
+def register(workspace: Workspace, outputs: tuple[Field, ...]) -> None:
+    """A version of the model that says `outputs`."""
+    run = workspace.ledger.runs.start(
+        kind="train", model="flights", params={}, code=Code(commit="c" * 40, dirty_digest=None),
+        config="{}", environment="", inputs={},
+    )  # fmt: skip
+    workspace.ledger.registry.register(
+        "flights",
+        bundle="b" * 64,
+        signature=Signature(inputs=(), outputs=outputs).to_json(),
+        run_id=run.id,
+        bump="major",
+    )
 
 
 def predicted(workspace: Workspace, request_id: str, num_rows: int) -> None:
@@ -63,18 +85,41 @@ def test_labels_of_a_csv_join_their_requests_row_by_row(
 
 
 def test_numbers_are_kept_as_numbers(workspace: Workspace, tmp_path: Path) -> None:
-    predicted(workspace, "7", 2)
-    table = pa.table({"booking": [7, 7], "minutes": [12.5, -3.0]})
-    pq.write_table(table, tmp_path / "labels.parquet")
-    add_labels(
-        workspace,
-        "flights",
-        tmp_path / "labels.parquet",
-        now=NOW,
-        id_column="booking",
+    register(workspace, NUMBERS)
+    for request_id, num_rows in (("7", 2), ("8", 1)):
+        predicted(workspace, request_id, num_rows)
+    path = tmp_path / "labels.parquet"
+    tell = partial(
+        add_labels, workspace, "flights", path, now=NOW, id_column="booking",
         label_column="minutes",
-    )
-    assert outcomes(workspace) == {"7": [12.5, -3.0]}
+    )  # fmt: skip
+    pq.write_table(pa.table({"booking": [7, 7, 8], "minutes": [12.5, -3.0, 1.0]}), path)
+    tell()
+    assert outcomes(workspace) == {"7": [12.5, -3.0], "8": [1.0]}
+    # A file that held but 0 and 1 was taken for one of classes, and contradicted the other.
+    pq.write_table(pa.table({"booking": [8], "minutes": [1.0]}), path)
+    assert tell().fates == {"joined": 2, "repeated": 1}
+
+
+def test_what_is_no_class_is_refused_as_a_whole(workspace: Workspace, tmp_path: Path) -> None:
+    # A 2 among labels was joined, and made a rate of 1.0 of the labels 1, 2, 1, 0.
+    predicted(workspace, "q-1", 1)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,1\nq-2,2\n")
+    with pytest.raises(DataError, match="column 'label' says 2 of request 'q-2'; flights says"):
+        add_labels(workspace, "flights", path, now=NOW)
+    assert outcomes(workspace) == {}
+    odd = Labels(request_id="q-1", model="flights", labels=b"\x02", at=NOW)
+    assert workspace.ledger.observations.add_labels([odd]) == 0
+    assert workspace.ledger.observations.join_counts("flights") == {"misfit": 1}
+
+
+def test_a_model_there_is_not_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    # A slip in its name had all labels wait until they were too old, and said that all was well.
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,1\n")
+    with pytest.raises(NotFoundError, match="no model 'flihgts', but flights"):
+        add_labels(workspace, "flihgts", path, now=NOW)
 
 
 def test_an_id_in_a_csv_is_a_text_whatever_it_looks_like(
