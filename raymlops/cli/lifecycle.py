@@ -263,7 +263,6 @@ def watch(
     from raymlops import operate
     from raymlops.data import read_table
 
-    ended = _ended_by_signal()
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         operate.check_rows(workspace, data)
         champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")
@@ -271,6 +270,7 @@ def watch(
             workspace.connect(),
             operate.watch(workspace, lambda _: read_table(data)) as operator,
         ):
+            ended = _ended_by_signal()  # Ray, which was just connected to, had its own way
             if not json:
                 emit_lines((("watching", f"{champion}, every {every_s:g} s"),))
             while not ended.wait(every_s):

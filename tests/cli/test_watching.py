@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymlops.errors import DataError
+from raymlops.ledger import Decision
 from raymlops.operate import Workspace
 from tests.cli.test_cli import config, home, registered, run, table
 
@@ -45,3 +51,31 @@ def test_data_that_trains_no_challenger_is_told_at_once(
     pq.write_table(tumours.select(["mean_radius", "target", "seen_at"]), data)
     with pytest.raises(DataError, match="are trained on: size; it has mean_radius, target, seen_"):
         run("watch", config, "--data", data, "--home", home)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_signal_ends_it_whatever_ray_does_at_signals(
+    home: Path, config: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray's own handler of SIGTERM took the place of ours, and the process was aborted.
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    @contextmanager
+    def connect(_: Workspace) -> Iterator[None]:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+        yield
+
+    class Operator:
+        def tick(self, _: datetime) -> list[Decision]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return []
+
+    monkeypatch.setattr(Workspace, "connect", connect)
+    monkeypatch.setattr("raymlops.operate.watch", lambda *_: nullcontext(Operator()))
+    try:
+        told = run("watch", config, "--data", table, "--every-s", "0.01", "--home", home)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert told == "watching  tumours 1.0.1, every 0.01 s\n"
