@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ def tune(
             parent_id=search.id,
             dataset=dataset,
         )
+        # At verbosity 0, Ray Tune's older way of telling is silent, its newer one is not.
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
             tune_config=ray_tune.TuneConfig(
@@ -92,7 +95,7 @@ def tune(
             num_trials=results.num_terminated,
         )
         _keep(ledger, job, found)
-    return found
+    return replace(found, run=ledger.runs.get(search.id))
 
 
 def _run_trial(

@@ -118,12 +118,18 @@ def test_a_plan_too_large_for_the_cluster_is_refused_at_once(
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_records_its_trials_and_keeps_the_best(
-    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+    job: TrainingJob,
+    ledger: Ledger,
+    store: Store,
+    data: Dataset,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     space = TuneSpec(
         num_trials=2, max_concurrent=2, hidden=((4,), (8,)), learning_rate=(1e-3, 1e-1)
     )
     found = tune(job, space, ledger, store, data)
+    assert capfd.readouterr().out == ""  # `raymlops tune --json` was not JSON
+    assert found.run.status == "finished"
 
     trials = ledger.runs.list(parent_id=found.run.id)
     assert [run.status for run in trials] == ["finished"] * 2
