@@ -114,7 +114,7 @@ def try_sinks(
     overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """Send a test to every sink, and tell which took it."""
+    """Send a test to every sink, and tell which took it; the status is 1 if one did not."""
     from raymlops import operate
 
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
@@ -123,6 +123,8 @@ def try_sinks(
         emit_json(problems)
     else:
         emit_lines((sink, problem or "took it") for sink, problem in problems.items())
+    if any(problems.values()):
+        raise typer.Exit(1)
 
 
 @_alerts.command()

@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from raymlops.cluster import spawn
 from raymlops.config import Configured, redact
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts import (
     Alert,
@@ -198,9 +198,18 @@ def silence(
 
 
 def end_silences(workspace: Workspace, ids: Iterable[str]) -> int:
-    """Ends silences before their time; how many there were."""
+    """Ends silences before their time; how many there were.
+
+    Raises:
+        NotFoundError: one is not there, and none was ended.
+    """
     wanted = set(ids)
     with AlertBook(workspace.home).open() as book:
+        known = {each.id for each in book.silences}
+        if unknown := wanted - known:
+            raise NotFoundError(
+                f"there is no silence '{min(unknown)}', but {', '.join(sorted(known)) or 'none'}"
+            )
         kept = tuple(each for each in book.silences if each.id not in wanted)
         ended = len(book.silences) - len(kept)
         book.silences = kept

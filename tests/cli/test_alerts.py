@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from raymlops.errors import ConfigError
+from raymlops.cli import app
+from raymlops.errors import ConfigError, NotFoundError
 from raymlops.monitor.alerts import AlertBook
 from raymlops.operate import Workspace, open_sentinel
 from raymlops.operate.alerts import LostReplicas
@@ -47,6 +49,8 @@ def test_a_silence_is_made_listed_and_ended(home: Path) -> None:
     assert made["id"] in run("alerts", "list", *at_home)
     assert "1" in run("alerts", "silence", "--end", made["id"], "--why", "solved", *at_home)
     assert AlertBook(home).read().silences == ()
+    with pytest.raises(NotFoundError, match=f"no silence '{made['id']}', but none"):
+        run("alerts", "silence", "--end", made["id"], "--why", "again", *at_home)
 
 
 def test_a_length_that_is_none_is_refused(home: Path) -> None:
@@ -64,9 +68,10 @@ def test_every_sink_is_tried_and_no_secret_is_shown(
         assert json.loads(run("alerts", "test", *options)) == {"log": None, "webhook": None}
         assert [told.status for told in hook.told()] == ["firing", "resolved"]
         hook.statuses.append(404)
-        shown = run("alerts", "test", *options)
-        assert "the answer was 404" in shown
-        assert "in-the-url-88" not in shown
+        refused = CliRunner().invoke(app, ["alerts", "test", *options])
+        assert refused.exit_code == 1
+        assert "the answer was 404" in refused.output
+        assert "in-the-url-88" not in refused.output
 
 
 def test_dead_letters_are_sent_again(home: Path) -> None:

@@ -42,7 +42,7 @@ def broken_tables(table: pa.Table) -> dict[str, pa.Table]:
             table, "mean_radius", pc.if_else(third, float("inf"), radius)
         ),
         "column 'mean_radius': rule 'missing share at most 0' is broken by 190 of 569 rows; leave "
-        "these rows out, or allow more by the feature's max_missing": with_column(
+        "these rows out; a feature may have more of them by its max_missing": with_column(
             table, "mean_radius", pc.if_else(third, None, radius)
         ),
         "column 'worst_concavity': rule 'missing share at most 0.2' is broken by 190": with_column(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from raymlops.data.rules.base import Expectation, Finding, References, is_missing
 
-_WAY_OUT = "leave these rows out, or allow more by the feature's max_missing"
+_WAY_OUT = "leave these rows out; a feature may have more of them by its max_missing"
 
 
 @dataclass(frozen=True, kw_only=True)
