@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from raymlops.errors import OutOfMemoryError, TrainingError
+from raymlops.train.tracebacks import Raised, place_of, read_traceback
 
 Kind: TypeAlias = Literal["memory", "raised", "lost"]
 
@@ -27,26 +29,34 @@ _DEATH = (
     "HealthCheckFailed",
 )
 _LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Socket closed",
     "gloo/transport",
-    "Connection refused",
     "DistNetworkError",
     "Could not start gRPC server",  # TensorFlow's, when another process took its port
     "LostShardError",  # of a server that died with rank 0
 )
+# A user's own connections end with these as well.
+_LOST_CONNECTION = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Socket closed",
+    "Connection refused",
+)
+_BETWEEN_WORKERS = re.compile(r"[/\\](?:torch|tensorflow|raymlops[/\\]train)[/\\]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why an attempt ended: a worker was `lost` (killed, or its machine), ran out of `memory`, or
-    `raised` an error of its own, which it would raise again."""
+    `raised` an error of its own, which it would raise again.
+
+    `reason` is what it raised and where in code that is of no library; `text` all it left behind.
+    """
 
     kind: Kind
     rank: int
     reason: str
+    text: str = ""
 
     @property
     def may_pass(self) -> bool:
@@ -72,22 +82,44 @@ def cause_of(failures: Mapping[int, str]) -> Failure:
     When one dies the others raise that they lost it: what they raise is not the cause, unless
     nothing else is known.
     """
-    kinds = {rank: _kind(text) for rank, text in failures.items()}
+    chains = {rank: read_traceback(text) for rank, text in failures.items()}
+    told = {rank: _told(text, chains[rank]) for rank, text in failures.items()}
+    died = any(_has(told[rank], _DEATH) for rank in failures)
+    kinds = {rank: _kind(told[rank], chains[rank], died=died) for rank in failures}
     for wanted in ("memory", "raised", "lost"):
         for rank in sorted(failures):
             if kinds[rank] == wanted:
-                return Failure(kind=kinds[rank], rank=rank, reason=_last_line(failures[rank]))
+                reason = _reason(failures[rank], chains[rank])
+                return Failure(kind=kinds[rank], rank=rank, reason=reason, text=failures[rank])
     return Failure(kind="lost", rank=0, reason="no worker said why")
 
 
-def _kind(text: str) -> Kind:
-    if any(sign in text for sign in _WANT_OF_MEMORY):
+def _told(text: str, chain: tuple[Raised, ...]) -> str:
+    """What exceptions say, without the lines of source that a traceback shows."""
+    return "\n".join(raised.message for raised in chain) or text
+
+
+def _kind(told: str, chain: tuple[Raised, ...], *, died: bool) -> Kind:
+    if _has(told, _WANT_OF_MEMORY):
         return "memory"
-    if any(sign in text for sign in (*_DEATH, *_LOST_PEER)):
+    if _has(told, (*_DEATH, *_LOST_PEER)):
+        return "lost"
+    if _has(told, _LOST_CONNECTION) and (died or not chain or _is_between_workers(chain[-1])):
         return "lost"
     return "raised"
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no reason was given"
+def _is_between_workers(raised: Raised) -> bool:
+    return bool(raised.frames and _BETWEEN_WORKERS.search(raised.frames[-1].file))
+
+
+def _has(told: str, signs: Iterable[str]) -> bool:
+    return any(sign in told for sign in signs)
+
+
+def _reason(text: str, chain: tuple[Raised, ...]) -> str:
+    if not chain:
+        lines = [line for line in text.strip().splitlines() if line.strip()]
+        return lines[-1].strip() if lines else "no reason was given"
+    place = place_of(chain)
+    return chain[-1].message if place is None else f"{chain[-1].message} ({place})"

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from raymlops.cluster import ClusterSettings, connect
-from raymlops.config import SecretUrl
+from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
@@ -182,6 +182,12 @@ class Trainer:
             if failure is None:
                 break
             if not failure.may_pass or restarts == self.max_restarts:
+                _logger.error(
+                    "run %s: worker %d ended with:\n%s",
+                    run_id,
+                    failure.rank,
+                    redact(failure.text),
+                )
                 raise failure.error(run_id, restarts)
             _logger.warning(
                 "run %s: worker %d was lost (%s); going on from the newest checkpoint",

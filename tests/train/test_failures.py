@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import json
+import traceback
+from collections.abc import Callable
+
 import pytest
 
+from raymlops.config import Secret
 from raymlops.errors import OutOfMemoryError, TrainingError
+from raymlops.train import Trainer
 from raymlops.train.failures import cause_of
+from tests.train.specs import MLP
 
 # As Ray Train handed them on.
 KILLED = (
@@ -45,3 +52,87 @@ def test_the_error_names_the_way_out() -> None:
     lost = cause_of({0: KILLED}).error("digits-1", 3)
     assert type(lost) is TrainingError
     assert "worker 0 was lost after 3 restarts: The actor is dead" in str(lost)
+
+
+def left_behind(body: Callable[[], object]) -> str:
+    """As Ray Train hands on what a worker raised."""
+    try:
+        body()
+    except Exception:
+        return f"UserExceptionWithTraceback: {traceback.format_exc()}"
+    raise AssertionError("nothing was raised")
+
+
+def broken_file() -> None:
+    raise RuntimeError("the file is broken:\n  line 3: x\n\n(see the log)")
+
+
+def foreign() -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        raise KeyError("rows") from error
+
+
+def mentions() -> None:
+    raise KeyError("rows")  # where MemoryError, out of memory, ActorDiedError mean nothing
+
+
+def refused() -> None:
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+def test_the_reason_is_all_that_was_said_and_where() -> None:
+    """Of a message the last line was told, and of a KeyError neither file nor line."""
+    file = broken_file.__code__.co_filename
+    line = broken_file.__code__.co_firstlineno + 1
+    failure = cause_of({0: left_behind(broken_file)})
+    assert failure.reason == (
+        "RuntimeError: the file is broken:\n  line 3: x\n\n(see the log) "
+        f"(in broken_file, {file}:{line})"
+    )
+    assert "Traceback" in failure.text
+
+
+def test_the_place_is_in_no_library() -> None:
+    reason = cause_of({0: left_behind(lambda: json.loads("{"))}).reason
+    assert reason.startswith("json.decoder.JSONDecodeError: Expecting")
+    assert f"(in <lambda>, {left_behind.__code__.co_filename}:" in reason
+    chained = cause_of({0: left_behind(foreign)}).reason
+    assert chained.startswith("KeyError: 'rows' (in foreign, ")
+    torch_alone = (
+        "UserExceptionWithTraceback: Traceback (most recent call last):\n"
+        '  File "/venv/lib/python3.12/site-packages/torch/nn/parallel/it.py", line 9, in f\n'
+        "    raise RuntimeError(\nRuntimeError: Expected it\nIn addition, set it\n"
+    )
+    assert cause_of({0: torch_alone}).reason == "RuntimeError: Expected it\nIn addition, set it"
+
+
+@pytest.mark.parametrize("body", [mentions, refused])
+def test_words_of_a_users_own_are_no_sign(body: Callable[[], None]) -> None:
+    """A comment beside what raised made it want of memory, and what a data factory could not reach
+    a lost worker, whose training was tried four times."""
+    assert cause_of({0: left_behind(body)}).kind == "raised"
+
+
+def test_a_connection_is_lost_where_workers_talk_or_another_died() -> None:
+    between = left_behind(refused).replace(
+        refused.__code__.co_filename, "/venv/site-packages/torch/distributed/rendezvous.py"
+    )
+    assert cause_of({0: between}).kind == "lost"
+    assert cause_of({0: left_behind(refused), 1: KILLED}).kind == "lost"
+
+
+def test_all_that_a_worker_left_behind_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = Secret("shibboleth-81")
+    failure = cause_of({1: left_behind(broken_file) + secret.reveal()})
+    monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
+    monkeypatch.setattr(Trainer, "_attempt", lambda *_: failure)
+    with pytest.raises(TrainingError, match="worker 1 failed: RuntimeError: the file is broken"):
+        Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"run digits-1: worker 1 ended with:\n{failure.text.replace(secret.reveal(), '***')}"
+    )

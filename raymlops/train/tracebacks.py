@@ -1,0 +1,76 @@
+"""What the text of a traceback says: of what another process raised, Ray hands on no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import raymlops
+
+_HEADER = "Traceback (most recent call last):"
+_CHAINED = re.compile(
+    r"\n\n(?:The above exception was the direct cause of the following exception|"
+    r"During handling of the above exception, another exception occurred):\n\n"
+)
+_FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.M)
+_LIBRARY = re.compile(r"^<|[/\\](?:site-packages|dist-packages|lib[/\\]python[\d.]+)[/\\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One call that had not returned."""
+
+    file: str
+    line: int
+    function: str
+
+    @property
+    def is_of_library(self) -> bool:
+        """Whether the file is of raymlops, of Python or of an installed package."""
+        ours = Path(self.file).is_relative_to(Path(raymlops.__file__).parent)
+        return ours or bool(_LIBRARY.search(self.file))
+
+    def __str__(self) -> str:
+        return f"in {self.function}, {self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raised:
+    """One exception: its type and all lines of its message, and its frames, the innermost last."""
+
+    message: str
+    frames: tuple[Frame, ...]
+
+
+def read_traceback(text: str) -> tuple[Raised, ...]:
+    """The exceptions in a text that Python formatted, each the cause or the context of the next;
+    none in another text."""
+    _, header, rest = text.partition(_HEADER)
+    return tuple(_chain(rest)) if header else ()
+
+
+def place_of(chain: tuple[Raised, ...]) -> Frame | None:
+    """The innermost frame of code that belongs to no library, of the last exception that has one;
+    None where none has."""
+    for raised in reversed(chain):
+        for frame in reversed(raised.frames):
+            if not frame.is_of_library:
+                return frame
+    return None
+
+
+def _chain(text: str) -> Iterator[Raised]:
+    for part in _CHAINED.split(text):
+        lines = part.removeprefix(_HEADER).strip("\n").splitlines()
+        # Frames and their source are indented, the exception is not; its message may be again.
+        first = next((i for i, line in enumerate(lines) if not line.startswith(" ")), len(lines))
+        frames = _FRAME.finditer("\n".join(lines[:first]))
+        yield Raised(
+            message="\n".join(lines[first:] or lines).strip(),
+            frames=tuple(
+                Frame(file=each["file"], line=int(each["line"]), function=each["function"])
+                for each in frames
+            ),
+        )
