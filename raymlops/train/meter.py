@@ -103,6 +103,7 @@ def count_flops(make: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...])
     Matrix products, convolutions and attention are counted, without weights and without computing
     them. None for a model that cannot run without values.
     """
+    from torch.utils._pytree import tree_leaves
     from torch.utils.flop_counter import FlopCounterMode
 
     shapes = tuple(column.to("meta") for column in inputs)
@@ -110,8 +111,9 @@ def count_flops(make: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...])
         with torch.device("meta"):
             model = make()
         with FlopCounterMode(display=False) as counter:
-            model(*shapes).float().sum().backward()
-    except (RuntimeError, NotImplementedError) as error:
-        _logger.warning("no MFU: the model's operations cannot be counted (%s)", error)
+            outputs = [x for x in tree_leaves(model(*shapes)) if isinstance(x, torch.Tensor)]
+            torch.autograd.backward([x.float().sum() for x in outputs if x.requires_grad])
+    except Exception as error:  # a model may raise anything on a device it does not expect
+        _logger.warning("no MFU: the model's operations cannot be counted (%r)", error)
         return None
     return float(counter.get_total_flops()) / len(inputs[0])
