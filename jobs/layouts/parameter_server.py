@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from raymlops.cli.options import find_functions_here
 from raymlops.cluster import ClusterSettings
 from raymlops.errors import RaymlopsError
 from raymlops.train import ParallelPlan, Trainer, TrainSpec
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--staleness", type=int, default=0, help="steps one may be ahead")
     parser.add_argument("--home", type=Path, default=Path(".raymlops"), help="runs, checkpoints")
     arguments = parser.parse_args()
+    find_functions_here()
     address = "auto" if "RAY_ADDRESS" in os.environ else "local"  # auto: what took the job
     try:
         plan = ParallelPlan(

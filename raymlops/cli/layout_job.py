@@ -12,6 +12,7 @@ from rich.console import Console
 from raymlops import operate
 from raymlops.cli.following import Lines, following
 from raymlops.cli.job import open_job
+from raymlops.cli.options import find_functions_here
 from raymlops.cli.output import emit_lines
 from raymlops.cli.training import beginning_lines, ending_lines, part
 from raymlops.ledger import Run
@@ -47,6 +48,7 @@ def train_layout(arguments: argparse.Namespace, plan: ParallelPlan, *changes: st
     `changes` of the spec, written key=value, are the script's own: --set wins. What goes wrong
     ends the script, as in `open_job`.
     """
+    find_functions_here()
     of_site, of_spec = part(arguments.set)
     site = argparse.Namespace(configs=[], home=arguments.home, set=of_site)
     with (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +52,12 @@ def open_workspace(
 def home_override(home: Path) -> str:
     """The assignment that makes `home` the home folder, whatever characters are in it."""
     return f"home={json.dumps(str(home).replace('${', '$${'))}"
+
+
+def find_functions_here() -> None:
+    """Has this process find the functions that a spec names in its working directory, as workers
+    do."""
+    sys.path.insert(0, os.getcwd())
 
 
 def parse_time(text: str) -> datetime:

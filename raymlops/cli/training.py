@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from raymlops.cli.options import open_workspace
+from raymlops.cli.options import find_functions_here, open_workspace
 from raymlops.cli.output import emit_json, emit_lines
 from raymlops.config import file_layer
 from raymlops.errors import ConfigError
@@ -89,7 +87,7 @@ def resume_run(
 def _connected(
     home: Path | None, env: str | None, overrides: list[str]
 ) -> Iterator[tuple[Workspace, Session]]:
-    sys.path.insert(0, os.getcwd())  # where a spec's functions may lie, as workers know
+    find_functions_here()
     with (
         open_workspace(home=home, env=env, overrides=overrides) as workspace,
         workspace.connect() as session,

@@ -1,0 +1,71 @@
+"""What the scripts in jobs/layouts/ do with a spec, without training it."""
+
+from __future__ import annotations
+
+import contextlib
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raymlops.cli import layout_job
+from raymlops.train import Trainer, TrainSpec
+
+LAYOUTS = Path(__file__).parents[2] / "jobs" / "layouts"
+SPEC = """
+model: {call: "functions_of_mine:network"}
+data: {call: "functions_of_mine:rows"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a spec and the functions it names."""
+    (tmp_path / "functions_of_mine.py").write_text("def network(): ...\ndef rows(): ...\n")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "functions_of_mine", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainSpec]:
+    """The specs that scripts trained; each is asked for its functions, and the run ends there."""
+    found: list[TrainSpec] = []
+
+    def fit(spec: TrainSpec) -> None:
+        spec.model.function()
+        found.append(spec)
+        raise SystemExit
+
+    @contextlib.contextmanager
+    def opened(*_: Any) -> Iterator[Any]:
+        yield SimpleNamespace(ledger=None, home=None)
+
+    monkeypatch.setattr(layout_job, "open_job", opened)
+    monkeypatch.setattr(layout_job, "following", opened)
+    monkeypatch.setattr("raymlops.operate.fit", lambda _, spec, *args, **kwargs: fit(spec))
+    monkeypatch.setattr(Trainer, "fit", lambda trainer: fit(trainer.spec))
+    return found
+
+
+def run(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str) -> None:
+    path = LAYOUTS / script
+    monkeypatch.setattr(sys, "argv", [str(path), "spec.yaml", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code is None
+
+
+@pytest.mark.parametrize("script", ["fsdp.py", "parameter_server.py", "tensor_parallel.py"])
+def test_functions_lie_in_the_working_directory(
+    script: str, folder: Path, trained: list[TrainSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were found by `raymlops train` alone, and a script's own folder was searched."""
+    run(monkeypatch, script)
+    assert [spec.model.call for spec in trained] == ["functions_of_mine:network"]
