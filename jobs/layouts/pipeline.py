@@ -4,7 +4,8 @@ python jobs/layouts/pipeline.py configs/digits.yaml --stages 2 --microbatches 8
 python jobs/layouts/pipeline.py configs/digits.yaml --schedule zbv_zero_bubble
 ray job submit --working-dir . -- python jobs/layouts/pipeline.py --home /shared/raymlops
 
-Prints the timeline of a step; timeline.json beside it is for ui.perfetto.dev.
+Prints the timeline of a step, where the spec has checkpoints for it to lie beside; timeline.json
+there is for ui.perfetto.dev.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raymlops.cli.layout_job import layout_parser, train_layout
-from raymlops.train import ParallelPlan
+from raymlops.train import ParallelPlan, TrainSpec
 from raymlops.train.layouts.recorded import TEXT
 from raymlops.train.pipeline import SCHEDULES
 
@@ -28,10 +29,15 @@ def main() -> None:
         microbatches=arguments.microbatches,
         schedule=arguments.schedule,
     )
-    trained = train_layout(arguments, plan, "pipeline.timeline=true")
-    print((Path(trained.result.folder) / TEXT).read_text(), end="")
+    trained = train_layout(arguments, plan, "pipeline.timeline=true", when=has_checkpoints)
+    if trained.result.spec.pipeline.timeline:
+        print((Path(trained.result.folder) / TEXT).read_text(), end="")
     step_s, bubble_s = (trained.metrics[name] for name in ("step_s", "bubble_s"))
     print(f"last step: {step_s * 1e3:.1f} ms, of which rank 0 waited {bubble_s * 1e3:.1f} ms")
+
+
+def has_checkpoints(spec: TrainSpec) -> bool:
+    return spec.checkpoints.every_steps > 0
 
 
 if __name__ == "__main__":

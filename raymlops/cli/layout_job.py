@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,16 @@ def layout_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def train_layout(arguments: argparse.Namespace, plan: ParallelPlan, *changes: str) -> Trained:
+def train_layout(
+    arguments: argparse.Namespace,
+    plan: ParallelPlan,
+    *changes: str,
+    when: Callable[[TrainSpec], bool] = lambda spec: True,
+) -> Trained:
     """Trains what the arguments name under `plan`, and prints how it went.
 
-    `changes` of the spec, written key=value, are the script's own: --set wins. What goes wrong
-    ends the script, as in `open_job`.
+    `changes` of the spec, written key=value, are the script's own, made `when` the spec without
+    them is one for them: --set wins. What goes wrong ends the script, as in `open_job`.
     """
     find_functions_here()
     of_site, of_spec = part(arguments.set)
@@ -60,7 +65,9 @@ def train_layout(arguments: argparse.Namespace, plan: ParallelPlan, *changes: st
             emit_lines(beginning_lines(run, workspace.home))
             follow(run)
 
-        spec = TrainSpec.read(arguments.spec, overrides=[*changes, *of_spec])
+        spec = TrainSpec.read(arguments.spec, overrides=of_spec)
+        if changes and when(spec):
+            spec = TrainSpec.read(arguments.spec, overrides=[*changes, *of_spec])
         result = operate.fit(workspace, spec, plan, on_start=begin)
         run = workspace.ledger.runs.get(result.run_id)
         metrics = workspace.ledger.runs.last_metrics(result.run_id)

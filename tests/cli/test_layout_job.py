@@ -69,3 +69,16 @@ def test_functions_lie_in_the_working_directory(
     """They were found by `raymlops train` alone, and a script's own folder was searched."""
     run(monkeypatch, script)
     assert [spec.model.call for spec in trained] == ["functions_of_mine:network"]
+
+
+@pytest.mark.parametrize(("every_steps", "timeline"), [(0, False), (5, True)])
+def test_a_timeline_is_drawn_where_there_are_checkpoints(
+    every_steps: int,
+    timeline: bool,
+    folder: Path,
+    trained: list[TrainSpec],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A spec without checkpoints was refused for a timeline that nobody had asked for."""
+    run(monkeypatch, "pipeline.py", "--set", f"checkpoints.every_steps={every_steps}")
+    assert [spec.pipeline.timeline for spec in trained] == [timeline]
