@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from raymlops.config import Layer, build, file_layer, merge, override_layer
-from raymlops.errors import ConfigError
+from raymlops.config import build, file_layer, merge, override_layer
 from raymlops.train.feasibility import Limits
+from raymlops.train.framework import framework_of
 from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.plan import ParallelPlan
@@ -26,8 +26,6 @@ ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
 
 SPECS: Mapping[str, type[Spec]] = {"torch": TrainSpec, "keras": KerasSpec}
 """By the backend's name, as the ledger and a file's `framework` have it."""
-
-_FRAMEWORK = ("framework",)
 
 
 class Backend(Protocol):
@@ -87,10 +85,5 @@ def read_spec(*paths: Path, overrides: Iterable[str] = ()) -> Spec:
         ConfigError: lists every key that is unknown, missing or of another type.
     """
     whole = merge([*map(file_layer, paths), override_layer(overrides)])
-    name = whole.values.get(_FRAMEWORK, "torch")
-    if name not in SPECS:
-        raise ConfigError(
-            f"{whole.origins[_FRAMEWORK]}: framework is {name!r}; it is {' or '.join(SPECS)}"
-        )
-    rest = {key: value for key, value in whole.values.items() if key != _FRAMEWORK}
-    return build(SPECS[name], Layer(values=rest, origins=whole.origins)).settings
+    name, rest = framework_of(whole, tuple(SPECS))
+    return build(SPECS[name], rest).settings

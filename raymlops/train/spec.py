@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from raymlops.config import build, file_layer, merge, override_layer
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
+from raymlops.train.framework import framework_of
 from raymlops.train.loading import LoadingSpec
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
@@ -195,7 +196,9 @@ class TrainSpec:
         """The spec in YAML files, later ones winning, and then `overrides` written key=value.
 
         Raises:
-            ConfigError: lists every key that is unknown, missing or of another type.
+            ConfigError: lists every key that is unknown, missing or of another type; or it is of
+                another framework.
         """
         layer = merge([*map(file_layer, paths), override_layer(overrides)])
-        return build(cls, layer).settings
+        _, rest = framework_of(layer, ("torch",))
+        return build(cls, rest).settings

@@ -9,6 +9,7 @@ import torch
 
 from raymlops.errors import ConfigError
 from raymlops.train.factory import Factory
+from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.recipe import make_loss, make_optimizer, make_schedule
 from raymlops.train.spec import (
     CheckpointPolicy,
@@ -58,6 +59,22 @@ def test_unknown_keys_are_errors_with_their_line(tmp_path: Path) -> None:
     path.write_text(YAML + "precison: fp16\n")
     with pytest.raises(ConfigError, match=r"digits\.yaml:13.*precison"):
         TrainSpec.read(path)
+
+
+def test_a_file_may_say_whose_spec_it_holds(tmp_path: Path) -> None:
+    """Files that `raymlops train` takes were refused by the scripts of a layout."""
+    path = tmp_path / "digits.yaml"
+    path.write_text(YAML + "framework: torch\n")
+    assert TrainSpec.read(path).name == "digits"
+    with pytest.raises(
+        ConfigError, match=r"framework is 'keras'; it is torch here; .*read_spec reads all"
+    ):
+        TrainSpec.read(path, overrides=["framework=keras"])
+    keras = tmp_path / "keras.yaml"
+    keras.write_text("framework: keras\nmodel: {call: m:f}\ndata: {call: m:f}\n")
+    assert KerasSpec.read(keras).model.call == "m:f"
+    with pytest.raises(ConfigError, match=r"digits\.yaml:13.* is 'torch'; it is keras here"):
+        KerasSpec.read(path)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from raymlops.config import build, file_layer
 from raymlops.train.factory import Factory
+from raymlops.train.framework import framework_of
 from raymlops.train.spec import CheckpointPolicy, DeviceName, OptimizerSpec, StoppingPolicy
 
 LoopName: TypeAlias = Literal["custom", "fit"]
@@ -77,6 +78,8 @@ class KerasSpec:
         """The spec in a YAML file.
 
         Raises:
-            ConfigError: lists every key that is unknown, missing or of another type.
+            ConfigError: lists every key that is unknown, missing or of another type; or it is of
+                another framework.
         """
-        return build(cls, file_layer(path)).settings
+        _, rest = framework_of(file_layer(path), ("keras",))
+        return build(cls, rest).settings
