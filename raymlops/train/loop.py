@@ -43,7 +43,8 @@ class Loop:
     `start_server` starts the plan's parameter server, on Ray by default.
 
     Raises:
-        TrainingError: the model, the precision or the plan cannot be had here.
+        TrainingError: the model, the precision or the plan cannot be had here, or the data are not
+            what the spec needs.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Loop:
         self._spec = spec
         self._seat = seat
         sources = sources or Sources.make(spec.data)
+        sources.require_for(spec.stopping)
         order = make_order(spec.loading, sources.train, seed=spec.seed)
         self._train = Feed(spec, seat, sources.train, order)
         self._validation = None

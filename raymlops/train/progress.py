@@ -54,9 +54,15 @@ class Progress:
             bad_epochs=0 if better else self.bad_epochs + 1,
         )
         if policy.patience is not None and following.bad_epochs >= policy.patience:
-            why = f"the validation loss has not fallen below {self.lowest:.6g} in "
-            return replace(following, ended=f"{why}{following.bad_epochs} epochs")
+            return replace(following, ended=following._impatient(validation_loss))
         return following
+
+    def _impatient(self, validation_loss: float) -> str:
+        if self.lowest == math.inf:
+            return f"the validation loss was {validation_loss} after all {self.bad_epochs} epochs"
+        why = f"the validation loss has not fallen below {self.lowest:.6g} in "
+        last = "" if math.isfinite(validation_loss) else f", and was {validation_loss} at last"
+        return f"{why}{self.bad_epochs} epochs{last}"
 
     def hopeless(self, loss: float, policy: StoppingPolicy, precision: Precision) -> str | None:
         """Why the training cannot go on after what `after_step` was just told; None if it can.

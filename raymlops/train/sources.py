@@ -8,6 +8,7 @@ from typing import TypeGuard
 from raymlops.data.loading import Source
 from raymlops.errors import TrainingError
 from raymlops.train.factory import Factory
+from raymlops.train.spec import StoppingPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,14 @@ class Sources:
             if source is not None and len(source) == 0:
                 raise TrainingError(f"{data.call} gives no rows to {purpose} on")
         return cls(train=train, validation=validation)
+
+    def require_for(self, stopping: StoppingPolicy) -> None:
+        """Raises TrainingError where the policy waits for a loss that nothing gives."""
+        if stopping.patience is not None and self.validation is None:
+            raise TrainingError(
+                f"stopping.patience is {stopping.patience}, and the data hold nothing to validate "
+                "on: let its factory give a pair of sources, or set patience to null"
+            )
 
 
 def _is_source(given: object) -> TypeGuard[Source]:

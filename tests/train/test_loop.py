@@ -183,6 +183,30 @@ def test_patience_ends_a_training_that_no_longer_gains() -> None:
     assert "in 2 epochs" in progress.ended
 
 
+def test_patience_without_rows_to_validate_on_is_refused() -> None:
+    """It was passed over: all epochs ran."""
+    train, _ = models.digits(200)
+    patient = replace(PLAIN, stopping=StoppingPolicy(patience=2))
+    with pytest.raises(TrainingError, match=r"patience is 2, and the data hold nothing to valid"):
+        fit(patient, Sources(train=train))
+
+
+@pytest.mark.parametrize(
+    ("losses", "why"),
+    [
+        ([math.nan, math.nan], "was nan after all 2 epochs"),
+        ([0.5, 0.5, math.nan], "has not fallen below 0.5 in 2 epochs, and was nan at last"),
+        ([0.5, math.nan, 0.75], "has not fallen below 0.5 in 2 epochs"),
+    ],
+)
+def test_patience_tells_of_losses_that_are_no_numbers(losses: list[float], why: str) -> None:
+    """They had not fallen below inf."""
+    progress = Progress()
+    for loss in losses:
+        progress = progress.after_epoch(loss, StoppingPolicy(patience=2))
+    assert progress.ended == f"the validation loss {why}"
+
+
 def test_what_the_model_put_in_evaluation_mode_stays_so() -> None:
     _, trained, progress = fit(replace(PLAIN, model=Factory(call="tests.train.models:frozen_norm")))
     assert progress.epoch == 3  # the model was validated in between

@@ -29,7 +29,8 @@ class Loop(ABC):
     Replicas are the copies of the model: one for each device of each worker.
 
     Raises:
-        TrainingError: the model or the loss is of the wrong library.
+        TrainingError: the model or the loss is of the wrong library, or the data are not what the
+            spec needs.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Loop(ABC):
         self.spec = spec
         self.strategy = strategy
         self.sources = sources or Sources.make(spec.data)
+        self.sources.require_for(spec.stopping)
         with strategy.scope():
             self.model = make_model(spec.model, keras)
             self.loss = make_loss(spec.loss, keras)
