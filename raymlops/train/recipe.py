@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
 
+from raymlops.errors import TrainingError
 from raymlops.train.factory import Factory
 from raymlops.train.spec import OptimizerSpec, ScheduleSpec
 
@@ -26,10 +28,10 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 def make_loss(loss: str | Factory) -> Loss:
     """The loss summed over all targets: of logits [..., classes] and classes [...], of logits and
-    0/1 of one shape, or of values and values of one shape."""
+    0/1 of one shape, or of values and values of one shape. One of a user's own raises
+    TrainingError where it returns no single number as a tensor."""
     if isinstance(loss, Factory):
-        made: Loss = loss.make()
-        return made
+        return partial(_single, loss.call, loss.make())
     found: Loss = _named("loss", loss, {"cross_entropy": _cross_entropy, **_OF_ONE_SHAPE})
     return found
 
@@ -60,6 +62,21 @@ def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:
         return spec.final_share + (1 - spec.final_share) * fall(min(1.0, done))
 
     return (lambda _: 1.0) if spec == ScheduleSpec() else share
+
+
+def _single(call: str, loss: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    value: Any = loss(outputs, targets)
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return value
+    told = (
+        f"a tensor of shape {list(value.shape)}"
+        if isinstance(value, torch.Tensor)
+        else f"a {type(value).__name__}"
+    )
+    raise TrainingError(
+        f"loss {call} returned {told}; it returns the sum over all targets as a tensor of one "
+        "number, from which gradients go back to the outputs"
+    )
 
 
 def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

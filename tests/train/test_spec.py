@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from raymlops.errors import ConfigError
+from raymlops.errors import ConfigError, TrainingError
 from raymlops.train.factory import Factory
 from raymlops.train.keras.spec import KerasSpec
-from raymlops.train.recipe import make_loss, make_optimizer, make_schedule
+from raymlops.train.recipe import Loss, make_loss, make_optimizer, make_schedule
 from raymlops.train.spec import (
     CheckpointPolicy,
     OptimizerSpec,
@@ -141,6 +143,28 @@ def test_losses_are_sums_over_all_targets() -> None:
     classes = torch.tensor([[0, 1]])
     assert float(make_loss("cross_entropy")(logits, classes)) == pytest.approx(2 * math.log(2))
     assert float(make_loss("mse")(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))) == 5.0
+
+
+def own(kind: str) -> Callable[[torch.Tensor, torch.Tensor], Any]:
+    return {
+        "sum": lambda outputs, targets: (outputs - targets).sum(),
+        "float": lambda outputs, targets: float((outputs - targets).sum()),
+        "vector": lambda outputs, targets: outputs - targets,
+    }[kind]
+
+
+def own_loss(kind: str) -> Loss:
+    return make_loss(Factory(call="tests.train.test_spec:own", arguments={"kind": kind}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("float", "a float"), ("vector", r"a tensor of shape \[3\]")]
+)
+def test_a_loss_of_ones_own_is_one_number(kind: str, told: str) -> None:
+    """What torch said of another did not name the loss."""
+    assert own_loss("sum")(torch.ones(3), torch.zeros(3)) == 3.0
+    with pytest.raises(TrainingError, match=f"loss tests.*:own returned {told}; it returns the su"):
+        own_loss(kind)(torch.ones(3), torch.zeros(3))
 
 
 def test_mse_of_values_of_two_shapes_is_refused() -> None:
