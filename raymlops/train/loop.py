@@ -160,7 +160,9 @@ class Loop:
             norm, finite = self._updater.update(loss_sum, self._progress)
             self._seat.device.end_step()
         spec, before = self._spec, self._progress
-        self._progress = before.after_step(loss_sum, finite=finite, precision=spec.precision)
+        self._progress = before.after_step(
+            loss_sum, num_rows=batch.global_size, finite=finite, precision=spec.precision
+        )
         self._settle_unsent(self._progress.scale.value / before.scale.value, finite=finite)
         loss = loss_sum / (batch.global_size * self._targets_per_row)
         self._tell(
@@ -220,7 +222,7 @@ class Loop:
     def _end_epoch(self) -> None:
         self._gather()
         done, spec = self._progress, self._spec
-        losses = {"train_loss": done.loss_sum / (len(self._train) * self._targets_per_row)}
+        losses = {"train_loss": done.mean_loss(len(self._train)) / self._targets_per_row}
         validation = self._validate()
         if validation is not None:
             losses["validation_loss"] = validation

@@ -14,37 +14,49 @@ from raymlops.train.spec import Precision, StoppingPolicy
 class Progress:
     """`step` optimizer steps are done, `batch` batches of epoch `epoch`, which counts from 1.
 
-    `loss_sum` is the summed loss of this epoch's batches. `skips` counts skipped steps in a row,
-    `bad_epochs` those since the validation loss was lowest. `ended` says why nothing comes next.
+    `loss_sum` is the summed loss of this epoch's batches, but for those whose loss was no number,
+    which had `uncounted_rows`. `skips` counts skipped steps in a row, `bad_epochs` those since the
+    validation loss was lowest. `ended` says why nothing comes next.
     """
 
     step: int = 0
     epoch: int = 1
     batch: int = 0
     loss_sum: float = 0.0
+    uncounted_rows: int = 0
     scale: LossScale = field(default_factory=LossScale)
     skips: int = 0
     lowest: float = math.inf
     bad_epochs: int = 0
     ended: str | None = None
 
-    def after_step(self, loss: float, *, finite: bool, precision: Precision) -> Progress:
-        """After a batch whose loss, summed over all rows, is `loss`.
+    def after_step(
+        self, loss: float, *, num_rows: int, finite: bool, precision: Precision
+    ) -> Progress:
+        """After a batch whose loss, summed over all its `num_rows`, is `loss`.
 
-        A step whose loss or gradients are not finite was skipped: its loss counts for nothing.
+        A step whose loss or gradients are not finite was skipped. A loss that is not finite counts
+        for nothing, and neither do its rows.
         """
+        counts = math.isfinite(loss)
         return replace(
             self,
             step=self.step + 1,
             batch=self.batch + 1,
-            loss_sum=self.loss_sum + (loss if math.isfinite(loss) else 0.0),
+            loss_sum=self.loss_sum + (loss if counts else 0.0),
+            uncounted_rows=self.uncounted_rows + (0 if counts else num_rows),
             scale=self.scale.after(precision, finite=finite),
             skips=0 if finite else self.skips + 1,
         )
 
+    def mean_loss(self, num_rows: int) -> float:
+        """This epoch's loss over those of its `num_rows` that count, no number where none does."""
+        num_counted = num_rows - self.uncounted_rows
+        return self.loss_sum / num_counted if num_counted else math.nan
+
     def after_epoch(self, validation_loss: float | None, policy: StoppingPolicy) -> Progress:
         """At the start of the next epoch, or at the end when patience is."""
-        following = replace(self, epoch=self.epoch + 1, batch=0, loss_sum=0.0)
+        following = replace(self, epoch=self.epoch + 1, batch=0, loss_sum=0.0, uncounted_rows=0)
         if validation_loss is None:
             return following
         better = validation_loss < self.lowest

@@ -327,9 +327,15 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 
 def test_progress_survives_its_way_through_json() -> None:
     progress = Progress(step=7, epoch=2, batch=1, loss_sum=0.1 + 0.2).after_step(
-        1 / 3, finite=True, precision="fp16"
+        1 / 3, num_rows=5, finite=True, precision="fp16"
     )
     assert Progress.from_dict(progress.to_dict()) == progress
+
+
+def test_progress_of_before_rows_went_uncounted_can_be_read() -> None:
+    saved = Progress(step=7, loss_sum=0.5).to_dict()
+    del saved["uncounted_rows"]
+    assert Progress.from_dict(saved).mean_loss(5) == 0.1
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:

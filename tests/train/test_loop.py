@@ -161,6 +161,17 @@ def test_a_step_that_is_no_number_is_skipped_if_asked_to() -> None:
     assert progress.step == 10
     assert sum(values.get("skipped", 0.0) for values in logged) == 1.0
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+    # The epoch's loss is that of the nine batches that count: ten made it a tenth too low.
+    losses = [values["loss"] for values in logged if "skipped" not in values and "loss" in values]
+    assert [values["train_loss"] for values in logged if "train_loss" in values] == pytest.approx(
+        [sum(losses) / 9]
+    )
+
+
+def test_an_epoch_without_a_number_has_no_loss() -> None:
+    skipped = Progress().after_step(math.nan, num_rows=20, finite=False, precision="fp32")
+    assert math.isnan(skipped.mean_loss(20))
+    assert skipped.after_epoch(None, StoppingPolicy()).uncounted_rows == 0
 
 
 def test_too_many_skipped_in_a_row_stop_all_the_same() -> None:

@@ -84,7 +84,10 @@ class Course:
         step_s, self._step_started = now - self._step_started, now
         loss_sum = loss * batch.global_size
         self.progress = self.progress.after_step(
-            loss_sum, finite=finite and math.isfinite(loss), precision="fp32"
+            loss_sum,
+            num_rows=batch.global_size,
+            finite=finite and math.isfinite(loss),
+            precision="fp32",
         )
         self._tell(
             {"loss": loss, **more, "step_s": step_s, "rows_per_s": batch.global_size / step_s}
@@ -102,7 +105,7 @@ class Course:
         """Ends the epoch, if all its batches are done."""
         if self.progress.batch * self._spec.batch_size < self._num_rows:
             return
-        losses = {"train_loss": self.progress.loss_sum / self._num_rows}
+        losses = {"train_loss": self.progress.mean_loss(self._num_rows)}
         validation = validate()
         if validation is not None:
             losses["validation_loss"] = validation
