@@ -13,6 +13,7 @@ import torch
 from raymlops.data.loading import InOrder, Position
 from raymlops.errors import TrainingError
 from raymlops.train.batches import num_steps
+from raymlops.train.buffers import copy_buffers, put_back
 from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.feed import Batch, Feed
 from raymlops.train.layouts import arrange
@@ -153,11 +154,16 @@ class Loop:
                 self._step(next(drawn))
 
     def _step(self, batch: Batch) -> None:
+        # A forward pass changes them before anyone knows whether the step will be skipped.
+        may_skip = self._spec.stopping.on_nan == "skip"
+        buffers = copy_buffers(self._layout.parts) if may_skip else None
         loss_sum = self._gradients(batch)
         with self._meter.spent("wait"):
             loss_sum = self._updater.total(loss_sum)
         with self._meter.spent("update"):
             norm, finite = self._updater.update(loss_sum, self._progress)
+            if buffers is not None and not finite:
+                put_back(buffers, self._layout.parts)
             self._seat.device.end_step()
         spec, before = self._spec, self._progress
         self._progress = before.after_step(

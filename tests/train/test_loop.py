@@ -17,6 +17,7 @@ from raymlops.train import clipping
 from raymlops.train.batches import pieces
 from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.factory import Factory
+from raymlops.train.loading import LoadingSpec
 from raymlops.train.loop import Loop
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
@@ -166,6 +167,25 @@ def test_a_step_that_is_no_number_is_skipped_if_asked_to() -> None:
     assert [values["train_loss"] for values in logged if "train_loss" in values] == pytest.approx(
         [sum(losses) / 9]
     )
+
+
+def test_a_skipped_step_leaves_running_statistics_as_they_were() -> None:
+    spec = replace(
+        PLAIN,
+        model=Factory(call="tests.train.updaters.test_served:normed_mlp"),
+        loading=LoadingSpec(order="none"),
+        epochs=1,
+        batch_size=20,
+        stopping=StoppingPolicy(on_nan="skip"),
+    )
+    broken = broken_digits(20)  # which are all of the first batch
+    rest = ArraySource([column[20:] for column in broken.train.columns])
+    _, expected, _ = fit(spec, Sources(train=rest))
+    logged, model, _ = fit(spec, broken)
+    assert logged[0]["skipped"] == 1.0
+    norm, unbroken = model.get_submodule("1"), expected.get_submodule("1")
+    for name, buffer in norm.named_buffers():  # they were no numbers from then on
+        assert torch.equal(buffer, unbroken.get_buffer(name)), name
 
 
 def test_an_epoch_without_a_number_has_no_loss() -> None:

@@ -1,0 +1,24 @@
+"""Buffers, which a forward pass may change: running means, counts of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+Copies: TypeAlias = Sequence[dict[str, torch.Tensor]]
+"""What each of several models held, by name."""
+
+
+def copy_buffers(models: Sequence[nn.Module]) -> Copies:
+    return [{name: buffer.clone() for name, buffer in m.named_buffers()} for m in models]
+
+
+@torch.no_grad()
+def put_back(copies: Copies, models: Sequence[nn.Module]) -> None:
+    """The models' buffers are again as they were when `copies` were made of them."""
+    for model, copied in zip(models, copies, strict=True):
+        for name, buffer in model.named_buffers():
+            buffer.copy_(copied[name])
