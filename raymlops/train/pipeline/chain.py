@@ -12,7 +12,8 @@ cannot be traced names its blocks itself: see `Chained`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ import torch
 from torch import fx, nn
 
 from raymlops.errors import TrainingError
+from raymlops.train.buffers import copy_buffers, put_back
 from raymlops.train.modes import keeping_modes
 
 _WAY_OUT = "give the model a method pipeline_blocks() that names its modules in order"
@@ -58,13 +60,16 @@ class Chain:
         """A module of the blocks from `start` to before `stop`.
 
         It shares the model's modules, under the names they have in the model. All parts but the
-        first take one tensor, all but the last give one.
+        first take one tensor, all but the last give one. The first holds what is saved of the model
+        though no block reads it.
         """
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         if start == 0:
             for node in self.graph.find_nodes(op="placeholder"):
                 copies[node] = graph.node_copy(node)
+            for name in _unread_buffers(self.model, self.graph):
+                graph.get_attr(name)
         else:
             copies[self._passed_to(start)] = graph.placeholder("activation")
         for node in (node for block in self.blocks[start:stop] for node in block.nodes):
@@ -145,14 +150,35 @@ def _trace_once(model: nn.Module) -> fx.Graph:
     """The forward with its optional arguments left out."""
     parameters = inspect.signature(model.forward).parameters.values()
     optional = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    try:
-        graph = _Tracer().trace(model, concrete_args=optional)
-    except Exception as error:  # tracing runs the model's own code, which may raise anything
-        raise TrainingError(
-            f"the forward of {type(model).__name__} cannot be followed ({error}); {_WAY_OUT}"
-        ) from error
+    with _refusing_changes(model):
+        try:
+            graph = _Tracer().trace(model, concrete_args=optional)
+        except Exception as error:  # tracing runs the model's own code, which may raise anything
+            raise TrainingError(
+                f"the forward of {type(model).__name__} cannot be followed ({error}); {_WAY_OUT}"
+            ) from error
     _erase(graph, optional)
     return graph
+
+
+@contextmanager
+def _refusing_changes(model: nn.Module) -> Iterator[None]:
+    """Raises TrainingError if a buffer was changed inside, and puts it back: what a forward does to
+    one without looking at its inputs is done as it is traced, and by no stage."""
+    copies = copy_buffers([model])
+    before = {name: (buffer, buffer._version) for name, buffer in model.named_buffers()}
+    yield
+    changed = [
+        name
+        for name, (buffer, version) in before.items()
+        if _attribute(model, name) is not buffer or buffer._version != version
+    ]
+    if changed:
+        put_back(copies, [model])
+        raise TrainingError(
+            f"the forward of {type(model).__name__} itself changes {_first_few(changed)}, which no "
+            "stage would do: change it in a module that the forward calls"
+        )
 
 
 def _erase(graph: fx.Graph, optional: Mapping[str, Any]) -> None:
@@ -253,6 +279,18 @@ def _module_of(model: nn.Module, graph: fx.Graph) -> nn.Module:
     for name in model._non_persistent_buffers_set & part._buffers.keys():
         part._non_persistent_buffers_set.add(name)
     return part
+
+
+def _unread_buffers(model: nn.Module, graph: fx.Graph) -> list[str]:
+    """The buffers that are saved with the model, and neither read by the graph nor part of what it
+    calls."""
+    saved = model.state_dict()
+    read = {str(node.target) for node in graph.nodes if node.op in ("get_attr", "call_module")}
+    return [
+        name
+        for name, _ in model.named_buffers()
+        if name in saved and not any(f"{name}.".startswith(f"{each}.") for each in read)
+    ]
 
 
 def _names_of_parameters(model: nn.Module) -> dict[nn.Parameter, str]:

@@ -125,6 +125,29 @@ def test_buffers_that_are_not_saved_stay_so() -> None:
     assert list(find_chain(Shifted()).part(0, 1).state_dict()) == ["a.weight", "a.bias"]
 
 
+def test_buffers_that_no_block_reads_are_held_by_the_first_part() -> None:
+    class Holds(Three):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("unread", torch.arange(3))
+            self.register_buffer("unsaved", torch.ones(2), persistent=False)
+            self.register_buffer("read", torch.ones(2))
+            self.aside = nn.BatchNorm1d(2, affine=False)
+            self.norm = nn.BatchNorm1d(2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(self.norm(self.b(self.a(x))) * self.read)
+
+    model = Holds()
+    chain = find_chain(model)
+    parts = [chain.part(0, 2), chain.part(2, 4)]
+    found = [name for part in parts for name in part.state_dict()]
+    assert sorted(found) == sorted(model.state_dict())  # some were in no part, nor saved
+    assert parts[0].get_buffer("unread") is model.get_buffer("unread")
+    rows = torch.ones(3, 2)
+    assert torch.equal(parts[1](parts[0](rows)), model(rows))
+
+
 def test_a_model_may_name_its_chain() -> None:
     class Named(Three):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -154,6 +177,23 @@ class Forgets(Three):
         return self.b(self.a(x))
 
 
+class Counts(Three):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("n", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.n += 1
+        return self.c(self.b(self.a(x)))
+
+
+class CountsAnew(Counts):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.n = self.n + 1
+        return self.c(self.b(self.a(x)))
+
+
 class Misnamed(Forgets):
     def pipeline_blocks(self) -> list[str]:
         return ["a", "z"]
@@ -165,6 +205,8 @@ class Misnamed(Forgets):
         (Branches, r"forward of Branches cannot be followed .*control flow.*pipeline_blocks\(\)"),
         (Moody, "forward of Moody itself differs between training and evaluation; use a module"),
         (Forgets, r"does not use c\.bias, c\.weight: no stage would hold or train them"),
+        (Counts, "forward of Counts itself changes n, which no stage would do: change it in a mod"),
+        (CountsAnew, "forward of CountsAnew itself changes n, which no stage would do"),
         (Misnamed, r"names 'z', which is no module of it; it has a, b, c"),
     ],
 )
@@ -173,6 +215,13 @@ def test_a_model_without_a_chain_is_refused_with_the_way_out(
 ) -> None:
     with pytest.raises(TrainingError, match=message):
         find_chain(model())
+
+
+def test_a_buffer_that_a_forward_changes_is_put_back() -> None:
+    for model in (Counts(), CountsAnew()):
+        with pytest.raises(TrainingError):
+            find_chain(model)
+        assert float(model.n) == 0.0
 
 
 def test_finding_a_chain_leaves_modes_alone() -> None:
