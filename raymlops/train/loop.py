@@ -16,7 +16,7 @@ from raymlops.train.batches import num_steps
 from raymlops.train.buffers import copy_buffers, put_back
 from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.feed import Batch, Feed
-from raymlops.train.layouts import arrange
+from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.loading import make_order
 from raymlops.train.meter import Meter, count_flops
@@ -72,7 +72,7 @@ class Loop:
         self._log = log
         probe = self._train.probe(_NUM_PROBE_ROWS)
         folder = checkpoints.folder if checkpoints is not None else None
-        self._layout = arrange(spec, seat, probe[:-1], folder)
+        self._layout = arrange(spec, seat, Rows(inputs=probe[:-1], targets=probe[-1]), folder)
         self._frozen = in_evaluation(self._layout.parts)
         self.num_steps = num_steps(spec, len(self._train))
         self._updater = make_updater(

@@ -24,6 +24,18 @@ def mlp(width: int = 32) -> nn.Module:
     )
 
 
+class Spare(nn.Module):
+    """Has a head for a task to come, which no loss reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained, self.spare = mlp(), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.trained(x)
+        return outputs
+
+
 def softmax_mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 32), nn.Softmax(-1), nn.Linear(32, 10))
 

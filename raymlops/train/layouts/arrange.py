@@ -20,8 +20,9 @@ from raymlops.errors import TrainingError
 from raymlops.train.compression import make_compressor
 from raymlops.train.devices import Device
 from raymlops.train.layouts.alone import Alone
-from raymlops.train.layouts.base import Context, Layout
+from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.layouts.unreached import find_unreached
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.recipe import make_loss
 from raymlops.train.seat import Seat
@@ -30,13 +31,11 @@ from raymlops.train.spec import TrainSpec
 _logger = logging.getLogger(__name__)
 
 
-def arrange(
-    spec: TrainSpec, seat: Seat, probe: tuple[torch.Tensor, ...], folder: Path | None = None
-) -> Layout:
+def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None) -> Layout:
     """This worker's part of the model of `spec`, from the same first weights whatever the plan.
 
-    `probe` are the model's arguments for a row or two, the same on every worker. What is measured
-    to lay it out is kept in `folder`.
+    `probe` is a row or two, the same on every worker. What is measured to lay the model out is kept
+    in `folder`.
 
     Raises:
         TrainingError: the model cannot be laid out like this.
@@ -46,11 +45,12 @@ def arrange(
         model.train()
     plan, loss = seat.plan, make_loss(spec.loss)
     computing: Context = partial(seat.device.autocast, spec.precision)
+    prepare = partial(_compile, spec, seat.device)
     around: Context = nullcontext
     if plan.tensor > 1:
         from raymlops.train.layouts.slicing import slice_layers
 
-        around = slice_layers(model, spec.tensor, seat, probe)
+        around = slice_layers(model, spec.tensor, seat, probe.inputs)
     blocks = blocks_of(model)
     if spec.activation_checkpointing:
         _recompute(model, blocks)
@@ -58,7 +58,7 @@ def arrange(
         from raymlops.train.layouts.staged import Staged, decide_stages
 
         size = microbatch_size(spec, plan)
-        rows = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in probe)
+        rows = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in probe.inputs)
         return Staged(
             model,
             loss,
@@ -67,26 +67,36 @@ def arrange(
             microbatch_size=size,
             blocks=_gathered(model, blocks, plan),
             computing=computing,
-            prepare=partial(_compile, spec, seat.device),
+            prepare=prepare,
             timeline_to=folder if spec.pipeline.timeline else None,
         )
-    _compile(spec, seat.device, model)
     if plan.shard > 1 or (plan.data > 1 and plan.tensor > 1):  # DDP takes no sliced layers
         from raymlops.train.layouts.sharded import Sharded
 
+        prepare(model)
         alike = _gathered(model, blocks, plan)
         return Sharded(model, loss, seat, blocks=alike, computing=computing, around=around)
     device = seat.device
     if spec.cuda_graphs or (plan.data > 1 and device.sends_from != device.where):
         from raymlops.train.layouts.averaged import Averaged
 
+        prepare(model)
         recorder = device.recorder() if spec.cuda_graphs else None
         return Averaged(model, loss, seat, computing=computing, recorder=recorder)
     if plan.data > 1 and not plan.server:
         from raymlops.train.layouts.replicated import Replicated
 
-        compressor = make_compressor(spec.communication)
-        return Replicated(model, loss, seat, computing=computing, compressor=compressor)
+        unreached = find_unreached(model, loss, probe, computing)
+        prepare(model)
+        return Replicated(
+            model,
+            loss,
+            seat,
+            computing=computing,
+            compressor=make_compressor(spec.communication),
+            unreached=unreached,
+        )
+    prepare(model)
     return Alone(model, loss, computing=computing, around=around)
 
 

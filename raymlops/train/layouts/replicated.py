@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -23,7 +24,8 @@ class Replicated(Whole):
     What a compressor loses of a gradient depends on the bucket it is in, and DDP makes its buckets
     anew after the first step, also after the first of a training that goes on: it would not end as
     one that was not interrupted. DDP keeps its buckets when it has to look for unused parameters;
-    that it finds none it tells its log once.
+    that it finds none it tells its log once. It looks for them, which takes a while each step, only
+    then and where some are `unreached` by the loss.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Replicated(Whole):
         *,
         computing: Context = nullcontext,
         compressor: Compressor | None = None,
+        unreached: Collection[str] = (),
     ) -> None:
+        (searches,) = seat.total([float(len(unreached))])  # which a worker alone may not see
         self._copies = DistributedDataParallel(
             model,
             process_group=seat.replicas,
-            find_unused_parameters=compressor is not None,
+            find_unused_parameters=compressor is not None or searches > 0,
         )
         if compressor is not None:
             self.compression = CompressionHook(compressor, self._copies)

@@ -64,15 +64,15 @@ def untouched(*models: nn.Module) -> Iterator[None]:
     """What runs inside leaves neither buffers (running means) nor random numbers changed."""
     import torch
 
-    buffers = {buffer: buffer.clone() for model in models for buffer in model.buffers()}
+    from raymlops.train.buffers import copy_buffers, put_back
+
+    buffers = copy_buffers(models)
     devices = {p.device for model in models for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=[device.index for device in devices]):
         try:
             yield
         finally:
-            with torch.no_grad():
-                for buffer, value in buffers.items():
-                    buffer.copy_(value)
+            put_back(buffers, models)
 
 
 def finish(device: torch.device) -> None:

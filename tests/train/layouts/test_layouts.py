@@ -27,6 +27,7 @@ from tests.train.specs import (
     MLP,
     SEQUENCE,
     SERVED_MLP,
+    SPARE,
     TEXT,
 )
 
@@ -68,6 +69,7 @@ def reference(spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any
 # Each axis with each of the others and with each model, and what else differs from plan to plan.
 CASES = [
     (MLP, "data=2", 1.0),
+    (SPARE, "data=2", 1.0),
     (MLP, "tensor=2", 0.6),
     (CNN, "data=2,shard=2", 0.55),
     (BOTH, "data=2,tensor=2", 0.65),
