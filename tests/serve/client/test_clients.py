@@ -81,6 +81,19 @@ def test_answers_are_the_bundles(
 
 
 @CLIENTS
+def test_a_column_may_be_missing_in_all_rows(server: Listening, kind: Any) -> None:
+    # None alone was sent as text, which is refused where the model takes a number.
+    async def test() -> list[Answer]:
+        async with kind(server.url) as client:
+            given = rows(1, 3)
+            missing = [dict(given) | {"texture": each} for each in ([None] * 2, [np.nan] * 2)]
+            return [await client.infer(MODEL, columns) for columns in missing]
+
+    of_none, of_nan = asyncio.run(test())
+    np.testing.assert_array_equal(of_none.outputs[PROBABILITY], of_nan.outputs[PROBABILITY])
+
+
+@CLIENTS
 def test_many_are_asked_in_order_and_few_at_a_time(
     server: Listening, bundles: dict[str, Bundle], kind: Any
 ) -> None:

@@ -18,6 +18,7 @@ from raymlops.models import Field
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
 from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.datatypes import DTYPES
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
 from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.answers import EVERY_OUTPUT, Wanted, encode_answer
@@ -31,6 +32,7 @@ Tensor = Mapping[str, Any]
 
 _BINARY_NAMES = ("name", "datatype", "shape", "parameters")
 _BINARY_MEMBERS = itemgetter(*_BINARY_NAMES)
+_DATATYPES = frozenset((*DTYPES, "BYTES"))
 _NO_PARAMETERS: Mapping[str, Any] = {}
 _WHOLE = {int}
 
@@ -166,7 +168,7 @@ def _num_rows(shapes: Sequence[Any]) -> int | None:
 
 def _read_tensor(field: Field, tensor: Tensor, tail: memoryview) -> tuple[Column, memoryview]:
     """The tensor's column, and what of the binary tail is left."""
-    datatype = check_datatype(field, tensor.get("datatype"))
+    datatype = _datatype(field, tensor)
     shape = read_shape(field, tensor.get("shape"))
     size = _binary_size(field.name, tensor)
     if size is None:
@@ -178,6 +180,20 @@ def _read_tensor(field: Field, tensor: Tensor, tail: memoryview) -> tuple[Column
             field.name, f"its binary_data_size is {size}, but {len(tail)} bytes are left"
         )
     return read_binary(field, shape, datatype, tail[:size]), tail[size:]
+
+
+def _datatype(field: Field, tensor: Tensor) -> str:
+    """That by which the tensor's values are read: the field's own where all are null, since
+    whoever has no value cannot tell its type.
+
+    Raises:
+        SignatureError: as `check_datatype`.
+    """
+    datatype, data = tensor.get("datatype"), tensor.get("data")
+    is_known = isinstance(datatype, str) and datatype in _DATATYPES
+    if is_known and isinstance(data, list) and data and data.count(None) == len(data):
+        return field.datatype
+    return check_datatype(field, datatype)
 
 
 def _binary_size(name: str, tensor: Tensor) -> int | None:

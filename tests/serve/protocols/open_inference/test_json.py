@@ -83,6 +83,15 @@ def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
     assert read(request(temp=tensor("temp", [1, 2], datatype)))["temp"].tolist() == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("datatype", ["BYTES", "BOOL", "INT8", "FP64"])
+def test_values_that_are_all_missing_fit_any_field(datatype: str) -> None:
+    # Whoever has nothing but missing values cannot tell of what type they are.
+    nothing = {name: tensor(name, [None, None], datatype) for name in ("wind", "carrier")}
+    columns = read(request(**nothing))
+    np.testing.assert_array_equal(columns["wind"], [np.nan, np.nan])
+    assert columns["carrier"].tolist() == [None, None]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -91,6 +100,8 @@ def test_numbers_of_any_type_fit_a_number(datatype: str) -> None:
         ({"temp": tensor("temp", [1, 2], "BYTES")}, "'temp': has datatype 'BYTES', not FP64"),
         ({"temp": tensor("temp", [1, 2], "BOOL")}, "'temp': has datatype 'BOOL', not FP64"),
         ({"temp": tensor("temp", [1, 2], ["FP64"])}, "'temp': has datatype a list, not FP64"),
+        ({"wind": tensor("wind", [None] * 2, "FP65")}, "'wind': has datatype 'FP65', not FP64"),
+        ({"temp": tensor("temp", [None] * 2, "BYTES")}, "'temp': row 0 is nan; it may not be"),
         ({"carrier": tensor("carrier", [1, 2])}, "'carrier': has datatype 'FP64', not BYTES"),
         ({"carrier": tensor("carrier", [1, "a"], "BYTES")}, "'carrier': row 0 is a whole number"),
         ({"temp": tensor("temp", [1, "2"])}, "'temp': row 1 is '2', not FP64"),
