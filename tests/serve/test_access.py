@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,10 @@ def test_keys_are_new_and_their_digests_are_all_that_is_kept() -> None:
     [
         ({"name": ""}, "a key has no name"),
         ({"digest": "rml_key"}, r"the digest of key 'ci' is 'rml_key'\.\.\., not 64"),
-        ({"rate_per_s": -1.0}, "negative rate_per_s"),
+        ({"rate_per_s": -1.0}, r"key 'ci' has rate_per_s -1\.0; give 0 for no limit"),
+        ({"rate_per_s": nan}, "key 'ci' has rate_per_s nan"),
+        ({"rate_per_s": inf}, "key 'ci' has rate_per_s inf"),
+        ({"burst": nan}, "key 'ci' has burst nan"),
         ({"burst": 0.5}, r"burst 0\.5, no request would pass"),
     ],
 )

@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
+from math import inf
 
 _PREFIX = "rml_"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -33,8 +34,10 @@ class ApiKey:
                 f"the digest of key '{self.name}' is {self.digest[:8]!r}..., not 64 hexadecimal "
                 "digits; `raymlops keys make` prints one, and the key itself belongs to its user"
             )
-        if self.rate_per_s < 0 or self.burst < 0:
-            raise ValueError(f"key '{self.name}' has a negative rate_per_s or burst")
+        for limit in ("rate_per_s", "burst"):
+            value = getattr(self, limit)
+            if not 0 <= value < inf:  # NaN is not, and JSON would keep either as null
+                raise ValueError(f"key '{self.name}' has {limit} {value}; give 0 for no limit")
         if self.burst and self.burst < 1:
             raise ValueError(f"key '{self.name}' has burst {self.burst}, no request would pass")
 
