@@ -110,7 +110,7 @@ def serve_statuses() -> dict[str, str]:
         return {}
     from ray import serve
 
-    return {name: each.status for name, each in serve.status().applications.items()}
+    return {name: each.status.value for name, each in serve.status().applications.items()}
 
 
 def losses() -> Counter[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,7 @@ from raymlops.cli import app
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.monitor.alerts import AlertBook
 from raymlops.operate import Workspace, open_sentinel
-from raymlops.operate.alerts import LostReplicas
+from raymlops.operate.alerts import LostReplicas, serve_statuses
 from tests.cli.test_cli import run
 from tests.monitor.alerts.receivers import webhook
 
@@ -114,3 +115,16 @@ def test_serves_status_says_which_replicas_are_lost() -> None:
     watch = LostReplicas(lambda: statuses, dict)
     found = {signal.model: signal.firing for signal in watch.look()}
     assert found == {"a": True, "b": False, "d": True}
+
+
+def test_serves_status_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray's enumeration shows its Python name in a text: ApplicationStatus.UNHEALTHY.
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus
+
+    lost = SimpleNamespace(status=ApplicationStatus.UNHEALTHY)
+    found = SimpleNamespace(applications={"raymlops-model-a": lost})
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr(serve, "status", lambda: found)
+    (signal,) = LostReplicas(serve_statuses, dict).look()
+    assert signal.summary == "replicas of a are lost: Serve says UNHEALTHY"
