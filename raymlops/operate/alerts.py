@@ -30,13 +30,14 @@ from raymlops.monitor.alerts.signals import REPLICA
 from raymlops.operate.mirror import with_absolute_paths
 from raymlops.operate.settings import Settings
 from raymlops.operate.workspace import Workspace
-from raymlops.serve import application_name
+from raymlops.serve import application_name, pool_name
 from raymlops.telemetry.logs import LineWriter
 
 SENTINEL_NAME = "raymlops-sentinel"
 _NICENESS = 5
 _LONGEST_REST_S = 30.0
-_MODEL_PREFIX = application_name("")
+_MODEL_PREFIX, _POOL_PREFIX = application_name(""), pool_name("")
+_OURS = (_MODEL_PREFIX, _POOL_PREFIX)
 _LOST = ("UNHEALTHY", "DEPLOY_FAILED")
 
 _logger = logging.getLogger(__name__)
@@ -145,10 +146,15 @@ class LostReplicas:
 
     def look(self) -> tuple[Signal, ...]:
         statuses, died = self._read_statuses(), self._died()
+        told: dict[str, str | None] = {
+            _subject(name): status for name, status in statuses.items() if name.startswith(_OURS)
+        }
+        # The models of a pool have no application of their own; doors count what each lost.
+        told |= {model: None for model in self._before or () if model not in told}
         return tuple(
-            _signal(name.removeprefix(_MODEL_PREFIX), status, died)
-            for name, status in statuses.items()
-            if name.startswith(_MODEL_PREFIX) and status in (*_LOST, "RUNNING")
+            _signal(subject, status, died[subject])
+            for subject, status in told.items()
+            if status in (*_LOST, "RUNNING", None)
         )
 
     def _died(self) -> Counter[str]:
@@ -162,8 +168,14 @@ class LostReplicas:
         return now - before  # of a door that was started again, and counts anew, none
 
 
-def _signal(model: str, status: str, died: Counter[str]) -> Signal:
-    number = died[model]
+def _subject(application: str) -> str:
+    """Whose it is: a model, or a pool, which no model can be called like."""
+    if application.startswith(_POOL_PREFIX):
+        return f"pool {application.removeprefix(_POOL_PREFIX)}"
+    return application.removeprefix(_MODEL_PREFIX)
+
+
+def _signal(model: str, status: str | None, number: int) -> Signal:
     if status in _LOST:
         summary = f"replicas of {model} are lost: Serve says {status}"
     else:

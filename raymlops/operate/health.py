@@ -21,6 +21,7 @@ from raymlops.monitor.alerts import AlertBook, Book
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
 from raymlops.operate.workspace import Workspace
+from raymlops.serve import application_name, pool_name
 
 _TIMEOUT_S = 2.0
 _NUM_DECISIONS = 8
@@ -167,7 +168,8 @@ def _problems(
     for app in found.applications:
         if app.status not in ("RUNNING", "DEPLOYING"):
             yield f"application {app.name} is {app.status}"
-    served = [app for app in found.applications if app.name.startswith("raymlops-model-")]
+    ours = (application_name(""), pool_name(""))
+    served = [app for app in found.applications if app.name.startswith(ours)]
     if served and monitor.exporter is None:
         yield "models are served and the exporter does not answer: nobody scrapes their metrics"
     if monitor.num_dead:

@@ -13,7 +13,7 @@ from raymlops.serve.client import Answer, AsyncClient, Client
 from raymlops.serve.deployment import Deployment, check_alone, deploy, model_handle, undeploy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
-from raymlops.serve.placing import application_name, standing
+from raymlops.serve.placing import application_name, pool_name, standing
 from raymlops.serve.pooled import check_pool, deploy_pool, undeploy_pool
 from raymlops.serve.publishing import publish, wait_applied
 from raymlops.serve.replica import Replica
@@ -46,6 +46,7 @@ __all__ = [
     "deploy_pool",
     "memoize",
     "model_handle",
+    "pool_name",
     "publish",
     "quantile_s",
     "standing",

@@ -110,11 +110,24 @@ def test_serves_status_says_which_replicas_are_lost() -> None:
         "raymlops-model-b": "RUNNING",
         "raymlops-model-c": "DEPLOYING",
         "raymlops-model-d": "DEPLOY_FAILED",
+        "raymlops-pool-a": "UNHEALTHY",
+        "raymlops-pool-shared": "RUNNING",
         "somebody-elses": "UNHEALTHY",
     }
     watch = LostReplicas(lambda: statuses, dict)
     found = {signal.model: signal.firing for signal in watch.look()}
-    assert found == {"a": True, "b": False, "d": True}
+    assert found == {"a": True, "b": False, "d": True, "pool a": True, "pool shared": False}
+
+
+def test_a_replica_of_a_pool_that_was_replaced_is_told_of_its_models() -> None:
+    losses = iter([{"a": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 1}])
+    watch = LostReplicas(lambda: {"raymlops-pool-shared": "RUNNING"}, lambda: next(losses))
+    looks = [{signal.model: signal.firing for signal in watch.look()} for _ in range(3)]
+    assert looks == [
+        {"pool shared": False, "a": False},
+        {"pool shared": False, "a": True, "b": True},
+        {"pool shared": False, "a": False, "b": False},
+    ]
 
 
 def test_serves_status_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:

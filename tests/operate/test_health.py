@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from raymlops import cluster
+from raymlops.cluster import ClusterStatus
+from raymlops.cluster.status import Application
 from raymlops.ledger import Code, Ledger
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.operate import Workspace, open_sentinel, status
@@ -79,6 +82,18 @@ def test_an_exporter_that_has_gone_is_not_shown(workspace: Workspace, home: Path
     assert status(workspace).monitor.exporter == url
     exporter.close()
     assert status(workspace).monitor.exporter is None
+
+
+@pytest.mark.parametrize("name", ["raymlops-model-flights", "raymlops-pool-shared"])
+def test_what_is_served_and_not_scraped_is_a_problem(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    application = Application(name=name, status="RUNNING", route=None)
+    found = ClusterStatus(running=True, applications=(application,))
+    monkeypatch.setattr(cluster, "status", lambda _: found)
+    assert status(workspace).problems == (
+        "models are served and the exporter does not answer: nobody scrapes their metrics",
+    )
 
 
 def test_people_and_programs_are_told_the_same(home: Path) -> None:
