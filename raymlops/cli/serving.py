@@ -76,7 +76,12 @@ def make(
 
     key = new_key()
     with open_workspace(home=home, env=env, overrides=overrides) as workspace:
-        kept = ApiKey(name=name, digest=digest_of(key), models=tuple(models), rate_per_s=rate_per_s)
+        try:
+            kept = ApiKey(
+                name=name, digest=digest_of(key), models=tuple(models), rate_per_s=rate_per_s
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         _keyring(workspace).add(kept)
     emit_json({"name": name, "key": key}) if json else emit_lines(((name, key),))
 

@@ -80,12 +80,17 @@ def submit(
         on_log: Receives the job's output in pieces, as it appears.
 
     Raises:
-        ClusterError: An argument or variable holds a secret, there is no such cluster, it refused
-            the job, or the job failed; the message then ends with the job's log.
+        ClusterError: An argument or variable holds a secret, there is no such folder or cluster,
+            it refused the job, or the job failed; the message then ends with the job's log.
     """
     if settings.address == LOCAL:
         raise ValueError("a job needs a cluster that outlives this process: address 'local' is not")
     _refuse_secrets(args, env or {})
+    if working_dir is not None and not working_dir.is_dir():
+        raise ClusterError(
+            f"the working directory {working_dir} is no folder of this machine; name the one that "
+            f"holds {script}"
+        )
     url, token = _dashboard(settings, home=home)
     runtime_env: dict[str, object] = {"env_vars": dict(env or {})}
     if working_dir is not None:

@@ -108,7 +108,7 @@ def check_alone(model: str) -> None:
     """Returns quietly when the model can have replicas of its own; changes nothing.
 
     Raises:
-        ConfigError: it is in a pool.
+        ConfigError: it is in a pool, or its name cannot be part of a URL.
         ClusterError: this process is not connected to Ray.
     """
     check_place(model)

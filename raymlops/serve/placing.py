@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.serve.door.actor import ask, ask_all, local_door
 from raymlops.serve.proxy import http_url
@@ -52,11 +52,11 @@ def is_alone(model: str) -> bool:
 
 
 def check_place(name: str) -> None:
-    """Raises ValueError when `name` cannot be part of a URL, ClusterError without Ray."""
+    """Raises ConfigError when `name` cannot be part of a URL, ClusterError without Ray."""
     import ray
 
     if _NAME.fullmatch(name) is None:
-        raise ValueError(f"'{name}' cannot be part of a URL: use letters, digits, _ . -")
+        raise ConfigError(f"'{name}' cannot be part of a URL: use letters, digits, _ . -")
     if not ray.is_initialized():
         raise ClusterError("not connected to Ray: call this within `raymlops.cluster.connect`")
 

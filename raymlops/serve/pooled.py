@@ -47,7 +47,7 @@ def deploy_pool(
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of a model.
-        ValueError, ConfigError: as `check_pool`.
+        ConfigError: as `check_pool`.
         ClusterError: as `deploy`.
     """
     settings = settings or ServeSettings()
@@ -92,13 +92,12 @@ def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> Non
     """Returns quietly when the models can be deployed as that pool; changes nothing.
 
     Raises:
-        ValueError: there is no model, or one is named twice.
-        ConfigError: a model is deployed by itself or in another pool, or `settings` ask for what
-            a pool has not.
+        ConfigError: there is no model, one is named twice, deployed by itself or in another
+            pool, a name cannot be part of a URL, or `settings` ask for what a pool has not.
         ClusterError: this process is not connected to Ray.
     """
     if not models or len(set(models)) < len(models):
-        raise ValueError(f"a pool needs models, each once: {list(models)}")
+        raise ConfigError(f"a pool needs models, each once: {list(models)}")
     for each in (name, *models):
         check_place(each)
     for asked in ("grpc_port", "proxy_port"):

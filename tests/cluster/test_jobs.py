@@ -25,6 +25,11 @@ def test_a_private_ray_takes_no_job(tmp_path: Path) -> None:
         submit("job.py", settings=ClusterSettings(), home=tmp_path)
 
 
+def test_a_folder_that_is_not_there_is_not_uploaded(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"missing is no folder .* that holds job\.py"):
+        submit("job.py", settings=AUTO, home=tmp_path, working_dir=tmp_path / "missing")
+
+
 @pytest.mark.cluster
 def test_a_job_joins_the_cluster_that_runs_it(
     cluster: ClusterRecord, home: Path, tmp_path: Path

@@ -217,5 +217,8 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(tmp_path: Path) 
     assert key not in (tmp_path / "keys.json").read_text()
     assert verb("revoke", "ci") == {"revoked": "ci"}
     assert verb("list") == []
+    for wrong in (["make", ""], ["make", "ci", "--rate-per-s", "-1"]):
+        refused = CliRunner().invoke(app, ["keys", *wrong, *given])
+        assert isinstance(refused.exception, ConfigError), "a traceback, not a line"
     without = CliRunner().invoke(app, ["keys", "list", "--home", str(tmp_path)])
     assert "serve.keys_file is not set" in str(without.exception)

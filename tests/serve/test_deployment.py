@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from raymlops.errors import ClusterError, ConfigError, NotFoundError
-from raymlops.serve import BatchPolicy, ServeSettings, deploy, deployment, placing, undeploy
+from raymlops.serve import (
+    BatchPolicy,
+    ServeSettings,
+    check_pool,
+    deploy,
+    deployment,
+    placing,
+    undeploy,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +50,23 @@ def test_impossible_batches_are_refused(policy: dict[str, Any], message: str) ->
 
 
 def test_a_model_needs_a_name_that_fits_a_url() -> None:
-    with pytest.raises(ValueError, match="'a/b' cannot be part of a URL"):
+    with pytest.raises(ConfigError, match="'a/b' cannot be part of a URL"):
         deploy("a/b", ledger_url="sqlite://", store_uri="store")
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "message"),
+    [
+        ("p q", ["m"], "'p q' cannot be part of a URL"),
+        ("p", ["m", "m"], r"a pool needs models, each once: \['m', 'm'\]"),
+        ("p", [], "a pool needs models"),
+    ],
+)
+def test_a_pool_needs_a_name_and_models_each_once(
+    name: str, models: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_pool(name, models, ServeSettings())
 
 
 def test_deploying_without_ray_says_what_to_do() -> None:
