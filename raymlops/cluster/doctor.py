@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -37,7 +38,8 @@ class Finding:
 
 
 def diagnose(home: Path) -> tuple[Finding, ...]:
-    """Findings about Python, packages, the machine, the Ray token and the recorded cluster."""
+    """Findings about Python, packages, the machine, home, the Ray token and the recorded
+    cluster."""
     return (
         _python(),
         judge_ray(installed("ray")),
@@ -46,6 +48,7 @@ def diagnose(home: Path) -> tuple[Finding, ...]:
         judge_onnxruntime(installed("onnxruntime") or installed("onnxruntime-gpu")),
         judge_cores(psutil.cpu_count() or 1),
         judge_room("memory", psutil.virtual_memory().available, wanted_bytes=4 * _GIB),
+        judge_home(home),
         judge_room("disk", shutil.disk_usage(_existing(home)).free, wanted_bytes=10 * _GIB),
         _shared_memory(),
         judge_token(token_path()),
@@ -111,6 +114,18 @@ def judge_room(subject: str, free_bytes: int, *, wanted_bytes: int) -> Finding:
     if free_bytes >= wanted_bytes:
         return _finding(subject, Level.OK, free)
     return _finding(subject, Level.WARNING, f"{free}, {wanted_bytes / _GIB:.0f} GiB wanted")
+
+
+def judge_home(home: Path) -> Finding:
+    """Whether files can be written there, or where it is to be made; what is tried leaves none."""
+    there = _existing(home)
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"raymlops")
+            file.flush()
+    except OSError as error:
+        return _finding("home", Level.ERROR, f"{there} cannot be written: {error}")
+    return _finding("home", Level.OK, str(home))
 
 
 def judge_token(path: Path) -> Finding:

@@ -10,10 +10,18 @@ from pathlib import Path
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Make `text` the content of `path`; a reader sees the old or the new, never a part."""
+    """Make `text` the content of `path`; a reader sees the old or the new, never a part.
+
+    Raises:
+        OSError: the disk is full, or not to be written; then nothing is left there.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def tail(path: Path) -> str:

@@ -60,29 +60,20 @@ def up(
     that was killed left behind is ended first.
 
     Raises:
-        ClusterError: Ray did not come up on some machine; the message ends with its log.
+        ClusterError: Ray did not come up on some machine, the message ends with its log; or
+            `home` cannot be written.
     """
     if cluster_file is not None and (num_cpus is not None or object_store_bytes is not None):
         raise ValueError(f"num_cpus and object_store_bytes are set in {cluster_file}, not here")
-    home.mkdir(parents=True, exist_ok=True)
-    with locked(home / "cluster.lock"):
-        end_unanswered(_record_path(home))
-        recorded = recorded_cluster(home)
-        if recorded is not None and recorded.node is not None:
-            if not recorded.stale and cluster_file is None:
-                return recorded
-            if not recorded.stale:
-                raise ClusterError(f"{recorded.address} runs already: `raymlops down` ends it")
-            stop_node(recorded.node)
-        if cluster_file is not None:
-            return _up_machines(cluster_file, home=home)
-        if _file_path(home).exists():
-            raise ClusterError(f"{_file_path(home)} is up: join it, or `raymlops down` ends it")
-        plan = NodePlan(num_cpus=num_cpus, object_store_bytes=object_store_bytes)
-        node = start_node(plan, log=home / "cluster.log", path=_record_path(home))
-        record = ClusterRecord(address=node.address, dashboard_url=node.dashboard_url, node=node)
-        replace_text(_record_path(home), _to_json(record))
-        return record
+    plan = NodePlan(num_cpus=num_cpus, object_store_bytes=object_store_bytes)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with locked(home / "cluster.lock"):
+            return _up(cluster_file, plan, home=home)
+    except OSError as error:
+        raise ClusterError(
+            f"no cluster can be started from {home}: {error}; give a home that can be written"
+        ) from error
 
 
 def down(home: Path) -> bool:
@@ -100,6 +91,25 @@ def down(home: Path) -> bool:
             _stop_machines(machines, home=home)
         _record_path(home).unlink(missing_ok=True)
         return True
+
+
+def _up(cluster_file: Path | None, plan: NodePlan, *, home: Path) -> ClusterRecord:
+    end_unanswered(_record_path(home))
+    recorded = recorded_cluster(home)
+    if recorded is not None and recorded.node is not None:
+        if not recorded.stale and cluster_file is None:
+            return recorded
+        if not recorded.stale:
+            raise ClusterError(f"{recorded.address} runs already: `raymlops down` ends it")
+        stop_node(recorded.node)
+    if cluster_file is not None:
+        return _up_machines(cluster_file, home=home)
+    if _file_path(home).exists():
+        raise ClusterError(f"{_file_path(home)} is up: join it, or `raymlops down` ends it")
+    node = start_node(plan, log=home / "cluster.log", path=_record_path(home))
+    record = ClusterRecord(address=node.address, dashboard_url=node.dashboard_url, node=node)
+    replace_text(_record_path(home), _to_json(record))
+    return record
 
 
 def _up_machines(cluster_file: Path, *, home: Path) -> ClusterRecord:

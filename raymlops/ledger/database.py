@@ -64,8 +64,8 @@ class Database:
         must_exist: whether a SQLite file that is not there is an error rather than made.
 
     Raises:
-        LedgerError: the URL is malformed, the database cannot be reached, or it was written by a
-            newer raymlops.
+        LedgerError: the URL is malformed, its folder cannot be made, the database cannot be
+            reached, or it was written by a newer raymlops.
     """
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
@@ -80,7 +80,10 @@ class Database:
                     f"machine {socket.gethostname()} holds no ledger {path}; open it once on the "
                     "head node, or set ledger.url to a PostgreSQL all machines reach"
                 )
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LedgerError(f"ledger {path} has no folder: {error}") from error
         try:
             self._engine = create_engine(parsed, pool_pre_ping=backend == "postgresql")
         except ModuleNotFoundError as error:

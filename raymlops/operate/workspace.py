@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,9 +36,12 @@ class Workspace:
         environment: str | None = None,
         overrides: Iterable[str] = (),
     ) -> Workspace:
-        """Raises ConfigError when a file is missing or a setting wrong; see `load_settings`."""
+        """Raises ConfigError when a file is missing or a setting wrong, see `load_settings`, or
+        home can be no folder."""
         files = [Path(path) for path in paths]
-        return cls(load_settings(files, environment=environment, overrides=overrides))
+        opened = cls(load_settings(files, environment=environment, overrides=overrides))
+        _check_home(opened.home)
+        return opened
 
     @property
     def settings(self) -> Settings:
@@ -109,3 +113,11 @@ class Workspace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_home(home: Path) -> None:
+    there = next(path for path in (home, *home.parents) if os.path.exists(path))
+    if not os.path.isdir(there):
+        raise ConfigError(
+            f"home is {home}, and {there} is a file: name a folder, or one to be made"
+        )

@@ -36,6 +36,13 @@ def test_too_little_room_is_a_warning_with_both_figures() -> None:
     assert doctor.judge_room("disk", 2**33, wanted_bytes=2**32).level is Level.OK
 
 
+def test_a_home_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    found = doctor.judge_home(Path("/proc/nope"))
+    assert (found.level, "/proc cannot be written" in found.text) == (Level.ERROR, True)
+    assert doctor.judge_home(tmp_path / "new").level is Level.OK
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_token_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
     token = tmp_path / "token"
     assert doctor.judge_token(token).level is Level.NOTE
@@ -48,7 +55,7 @@ def test_a_token_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
 def test_a_machine_without_a_cluster_is_diagnosed_without_importing_torch(tmp_path: Path) -> None:
     had_torch = "torch" in sys.modules
     subjects = {finding.subject: finding for finding in diagnose(tmp_path / "new")}
-    assert {"python", "ray", "torch", "cores", "memory", "disk", "token"} <= subjects.keys()
+    assert {"python", "ray", "torch", "cores", "memory", "home", "disk", "token"} <= subjects.keys()
     assert subjects["cluster"].level is Level.NOTE
     assert ("torch" in sys.modules) == had_torch
 

@@ -10,6 +10,7 @@ import pytest
 
 from raymlops.cluster import ClusterRecord, down, status, up
 from raymlops.cluster.connect import resolve_address
+from raymlops.cluster.files import replace_text
 from raymlops.errors import ClusterError
 
 
@@ -22,6 +23,22 @@ def test_a_home_without_a_cluster_has_nothing_to_end(tmp_path: Path) -> None:
 def test_sizes_beside_a_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"are set in cluster\.yaml"):
         up(Path("cluster.yaml"), home=tmp_path, num_cpus=2)
+
+
+def test_a_home_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(ClusterError, match="no cluster can be started from /proc/nope: "):
+        up(None, home=Path("/proc/nope"))
+
+
+def test_a_full_disk_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path, _: str) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write)
+    with pytest.raises(OSError, match="No space left"):
+        replace_text(tmp_path / "cluster.json", "{}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.cluster

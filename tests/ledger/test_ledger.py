@@ -240,6 +240,7 @@ def test_a_ledger_of_another_schema_is_refused(tmp_path: Path) -> None:
     [
         ("nonsense", "ledger.url 'nonsense' is no database URL, e.g. sqlite:///ledger.db"),
         ("mysql://host/db", "ledger.url names mysql; the ledger is kept by sqlite and postgresql"),
+        ("sqlite:////proc/nope/ledger.db", "ledger /proc/nope/ledger.db has no folder: "),
         (
             "postgresql+psycopg://me:secret@127.0.0.1:1/db",
             r"the ledger at postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/db did not answer",

@@ -156,6 +156,13 @@ def test_all_malformed_files_are_told_at_once(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("home", ["home", "home/below"])
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path, home: str) -> None:
+    (tmp_path / "home").touch()
+    with pytest.raises(ConfigError, match=f"home is {tmp_path / home}, and {tmp_path}/home is a"):
+        Workspace.open(overrides=[f"home={tmp_path / home}"])
+
+
 def test_a_dotenv_file_sets_the_environment_and_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
