@@ -73,6 +73,7 @@ class Replica:
             Results(Files(spec.store_uri), spec.model, spec.deferred),
             model=spec.model,
             policy=spec.deferred,
+            max_body_bytes=max_body_bytes,
         )
         self.handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)

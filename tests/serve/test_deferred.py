@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ class World:
             self.results,
             model="m",
             policy=POLICY,
+            max_body_bytes=1000,
             call=self._call,
             clock=lambda: self.now,
         )
@@ -120,6 +122,55 @@ def test_the_same_id_is_worked_on_once(world: World) -> None:
     world.answer()
     assert world.submit("r-1")[0] == 202
     assert len(world.asked) == 1
+
+
+BODY = b'{"id": "r-1", "inputs": []}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/v2/models/m/infer", BODY, {}),
+        ("/v2/models/m/versions/1.0.0/predict", BODY, {}),
+        ("/predict", gzip.compress(BODY), {"content-encoding": "gzip"}),
+        ("/v2/models/m/infer", BODY + b"\0", {"inference-header-content-length": str(len(BODY))}),
+        ("/v2/models/m/infer", b'{"id": "r-2"}', {"x-request-id": "r-1"}),
+    ],
+    ids=["infer", "predict", "compressed", "binary", "header"],
+)
+def test_the_same_id_in_a_body_is_worked_on_once(
+    world: World, path: str, body: bytes, headers: dict[str, str]
+) -> None:
+    # Only the header was looked at, and each of these got an id of its own.
+    for _ in range(2):
+        request = Request("POST", path, headers={"prefer": "respond-async", **headers}, body=body)
+        response = world.send(request)
+        assert (response.status, dict(response.headers)["location"]) == (202, f"{RESULTS}/r-1")
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"id": ""}', b'{"id": null}'])
+def test_a_request_without_an_id_gets_one(world: World, body: bytes) -> None:
+    request = Request("POST", "/predict", headers={"prefer": "respond-async"}, body=body)
+    ids = {json.loads(world.send(request).body)["id"] for _ in range(2)}
+    assert {len(id) for id in ids} == {32}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "the body is not JSON"),
+        (b'{"id": 7}', "id is a whole number, not text"),
+        (b'{"id": "a b"}', "a result's id has up to 64 letters"),
+    ],
+)
+def test_a_body_whose_id_cannot_be_kept_is_refused(world: World, body: bytes, message: str) -> None:
+    response = world.send(
+        Request("POST", "/predict", headers={"prefer": "respond-async"}, body=body)
+    )
+    assert (response.status, message in json.loads(response.body)["error"]) == (400, True)
+    assert world.asked == []
 
 
 def test_another_replica_finds_the_result(world: World, tmp_path: Path) -> None:
@@ -205,7 +256,9 @@ def test_a_client_that_leaves_while_its_request_is_noted_leaves_no_id_behind(
         reply(Response(200, b"{}"))
 
     results, told = Slow(Files(str(tmp_path)), "m", POLICY), []
-    deferring = Deferring(handle, results, model="m", policy=POLICY, clock=lambda: 1000.0)
+    deferring = Deferring(
+        handle, results, model="m", policy=POLICY, max_body_bytes=1000, clock=lambda: 1000.0
+    )
 
     async def test() -> None:
         request = deferred("r-1")

@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from raymlops.errors import RaymlopsError, RequestError
+from raymlops.serve.deferred.identity import request_id
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.deferred.results import Results
 from raymlops.serve.web import Handler, Reply, Request, Response, Routes, answered, later
@@ -40,7 +41,8 @@ async def call_back(url: str, response: Response, id: str) -> None:
 class Deferring:
     """`handler`, and requests with `Prefer: respond-async`, of which `results` keep the answers.
 
-    A header `Webhook: URL` names who is told of the answer, if the policy allows that.
+    A header `Webhook: URL` names who is told of the answer, if the policy allows that. To find a
+    request's id no more than `max_body_bytes` of a compressed body are inflated.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Deferring:
         *,
         model: str,
         policy: DeferredPolicy,
+        max_body_bytes: int,
         call: Call = call_back,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -58,6 +61,7 @@ class Deferring:
         self._path = f"/v2/models/{model}/results"
         self._below = f"{self._path}/"
         self._policy = policy
+        self._max_body_bytes = max_body_bytes
         self._call = call
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
@@ -88,6 +92,8 @@ class Deferring:
         await asyncio.gather(*self._pending, return_exceptions=True)
 
     async def _accept(self, request: Request) -> Response:
+        limit = self._max_body_bytes
+        named = await asyncio.to_thread(request_id, request, max_body_bytes=limit)
         webhook = request.headers.get("webhook")
         if webhook is not None and not self._policy.allows(webhook):
             raise RequestError(
@@ -95,7 +101,7 @@ class Deferring:
             )
         if len(self._pending) >= self._policy.max_pending:
             raise RequestError(503, f"{len(self._pending)} requests are pending; try again later")
-        id = request.headers.get("x-request-id") or secrets.token_hex(16)
+        id = named or secrets.token_hex(16)
         # In tasks of their own: a client that leaves ends this one, at any step.
         begun = asyncio.create_task(asyncio.to_thread(self._results.begin, id, self._clock()))
         work = asyncio.create_task(self._work(begun, request, id, webhook))

@@ -97,6 +97,7 @@ class Listening:
             Results(Files(str(results)), self._traffic.model, policy),
             model=self._traffic.model,
             policy=policy,
+            max_body_bytes=max_body_bytes,
         )
         self._max_body_bytes = max_body_bytes
         self.run(self._start())
