@@ -13,7 +13,7 @@ from typing import Any
 from raymlops.cluster.address import free_port
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
-from raymlops.serve.hosting import run_replicas
+from raymlops.serve.hosting import Origin, run_replicas
 from raymlops.serve.placing import (
     application_name,
     check_place,
@@ -60,7 +60,8 @@ def deploy(
     """Serves `model` on the Ray this process is connected to; returns when every replica answers.
 
     Without a published traffic table the champion gets all of the traffic. Deploying again
-    replaces the replicas one by one, and drops no request.
+    replaces the replicas one by one, and drops no request; where the new ones do not start, those
+    that run go on.
 
     Args:
         tap: the name of the actor whose `observe` gets a `TapSummary` of every answer, as bytes.
@@ -84,13 +85,11 @@ def deploy(
     generation = ensure_table(model, ledger_url)
     proxy_url = start_serve(settings)
     url = open_door(settings, (model,))
+    taps = {} if tap is None else {model: tap}
     run_replicas(
-        spec,
-        settings,
+        Origin(spec=spec, settings=settings, taps=taps, exporter=exporter),
         application=application_name(model),
         route=f"/v2/models/{model}",
-        taps={} if tap is None else {model: tap},
-        exporter=exporter,
     )
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import is_this_machine
@@ -24,32 +26,78 @@ from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap import TapSummary
 from raymlops.telemetry import Snapshot
 
+_logger = logging.getLogger(__name__)
+
 _TAP_TIMEOUT_S = 30.0
 _OUTLET_TIMEOUT_S = 2.0
 _SHUTDOWN_S = 10.0  # for the monitor to be told of the last answers
+_ORIGIN_TIMEOUT_S = 10.0
 
 
-def run_replicas(
-    spec: ReplicaSpec | PoolSpec,
-    settings: ServeSettings,
-    *,
-    application: str,
-    route: str | None,
-    taps: Mapping[str, str],
-    exporter: str | None,
-) -> None:
-    """Runs them as that application of Ray Serve, whose proxy finds it at `route`; returns when
-    every replica answers.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What the replicas of an application are made from.
 
     Args:
         taps: by model, the actor that is told of every answer.
         exporter: the actor that is given the metrics of each replica.
+    """
+
+    spec: ReplicaSpec | PoolSpec
+    settings: ServeSettings
+    taps: Mapping[str, str]
+    exporter: str | None
+
+
+def run_replicas(origin: Origin, *, application: str, route: str | None) -> None:
+    """Runs them as that application of Ray Serve, whose proxy finds it at `route`; returns when
+    every replica answers.
 
     Raises:
-        ClusterError: the replicas do not start.
+        ClusterError: the replicas do not start; those that ran before go on, and are healed.
     """
+    before = running_origin(application)
+    run_application(
+        _application(origin),
+        name=application,
+        route_prefix=route,
+        before=None if before is None else _application(before),
+    )
+
+
+def running_origin(application: str) -> Origin | None:
+    """What the replicas of that application say they were made from; None where none answers."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    if _num_running(application) == 0:
+        return None
+    try:
+        handle = serve.get_app_handle(application)
+        found: Origin = handle.made_from.remote().result(timeout_s=_ORIGIN_TIMEOUT_S)
+    except (RayError, RayServeException, TimeoutError) as error:
+        _logger.warning("no replica of %s says what it was made from: %r", application, error)
+        return None
+    return found
+
+
+def _num_running(application: str) -> int:
     from ray import serve
 
+    running = serve.status().applications.get(application)
+    return sum(
+        count
+        for deployment in (() if running is None else running.deployments.values())
+        for state, count in deployment.replica_states.items()
+        if state == "RUNNING"
+    )
+
+
+def _application(origin: Origin) -> Any:
+    from ray import serve
+
+    spec, settings = origin.spec, origin.settings
     chosen: dict[str, Any] = {"num_replicas": settings.num_replicas}
     if settings.autoscaling is not None:
         chosen = {"autoscaling_config": settings.autoscaling.for_serve()}
@@ -68,34 +116,31 @@ def run_replicas(
         graceful_shutdown_timeout_s=settings.drain_timeout_s + _SHUTDOWN_S,
         **chosen,
     )
-    server = deployment(serve.ingress()(_Server)).bind(spec, settings, dict(taps), exporter)
-    run_application(server, name=application, route_prefix=route)
+    return deployment(serve.ingress()(_Server)).bind(origin)
 
 
 class _Server:
     """The Serve deployment of a model or pool; `serve.ingress` gives it the application it
     builds."""
 
-    def __init__(
-        self,
-        spec: ReplicaSpec | PoolSpec,
-        settings: ServeSettings,
-        taps: Mapping[str, str],
-        exporter: str | None,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self._work = WorkMeter()
-        self._replica = _made(spec, taps, exporter)
+        self._replica = _made(origin)
 
     async def __serve_build_asgi_app__(self) -> App:
         await self._replica.load()
         spare_what_is_loaded()
-        settings = self._settings
+        settings = self._origin.settings
         door = await asyncio.to_thread(local_door, settings.http, settings.tls)
         if is_this_machine(settings.host):  # else clients come through the doors of others
             await door.listen.remote(settings.host, settings.port)
         self._replica.stand_behind(await asyncio.to_thread(door_path))
         return self._replica.app
+
+    def made_from(self) -> Origin:
+        """Asked before an update, which may have to be taken back."""
+        return self._origin
 
     async def infer(self, columns: Columns, **about: Any) -> Answer:
         """For `model_handle`, which names the model where there are several."""
@@ -117,13 +162,12 @@ class _Server:
         self._replica.check_health()
 
 
-def _made(
-    spec: ReplicaSpec | PoolSpec, taps: Mapping[str, str], exporter: str | None
-) -> Replica | Pool:
-    outlet = None if exporter is None else _remote_outlet(exporter)
+def _made(origin: Origin) -> Replica | Pool:
+    spec = origin.spec
+    outlet = None if origin.exporter is None else _remote_outlet(origin.exporter)
 
     def sink_of(model: str) -> Sink | None:
-        return _remote_sink(taps[model]) if model in taps else None
+        return _remote_sink(origin.taps[model]) if model in origin.taps else None
 
     if isinstance(spec, ReplicaSpec):
         board = RemoteBoard(spec.model, spec.ledger_url)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
-from raymlops.serve.hosting import run_replicas
+from raymlops.serve.hosting import Origin, run_replicas
 from raymlops.serve.placing import (
     check_place,
     ensure_table,
@@ -73,12 +73,9 @@ def deploy_pool(
     )
     url = open_door(settings, models)
     run_replicas(
-        spec,
-        settings,
+        Origin(spec=spec, settings=settings, taps=taps or {}, exporter=exporter),
         application=pool_name(name),
         route=None,
-        taps=taps or {},
-        exporter=exporter,
     )
     for model, generation in generations.items():
         wait_applied(model, generation, ledger_url=ledger_url)

@@ -47,8 +47,13 @@ def http_url(host: str, port: int, *, encrypted: bool = False) -> str:
     return f"{'https' if encrypted else 'http'}://{reachable}:{port}"
 
 
-def run_application(application: Any, *, name: str, route_prefix: str | None) -> None:
+def run_application(
+    application: Any, *, name: str, route_prefix: str | None, before: Any | None = None
+) -> None:
     """Returns when every replica of it runs.
+
+    Where they do not start, the application that ran `before` is run again: Serve goes by what it
+    was given last, and would start none in place of those that still run and die later.
 
     Raises:
         ClusterError: they do not start; the message tells why.
@@ -58,9 +63,25 @@ def run_application(application: Any, *, name: str, route_prefix: str | None) ->
     try:
         serve.run(application, name=name, route_prefix=route_prefix)
     except RuntimeError as error:  # all that Serve raises when replicas do not start
-        deployments = serve.status().applications[name].deployments.values()
-        reasons = "\n".join(deployment.message for deployment in deployments)
-        raise ClusterError(f"application {name} does not start: {reasons or error}") from error
+        failure = f"application {name} does not start: {_reasons(name) or error}"
+        if before is None:
+            raise ClusterError(failure) from error
+    else:
+        return
+    try:
+        serve.run(before, name=name, route_prefix=route_prefix)
+    except RuntimeError as error:
+        raise ClusterError(
+            f"{failure}\nWhat ran before does not start again either: {_reasons(name) or error}"
+        ) from error
+    raise ClusterError(f"{failure}\nWhat ran before runs again")
+
+
+def _reasons(name: str) -> str:
+    from ray import serve
+
+    deployments = serve.status().applications[name].deployments.values()
+    return "\n".join(deployment.message for deployment in deployments)
 
 
 def _running_port(running: Any, host: str, port: int) -> int:

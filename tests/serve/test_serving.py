@@ -20,7 +20,7 @@ import pytest
 import ray
 
 from raymlops.cluster import Session, find, spawn
-from raymlops.errors import NotFoundError, ReleaseError, RequestError
+from raymlops.errors import ClusterError, NotFoundError, ReleaseError, RequestError
 from raymlops.ledger import Ledger, Pane
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftPolicy
@@ -293,6 +293,26 @@ def test_no_request_fails_while_the_model_is_deployed_again(service: Service) ->
         eventually(lambda: len(outcomes) > seen + 20)
     assert again.url == service.deployment.url
     assert set(outcomes) == {"1.0.0"}
+
+
+def test_a_refused_update_leaves_what_ran_to_be_healed(service: Service, tmp_path: Path) -> None:
+    """Serve kept the refused one as its target, and started nothing when a replica died later."""
+    from ray import serve
+
+    with pytest.raises(ClusterError, match=r"holds no keys[\s\S]*What ran before runs again"):
+        deploy(
+            MODEL,
+            ledger_url=service.world.ledger_url,
+            store_uri=service.world.store_uri,
+            settings=ServeSettings(port=0, proxy_port=0, keys_file=tmp_path / "missing"),
+            tap=MONITOR,
+        )
+    (model,) = (
+        each for name, each in serve.status().applications.items() if name.endswith(f"-{MODEL}")
+    )
+    assert model.status == "RUNNING"
+    with service.client() as client:
+        assert client.infer(MODEL, service.world.rows(0, 1)).version == "1.0.0"
 
 
 @pytest.mark.endurance
