@@ -106,7 +106,8 @@ class Trainer:
         Raises:
             PlanError: the plan fits neither cluster, batch nor model; nothing was started.
             OutOfMemoryError: a worker ran out of memory.
-            TrainingError: a worker failed, or more were lost than `max_restarts`; says why.
+            TrainingError: a worker failed, or more were lost than `max_restarts`; says why. Or this
+                is a worker of a training itself.
         """
         return self._start(parent=None, folder=None, on_start=on_start)
 
@@ -208,6 +209,7 @@ class Trainer:
     def _start(
         self, parent: Run | None, folder: str | None, on_start: Callable[[Run], None] | None
     ) -> TrainResult:
+        _require_driver()
         url = self.ledger_url or _ledger_below(self.home)
         with connect(self.cluster, home=self.home), open_ledger(url) as ledger:
             self._require_room()
@@ -327,6 +329,22 @@ class Trainer:
             "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }
+
+
+def _require_driver() -> None:
+    """Raises TrainingError in a worker of a training, which imports the script whose functions a
+    spec names: what stands there without a guard would start another one, and so on."""
+    from ray.train.v2.api.train_fn_utils import get_context
+
+    try:
+        get_context()
+    except (RuntimeError, DeprecationWarning):  # the latter in a trial of Ray Tune
+        return
+    raise TrainingError(
+        "a Trainer was started in a worker of a training, which imports the functions that its "
+        "spec names: put what starts a training in that file below if __name__ == '__main__', or "
+        "the functions into a file of their own"
+    )
 
 
 def _running_in(folder: str | None, ledger: Ledger) -> list[Run]:
