@@ -81,6 +81,7 @@ class Loop:
             seat,
             num_steps=self.num_steps,
             start_server=start_server,
+            unreached=self._layout.unreached,
         )
         self._compression = self._layout.compression or self._updater.compression
         self._state = State(self._updater.saved, seat, self._compression)

@@ -16,7 +16,11 @@ MLP = TrainSpec(
     max_steps=20,
     clip_norm=0.1,  # below the norm of every step
 )
-SPARE = replace(MLP, model=Factory(call="tests.train.models:Spare"))
+SPARE = replace(
+    MLP,
+    model=Factory(call="tests.train.models:Spare"),
+    optimizer=OptimizerSpec(arguments={"weight_decay": 0.5}),  # of nothing without a gradient
+)
 CNN = replace(MLP, model=Factory(call="tests.train.models:cnn"))
 CUT = replace(CNN, pipeline=PipelineSpec(starts=("0", "7")))  # behind the last convolution
 TEXT = TrainSpec(

@@ -83,11 +83,13 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
         prepare(model)
         recorder = device.recorder() if spec.cuda_graphs else None
         return Averaged(model, loss, seat, computing=computing, recorder=recorder)
+    # Before it is compiled, which two rows are not worth.
+    together = plan.data > 1 or plan.server > 0
+    unreached = find_unreached(model, loss, probe, computing) if together else []
+    prepare(model)
     if plan.data > 1 and not plan.server:
         from raymlops.train.layouts.replicated import Replicated
 
-        unreached = find_unreached(model, loss, probe, computing)
-        prepare(model)
         return Replicated(
             model,
             loss,
@@ -96,8 +98,7 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
             compressor=make_compressor(spec.communication),
             unreached=unreached,
         )
-    prepare(model)
-    return Alone(model, loss, computing=computing, around=around)
+    return Alone(model, loss, computing=computing, around=around, unreached=unreached)
 
 
 def build_model(spec: TrainSpec) -> nn.Module:

@@ -13,7 +13,7 @@ Tensor parallelism is no layout of its own: `slicing` replaces layers before any
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -46,7 +46,9 @@ class Layout(ABC):
     which this worker waited for the stages of others, `exchange_s` those of a recent batch in which
     parameters or gradients were sent and nothing was computed, where that is known. `compression`
     is what averages gradients in fewer bytes, None where they are sent as they are. With
-    `keeps_gradients` a gradient is cleared by setting it to zero, where it lies.
+    `keeps_gradients` a gradient is cleared by setting it to zero, where it lies. `unreached` names
+    the parameters to which the loss of the first rows hands no gradient, where workers together
+    have to know.
     """
 
     parts: Sequence[nn.Module]
@@ -54,6 +56,7 @@ class Layout(ABC):
     exchange_s: float = 0.0
     compression: Compression | None = None
     keeps_gradients: bool = False
+    unreached: Collection[str] = ()
 
     @abstractmethod
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
@@ -81,8 +84,10 @@ class Whole(Layout):
         *,
         computing: Context = nullcontext,
         around: Context = nullcontext,
+        unreached: Collection[str] = (),
     ) -> None:
         self.parts = (model,)
+        self.unreached = unreached
         self._model = model
         self._loss = loss
         self._computing = computing

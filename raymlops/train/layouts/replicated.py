@@ -48,7 +48,7 @@ class Replicated(Whole):
             self.compression = CompressionHook(compressor, self._copies)
         self._copies._set_ddp_runtime_logging_sample_rate(_SAMPLE_EVERY)  # type: ignore[no-untyped-call]
         self._num_exchanges = 0
-        super().__init__(self._copies, loss, computing=computing)
+        super().__init__(self._copies, loss, computing=computing, unreached=unreached)
 
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
         loss = super().backward(rows, scale=scale, last=last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -24,8 +24,11 @@ def make_updater(
     *,
     num_steps: int,
     start_server: StartServer | None = None,
+    unreached: Collection[str] = (),
 ) -> Updater:
     """The updater of `parts`; where the plan has a server and nothing starts it, Ray does.
+
+    `unreached` names the parameters that no gradient is expected of.
 
     Raises:
         PlanError: the server cannot train this; says what it could.
@@ -38,4 +41,6 @@ def make_updater(
 
     (model,) = parts
     start = start_server or ParameterServer.start
-    return Served(spec, model, seat, schedule, num_steps=num_steps, start=start)
+    return Served(
+        spec, model, seat, schedule, num_steps=num_steps, start=start, unreached=unreached
+    )

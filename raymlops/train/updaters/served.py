@@ -27,7 +27,7 @@ from raymlops.train.progress import Progress
 from raymlops.train.recipe import Schedule, make_optimizer
 from raymlops.train.seat import Seat
 from raymlops.train.server.client import Client
-from raymlops.train.server.optimizers import Optimizer
+from raymlops.train.server.optimizers import AdamW, Optimizer
 from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Asynchronous, Stale, Sync, Synchronous
 from raymlops.train.spec import TrainSpec
@@ -67,6 +67,9 @@ class Served(Updater):
     Under "synchronous" all workers take one step on the mean of their gradients, whose norm the
     shards bound. In the other modes each gradient is a step of its own, bounded before it is
     pushed, and what a worker says of a batch's loss is what it saw of it, until they meet.
+
+    A server takes a push without a gradient as one of zeros. That is the same unless it decays
+    weights, so that what is `unreached` by the loss then stays with the workers, as it is.
     """
 
     _packing: Packing | None = None
@@ -80,6 +83,7 @@ class Served(Updater):
         *,
         num_steps: int,
         start: StartServer,
+        unreached: Collection[str] = (),
     ) -> None:
         super().__init__(spec, (model,), seat, schedule)
         if problems := tuple(demands_of(spec, model).problems(seat.plan)):
@@ -89,7 +93,10 @@ class Served(Updater):
         self._num_steps = num_steps
         self._start = start
         self._tables = find_tables(model)
-        self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        left_out = set(seat.told(list(unreached))) - set(self._tables) if _decays(spec) else set()
+        self._left_out = {name: p for name, p in trained.items() if name in left_out}
+        self._trained = {name: p for name, p in trained.items() if name not in left_out}
         self._dense = {name: p for name, p in self._trained.items() if name not in self._tables}
         self._optimizer = make_optimizer(spec.optimizer, model.parameters())
         self._states = STATES[type(counterpart(spec.optimizer, 1.0))]
@@ -135,11 +142,21 @@ class Served(Updater):
         return loss_sum if self._in_step else together / self._seat.plan.data
 
     def _apply(self, step: int) -> None:
+        self._require_unreached(step)
         gradients = {name: _gradient(p) for name, p in self._dense.items()}
         self._client.push(gradients, packing=self._packing)
         for name, table in self._tables.items():
             push_rows(self._client, name, table)
         self._pull()
+
+    def _require_unreached(self, step: int) -> None:
+        reached = [name for name, p in self._left_out.items() if p.grad is not None]
+        if reached:
+            raise TrainingError(
+                f"the loss reaches {', '.join(reached)} at step {step + 1}, and not on the first "
+                "rows: a server would decay such weights at every step, other plans at some; set "
+                "weight_decay of the optimizer to 0, or go on under a plan without a server"
+            )
 
     def _is_finite(self, loss_sum: float, norm: float | None) -> bool:
         finite = super()._is_finite(loss_sum, norm)
@@ -217,6 +234,12 @@ class Served(Updater):
                 state["step"] = torch.tensor(float(snapshot.version))
             if state:
                 self._optimizer.state[parameter] = state
+
+
+def _decays(spec: TrainSpec) -> bool:
+    """Whether the server's optimizer moves weights whose gradients are zeros."""
+    optimizer = counterpart(spec.optimizer, 1.0)
+    return isinstance(optimizer, AdamW) and optimizer.weight_decay > 0
 
 
 def _sync(plan: ParallelPlan) -> Sync:

@@ -78,6 +78,7 @@ CASES = [
     (TEXT, "shard=2,pipeline=2,microbatches=2", 0.5),
     (TEXT, "tensor=2,pipeline=2,microbatches=3,schedule=interleaved_1f1b", 0.5),
     (SERVED_MLP, "data=2,server=2", 1.0),
+    (SPARE, "data=2,server=2", 1.0),
     endurance(MLP, "shard=2", 0.5),
     endurance(MLP, "data=2,shard=2,tensor=2", 0.35),
     endurance(CNN, "data=3", 1.0),

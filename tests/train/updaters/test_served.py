@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from raymlops.data.loading import ArraySource
+from raymlops.errors import TrainingError
 from raymlops.train import (
     CheckpointPolicy,
     CommunicationSpec,
@@ -25,7 +26,7 @@ from raymlops.train.spec import StoppingPolicy, TrainSpec
 from tests.endurance import endurance
 from tests.train import gloo, models
 from tests.train.server.threads import start_threads
-from tests.train.specs import MLP
+from tests.train.specs import MLP, SPARE
 
 ALONE = ParallelPlan()
 DIGITS = TrainSpec(
@@ -175,6 +176,25 @@ def test_sparse_rows_go_by_key_and_equal_one_process(
     assert losses(logged)[-1] < losses(logged)[0]
     if clip_norm is not None:
         assert min(norms(logged)) > clip_norm
+
+
+class Late(models.Spare):
+    """Uses its spare head for batches only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.trained(x) + (self.spare(x) if len(x) > 2 else 0)
+        return outputs
+
+
+def test_a_server_that_decays_does_not_train_what_the_first_rows_did_not_reach() -> None:
+    """It would go on as it was, without a word."""
+    spec = replace(SPARE, model=Factory(call="tests.train.updaters.test_served:Late"))
+    told = r"the loss reaches spare\.weight, spare\.bias at step 1, and not on the first rows"
+    with pytest.raises(TrainingError, match=told):
+        train(Seat(plan=ParallelPlan(server=1)), spec)
+    kept = replace(spec, max_steps=1, optimizer=OptimizerSpec(arguments={"weight_decay": 0.0}))
+    weights, _ = train(Seat(plan=ParallelPlan(server=1)), kept)
+    assert_close(weights, train(Seat(), kept)[0])
 
 
 def test_the_norm_is_that_of_what_arrives_compressed() -> None:
