@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from raymlops.cluster.address import free_port
-from raymlops.errors import ConfigError, NotFoundError
+from raymlops.cluster.address import free_port, is_this_machine
+from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
 from raymlops.serve.hosting import Origin, run_replicas
 from raymlops.serve.placing import (
@@ -168,15 +168,27 @@ def _grpc_address(model: str, settings: ServeSettings) -> tuple[str, int] | None
 
     Raises:
         ConfigError: another model's do so there; who came would reach one or the other.
+        ClusterError: so does somebody else, such as another cluster of this machine.
     """
     if settings.grpc_port is None:
         return None
-    address = settings.host, settings.grpc_port or free_port(settings.host)
+    host, port = settings.host, settings.grpc_port or free_port(settings.host)
+    is_held = False
     for door in standing():
         for replica in door["replicas"]:
-            if model not in replica["models"] and replica.get("grpc") == list(address):
+            if model in replica["models"]:
+                # One that has just come did not say yet where it listens.
+                held = replica.get("grpc", (host, port))
+                is_held |= held is not None and held[1] == port
+            elif replica.get("grpc") == [host, port]:
                 raise ConfigError(
-                    f"model '{replica['models'][0]}' answers gRPC at {address[0]}:{address[1]}; "
+                    f"model '{replica['models'][0]}' answers gRPC at {host}:{port}; "
                     f"give '{model}' another serve.grpc_port, or 0 for any"
                 )
-    return address
+    # The replicas would not fail there: they share the port with whoever shares it, too.
+    if not is_held and is_this_machine(host) and free_port(host, preferred=port) != port:
+        raise ClusterError(
+            f"another program, or another cluster, listens on {host}:{port}; "
+            f"give '{model}' another serve.grpc_port, or 0 for any"
+        )
+    return host, port

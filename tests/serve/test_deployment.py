@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -87,6 +89,52 @@ def test_what_is_not_deployed_or_in_a_pool_is_not_undeployed(
     doors[0]["replicas"] = [{"pool": "beds", "leaving": False, "models": ["flights"]}]
     with pytest.raises(ConfigError, match="model 'flights' is in pool 'beds'"):
         undeploy("flights")
+
+
+@pytest.fixture
+def shared_port() -> Iterator[int]:
+    """Where somebody listens who shares the port, as the gRPC of replicas does."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listening:
+        yield listening.getsockname()[1]
+
+
+def deploy_at(port: int, replicas: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raises NotFoundError, of the traffic table, when the port can be had."""
+
+    def no_table(*_: str) -> int:
+        raise NotFoundError("m")
+
+    doors = [{"models": ["m"], "replicas": replicas}]
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr(placing, "standing", lambda: doors)
+    monkeypatch.setattr(deployment, "standing", lambda: doors)
+    monkeypatch.setattr(deployment, "ensure_table", no_table)
+    deploy("m", ledger_url="sqlite://", store_uri="s", settings=ServeSettings(grpc_port=port))
+
+
+def test_a_port_for_grpc_is_not_shared_with_strangers(
+    shared_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A second cluster of the machine succeeded, and calls went to either at random.
+    with pytest.raises(ClusterError, match=f"another cluster, listens on 127.0.0.1:{shared_port}"):
+        deploy_at(shared_port, [], monkeypatch)
+
+
+def test_a_port_for_grpc_is_not_shared_by_models(
+    shared_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"models": ["n"], "grpc": ["127.0.0.1", shared_port]}
+    with pytest.raises(ConfigError, match=f"'n' answers gRPC at 127.0.0.1:{shared_port}"):
+        deploy_at(shared_port, [other], monkeypatch)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", None])
+def test_a_port_for_grpc_stays_with_its_model(
+    shared_port: int, monkeypatch: pytest.MonkeyPatch, host: str | None
+) -> None:
+    told = {} if host is None else {"grpc": [host, shared_port]}
+    with pytest.raises(NotFoundError):
+        deploy_at(shared_port, [{"models": ["m"], **told}], monkeypatch)
 
 
 def test_importing_serve_imports_no_framework() -> None:
