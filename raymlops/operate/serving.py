@@ -33,9 +33,10 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         NotFoundError: there is no such version.
         ReleaseError: a release of the model is running; deploying would take its traffic away.
         ConfigError: the model is in a pool.
+        ClusterError: the cluster never has the CPUs that the settings ask for.
     """
     version = workspace.ledger.registry.resolve(reference)
-    serve.check_alone(version.model)
+    serve.check_deployment(version.model, workspace.settings.serve)
     _give_all_traffic(workspace, version)
     return serve.deploy(
         version.model,
@@ -57,6 +58,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
         NotFoundError: there is no such version.
         ReleaseError: a release of a model is running.
         ConfigError: a model is deployed by itself or in another pool.
+        ClusterError: as `deploy`.
     """
     versions = [workspace.ledger.registry.resolve(reference) for reference in references]
     models = [version.model for version in versions]

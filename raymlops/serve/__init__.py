@@ -10,7 +10,7 @@ from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
-from raymlops.serve.deployment import Deployment, check_alone, deploy, model_handle, undeploy
+from raymlops.serve.deployment import Deployment, check_deployment, deploy, model_handle, undeploy
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.placing import application_name, pool_name, standing
@@ -40,7 +40,7 @@ __all__ = [
     "TapSummary",
     "TrafficTable",
     "application_name",
-    "check_alone",
+    "check_deployment",
     "check_pool",
     "deploy",
     "deploy_pool",

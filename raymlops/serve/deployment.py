@@ -13,7 +13,7 @@ from typing import Any
 from raymlops.cluster.address import free_port, is_this_machine
 from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
-from raymlops.serve.hosting import Origin, run_replicas
+from raymlops.serve.hosting import Origin, check_room, run_replicas
 from raymlops.serve.placing import (
     application_name,
     check_place,
@@ -74,10 +74,10 @@ def deploy(
         ConfigError: Serve runs already, without the proxy that `settings` ask for, the port for
             gRPC is another model's, or the model is in a pool.
         ClusterError: this process is not connected to Ray, the port is taken, or the replicas do
-            not start.
+            not start, or never would for want of CPUs.
     """
     settings = settings or ServeSettings()
-    check_alone(model)
+    check_deployment(model, settings)
     grpc = _grpc_address(model, settings)
     spec = spec_of(
         model, settings, ledger_url, store_uri, grpc=grpc, log_folder=log_folder, slice_by=slice_by
@@ -103,13 +103,18 @@ def deploy(
     )
 
 
-def check_alone(model: str) -> None:
-    """Returns quietly when the model can have replicas of its own; changes nothing.
+def check_deployment(model: str, settings: ServeSettings) -> None:
+    """Returns quietly when the model can be deployed like that; changes nothing.
 
     Raises:
         ConfigError: it is in a pool, or its name cannot be part of a URL.
-        ClusterError: this process is not connected to Ray.
+        ClusterError: this process is not connected to Ray, or that never has the CPUs for it.
     """
+    _check_alone(model)
+    check_room(application_name(model), settings)
+
+
+def _check_alone(model: str) -> None:
     check_place(model)
     if (pool := pools().get(model)) is not None:
         raise ConfigError(
@@ -128,7 +133,7 @@ def undeploy(model: str) -> None:
     """
     from ray import serve
 
-    check_alone(model)
+    _check_alone(model)
     known = {each for door in standing() for each in door["models"]}
     if is_alone(model):
         serve.delete(application_name(model))

@@ -21,6 +21,7 @@ from raymlops.serve.proxy import run_application
 from raymlops.serve.publishing import RemoteBoard
 from raymlops.serve.recorder import Sink
 from raymlops.serve.replica import Replica
+from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap import TapSummary
@@ -56,16 +57,69 @@ def run_replicas(origin: Origin, *, application: str, route: str | None) -> None
     Raises:
         ClusterError: the replicas do not start; those that ran before go on, and are healed.
     """
-    before = running_origin(application)
+    before = _running_origin(application)
+    wanted, running = _wanted(origin.settings), _running(application, before)
+    free_cpus = _free_cpus()
+    surge = surge_percent(wanted, running, node_cpus=_node_cpus(), free_cpus=free_cpus)
+    if free_cpus < (needed := cpus_needed_first(wanted, running, surge)):
+        _logger.warning(
+            "new replicas need %g CPUs (serve.num_cpus), %g are free: deploying waits for the "
+            "others",
+            needed,
+            free_cpus,
+        )
     run_application(
-        _application(origin),
+        _application(origin, surge),
         name=application,
         route_prefix=route,
-        before=None if before is None else _application(before),
+        before=None if before is None else _application(before, surge),
     )
 
 
-def running_origin(application: str) -> Origin | None:
+def check_room(application: str, settings: ServeSettings) -> None:
+    """Returns quietly when the cluster has the CPUs for that; changes nothing.
+
+    Raises:
+        ClusterError: it never has.
+    """
+    surge_percent(
+        _wanted(settings),
+        _running(application, _running_origin(application)),
+        node_cpus=_node_cpus(),
+        free_cpus=_free_cpus(),
+    )
+
+
+def _wanted(settings: ServeSettings) -> Claim:
+    scaling = settings.autoscaling
+    return Claim(
+        num_replicas=settings.num_replicas if scaling is None else scaling.min_replicas,
+        num_cpus=settings.num_cpus,
+    )
+
+
+def _running(application: str, origin: Origin | None) -> Claim | None:
+    num_replicas = _num_running(application)
+    if origin is None or num_replicas == 0:
+        return None
+    return Claim(num_replicas=num_replicas, num_cpus=origin.settings.num_cpus)
+
+
+def _node_cpus() -> list[float]:
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray types it not
+    return [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
+
+
+def _free_cpus() -> float:
+    import ray
+
+    untyped: Any = ray
+    return float(untyped.available_resources().get("CPU", 0.0))
+
+
+def _running_origin(application: str) -> Origin | None:
     """What the replicas of that application say they were made from; None where none answers."""
     from ray import serve
     from ray.exceptions import RayError
@@ -94,7 +148,7 @@ def _num_running(application: str) -> int:
     )
 
 
-def _application(origin: Origin) -> Any:
+def _application(origin: Origin, surge: int) -> Any:
     from ray import serve
 
     spec, settings = origin.spec, origin.settings
@@ -109,7 +163,7 @@ def _application(origin: Origin) -> Any:
         name=spec.model if isinstance(spec, ReplicaSpec) else spec.name,
         max_ongoing_requests=settings.max_ongoing_requests,
         ray_actor_options={"num_cpus": settings.num_cpus},
-        max_surge_percent=100,  # the new replicas answer before the old ones stop
+        max_surge_percent=surge,  # of new replicas that answer before old ones stop
         max_constructor_retry_count=3,
         health_check_period_s=2,
         health_check_timeout_s=10,

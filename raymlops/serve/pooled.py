@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
-from raymlops.serve.hosting import Origin, run_replicas
+from raymlops.serve.hosting import Origin, check_room, run_replicas
 from raymlops.serve.placing import (
     check_place,
     ensure_table,
@@ -91,7 +91,7 @@ def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> Non
     Raises:
         ConfigError: there is no model, one is named twice, deployed by itself or in another
             pool, a name cannot be part of a URL, or `settings` ask for what a pool has not.
-        ClusterError: this process is not connected to Ray.
+        ClusterError: this process is not connected to Ray, or that never has the CPUs for it.
     """
     if not models or len(set(models)) < len(models):
         raise ConfigError(f"a pool needs models, each once: {list(models)}")
@@ -110,6 +110,7 @@ def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> Non
             raise ConfigError(
                 f"model '{model}' is deployed {where}: undeploy that first, or leave the model out"
             )
+    check_room(pool_name(name), settings)
 
 
 def undeploy_pool(name: str) -> None:

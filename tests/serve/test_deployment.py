@@ -108,6 +108,7 @@ def deploy_at(port: int, replicas: list[dict[str, Any]], monkeypatch: pytest.Mon
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr(placing, "standing", lambda: doors)
     monkeypatch.setattr(deployment, "standing", lambda: doors)
+    monkeypatch.setattr(deployment, "check_room", lambda *_: None)
     monkeypatch.setattr(deployment, "ensure_table", no_table)
     deploy("m", ledger_url="sqlite://", store_uri="s", settings=ServeSettings(grpc_port=port))
 

@@ -315,6 +315,17 @@ def test_a_refused_update_leaves_what_ran_to_be_healed(service: Service, tmp_pat
         assert client.infer(MODEL, service.world.rows(0, 1)).version == "1.0.0"
 
 
+def test_replicas_that_never_fit_are_refused_before_anything_starts(service: Service) -> None:
+    """Serve waited for ever, and said nothing."""
+    with pytest.raises(ClusterError, match=r"a replica needs 50 CPUs .*, the largest node has 4"):
+        deploy(
+            MODEL,
+            ledger_url=service.world.ledger_url,
+            store_uri=service.world.store_uri,
+            settings=ServeSettings(port=0, proxy_port=0, num_cpus=50.0),
+        )
+
+
 @pytest.mark.endurance
 def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) -> None:
     def redeploy(settings: ServeSettings) -> None:
