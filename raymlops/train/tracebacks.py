@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import raymlops
 
@@ -42,6 +44,15 @@ class Raised:
 
     message: str
     frames: tuple[Frame, ...]
+
+
+def leaving_traceback(work: Callable[[Any], None], config: Any) -> None:
+    """Calls `work`; what it raises takes along its traceback, which Ray drops on the way."""
+    try:
+        work(config)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        raise
 
 
 def read_traceback(text: str) -> tuple[Raised, ...]:

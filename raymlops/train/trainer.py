@@ -21,6 +21,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from raymlops.train.backend import ACCELERATORS, SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.tracebacks import leaving_traceback
 from raymlops.train.worker import Task
 
 # How often Ray Train looks whether there is room for more workers; taking them in costs a restart.
@@ -252,7 +254,7 @@ class Trainer:
             worker_runtime_env=own_environment,
         )
         trainer = DataParallelTrainer(
-            backend.work,
+            partial(leaving_traceback, backend.work),
             train_loop_config={"task": task},
             backend_config=backend.ray_config(self.plan),
             scaling_config=ScalingConfig(
@@ -381,7 +383,8 @@ def _ledger_below(home: Path) -> str:
 def _text(failure: Exception) -> str:
     """Type and text of what a worker raised, or of why it was found dead."""
     failure = getattr(failure, "health_check_failure", None) or failure
-    return f"{type(failure).__name__}: {failure}"
+    notes: list[str] = getattr(failure, "__notes__", [])
+    return notes[-1] if notes else f"{type(failure).__name__}: {failure}"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import traceback
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ from raymlops.config import Secret
 from raymlops.errors import OutOfMemoryError, TrainingError
 from raymlops.train import Trainer
 from raymlops.train.failures import cause_of
+from raymlops.train.tracebacks import leaving_traceback
+from raymlops.train.trainer import _text
 from tests.train.specs import MLP
 
 # As Ray Train handed them on.
@@ -92,6 +95,14 @@ def test_the_reason_is_all_that_was_said_and_where() -> None:
         f"(in broken_file, {file}:{line})"
     )
     assert "Traceback" in failure.text
+
+
+def test_what_is_raised_takes_its_traceback_along() -> None:
+    """Ray hands on the error that was raised, pickled, and not where."""
+    with pytest.raises(RuntimeError) as caught:
+        leaving_traceback(lambda _: broken_file(), {})
+    handed_on = pickle.loads(pickle.dumps(caught.value))
+    assert "in broken_file" in cause_of({0: _text(handed_on)}).reason
 
 
 def test_the_place_is_in_no_library() -> None:
