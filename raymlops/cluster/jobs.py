@@ -86,10 +86,10 @@ def submit(
     if settings.address == LOCAL:
         raise ValueError("a job needs a cluster that outlives this process: address 'local' is not")
     _refuse_secrets(args, env or {})
-    if working_dir is not None and not working_dir.is_dir():
+    if working_dir is not None and not working_dir.exists():  # Ray takes zipped ones, too
         raise ClusterError(
-            f"the working directory {working_dir} is no folder of this machine; name the one that "
-            f"holds {script}"
+            f"the working directory {working_dir} is not on this machine; name the one that holds "
+            f"{script}"
         )
     url, token = _dashboard(settings, home=home)
     runtime_env: dict[str, object] = {"env_vars": dict(env or {})}
