@@ -21,6 +21,7 @@ from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.modes import keeping_modes
+from raymlops.train.pipeline.costs import untouched
 from raymlops.train.seat import Seat
 from raymlops.train.spec import TensorSpec
 
@@ -94,7 +95,7 @@ def _styles(model: nn.Module, slices: Slices, spec: TensorSpec) -> list[tuple[st
 def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> torch.Tensor:
     from torch.distributed.tensor import DTensor
 
-    with keeping_modes(model):
+    with keeping_modes(model), untouched(model):
         outputs = model.eval()(*probe)
     return outputs.full_tensor() if isinstance(outputs, DTensor) else outputs
 

@@ -231,6 +231,24 @@ def test_a_model_that_slices_change_is_refused_before_the_first_step(
         gloo.run(ParallelPlan(tensor=2), train, normed)
 
 
+class Counting(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("n", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.n = self.n + 1
+        return x * self.n
+
+
+def test_checking_slices_leaves_buffers_alone() -> None:
+    from raymlops.train.layouts.slicing import _outputs
+
+    model, rows = Counting(), torch.ones(2, 3)
+    assert torch.equal(_outputs(model, (rows,)), _outputs(model, (rows,)))
+    assert float(model.n) == 0.0  # both passes counted, before the first step
+
+
 def test_slices_can_be_given_by_name() -> None:
     spec = replace(TEXT, max_steps=3)
     given: Mapping[str, Slice] = {"blocks.*.mlp.0": "column", "blocks.*.mlp.2": "row"}
