@@ -44,6 +44,8 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
     if not model.training:  # as libraries hand out pretrained ones: no choice of what to freeze
         model.train()
     plan, loss = seat.plan, make_loss(spec.loss)
+    if plan.num_replicas > 1 and seat.rank == 0:
+        _warn_of_batch_norms(model)
     computing: Context = partial(seat.device.autocast, spec.precision)
     prepare = partial(_compile, spec, seat.device)
     around: Context = nullcontext
@@ -109,6 +111,16 @@ def build_model(spec: TrainSpec) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TrainingError(f"{spec.model.call} made a {type(model).__name__}, not a torch module")
     return model
+
+
+def _warn_of_batch_norms(model: nn.Module) -> None:
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    if apart := [n for n, m in model.named_modules() if isinstance(m, kinds) and m.training]:
+        _logger.warning(
+            "%s normalise each worker's rows by themselves, so that numbers are not those of one "
+            "process: use SyncBatchNorm on GPUs, or a norm within rows such as LayerNorm",
+            ", ".join(apart),
+        )
 
 
 def microbatch_size(spec: TrainSpec, plan: ParallelPlan) -> int:

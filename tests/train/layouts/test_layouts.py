@@ -231,6 +231,18 @@ def test_a_model_that_slices_change_is_refused_before_the_first_step(
         gloo.run(ParallelPlan(tensor=2), train, normed)
 
 
+def test_layers_that_see_one_workers_rows_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    from raymlops.train.layouts.arrange import _warn_of_batch_norms
+
+    norm = torch.nn.BatchNorm1d(3)
+    _warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm))
+    (told,) = caplog.messages  # nothing said why the numbers differ
+    assert told.startswith("1 normalise each worker's rows by themselves")
+    assert "SyncBatchNorm" in told
+    _warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm.eval()))
+    assert len(caplog.messages) == 1
+
+
 class Counting(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
