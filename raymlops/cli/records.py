@@ -77,7 +77,7 @@ def forget_lock(
 def decisions(
     model: ModelArgument, home: HomeOption = None, env: EnvOption = None, json: JsonOption = False
 ) -> None:
-    """List every decision about a model, oldest first."""
+    """List what was decided about a model, oldest first; `status` tells of registrations."""
     with open_workspace(home=home, env=env) as workspace:
         found = workspace.ledger.decisions.list(model=model)
         if not found:

@@ -29,7 +29,7 @@ def seal(connection: Connection, kind: str, row: Row[Any]) -> None:
         evidence["run"] = _digest_of_run(connection, row.run_id)
     decisions.append(
         connection,
-        model=row.model if kind == VERSION else "",
+        model="",
         kind=kind,
         outcome=_name(kind, row),
         who=WHO,

@@ -212,13 +212,6 @@ def test_what_is_not_there_is_an_error(home: Path, registered: str) -> None:
             run(verb, "tumuors", "--home", home)
 
 
-def test_a_registration_is_a_decision_about_its_model(home: Path, registered: str) -> None:
-    found = [
-        (each["kind"], each["outcome"]) for each in run_json("decisions", "tumours", "--home", home)
-    ]
-    assert found == [("version", "tumours 1.0.0"), ("version", "tumours 1.0.1")]
-
-
 def test_config_tells_where_a_setting_comes_from(config: Path) -> None:
     (port,) = run_json("config", "explain", "serve.port", "-c", config)
     assert port == {"key": "serve.port", "value": 9000, "origin": f"{config}:11"}
