@@ -26,7 +26,7 @@ def test_a_private_ray_takes_no_job(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_not_uploaded(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"missing is no folder .* that holds job\.py"):
+    with pytest.raises(ClusterError, match=r"missing is not on this .* that holds job\.py"):
         submit("job.py", settings=AUTO, home=tmp_path, working_dir=tmp_path / "missing")
 
 
