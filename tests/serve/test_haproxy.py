@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.endurance
 def test_haproxy_gives_the_answers_of_the_door(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory() as short:  # a socket's path may have 107 characters
+    # A socket's path may have 107 characters.
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
         chosen = {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{short}/haproxy.cfg",
