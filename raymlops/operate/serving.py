@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raymlops import serve
 from raymlops.cluster import spawn
-from raymlops.errors import ConfigError, ReleaseError
+from raymlops.errors import ClusterError, ConfigError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
@@ -37,17 +38,17 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
     """
     version = workspace.ledger.registry.resolve(reference)
     serve.check_deployment(version.model, workspace.settings.serve)
-    _give_all_traffic(workspace, version)
-    return serve.deploy(
-        version.model,
-        ledger_url=workspace.ledger_url,
-        store_uri=workspace.store_uri,
-        settings=workspace.settings.serve,
-        tap=monitor_name(version.model),
-        exporter=EXPORTER_NAME,
-        log_folder=str(workspace.home / "logs"),
-        slice_by=_slice_by(workspace),
-    )
+    with _giving_all_traffic(workspace, [version]):
+        return serve.deploy(
+            version.model,
+            ledger_url=workspace.ledger_url,
+            store_uri=workspace.store_uri,
+            settings=workspace.settings.serve,
+            tap=monitor_name(version.model),
+            exporter=EXPORTER_NAME,
+            log_folder=str(workspace.home / "logs"),
+            slice_by=_slice_by(workspace),
+        )
 
 
 def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> str:
@@ -63,19 +64,18 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
     versions = [workspace.ledger.registry.resolve(reference) for reference in references]
     models = [version.model for version in versions]
     serve.check_pool(name, models, workspace.settings.serve)
-    for version in versions:
-        _give_all_traffic(workspace, version)
-    return serve.deploy_pool(
-        name,
-        models,
-        ledger_url=workspace.ledger_url,
-        store_uri=workspace.store_uri,
-        settings=workspace.settings.serve,
-        taps={model: monitor_name(model) for model in models},
-        exporter=EXPORTER_NAME,
-        log_folder=str(workspace.home / "logs"),
-        slice_by=_slice_by(workspace),
-    )
+    with _giving_all_traffic(workspace, versions):
+        return serve.deploy_pool(
+            name,
+            models,
+            ledger_url=workspace.ledger_url,
+            store_uri=workspace.store_uri,
+            settings=workspace.settings.serve,
+            taps={model: monitor_name(model) for model in models},
+            exporter=EXPORTER_NAME,
+            log_folder=str(workspace.home / "logs"),
+            slice_by=_slice_by(workspace),
+        )
 
 
 def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
@@ -122,6 +122,23 @@ def predict(workspace: Workspace, reference: str, source: Path, target: Path) ->
 def monitor_name(model: str) -> str:
     """The name of the model's drift-monitor actor."""
     return f"raymlops-monitor-{model}"
+
+
+@contextmanager
+def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) -> Iterator[None]:
+    """Where replicas do not start inside, the traffic goes back to what had it: one that is
+    started later would follow the table of a version that nobody can load."""
+    before = [workspace.ledger.releases.published(version.model) for version in versions]
+    for version in versions:
+        _give_all_traffic(workspace, version)
+    try:
+        yield
+    except ClusterError:
+        for published in before:
+            if published is not None:
+                table = TrafficTable.from_dict(published[1])
+                serve.publish(table, ledger_url=workspace.ledger_url)
+        raise
 
 
 def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:

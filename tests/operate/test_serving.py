@@ -1,0 +1,50 @@
+"""Deploying, where Serve is played by what it does at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raymlops.errors import ClusterError
+from raymlops.ledger import Code
+from raymlops.operate import Workspace, deploy
+from raymlops.serve import TrafficTable
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """With two versions of a model, and no actors."""
+    for name in ("start_monitor", "start_exporter", "start_sentinel"):
+        monkeypatch.setattr(f"raymlops.operate.serving.{name}", lambda *_: None)
+    monkeypatch.setattr("raymlops.serve.check_deployment", lambda *_: None)
+    with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
+        run = workspace.ledger.runs.start(
+            kind="train", model="m", params={}, code=Code(commit="c" * 40, dirty_digest=None),
+            config="{}", environment="", inputs={},
+        )  # fmt: skip
+        for _ in range(2):
+            workspace.ledger.registry.register("m", bundle="b", signature="{}", run_id=run.id)
+        yield workspace
+
+
+def test_traffic_goes_back_where_replicas_do_not_start(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The refused version kept the traffic table, and a replica started later could not load it.
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    deploy(workspace, "m@1.0.0")
+
+    def refuse(*_: object, **__: object) -> None:
+        published = workspace.ledger.releases.published("m")
+        assert published is not None
+        assert published[1] == TrafficTable.champion("m", "1.0.1").to_dict()
+        raise ClusterError("application m does not start")
+
+    monkeypatch.setattr("raymlops.serve.deploy", refuse)
+    with pytest.raises(ClusterError, match="does not start"):
+        deploy(workspace, "m@1.0.1")
+    published = workspace.ledger.releases.published("m")
+    assert published is not None
+    assert published[1] == TrafficTable.champion("m", "1.0.0").to_dict()
