@@ -26,17 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError
 
 from raymlops.cluster import ClusterSettings, connect
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
-from raymlops.ledger import Ledger, Run, open_ledger
+from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import ACCELERATORS, SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.resumption import require_first, resumable, spec_as_json
 from raymlops.train.tracebacks import leaving_traceback
 from raymlops.train.worker import Task
 
@@ -131,25 +131,7 @@ class Trainer:
         """
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
-            recorded = json.loads(ledger.text(run.config_digest))
-            others = _running_in(recorded.get("folder"), ledger)
-        if run.status == "running":
-            raise TrainingError(
-                f"run {run_id} is running, as process {run.owner and run.owner.pid} of "
-                f"{run.owner and run.owner.host}; resume it when it has ended"
-            )
-        if not recorded.get("resumable"):
-            raise TrainingError(
-                f"run {run_id} cannot be resumed: its spec held values that are no JSON, or it is "
-                "no run of a Trainer; give the factories names and numbers"
-            )
-        if others:
-            other = others[0]
-            raise TrainingError(
-                f"run {other.id} goes on already with the checkpoints of run {run_id} in "
-                f"{recorded['folder']}, as process {other.owner and other.owner.pid} of "
-                f"{other.owner and other.owner.host}; let it end, and resume it should it fail"
-            )
+            recorded = resumable(run, ledger)
         kind = SPECS[recorded.get("framework", "torch")]
         spec = TypeAdapter(kind).validate_python(recorded["spec"])
         trainer = cls(
@@ -219,7 +201,7 @@ class Trainer:
             run = ledger.runs.start(
                 kind="train",
                 model=self.spec.name,
-                params={"plan": self.plan.to_dict(), **_recorded(self.spec)[0]},
+                params={"plan": self.plan.to_dict(), **spec_as_json(self.spec)[0]},
                 code=code_at(Path.cwd()),
                 config=json.dumps(self._record(folder), indent=2, sort_keys=True),
                 environment=environment(),
@@ -227,6 +209,8 @@ class Trainer:
                 parent_id=None if parent is None else parent.id,
             )
             with ledger.runs.recording(run):
+                if parent is not None:
+                    require_first(run, parent, folder, ledger)
                 Path(folder).mkdir(parents=True, exist_ok=True)
                 if on_start is not None:
                     on_start(run)
@@ -319,7 +303,7 @@ class Trainer:
 
     def _record(self, folder: str) -> dict[str, Any]:
         """What `resume` reads."""
-        spec, whole = _recorded(self.spec)
+        spec, whole = spec_as_json(self.spec)
         return {
             "framework": backend_of(self.spec).name,
             "spec": spec,
@@ -347,32 +331,6 @@ def _require_driver() -> None:
         "spec names: put what starts a training in that file below if __name__ == '__main__', or "
         "the functions into a file of their own"
     )
-
-
-def _running_in(folder: str | None, ledger: Ledger) -> list[Run]:
-    """The trainings that are running and keep their checkpoints there."""
-    return [
-        run
-        for run in ledger.runs.list(kind="train", status="running")
-        if _folder_in(ledger.text(run.config_digest)) == folder
-    ]
-
-
-def _folder_in(config: str) -> str | None:
-    """What `_record` called the folder; None in what others recorded of theirs."""
-    with contextlib.suppress(ValueError, AttributeError):
-        folder: str | None = json.loads(config).get("folder")
-        return folder
-    return None
-
-
-def _recorded(spec: Spec) -> tuple[dict[str, Any], bool]:
-    """The spec as JSON, and whether nothing had to be left out of it."""
-    adapter: TypeAdapter[Spec] = TypeAdapter(type(spec))
-    try:
-        return adapter.dump_python(spec, mode="json"), True
-    except PydanticSerializationError:
-        return adapter.dump_python(spec, mode="json", fallback=lambda o: type(o).__name__), False
 
 
 def _ledger_below(home: Path) -> str:

@@ -11,6 +11,7 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train import Trainer
+from raymlops.train.resumption import require_first
 from tests.train.specs import MLP
 
 
@@ -52,3 +53,18 @@ def test_a_run_is_not_resumed_while_another_goes_on_in_its_folder(
         ledger.runs.fail(going_on.id, "killed")
         Trainer.resume(failed.id, home=tmp_path)
         assert started == ["/here"]
+
+
+def test_of_two_runs_resumed_at_the_same_moment_one_goes_on(tmp_path: Path) -> None:
+    """Both had looked before either was recorded, and the second lost its checkpoints."""
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        config = json.dumps(Trainer(MLP, home=tmp_path)._record("/here"))
+        failed = start(ledger, config)
+        ledger.runs.fail(failed.id, "killed")
+        first, second = start(ledger, config, failed), start(ledger, config, failed)
+        require_first(first, failed, "/here", ledger)
+        told = f"run {first.id} goes on already with the checkpoints of run {failed.id} in /here"
+        with pytest.raises(TrainingError, match=told):
+            require_first(second, failed, "/here", ledger)
+        ledger.runs.fail(first.id, "killed")
+        require_first(second, failed, "/here", ledger)

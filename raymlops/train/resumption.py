@@ -1,0 +1,81 @@
+"""Which runs can be gone on with: what is recorded of them says so, and who holds their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from raymlops.errors import TrainingError
+from raymlops.ledger import Ledger, Run
+from raymlops.train.backend import Spec
+
+
+def spec_as_json(spec: Spec) -> tuple[dict[str, Any], bool]:
+    """The spec, and whether nothing had to be left out of it."""
+    adapter: TypeAdapter[Spec] = TypeAdapter(type(spec))
+    try:
+        return adapter.dump_python(spec, mode="json"), True
+    except PydanticSerializationError:
+        return adapter.dump_python(spec, mode="json", fallback=lambda o: type(o).__name__), False
+
+
+def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
+    """What was recorded of `run`, which has ended, and whose folder nobody else trains in.
+
+    Raises:
+        TrainingError: it cannot be gone on with, or not now.
+    """
+    recorded: dict[str, Any] = json.loads(ledger.text(run.config_digest))
+    if run.status == "running":
+        raise TrainingError(f"run {run.id} is running, {_owner(run)}; resume it when it has ended")
+    if not recorded.get("resumable"):
+        raise TrainingError(
+            f"run {run.id} cannot be resumed: its spec held values that are no JSON, or it is "
+            "no run of a Trainer; give the factories names and numbers"
+        )
+    for other in _running_in(recorded["folder"], ledger):
+        raise _goes_on(other, run.id, recorded["folder"])
+    return recorded
+
+
+def require_first(run: Run, parent: Run, folder: str, ledger: Ledger) -> None:
+    """Of runs that go on with `parent` at the same moment, only the first does.
+
+    Raises:
+        TrainingError: another was recorded before `run`.
+    """
+    for other in _running_in(folder, ledger):
+        if (other.started_at, other.id) < (run.started_at, run.id):
+            raise _goes_on(other, parent.id, folder)
+
+
+def _goes_on(other: Run, run_id: str, folder: str) -> TrainingError:
+    return TrainingError(
+        f"run {other.id} goes on already with the checkpoints of run {run_id} in {folder}, "
+        f"{_owner(other)}; let it end, and resume it should it fail"
+    )
+
+
+def _owner(run: Run) -> str:
+    return f"as process {run.owner and run.owner.pid} of {run.owner and run.owner.host}"
+
+
+def _running_in(folder: str, ledger: Ledger) -> list[Run]:
+    """The trainings that are running and keep their checkpoints there."""
+    return [
+        run
+        for run in ledger.runs.list(kind="train", status="running")
+        if _folder_in(ledger.text(run.config_digest)) == folder
+    ]
+
+
+def _folder_in(config: str) -> str | None:
+    """What a Trainer called its folder; None in what others recorded of theirs."""
+    with contextlib.suppress(ValueError, AttributeError):
+        folder: str | None = json.loads(config).get("folder")
+        return folder
+    return None
