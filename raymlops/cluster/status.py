@@ -16,11 +16,16 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """A Ray Serve application and its status in Ray's words, such as RUNNING."""
+    """A Ray Serve application and its status in Ray's words, such as RUNNING.
+
+    It was deployed last at so many seconds since 1970; Ray's `message` says why it is like that.
+    """
 
     name: str
     status: str
     route: str | None
+    deployed_at: float = 0.0
+    message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,12 @@ def _applications(head: Head) -> tuple[Application, ...]:
     except (OSError, ValueError, KeyError) as error:
         raise ClusterError(f"the dashboard at {url} does not answer: {error}") from error
     return tuple(
-        Application(name=name, status=fields["status"], route=fields["route_prefix"])
+        Application(
+            name=name,
+            status=fields["status"],
+            route=fields["route_prefix"],
+            deployed_at=fields["last_deployed_time_s"],
+            message=fields["message"],
+        )
         for name, fields in applications.items()
     )

@@ -6,6 +6,7 @@ connection to Ray: what cannot be asked is named as a problem, and the rest is t
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Literal
 
 from raymlops import cluster
 from raymlops.cluster import ClusterStatus
+from raymlops.cluster.status import Application
 from raymlops.data import SCORE
 from raymlops.ledger import Decision, Drift, Ledger, Performance
 from raymlops.monitor.alerts import AlertBook, Book
@@ -24,6 +26,8 @@ from raymlops.operate.workspace import Workspace
 from raymlops.serve import application_name, pool_name
 
 _TIMEOUT_S = 2.0
+_DEPLOYING_MINUTES = 5
+"""After so long somebody should look: where there is no room, Ray Serve waits for ever."""
 _NUM_DECISIONS = 8
 
 Health = Literal["ok", "attention", "broken"]
@@ -77,7 +81,7 @@ def status(workspace: Workspace) -> Status:
     book = AlertBook(workspace.home).read()
     monitor = _monitor(workspace.home, book)
     models = _models(workspace.ledger, book)
-    problems = tuple(_problems(found, monitor, models))
+    problems = tuple(_problems(found, monitor, models, now=time.time()))
     worst: Health = "ok"
     if problems or any(each.health == "attention" for each in models):
         worst = "attention"
@@ -161,13 +165,13 @@ def _monitor(home: Path, book: Book) -> MonitorHealth:
 
 
 def _problems(
-    found: ClusterStatus, monitor: MonitorHealth, models: Iterable[ModelHealth]
+    found: ClusterStatus, monitor: MonitorHealth, models: Iterable[ModelHealth], *, now: float
 ) -> Iterable[str]:
     if found.problem is not None:
         yield found.problem
     for app in found.applications:
-        if app.status not in ("RUNNING", "DEPLOYING"):
-            yield f"application {app.name} is {app.status}"
+        if (problem := _problem(app, now)) is not None:
+            yield f"application {app.name} {problem}"
     ours = (application_name(""), pool_name(""))
     served = [app for app in found.applications if app.name.startswith(ours)]
     if served and monitor.exporter is None:
@@ -177,6 +181,15 @@ def _problems(
     for each in models:
         if each.num_versions and each.champion is None:
             yield f"{each.model} has versions and no champion: `raymlops promote`"
+
+
+def _problem(app: Application, now: float) -> str | None:
+    minutes = (now - app.deployed_at) / 60
+    if app.status == "RUNNING" or (app.status == "DEPLOYING" and minutes < _DEPLOYING_MINUTES):
+        return None
+    since = f" for {minutes:.0f} minutes" if app.status == "DEPLOYING" else ""
+    why, *_ = app.message.splitlines() or [""]
+    return f"is {app.status}{since}" + (f": {why}" if why else "")
 
 
 def _answers(url: str) -> bool:

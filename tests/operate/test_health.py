@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,36 @@ def test_what_is_served_and_not_scraped_is_a_problem(
     assert status(workspace).problems == (
         "models are served and the exporter does not answer: nobody scrapes their metrics",
     )
+
+
+@pytest.mark.parametrize(
+    ("status_of", "minutes", "message", "told"),
+    [
+        ("DEPLOYING", 2, "", ()),
+        ("DEPLOYING", 7, "", ("application other is DEPLOYING for 7 minutes",)),
+        (
+            "DEPLOY_FAILED",
+            7,
+            "no module named 'x'\nTraceback",
+            ("application other is DEPLOY_FAILED: no module named 'x'",),
+        ),
+    ],
+)
+def test_an_application_that_does_not_come_up_is_a_problem(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, status_of: str, minutes: int,
+    message: str, told: tuple[str, ...],
+) -> None:  # fmt: skip
+    """One whose replicas found no room stayed DEPLOYING, and everything was said to be well."""
+    application = Application(
+        name="other",
+        status=status_of,
+        route=None,
+        deployed_at=time.time() - 60 * minutes,
+        message=message,
+    )
+    found = ClusterStatus(running=True, applications=(application,))
+    monkeypatch.setattr(cluster, "status", lambda _: found)
+    assert status(workspace).problems == told
 
 
 def test_people_and_programs_are_told_the_same(home: Path) -> None:
