@@ -5,6 +5,7 @@ import gzip
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,18 @@ def test_few_are_pending_at_a_time(world: World) -> None:
     world.submit("r-2")
     status, body, _ = world.submit("r-3")
     assert (status, body) == (503, {"error": "2 requests are pending; try again later"})
+
+
+def test_what_is_refused_anyway_is_not_read(world: World) -> None:
+    """A flood of requests beyond `max_pending` had each body parsed in a thread."""
+    unreadable = Request("POST", "/v2/models/m/infer", headers={"prefer": "respond-async"})
+    unreadable.body = b'{"id": "a/b"}'
+    assert world.send(unreadable).status == 400
+    hooked = {"prefer": "respond-async", "webhook": "https://elsewhere/"}
+    assert world.send(replace(unreadable, headers=hooked)).status == 403
+    world.submit("r-1")
+    world.submit("r-2")
+    assert world.send(unreadable).status == 503
 
 
 def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:

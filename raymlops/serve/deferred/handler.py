@@ -92,15 +92,15 @@ class Deferring:
         await asyncio.gather(*self._pending, return_exceptions=True)
 
     async def _accept(self, request: Request) -> Response:
-        limit = self._max_body_bytes
-        named = await asyncio.to_thread(request_id, request, max_body_bytes=limit)
         webhook = request.headers.get("webhook")
         if webhook is not None and not self._policy.allows(webhook):
             raise RequestError(
                 403, "this webhook is not among those that serve.deferred.webhooks allows"
             )
-        if len(self._pending) >= self._policy.max_pending:
-            raise RequestError(503, f"{len(self._pending)} requests are pending; try again later")
+        self._require_room()  # before its body is looked at, which takes a thread
+        limit = self._max_body_bytes
+        named = await asyncio.to_thread(request_id, request, max_body_bytes=limit)
+        self._require_room()  # others came meanwhile
         id = named or secrets.token_hex(16)
         # In tasks of their own: a client that leaves ends this one, at any step.
         begun = asyncio.create_task(asyncio.to_thread(self._results.begin, id, self._clock()))
@@ -109,6 +109,10 @@ class Deferring:
         work.add_done_callback(self._pending.discard)
         await asyncio.shield(begun)
         return self._pending_response(id, ("preference-applied", _PREFERENCE))
+
+    def _require_room(self) -> None:
+        if len(self._pending) >= self._policy.max_pending:
+            raise RequestError(503, f"{len(self._pending)} requests are pending; try again later")
 
     async def _poll(self, request: Request) -> Response:
         id = request.params["id"]
