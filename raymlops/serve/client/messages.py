@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from numbers import Real
 from typing import Any
 from uuid import uuid4
 
@@ -97,7 +98,7 @@ def infer_call(
         parameters["event_time"] = event_time.isoformat()
     tensors, parts = [], []
     for name, values in columns.items():
-        tensor, raw = _tensor(name, np.asarray(values))
+        tensor, raw = _tensor(name, _array(values))
         tensors.append(tensor)
         parts.append(raw)
     headers = {"content-type": "application/json"}
@@ -130,20 +131,32 @@ def answer_of(reply: Reply) -> Answer:
         raise RequestError(502, f"the answer is no inference: {error!r}") from error
 
 
+def _array(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    column = np.asarray(values)
+    # Among texts, NaN would have become the text "nan".
+    return np.array(values, dtype=object) if column.dtype.kind == "U" else column
+
+
 def _tensor(name: str, column: NDArray[Any]) -> tuple[dict[str, Any], bytes]:
-    """A column as a tensor, and its values when they are many numbers; objects are text unless
-    there is a number among them."""
+    """A column as a tensor, and its values when they are many numbers."""
     tensor: dict[str, Any] = {"name": name, "shape": column.shape}
     if column.dtype.kind not in "fiub":
         values = column.ravel().tolist()
-        is_text = not any(isinstance(value, int | float) for value in values)
-        return tensor | {"datatype": "BYTES" if is_text else "FP64", "data": values}, b""
+        return tensor | {"datatype": _datatype_of(values), "data": values}, b""
     datatype = _DATATYPES.get(column.dtype.newbyteorder("<"), "FP64")
     column = np.ascontiguousarray(column, dtype=_DTYPES[datatype])
     tensor["datatype"] = datatype
     if column.size < _MIN_BINARY_VALUES:
         return tensor | {"data": column.ravel()}, b""
     return tensor | {"parameters": {"binary_data_size": column.nbytes}}, column.tobytes()
+
+
+def _datatype_of(values: Sequence[Any]) -> str:
+    """Of Python's objects: they are text unless all are truth values, or one is a number."""
+    known = [value for value in values if value is not None and value == value]
+    if known and all(isinstance(value, bool | np.bool_) for value in known):
+        return "BOOL"
+    return "FP64" if any(isinstance(value, Real) for value in known) else "BYTES"
 
 
 def _outputs(tensors: Sequence[Mapping[str, Any]], tail: memoryview) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ import pytest
 
 from raymlops.errors import RequestError
 from raymlops.serve import Client
+from raymlops.serve.client.messages import infer_call
 
 ANSWER = {
     "model_name": "m",
@@ -84,6 +85,24 @@ def test_a_request_says_what_the_caller_said() -> None:
     np.testing.assert_array_equal(answer.outputs["probability"], np.float32([0.1, np.nan]))
     assert answer.outputs["probability"].dtype == np.float32
     assert answer.outputs["late"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "datatype", "sent"),
+    [
+        (["UA", np.nan], "BYTES", ["UA", None]),  # as pandas has a missing text
+        (np.array(["UA", np.nan], dtype=object), "BYTES", ["UA", None]),
+        ([[" ", "b"]], "BYTES", [" ", "b"]),
+        ([True, None], "BOOL", [True, None]),
+        (np.array([np.True_, None], dtype=object), "BOOL", [True, None]),
+        (np.array([np.int64(3), None], dtype=object), "FP64", [3, None]),
+        ([np.float32(0.5), None], "FP64", [0.5, None]),
+    ],
+)
+def test_missing_values_leave_a_column_what_it_is(values: Any, datatype: str, sent: Any) -> None:
+    """NaN made texts numbers, or became a text itself; None made truth values numbers."""
+    (tensor,) = orjson.loads(infer_call("m", {"x": values}).body)["inputs"]
+    assert (tensor["datatype"], tensor["data"]) == (datatype, sent)
 
 
 @pytest.mark.parametrize(
