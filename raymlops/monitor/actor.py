@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import partial
+from itertools import chain
 
 from raymlops.ledger import ConceptAlarm, JoinPolicy, Labels, TapMessage, open_ledger
 from raymlops.monitor.bundles import Bundles
@@ -63,24 +64,30 @@ class DriftMonitor:
         self._windows = windows
         self._concept = concept
         self._joins = joins
-        self._messages = GroupCommit[TapMessage](self._add_taps)
+        self._calls = GroupCommit[Sequence[TapMessage]](self._add_taps)
         self._judging = threading.Lock()
         store = Store(store_uri)
         self._bundles = Bundles(self._ledger, store)
         self._judge = Judge(self._ledger, store, self._bundles, drift=drift, slice_by=slice_by)
 
-    def observe(self, message: bytes | TapSummary) -> int:
-        """Merges a summary, as it is or as bytes, and returns its sequence number: that one need
-        not be sent again.
+    def observe(self, *messages: bytes | TapSummary) -> int:
+        """Merges one or more summaries of a replica, each as it is or as bytes, and returns the
+        sequence number of the last: up to that one none need be sent again.
 
-        A replica sends its next summary once this one is acknowledged: a summary that overtakes
-        an earlier one would make the earlier look like a repetition.
+        A replica has one call under way, which begins with its first summary that is not
+        acknowledged: one that overtakes an earlier one would make that look like a repetition.
         """
-        summary = TapSummary.from_bytes(message) if isinstance(message, bytes) else message
-        self._messages.add(
-            TapMessage(summary.replica, summary.sequence, summary.panes, summary.predictions)
+        summaries = [
+            TapSummary.from_bytes(message) if isinstance(message, bytes) else message
+            for message in messages
+        ]
+        self._calls.add(
+            [
+                TapMessage(each.replica, each.sequence, each.panes, each.predictions)
+                for each in summaries
+            ]
         )
-        return summary.sequence
+        return summaries[-1].sequence
 
     def label(self, labels: Sequence[Labels]) -> int:
         """Stores labels and returns how many requests had none before."""
@@ -139,8 +146,8 @@ class DriftMonitor:
             num_alarms=len(self._ledger.watches.alarms(model)),
         )
 
-    def _add_taps(self, messages: Sequence[TapMessage]) -> None:
-        self._ledger.observations.add_taps(messages, self._joins)
+    def _add_taps(self, calls: Sequence[Sequence[TapMessage]]) -> None:
+        self._ledger.observations.add_taps(list(chain.from_iterable(calls)), self._joins)
 
     def _baseline(self, model: str, version: str) -> Baseline:
         bundle = self._bundles.of(model, version)

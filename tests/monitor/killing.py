@@ -2,6 +2,7 @@
 
 Run as a script it is the parent of these processes: each is a fork, so that it starts in
 milliseconds. A feeder takes up its work where the last call was acknowledged, as a replica does.
+Its calls carry one to three messages, and one that is repeated rarely ends where it did before.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            _feed(url, store_uri, work, positions, writer)
+            _feed(url, store_uri, work, positions, killed, writer)
         os.close(writer)
         if killed < num_kills:
             for number in os.read(reader, chance.randint(1, 6)):
@@ -74,7 +75,12 @@ def main() -> None:
 
 
 def _feed(
-    url: str, store_uri: str, work: Work, positions: Sequence[int], acknowledgements: int
+    url: str,
+    store_uri: str,
+    work: Work,
+    positions: Sequence[int],
+    life: int,
+    acknowledgements: int,
 ) -> None:
     """One thread for each feeder, as the threads of an actor; never returns."""
     # Feeders are months apart, and no label is to be given up because another month was quicker.
@@ -82,13 +88,17 @@ def _feed(
     monitor = DriftMonitor(url, store_uri, WindowPolicy(), DriftPolicy(), KILLED, joins)
 
     def feed(number: int) -> None:
-        for item in work[number][positions[number] :]:
-            if isinstance(item, TapSummary):
-                monitor.observe(item)
+        position = positions[number]
+        while rest := work[number][position:]:
+            if isinstance(rest[0], TapSummary):
+                carried = rest[: 1 + (position + life) % 3]
+                monitor.observe(*carried)
             else:
-                monitor.label(item)
+                carried = rest[:1]
+                monitor.label(*carried)
                 monitor.watch("flights")
-            os.write(acknowledgements, bytes([number]))
+            position += len(carried)
+            os.write(acknowledgements, bytes([number] * len(carried)))
 
     threads = [threading.Thread(target=feed, args=(number,)) for number in range(len(work))]
     for thread in threads:

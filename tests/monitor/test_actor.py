@@ -40,6 +40,21 @@ def test_a_repeated_summary_or_label_changes_nothing(judged, service) -> None:
     assert [pane.num_rows for pane in again] == [pane.num_rows for pane in panes]
 
 
+def test_a_call_that_repeats_summaries_counts_those_behind_them(service, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/l.db"
+    ledger = Ledger(url)
+    _copy_versions(service.ledger, ledger)
+    monitor = DriftMonitor(url, service.store.uri, MONTHS, DriftPolicy())
+    days = [_day(service.summaries[0], "a", sequence) for sequence in range(4)]
+    assert monitor.observe(*days[:2]) == 1
+    assert monitor.observe(*(each.to_bytes() for each in days)) == 3
+    assert monitor.observe(*days[1:3]) == 2
+    panes = ledger.observations.panes("flights", start=date.min, end=date.max)
+    counted = sum(pane.num_rows for pane in panes)
+    assert counted == sum(pane.num_rows for each in days for pane in each.panes)
+    assert ledger.observations.count_predictions("flights") == 4
+
+
 def test_the_heat_of_summer_is_the_farthest_drift_of_july(judged) -> None:
     _, reports = judged
     july = reports[3]
