@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.figures import Figure, report
 from raymlops.data import Columns, Feature, Profile, TableSchema
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature, export
-from raymlops.serve import BatchPolicy, HttpLimits, TapSummary, TrafficTable
+from raymlops.serve import BatchPolicy, HttpLimits, TrafficTable
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
 from raymlops.serve.garbage import spare_what_is_loaded
@@ -112,8 +112,8 @@ async def cpu_a_request(
     await arms.apply(TrafficTable.champion(MODEL, "1.0.0"))
     sent: list[int] = []
 
-    async def sink(summary: TapSummary) -> None:
-        sent.append(len(summary.to_bytes()))
+    async def sink(*messages: bytes) -> None:
+        sent.extend(map(len, messages))
 
     spare_what_is_loaded()
     recorder = Recorder(model=MODEL, replica="r", sink=sink, on_drop=_refuse_drop)

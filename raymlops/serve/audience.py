@@ -10,7 +10,8 @@ from typing import Any
 
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.metrics import Metrics, Outlet, Reader
-from raymlops.serve.recorder import Recorder, Sink
+from raymlops.serve.outbox import Sink
+from raymlops.serve.recorder import Recorder
 from raymlops.serve.requestlog import RequestLog
 from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.serve.spec import ReplicaSpec
@@ -87,7 +88,8 @@ class Audience:
         if unfinished:
             loop.cancel()
             _logger.warning(
-                "the monitor was away at shutdown: %d rows of %s and one message are lost",
+                "the monitor was away at shutdown: %d rows and %d messages of %s are lost",
                 recorder.pending_rows,
+                recorder.pending_messages,
                 self._model,
             )

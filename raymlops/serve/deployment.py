@@ -64,7 +64,8 @@ def deploy(
     that run go on.
 
     Args:
-        tap: the name of the actor whose `observe` gets a `TapSummary` of every answer, as bytes.
+        tap: the name of the actor whose `observe` gets a `TapSummary` of every answer, as bytes,
+            one or more in a call.
         exporter: that of the one whose `put(Snapshot)` is given the metrics of each replica.
         log_folder: where each replica writes its request log, if `settings.log` is enabled.
         slice_by: features by which the monitor can tell performance apart.

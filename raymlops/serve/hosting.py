@@ -16,15 +16,14 @@ from raymlops.serve.door.actor import door_path, local_door
 from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet
+from raymlops.serve.outbox import Sink
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.proxy import run_application
 from raymlops.serve.publishing import RemoteBoard
-from raymlops.serve.recorder import Sink
 from raymlops.serve.replica import Replica
 from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
-from raymlops.serve.tap import TapSummary
 from raymlops.telemetry import Snapshot
 
 _logger = logging.getLogger(__name__)
@@ -238,8 +237,8 @@ def _made(origin: Origin) -> Replica | Pool:
 def _remote_sink(actor: str) -> Sink:
     link = ActorLink(actor, timeout_s=_TAP_TIMEOUT_S)
 
-    async def send(summary: TapSummary) -> None:
-        await link.call("observe", summary.to_bytes())
+    async def send(*messages: bytes) -> None:
+        await link.call("observe", *messages)
 
     return send
 

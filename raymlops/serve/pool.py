@@ -27,7 +27,7 @@ from raymlops.serve.door import Doorway
 from raymlops.serve.door.sorting import model_of
 from raymlops.serve.follower import Board
 from raymlops.serve.metrics import Outlet
-from raymlops.serve.recorder import Sink
+from raymlops.serve.outbox import Sink
 from raymlops.serve.replica import Replica
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.web import Handler, Reply, Request, Response, answered, later

@@ -1,10 +1,9 @@
 """The tap: what was answered becomes counts for the monitor, off the path of requests.
 
-    request --> ring --(every 0.25 s or 4096 rows)--> bins --> message n --> acknowledged --> n + 1
-                 `-- meanwhile new requests wait in the ring, the oldest fall out when it is full
+    request --> ring --(every 0.25 s or 4096 rows)--> bins --> message n --> outbox --> monitor
+                 `-- new requests wait while the outbox is full, the oldest fall out of a full ring
 
-A message is sent again until it is acknowledged, and the next one exists only after that. So the
-monitor sees them in order, without gaps, and recognises repeated ones by their number.
+Messages stay in the outbox, and are sent again, until the monitor has acknowledged them.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
-from raymlops.errors import ClusterError
 from raymlops.serve.blocks import Block, blocks_of
 from raymlops.serve.exchange import Exchange
+from raymlops.serve.outbox import Outbox, Sink
 from raymlops.serve.summarising import summarise
-from raymlops.serve.tap import TapSummary
 
 _logger = logging.getLogger(__name__)
 
@@ -30,17 +27,13 @@ _FLUSH_REQUESTS = 1024
 _RING_ROWS = 65536
 # A message stays well below what Ray would rather put into its object store.
 _MESSAGE_REQUESTS = 4096
-_RETRY_S = 0.5
 # So many are counted in less than a millisecond, and handing them to a thread, which then takes the
 # interpreter from the event loop and gives it back at every step, would take as long again.
 _AT_ONCE_VALUES = 1 << 16
 
-Sink = Callable[[TapSummary], Awaitable[None]]
-"""Returns when the monitor has the message for good; raises ClusterError when that is unknown."""
-
 
 class Recorder:
-    """A bounded ring of what was answered, and the loop that empties it into `sink`.
+    """A bounded ring of what was answered, and the loops that empty it into `sink`.
 
     `on_drop` is told how many rows fell out of the ring. Of each row it is kept where it lies in
     the features `slice_by`.
@@ -58,7 +51,7 @@ class Recorder:
     ) -> None:
         self._model = model
         self._replica = replica
-        self._sink = sink
+        self._outbox = Outbox(sink)
         self._on_drop = on_drop
         self._ring_rows = ring_rows
         self._slice_by = slice_by
@@ -82,12 +75,10 @@ class Recorder:
             self._due.set()
 
     async def run(self) -> None:
-        """Returns when `close` was called and the ring is empty."""
-        while self._ring or not self._closing:
-            await self._wait()
-            self._report_drops()
-            if blocks := self._take():
-                await self._deliver(blocks)
+        """Returns when `close` was called, the ring is empty and all messages are acknowledged."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._outbox.run())
+            loops.create_task(self._pack())
 
     def close(self) -> None:
         """Makes `run` send what is left, at once, and return."""
@@ -100,13 +91,31 @@ class Recorder:
         return self._rows
 
     @property
+    def pending_messages(self) -> int:
+        """Messages that the monitor has not acknowledged."""
+        return len(self._outbox)
+
+    @property
     def _is_enough(self) -> bool:
         return self._rows >= _FLUSH_ROWS or self._requests >= _FLUSH_REQUESTS
 
+    async def _pack(self) -> None:
+        """Makes messages of what is in the ring, and closes the outbox behind the last."""
+        while self._ring or not self._closing:
+            await self._wait()
+            self._report_drops()
+            if self._outbox.has_room and (blocks := self._take()):
+                self._outbox.put(await self._message(blocks))
+                self._sequence += 1
+                await asyncio.sleep(0)  # requests are answered between two messages
+        self._outbox.close()
+
     async def _wait(self) -> None:
+        """Until there is enough in the ring and room for it, but a period at the most."""
         try:
             async with asyncio.timeout(_PERIOD_S):
                 await self._due.wait()
+                await self._outbox.wait_for_room()
         except TimeoutError:
             pass
 
@@ -128,30 +137,18 @@ class Recorder:
         self._requests -= len(oldest.ids)
         return oldest
 
-    async def _deliver(self, blocks: list[Block]) -> None:
-        make = partial(
-            summarise,
-            blocks,
-            model=self._model,
-            replica=self._replica,
-            sequence=self._sequence,
-            slice_by=self._slice_by,
-        )
+    async def _message(self, blocks: list[Block]) -> bytes:
+        def make() -> bytes:
+            return summarise(
+                blocks,
+                model=self._model,
+                replica=self._replica,
+                sequence=self._sequence,
+                slice_by=self._slice_by,
+            ).to_bytes()
+
         num_values = sum(block.size * len(block.version.bundle.profile.bins) for block in blocks)
-        summary = make() if num_values <= _AT_ONCE_VALUES else await asyncio.to_thread(make)
-        away = False
-        while True:
-            try:
-                await self._sink(summary)
-            except ClusterError as error:
-                if not away:
-                    _logger.warning("the monitor is away, the tap waits for it: %s", error)
-                away = True
-                self._report_drops()
-                await asyncio.sleep(_RETRY_S)
-            else:
-                self._sequence += 1
-                return
+        return make() if num_values <= _AT_ONCE_VALUES else await asyncio.to_thread(make)
 
     def _report_drops(self) -> None:
         if self._dropped_rows:

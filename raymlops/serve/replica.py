@@ -26,8 +26,8 @@ from raymlops.serve.door import Doorway
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Outlet
+from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
-from raymlops.serve.recorder import Sink
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.web import Handler
 from raymlops.storage import Files, Store

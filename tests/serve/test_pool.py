@@ -121,8 +121,8 @@ def run(world: World, test: Test, *, max_models: int = 2, keys_file: Path | None
     boards: dict[str, Board] = {}
     summaries: list[TapSummary] = []
 
-    async def sink(summary: TapSummary) -> None:
-        summaries.append(summary)
+    async def sink(*messages: bytes) -> None:
+        summaries.extend(map(TapSummary.from_bytes, messages))
 
     async def whole() -> Ward:
         boards.update({model: Board() for model in WARDS})

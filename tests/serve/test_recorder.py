@@ -14,12 +14,15 @@ from raymlops.errors import ClusterError
 from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions
 from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
-from raymlops.serve import BatchPolicy, TapSummary, recorder
+from raymlops.serve import BatchPolicy, TapSummary, outbox, recorder
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Batcher
+from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
+from raymlops.serve.outbox import Sink
 from raymlops.serve.recorder import Recorder
+from raymlops.serve.summarising import summarise
 from tests.serve.conftest import MODEL, World, read_columns
 
 JULY_1 = datetime(2013, 7, 1, 23, 59, tzinfo=UTC)
@@ -66,17 +69,18 @@ class Monitor:
     def __init__(self, *, lost: tuple[int, ...] = (), lost_acks: tuple[int, ...] = ()) -> None:
         self.calls = 0
         self.lost, self.lost_acks = lost, lost_acks
-        self.sequences: list[int] = []
         self.rows = 0
         self.summaries: list[TapSummary] = []
         self.arrivals: asyncio.Queue[TapSummary] = asyncio.Queue()
 
-    async def __call__(self, summary: TapSummary) -> None:
+    async def __call__(self, *messages: bytes) -> None:
         self.calls += 1
         if self.calls in self.lost:
             raise ClusterError("lost")
-        self.sequences.append(summary.sequence)
-        if summary.sequence == len(self.summaries):
+        for summary in map(TapSummary.from_bytes, messages):
+            if summary.sequence < len(self.summaries):
+                continue
+            assert summary.sequence == len(self.summaries), "a message was overtaken"
             self.summaries.append(summary)
             self.arrivals.put_nowait(summary)
             self.rows += sum(pane.num_rows for pane in summary.panes)
@@ -84,13 +88,13 @@ class Monitor:
             raise ClusterError("acknowledgement lost")
 
 
-def make(sink: recorder.Sink, **options: Any) -> Recorder:
+def make(sink: Sink, **options: Any) -> Recorder:
     return Recorder(model=MODEL, replica="r", sink=sink, **({"on_drop": print} | options))
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "_RETRY_S", 0.0)
+    monkeypatch.setattr(outbox, "_RETRY_S", 0.0)
 
 
 async def finish(recorder: Recorder) -> None:
@@ -132,7 +136,7 @@ def test_predictions_carry_scores_in_row_order(world: World) -> None:
         exchange = traffic.exchange(slice(0, 7))
         recorder.note([exchange])
         await finish(recorder)
-        (prediction,) = TapSummary.from_bytes(monitor.summaries[0].to_bytes()).predictions
+        (prediction,) = monitor.summaries[0].predictions
         assert exchange.outputs is not None
         scores = np.frombuffer(prediction.scores, "<f4")
         np.testing.assert_array_equal(scores, exchange.outputs[PROBABILITY])
@@ -169,24 +173,27 @@ def test_packed_predictions_are_those_of_each_request(world: World) -> None:
 
 
 def test_a_summary_comes_out_of_its_bytes_as_it_was(world: World) -> None:
-    async def test() -> None:
-        traffic, monitor = Traffic(world), Monitor()
-        recorder = make(monitor, slice_by=("size", "radius"))
-        recorder.note([traffic.exchange(slice(0, 300))])
-        recorder.note([traffic.exchange(slice(300, 301), time=JULY_2)])
-        recorder.note([traffic.exchange(slice(301, 310), time=JULY_2, status=500)])
-        await finish(recorder)
-        (sent,) = monitor.summaries
-        came = TapSummary.from_bytes(sent.to_bytes())
-        assert (came.model, came.replica, came.sequence) == (MODEL, "r", 0)
-        assert list(came.predictions) == list(sent.predictions)
-        assert came.predictions[0].slices is not None
-        for mine, theirs in zip(came.panes, sent.panes, strict=True):
-            assert vars(mine) | {"cells": mine.cells.tolist()} == vars(theirs) | {
-                "cells": theirs.cells.tolist()
-            }
-
-    run(test)
+    traffic = Traffic(world)
+    exchanges = [
+        traffic.exchange(slice(0, 300)),
+        traffic.exchange(slice(300, 301), time=JULY_2),
+        traffic.exchange(slice(301, 310), time=JULY_2, status=500),
+    ]
+    sent = summarise(
+        list(blocks_of(exchanges)),
+        model=MODEL,
+        replica="r",
+        sequence=7,
+        slice_by=("size", "radius"),
+    )
+    came = TapSummary.from_bytes(sent.to_bytes())
+    assert (came.model, came.replica, came.sequence) == (MODEL, "r", 7)
+    assert list(came.predictions) == list(sent.predictions)
+    assert came.predictions[0].slices is not None
+    for mine, theirs in zip(came.panes, sent.panes, strict=True):
+        assert vars(mine) | {"cells": mine.cells.tolist()} == vars(theirs) | {
+            "cells": theirs.cells.tolist()
+        }
 
 
 def test_lost_messages_and_lost_acknowledgements_count_once(world: World) -> None:
@@ -204,7 +211,6 @@ def test_lost_messages_and_lost_acknowledgements_count_once(world: World) -> Non
         recorder.close()
         await running
         assert monitor.rows == sent
-        assert monitor.sequences == sorted(monitor.sequences)
         assert [summary.sequence for summary in monitor.summaries] == [0, 1, 2, 3]
 
     run(test)
@@ -237,11 +243,11 @@ def test_a_monitor_that_stands_still_costs_rows_and_never_a_request(world: World
         goes_on = asyncio.Event()
         monitor = Monitor()
 
-        async def stopped(summary: TapSummary) -> None:
+        async def stopped(*messages: bytes) -> None:
             if not goes_on.is_set():
                 await asyncio.sleep(0)
                 raise ClusterError("no answer in time")
-            await monitor(summary)
+            await monitor(*messages)
 
         recorder = make(stopped, on_drop=dropped.append, ring_rows=2_000)
         running = asyncio.create_task(recorder.run())
@@ -257,6 +263,62 @@ def test_a_monitor_that_stands_still_costs_rows_and_never_a_request(world: World
         await running
         assert monitor.rows <= 4_000  # what was on its way, and the ring
         assert monitor.rows + sum(dropped) == 20_000
+
+    run(test)
+
+
+def test_rows_that_fall_out_behind_a_full_outbox_are_told_while_it_is_full(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_PERIOD_S", 0.0)
+
+    async def test() -> None:
+        dropped: list[int] = []
+
+        async def stopped(*messages: bytes) -> None:
+            await asyncio.Event().wait()
+
+        tap = make(stopped, on_drop=dropped.append, ring_rows=100)
+        running = asyncio.create_task(tap.run())
+        exchange = Traffic(world).exchange(slice(0, 10))
+        while tap.pending_messages < 16:
+            tap.note([exchange])
+            await asyncio.sleep(0)
+        while not dropped:
+            tap.note([exchange])
+            await asyncio.sleep(0)
+        assert tap.pending_rows == 100
+        assert tap.pending_messages == 16
+        running.cancel()
+
+    run(test)
+
+
+def test_requests_are_answered_between_two_messages(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_MESSAGE_REQUESTS", 1)
+    made_in: list[int] = []
+    turn = 0
+
+    def summarise(*args: Any, **kwargs: Any) -> TapSummary:
+        made_in.append(turn)
+        return made(*args, **kwargs)
+
+    made = recorder.summarise
+    monkeypatch.setattr(recorder, "summarise", summarise)
+
+    async def test() -> None:
+        nonlocal turn
+        traffic, monitor = Traffic(world), Monitor()
+        tap = make(monitor)
+        for _ in range(6):
+            tap.note([traffic.exchange(slice(0, 10))])
+        running = asyncio.create_task(finish(tap))
+        while not running.done():
+            turn += 1
+            await asyncio.sleep(0)
+        assert len(made_in) == len(set(made_in)) == 6
 
     run(test)
 
@@ -326,8 +388,7 @@ def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
         world.ledger_url, world.store_uri, WindowPolicy(), DriftPolicy(), *policies, names
     )
     truth = read_columns()[1][:560]
-    for summary in summaries:
-        monitor.observe(summary.to_bytes())
+    monitor.observe(*summaries)
     monitor.label(
         [
             Labels(

@@ -81,8 +81,8 @@ def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: Wor
         ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.1").to_dict())
     board, gatherer, summaries = QuietBoard(), Gatherer(), list[TapSummary]()
 
-    async def sink(summary: TapSummary) -> None:
-        summaries.append(summary)
+    async def sink(*messages: bytes) -> None:
+        summaries.extend(map(TapSummary.from_bytes, messages))
 
     async def test() -> None:
         replica = Replica(spec(world), board=board, sink=sink, outlet=gatherer.put)

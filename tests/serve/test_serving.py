@@ -89,12 +89,11 @@ def monitor_class() -> type:
         def __init__(self, ledger_url: str) -> None:
             self.ledger = Ledger(ledger_url)
 
-        def observe(self, message: bytes) -> int:
-            summary = TapSummary.from_bytes(message)
-            self.ledger.observations.add_tap(
-                summary.replica, summary.sequence, summary.panes, summary.predictions
-            )
-            return 0
+        def observe(self, *messages: bytes) -> None:
+            for summary in map(TapSummary.from_bytes, messages):
+                self.ledger.observations.add_tap(
+                    summary.replica, summary.sequence, summary.panes, summary.predictions
+                )
 
         def pid(self) -> int:
             return os.getpid()

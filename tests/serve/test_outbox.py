@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from raymlops.errors import ClusterError
+from raymlops.serve import outbox
+from raymlops.serve.outbox import Outbox
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20.0))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_RETRY_S", 0.0)
+
+
+class Monitor:
+    """Answers a call once the test says how."""
+
+    def __init__(self) -> None:
+        self._calls: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self._answers: asyncio.Queue[ClusterError | None] = asyncio.Queue()
+
+    async def __call__(self, *messages: bytes) -> None:
+        self._calls.put_nowait(list(messages))
+        if (error := await self._answers.get()) is not None:
+            raise error
+
+    async def call(self) -> list[bytes]:
+        """What the next call carries."""
+        return await self._calls.get()
+
+    def answer(self) -> None:
+        self._answers.put_nowait(None)
+
+    def fail(self) -> None:
+        self._answers.put_nowait(ClusterError("no answer"))
+
+
+def test_what_comes_while_a_call_is_under_way_goes_together() -> None:
+    async def test() -> None:
+        monitor = Monitor()
+        box = Outbox(monitor)
+        running = asyncio.create_task(box.run())
+        box.put(b"0")
+        assert await monitor.call() == [b"0"]
+        for message in (b"1", b"2", b"3"):
+            box.put(message)
+        monitor.answer()
+        assert await monitor.call() == [b"1", b"2", b"3"]
+        assert len(box) == 3
+        box.close()
+        monitor.answer()
+        await running
+        assert len(box) == 0
+
+    run(test)
+
+
+def test_after_a_failure_the_first_unacknowledged_message_goes_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        monitor = Monitor()
+        box = Outbox(monitor)
+        running = asyncio.create_task(box.run())
+        box.put(b"0")
+        for number, message in enumerate((b"1", b"2", b"3"), start=1):
+            assert len(await monitor.call()) == number
+            box.put(message)
+            monitor.fail()
+        assert await monitor.call() == [b"0", b"1", b"2", b"3"]
+        box.put(b"4")
+        monitor.answer()
+        assert await monitor.call() == [b"4"]
+        monitor.fail()
+        assert await monitor.call() == [b"4"]
+        box.close()
+        monitor.answer()
+        await running
+
+    run(test)
+    away = "the monitor is away, the tap waits for it: no answer"
+    assert caplog.messages == [away, away]  # once each time that it goes
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "num_messages"), [(10_000, 16), (60_000, 5), (1 << 18, 1), (1 << 20, 1)]
+)
+def test_few_messages_fill_it_and_of_large_ones_fewer(size_bytes: int, num_messages: int) -> None:
+    async def test() -> None:
+        monitor = Monitor()
+        box = Outbox(monitor)
+        for _ in range(num_messages):
+            assert box.has_room
+            box.put(bytes(size_bytes))
+        assert not box.has_room
+        running = asyncio.create_task(box.run())
+        assert len(await monitor.call()) == num_messages
+        assert not box.has_room
+        monitor.answer()
+        await box.wait_for_room()
+        assert len(box) == 0
+        box.close()
+        await running
+
+    run(test)
+
+
+def test_once_closed_it_runs_until_everything_is_acknowledged() -> None:
+    async def test() -> None:
+        monitor = Monitor()
+        box = Outbox(monitor)
+        running = asyncio.create_task(box.run())
+        box.put(b"0")
+        await monitor.call()
+        box.put(b"1")
+        box.close()
+        monitor.fail()
+        assert await monitor.call() == [b"0", b"1"]
+        assert not running.done()
+        monitor.answer()
+        await running
+
+    run(test)
+
+
+def test_an_empty_one_ends_when_it_is_closed() -> None:
+    async def test() -> None:
+        box = Outbox(Monitor())
+        running = asyncio.create_task(box.run())
+        await asyncio.sleep(0)
+        box.close()
+        await running
+
+    run(test)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_lost_each_message_counts_once_and_in_order(seed: int) -> None:
+    chance = random.Random(seed)
+    counted: list[int] = []
+
+    async def monitor(*messages: bytes) -> None:
+        """Counts as the ledger does."""
+        await asyncio.sleep(0)
+        if chance.random() < 0.3:
+            raise ClusterError("the call is lost")
+        for number in map(int, messages):
+            assert number <= len(counted), "a message was overtaken"
+            if number == len(counted):
+                counted.append(number)
+        if chance.random() < 0.3:
+            raise ClusterError("the answer is lost")
+
+    async def test() -> None:
+        box = Outbox(monitor)
+        running = asyncio.create_task(box.run())
+        for number in range(200):
+            await box.wait_for_room()
+            box.put(b"%d" % number)
+            if chance.random() < 0.5:
+                await asyncio.sleep(0)
+        box.close()
+        await running
+
+    run(test)
+    assert counted == list(range(200))
