@@ -167,16 +167,21 @@ class Judge:
 def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
     """What was found in every window judged so far, in order."""
     drift, performance = ledger.observations.drift(model), ledger.observations.performance(model)
-    judged = sorted({Window(row.window_start, row.window_end) for row in performance})
+    # Windows of several spans may begin together, but no two end together.
+    judged = sorted({_window(row) for row in performance}, key=lambda window: window.end)
     return tuple(
         WindowReport(
             model=model,
             window=window,
-            drift=tuple(row for row in drift if row.window_start == window.start),
-            performance=tuple(row for row in performance if row.window_start == window.start),
+            drift=tuple(row for row in drift if _window(row) == window),
+            performance=tuple(row for row in performance if _window(row) == window),
         )
         for window in judged
     )
+
+
+def _window(row: Drift | Performance) -> Window:
+    return Window(row.window_start, row.window_end)
 
 
 def _rows(

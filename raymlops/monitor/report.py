@@ -216,7 +216,7 @@ def _worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[Slic
     losses = [
         row
         for row in ledger.observations.slices(model)
-        if row.window_start == latest.window.start
+        if (row.window_start, row.window_end) == (latest.window.start, latest.window.end)
         and row.metric in _LOSSES
         and not math.isnan(row.low)
     ]
@@ -232,7 +232,7 @@ def _slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_Slice
     found = {
         (*identity(row), row.metric): row
         for row in ledger.observations.slices(model)
-        if row.window_start == latest.window.start
+        if (row.window_start, row.window_end) == (latest.window.start, latest.window.end)
     }
     return [
         _SliceRow(

@@ -132,6 +132,31 @@ def test_months_that_nobody_asked_in_are_not_judged(service, tmp_path: Path) -> 
     assert monitor.advance("flights", _time(6)) == ()
 
 
+def test_windows_of_another_span_go_on_where_the_last_one_ended(service, tmp_path: Path) -> None:
+    # Rows were told apart by the start of their window alone, which two spans may share.
+    url = f"sqlite:///{tmp_path}/l.db"
+    ledger = Ledger(url)
+    _copy_versions(service.ledger, ledger)
+    days = DriftMonitor(url, service.store.uri, WindowPolicy(unit="day"), DriftPolicy())
+    days.observe(next(s for s in service.summaries if s.replica == "champion-4"))
+    daily = days.advance("flights", datetime(2013, 4, 4, tzinfo=UTC))
+    months = DriftMonitor(url, service.store.uri, MONTHS, DriftPolicy())
+    monthly = months.advance("flights", _time(5))
+    assert [str(each.window) for each in (*daily, *monthly)] == [
+        "2013-04-01 to 2013-04-02",
+        "2013-04-02 to 2013-04-03",
+        "2013-04-03 to 2013-04-04",
+        "2013-04-01 to 2013-05-01",
+    ]
+    read = read_reports(ledger, "flights")
+    assert [each.window for each in read] == [each.window for each in (*daily, *monthly)]
+    assert [each.drift for each in read] == [each.drift for each in (*daily, *monthly)]
+    assert [len(each.performance) for each in read] == [
+        len(each.performance) for each in (*daily, *monthly)
+    ]
+    assert days.advance("flights", _time(5)) == months.advance("flights", _time(5)) == ()
+
+
 def test_a_model_nobody_asked_has_no_windows(tmp_path: Path) -> None:
     monitor = DriftMonitor(
         f"sqlite:///{tmp_path}/l.db", str(tmp_path / "store"), MONTHS, DriftPolicy()
