@@ -81,21 +81,20 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
 def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
     """The model's drift monitor, an actor, started unless it runs."""
     settings = workspace.settings.monitor
-    return MonitorClient(
-        spawn(
-            DriftMonitor,
-            monitor_name(model),
-            workspace.ledger.url,  # opened here, since an actor makes no SQLite file
-            workspace.store_uri,
-            settings.windows,
-            settings.drift,
-            settings.concept,
-            settings.joins,
-            _slice_by(workspace),
-            max_concurrency=_MONITOR_CALLS,
-            lists_calls=False,
-        )
+    spawn(
+        DriftMonitor,
+        monitor_name(model),
+        workspace.ledger.url,  # opened here, since an actor makes no SQLite file
+        workspace.store_uri,
+        settings.windows,
+        settings.drift,
+        settings.concept,
+        settings.joins,
+        _slice_by(workspace),
+        max_concurrency=_MONITOR_CALLS,
+        lists_calls=False,
     )
+    return MonitorClient(monitor_name(model))
 
 
 def predict(workspace: Workspace, reference: str, source: Path, target: Path) -> Predicted:
