@@ -45,6 +45,11 @@ class Configured(Generic[T]):
             raise ConfigError(f"there is no setting '{name}'{nearest(name, rows)}")
         return tuple((key, value, self._origin(path)) for key, (path, value) in chosen.items())
 
+    def is_set(self, section: str) -> bool:
+        """Whether somebody has set anything in that section: a default is nobody's wish."""
+        path = tuple(section.split("."))
+        return any(key[: len(path)] == path for key in self.origins)
+
     def _shown(self, key: Key, value: Any) -> Any:
         return str(value) if isinstance(value, Secret) else self.shown.get(key, value)
 

@@ -60,6 +60,15 @@ class DriftMonitor:
         joins: JoinPolicy = JoinPolicy(),  # noqa: B008 - it is frozen
         slice_by: tuple[str, ...] = (),
     ) -> None:
+        self._made_from = {
+            "ledger_url": ledger_url,
+            "store_uri": store_uri,
+            "windows": windows,
+            "drift": drift,
+            "concept": concept,
+            "joins": joins,
+            "slice_by": slice_by,
+        }
         self._ledger = open_ledger(ledger_url)
         self._windows = windows
         self._concept = concept
@@ -69,6 +78,10 @@ class DriftMonitor:
         store = Store(store_uri)
         self._bundles = Bundles(self._ledger, store)
         self._judge = Judge(self._ledger, store, self._bundles, drift=drift, slice_by=slice_by)
+
+    def made_from(self) -> Mapping[str, object]:
+        """The arguments it was made from: one with others may take its place at any time."""
+        return self._made_from
 
     def observe(self, *messages: bytes | TapSummary) -> int:
         """Merges one or more summaries of a replica, each as it is or as bytes, and returns the

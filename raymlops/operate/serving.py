@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raymlops import serve
-from raymlops.cluster import spawn
+from raymlops.cluster import renew
 from raymlops.errors import ClusterError, ConfigError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.monitor import DriftMonitor
@@ -79,18 +79,31 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
 
 
 def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
-    """The model's drift monitor, an actor, started unless it runs."""
-    settings = workspace.settings.monitor
-    spawn(
+    """The model's drift monitor, an actor, started unless it runs.
+
+    One that runs is replaced where the model's configuration asks for another, or any that says
+    something of that policy; this loses nothing, and judges no window again.
+    """
+    settings, configured = workspace.settings.monitor, workspace.configured
+    policies = {
+        "windows": settings.windows,
+        "drift": settings.drift,
+        "concept": settings.concept,
+        "joins": settings.joins,
+    }
+    # As those have them that tell it what was answered: they are deployed with these.
+    shared = {
+        "ledger_url": workspace.ledger.url,  # opened here, since an actor makes no SQLite file
+        "store_uri": workspace.store_uri,
+        "slice_by": _slice_by(workspace),
+    }
+    is_own = configured.settings.model == model
+    named = [name for name in policies if is_own or configured.is_set(f"monitor.{name}")]
+    renew(
         DriftMonitor,
         monitor_name(model),
-        workspace.ledger.url,  # opened here, since an actor makes no SQLite file
-        workspace.store_uri,
-        settings.windows,
-        settings.drift,
-        settings.concept,
-        settings.joins,
-        _slice_by(workspace),
+        shared | policies,
+        follow=(*shared, *named),
         max_concurrency=_MONITOR_CALLS,
         lists_calls=False,
     )

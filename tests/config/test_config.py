@@ -95,6 +95,15 @@ def test_every_value_tells_where_it_was_set(tmp_path: Path) -> None:
         configured.explain("server.prot")
 
 
+def test_a_section_is_set_where_somebody_set_anything_in_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "base.yaml", "server:\n  port: 9000\ncolumns: [{name: x}]\n")
+    configured = load(path, sets=("limits.rows=3",))
+    for section in ("server", "server.port", "columns", "limits"):
+        assert configured.is_set(section)
+    for section in ("serv", "server.host", "servers", "name"):
+        assert not configured.is_set(section)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

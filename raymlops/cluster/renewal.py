@@ -1,0 +1,140 @@
+"""Actors that follow the settings: one made from others is replaced, under its name.
+
+deploy ──made_from?──► actor          what it keeps lies in the ledger, or in files
+   │◄──── others ─────────┘
+   ├─ close, kill ──► its name is free, calls fail at their callers, who find and ask again
+   └─ make ──► actor
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from raymlops.cluster.actors import NAMESPACE, actor_class
+from raymlops.config import redact
+from raymlops.errors import ClusterError
+
+_ANSWER_S = 30.0
+_CLOSE_S = 10.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Renewable(Protocol):
+    """Can be ended at any time; what its successor needs, such as a port, it frees by `close`."""
+
+    def made_from(self) -> Mapping[str, object]:
+        """The arguments of its constructor, by name."""
+
+
+def renew(
+    cls: type[Renewable],
+    name: str,
+    made_from: Mapping[str, object],
+    *,
+    follow: Collection[str],
+    max_concurrency: int | None = None,
+    lists_calls: bool = True,
+    node_id: str | None = None,
+) -> None:
+    """Has a detached actor `name`, made from these arguments unless there is one.
+
+    One that is there is replaced if its arguments `follow` are others; the rest it keeps. One that
+    does not say what it was made from, as those of earlier versions, is taken to differ. Where
+    several renew it at the same time, the last one is followed.
+
+    Raises:
+        ClusterError: its successor does not start; one like the old takes its place.
+    """
+    from ray.exceptions import ActorAlreadyExistsError
+
+    makes = actor_class(
+        cls,
+        name,
+        get_if_exists=False,
+        max_concurrency=max_concurrency,
+        lists_calls=lists_calls,
+        node_id=node_id,
+    )
+    while True:
+        running = _lookup(name)
+        try:
+            if running is None:
+                makes.remote(**made_from)
+            elif follow:
+                _follow(running, makes, name, made_from, follow)
+        except ActorAlreadyExistsError:  # somebody else has made one since we looked
+            continue
+        return
+
+
+def _follow(
+    running: Any, makes: Any, name: str, made_from: Mapping[str, object], follow: Collection[str]
+) -> None:
+    before = _made_from(running)
+    others = [key for key in follow if key not in before or before[key] != made_from[key]]
+    if not others:
+        return
+    _logger.warning("actor %s is made anew, with another %s", name, ", ".join(others))
+    _end(running)
+    wanted = {
+        key: value if key in follow else before.get(key, value) for key, value in made_from.items()
+    }
+    if why := _failure(makes.remote(**wanted), name):
+        if before:
+            makes.remote(**before)
+        raise ClusterError(
+            f"actor {name} does not start with another {', '.join(others)}: {why}; correct that, "
+            f"until then {'it goes on as before' if before else 'there is none'}"
+        )
+
+
+def _lookup(name: str) -> Any:
+    import ray
+
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _made_from(actor: Any) -> Mapping[str, Any]:
+    """What it says; nothing where it cannot, or stands still."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        found: Mapping[str, Any] = ray.get(actor.made_from.remote(), timeout=_ANSWER_S)
+    except (AttributeError, RayError) as error:
+        _logger.info("an actor does not say what it was made from: %r", error)
+        return {}
+    return found
+
+
+def _end(actor: Any) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    if hasattr(actor, "close"):
+        with suppress(RayError):
+            ray.get(actor.close.remote(), timeout=_CLOSE_S)
+    ray.kill(actor)
+
+
+def _failure(actor: Any, name: str) -> str | None:
+    """What its constructor raised, None where it has started."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayActorError
+
+    try:
+        ray.get(actor.made_from.remote(), timeout=_ANSWER_S)
+    except RayActorError as error:
+        if error.actor_init_failed:
+            return redact(str(error).strip().splitlines()[-1])
+        _logger.info("actor %s was replaced by somebody who came later: %r", name, error)
+    except GetTimeoutError:
+        _logger.warning("actor %s has not started within %g s", name, _ANSWER_S)
+    return None
