@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 from raymlops.cluster import spawn
-from raymlops.config import Configured, redact
+from raymlops.config import redact
 from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts import (
     Alert,
     AlertBook,
+    AlertSettings,
     DeliveryError,
     Sentinel,
     Signal,
@@ -27,11 +28,11 @@ from raymlops.monitor.alerts import (
     open_sinks,
 )
 from raymlops.monitor.alerts.signals import REPLICA
-from raymlops.operate.mirror import with_absolute_paths
 from raymlops.operate.settings import Settings
+from raymlops.operate.site import site_of, workspace_at
 from raymlops.operate.workspace import Workspace
-from raymlops.serve import application_name, pool_name
-from raymlops.telemetry.logs import LineWriter
+from raymlops.serve import ServeSettings, application_name, pool_name
+from raymlops.telemetry.logs import LineWriter, LogPolicy
 
 SENTINEL_NAME = "raymlops-sentinel"
 _NICENESS = 5
@@ -49,16 +50,21 @@ def start_sentinel(workspace: Workspace) -> None:
     Ray must be connected.
     """
     open_sentinel(workspace).begin()
-    spawn(SentinelActor, SENTINEL_NAME, with_absolute_paths(workspace))
+    log = workspace.settings.serve.log
+    files = LogPolicy(
+        max_file_mb=log.max_file_mb, num_files=log.num_files, max_waiting=log.max_waiting
+    )
+    spawn(SentinelActor, SENTINEL_NAME, site_of(workspace), workspace.settings.alerts, files)
 
 
 class SentinelActor:
     """A thread that looks again and again, for as long as the process lives."""
 
-    def __init__(self, configured: Configured[Settings]) -> None:
+    def __init__(self, site: Settings, alerts: AlertSettings, log: LogPolicy) -> None:
         os.nice(_NICENESS)
+        workspace = workspace_at(replace(site, alerts=alerts, serve=ServeSettings(log=log)))
         # Begun here because of a restarted actor only this is called again.
-        Thread(target=self._watch, args=(Workspace(configured),), daemon=True).start()
+        Thread(target=self._watch, args=(workspace,), daemon=True).start()
 
     def _watch(self, workspace: Workspace) -> None:
         never = Event()

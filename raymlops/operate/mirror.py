@@ -12,16 +12,13 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Thread
 
-from sqlalchemy import make_url
-
 from raymlops.cluster import spawn
-from raymlops.config import Configured, SecretUrl
 from raymlops.errors import ConfigError
 from raymlops.ledger.mirror import Copied, Mirror, follow
-from raymlops.operate.settings import Settings
+from raymlops.operate.settings import MlflowSettings, Settings
+from raymlops.operate.site import absolute_url, site_of, workspace_at
 from raymlops.operate.workspace import Workspace
 
 MIRROR_NAME = "raymlops-mirror"
@@ -63,21 +60,24 @@ def start_mirror(workspace: Workspace) -> None:
 
     What keeps it from running is logged, for nothing else depends on it.
     """
-    if workspace.settings.ledger.mlflow.url is None:
+    settings = workspace.settings.ledger.mlflow
+    if settings.url is None:
         return
     if importlib.util.find_spec("mlflow") is None:
         _logger.warning("the ledger is not mirrored: `pip install raymlops[mlflow]`")
         return
-    spawn(MirrorActor, MIRROR_NAME, with_absolute_paths(workspace))
+    mlflow = replace(settings, url=absolute_url(settings.url.reveal()))
+    spawn(MirrorActor, MIRROR_NAME, site_of(workspace), mlflow)
 
 
 class MirrorActor:
     """A thread that follows the ledger, for as long as the process lives."""
 
-    def __init__(self, configured: Configured[Settings]) -> None:
+    def __init__(self, site: Settings, mlflow: MlflowSettings) -> None:
         os.nice(_NICENESS)
+        workspace = workspace_at(replace(site, ledger=replace(site.ledger, mlflow=mlflow)))
         # Begun here because of a restarted actor only this is called again.
-        Thread(target=self._follow, args=(Workspace(configured),), daemon=True).start()
+        Thread(target=self._follow, args=(workspace,), daemon=True).start()
 
     def _follow(self, workspace: Workspace) -> None:
         never = Event()
@@ -119,23 +119,3 @@ def _one_at_a_time(workspace: Workspace, opened: Mirror) -> Callable[[], Copied]
             return opened.catch_up()
 
     return catch_up
-
-
-def with_absolute_paths(workspace: Workspace) -> Configured[Settings]:
-    """The settings for a process that runs in another folder."""
-    settings, mlflow = workspace.settings, workspace.settings.ledger.mlflow
-    if mlflow.url is not None:
-        mlflow = replace(mlflow, url=_absolute(mlflow.url.reveal()))
-    ledger = replace(settings.ledger, url=_absolute(workspace.ledger_url), mlflow=mlflow)
-    storage = replace(settings.storage, uri=SecretUrl(workspace.store_uri))
-    settings = replace(settings, home=str(workspace.home), ledger=ledger, storage=storage)
-    return replace(workspace.configured, settings=settings)
-
-
-def _absolute(url: str) -> SecretUrl:
-    if not url.startswith("sqlite"):
-        return SecretUrl(url)
-    parsed = make_url(url)
-    assert parsed.database, "a mirror and its ledger lie in files"
-    database = str(Path(parsed.database).resolve())
-    return SecretUrl(parsed.set(database=database).render_as_string(hide_password=False))

@@ -1,0 +1,35 @@
+"""Where a workspace has what it keeps, told to the actors of a cluster, which run elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from raymlops.config import Configured, SecretUrl
+from raymlops.operate.settings import LedgerSettings, Settings, StorageSettings
+from raymlops.operate.workspace import Workspace
+
+
+def site_of(workspace: Workspace) -> Settings:
+    """Home, ledger, store and locks, with paths that hold in any folder; all else is default."""
+    return Settings(
+        home=str(workspace.home),
+        ledger=LedgerSettings(url=absolute_url(workspace.ledger_url)),
+        storage=StorageSettings(uri=SecretUrl(workspace.store_uri)),
+        coordination=workspace.settings.coordination,
+    )
+
+
+def workspace_at(settings: Settings) -> Workspace:
+    """The workspace of a site, to which what else an actor needs may have been added."""
+    return Workspace(Configured(settings=settings, origins={}, shown={}))
+
+
+def absolute_url(url: str) -> SecretUrl:
+    if not url.startswith("sqlite"):
+        return SecretUrl(url)
+    parsed = make_url(url)
+    assert parsed.database, "a mirror and its ledger lie in files"
+    database = str(Path(parsed.database).resolve())
+    return SecretUrl(parsed.set(database=database).render_as_string(hide_password=False))
