@@ -6,7 +6,7 @@ from raymlops.cluster.doctor import Finding, Level, diagnose
 from raymlops.cluster.head import Node
 from raymlops.cluster.jobs import JobResult, submit
 from raymlops.cluster.lifecycle import ClusterRecord, down, up
-from raymlops.cluster.renewal import renew
+from raymlops.cluster.renewal import dismiss, renew
 from raymlops.cluster.settings import ClusterSettings
 from raymlops.cluster.status import Application, ClusterStatus, status
 
@@ -22,6 +22,7 @@ __all__ = [
     "Session",
     "connect",
     "diagnose",
+    "dismiss",
     "down",
     "find",
     "renew",

@@ -9,12 +9,13 @@ deploy ──made_from?──► actor          what it keeps lies in the ledger
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
 from raymlops.cluster.actors import NAMESPACE, actor_class
-from raymlops.config import redact
+from raymlops.config import SecretUrl, redact
+from raymlops.config.tree import dotted, leaves
 from raymlops.errors import ClusterError
 
 _ANSWER_S = 30.0
@@ -36,6 +37,7 @@ def renew(
     made_from: Mapping[str, object],
     *,
     follow: Collection[str],
+    within: Collection[str] = (),
     max_concurrency: int | None = None,
     lists_calls: bool = True,
     node_id: str | None = None,
@@ -44,7 +46,8 @@ def renew(
 
     One that is there is replaced if its arguments `follow` are others; the rest it keeps. One that
     does not say what it was made from, as those of earlier versions, is taken to differ. Where
-    several renew it at the same time, the last one is followed.
+    several renew it at the same time, the last one is followed. One whose arguments `within` are
+    others is of somebody else, and is left as it is, with a warning.
 
     Raises:
         ClusterError: its successor does not start; one like the old takes its place.
@@ -64,17 +67,38 @@ def renew(
         try:
             if running is None:
                 makes.remote(**made_from)
-            elif follow:
-                _follow(running, makes, name, made_from, follow)
+            elif follow or within:
+                _follow(running, makes, name, made_from, follow, within)
         except ActorAlreadyExistsError:  # somebody else has made one since we looked
             continue
         return
 
 
+def dismiss(name: str, made_from: Mapping[str, object]) -> None:
+    """Ends the actor `name`, unless there is none or some of these arguments are not its own."""
+    running = _lookup(name)
+    if running is not None and made_from.items() <= _made_from(running).items():
+        _logger.warning("actor %s ends, since none is wanted any more", name)
+        _end(running)
+
+
 def _follow(
-    running: Any, makes: Any, name: str, made_from: Mapping[str, object], follow: Collection[str]
+    running: Any,
+    makes: Any,
+    name: str,
+    made_from: Mapping[str, object],
+    follow: Collection[str],
+    within: Collection[str],
 ) -> None:
     before = _made_from(running)
+    if strange := [key for key in within if key in before and before[key] != made_from[key]]:
+        _logger.warning(
+            "actor %s goes on for %s: there is one of it a cluster; share these, or use a cluster "
+            "of your own",
+            name,
+            " and ".join(_apart(before, made_from, strange)),
+        )
+        return
     others = [key for key in follow if key not in before or before[key] != made_from[key]]
     if not others:
         return
@@ -90,6 +114,22 @@ def _follow(
             f"actor {name} does not start with another {', '.join(others)}: {why}; correct that, "
             f"until then {'it goes on as before' if before else 'there is none'}"
         )
+
+
+def _apart(
+    these: Mapping[str, object], those: Mapping[str, object], keys: Iterable[str]
+) -> Iterator[str]:
+    """What differs, setting by setting."""
+    for key in keys:
+        others = dict(leaves(those[key], (key,)))
+        for path, value in leaves(these[key], (key,)):
+            if value != (other := others.get(path)):
+                yield f"{dotted(path)} {_shown(value)}, not {_shown(other)}"
+
+
+def _shown(value: object) -> str:
+    """Without the password of a URL."""
+    return str(SecretUrl(value) if isinstance(value, str) else value)
 
 
 def _lookup(name: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
-from raymlops.cluster import spawn
+from raymlops.cluster import renew
 from raymlops.config import redact
 from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Decision
@@ -47,14 +47,18 @@ _logger = logging.getLogger(__name__)
 def start_sentinel(workspace: Workspace) -> None:
     """The actor that writes the log of decisions and tells of alerts, started unless it runs.
 
-    Ray must be connected.
+    One that runs is replaced where anything is set of `alerts`, or of the files of `serve.log`,
+    and they are others. Ray must be connected.
     """
     open_sentinel(workspace).begin()
     log = workspace.settings.serve.log
     files = LogPolicy(
         max_file_mb=log.max_file_mb, num_files=log.num_files, max_waiting=log.max_waiting
     )
-    spawn(SentinelActor, SENTINEL_NAME, site_of(workspace), workspace.settings.alerts, files)
+    made_from = {"site": site_of(workspace), "alerts": workspace.settings.alerts, "log": files}
+    sections = {"alerts": "alerts", "serve.log": "log"}
+    follow = [name for section, name in sections.items() if workspace.configured.is_set(section)]
+    renew(SentinelActor, SENTINEL_NAME, made_from, follow=follow, within=["site"])
 
 
 class SentinelActor:
@@ -62,24 +66,35 @@ class SentinelActor:
 
     def __init__(self, site: Settings, alerts: AlertSettings, log: LogPolicy) -> None:
         os.nice(_NICENESS)
+        self._made_from = {"site": site, "alerts": alerts, "log": log}
+        self._ended = Event()
         workspace = workspace_at(replace(site, alerts=alerts, serve=ServeSettings(log=log)))
         # Begun here because of a restarted actor only this is called again.
-        Thread(target=self._watch, args=(workspace,), daemon=True).start()
+        self._thread = Thread(target=self._watch, args=(workspace,), daemon=True)
+        self._thread.start()
+
+    def made_from(self) -> Mapping[str, object]:
+        return self._made_from
+
+    def close(self) -> None:
+        """Returns once the look that is under way is over and what it logged is written."""
+        self._ended.set()
+        self._thread.join()
 
     def _watch(self, workspace: Workspace) -> None:
-        never = Event()
         lines = decision_log(workspace)
         lines.start()
-        while True:
-            rest_s = workspace.settings.alerts.every_s
+        rest_s = workspace.settings.alerts.every_s
+        while not self._ended.is_set():
             try:
                 with workspace:
                     sentinel = open_sentinel(workspace, lines)
-                    while not never.wait(rest_s):
+                    while not self._ended.wait(rest_s):
                         sentinel.look(datetime.now(UTC))
             except Exception:  # the boundary of the process: nobody else would hear of it
                 _logger.exception("the sentinel broke off, and starts again")
-                never.wait(max(rest_s, _LONGEST_REST_S))
+                self._ended.wait(max(rest_s, _LONGEST_REST_S))
+        lines.close()
 
 
 def open_sentinel(workspace: Workspace, lines: LineWriter | None = None) -> Sentinel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from raymlops.cluster import spawn
+from raymlops.cluster import renew
 from raymlops.monitor.metrics import Exporter
 from raymlops.monitor.metrics.exporter import targets_file
 from raymlops.operate.workspace import Workspace
@@ -16,17 +16,24 @@ EXPORTER_NAME = "raymlops-exporter"
 def start_exporter(workspace: Workspace) -> None:
     """The exporter of this home, an actor on this node, started unless it runs.
 
-    Ray must be connected.
+    One that runs is replaced where `monitor.exporter`, or `monitor.drift`, whose thresholds it
+    tells, is set and is another. Ray must be connected.
     """
     import ray
 
-    spawn(
+    settings = workspace.settings.monitor
+    sections = {"monitor.exporter": "settings", "monitor.drift": "policy"}
+    renew(
         Exporter,
         EXPORTER_NAME,
-        workspace.ledger.url,  # opened here, since an actor makes no SQLite file
-        workspace.settings.monitor.exporter,
-        workspace.home,
-        workspace.settings.monitor.drift,
+        {
+            "ledger_url": workspace.ledger.url,  # opened here, since an actor makes no SQLite file
+            "settings": settings.exporter,
+            "home": workspace.home,
+            "policy": settings.drift,
+        },
+        follow=[name for section, name in sections.items() if workspace.configured.is_set(section)],
+        within=["ledger_url", "home"],
         max_concurrency=4,
         node_id=ray.get_runtime_context().get_node_id(),
     )

@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Event, Thread
 
-from raymlops.cluster import spawn
-from raymlops.errors import ConfigError
+from raymlops.cluster import dismiss, renew
+from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger.mirror import Copied, Mirror, follow
 from raymlops.operate.settings import MlflowSettings, Settings
 from raymlops.operate.site import absolute_url, site_of, workspace_at
@@ -58,16 +58,23 @@ def follow_ledger(
 def start_mirror(workspace: Workspace) -> None:
     """Starts the mirror's actor on the connected Ray, unless it runs or none is wanted.
 
-    What keeps it from running is logged, for nothing else depends on it.
+    One that runs is replaced where the settings name another MLflow, and ends where they say that
+    there is none. What keeps it from running is logged, for nothing else depends on it.
     """
     settings = workspace.settings.ledger.mlflow
     if settings.url is None:
+        if workspace.configured.is_set("ledger.mlflow.url"):
+            dismiss(MIRROR_NAME, {"site": site_of(workspace)})
         return
     if importlib.util.find_spec("mlflow") is None:
         _logger.warning("the ledger is not mirrored: `pip install raymlops[mlflow]`")
         return
     mlflow = replace(settings, url=absolute_url(settings.url.reveal()))
-    spawn(MirrorActor, MIRROR_NAME, site_of(workspace), mlflow)
+    made_from = {"site": site_of(workspace), "mlflow": mlflow}
+    try:
+        renew(MirrorActor, MIRROR_NAME, made_from, follow=["mlflow"], within=["site"])
+    except ClusterError as error:
+        _logger.warning("the ledger is not mirrored as it was to be: %s", error)
 
 
 class MirrorActor:
@@ -75,9 +82,13 @@ class MirrorActor:
 
     def __init__(self, site: Settings, mlflow: MlflowSettings) -> None:
         os.nice(_NICENESS)
+        self._made_from = {"site": site, "mlflow": mlflow}
         workspace = workspace_at(replace(site, ledger=replace(site.ledger, mlflow=mlflow)))
         # Begun here because of a restarted actor only this is called again.
         Thread(target=self._follow, args=(workspace,), daemon=True).start()
+
+    def made_from(self) -> Mapping[str, object]:
+        return self._made_from
 
     def _follow(self, workspace: Workspace) -> None:
         never = Event()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.cluster import ClusterRecord, ClusterSettings, connect, find, renew, spawn
+from raymlops.cluster import ClusterRecord, ClusterSettings, connect, dismiss, find, renew, spawn
 from raymlops.errors import ClusterError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("_joined")]
@@ -53,11 +53,9 @@ def elder_class() -> type:
 
 @pytest.fixture
 def _joined(cluster: ClusterRecord, home: Path) -> Iterator[None]:
-    import ray
-
     with connect(ClusterSettings(address="auto"), home=home):
         yield
-        ray.kill(find(NAME))
+        dismiss(NAME, {})
 
 
 def renewed(tmp_path: Path, follow: tuple[str, ...], **made_from: object) -> Mapping[str, Any]:
@@ -93,6 +91,35 @@ def test_an_actor_that_does_not_say_what_it_was_made_from_is_replaced(tmp_path: 
     assert ray.get(find(NAME).cry.remote()) == "hear"
     wanted = {"word": "ye", "times": 2}
     assert renewed(tmp_path, ("word",), **wanted) == wanted
+
+
+def test_an_actor_of_somebody_else_is_left_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    cls = crier_class(tmp_path / "closed")
+    renewed(tmp_path, (), word="postgresql://me:hear-hear@db/x", times=1)
+    with caplog.at_level(logging.WARNING):
+        made_from = {"word": "/home/ye", "times": 2}
+        renew(cls, NAME, made_from, follow=["times"], within=["word"])
+    assert caplog.messages == [
+        "actor crier goes on for word postgresql://me:***@db/x, not /home/ye: there is one of it "
+        "a cluster; share these, or use a cluster of your own"
+    ]
+    assert ray.get(find(NAME).made_from.remote())["times"] == 1
+
+
+def test_an_actor_that_nobody_wants_any_more_ends_and_one_of_somebody_else_does_not(
+    tmp_path: Path,
+) -> None:
+    renewed(tmp_path, (), word="hear", times=1)
+    dismiss(NAME, {"word": "ye"})
+    assert find(NAME)
+    dismiss(NAME, {"word": "hear"})
+    with pytest.raises(ClusterError, match="no actor 'crier'"):
+        find(NAME)
+    dismiss(NAME, {"word": "hear"})
 
 
 def test_where_a_successor_does_not_start_the_old_settings_hold_again(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +11,27 @@ from typing import Any
 
 import pytest
 
+from raymlops.cluster import dismiss, find
+from raymlops.cluster.address import free_port
+from raymlops.ledger import Ledger
 from raymlops.monitor import DriftMonitor, DriftPolicy
-from raymlops.operate import Workspace, start_monitor
+from raymlops.operate import (
+    Workspace,
+    alerts,
+    exporter,
+    serving,
+    start_exporter,
+    start_mirror,
+    start_monitor,
+    start_sentinel,
+)
+from raymlops.operate.alerts import SENTINEL_NAME
+from raymlops.operate.exporter import EXPORTER_NAME, exporter_address
+from raymlops.operate.mirror import MIRROR_NAME
+from raymlops.operate.settings import Settings
+from tests.coordination.processes import until
 
+MIRROR = importlib.import_module("raymlops.operate.mirror")  # the package shows the function
 SHARED = {"ledger_url", "store_uri", "slice_by"}
 POLICIES = {"windows", "drift", "concept", "joins"}
 
@@ -40,7 +60,8 @@ class Renewals:
 @pytest.fixture
 def renewals(monkeypatch: pytest.MonkeyPatch) -> Renewals:
     found = Renewals()
-    monkeypatch.setattr("raymlops.operate.serving.renew", found.renew)
+    for module in (serving, alerts, exporter, MIRROR):
+        monkeypatch.setattr(module, "renew", found.renew)
     return found
 
 
@@ -75,3 +96,94 @@ def test_a_monitor_says_what_it_was_made_from(tmp_path: Path, renewals: Renewals
         with Workspace.open(overrides=overrides) as again:
             start_monitor(again, "flights")
         assert monitor.made_from() == renewals.made_from
+
+
+@pytest.mark.parametrize(
+    ("overrides", "followed"),
+    [
+        ([], set()),
+        (["monitor.exporter.port=9464", "serve.log.share=0.5"], {"log"}),
+        (["alerts.min_severity=critical"], {"alerts"}),
+    ],
+)
+def test_the_sentinel_follows_whoever_says_something_of_alerts(
+    tmp_path: Path, renewals: Renewals, overrides: list[str], followed: set[str]
+) -> None:
+    with Workspace.open(overrides=[f"home={tmp_path}", *overrides]) as workspace:
+        start_sentinel(workspace)
+    assert (renewals.name, renewals.follow) == (SENTINEL_NAME, followed)
+
+
+def test_a_sentinel_is_told_nothing_it_does_not_need(tmp_path: Path, renewals: Renewals) -> None:
+    # It was given all settings: one made from them would have been another with each model.
+    made_from = []
+    for overrides in (["serve.num_replicas=2", "model=flights"], ["serve.log.share=0.5"]):
+        with Workspace.open(overrides=[f"home={tmp_path}", *overrides]) as workspace:
+            start_sentinel(workspace)
+        made_from.append(renewals.made_from)
+    assert made_from[0] == made_from[1]
+
+
+def test_the_mirror_follows_whoever_names_its_store(
+    tmp_path: Path, renewals: Renewals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dismissed: list[tuple[str, Settings]] = []
+    monkeypatch.setattr(MIRROR, "dismiss", lambda name, of: dismissed.append((name, of["site"])))
+
+    def start(*overrides: str) -> None:
+        with Workspace.open(overrides=[f"home={tmp_path}", *overrides]) as workspace:
+            start_mirror(workspace)
+
+    start()
+    assert (renewals.name, dismissed) == ("", [])
+    start(f"ledger.mlflow.url=sqlite:///{tmp_path}/mlflow.db", "ledger.mlflow.max_file_mb=1")
+    assert (renewals.name, renewals.follow) == (MIRROR_NAME, {"mlflow"})
+    assert renewals.made_from["mlflow"].max_file_mb == 1
+    start("ledger.mlflow.url=null")
+    assert dismissed == [(MIRROR_NAME, renewals.made_from["site"])]
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_cluster")
+def test_actors_that_run_follow_what_is_set_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(*overrides: str) -> None:
+        settings = [f"home={tmp_path}", "alerts.every_s=0.1", *overrides]
+        with Workspace.open(overrides=settings) as workspace:
+            start_monitor(workspace, "flights")
+            start_exporter(workspace)
+            start_sentinel(workspace)
+
+    def tell(outcome: str) -> None:
+        with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+            decision = {"kind": "gate", "outcome": outcome, "who": "test", "why": "worse"}
+            ledger.decisions.add(model="flights", evidence={}, **decision)
+        until(lambda: outcome in logged())
+
+    def logged() -> list[str]:
+        path = tmp_path / "logs" / "decisions.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line)["outcome"] for line in lines]
+
+    names = ("raymlops-monitor-flights", EXPORTER_NAME, SENTINEL_NAME)
+    try:
+        start(f"monitor.exporter.port={free_port('127.0.0.1')}")
+        tell("1.0.1 refused")
+        first, address = [find(name) for name in names], exporter_address(tmp_path)
+        start("serve.num_replicas=2")
+        assert [find(name) for name in names] == first
+        # The exporter is to have the port it had.
+        start("monitor.drift.alpha=0.01", "alerts.min_severity=critical")
+        assert all(find(name) != old for name, old in zip(names, first, strict=True))
+        assert exporter_address(tmp_path) == address
+        tell("1.0.2 refused")
+        assert logged() == ["1.0.1 refused", "1.0.2 refused"]
+        assert caplog.messages == [
+            "actor raymlops-monitor-flights is made anew, with another drift",
+            "actor raymlops-exporter is made anew, with another policy",
+            "actor raymlops-sentinel is made anew, with another alerts",
+        ]
+    finally:
+        for name in names:
+            dismiss(name, {})

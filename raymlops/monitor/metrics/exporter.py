@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,12 @@ class Exporter:
         home: Path,
         policy: DriftPolicy,
     ) -> None:
+        self._made_from = {
+            "ledger_url": ledger_url,
+            "settings": settings,
+            "home": home,
+            "policy": policy,
+        }
         self._gathered = Gathered()
         self._lock = threading.Lock()
         registry = CollectorRegistry(auto_describe=False)
@@ -77,6 +83,10 @@ class Exporter:
         targets = targets_file(home)
         targets.parent.mkdir(parents=True, exist_ok=True)
         replace_text(targets, json.dumps([{"targets": [self._address], "labels": {}}]) + "\n")
+
+    def made_from(self) -> Mapping[str, object]:
+        """The arguments it was made from: one with others may take its place at any time."""
+        return self._made_from
 
     def put(self, snapshot: Snapshot) -> None:
         """Takes in all that a process has counted so far."""
