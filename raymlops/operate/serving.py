@@ -39,7 +39,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
     version = workspace.ledger.registry.resolve(reference)
     serve.check_deployment(version.model, workspace.settings.serve)
     with _giving_all_traffic(workspace, [version]):
-        return serve.deploy(
+        deployment = serve.deploy(
             version.model,
             ledger_url=workspace.ledger_url,
             store_uri=workspace.store_uri,
@@ -49,6 +49,8 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
             log_folder=str(workspace.home / "logs"),
             slice_by=_slice_by(workspace),
         )
+    _warn_of_limits(workspace)
+    return deployment
 
 
 def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> str:
@@ -65,7 +67,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
     models = [version.model for version in versions]
     serve.check_pool(name, models, workspace.settings.serve)
     with _giving_all_traffic(workspace, versions):
-        return serve.deploy_pool(
+        url = serve.deploy_pool(
             name,
             models,
             ledger_url=workspace.ledger_url,
@@ -76,6 +78,8 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
             log_folder=str(workspace.home / "logs"),
             slice_by=_slice_by(workspace),
         )
+    _warn_of_limits(workspace)
+    return url
 
 
 def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
@@ -166,6 +170,12 @@ def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
     start_sentinel(workspace)
     table = TrafficTable.champion(version.model, str(version.version))
     serve.publish(table, ledger_url=workspace.ledger_url)
+
+
+def _warn_of_limits(workspace: Workspace) -> None:
+    """A door is everybody's: it is held against limits that were set, and not against defaults."""
+    if workspace.configured.is_set("serve.http"):
+        serve.warn_of_limits(workspace.settings.serve.http)
 
 
 def _slice_by(workspace: Workspace) -> tuple[str, ...]:

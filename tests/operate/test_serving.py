@@ -53,3 +53,18 @@ def test_traffic_goes_back_where_replicas_do_not_start(
     published = workspace.ledger.releases.published("m")
     assert published is not None
     assert published[1] == TrafficTable.champion("m", "1.0.0").to_dict()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [([], []), (["serve.port=0"], []), (["serve.http.max_headers=32"], [32])],
+)
+def test_a_door_is_held_against_limits_that_were_set_alone(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, overrides: list[str], told: list[int]
+) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.serve.warn_of_limits", lambda of: limits.append(of.max_headers))
+    with Workspace.open(overrides=[f"home={workspace.home}", *overrides]) as other:
+        deploy(other, "m@1.0.0")
+    assert limits == told

@@ -10,6 +10,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class DoorActor:
 
     def __init__(self, path: str, limits: HttpLimits, tls: TlsFiles | None) -> None:
         self._tls = tls
+        self._limits = limits
         self._door = Door(Path(path), _answers, limits, tls=tls)
         self._door.start()
         node = _node_id()
@@ -47,6 +49,9 @@ class DoorActor:
 
     async def encryption(self) -> TlsFiles | None:
         return self._tls
+
+    async def limits(self) -> HttpLimits:
+        return self._limits
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         return await self._door.listen(host, port)
@@ -82,6 +87,21 @@ def local_door(limits: HttpLimits, tls: TlsFiles | None) -> Any:
             "door serves all models, so give them the same, or start the cluster anew"
         )
     return door
+
+
+def warn_of_limits(limits: HttpLimits) -> None:
+    """Tells of doors that were opened with others: they keep these, and their connections."""
+    kept: set[str] = set()
+    for door in all_doors():
+        if hasattr(door, "limits"):  # not those of earlier versions
+            with suppress(ClusterError):  # who does not answer now is nobody to compare with
+                kept.update(_apart(ask(door, "limits"), limits))
+    if kept:
+        _logger.warning(
+            "replicas follow serve.http, the door keeps %s for what it answers itself, since its "
+            "end may break connections: for all of it start the cluster anew",
+            ", ".join(sorted(kept)),
+        )
 
 
 def all_doors() -> Iterator[Any]:
@@ -155,6 +175,12 @@ def _node_id() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
+
+
+def _apart(these: HttpLimits, those: HttpLimits) -> Iterator[str]:
+    for name, value in vars(these).items():
+        if value != (other := getattr(those, name)):
+            yield f"{name} {value}, not {other}"
 
 
 def _answers(roster: Roster) -> Handler:
