@@ -2,10 +2,13 @@
 
 A row's cell in the reference profile is kept, two bytes a row, and the parts are made of cells
 when they are looked at: a category is a part of its own, numbers are cut into four that were
-equally large in the reference.
+equally large in the reference. A mark is kept beside them, of which features they are: who looks
+may have been told of others since.
 """
 
 from __future__ import annotations
+
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +24,22 @@ _NUM_PARTS = 4
 
 
 def cells_of(profile: Profile, names: tuple[str, ...], columns: Columns) -> NDArray[np.uint16]:
-    """The cell of each row, [names, rows]."""
+    """The cell of each row, [1 + names, rows]; the first line is the mark of the names."""
     bins = {each.name: each for each in profile.bins}
     num_rows = len(next(iter(columns.values())))
-    found = np.full((len(names), num_rows), UNKNOWN, dtype=np.uint16)
-    for index, name in enumerate(names):
+    found = np.full((1 + len(names), num_rows), UNKNOWN, dtype=np.uint16)
+    found[0] = _mark(names)
+    for index, name in enumerate(names, start=1):
         if name in bins and name in columns:
             found[index] = bins[name].cells_of(columns[name])
     return found
+
+
+def cells_by(names: tuple[str, ...], cells: NDArray[np.uint16]) -> NDArray[np.uint16] | None:
+    """What `cells_of` found for these names, [names, rows]; None where it was asked for others."""
+    if len(cells) != 1 + len(names) or (cells[0] != _mark(names)).any():
+        return None
+    return cells[1:]
 
 
 def parts_of(profile: Profile, name: str) -> list[str]:
@@ -42,6 +53,11 @@ def parts_of(profile: Profile, name: str) -> list[str]:
         return [*bins.categories, "other", "missing"]
     counts = np.asarray(profile.reference[profile.cells[name]], dtype=np.int64)
     return [*_ranges(bins, counts[:-1]), "missing"]
+
+
+def _mark(names: tuple[str, ...]) -> int:
+    """Others have another one, but for one in 65,536."""
+    return zlib.crc32("\0".join(names).encode()) & 0xFFFF
 
 
 def _ranges(bins: Bins, counts: NDArray[np.int64]) -> list[str]:

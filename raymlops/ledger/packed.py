@@ -38,7 +38,7 @@ class PackedPredictions(Sequence[Prediction]):
     served_at: NDArray[np.float64]
     event_time: NDArray[np.float64]
     slices: NDArray[np.uint16] | None = None
-    """[features to slice by, rows], see `Prediction`."""
+    """[1 + features to slice by, rows], see `Prediction`."""
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> PackedPredictions:

@@ -182,8 +182,9 @@ class Release:
 class Prediction:
     """One answered request: float32 `scores` [rows], in the order of the request's rows.
 
-    `slices` are little-endian uint16 [features to slice by, rows], the cell of the version's
-    reference profile that each row falls into; None where performance is not sliced.
+    `slices` are little-endian uint16 [1 + features to slice by, rows], a mark of which features
+    these are and the cell of the version's reference profile that each row falls into; None where
+    performance is not sliced.
     """
 
     request_id: str
@@ -298,7 +299,8 @@ class Outcome:
     """A prediction whose labels have arrived: `scores` float32 and `labels` int8 or float32, both
     [rows].
 
-    `slices` [features to slice by, rows] are cells of the version's profile; None is not sliced.
+    `slices` [1 + features to slice by, rows] are a mark of which features these are and cells of
+    the version's profile; None is not sliced.
     """
 
     request_id: str

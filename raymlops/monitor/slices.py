@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data import Profile
-from raymlops.data.slices import parts_of
+from raymlops.data.slices import cells_by, parts_of
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Estimate
 
@@ -34,31 +34,26 @@ def measure_slices(
 ) -> Iterator[SliceEstimate]:
     """What `measure` tells of each large enough part of each feature.
 
-    The `outcomes` are of one version. What was recorded while the settings named another number
-    of features is left out.
+    The `outcomes` are of one version. What was recorded while the settings named other features
+    is left out.
     """
     known = [
-        outcome
+        (outcome, cells)
         for outcome in outcomes
-        if outcome.slices is not None and len(outcome.slices) == len(slice_by)
+        if outcome.slices is not None and (cells := cells_by(slice_by, outcome.slices)) is not None
     ]
     for index, feature in enumerate(slice_by):
         names = np.array([*parts_of(profile, feature), _UNKNOWN])
-        parts = [names[np.minimum(_cells(each)[index], len(names) - 1)] for each in known]
+        parts = [names[np.minimum(cells[index], len(names) - 1)] for _, cells in known]
         for part in _largest(parts):
             chosen = [
                 replace(outcome, scores=outcome.scores[inside], labels=outcome.labels[inside])
-                for outcome, rows in zip(known, parts, strict=True)
+                for (outcome, _), rows in zip(known, parts, strict=True)
                 if (inside := rows == part).any()
             ]
             for estimate in measure(chosen):
                 if estimate.metric in _METRICS:
                     yield SliceEstimate(feature=feature, part=part, estimate=estimate)
-
-
-def _cells(outcome: Outcome) -> NDArray[np.uint16]:
-    assert outcome.slices is not None, "only outcomes with slices are looked at"
-    return outcome.slices
 
 
 def _largest(parts: Sequence[NDArray[np.str_]]) -> list[str]:

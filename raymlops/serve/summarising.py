@@ -101,7 +101,7 @@ def _pack(
 
 
 def _slices(answered: Sequence[Block], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
-    """[features to slice by, rows]; neighbours of one version are looked up together."""
+    """[1 + features to slice by, rows]; neighbours of one version are looked up together."""
     parts = [
         cells_of(version.bundle.profile, slice_by, _columns(group))
         for version, group in groupby(answered, key=lambda block: block.version)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raymlops.data.slices import cells_of, parts_of
+from raymlops.data.slices import cells_by, cells_of, parts_of
 from raymlops.errors import ClusterError
-from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions
+from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions, SlicePerformance
 from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import BatchPolicy, TapSummary, outbox, recorder
@@ -368,24 +368,24 @@ def test_an_answer_that_could_not_be_written_counts_as_failed(world: World) -> N
     run(test)
 
 
-def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
-    world: World,
-) -> None:
+def sliced(
+    world: World, *, told: tuple[str, ...], asked: tuple[str, ...]
+) -> list[SlicePerformance]:
+    """What a monitor that slices by `asked` finds in what a replica told of slices by `told`."""
     summaries: list[TapSummary] = []
 
     async def test() -> None:
         traffic, monitor = Traffic(world), Monitor()
-        recorder = make(monitor, slice_by=("size", "radius", "absent"))
+        recorder = make(monitor, slice_by=told)
         for start in range(0, 560, 40):
             recorder.note([traffic.exchange(slice(start, start + 40), time=JULY_2)])
         await finish(recorder)
         summaries.extend(monitor.summaries)
 
     run(test)
-    names = ("size", "radius", "absent")
     policies = ConceptPolicy(), JoinPolicy()
     monitor = DriftMonitor(
-        world.ledger_url, world.store_uri, WindowPolicy(), DriftPolicy(), *policies, names
+        world.ledger_url, world.store_uri, WindowPolicy(), DriftPolicy(), *policies, asked
     )
     truth = read_columns()[1][:560]
     monitor.observe(*summaries)
@@ -402,7 +402,13 @@ def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
     )
     monitor.advance(MODEL, datetime(2013, 8, 1, tzinfo=UTC))
     with Ledger(world.ledger_url) as ledger:
-        found = ledger.observations.slices(MODEL)
+        return ledger.observations.slices(MODEL)
+
+
+def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(world: World) -> None:
+    names = ("size", "radius", "absent")
+    found = sliced(world, told=names, asked=names)
+    truth = read_columns()[1][:560]
     accuracy = {(row.feature, row.part): row for row in found if row.metric == "accuracy"}
     columns = world.rows(0, 560)
     said = world.bundles["1.0.0"].predict(columns)["benign"]
@@ -418,6 +424,12 @@ def test_rows_are_told_apart_by_slice_up_to_the_monitors_verdict(
     assert {feature for feature, _ in accuracy} == {"size", "radius"}
 
 
+@pytest.mark.parametrize("asked", [("radius", "size"), ("size", "texture"), ("size",)])
+def test_slices_by_other_features_are_left_out(world: World, asked: tuple[str, ...]) -> None:
+    # Those of as many features were taken for theirs: the sizes were shown as radii.
+    assert sliced(world, told=("size", "radius"), asked=asked) == []
+
+
 def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
     profile = world.bundles["1.0.0"].profile
     names = parts_of(profile, "radius")
@@ -427,7 +439,9 @@ def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
     assert names[0].startswith("below ")
     assert parts_of(profile, "size") == ["small", "large", "other", "missing"]
     assert parts_of(profile, "absent") == []
-    cells = cells_of(profile, ("texture",), {"texture": np.array([np.nan, 20.0])})
+    found = cells_of(profile, ("texture",), {"texture": np.array([np.nan, 20.0])})
+    cells = cells_by(("texture",), found)
+    assert cells is not None
     assert parts_of(profile, "texture")[cells[0, 0]] == "missing"
     counts = profile.bins[1].count(np.array([20.0]))
     assert counts[cells[0, 1]] == 1
