@@ -9,16 +9,15 @@ deploy ──made_from?──► actor          what it keeps lies in the ledger
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
 from raymlops.cluster.actors import NAMESPACE, actor_class
-from raymlops.config import SecretUrl, redact
-from raymlops.config.tree import dotted, leaves
+from raymlops.config import differences, redact
 from raymlops.errors import ClusterError
 
-_ANSWER_S = 30.0
+_ANSWER_S = 60.0
 _CLOSE_S = 10.0
 
 _logger = logging.getLogger(__name__)
@@ -91,18 +90,20 @@ def _follow(
     within: Collection[str],
 ) -> None:
     before = _made_from(running)
-    if strange := [key for key in within if key in before and before[key] != made_from[key]]:
+    if before and (strange := ", ".join(_differences(before, made_from, within))):
         _logger.warning(
-            "actor %s goes on for %s: there is one of it a cluster; share these, or use a cluster "
-            "of your own",
+            "actor %s, of which a cluster has one, goes on for another place (%s): share these, or "
+            "use a cluster of your own",
             name,
-            " and ".join(_apart(before, made_from, strange)),
+            strange,
         )
         return
-    others = [key for key in follow if key not in before or before[key] != made_from[key]]
-    if not others:
+    if all(key in before and before[key] == made_from[key] for key in follow):
         return
-    _logger.warning("actor %s is made anew, with another %s", name, ", ".join(others))
+    change = "it does not say which it has"
+    if before:
+        change = ", ".join(_differences(made_from, before, follow))
+    _logger.warning("actor %s is made anew for other settings: %s", name, change)
     _end(running)
     wanted = {
         key: value if key in follow else before.get(key, value) for key, value in made_from.items()
@@ -111,25 +112,16 @@ def _follow(
         if before:
             makes.remote(**before)
         raise ClusterError(
-            f"actor {name} does not start with another {', '.join(others)}: {why}; correct that, "
+            f"actor {name} does not start with other settings ({change}): {why}; correct them, "
             f"until then {'it goes on as before' if before else 'there is none'}"
         )
 
 
-def _apart(
-    these: Mapping[str, object], those: Mapping[str, object], keys: Iterable[str]
+def _differences(
+    these: Mapping[str, object], those: Mapping[str, object], keys: Collection[str]
 ) -> Iterator[str]:
-    """What differs, setting by setting."""
-    for key in keys:
-        others = dict(leaves(those[key], (key,)))
-        for path, value in leaves(these[key], (key,)):
-            if value != (other := others.get(path)):
-                yield f"{dotted(path)} {_shown(value)}, not {_shown(other)}"
-
-
-def _shown(value: object) -> str:
-    """Without the password of a URL."""
-    return str(SecretUrl(value) if isinstance(value, str) else value)
+    """In these arguments alone."""
+    return differences(*({key: of.get(key) for key in keys} for of in (these, those)))
 
 
 def _lookup(name: str) -> Any:

@@ -8,6 +8,7 @@
 
 from raymlops.config.build import build
 from raymlops.config.configured import DEFAULT, Configured
+from raymlops.config.differences import differences
 from raymlops.config.layers import Layer, merge
 from raymlops.config.problems import Problems
 from raymlops.config.secret import HIDDEN, Secret, SecretUrl, redact
@@ -30,6 +31,7 @@ __all__ = [
     "Variable",
     "Variables",
     "build",
+    "differences",
     "dotenv_variables",
     "environment_layer",
     "environment_variables",

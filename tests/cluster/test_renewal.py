@@ -77,11 +77,13 @@ def test_an_actor_is_replaced_where_it_is_to_follow_and_keeps_the_rest(
     assert caplog.messages == []
     with caplog.at_level(logging.WARNING):
         assert again(("word",), word="ye", times=2) == {"word": "ye", "times": 1}
-    assert caplog.messages == ["actor crier is made anew, with another word"]
+    assert caplog.messages == ["actor crier is made anew for other settings: word ye, not hear"]
     assert (tmp_path / "closed").read_text() == "hear\n"
 
 
-def test_an_actor_that_does_not_say_what_it_was_made_from_is_replaced(tmp_path: Path) -> None:
+def test_an_actor_that_does_not_say_what_it_was_made_from_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     import ray
 
     old = spawn(elder_class(), NAME, "hear")
@@ -91,6 +93,8 @@ def test_an_actor_that_does_not_say_what_it_was_made_from_is_replaced(tmp_path: 
     assert ray.get(find(NAME).cry.remote()) == "hear"
     wanted = {"word": "ye", "times": 2}
     assert renewed(tmp_path, ("word",), **wanted) == wanted
+    told = "actor crier is made anew for other settings: it does not say which it has"
+    assert caplog.messages == [told]
 
 
 def test_an_actor_of_somebody_else_is_left_as_it_is(
@@ -104,8 +108,8 @@ def test_an_actor_of_somebody_else_is_left_as_it_is(
         made_from = {"word": "/home/ye", "times": 2}
         renew(cls, NAME, made_from, follow=["times"], within=["word"])
     assert caplog.messages == [
-        "actor crier goes on for word postgresql://me:***@db/x, not /home/ye: there is one of it "
-        "a cluster; share these, or use a cluster of your own"
+        "actor crier, of which a cluster has one, goes on for another place (word "
+        "postgresql://me:***@db/x, not /home/ye): share these, or use a cluster of your own"
     ]
     assert ray.get(find(NAME).made_from.remote())["times"] == 1
 
@@ -126,7 +130,7 @@ def test_where_a_successor_does_not_start_the_old_settings_hold_again(tmp_path: 
     import ray
 
     renewed(tmp_path, (), word="hear", times=1)
-    told = "crier does not start with another times: ValueError: times is -1; correct that, until"
+    told = r"settings \(times -1, not 1\): ValueError: times is -1; .* it goes on as before"
     with pytest.raises(ClusterError, match=told):
         renewed(tmp_path, ("times",), word="hear", times=-1)
     assert ray.get(find(NAME).made_from.remote()) == {"word": "hear", "times": 1}

@@ -180,9 +180,16 @@ def test_actors_that_run_follow_what_is_set_later(
         tell("1.0.2 refused")
         assert logged() == ["1.0.1 refused", "1.0.2 refused"]
         assert caplog.messages == [
-            "actor raymlops-monitor-flights is made anew, with another drift",
-            "actor raymlops-exporter is made anew, with another policy",
-            "actor raymlops-sentinel is made anew, with another alerts",
+            f"actor {name} is made anew for other settings: {change}"
+            for name, change in zip(
+                names,
+                (
+                    "drift.alpha 0.01, not 0.05",
+                    "policy.alpha 0.01, not 0.05",
+                    "alerts.min_severity critical, not info",
+                ),
+                strict=True,
+            )
         ]
     finally:
         for name in names:

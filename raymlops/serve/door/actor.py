@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.cluster import find, spawn
+from raymlops.config import differences
 from raymlops.errors import ClusterError, ConfigError, RaymlopsError
 from raymlops.serve.door.door import Door
 from raymlops.serve.door.lookout import Lookout, door_name, living_nodes
@@ -95,7 +96,7 @@ def warn_of_limits(limits: HttpLimits) -> None:
     for door in all_doors():
         if hasattr(door, "limits"):  # not those of earlier versions
             with suppress(ClusterError):  # who does not answer now is nobody to compare with
-                kept.update(_apart(ask(door, "limits"), limits))
+                kept.update(differences(ask(door, "limits"), limits))
     if kept:
         _logger.warning(
             "replicas follow serve.http, the door keeps %s for what it answers itself, since its "
@@ -175,12 +176,6 @@ def _node_id() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
-
-
-def _apart(these: HttpLimits, those: HttpLimits) -> Iterator[str]:
-    for name, value in vars(these).items():
-        if value != (other := getattr(those, name)):
-            yield f"{name} {value}, not {other}"
 
 
 def _answers(roster: Roster) -> Handler:
