@@ -22,7 +22,7 @@ def start_exporter(workspace: Workspace) -> None:
     import ray
 
     settings = workspace.settings.monitor
-    sections = {"monitor.exporter": "settings", "monitor.drift": "policy"}
+    sections = {"monitor.exporter": "settings", "monitor.drift": "drift"}
     renew(
         Exporter,
         EXPORTER_NAME,
@@ -30,7 +30,7 @@ def start_exporter(workspace: Workspace) -> None:
             "ledger_url": workspace.ledger.url,  # opened here, since an actor makes no SQLite file
             "settings": settings.exporter,
             "home": workspace.home,
-            "policy": settings.drift,
+            "drift": settings.drift,
         },
         follow=[name for section, name in sections.items() if workspace.configured.is_set(section)],
         within=["ledger_url", "home"],

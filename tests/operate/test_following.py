@@ -185,7 +185,7 @@ def test_actors_that_run_follow_what_is_set_later(
                 names,
                 (
                     "drift.alpha 0.01, not 0.05",
-                    "policy.alpha 0.01, not 0.05",
+                    "drift.alpha 0.01, not 0.05",
                     "alerts.min_severity critical, not info",
                 ),
                 strict=True,

@@ -62,19 +62,19 @@ class Exporter:
         ledger_url: str,
         settings: ExporterSettings,
         home: Path,
-        policy: DriftPolicy,
+        drift: DriftPolicy,
     ) -> None:
         self._made_from = {
             "ledger_url": ledger_url,
             "settings": settings,
             "home": home,
-            "policy": policy,
+            "drift": drift,
         }
         self._gathered = Gathered()
         self._lock = threading.Lock()
         registry = CollectorRegistry(auto_describe=False)
         ledger = open_ledger(ledger_url)
-        registry.register(_Scrape(self._series, _Recorded(ledger, policy)))
+        registry.register(_Scrape(self._series, _Recorded(ledger, drift)))
         self._server, self._thread = start_http_server(
             settings.port, addr=settings.host, registry=registry
         )
