@@ -88,13 +88,12 @@ def read_table(path: str | Path | Sequence[str | Path]) -> pa.Table:
     return as_table(open_source(path))
 
 
-def between(table: pa.Table, column: str, start: datetime, end: datetime) -> pa.Table:
-    """The rows whose time in `column` lies in [start, end)."""
+def between(table: pa.Table, column: str, start: datetime | None, end: datetime) -> pa.Table:
+    """The rows whose time in `column` lies in [start, end); without `start` all before `end`."""
     times = table[column]
-    kind = times.type
-    inside = pc.and_(
-        pc.greater_equal(times, pa.scalar(start, kind)), pc.less(times, pa.scalar(end, kind))
-    )
+    inside = pc.less(times, pa.scalar(end, times.type))
+    if start is not None:
+        inside = pc.and_(inside, pc.greater_equal(times, pa.scalar(start, times.type)))
     return table.filter(inside)
 
 

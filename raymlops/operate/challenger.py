@@ -19,8 +19,6 @@ from raymlops.release import Verdict, compare, judge
 Source = Callable[[datetime], pa.Table]
 """All rows whose labels are known at an event time."""
 
-_BEGINNING = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Challenger:
@@ -41,7 +39,7 @@ def make_challenger(workspace: Workspace, source: Source, known_at: datetime) ->
     end = known_at - settings.monitor.windows.label_delay
     start = end - timedelta(days=settings.gate.holdout_days)
     table = source(known_at)
-    dataset = _add(workspace, between(table, schema.event_time, _BEGINNING, start), start)
+    dataset = _add(workspace, between(table, schema.event_time, None, start), start)
     training = train(workspace, dataset)
     return Challenger(
         version=register(workspace, training),

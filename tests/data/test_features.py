@@ -45,6 +45,14 @@ def test_between_takes_the_start_and_leaves_the_end() -> None:
     assert between(table, "t", times[0], times[2])["n"].to_pylist() == [1, 2]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_between_without_a_start_takes_all_before_the_end(unit: str) -> None:
+    """The year 1, which once stood for the beginning, is none that nanoseconds reach."""
+    times = [datetime(2013, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    table = pa.table({"t": pa.array(times, pa.timestamp(unit, tz="UTC")), "n": [1, 2, 3]})
+    assert between(table, "t", None, times[2])["n"].to_pylist() == [1, 2]
+
+
 def make(**changes: object) -> TableSchema:
     values: dict[str, object] = {
         "dataset": "d",
