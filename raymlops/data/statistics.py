@@ -27,7 +27,8 @@ class ColumnStatistics:
     """One column: `count` known values and `missing` ones (null, or NaN among floats).
 
     `mean` and `std` (of a sample) are those of finite numbers. `distinct` is None when there are
-    more than 10,000 values, `top` then empty. Times and non-finite bounds are texts.
+    more than 10,000 values, `top` then empty. Times and non-finite bounds are texts, durations
+    seconds.
     """
 
     name: str
@@ -89,6 +90,7 @@ class _Column:
         known = column.filter(pc.invert(missing)) if num_missing else column
         if not len(known) or not _is_plain(column.type):
             return
+        known = _sortable(known)
         self._bound(known)
         if is_number(column.type):
             self._add_moments(known)
@@ -136,14 +138,14 @@ class _Column:
             type=str(self.type),
             count=self.count,
             missing=self.missing,
-            min=_value(self.low),
-            max=_value(self.high),
+            min=_as_read(self.low, self.type),
+            max=_as_read(self.high, self.type),
             mean=_finite(self.mean) if moments else None,
             std=_finite(math.sqrt(self.squares / (self.num_finite - 1)))
             if self.num_finite > 1
             else None,
             distinct=len(values) if plain and values is not None else None,
-            top=tuple((_value(each), count) for each, count in ranked[:_NUM_TOP])
+            top=tuple((_as_read(each, self.type), count) for each, count in ranked[:_NUM_TOP])
             if has_top
             else (),
         )
@@ -157,9 +159,42 @@ def _is_plain(kind: pa.DataType) -> bool:
         is_number(kind)
         or is_category(kind)
         or pa.types.is_boolean(kind)
-        or pa.types.is_temporal(kind)
+        or (pa.types.is_temporal(kind) and not pa.types.is_interval(kind))
         or pa.types.is_decimal(kind)
     )
+
+
+def _sortable(known: pa.Array) -> pa.Array:
+    """The same values in a type that Arrow can order, and that Python has all values of.
+
+    Times are counts of their unit: Python's calendar ends with the year 9999, Arrow's does not.
+    """
+    kind = known.type
+    if pa.types.is_temporal(kind):
+        return known.view(_counted_in(kind))
+    if pa.types.is_float16(kind):
+        return known.cast(pa.float32())
+    if pa.types.is_decimal(kind) and kind.bit_width < 128:
+        return known.cast(pa.decimal128(kind.precision, kind.scale))
+    return known
+
+
+def _as_read(value: Any, kind: pa.DataType) -> Value:
+    """A value out of a `_sortable` column that was of type `kind`, for people to read."""
+    if pa.types.is_dictionary(kind):
+        return _as_read(value, kind.value_type)
+    if value is None or not pa.types.is_temporal(kind):
+        return _value(value)
+    time = pa.scalar(value, _counted_in(kind)).cast(kind)
+    try:
+        return _value(time.as_py())
+    except OverflowError:
+        return str(time.cast(pa.string()).as_py())
+
+
+def _counted_in(kind: pa.DataType) -> pa.DataType:
+    """The whole numbers that times of type `kind` are."""
+    return pa.int32() if kind.bit_width == 32 else pa.int64()
 
 
 def _value(value: Any) -> Value:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from sklearn.datasets import load_wine
 
 from raymlops.data.statistics import ColumnStatistics, Statistics
 from raymlops.demo.flights import load_flights
+
+NEXT = "1970-01-01T00:00:02+00:00"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,34 @@ def test_times_and_empty_columns_have_statistics() -> None:
     assert (found["n"].count, found["n"].missing) == (0, 2)
     assert (found["l"].count, found["l"].distinct) == (1, None)
     assert found["b"].top == ((False, 1), (True, 1))
+
+
+@pytest.mark.parametrize(
+    ("column", "low", "high"),
+    [
+        (pa.array(np.array([0.5, 2, np.nan], np.float16)), 0.5, 2.0),
+        (pa.array([90, 1500, None], pa.duration("ms")), 0.09, 1.5),
+        (pa.array([Decimal("0.50"), Decimal("2.00")], pa.decimal32(5, 2)), "0.50", "2.00"),
+        (pa.array([2, 300_000_000_000], pa.timestamp("s", "UTC")), NEXT, "11476-08-15 05:20:00Z"),
+        (pa.array([-80_000_000_000, 2], pa.timestamp("s")), "-0566-11-26 01:46:40", NEXT[:-6]),
+        (pa.array([3, 4_000_000], pa.date32()), "1970-01-04", "12921-08-18"),
+        (pa.array([2, 2**62], pa.duration("s")), 2.0, str(2**62)),
+        (pa.array([1, 2, None], pa.time64("ns")), "00:00:00", "00:00:00"),
+    ],
+    ids=lambda each: str(each.type) if isinstance(each, pa.Array) else "",
+)
+def test_bounds_are_told_of_types_that_python_or_arrow_cannot_order(
+    column: pa.Array, low: object, high: object
+) -> None:
+    """One column of these ended `data add`, needed by the model or not."""
+    found = statistics(pa.table({"x": column}), chunk=1)["x"]
+    assert (found.min, found.max, found.distinct) == (low, high, 2)
+
+
+def test_intervals_have_no_order() -> None:
+    column = pa.array([(1, 2, 3), (1, 2, 4)], pa.month_day_nano_interval())
+    found = statistics(pa.table({"x": column}))["x"]
+    assert (found.count, found.min, found.distinct) == (2, None, None)
 
 
 def test_identifiers_are_not_counted_without_bound() -> None:
