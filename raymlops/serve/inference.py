@@ -23,6 +23,7 @@ from raymlops.serve.batching.shares import Share
 from raymlops.serve.exchange import Exchange, Record
 from raymlops.serve.form import Form
 from raymlops.serve.statistics import Statistics
+from raymlops.serve.web import unicode_of
 
 _logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class Inference:
             except Exception as error:  # the boundary of the process, see `_refusal`
                 refusal = _refusal(error, exchange)
                 answer, status = refuse(refusal), refusal.status
-                exchange.error = refusal.message
+                exchange.error = unicode_of(refusal.message)
             reply(answer)
             exchange.status = status
             exchange.latency_s = time.perf_counter() - exchange.started

@@ -64,9 +64,7 @@ class Response:
 
     @classmethod
     def error(cls, status: int, message: str, *headers: tuple[str, str]) -> Response:
-        # A message may quote what the client sent, which need not be valid Unicode.
-        text = message.encode("utf-8", "replace").decode()
-        return cls(status, orjson.dumps({"error": text}), headers=headers)
+        return cls(status, orjson.dumps({"error": unicode_of(message)}), headers=headers)
 
     @classmethod
     def refusal(cls, error: RequestError) -> Response:
@@ -182,6 +180,11 @@ def later(handle: Callable[[Request], Awaitable[Response]]) -> Handler:
         request.on_gone = stop
 
     return handler
+
+
+def unicode_of(message: str) -> str:
+    """`message` as UTF-8 can write it: it may quote lone surrogates, which JSON can."""
+    return message.encode("utf-8", "replace").decode()
 
 
 class _WrongMethodError(Exception):

@@ -18,7 +18,9 @@ from tests.serve.test_replica import Gatherer, QuietBoard, Server
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def served(world: World, folder: Path, policy: LogPolicy) -> tuple[list[dict[str, Any]], Gatherer]:
+def served(
+    world: World, folder: Path, policy: LogPolicy, wrong: tuple[str, bytes] = (INFER, b"{")
+) -> tuple[list[dict[str, Any]], Gatherer]:
     """The lines of a replica that was asked twice, once well, and what it counted."""
     with Ledger(world.ledger_url) as ledger:
         ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
@@ -41,7 +43,7 @@ def served(world: World, folder: Path, policy: LogPolicy) -> tuple[list[dict[str
             good = await client.post(INFER, content=body(world), headers=headers)
             assert good.status_code == 200
             assert good.headers["traceparent"].split("-")[1] == TRACE
-            bad = await client.post(INFER, content=b"{")
+            bad = await client.post(wrong[0], content=wrong[1])
             assert bad.status_code == 400
             assert "traceparent" not in bad.headers
 
@@ -69,6 +71,14 @@ def test_a_request_is_a_line_with_its_trace(world: World, tmp_path: Path) -> Non
         (MODEL, "left_out"): 0,
         (MODEL, "dropped"): 0,
     }
+
+
+def test_a_refusal_that_quotes_what_is_no_unicode_is_logged(world: World, tmp_path: Path) -> None:
+    wrong = ("/predict", rb'[{"\ud800": 1}]')
+    lines, gatherer = served(world, tmp_path, LogPolicy(enabled=True, share=1.0), wrong)
+    assert lines[-1]["status"] == 400
+    assert "'?'" in lines[-1]["error"]
+    assert gatherer.counts("raymlops_log_lines_total")[MODEL, "written"] == 2
 
 
 def test_values_are_logged_where_that_is_wanted(world: World, tmp_path: Path) -> None:

@@ -108,6 +108,21 @@ def test_what_the_disk_cannot_take_is_dropped_and_nobody_waits(tmp_path: Path) -
     assert [each["number"] for each in read(tmp_path / "a.jsonl")] == [*range(10)]
 
 
+def test_a_document_that_json_cannot_hold_costs_its_own_line_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread that writes once died of it, and with it all that came later."""
+    lines = writer(tmp_path / "a.jsonl")
+    lines.start()
+    with caplog.at_level(logging.WARNING):
+        lines.put({"error": "no input '\ud800'"})
+        lines.put({"number": 2})
+        lines.close()
+    assert read(tmp_path / "a.jsonl") == [{"number": 2}]
+    assert (lines.num_written, lines.num_dropped) == (1, 1)
+    assert "a line of" in caplog.text
+
+
 def test_a_disk_that_is_full_costs_lines_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -72,7 +72,7 @@ class LineWriter:
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not taken:
             return
-        lines = [_line(document) for document in taken]
+        lines = [line for line in map(self._line, taken) if line is not None]
         try:
             self._append(lines)
         except OSError as error:
@@ -85,6 +85,16 @@ class LineWriter:
         else:
             self.num_written += len(lines)
             self._failing = False
+
+    def _line(self, document: Mapping[str, Any]) -> bytes | None:
+        """None of a document that JSON cannot hold: it costs its own line and no other."""
+        try:
+            text = orjson.dumps(document, default=str, option=_OPTIONS).decode()
+        except TypeError as error:
+            self.num_dropped += 1
+            _logger.warning("a line of %s cannot be written, it is dropped: %s", self._path, error)
+            return None
+        return redact(text).encode() + b"\n"
 
     def _append(self, lines: Iterable[bytes]) -> None:
         # What a request was about is nobody else's affair.
@@ -104,7 +114,3 @@ class LineWriter:
 
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
-
-
-def _line(document: Mapping[str, Any]) -> bytes:
-    return redact(orjson.dumps(document, default=str, option=_OPTIONS).decode()).encode() + b"\n"

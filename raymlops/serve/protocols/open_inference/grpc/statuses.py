@@ -7,6 +7,8 @@ from typing import NoReturn
 import grpc
 import grpc.aio
 
+from raymlops.serve.web import unicode_of
+
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -22,5 +24,5 @@ _STATUS = {
 async def refuse(context: grpc.aio.ServicerContext, status: int, message: str) -> NoReturn:
     """Ends the call; `message` may quote what is not valid Unicode."""
     code = _STATUS.get(status, grpc.StatusCode.INTERNAL)
-    await context.abort(code, message.encode("utf-8", "replace").decode())
+    await context.abort(code, unicode_of(message))
     raise AssertionError("abort raises")
