@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 from urllib.parse import unquote
@@ -98,6 +99,8 @@ def remember(text: str) -> None:
     """Has `redact` hide `text` from now on, in this process."""
     if len(text) >= _MIN_CHARS:
         _known.add(text)
+        # As it stands in JSON, where quotes and backslashes are escaped.
+        _known.add(json.dumps(text, ensure_ascii=False)[1:-1])
 
 
 def redact(text: str) -> str:

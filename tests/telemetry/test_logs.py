@@ -67,8 +67,9 @@ def test_values_are_shown_but_those_that_are_hidden() -> None:
     assert len(shown["age"]) == 2
 
 
-def test_lines_are_written_without_secrets_and_for_nobody_else(tmp_path: Path) -> None:
-    secret = Secret("open-sesame-1")
+@pytest.mark.parametrize("text", ["open-sesame-1", 'open "sesame" \\1'])
+def test_lines_are_written_without_secrets_and_for_nobody_else(tmp_path: Path, text: str) -> None:
+    secret = Secret(text)
     lines = writer(tmp_path / "logs" / "a.jsonl")
     lines.start()
     lines.put({"at": datetime(2013, 7, 1, tzinfo=UTC), "shape": (3,), "x": np.float32(0.5)})
