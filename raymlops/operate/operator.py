@@ -2,7 +2,8 @@
 
     tick(now):  a release runs          -> it takes its next step
                 a challenger is trained -> the gate releases it or refuses it
-                neither                 -> traffic follows the champion alias
+                one passed, and no more -> its release begins: an operator died in between
+                none of these           -> traffic follows the champion alias
                 a window closed badly,
                 or errors rose          -> a challenger is trained, beside everything else
 
@@ -12,7 +13,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
@@ -39,6 +40,7 @@ from raymlops.release.controller import Publish
 from raymlops.serve import TrafficTable
 
 WHO = "raymlops operator"
+_PASSED = "passed"
 
 _logger = logging.getLogger(__name__)
 
@@ -131,6 +133,8 @@ class Operator:
             self._controller.step(release, now=now, who=WHO)
         elif self._training is not None and self._training.done():
             self._gate(self._training, now)
+        elif (gate := _unreleased_gate(before)) is not None:
+            self._release(gate, now)
         else:
             self._follow_alias()
         self._monitor.advance(self._model, now)
@@ -225,11 +229,15 @@ class Operator:
             why = redact(f"no challenger could be made and judged: {error}")
             self._decide("gate", "refused", why, {}, now)
             return
-        outcome = "passed" if verdict.passed else "refused"
-        version = challenger.version
-        self._decide("gate", f"{version.version} {outcome}", verdict.why, verdict.evidence, now)
+        outcome = f"{challenger.version.version} {_PASSED if verdict.passed else 'refused'}"
+        gate = self._decide("gate", outcome, verdict.why, verdict.evidence, now)
         if verdict.passed:
-            self._controller.start(version, now=now, who=WHO, why=verdict.why)
+            self._release(gate, now)
+
+    def _release(self, gate: Decision, now: datetime) -> None:
+        passed = gate.outcome.removesuffix(_PASSED).strip()
+        version = self._ledger.registry.resolve(f"{self._model}@{passed}")
+        self._controller.start(version, now=now, who=WHO, why=gate.why)
 
     def _busy_with(self) -> str | None:
         if self._training is not None:
@@ -269,3 +277,15 @@ class Operator:
             event_time=now,
             window_end=window_end,
         )
+
+
+def _unreleased_gate(decisions: Sequence[Decision]) -> Decision | None:
+    """The gate that a challenger passed and nothing came after: no release of it, no other champion
+    and no other challenger."""
+    for decision in reversed(decisions):
+        match decision.kind, decision.outcome.split():
+            case "gate", [*_, said]:
+                return decision if said == _PASSED else None
+            case ("release", _) | ("alias", ["champion", *_]) | ("trigger", ["retrain"]):
+                return None
+    return None

@@ -28,6 +28,7 @@ from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowRepo
 from raymlops.monitor.concept import Baseline
 from raymlops.operate import Challenger, Operator, Workspace, end_release
 from raymlops.operate.triggers import RetrainPolicy
+from raymlops.release import ReleaseController
 from raymlops.serve import TrafficTable
 from raymlops.serve.latency import NUM_BUCKETS
 from tests.operate.bundles import bundle_of
@@ -302,18 +303,50 @@ def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> Non
         assert play(world, operator, 8, 21)[-1] == "release: 1.0.1 promoted"
 
 
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_release_that_an_operator_died_before_is_begun_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseController, "start", killed)
+        with pytest.raises(KeyboardInterrupt), world.operator() as operator:
+            play(world, operator, 0, 8)
+    assert world.workspace.ledger.decisions.list(model="tumours")[-1].outcome == "1.0.1 passed"
+    with world.operator() as operator:
+        assert play(world, operator, 8, 9) == [
+            "release: 1.0.1 canary 30%",
+            "alias: challenger -> 1.0.1",
+        ]
+        assert play(world, operator, 9, 21)[-1] == "release: 1.0.1 promoted"
+        assert play(world, operator, 21, 22) == []
+    assert world.trainings == [day(7)]
+
+
+def test_a_release_is_not_begun_after_a_person_chose_the_champion(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseController, "start", killed)
+        with pytest.raises(KeyboardInterrupt), world.operator() as operator:
+            play(world, operator, 0, 8)
+    point(world.workspace, world.champion)
+    with world.operator() as operator:
+        assert operator.tick(day(8)) == ()
+    assert world.workspace.ledger.releases.running("tumours") is None
+
+
 def test_a_window_judged_for_an_operator_that_died_is_considered_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.live(day(0), day(7))
     assert len(world.monitor().advance("tumours", day(7))) == 1  # killed before it heard of it
 
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     for method in ("_decide", "_train"):  # killed before the trigger was written, and after
         with monkeypatch.context() as patch:
-            patch.setattr(Operator, method, die)
+            patch.setattr(Operator, method, killed)
             with pytest.raises(KeyboardInterrupt), world.operator() as operator:
                 operator.tick(day(7))
     world.challenger = world.champion
