@@ -68,20 +68,39 @@ class Sentinel:
     def deliver(self, now: datetime) -> None:
         """Tries every letter that is due."""
         while letters := due(self._book.read().letters, now):
-            for letter in letters:
-                after = self._send(letter, now)
-                with self._book.open() as book:
-                    book.letters = _replaced(book.letters, letter, after)
+            self._try(letters, now)
 
     def resend(self, now: datetime) -> int:
-        """Tries all dead letters once more; how many there were."""
+        """Tries the dead letters to its own sinks once more; how many there were.
+
+        All others are left as they are: whoever asks need not know every sink of the home.
+        """
         with self._book.open() as book:
-            dead = len(book.dead)
+            dead = [letter for letter in book.dead if letter.sink in self._sinks]
+            strange = {letter.sink for letter in book.dead} - set(self._sinks)
             book.letters = tuple(
-                revived(letter, now) if letter.is_dead else letter for letter in book.letters
+                revived(letter, now) if letter in dead else letter for letter in book.letters
             )
-        self.deliver(now)
-        return dead
+        if strange:
+            _logger.warning(
+                "dead letters to %s are left: no such sink is set here; name the configuration "
+                "that sets it",
+                ", ".join(sorted(strange)),
+            )
+        episodes = {(letter.sink, letter.alert.id) for letter in dead}
+        while letters := [
+            letter
+            for letter in due(self._book.read().letters, now)
+            if (letter.sink, letter.alert.id) in episodes
+        ]:
+            self._try(letters, now)
+        return len(dead)
+
+    def _try(self, letters: Sequence[Letter], now: datetime) -> None:
+        for letter in letters:
+            after = self._send(letter, now)
+            with self._book.open() as book:
+                book.letters = _replaced(book.letters, letter, after)
 
     def _decided(self, book: Book) -> list[Signal]:
         found = self._ledger.overview.decisions_after(book.cursor, limit=_DECISIONS_A_LOOK)

@@ -199,6 +199,30 @@ def test_what_cannot_be_delivered_is_kept_and_can_be_sent_again(
     assert sentinel.resend(NOW + timedelta(hours=1)) == 0
 
 
+def test_sending_again_leaves_what_others_are_told(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A person without the configuration of the mail once ended the letters that waited for it."""
+    world.sink.error = DeliveryError("it is away")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    for minute in (1, 2, 3):
+        world.look(minute)
+    decide(world.ledger, "release", "1.0.1 rolled back")
+    world.look(4)
+    before = world.book.read().letters
+    assert [letter.is_dead for letter in before] == [True, False]
+    other = Recorder("other")
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [other])
+    assert sentinel.resend(NOW + timedelta(hours=1)) == 0
+    assert world.book.read().letters == before
+    assert "dead letters to recorder are left: no such sink is set here" in caplog.text
+    world.sink.error = None
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [world.sink])
+    assert sentinel.resend(NOW + timedelta(hours=1)) == 1
+    assert world.sink.told == [("gate", "firing", "warning")]
+    assert world.book.read().letters == before[1:]
+
+
 def test_a_sink_that_is_set_no_more_has_dead_letters(world: World) -> None:
     world.sink.error = DeliveryError("it is away")
     decide(world.ledger, "gate", "1.0.2 refused")
