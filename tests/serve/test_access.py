@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,27 @@ def test_a_file_of_keys_is_made_and_changed_as_a_whole(tmp_path: Path) -> None:
     assert [key.name for key in ring.read()] == ["app"]
     with pytest.raises(ConfigError, match="has no key 'ci'; there are: app"):
         ring.revoke("ci")
+
+
+def test_keys_made_and_revoked_at_once_are_all_made_and_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    for number in range(4):
+        Keyring(path).add(ApiKey(name=f"old{number}", digest=digest_of(OTHER)))
+    together = threading.Barrier(8)
+
+    def make(number: int) -> None:
+        together.wait()
+        Keyring(path).add(ApiKey(name=f"new{number}", digest=digest_of(KEY)))
+
+    def revoke(number: int) -> None:
+        together.wait()
+        Keyring(path).revoke(f"old{number}")
+
+    with ThreadPoolExecutor(8) as threads:
+        changes = [threads.submit(each, n) for each in (make, revoke) for n in range(4)]
+    for change in changes:
+        change.result()
+    assert {key.name for key in Keyring(path).read()} == {"new0", "new1", "new2", "new3"}
 
 
 def test_a_file_that_holds_no_keys_says_how_to_write_one(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
 
+from raymlops.cluster.files import locked
 from raymlops.errors import ConfigError
 from raymlops.serve.access.keys import ApiKey
 
@@ -39,19 +41,21 @@ class Keyring:
 
     def add(self, key: ApiKey) -> None:
         """Raises ConfigError when a key of that name is there."""
-        known = self.read() if self._path.exists() else ()
-        if any(each.name == key.name for each in known):
-            raise ConfigError(f"{self._path} has a key '{key.name}' already; revoke it first")
-        self._write((*known, key))
+        with self._changing():
+            known = self.read() if self._path.exists() else ()
+            if any(each.name == key.name for each in known):
+                raise ConfigError(f"{self._path} has a key '{key.name}' already; revoke it first")
+            self._write((*known, key))
 
     def revoke(self, name: str) -> None:
         """Raises ConfigError when there is none of that name."""
-        known = self.read()
-        kept = tuple(key for key in known if key.name != name)
-        if len(kept) == len(known):
-            names = ", ".join(key.name for key in known) or "none"
-            raise ConfigError(f"{self._path} has no key '{name}'; there are: {names}")
-        self._write(kept)
+        with self._changing():
+            known = self.read()
+            kept = tuple(key for key in known if key.name != name)
+            if len(kept) == len(known):
+                names = ", ".join(key.name for key in known) or "none"
+                raise ConfigError(f"{self._path} has no key '{name}'; there are: {names}")
+            self._write(kept)
 
     async def watch(self, on_change: Callable[[Sequence[ApiKey]], None]) -> None:
         """Tells of the keys now, since who read them before may have missed a change, and
@@ -81,9 +85,15 @@ class Keyring:
             return None
         return found.st_ino, found.st_mtime_ns
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Waits for whoever else makes or revokes a key, and keeps others waiting."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self._path.with_name(f".{self._path.name}.lock")):
+            yield
+
     def _write(self, keys: Sequence[ApiKey]) -> None:
         rows = [asdict(replace(key, models=tuple(key.models))) for key in keys]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
