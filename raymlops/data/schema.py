@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raymlops.data.features import Feature
+from raymlops.data.profile import SCORE
 from raymlops.data.rules import Rule
 
 
@@ -33,5 +34,10 @@ class TableSchema:
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"features declared twice: {', '.join(sorted(doubled))}")
+        if SCORE in names:
+            raise ValueError(
+                f"a feature is called '{SCORE}', as the model's own output is in profiles and "
+                "drift; give the column another name, in the data and here"
+            )
         if self.target in names:
             raise ValueError(f"the target '{self.target}' is among the features; it would leak")

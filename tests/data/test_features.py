@@ -69,6 +69,10 @@ def make(**changes: object) -> TableSchema:
         ({"features": ()}, "declares no features"),
         ({"features": FEATURES + FEATURES}, "features declared twice: c, x"),
         ({"target": "x"}, "the target 'x' is among the features; it would leak"),
+        (
+            {"features": (Feature(name="score", kind="number"),)},
+            "a feature is called 'score', as the model's own output is",
+        ),
     ],
 )
 def test_a_contradictory_schema_is_refused(changes: dict[str, object], message: str) -> None:
