@@ -96,11 +96,11 @@ def join_waiting(
     if not predictions or connection.scalar(_ANY_WAITING) is None:
         return
     fates: Counter[tuple[str, Fate]] = Counter()
-    places = {
-        (packed.model, request_id): (packed, number)
-        for packed in predictions
-        for number, request_id in enumerate(packed.request_ids)
-    }
+    places: dict[_Key, tuple[PackedPredictions, int]] = {}
+    for packed in predictions:
+        for number, request_id in enumerate(packed.request_ids):
+            # Of several answers under one id the first is stored, so labels are held against it.
+            places.setdefault((packed.model, request_id), (packed, number))
     for chunk in _chunks({request_id for _, request_id in places}):
         same_id = connection.execute(select(table).where(table.c.request_id.in_(chunk)))
         rows = [row for row in same_id if (row.model, row.request_id) in places]

@@ -242,17 +242,18 @@ class Labels:
     at: datetime
 
 
-_NUMBERS = b"f"  # before numbers, so that four classes are not taken for one of them
+NUMBERS = b"f"
+"""Before numbers, so that four classes are not taken for one of them."""
 
 
 def number_labels(values: NDArray[Any]) -> bytes:
     """The labels of a model that says numbers, `values` [rows]."""
-    return _NUMBERS + values.astype("<f4").tobytes()
+    return NUMBERS + values.astype("<f4").tobytes()
 
 
 def label_values(labels: bytes, num_rows: int) -> NDArray[Any] | None:
     """`labels` as int8 or float32 [rows]; None when they are of another number of rows."""
-    if labels[:1] == _NUMBERS:
+    if labels[:1] == NUMBERS:
         numbers = labels[1:]
         return np.frombuffer(numbers, dtype="<f4") if len(numbers) == 4 * num_rows else None
     return np.frombuffer(labels, dtype=np.int8) if len(labels) == num_rows else None

@@ -18,6 +18,8 @@ from raymlops.ledger import (
     Pane,
     Prediction,
     TapMessage,
+    joins,
+    number_labels,
     schema,
     taps,
 )
@@ -117,6 +119,39 @@ def test_labels_join_late_early_twice_or_never(ledger: Ledger) -> None:
         "repeated": 1,
         "misfit": 1,
     }
+
+
+def short(request_id: str) -> Prediction:
+    return replace(prediction(request_id), scores=b"\0\0\0\0", num_rows=1, replica="r2")
+
+
+@pytest.mark.parametrize(("values", "fate"), [((0, 1), "misfit"), ((1,), "joined")])
+def test_labels_join_the_answer_that_is_kept_of_two_under_one_id(
+    ledger: Ledger, values: tuple[int, ...], fate: str
+) -> None:
+    """Held against the last, they joined the first, and no window was ever judged again."""
+    observations = ledger.observations
+    observations.add_labels([labels("a", *values)])
+    observations.add_taps(
+        [TapMessage("r2", 0, [], [short("a")]), TapMessage("r1", 0, [], [prediction("a")])]
+    )
+    assert observations.prediction("a").num_rows == 1
+    assert observations.join_counts("flights") == {"waiting": 1, fate: 1}
+    found = observations.outcomes("flights", start=START, end=START + timedelta(hours=1))
+    assert [outcome.labels.tolist() for outcome in found] == [[1]] * (fate == "joined")
+
+
+def test_what_was_joined_and_does_not_fit_is_left_out(ledger: Ledger) -> None:
+    """Ledgers hold such rows from when labels were held against another answer."""
+    observations = ledger.observations
+    observations.add_tap("r2", 0, [], [short("a"), short("b"), short("c")])
+    five = replace(labels("b"), labels=bytes(5))  # as many bytes as one number has
+    with ledger.database.write() as connection:
+        joins._join(connection, [labels("a", 0, 1), five])
+    observations.add_labels([replace(labels("c"), labels=number_labels(np.array([0.5])))])
+    joined = observations.joined("flights", after=0, limit=10)
+    found = observations.outcomes("flights", start=START, end=START + timedelta(hours=1))
+    assert [each.labels.tolist() for each in (*found, *(each for _, each in joined))] == [[0.5]] * 2
 
 
 def test_joins_are_a_log_in_the_order_of_completion(ledger: Ledger) -> None:
