@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import operator
 import secrets
 import threading
 import time
@@ -68,8 +69,10 @@ class MetricLogger:
         Raises:
             LedgerError: `held_calls` wait already and the database takes none of them for
                 `patience_s`; these values were not taken in.
+            TypeError: `step` is no integer.
         """
-        logged = Logged({name: float(value) for name, value in values.items()}, step, now())
+        floats = {name: float(value) for name, value in values.items()}
+        logged = Logged(floats, operator.index(step), now())
         if len(self._held) >= self._policy.held_calls:
             self.flush()
         self._held.append(logged)

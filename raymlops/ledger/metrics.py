@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,19 @@ def groups(run_ids: Collection[str]) -> Iterator[Sequence[str]]:
 
 
 def rows(run_id: str, logged: Sequence[Logged]) -> list[dict[str, Any]]:
+    """What the database keeps of each value.
+
+    Raises:
+        TypeError: a step is no integer.
+    """
     return [
-        {"run_id": run_id, "name": name, "step": each.step, "value": float(value), "at": each.at}
+        {
+            "run_id": run_id,
+            "name": name,
+            "step": operator.index(each.step),  # SQLite keeps an integer of numpy as bytes
+            "value": float(value),
+            "at": each.at,
+        }
         for each in logged
         for name, value in each.values.items()
     ]

@@ -133,6 +133,7 @@ class Runs:
         Raises:
             NotFoundError: there is no such run.
             LedgerError: the database did not take them.
+            TypeError: `step` is no integer.
         """
         if rows := metrics.rows(run_id, [Logged(values, step, now())]):
             try:

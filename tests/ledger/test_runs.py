@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
@@ -74,6 +75,19 @@ def test_values_of_a_run_that_is_not_there_are_refused(ledger: Ledger, run: Run)
         ledger.runs.log("nobody", {"loss": 1.0})
     ledger.runs.log(run.id, {"loss": 1.0})
     assert ledger.runs.last_metrics(run.id) == {"loss": 1.0}
+
+
+def test_steps_that_numpy_counted_are_integers(ledger: Ledger, run: Run) -> None:
+    """They were kept as bytes, which nothing that reads steps could read."""
+    ledger.runs.log(run.id, {"loss": 0.5}, step=np.int64(300))
+    with ledger.runs.logger(run.id) as log:
+        log({"loss": 0.25}, step=np.int64(301))
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+            log({"loss": 0.125}, step=1.5)  # type: ignore[arg-type]
+    assert [metric.step for metric in ledger.runs.metrics(run.id)] == [300, 301]
+    assert ledger.runs.last_metrics(run.id) == {"loss": 0.25}
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        ledger.runs.log(run.id, {"loss": 0.5}, step=1.5)  # type: ignore[arg-type]
 
 
 def test_the_newest_of_each_metric_is_told_with_its_step(ledger: Ledger, run: Run) -> None:
