@@ -84,7 +84,8 @@ def watch(
 ) -> tuple[dict[str, Any], list[ConceptAlarm]]:
     """(what is to be remembered, alarms) after `outcomes`, given what was remembered before them.
 
-    The state is one of plain values; a state kept under another policy starts anew.
+    The state is one of plain values; one kept under another detector, other parameters of it or
+    another unit starts anew. `num_learned` may change: what was learned stays.
     """
     streams: dict[str, Any] = dict(state["streams"]) if state.get("policy") == _id(policy) else {}
     alarms: list[ConceptAlarm] = []
@@ -108,11 +109,11 @@ def _follow(
 ) -> list[ConceptAlarm]:
     errors, source = _units(policy, stream.threshold, outcomes)
     if stream.reference is None:
-        num = policy.num_learned - len(stream.learned)
+        num = max(0, policy.num_learned - len(stream.learned))
         stream.learned += errors[:num].tolist()
         errors, source = errors[num:], source[num:]
-        if len(stream.learned) == policy.num_learned:
-            stream.reference = _inside(float(np.mean(stream.learned)), policy.num_learned)
+        if len(stream.learned) >= policy.num_learned:
+            stream.reference = _inside(float(np.mean(stream.learned)), len(stream.learned))
             stream.learned = []
     if stream.reference is None or errors.size == 0:
         return []

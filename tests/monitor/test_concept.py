@@ -75,6 +75,17 @@ def test_a_rate_that_nobody_recorded_is_learned_first() -> None:
     assert stream["learned"] == []
 
 
+def test_less_to_learn_than_was_learned_begins_the_watch() -> None:
+    """A smaller num_learned made the number still to learn negative, and nothing ever alarmed."""
+    known = Baseline(threshold=0.5, error_rate=None)
+    first, second = outcomes((300, 0.3)), outcomes((300, 0.7))
+    state, _ = watch(ConceptPolicy(num_learned=500), "flights", first, {}, lambda _: known)
+    fewer = ConceptPolicy(num_learned=100)
+    state, alarms = watch(fewer, "flights", second, state, lambda _: known)
+    assert alarms[0].reference_rate == pytest.approx(0.3, abs=0.08)
+    assert int(alarms[0].request_id.split("-")[1]) < 50
+
+
 def test_versions_are_watched_apart() -> None:
     good, bad = outcomes((500, 0.1)), outcomes((500, 0.6), version="1.0.1")
     mixed = [each for pair in zip(good, bad, strict=True) for each in pair]
