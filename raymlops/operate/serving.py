@@ -49,7 +49,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
             log_folder=str(workspace.home / "logs"),
             slice_by=_slice_by(workspace),
         )
-    _warn_of_limits(workspace)
+    _warn_of_doors(workspace)
     return deployment
 
 
@@ -78,7 +78,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
             log_folder=str(workspace.home / "logs"),
             slice_by=_slice_by(workspace),
         )
-    _warn_of_limits(workspace)
+    _warn_of_doors(workspace)
     return url
 
 
@@ -172,10 +172,11 @@ def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
     serve.publish(table, ledger_url=workspace.ledger_url)
 
 
-def _warn_of_limits(workspace: Workspace) -> None:
+def _warn_of_doors(workspace: Workspace) -> None:
     """A door is everybody's: it is held against limits that were set, and not against defaults."""
-    if workspace.configured.is_set("serve.http"):
-        serve.warn_of_limits(workspace.settings.serve.http)
+    settings = workspace.settings.serve
+    is_limited = workspace.configured.is_set("serve.http")
+    serve.warn_of_doors(settings.host, settings.http if is_limited else None)
 
 
 def _slice_by(workspace: Workspace) -> tuple[str, ...]:

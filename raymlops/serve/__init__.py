@@ -11,7 +11,7 @@ from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
 from raymlops.serve.deployment import Deployment, check_deployment, deploy, model_handle, undeploy
-from raymlops.serve.door.actor import warn_of_limits
+from raymlops.serve.door.actor import warn_of_doors
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.placing import application_name, pool_name, standing
@@ -54,5 +54,5 @@ __all__ = [
     "undeploy",
     "undeploy_pool",
     "wait_applied",
-    "warn_of_limits",
+    "warn_of_doors",
 ]

@@ -10,7 +10,7 @@ import pytest
 from raymlops.errors import ClusterError
 from raymlops.ledger import Code
 from raymlops.operate import Workspace, deploy
-from raymlops.serve import TrafficTable
+from raymlops.serve import HttpLimits, TrafficTable
 
 
 @pytest.fixture
@@ -18,7 +18,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     """With two versions of a model, and no actors."""
     for name in ("start_monitor", "start_exporter", "start_sentinel"):
         monkeypatch.setattr(f"raymlops.operate.serving.{name}", lambda *_: None)
-    monkeypatch.setattr("raymlops.serve.check_deployment", lambda *_: None)
+    for name in ("check_deployment", "warn_of_doors"):
+        monkeypatch.setattr(f"raymlops.serve.{name}", lambda *_: None)
     with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
         run = workspace.ledger.runs.start(
             kind="train", model="m", params={}, code=Code(commit="c" * 40, dirty_digest=None),
@@ -63,8 +64,13 @@ def test_a_door_is_held_against_limits_that_were_set_alone(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, overrides: list[str], told: list[int]
 ) -> None:
     limits: list[int] = []
+
+    def warn(_: str, of: HttpLimits | None) -> None:
+        if of is not None:
+            limits.append(of.max_headers)
+
     monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
-    monkeypatch.setattr("raymlops.serve.warn_of_limits", lambda of: limits.append(of.max_headers))
+    monkeypatch.setattr("raymlops.serve.warn_of_doors", warn)
     with Workspace.open(overrides=[f"home={workspace.home}", *overrides]) as other:
         deploy(other, "m@1.0.0")
     assert limits == told

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.cluster import find, spawn
+from raymlops.cluster.address import is_loopback
 from raymlops.config import differences
 from raymlops.errors import ClusterError, ConfigError, RaymlopsError
 from raymlops.serve.door.door import Door
@@ -90,12 +91,16 @@ def local_door(limits: HttpLimits, tls: TlsFiles | None) -> Any:
     return door
 
 
-def warn_of_limits(limits: HttpLimits) -> None:
-    """Tells of doors that were opened with others: they keep these, and their connections."""
+def warn_of_doors(host: str, limits: HttpLimits | None) -> None:
+    """Tells of doors that are not as those who ask for `host`, and `limits` if any, may think.
+
+    They keep what they were opened with, and their connections."""
     kept: set[str] = set()
+    beyond: set[str] = set()
     for door in all_doors():
-        if hasattr(door, "limits"):  # not those of earlier versions
-            with suppress(ClusterError):  # who does not answer now is nobody to compare with
+        with suppress(ClusterError):  # who does not answer now is nobody to compare with
+            beyond.update(each for each in ask(door, "standing")["addresses"] if _is_beyond(each))
+            if limits is not None and hasattr(door, "limits"):  # not those of earlier versions
                 kept.update(differences(ask(door, "limits"), limits))
     if kept:
         _logger.warning(
@@ -103,6 +108,18 @@ def warn_of_limits(limits: HttpLimits) -> None:
             "end may break connections: for all of it start the cluster anew",
             ", ".join(sorted(kept)),
         )
+    if beyond and is_loopback(host):
+        _logger.warning(
+            "serve.host is %s, but models are reached at %s too, where an earlier deployment asked "
+            "for it: to close that start the cluster anew",
+            host,
+            ", ".join(sorted(beyond)),
+        )
+
+
+def _is_beyond(address: str) -> bool:
+    """Whether other machines can reach it."""
+    return not is_loopback(address.rpartition(":")[0])
 
 
 def all_doors() -> Iterator[Any]:
