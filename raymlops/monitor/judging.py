@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from raymlops.storage import Store
 
 ALL = "all"
 """Version and arm under which the ledger keeps the performance of all arms together."""
+
+_Row = TypeVar("_Row", Drift, Performance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,23 +168,26 @@ class Judge:
 
 
 def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
-    """What was found in every window judged so far, in order."""
-    drift, performance = ledger.observations.drift(model), ledger.observations.performance(model)
-    # Windows of several spans may begin together, but no two end together.
-    judged = sorted({_window(row) for row in performance}, key=lambda window: window.end)
+    """What was found in every window judged so far, in the order in which they ended."""
+    drift = _by_window(ledger.observations.drift(model))
+    performance = _by_window(ledger.observations.performance(model))
     return tuple(
         WindowReport(
             model=model,
             window=window,
-            drift=tuple(row for row in drift if _window(row) == window),
-            performance=tuple(row for row in performance if _window(row) == window),
+            drift=tuple(drift.get(window, ())),
+            performance=tuple(performance[window]),
         )
-        for window in judged
+        for window in sorted(performance, key=lambda window: window.end)
     )
 
 
-def _window(row: Drift | Performance) -> Window:
-    return Window(row.window_start, row.window_end)
+def _by_window(rows: Iterable[_Row]) -> dict[Window, list[_Row]]:
+    """By start and end: where the unit was changed, windows of both begin at the same time."""
+    found: dict[Window, list[_Row]] = {}
+    for row in rows:
+        found.setdefault(Window(row.window_start, row.window_end), []).append(row)
+    return found
 
 
 def _rows(

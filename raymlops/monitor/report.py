@@ -26,6 +26,7 @@ from raymlops.monitor.figures import (
 )
 from raymlops.monitor.judging import ALL, WindowReport, read_reports
 from raymlops.monitor.period import EVER, Period
+from raymlops.monitor.windows import Window
 from raymlops.serve.latency import quantile_s
 
 if TYPE_CHECKING:
@@ -215,10 +216,8 @@ def _worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[Slic
     """Their losses, first that which is high for certain: by the lower end of its interval."""
     losses = [
         row
-        for row in ledger.observations.slices(model)
-        if (row.window_start, row.window_end) == (latest.window.start, latest.window.end)
-        and row.metric in _LOSSES
-        and not math.isnan(row.low)
+        for row in _slices_in(ledger, model, latest.window)
+        if row.metric in _LOSSES and not math.isnan(row.low)
     ]
     return sorted(losses, key=lambda row: -row.low)
 
@@ -229,11 +228,7 @@ def _slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_Slice
     def identity(row: SlicePerformance) -> tuple[str, str, str, str]:
         return row.version, row.arm, row.feature, row.part
 
-    found = {
-        (*identity(row), row.metric): row
-        for row in ledger.observations.slices(model)
-        if (row.window_start, row.window_end) == (latest.window.start, latest.window.end)
-    }
+    found = {(*identity(row), row.metric): row for row in _slices_in(ledger, model, latest.window)}
     return [
         _SliceRow(
             feature=worst.feature,
@@ -246,6 +241,14 @@ def _slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_Slice
             ),
         )
         for worst in _worst_slices(ledger, model, latest)[:_MAX_SLICES]
+    ]
+
+
+def _slices_in(ledger: Ledger, model: str, window: Window) -> list[SlicePerformance]:
+    return [
+        row
+        for row in ledger.observations.slices(model)
+        if (row.window_start, row.window_end) == (window.start, window.end)
     ]
 
 
