@@ -22,6 +22,7 @@ from raymlops.ledger import Decision, Drift, Ledger, Performance
 from raymlops.monitor.alerts import AlertBook, Book
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
+from raymlops.operate.triggers import estimates_of
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import application_name, pool_name
 
@@ -134,7 +135,7 @@ def _model(
     if any(each.severity == "critical" for each in alerts):
         health = "broken"
     ends = [row.window_end for row in drift] + [row.window_end for row in performance]
-    of_champion = [row for row in performance if row.version == champion]
+    of_champion = {} if champion is None else estimates_of(champion, performance)
     return ModelHealth(
         model=name,
         health=health,
@@ -146,7 +147,7 @@ def _model(
         window_end=max(ends, default=None),
         num_drifted=len({row.feature for row in drift if row.drifted}),
         num_features=len({row.feature for row in drift}),
-        performance={row.metric: row.value for row in of_champion},
+        performance={metric: row.value for metric, row in of_champion.items()},
         alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
     )
 

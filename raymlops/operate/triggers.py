@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -122,10 +122,19 @@ def suppressed_because(
     return None
 
 
+def estimates_of(version: str, rows: Iterable[Performance]) -> dict[str, Performance]:
+    """By metric, of the arm in which `version` answered most rows."""
+    mine = [row for row in rows if row.version == version]
+    if not mine:
+        return {}
+    arm = max(mine, key=lambda row: row.num_rows).arm
+    return {row.metric: row for row in mine if row.arm == arm}
+
+
 def _performance(
     policy: RetrainPolicy, report: WindowReport, version: str, reference: float
 ) -> Trigger | None:
-    found = _champions_estimates(report, version)
+    found = estimates_of(version, report.performance)
     if "log_loss" not in found or found["log_loss"].num_rows == 0:
         return None
     loss, over_baseline = found["log_loss"], found["log_loss_over_baseline"]
@@ -185,15 +194,6 @@ def _expected(
             "limit": limit,
         },
     )
-
-
-def _champions_estimates(report: WindowReport, version: str) -> dict[str, Performance]:
-    """By metric, of the arm in which `version` answered most rows."""
-    rows = [row for row in report.performance if row.version == version]
-    if not rows:
-        return {}
-    arm = max(rows, key=lambda row: row.num_rows).arm
-    return {row.metric: row for row in rows if row.arm == arm}
 
 
 def _drift(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_models_are_told_with_their_newest_window(workspace: Workspace) -> None:
     assert model.performance == {"log_loss": 0.7}
     assert found.health == "ok"
     assert found.decisions[0].outcome == "1.0.1 rolled back"
+
+
+def test_a_few_rows_asked_for_by_name_are_not_the_champions_performance(
+    workspace: Workspace,
+) -> None:
+    """Whichever arm was written last was told as the champion's."""
+    (of_champion,) = workspace.ledger.observations.performance(MODEL)
+    pinned = replace(of_champion, arm="pinned", num_rows=3, value=2.7)
+    workspace.ledger.observations.add_performance([pinned])
+    assert status(workspace).models[0].performance == {"log_loss": 0.7}
 
 
 def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:
