@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +50,15 @@ def read_columns(table: pa.Table, features: tuple[Feature, ...]) -> dict[str, Co
     return {feature.name: _column(table, feature) for feature in features}
 
 
+def as_floats(column: Any) -> Any:
+    """The numbers of an Arrow column as float64; whole ones beyond 2**53 are the nearest there is.
+
+    Raises:
+        pyarrow.ArrowInvalid: they are no numbers.
+    """
+    return column.cast(pa.float64(), safe=False)
+
+
 def take(
     columns: Columns, rows: NDArray[np.int64] | NDArray[np.bool_] | slice
 ) -> dict[str, Column]:
@@ -65,7 +74,7 @@ def _column(table: pa.Table, feature: Feature) -> Column:
     column = table[feature.name]
     try:
         if feature.kind == "number":
-            return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
+            return np.asarray(as_floats(column).fill_null(np.nan).to_numpy())
         return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
     except pa.ArrowInvalid as error:
         raise DataError(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raymlops.data.features import Column, Feature, read_columns
+from raymlops.data.features import Column, Feature, as_floats, read_columns
 from raymlops.data.rules.base import is_category, is_number
 from raymlops.errors import DataError
 
@@ -107,7 +107,7 @@ class Embedding(View):
                 f"{self._dimension}; vectors of several models cannot be compared"
             )
         vectors = np.full((len(column), self._dimension), np.nan)
-        flat = column.drop_null().flatten().cast(pa.float64()).fill_null(np.nan)
+        flat = as_floats(column.drop_null().flatten()).fill_null(np.nan)
         vectors[known] = flat.to_numpy(zero_copy_only=False).reshape(-1, self._dimension)
         return vectors
 

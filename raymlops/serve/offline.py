@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raymlops.data import Column
+from raymlops.data.features import as_floats
 from raymlops.errors import DataError
 from raymlops.ledger import ModelVersion, open_ledger
 from raymlops.models import Bundle, Field, Signature
@@ -139,7 +140,7 @@ def _column(table: pa.Table, field: Field) -> Column:
             return np.array(column.to_pylist(), np.float64).reshape(-1, *field.shape)
         if field.datatype == "BYTES":
             return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), object)
-        return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
+        return np.asarray(as_floats(column).fill_null(np.nan).to_numpy())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(
             f"column '{field.name}' has type {column.type}, not {field.datatype}: {error}"

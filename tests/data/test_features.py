@@ -22,6 +22,13 @@ def test_columns_hold_nan_and_none_where_values_are_missing() -> None:
     assert columns["c"].tolist() == ["a", None, "b"]
 
 
+def test_whole_numbers_beyond_those_of_floats_are_read_as_the_nearest() -> None:
+    table = pa.table({"x": [2**53 + 1, 2**60 + 1, None], "c": ["a", "b", "c"]})
+    assert read_columns(table, FEATURES)["x"][:2].tolist() == [2.0**53, 2.0**60]
+    unsigned = table.set_column(0, "x", table["x"].cast(pa.uint64()))
+    assert read_columns(unsigned, FEATURES)["x"][:2].tolist() == [2.0**53, 2.0**60]
+
+
 def test_dictionary_columns_are_categories() -> None:
     table = pa.table({"x": [1.0], "c": pa.array(["a"]).dictionary_encode()})
     assert read_columns(table, FEATURES)["c"].tolist() == ["a"]

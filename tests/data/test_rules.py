@@ -127,6 +127,28 @@ def test_a_rule_holds_on_no_rows_but_that_there_are_some(
     assert is_about_the_table or all(finding.passed for finding in found)
 
 
+@pytest.mark.parametrize(
+    ("rule", "broken"),
+    [
+        (Range(column="id", low=1.0), [-(2**62)]),
+        (Range(column="id", below=2.0**60), [2**60 + 1]),
+        (OneOf(column="id", values=(1.0, 2.0**60)), [2**53 + 1, -(2**62)]),
+    ],
+)
+def test_whole_numbers_that_no_float_equals_are_judged(
+    rule: Expectation, broken: list[int]
+) -> None:
+    """Arrow refuses to compare them with the float that a bound is."""
+    (found,) = findings(rule, pa.table({"id": [2**53 + 1, 2**60 + 1, None, -(2**62)]}))
+    assert found.examples == tuple(map(str, broken))
+
+
+def test_half_floats_have_a_range() -> None:
+    table = pa.table({"x": pa.array(np.array([0.5, 2, np.inf], np.float16))})
+    (found,) = findings(Range(column="x", high=1), table)
+    assert found.num_broken == 2
+
+
 def rule_of(values: dict[str, Any]) -> Expectation:
     """A rule as YAML declares it."""
     rule: Expectation = TypeAdapter(rules.Rule).validate_json(json.dumps(values), strict=True)

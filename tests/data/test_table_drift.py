@@ -96,6 +96,13 @@ def test_numbers_of_another_width_are_the_same_numbers(year: pa.Table) -> None:
     assert found.alike
 
 
+def test_large_ids_are_numbers_as_others_are() -> None:
+    """One column of them ended the whole comparison."""
+    ids = 2**60 + np.random.default_rng(0).integers(0, 2**50, 2_000)
+    table = pa.table({"booking": ids, "vector": np.stack([ids, ids], axis=1).tolist()})
+    assert compare_tables(rows(table[:1_000]), rows(table[1_000:]), policy=POLICY).alike
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

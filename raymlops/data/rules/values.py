@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymlops.data.features import as_floats
 from raymlops.data.rules.base import (
     Checker,
     Expectation,
@@ -118,11 +119,11 @@ class OneOf(Expectation):
 
     def checker(self, schema: pa.Schema, references: References | None) -> Checker:
         texts = isinstance(self.values[0], str)
-        kind = pa.string() if texts else pa.float64()
-        allowed = pa.array(self.values, kind)
+        allowed = pa.array(self.values, pa.string() if texts else pa.float64())
 
         def outside(column: Any) -> Any:
-            return pc.and_not(pc.invert(pc.is_in(column.cast(kind), allowed)), is_missing(column))
+            values = column.cast(pa.string()) if texts else as_floats(column)
+            return pc.and_not(pc.invert(pc.is_in(values, allowed)), is_missing(column))
 
         *rest, last = (each if isinstance(each, str) else f"{each:g}" for each in self.values)
         rule = f"{', '.join(rest)} or {last}" if rest else last
@@ -207,8 +208,9 @@ def _values(column: str, rule: str, broken: Callable[[Any], Any]) -> RowChecker:
 
 def _beyond(compare: Callable[..., Any], bound: float | datetime) -> Callable[[Any], Any]:
     def beyond(column: Any) -> Any:
-        scalar = pa.scalar(bound, column.type) if isinstance(bound, datetime) else bound
-        return compare(column, scalar)
+        if isinstance(bound, datetime):
+            return compare(column, pa.scalar(bound, column.type))
+        return compare(as_floats(column), bound)
 
     return beyond
 
