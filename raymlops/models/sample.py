@@ -26,4 +26,8 @@ def _sample(field: Field, bins: Bins | None, num_rows: int) -> Column:
     values = np.array(edges or (field.low or field.high or 0.0,))
     if "INT" in field.datatype:  # bins lie between values, which are whole numbers here
         values = np.round(values)
+    # The last edge lies above all that was seen, and so above a bound that was reached.
+    values = values.clip(
+        -np.inf if field.low is None else field.low, np.inf if field.high is None else field.high
+    )
     return np.resize(values, (num_rows, *field.shape))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from raymlops.data import Columns, take
+from raymlops.data import Columns, NumberBins, take
 from raymlops.errors import (
     IntegrityError,
     ModelError,
@@ -218,6 +218,22 @@ def test_sample_rows_fit_the_signature(bundle: Bundle) -> None:
     whole = replace(bundle, signature=replace(bundle.signature, inputs=counted))
     for made in (bundle, whole):
         made.signature.check(made.sample(100))
+
+
+def test_sample_rows_reach_a_bound_and_pass_none(bundle: Bundle) -> None:
+    flag = NumberBins(name="mean_radius", edges=(0.0, 1.0, np.nextafter(1.0, 2.0)))
+    bounded = tuple(
+        replace(field, low=0.0, high=1.0) if field.name == "mean_radius" else field
+        for field in bundle.signature.inputs
+    )
+    made = replace(
+        bundle,
+        signature=replace(bundle.signature, inputs=bounded),
+        profile=replace(bundle.profile, bins=(flag,)),
+    )
+    sample = made.sample(6)
+    made.signature.check(sample)
+    assert sample["mean_radius"].tolist() == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
 
 
 def test_a_missing_package_or_another_major_version_is_told(
