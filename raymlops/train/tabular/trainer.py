@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raymlops.storage import Store
 from raymlops.train.factory import Factory
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import OptimizerSpec, TrainSpec
@@ -34,11 +35,11 @@ class TabularTrainer:
     plan: ParallelPlan
     cpus_per_worker: float = 1.0
 
-    def fit(self, arrays: Arrays, *, ledger_url: str, storage_path: str, run_id: str) -> Perceptron:
+    def fit(self, arrays: Arrays, *, ledger_url: str, store: Store, run_id: str) -> Perceptron:
         """The trained network; losses reach the ledger while training goes on.
 
-        Its weights stay below `storage_path`, which every node must reach. Ray must be connected;
-        see `raymlops.cluster.connect`.
+        Its weights stay beside the blobs of `store`, which every node must reach. Ray must be
+        connected; see `raymlops.cluster.connect`.
 
         Raises:
             TrainingError: the cluster is too small, or a worker failed for good; says why.
@@ -53,7 +54,8 @@ class TabularTrainer:
             plan=self.plan,
             cpus_per_worker=self.cpus_per_worker,
         )
-        result = trainer.fit_run(run_id, folder=f"{storage_path}/{run_id}", ledger_url=ledger_url)
+        folder = store.below(f"training/{run_id}")
+        result = trainer.fit_run(run_id, folder=folder, ledger_url=ledger_url)
         return _perceptron(result.model())
 
 

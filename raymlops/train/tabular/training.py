@@ -87,12 +87,7 @@ class TrainingJob:
             trainer = TabularTrainer(
                 spec=self.spec, plan=self.plan, cpus_per_worker=self.cpus_per_worker
             )
-            network = trainer.fit(
-                split.arrays,
-                ledger_url=ledger.url,
-                storage_path=store.below("training"),
-                run_id=run.id,
-            )
+            network = trainer.fit(split.arrays, ledger_url=ledger.url, store=store, run_id=run.id)
             onnx = export(network, split.arrays.validation[:_NUM_PARITY_ROWS])
             bundle, qualities[NETWORK] = self._bundle(split, onnx)
             ledger.runs.log(run.id, qualities[NETWORK].to_dict(), step=self.spec.epochs)
