@@ -65,6 +65,8 @@ def tune(
         )
         # At verbosity 0, Ray Tune's older way of telling is silent, its newer one is not.
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
+        os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
             tune_config=ray_tune.TuneConfig(

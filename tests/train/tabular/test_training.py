@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
+from ray.tune.search.optuna import OptunaSearch
 
 from raymlops.data import TableSchema, add_dataset, read_columns
 from raymlops.errors import TrainingError
@@ -144,3 +145,24 @@ def test_a_search_records_its_trials_and_keeps_the_best(
         **dataclasses.asdict(found.best), "hidden": list(found.best.hidden),
     }  # fmt: skip
     assert np.isfinite(found.validation_loss)
+    # Ray Tune once left a handler behind that swallowed every later Ctrl-C.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_interrupted_search_has_found_nothing(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Tune's own handler took Ctrl-C for the end of a search, whose best trial was kept."""
+    suggest = OptunaSearch.suggest
+
+    def suggest_and_interrupt(search: OptunaSearch, trial_id: str) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return suggest(search, trial_id)
+
+    monkeypatch.setattr(OptunaSearch, "suggest", suggest_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tune(job, TuneSpec(num_trials=1), ledger, store, data)
+    (search,) = ledger.runs.list(model="tumours", kind="tune")
+    assert search.status == "failed"
+    assert ledger.decisions.list(model="tumours", kind="tune") == []
