@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,6 +13,8 @@ from pydantic_core import PydanticSerializationError
 from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run
 from raymlops.train.backend import Spec
+from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.spec import CheckpointPolicy
 
 
 def spec_as_json(spec: Spec) -> tuple[dict[str, Any], bool]:
@@ -24,7 +27,8 @@ def spec_as_json(spec: Spec) -> tuple[dict[str, Any], bool]:
 
 
 def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
-    """What was recorded of `run`, which has ended, and whose folder nobody else trains in.
+    """What was recorded of `run`, which has ended and left checkpoints in a folder that nobody else
+    trains in.
 
     Raises:
         TrainingError: it cannot be gone on with, or not now.
@@ -39,7 +43,20 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
         )
     for other in _running_in(recorded["folder"], ledger):
         raise _goes_on(other, run.id, recorded["folder"])
+    policy = CheckpointPolicy(**recorded["spec"]["checkpoints"])
+    if newest_step(recorded["folder"], policy) is None:
+        raise TrainingError(
+            f"run {run.id} left no checkpoint in {recorded['folder']}, so there is nothing to go "
+            f"on from: start it anew; checkpoints.every_steps was {policy.every_steps}, and keeps "
+            "one every so many steps"
+        )
     return recorded
+
+
+def newest_step(folder: str, policy: CheckpointPolicy) -> int | None:
+    """The step that a training in that folder goes on from, None where it starts anew."""
+    saved = CheckpointFolder(Path(folder.removeprefix("file://")), policy)
+    return max(saved.steps(), default=None)
 
 
 def require_first(run: Run, parent: Run, folder: str, ledger: Ledger) -> None:

@@ -36,7 +36,7 @@ from raymlops.train.backend import ACCELERATORS, SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.resumption import require_first, resumable, spec_as_json
+from raymlops.train.resumption import newest_step, require_first, resumable, spec_as_json
 from raymlops.train.tracebacks import leaving_traceback
 from raymlops.train.worker import Task
 
@@ -126,8 +126,8 @@ class Trainer:
         `on_start` is as for `fit`.
 
         Raises:
-            TrainingError: the ledger does not hold what is needed to go on, or a run goes on
-                already with its checkpoints.
+            TrainingError: the ledger does not hold what is needed to go on, the run left no
+                checkpoint, or another goes on already with its checkpoints.
         """
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
@@ -174,11 +174,13 @@ class Trainer:
                     redact(failure.text),
                 )
                 raise failure.error(run_id, restarts)
+            step = newest_step(folder, self.spec.checkpoints)
             _logger.warning(
-                "run %s: worker %d was lost (%s); going on from the newest checkpoint",
+                "run %s: worker %d was lost (%s); %s",
                 run_id,
                 failure.rank,
                 failure.reason,
+                f"going on from step {step}" if step else "no checkpoint yet, starting anew",
             )
         progress = backend_of(self.spec).progress(folder)
         return TrainResult(

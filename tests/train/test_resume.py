@@ -11,7 +11,10 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train import Trainer
-from raymlops.train.resumption import require_first
+from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.progress import Progress
+from raymlops.train.resumption import newest_step, require_first
+from raymlops.train.spec import CheckpointPolicy
 from tests.train.specs import MLP
 
 
@@ -28,12 +31,21 @@ def start(ledger: Ledger, config: str, parent: Run | None = None) -> Run:
     )
 
 
+def left_behind(folder: Path, *, step: int) -> str:
+    """The folder, with a checkpoint of that step."""
+    saved = CheckpointFolder(folder, CheckpointPolicy())
+    saved.begin(step)
+    saved.publish(Progress(step=step), [])
+    return str(folder)
+
+
 def test_a_run_is_not_resumed_while_another_goes_on_in_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second removed what the first was writing."""
     trainer = Trainer(MLP, home=tmp_path)
-    config, elsewhere = (json.dumps(trainer._record(folder)) for folder in ("/here", "/there"))
+    here = left_behind(tmp_path / "here", step=40)
+    config, elsewhere = (json.dumps(trainer._record(folder)) for folder in (here, "/there"))
     started: list[str | None] = []
 
     def start_nothing(_: Trainer, *, parent: Run, folder: str, on_start: object) -> None:
@@ -46,13 +58,35 @@ def test_a_run_is_not_resumed_while_another_goes_on_in_its_folder(
         for others in (elsewhere, "epochs: 3", "[]"):
             start(ledger, others)
         going_on = start(ledger, config, failed)
-        told = f"run {going_on.id} goes on already with the checkpoints of run {failed.id} in /here"
+        told = (
+            f"run {going_on.id} goes on already with the checkpoints of run {failed.id} in {here}"
+        )
         with pytest.raises(TrainingError, match=told):
             Trainer.resume(failed.id, home=tmp_path)
         assert started == []
         ledger.runs.fail(going_on.id, "killed")
         Trainer.resume(failed.id, home=tmp_path)
-        assert started == ["/here"]
+        assert started == [here]
+
+
+def test_a_run_without_a_checkpoint_is_not_resumed(tmp_path: Path) -> None:
+    """It began again at the first step, and its end took the place of the other's."""
+    here = str(tmp_path / "here")
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        ended = start(ledger, json.dumps(Trainer(MLP, home=tmp_path)._record(here)))
+        ledger.runs.finish(ended.id)
+        told = f"run {ended.id} left no checkpoint in {here}.*every_steps was 0"
+        with pytest.raises(TrainingError, match=told):
+            Trainer.resume(ended.id, home=tmp_path)
+
+
+def test_a_training_goes_on_from_its_newest_checkpoint_or_starts_anew(tmp_path: Path) -> None:
+    """Where a worker was lost, a run without checkpoints was said to go on from the newest."""
+    assert newest_step(str(tmp_path / "empty"), CheckpointPolicy()) is None
+    for step in (40, 80):
+        here = left_behind(tmp_path, step=step)
+    (tmp_path / "step-00000120").mkdir()  # the worker was lost while it was written
+    assert newest_step(f"file://{here}", CheckpointPolicy()) == 80
 
 
 def test_of_two_runs_resumed_at_the_same_moment_one_goes_on(tmp_path: Path) -> None:
