@@ -50,7 +50,8 @@ def parts_of(profile: Profile, name: str) -> list[str]:
         return []
     bins = by_name[name]
     if isinstance(bins, CategoryBins):
-        return [*bins.categories, "other", "missing"]
+        known = bins.categories
+        return [*known, _beside(known, "other"), _beside(known, "missing")]
     counts = np.asarray(profile.reference[profile.cells[name]], dtype=np.int64)
     return [*_ranges(bins, counts[:-1]), "missing"]
 
@@ -58,6 +59,13 @@ def parts_of(profile: Profile, name: str) -> list[str]:
 def _mark(names: tuple[str, ...]) -> int:
     """Others have another one, but for one in 65,536."""
     return zlib.crc32("\0".join(names).encode()) & 0xFFFF
+
+
+def _beside(categories: tuple[str, ...], name: str) -> str:
+    """`name`, in parentheses where a category has it already."""
+    while name in categories:
+        name = f"({name})"
+    return name
 
 
 def _ranges(bins: Bins, counts: NDArray[np.int64]) -> list[str]:

@@ -16,7 +16,7 @@ from raymlops.monitor.intervals import Estimate
 _METRICS = ("log_loss", "roc_auc", "accuracy", "label_rate", "mae", "rmse", "bias")
 _MIN_ROWS = 100  # below that an interval is too wide to tell anything
 _MAX_PARTS = 20  # of one feature, the largest
-_UNKNOWN = "unknown"
+_UNKNOWN = -1  # the part of rows whose profile does not know the feature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ def measure_slices(
         if outcome.slices is not None and (cells := cells_by(slice_by, outcome.slices)) is not None
     ]
     for index, feature in enumerate(slice_by):
-        names = np.array([*parts_of(profile, feature), _UNKNOWN])
-        parts = [names[np.minimum(cells[index], len(names) - 1)] for _, cells in known]
+        names, part_of = _parts(parts_of(profile, feature))
+        parts = [part_of[np.minimum(cells[index], len(part_of) - 1)] for _, cells in known]
         for part in _largest(parts):
             chosen = [
                 replace(outcome, scores=outcome.scores[inside], labels=outcome.labels[inside])
@@ -53,14 +53,21 @@ def measure_slices(
             ]
             for estimate in measure(chosen):
                 if estimate.metric in _METRICS:
-                    yield SliceEstimate(feature=feature, part=part, estimate=estimate)
+                    yield SliceEstimate(feature=feature, part=names[part], estimate=estimate)
 
 
-def _largest(parts: Sequence[NDArray[np.str_]]) -> list[str]:
+def _parts(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """(the name of each part, the part of each cell and of the one after the last), given the name
+    of the part of each cell."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return list(numbers), np.array([*(numbers[name] for name in names), _UNKNOWN])
+
+
+def _largest(parts: Sequence[NDArray[np.int64]]) -> list[int]:
     """The parts with enough rows, the largest first."""
     if not parts:
         return []
-    names, sizes = np.unique(np.concatenate(parts), return_counts=True)
+    numbers, sizes = np.unique(np.concatenate(parts), return_counts=True)
     order = np.argsort(-sizes, kind="stable")
-    large = [str(names[i]) for i in order if sizes[i] >= _MIN_ROWS and names[i] != _UNKNOWN]
+    large = [int(numbers[i]) for i in order if sizes[i] >= _MIN_ROWS and numbers[i] != _UNKNOWN]
     return large[:_MAX_PARTS]

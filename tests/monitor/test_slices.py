@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from raymlops.data import Feature, Profile
+from raymlops.data.slices import cells_of, parts_of
+from raymlops.ledger import Outcome
+from raymlops.monitor.intervals import Estimate
+from raymlops.monitor.slices import measure_slices
+
+
+def _profile(*jobs: str) -> Profile:
+    columns = {"job": np.array(jobs, dtype=object)}
+    scores = np.zeros(len(jobs), dtype=np.float32)
+    features = (Feature(name="job", kind="category"),)
+    return Profile.of(features, columns, scores, label_rate=0.5, log_loss=0.6)
+
+
+def _outcome(profile: Profile, slice_by: tuple[str, ...], *parts: tuple[int, str]) -> Outcome:
+    """One request with (number of rows, job) of each part."""
+    jobs = np.repeat([job for _, job in parts], [num for num, _ in parts]).astype(object)
+    return Outcome(
+        request_id="a",
+        version="1.0.0",
+        arm="champion",
+        event_time=datetime(2013, 4, 1, tzinfo=UTC),
+        scores=np.zeros(len(jobs), dtype=np.float32),
+        labels=np.zeros(len(jobs), dtype=np.int8),
+        slices=cells_of(profile, slice_by, {"job": jobs}),
+    )
+
+
+def _count(outcomes: Sequence[Outcome]) -> list[Estimate]:
+    num_rows = sum(len(outcome.labels) for outcome in outcomes)
+    return [Estimate(metric="accuracy", num_rows=num_rows, value=1.0, low=1.0, high=1.0)]
+
+
+def test_categories_that_are_called_as_parts_are_parts_of_their_own() -> None:
+    """`unknown` was left out, and `other` took in whatever had never been seen."""
+    profile = _profile("admin", "unknown", "other")
+    parts = ((150, "admin"), (120, "unknown"), (110, "other"), (130, "new"))
+    outcome = _outcome(profile, ("job",), *parts)
+    found = measure_slices([outcome], ("job",), profile, _count)
+    assert [(each.part, each.estimate.num_rows) for each in found] == [
+        ("admin", 150),
+        ("(other)", 130),
+        ("unknown", 120),
+        ("other", 110),
+    ]
+
+
+def test_no_part_has_the_name_of_another() -> None:
+    assert parts_of(_profile("other", "(other)", "missing"), "job") == [
+        "(other)",
+        "missing",
+        "other",
+        "((other))",
+        "(missing)",
+    ]
+
+
+def test_rows_whose_profile_does_not_know_the_feature_are_no_part() -> None:
+    profile = _profile("admin")
+    outcome = _outcome(profile, ("team", "job"), (200, "admin"))
+    found = measure_slices([outcome], ("team", "job"), profile, _count)
+    assert [(each.feature, each.part) for each in found] == [("job", "admin")]
