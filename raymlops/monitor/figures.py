@@ -116,26 +116,32 @@ def traffic_figure(panes: Sequence[Pane], hues: Mapping[str, int]) -> Figure | N
 
 
 def drift_figure(reports: Sequence[WindowReport]) -> Figure | None:
-    effects: dict[str, dict[str, float]] = {}
-    drifted: dict[str, set[str]] = {}
     judged = [report for report in reports if report.drift]
-    for report in judged[-_MAX_HEAT_COLUMNS:]:
-        version = max(report.drift, key=lambda row: row.num_rows).version
-        rows = [row for row in report.drift if row.version == version]
-        column = f"{report.window.start:%-d %b}\n{version}"
-        effects[column] = {row.feature: row.effect for row in rows}
-        drifted[column] = {row.feature for row in rows if row.drifted}
-    if not effects:
+    if not judged:
         return None
+    shown = judged[-_MAX_HEAT_COLUMNS:]
+    is_one_year = len({report.window.start.year for report in shown}) == 1
+    columns = [_heat_column(report, "%-d %b" if is_one_year else "%-d %b\n%Y") for report in shown]
     return Figure(
         title="Drift of the inputs and of the score",
-        svg=plots.heat_map("drift", effects, drifted, summary="Drift effect by window, feature"),
+        svg=plots.heat_map("drift", columns, summary="Drift effect by window, feature"),
         caption="Distance of each window from what its busiest version was trained on: 0 is "
         "alike, 1 is disjoint (largest gap between distribution functions for numbers, total "
         "variation for categories, difference of shares where values are missing). A cell is "
         "shaded where the distance is both significant after correction for all features and "
         "large enough to matter."
         + (f" The last {_MAX_HEAT_COLUMNS} windows." if len(judged) > _MAX_HEAT_COLUMNS else ""),
+    )
+
+
+def _heat_column(report: WindowReport, day: str) -> plots.HeatColumn:
+    """What was found of the version that answered most in a window."""
+    version = max(report.drift, key=lambda row: row.num_rows).version
+    rows = [row for row in report.drift if row.version == version]
+    return plots.HeatColumn(
+        label=f"{report.window.start:{day}}\n{version}",
+        effects={row.feature: row.effect for row in rows},
+        drifted={row.feature for row in rows if row.drifted},
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,6 +120,15 @@ class Panel:
     """Whole numbers, drawn from 0 on."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeatColumn:
+    """One window of a heat map: the effect of each feature, and which of them drifted."""
+
+    label: str
+    effects: Mapping[str, float]
+    drifted: Collection[str]
+
+
 def lines(name: str, panels: Sequence[Panel], *, summary: str) -> str:
     """Panels side by side."""
     with _figure(name, summary, height_in=3.3, columns=len(panels)) as (axes, svg):
@@ -145,34 +154,27 @@ def timeline(name: str, panels: Sequence[Panel], *, summary: str) -> str:
     return svg.getvalue()
 
 
-def heat_map(
-    name: str,
-    effects: Mapping[str, Mapping[str, float]],
-    drifted: Mapping[str, set[str]],
-    *,
-    summary: str,
-) -> str:
-    """Effects by window (columns) and feature (rows); cells of those in `drifted` are shaded."""
+def heat_map(name: str, columns: Sequence[HeatColumn], *, summary: str) -> str:
+    """Effects by window (columns) and feature (rows); cells of those that drifted are shaded."""
     from matplotlib.patches import Rectangle
 
-    features = list(dict.fromkeys(feature for row in effects.values() for feature in row))
-    height_in = 0.75 + 0.3 * len(features)
+    features = list(dict.fromkeys(feature for column in columns for feature in column.effects))
+    num_lines = 1 + max(column.label.count("\n") for column in columns)
+    height_in = 0.45 + 0.15 * num_lines + 0.3 * len(features)
     with _figure(name, summary, height_in=height_in) as ((ax,), svg):
-        for x, (window, row) in enumerate(effects.items()):
+        for x, column in enumerate(columns):
             for y, feature in enumerate(features):
-                if feature not in row:
+                if feature not in column.effects:
                     continue
-                colour = _MUTED
-                if feature in drifted[window]:
-                    shade = int(np.searchsorted(_HEAT_BOUNDS, row[feature], side="right"))
+                effect, colour = column.effects[feature], _MUTED
+                if feature in column.drifted:
+                    shade = int(np.searchsorted(_HEAT_BOUNDS, effect, side="right"))
                     colour = _PAPER if shade >= len(_HEAT) // 2 else _INK
                     cell = Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, color=_HEAT[shade], lw=0)
                     ax.add_patch(cell)
-                ax.text(
-                    x + 0.5, y + 0.5, f"{row[feature]:.2f}", color=colour, **_CENTRED, fontsize=9
-                )
-        ax.set(xlim=(0, len(effects)), ylim=(len(features), 0))
-        ax.set_xticks(np.arange(len(effects)) + 0.5, list(effects))
+                ax.text(x + 0.5, y + 0.5, f"{effect:.2f}", color=colour, **_CENTRED, fontsize=9)
+        ax.set(xlim=(0, len(columns)), ylim=(len(features), 0))
+        ax.set_xticks(np.arange(len(columns)) + 0.5, [column.label for column in columns])
         ax.set_yticks(np.arange(len(features)) + 0.5, features)
         ax.tick_params(length=0, labelcolor=_INK, top=True, labeltop=True, labelbottom=False)
         ax.spines[:].set_visible(False)

@@ -31,7 +31,8 @@ def test_labels_and_summaries_are_escaped() -> None:
 
 
 def test_dollar_signs_are_no_formula() -> None:
-    svg = plots.heat_map("d", {"July": {"$fare$^": 0.1}}, {"July": set()}, summary="Drift")
+    july = plots.HeatColumn(label="July", effects={"$fare$^": 0.1}, drifted=())
+    svg = plots.heat_map("d", [july], summary="Drift")
     assert "$fare$^" in svg
 
 
@@ -74,8 +75,9 @@ def test_what_happened_is_named_above_the_first_panel() -> None:
 
 
 def test_only_drifted_cells_are_shaded() -> None:
-    effects = {"July": {"temp": 0.9, "hour": 0.01}}
-    svg = plots.heat_map("d", effects, {"July": {"temp"}}, summary="Drift")
+    effects = {"temp": 0.9, "hour": 0.01}
+    july = plots.HeatColumn(label="July", effects=effects, drifted={"temp"})
+    svg = plots.heat_map("d", [july], summary="Drift")
     assert svg.count("var(--heat-7)") > 0
     assert not re.findall(r"var\(--heat-[0-6]\)", svg)
 
