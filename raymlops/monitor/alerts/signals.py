@@ -1,7 +1,7 @@
 """What decisions say of a model's health.
 
-trigger                     performance or drift is wrong
-alias champion ->           both are over: another model answers
+trigger                     its cause is wrong: performance, expected, drift or concept
+alias champion ->           all of these are over: another model answers
 gate    refused / passed    a challenger was not good enough / the next one was
 release rolled back / promoted
 """
@@ -13,9 +13,15 @@ from collections.abc import Iterator, Mapping
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts.episodes import Severity, Signal
 
-DRIFT, PERFORMANCE, GATE, RELEASE, REPLICA = "drift", "performance", "gate", "release", "replica"
+PERFORMANCE, EXPECTED, DRIFT, CONCEPT = "performance", "expected", "drift", "concept"
+GATE, RELEASE, REPLICA = "gate", "release", "replica"
 
-_CAUSES: Mapping[str, Severity] = {PERFORMANCE: "critical", DRIFT: "warning"}
+_CAUSES: Mapping[str, Severity] = {
+    PERFORMANCE: "critical",
+    EXPECTED: "warning",
+    DRIFT: "warning",
+    CONCEPT: "warning",
+}
 
 
 def signals_of(decision: Decision) -> tuple[Signal, ...]:

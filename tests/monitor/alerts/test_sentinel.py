@@ -105,22 +105,33 @@ def test_a_models_troubles_are_told_when_they_begin_and_when_they_are_over(world
     assert world.book.read().letters == ()
 
 
-def test_what_a_trigger_saw_is_over_when_another_version_answers(world: World) -> None:
+@pytest.mark.parametrize(
+    ("cause", "severity"),
+    [
+        ("performance", "critical"),
+        ("expected", "warning"),
+        ("drift", "warning"),
+        ("concept", "warning"),
+    ],
+)
+def test_what_a_trigger_saw_is_over_when_another_version_answers(
+    world: World, cause: str, severity: str
+) -> None:
     world.ledger.decisions.add(
         model=MODEL,
         kind="trigger",
         outcome="retrain",
         who="test",
         why="log loss rose",
-        evidence={"cause": "performance", "low": 0.7},
+        evidence={"cause": cause, "low": 0.7},
     )
     world.look(1)
     (alert,) = world.sink.alerts
-    assert (alert.name, alert.severity) == ("performance", "critical")
+    assert (alert.name, alert.severity) == (cause, severity)
     assert alert.evidence["low"] == 0.7
     decide(world.ledger, "alias", "champion -> 1.0.1")
     world.look(2)
-    assert world.sink.told[1] == ("performance", "resolved", "critical")
+    assert world.sink.told[1] == (cause, "resolved", severity)
 
 
 def test_decisions_that_begin_and_end_nothing_are_only_logged(world: World) -> None:
