@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from raymlops.cluster.head import Head, Node, find_head
@@ -76,7 +77,7 @@ def _applications(head: Head) -> tuple[Application, ...]:
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
             applications = json.load(reply)["applications"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, HTTPException, ValueError, KeyError) as error:
         raise ClusterError(f"the dashboard at {url} does not answer: {error}") from error
     return tuple(
         Application(

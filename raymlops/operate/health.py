@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -196,6 +197,6 @@ def _problem(app: Application, now: float) -> str | None:
 def _answers(url: str) -> bool:
     try:
         urllib.request.urlopen(url, timeout=_TIMEOUT_S).close()
-    except OSError:
+    except (OSError, HTTPException):  # another may have its port, and speak no HTTP
         return False
     return True

@@ -17,7 +17,9 @@ from raymlops.cluster.status import Application
 from raymlops.ledger import Code, Ledger
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.operate import Workspace, open_sentinel, status
+from raymlops.operate.exporter import exporter_address
 from tests.cli.test_cli import run
+from tests.cluster.test_status import no_http
 from tests.monitor.metrics.conftest import MODEL, busy_ledger, decide
 
 __all__ = ["busy_ledger"]  # a fixture
@@ -94,6 +96,15 @@ def test_an_exporter_that_has_gone_is_not_shown(workspace: Workspace, home: Path
     assert status(workspace).monitor.exporter == url
     exporter.close()
     assert status(workspace).monitor.exporter is None
+
+
+def test_an_exporter_whose_port_another_has_is_not_shown(workspace: Workspace, home: Path) -> None:
+    targets = home / "prometheus" / "raymlops.json"
+    targets.parent.mkdir()
+    with no_http() as address:
+        targets.write_text(json.dumps([{"targets": [address], "labels": {}}]))
+        assert exporter_address(home) == address
+        assert status(workspace).monitor.exporter is None
 
 
 @pytest.mark.parametrize("name", ["raymlops-model-flights", "raymlops-pool-shared"])

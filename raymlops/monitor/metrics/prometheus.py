@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import yaml
@@ -174,7 +175,7 @@ def _wait_until_ready(record: PrometheusRecord, log: Path) -> None:
     while record.running and time.monotonic() < deadline_s:
         try:
             urllib.request.urlopen(f"{record.url}/-/ready", timeout=1).close()
-        except OSError:
+        except (OSError, HTTPException):
             time.sleep(0.05)
         else:
             return
