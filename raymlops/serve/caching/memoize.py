@@ -20,7 +20,7 @@ import numpy as np
 
 from raymlops.serve.caching.keys import digest_of
 from raymlops.serve.caching.lru import CachePolicy, CacheStats, LruCache
-from raymlops.serve.caching.sizes import frozen, size_of
+from raymlops.serve.caching.sizes import kept, size_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +30,8 @@ class Memoized(Generic[P, R]):
     """A function with a memory; safe to call from any thread.
 
     Equal arguments in several threads at once are computed once, and all get the value or the
-    error. Errors are not remembered. Returned arrays are read-only, since all callers share them.
+    error. Errors are not remembered. Returned arrays are read-only copies, since all callers share
+    them.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Memoized(Generic[P, R]):
 
     def _compute(self, key: bytes, answer: Future[R], args: Any, kwargs: Any) -> R:
         try:
-            value = frozen(self._function(*args, **kwargs))
+            value = kept(self._function(*args, **kwargs))
         except BaseException as error:
             with self._lock:
                 del self._running[key]

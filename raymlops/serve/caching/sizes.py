@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -27,20 +26,28 @@ def size_of(value: Any) -> int:
             return sys.getsizeof(value)
 
 
-def frozen(value: T) -> T:
-    """The value with all its arrays read-only."""
+def kept(value: T) -> T:
+    """The value for many readers: its arrays are copies, and read-only; its mappings are dicts.
+
+    Copies, since others may write to what it came from, and a slice would keep its whole batch
+    alive.
+    """
+    copied: T = _copied(value)
+    return copied
+
+
+def _copied(value: Any) -> Any:
     match value:
         case np.ndarray():
-            value.flags.writeable = False
+            copied = value.copy()
+            copied.flags.writeable = False
+            return copied
         case Mapping():
-            for each in value.values():
-                frozen(each)
-        case list() | tuple():
-            for each in value:
-                frozen(each)
-    return value
-
-
-def kept(outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Outputs for many readers: copies, since a slice would keep its whole batch alive."""
-    return frozen({name: values.copy() for name, values in outputs.items()})
+            return {key: _copied(each) for key, each in value.items()}
+        case list():
+            return [_copied(each) for each in value]
+        case tuple():
+            parts = map(_copied, value)
+            return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+        case _:
+            return value

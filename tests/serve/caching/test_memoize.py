@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -34,6 +35,24 @@ def test_an_answer_can_be_changed_by_nobody() -> None:
 
     with pytest.raises(ValueError, match="read-only"):
         make(2)["x"][0] = 1.0
+
+
+def test_an_answer_shares_no_memory_with_its_arguments() -> None:
+    class Ends(NamedTuple):
+        first: np.ndarray
+        rest: list[np.ndarray]
+
+    @memoize()
+    def ends(rows: np.ndarray) -> Ends:
+        return Ends(rows[:1], [rows[1:]])
+
+    rows = np.arange(3.0)
+    ends(rows)
+    rows[:] = 9.0  # once read-only, and else the answer to others
+    first, (rest,) = again = ends(np.arange(3.0))
+    assert ends.cache_stats.hits == 1
+    assert isinstance(again, Ends)
+    assert (first.tolist(), rest.tolist()) == ([0.0], [1.0, 2.0])
 
 
 def test_none_is_an_answer_and_an_error_is_not() -> None:
