@@ -70,6 +70,26 @@ def test_a_thousand_lives_cost_no_more_than_their_sum() -> None:
     assert len(gathered._newest) <= 5
 
 
+def test_one_that_was_taken_for_gone_is_not_counted_twice() -> None:
+    """Once 100 requests became 200, for ever, where many replicas fell silent at a time."""
+    gathered = Gathered(quiet_after_s=10, max_quiet=0)
+    gathered.put(snapshot("a", 4, 100), now_s=0.0)
+    gathered.put(snapshot("b", 0, 1), now_s=20.0)
+    assert "a" not in gathered._newest
+    for late in (3, 4):
+        gathered.put(snapshot("a", late, 100), now_s=21.0)
+    assert gathered.num_sources(now_s=21.0) == 1
+    gathered.put(snapshot("a", 5, 110), now_s=22.0)  # the ten of its silence are left out
+    assert values(gathered, 22.0)[REQUESTS[0]] == 101
+    gathered.put(snapshot("a", 6, 115), now_s=23.0)
+    gathered.put(snapshot("b", 1, 1), now_s=50.0)
+    assert "a" not in gathered._newest
+    gathered.put(snapshot("a", 7, 125), now_s=51.0)
+    found = {each.metric: each for each in gathered.series(now_s=51.0)}
+    assert found[REQUESTS[0]].value == 106
+    assert found[ROWS[0]].buckets == (106, 0, 106)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=60), st.randoms())
 def test_lost_doubled_and_late_snapshots_change_nothing(
