@@ -143,6 +143,25 @@ def test_whole_numbers_that_no_float_equals_are_judged(
     assert found.examples == tuple(map(str, broken))
 
 
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_times_are_held_against_years_that_nanoseconds_do_not_reach(unit: str) -> None:
+    leaves = TABLE["leaves"].cast(pa.timestamp(unit, tz="UTC"))
+    long_ago, far = datetime(1500, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+    for rule, num_broken in (
+        (Range(column="leaves", low=long_ago, high=far), 0),
+        (Range(column="leaves", above=far), 4),
+    ):
+        found = findings(rule, pa.table({"leaves": leaves}))
+        assert sum(finding.num_broken for finding in found) == num_broken
+
+
+def test_what_is_on_no_calendar_has_no_range_of_times() -> None:
+    rule = Range(column="leaves", low=NOON)
+    assert rule.accepts(pa.date32())
+    assert not rule.accepts(pa.duration("s"))
+    assert not rule.accepts(pa.time32("s"))
+
+
 def test_half_floats_have_a_range() -> None:
     table = pa.table({"x": pa.array(np.array([0.5, 2, np.inf], np.float16))})
     (found,) = findings(Range(column="x", high=1), table)

@@ -53,8 +53,9 @@ class Range(Expectation):
         return (self.column,)
 
     def accepts(self, kind: pa.DataType) -> bool:
-        times = isinstance(self._bounds[0][1], datetime)
-        return bool(pa.types.is_temporal(kind)) if times else is_number(kind)
+        if isinstance(self._bounds[0][1], datetime):
+            return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+        return is_number(kind)
 
     def checker(self, schema: pa.Schema, references: References | None) -> Checker:
         return _All(
@@ -208,9 +209,13 @@ def _values(column: str, rule: str, broken: Callable[[Any], Any]) -> RowChecker:
 
 def _beyond(compare: Callable[..., Any], bound: float | datetime) -> Callable[[Any], Any]:
     def beyond(column: Any) -> Any:
-        if isinstance(bound, datetime):
+        if not isinstance(bound, datetime):
+            return compare(as_floats(column), bound)
+        try:
             return compare(column, pa.scalar(bound, column.type))
-        return compare(as_floats(column), bound)
+        except pa.ArrowInvalid:  # nanoseconds reach from 1677 to 2262, microseconds everywhere
+            kind = pa.timestamp("us", column.type.tz)
+            return compare(column.cast(kind, safe=False), pa.scalar(bound, kind))
 
     return beyond
 
