@@ -189,7 +189,7 @@ def _as_read(value: Any, kind: pa.DataType) -> Value:
     try:
         return _value(time.as_py())
     except OverflowError:
-        return str(time.cast(pa.string()).as_py())
+        return example(time)
 
 
 def _counted_in(kind: pa.DataType) -> pa.DataType:

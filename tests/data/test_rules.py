@@ -162,6 +162,21 @@ def test_what_is_on_no_calendar_has_no_range_of_times() -> None:
     assert not rule.accepts(pa.time32("s"))
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Range(column="leaves", high=datetime(2100, 1, 1, tzinfo=UTC)),
+        Unique(columns=("leaves",)),
+        Monotone(column="leaves", strictly=True),
+    ],
+)
+def test_a_time_after_the_year_9999_is_shown(rule: Expectation) -> None:
+    """Python has no such time: what a rule should have found ended it."""
+    table = pa.table({"leaves": pa.array([300_000_000_000] * 2, pa.timestamp("s", tz="UTC"))})
+    (found,) = findings(rule, table)
+    assert found.examples[0].startswith("11476-08-15 05:20:00Z")
+
+
 def test_half_floats_have_a_range() -> None:
     table = pa.table({"x": pa.array(np.array([0.5, 2, np.inf], np.float16))})
     (found,) = findings(Range(column="x", high=1), table)

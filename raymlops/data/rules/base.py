@@ -116,8 +116,8 @@ class RowChecker:
         num_broken = pc.sum(mask).as_py() or 0
         if num_broken and len(self.examples) < NUM_EXAMPLES:
             rows = batch.select(list(self.shown)).filter(mask)
-            wanted = NUM_EXAMPLES - len(self.examples)
-            self.examples += [example(*row.values()) for row in rows.slice(0, wanted).to_pylist()]
+            rows = rows.slice(0, NUM_EXAMPLES - len(self.examples))
+            self.examples += [example(*row) for row in zip(*rows.columns, strict=True)]
         self.num_broken += num_broken
 
     def findings(self, num_rows: int) -> Iterator[Finding]:
@@ -131,9 +131,17 @@ class RowChecker:
 
 
 def example(*values: object) -> str:
-    """Values of one row as a person reads them, cut where they are long."""
-    text = " | ".join(str(value) for value in values)
+    """Values of one row, Arrow's or Python's, as a person reads them, cut where they are long."""
+    text = " | ".join(map(_text, values))
     return text if len(text) <= _MAX_EXAMPLE_LENGTH else f"{text[: _MAX_EXAMPLE_LENGTH - 3]}..."
+
+
+def _text(value: Any) -> str:
+    """What Python shows, or Arrow where a time lies after the year 9999, Python's last."""
+    try:
+        return str(value)
+    except OverflowError:
+        return str(value.cast(pa.string()))
 
 
 def is_number(kind: pa.DataType) -> bool:

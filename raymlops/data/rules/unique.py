@@ -157,9 +157,9 @@ def _repeated(keys: pa.Table) -> tuple[int, list[str]]:
     """How many rows repeat an earlier one, and examples of what is repeated."""
     names = keys.column_names
     counted = keys.group_by(names).aggregate([([], "count_all")])
-    repeated = counted.filter(pc.greater(counted["count_all"], 1))
+    repeated = counted.filter(pc.greater(counted["count_all"], 1)).slice(0, NUM_EXAMPLES)
     examples = [
-        f"{example(*(row[name] for name in names))} ({row['count_all']} times)"
-        for row in repeated.slice(0, NUM_EXAMPLES).to_pylist()
+        f"{example(*key)} ({count} times)"
+        for *key, count in zip(*repeated.select([*names, "count_all"]).columns, strict=True)
     ]
     return keys.num_rows - counted.num_rows, examples
