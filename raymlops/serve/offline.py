@@ -44,8 +44,8 @@ def predict_parquet(
 ) -> Predicted:
     """Writes the rows of `source` with the version's outputs beside them, in the same order.
 
-    `target` becomes a folder of Parquet files, which appears when it is complete. Ray must be
-    connected.
+    `target` becomes a folder of Parquet files, which appears when it is complete; of no rows it
+    holds the columns. Ray must be connected.
 
     Raises:
         DataError: there is something at `target`, `source` is not Parquet, or a row of it does not
@@ -80,7 +80,13 @@ def predict_parquet(
         if (reason := _reason(error)) is None:
             raise
         raise DataError(f"{source}, rows numbered within a batch: {reason}") from error
-    num_rows = sum(pq.read_metadata(path).num_rows for path in partial.glob("*.parquet"))
+    files = list(partial.glob(f"*{_SUFFIX}"))
+    if not files:  # Ray Data writes none where there are no rows
+        no_rows = dataset.schema().base_schema.empty_table()
+        outputs = _Scorer(version, ledger_url, store_uri)(no_rows)
+        partial.mkdir(parents=True, exist_ok=True)
+        pq.write_table(outputs, partial / f"empty{_SUFFIX}")
+    num_rows = sum(pq.read_metadata(path).num_rows for path in files)
     os.replace(partial, target)
     return Predicted(version=version, num_rows=num_rows, path=target)
 
@@ -112,12 +118,14 @@ def predict_table(bundle: Bundle, table: pa.Table) -> pa.Table:
         DataError: it lacks a column, has one of another type, or has one named as an output.
         SignatureError: a row does not fit the model.
     """
-    outputs = bundle.predict(table_columns(table, bundle.signature))
+    columns = table_columns(table, bundle.signature)
+    # Not every model answers to no rows; of what type its outputs are, any row tells.
+    outputs = bundle.predict(columns if table.num_rows else bundle.sample(1))
     for name, values in outputs.items():
         if name in table.column_names:
             raise DataError(f"the rows have a column '{name}' already, as the model's output is")
         flat = values.tolist() if values.ndim > 1 or values.dtype == object else values
-        table = table.append_column(name, pa.array(flat))
+        table = table.append_column(name, pa.array(flat).slice(0, table.num_rows))
     return table
 
 

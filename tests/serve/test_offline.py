@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from sklearn.linear_model import LogisticRegression
 
 from raymlops.cluster import Session
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
-from raymlops.models import PROBABILITY, Bundle
+from raymlops.models import PROBABILITY, Bundle, format_named
 from raymlops.serve.offline import (
     check_parquet,
     num_actors,
@@ -32,6 +34,27 @@ def test_outputs_stand_beside_the_rows(world: World) -> None:
     assert found.column_names == [*table(world).column_names, PROBABILITY, "benign"]
     wanted = bundle.predict(world.columns)
     np.testing.assert_array_equal(found[PROBABILITY].to_numpy(), wanted[PROBABILITY])
+
+
+def test_of_no_rows_there_are_outputs_without_rows(world: World) -> None:
+    """scikit-learn refuses an empty matrix: an hour without a request ended in a traceback."""
+    network, rows = world.bundles["1.0.0"], table(world)
+    matrix = network.preprocessing.transform(world.columns)
+    model = LogisticRegression().fit(matrix, matrix[:, 0] > 0)
+    refusing = Bundle.of(
+        signature=network.signature,
+        preprocessing=network.preprocessing,
+        model=format_named("joblib").save(model, matrix[:8]),
+        postprocessing=replace(network.postprocessing, reads="probability"),
+        profile=network.profile,
+        recorded=lambda _: True,
+    )
+    for bundle in (network, refusing):
+        found = predict_table(bundle, rows.slice(0, 0))
+        assert found.num_rows == 0
+        assert found.schema == predict_table(bundle, rows).schema
+        with pytest.raises(DataError, match="column 'radius' is missing"):
+            predict_table(bundle, rows.slice(0, 0).drop_columns("radius"))
 
 
 def test_rows_that_do_not_fit_are_told(world: World) -> None:
@@ -88,6 +111,11 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         predict_parquet(version, tmp_path / "torn.parquet", tmp_path / "never", **places)
+
+    pq.write_table(table(world).slice(0, 0), tmp_path / "none.parquet")
+    nothing = predict_parquet(version, tmp_path / "none.parquet", tmp_path / "none", **places)
+    assert nothing.num_rows == 0
+    assert pq.read_table(nothing.path).schema.names == found.schema.names
 
     bad = table(world).to_pandas()
     bad.loc[3, "radius"] = -1.0
