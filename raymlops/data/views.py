@@ -1,5 +1,5 @@
-"""What of a column can be compared: its number, its category, a text's length, an embedding's
-direction."""
+"""What of a column can be compared: its number, its category, the length of a text or a list, an
+embedding's direction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from raymlops.data.features import Column, Feature, as_floats, read_columns
 from raymlops.data.rules.base import is_category, is_number
-from raymlops.errors import DataError
 
 Comparable = Literal["number", "category", "embedding"]
 
@@ -70,8 +69,20 @@ class Text(View):
         return [np.asarray(lengths.fill_null(np.nan).to_numpy())]
 
 
+class Length(View):
+    """How many numbers a list has; which ones is not looked at."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return (_number(f"{self.column} length"),)
+
+    def read(self, table: pa.Table) -> Sequence[Column]:
+        return [_lengths(table[self.column])]
+
+
 class Embedding(View):
-    """The length of a vector, and where it lies along eight random directions, always the same.
+    """How many numbers a vector has, its norm, and where it lies along eight random directions,
+    always the same; a vector of another model, of more or fewer numbers, has its length alone.
 
     Directions keep distances between vectors (W. Johnson, J. Lindenstrauss, 1984), so a cloud that
     moves or spreads does so along some of them.
@@ -84,7 +95,8 @@ class Embedding(View):
     @property
     def features(self) -> tuple[Feature, ...]:
         directions = (f"{self.column} direction {each + 1}" for each in range(_NUM_DIRECTIONS))
-        return (_number(f"{self.column} norm"), *map(_number, directions))
+        names = (f"{self.column} length", f"{self.column} norm", *directions)
+        return tuple(map(_number, names))
 
     @cached_property
     def _directions(self) -> NDArray[np.float64]:
@@ -92,23 +104,18 @@ class Embedding(View):
         return random.normal(size=(self._dimension, _NUM_DIRECTIONS))
 
     def read(self, table: pa.Table) -> Sequence[Column]:
-        vectors = self._vectors(table[self.column].combine_chunks())
+        column = table[self.column].combine_chunks()
+        lengths = _lengths(column)
+        vectors = self._vectors(column, lengths == self._dimension)
         with np.errstate(invalid="ignore"):  # infinite numbers have no direction: they are missing
-            return [np.linalg.norm(vectors, axis=1), *(vectors @ self._directions).T]
+            directions = (vectors @ self._directions).T
+        return [lengths, np.linalg.norm(vectors, axis=1), *directions]
 
-    def _vectors(self, column: pa.Array) -> NDArray[np.float64]:
-        """[rows, dimension]; of missing vectors, and those with a missing number, all NaN."""
-        known = column.is_valid().to_numpy(zero_copy_only=False)
-        lengths = pc.list_value_length(column.drop_null())
-        odd = pc.unique(lengths.filter(pc.not_equal(lengths, self._dimension)))
-        if len(odd):
-            raise DataError(
-                f"column '{self.column}' holds vectors of {odd[0]} numbers and of "
-                f"{self._dimension}; vectors of several models cannot be compared"
-            )
+    def _vectors(self, column: pa.Array, fits: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """[rows, dimension]; of vectors that do not fit, and those with a missing number, NaN."""
         vectors = np.full((len(column), self._dimension), np.nan)
-        flat = as_floats(column.drop_null().flatten()).fill_null(np.nan)
-        vectors[known] = flat.to_numpy(zero_copy_only=False).reshape(-1, self._dimension)
+        flat = as_floats(column.filter(pa.array(fits)).flatten()).fill_null(np.nan)
+        vectors[fits] = flat.to_numpy(zero_copy_only=False).reshape(-1, self._dimension)
         return vectors
 
 
@@ -136,11 +143,8 @@ def shared(left: pa.Schema, right: pa.Schema) -> list[str]:
 
 
 def views_of(sample: pa.Table, names: Iterable[str]) -> tuple[View, ...]:
-    """How each of the columns `names` is compared that can be; `sample` tells texts from others.
-
-    Raises:
-        DataError: an embedding's vectors differ in length.
-    """
+    """How each of the columns `names` is compared that can be; `sample` tells texts and lists of
+    any length from others."""
     views = (_view(sample, name, comparable(sample.schema.field(name).type)) for name in names)
     return tuple(view for view in views if view is not None)
 
@@ -153,8 +157,14 @@ def _view(sample: pa.Table, name: str, kind: Comparable | None) -> View | None:
     if kind == "category":
         few = pc.count_distinct(sample[name].cast(pa.string())).as_py() <= _MAX_CATEGORIES
         return Plain(name, "category") if few else Text(name)
-    longest = pc.max(pc.list_value_length(sample[name])).as_py()
-    return Embedding(name, longest) if longest else None
+    lengths = pc.unique(pc.list_value_length(sample[name]).drop_null()).to_pylist()
+    return Embedding(name, lengths[0]) if len(lengths) == 1 and lengths[0] else Length(name)
+
+
+def _lengths(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
+    """Of each list, NaN where it is missing."""
+    lengths = pc.list_value_length(column).cast(pa.float64()).fill_null(np.nan)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False))
 
 
 def _number(name: str) -> Feature:

@@ -149,11 +149,36 @@ def test_embeddings_are_compared_along_directions() -> None:
     near, far = table(0.0), table(4.0)
     assert compare_tables(rows(near), rows(table(0.0)), policy=POLICY).alike
     found = compare_tables(rows(near), rows(far), policy=POLICY)
-    assert len(found.features) == 9
+    assert len(found.features) == 10
     assert {"vector norm", "vector direction 1"} <= set(drifted(found))
-    other = pa.table({"vector": [[1.0, 2.0, 3.0]] * 600})
-    with pytest.raises(DataError, match="vectors of 3 numbers and of 64"):
-        compare_tables(rows(near), rows(other), policy=POLICY)
+    assert "vector length" not in drifted(found)
+
+
+def test_vectors_of_another_model_have_another_length() -> None:
+    ours = pa.table({"vector": [[1.0, 2.0]] * 600})
+    other = pa.table({"vector": [[1.0, 2.0, 3.0]] * 300 + [[1.0, 2.0]] * 300})
+    found = compare_tables(rows(ours), rows(other), policy=POLICY)
+    effects = {each.verdict.feature: each.verdict.effect for each in found.features}
+    assert effects["vector length"] == effects["vector norm"] == 0.5
+
+
+def test_lists_of_any_length_are_compared_by_it() -> None:
+    """One such column kept all others from being compared."""
+    tags = [[1] * (1 + row % 5) for row in range(600)]
+    before = pa.table({"tags": tags, "temp": [float(row) for row in range(600)]})
+    after = before.set_column(0, "tags", pa.array([each * 2 for each in tags]))
+    assert compare_tables(rows(before), rows(before), policy=POLICY).alike
+    found = compare_tables(rows(before), rows(after), policy=POLICY)
+    assert [each.verdict.feature for each in found.features] == ["tags length", "temp"]
+    assert drifted(found) == ["tags length"]
+
+
+@pytest.mark.parametrize("empty", [None, []])
+def test_lists_that_held_nothing_and_now_do_have_drifted(empty: list[float] | None) -> None:
+    nothing = pa.table({"vector": pa.array([empty] * 600, pa.list_(pa.float64()))})
+    vectors = pa.table({"vector": [[1.0, 2.0]] * 600})
+    assert drifted(compare_tables(rows(nothing), rows(vectors), policy=POLICY)) == ["vector length"]
+    assert compare_tables(rows(nothing), rows(nothing), policy=POLICY).alike
 
 
 def test_columns_are_shared_when_they_are_compared_as_the_same() -> None:
