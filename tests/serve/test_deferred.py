@@ -226,9 +226,13 @@ def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:
     assert world.submit("r-1", webhook="https://hooks.example/a/b")[0] == 202
     world.answer()
     assert world.told == [("https://hooks.example/a/b", 200, "r-1")]
+    assert POLICY.allows("https://hooks.example/a/b%20c?at=100%25")
     for url in (
         "https://hooks.example/b",
         "https://hooks.example/a/../b",
+        "https://hooks.example/a/.%2E/b",
+        "https://hooks.example/a/%252e%252e/b",
+        "https://hooks.example/a/%2525252525252e/b",
         "https://hooks.example.evil/a/",
         "http://127.0.0.1/",
     ):

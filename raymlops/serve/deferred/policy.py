@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import unquote
+
+# Servers decode a path once, some behind a proxy twice; nobody means more.
+_MAX_ENCODINGS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,16 @@ class DeferredPolicy:
                 raise ValueError(f"webhook {url!r} is no http(s)://HOST/ to begin with")
 
     def allows(self, webhook: str) -> bool:
-        if ".." in webhook:  # which leads out of what it begins with
+        if _leads_out(webhook):
             return False
         return any(webhook.startswith(prefix) for prefix in self.webhooks)
+
+
+def _leads_out(url: str) -> bool:
+    """Whether `..` may lead out of what the URL begins with, however often it was encoded."""
+    for _ in range(_MAX_ENCODINGS):
+        decoded = unquote(url)
+        if decoded == url:
+            return ".." in url
+        url = decoded
+    return True
