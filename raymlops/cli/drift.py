@@ -54,6 +54,7 @@ def compare(
 ) -> None:
     """Hold one table against another: every column, all columns together, and their types.
 
+    Columns that are neither numbers nor categories nor embeddings are named, and not compared.
     Reads Parquet or CSV files, folders, Delta tables and DVC pointers in bounded memory, without
     a cluster. What counts as drift is monitor.drift in the settings.
     """
@@ -146,6 +147,7 @@ def _show(found: TableDrift) -> None:
             ("drifted", f"{len(found.drifted)} of {len(found.features)} features"),
             ("together", f"{effect:.3f}, p {shown_p_value(p_value)}{told}"),
             *(("changed", str(change)) for change in found.changes),
+            *(("not compared", column) for column in found.not_compared),
         )
     )
     emit_table(

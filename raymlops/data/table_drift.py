@@ -67,12 +67,14 @@ class TableDrift:
     """What differs between two tables.
 
     `together` is how far whole rows can be told apart; it must exceed `threshold_together`, and
-    its p-value `alpha`.
+    its p-value `alpha`. Of the columns `not_compared` both have the same type, which is no number,
+    category or embedding.
     """
 
     num_rows: tuple[int, int]
     alpha: float
     changes: tuple[ColumnChange, ...]
+    not_compared: tuple[str, ...]
     features: tuple[FeatureComparison, ...]
     together: Reading
     threshold_together: float = JOINT_THRESHOLD
@@ -122,6 +124,7 @@ def compare_tables(
         num_rows=num_rows,
         alpha=once.alpha,
         changes=() if columns else tuple(_changes(before.schema, after.schema, names)),
+        not_compared=() if columns else tuple(_not_compared(before.schema, after.schema, names)),
         features=tuple(
             FeatureComparison(
                 verdict=verdicts[bins.name],
@@ -166,6 +169,14 @@ def _changes(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Itera
         types = _type(before, name), _type(after, name)
         if name not in compared and types[0] != types[1]:
             yield ColumnChange(column=name, before=types[0], after=types[1])
+
+
+def _not_compared(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Iterator[str]:
+    """Columns that are not compared though the tables do not differ in them, with their type."""
+    compared = set(names)
+    for name in before.names:
+        if name not in compared and _type(before, name) == _type(after, name):
+            yield f"{name} ({_type(before, name)})"
 
 
 def _type(schema: pa.Schema, name: str) -> str | None:

@@ -121,7 +121,7 @@ class Embedding(View):
 
 def comparable(kind: pa.DataType) -> Comparable | None:
     """As what columns of this type are compared, None if not at all."""
-    if is_number(kind):
+    if is_number(kind) or pa.types.is_decimal(kind):
         return "number"
     if is_category(kind) or pa.types.is_boolean(kind):
         return "category"

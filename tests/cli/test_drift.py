@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -48,6 +49,18 @@ def test_two_files_are_compared_for_people(tables: tuple[Path, Path], tmp_path: 
     assert "Largest gap between the distribution functions 1.0" in html
     assert "http" not in html  # nothing is fetched
     assert "<script" not in html
+
+
+def test_columns_that_are_not_compared_are_told(tmp_path: Path) -> None:
+    rows, page = tmp_path / "rows.parquet", tmp_path / "drift.html"
+    days = pa.array(range(600), pa.date32())
+    pq.write_table(pa.table({"day": days, "temp": range(600)}), rows)
+    told = invoke("drift", "compare", rows, rows, "--html", page)
+    assert "not compared  day (date32[day])" in told
+    assert "day (date32[day])" in page.read_text()
+    assert json.loads(invoke("drift", "compare", rows, rows, "--json"))["not_compared"] == [
+        "day (date32[day])"
+    ]
 
 
 def test_a_file_is_like_itself(tables: tuple[Path, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,17 @@ def test_lists_that_held_nothing_and_now_do_have_drifted(empty: list[float] | No
     vectors = pa.table({"vector": [[1.0, 2.0]] * 600})
     assert drifted(compare_tables(rows(nothing), rows(vectors), policy=POLICY)) == ["vector length"]
     assert compare_tables(rows(nothing), rows(nothing), policy=POLICY).alike
+
+
+def test_what_is_not_compared_is_named() -> None:
+    prices = pa.array([Decimal(row) for row in range(600)], pa.decimal128(10, 2))
+    days = pa.array(range(600), pa.date32())
+    before = pa.table({"price": prices, "day": days, "at": days, "temp": range(600)})
+    after = before.set_column(2, "at", days.cast(pa.timestamp("s")))
+    found = compare_tables(rows(before), rows(after), policy=POLICY)
+    assert [each.verdict.feature for each in found.features] == ["price", "temp"]
+    assert found.not_compared == ("day (date32[day])",)
+    assert [change.column for change in found.changes] == ["at"]
 
 
 def test_columns_are_shared_when_they_are_compared_as_the_same() -> None:
