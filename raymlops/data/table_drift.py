@@ -159,7 +159,7 @@ def _comparable(before: pa.Schema, after: pa.Schema, columns: Sequence[str]) -> 
             f"cannot compare {', '.join(cannot) or 'any column'}: {details}; a column must be a "
             "number, a category or an embedding in both tables"
         )
-    return list(columns) or can
+    return list(dict.fromkeys(columns)) or can
 
 
 def _changes(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Iterator[ColumnChange]:

@@ -193,6 +193,13 @@ def test_what_is_not_compared_is_named() -> None:
     assert [change.column for change in found.changes] == ["at"]
 
 
+def test_a_column_asked_for_twice_is_compared_once(year: pa.Table) -> None:
+    few = rows(year[:600])
+    found = compare_tables(few, few, policy=POLICY, columns=["temp", "temp"])
+    assert [each.verdict.feature for each in found.features] == ["temp"]
+    assert found.not_compared == ()
+
+
 def test_columns_are_shared_when_they_are_compared_as_the_same() -> None:
     left = pa.schema(
         {"a": pa.int8(), "b": pa.string(), "c": pa.list_(pa.float32()), "d": pa.date32()}
