@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from torch import nn
 
 
@@ -15,6 +17,13 @@ def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
         for name, child in members.named_children()
         if next(child.parameters(), None) is not None
     }
+
+
+def num_holders(model: nn.Module) -> Counter[nn.Parameter]:
+    """How many modules of `model` hold each parameter: several where they are tied."""
+    return Counter(
+        parameter for module in model.modules() for parameter in module.parameters(recurse=False)
+    )
 
 
 def _outermost(model: nn.Module, kind: type[nn.Module], prefix: str = "") -> dict[str, nn.Module]:

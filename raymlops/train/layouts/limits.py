@@ -12,7 +12,7 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.arrange import build_model
-from raymlops.train.layouts.slices import find_slices
+from raymlops.train.layouts.slices import find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain
 from raymlops.train.pipeline.modules import require_cuttable
 from raymlops.train.proposal import ModelSize, Proposal, propose
@@ -38,11 +38,13 @@ def propose_plan(spec: TrainSpec, *, max_workers: int, memory_bytes: int) -> Pro
 def within(spec: TrainSpec, limits: Limits) -> Limits:
     """The limits, with those of the model."""
     model = _shapes(spec)
-    limits = replace(
-        limits,
-        divisible=find_slices(model, spec.tensor).divisible(model),
-        demands=demands_of(spec, model),
-    )
+    slices = find_slices(model, spec.tensor)
+    limits = replace(limits, divisible=slices.divisible(model), demands=demands_of(spec, model))
+    if spec.tensor.sequence or spec.tensor.loss:
+        try:
+            find_transformer(model, slices, spec.tensor)
+        except TrainingError as error:
+            limits = replace(limits, closed={"tensor": str(error), **limits.closed})
     if spec.tensor.loss:
         return replace(limits, uncuttable="tensor.loss keeps logits sliced; set it to false")
     try:

@@ -7,7 +7,7 @@ A pair needs one sum forward and one backward (M. Shoeybi et al., Megatron-LM, 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Divisible
-from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.layouts.blocks import blocks_of, num_holders
 from raymlops.train.spec import Slice, TensorSpec
 
 # Layers that work on each number alone, so that slices may pass through them.
@@ -29,6 +29,10 @@ _COLUMNS = {
     "fc1", "up_proj", "gate_proj", "w1", "w3", "c_fc", "linear1",
 }  # fmt: skip
 _ROWS = {"out_proj", "o_proj", "wo", "to_out", "fc2", "down_proj", "w2", "c_proj", "linear2"}
+_KINDS: Mapping[str, Slice] = {
+    **dict.fromkeys(_COLUMNS, "column"),
+    **dict.fromkeys(_ROWS, "row"),
+}
 _HEADS = ("num_heads", "n_heads", "n_head", "num_attention_heads", "num_key_value_heads")
 
 
@@ -59,7 +63,7 @@ def find_slices(model: nn.Module, spec: TensorSpec) -> Slices:
     """The slices `spec` names, or those that are found.
 
     Raises:
-        TrainingError: a name in the spec is no linear layer of the model.
+        TrainingError: a name in the spec is no linear layer of the model that can be sliced.
     """
     layers = _given(model, spec.slices) if spec.slices else dict(_found(model))
     owners = dict.fromkeys(name.rpartition(".")[0] for name in layers)
@@ -78,21 +82,48 @@ def _given(model: nn.Module, slices: Mapping[str, Slice]) -> dict[str, Slice]:
                 f"{', '.join(linear) or '(there are none)'}"
             )
         found |= dict.fromkeys(matching, kind)
+    for name, why in _whole(model).items():
+        if name in found:
+            raise TrainingError(
+                f"tensor.slices names {name}, which cannot be sliced: {why}; leave it out"
+            )
+    return found
+
+
+def _whole(model: nn.Module) -> dict[str, str]:
+    """By name, the layers whose parameters cannot be replaced by slices of them, and why."""
+    holders = num_holders(model)
+    found = {}
+    for name, module in model.named_modules():
+        if not (isinstance(module, nn.Linear) or _is_norm(module)):
+            continue
+        parameters = dict(module.named_parameters())
+        tied = [each for each, parameter in parameters.items() if holders[parameter] > 1]
+        if tied:
+            found[name] = f"its {tied[0]} is that of another module, too"
+        elif others := parameters.keys() - {"weight", "bias"}:
+            found[name] = f"it is made of {', '.join(sorted(others))}"
     return found
 
 
 def _found(model: nn.Module) -> Iterator[tuple[str, Slice]]:
+    whole = _whole(model).keys()
+    for layers in _alike(model):
+        if whole.isdisjoint(layers):
+            yield from layers.items()
+
+
+def _alike(model: nn.Module) -> Iterator[dict[str, Slice]]:
+    """Layers that are sliced together or not at all."""
     for name, module in model.named_modules():
         prefix = f"{name}." if name else ""
         if isinstance(module, nn.Sequential):
             for column, row in _pairs(module):
-                yield f"{prefix}{column}", "column"
-                yield f"{prefix}{row}", "row"
+                yield {f"{prefix}{column}": "column", f"{prefix}{row}": "row"}
             continue
         linear = [n for n, child in module.named_children() if isinstance(child, nn.Linear)]
         if _COLUMNS.intersection(linear) and _ROWS.intersection(linear):
-            yield from ((f"{prefix}{n}", "column") for n in linear if n in _COLUMNS)
-            yield from ((f"{prefix}{n}", "row") for n in linear if n in _ROWS)
+            yield {f"{prefix}{n}": _KINDS[n] for n in linear if n in _KINDS}
 
 
 def _pairs(chain: nn.Sequential) -> Iterator[tuple[str, str]]:
@@ -123,11 +154,12 @@ class Transformer:
     head: str
 
 
-def find_transformer(model: nn.Module, slices: Slices) -> Transformer:
+def find_transformer(model: nn.Module, slices: Slices, spec: TensorSpec) -> Transformer:
     """The model seen as a transformer.
 
     Raises:
-        TrainingError: it is none; says what is missing.
+        TrainingError: it is none, or what `spec` asks for would slice a layer that is tied to
+            another; says what is missing, or which.
     """
     blocks = tuple(blocks_of(model))
     children = {
@@ -154,9 +186,21 @@ def find_transformer(model: nn.Module, slices: Slices) -> Transformer:
             f"tensor.sequence and tensor.loss need a transformer, {type(model).__name__} lacks "
             f"{', '.join(missing)}; set both to false"
         )
+    _require_sliceable(model, "sequence", (*norms, *finals) if spec.sequence else ())
+    _require_sliceable(model, "loss", heads if spec.loss else ())
     return Transformer(
         blocks=blocks, norms=norms, sliced=sliced, final_norm=finals[0], head=heads[0]
     )
+
+
+def _require_sliceable(model: nn.Module, setting: str, names: Iterable[str]) -> None:
+    whole = _whole(model)
+    for name in names:
+        if name in whole:
+            raise TrainingError(
+                f"tensor.{setting} slices {name}, which cannot be sliced: {whole[name]}; set it to "
+                "false"
+            )
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -68,7 +68,7 @@ def _styles(model: nn.Module, slices: Slices, spec: TensorSpec) -> list[tuple[st
     ]
     if not (spec.sequence or spec.loss):
         return styles
-    transformer = find_transformer(model, slices)
+    transformer = find_transformer(model, slices, spec)
     if spec.sequence:
         whole, part = (Replicate(),), (_ALONG_SEQUENCE,)
         split = PrepareModuleInput(
