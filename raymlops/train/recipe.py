@@ -42,6 +42,8 @@ def make_optimizer(
     if ":" in spec.name:
         arguments = {"lr": spec.learning_rate, **spec.arguments}
         made: torch.optim.Optimizer = Factory(call=spec.name, arguments=arguments).make(parameters)
+        # torch cannot restore a group of nothing, such as that of the biases of a model without.
+        made.param_groups[:] = [group for group in made.param_groups if group["params"]]
         return made
     make: Callable[..., torch.optim.Optimizer] = _named("optimizer", spec.name, _OPTIMIZERS)
     return make(parameters, lr=spec.learning_rate, **spec.arguments)

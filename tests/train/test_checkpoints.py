@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from raymlops.train.factory import Factory
 from raymlops.train.loading import LoadingSpec
 from raymlops.train.progress import Progress
 from raymlops.train.seat import Seat
-from raymlops.train.spec import CheckpointPolicy, PipelineSpec, TrainSpec
+from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, PipelineSpec, TrainSpec
 from tests.endurance import endurance
 from tests.train import gloo, models
 from tests.train.server.threads import start_threads
@@ -142,6 +142,15 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
     }
 
 
+def train_alone(spec: TrainSpec, folder: Path) -> tuple[Progress, Mapping[str, Any]]:
+    """How far the training in `folder` came in this process, and its weights."""
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop
+
+    loop = Loop(spec, Seat(), checkpoints=Checkpoints(folder, spec.checkpoints, Seat()))
+    return loop.run(), loop.weights()
+
+
 def flat(tree: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     if isinstance(tree, torch.Tensor):
         return {prefix: tree}
@@ -225,6 +234,49 @@ def test_parameters_that_took_no_step_yet_go_on_without_a_state(
     assert sorted(after[0]["losses"]) == [2, 3, 4, 5, 6]
     assert same_bits(merged(after), merged(whole))
     assert after[0]["progress"] == whole[0]["progress"]
+
+
+def decayed_and_not(parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Weights decay, biases do not; a group may have nothing in it."""
+    given = list(parameters)
+    return torch.optim.AdamW(
+        [
+            {"params": [each for each in given if each.ndim > 1], "weight_decay": 0.1},
+            {"params": [each for each in given if each.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=lr,
+    )
+
+
+def without_biases() -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Linear(64, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 10, bias=False)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # nobody else restores
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [("without_biases", "tests.train.test_checkpoints:decayed_and_not")],
+)
+def test_models_and_optimizers_of_ones_own_go_on(
+    model: str, optimizer: str, tmp_path: Path
+) -> None:
+    """What had been saved could not be loaded."""
+    spec = replace(
+        MLP,
+        model=Factory(call=f"tests.train.test_checkpoints:{model}"),
+        optimizer=OptimizerSpec(name=optimizer, learning_rate=0.01),
+        checkpoints=CheckpointPolicy(every_steps=1),
+        max_steps=4,
+        clip_norm=None,
+    )
+    whole, expected = train_alone(spec, tmp_path / "whole")
+    train_alone(replace(spec, max_steps=2), tmp_path / "cut")
+    progress, weights = train_alone(spec, tmp_path / "cut")
+    assert progress == whole
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
