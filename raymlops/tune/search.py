@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def tune(
     won, and with what parameters, is kept as a decision.
 
     Raises:
-        TrainingError: no trial finished.
+        TrainingError: a trial fits on no node, or none finished.
     """
     import ray
     from ray import tune as ray_tune
@@ -52,6 +52,7 @@ def tune(
     from raymlops.data import load_dataset
     from raymlops.train.tabular.split import split_by_time
 
+    _require_room(spec, _node_cpus())
     search = job.start(ledger, dataset, "tune", asdict(spec))
     with ledger.runs.recording(search):
         split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
@@ -98,6 +99,23 @@ def tune(
         )
         _keep(ledger, job, found)
     return replace(found, run=ledger.runs.get(search.id))
+
+
+def _node_cpus() -> list[float]:
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray types it not
+    return [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
+
+
+def _require_room(spec: TuneSpec, node_cpus: Sequence[float]) -> None:
+    """Raises TrainingError for trials that never fit; Ray Tune would wait for ever."""
+    largest = max(node_cpus, default=0.0)
+    if spec.cpus_per_trial > largest:
+        raise TrainingError(
+            f"a trial needs {spec.cpus_per_trial:g} CPUs (tune.cpus_per_trial), the largest node "
+            f"has {largest:g}: set it to less, or add a larger node"
+        )
 
 
 def _run_trial(

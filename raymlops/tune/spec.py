@@ -27,6 +27,8 @@ class TuneSpec:
                 f"num_trials is {self.num_trials} and max_concurrent {self.max_concurrent}; "
                 "both are at least 1"
             )
+        if self.cpus_per_trial <= 0:
+            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; it is positive")
         for name in ("dropout", "learning_rate", "weight_decay"):
             low, high = getattr(self, name)
             if low > high:

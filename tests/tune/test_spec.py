@@ -9,6 +9,7 @@ from raymlops.tune import TuneSpec
     ("changes", "message"),
     [
         ({"num_trials": 0}, "num_trials is 0 and max_concurrent 2; both are at least 1"),
+        ({"cpus_per_trial": 0.0}, "cpus_per_trial is 0.0; it is positive"),
         ({"dropout": (0.5, 0.1)}, "dropout runs from 0.5 to 0.1; give the lower end first"),
         ({"learning_rate": (0.0, 0.1)}, "a logarithmic scale needs positive ends"),
     ],

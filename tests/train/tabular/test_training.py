@@ -118,6 +118,15 @@ def test_a_plan_too_large_for_the_cluster_is_refused_at_once(
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_a_search_whose_trials_fit_on_no_node_is_refused_at_once(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+) -> None:
+    with pytest.raises(TrainingError, match=r"a trial needs 64 CPUs \(tune.cpus_per_trial\)"):
+        tune(job, TuneSpec(cpus_per_trial=64.0), ledger, store, data)
+    assert ledger.runs.list(model="tumours", kind="tune") == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_search_records_its_trials_and_keeps_the_best(
     job: TrainingJob,
     ledger: Ledger,
