@@ -39,3 +39,5 @@ class TabularSpec:
             )
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"validation_share is {self.validation_share}, not between 0 and 1")
+        if not 0.0 < self.threshold < 1.0:
+            raise ValueError(f"threshold is {self.threshold}, not between 0 and 1")

@@ -94,6 +94,7 @@ def test_a_loss_that_is_no_number_ends_the_training(arrays: Arrays) -> None:
         ({"epochs": 0}, "epochs is 0 and batch_size 1024; both are at least 1"),
         ({"learning_rate": 0.0}, "the first is positive"),
         ({"validation_share": 1.0}, r"validation_share is 1\.0"),
+        ({"threshold": 1.0}, r"threshold is 1\.0, not between 0 and 1"),
     ],
 )
 def test_an_impossible_spec_is_refused(changes: dict[str, object], message: str) -> None:
