@@ -125,7 +125,7 @@ class Loop:
         return self._layout.parts
 
     def _begin(self) -> None:
-        torch.manual_seed(self._spec.seed + self._seat.replica)  # dropout differs between replicas
+        torch.manual_seed(self._spec.seed + self._seat.stream)
         latest = self._checkpoints.latest() if self._checkpoints is not None else None
         if self._checkpoints is not None and latest is not None:
             tensors = self._state.template(self._checkpoints.shapes(latest))

@@ -65,6 +65,13 @@ class Seat:
         """Which share of each batch it reads."""
         return self.plan.replica(self.rank)
 
+    @property
+    def stream(self) -> int:
+        """Which random numbers it draws, as for dropout: each stage of each replica its own, but a
+        tensor group the same, which holds the same activations between sliced layers."""
+        stage = self.plan.coordinates(self.rank)["pipeline"]
+        return stage * self.plan.num_replicas + self.replica
+
     def total(self, values: list[float]) -> list[float]:
         """The element-wise sum over all replicas, the same on every worker."""
         if self.plan.num_replicas == 1:

@@ -33,3 +33,13 @@ def test_replicas_take_over_tensors_of_any_kind_from_the_first() -> None:
     ]
     for found in gloo.run(ParallelPlan(data=2), aligned):
         assert all(map(torch.equal, found, expected))
+
+
+def test_stages_and_replicas_draw_numbers_of_their_own_and_slices_the_same() -> None:
+    plan = ParallelPlan(data=2, tensor=2, pipeline=2)
+    streams = [Seat(plan=plan, rank=rank).stream for rank in range(8)]
+    by_place = {
+        (at["data"], at["pipeline"], at["tensor"]): stream
+        for at, stream in zip(map(plan.coordinates, range(8)), streams, strict=True)
+    }
+    assert [by_place[place] for place in sorted(by_place)] == [0, 0, 2, 2, 1, 1, 3, 3]

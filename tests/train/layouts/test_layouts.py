@@ -231,6 +231,47 @@ def test_a_model_that_slices_change_is_refused_before_the_first_step(
         gloo.run(ParallelPlan(tensor=2), train, normed)
 
 
+class Noted(torch.nn.Dropout):
+    """Keeps what it dropped last."""
+
+    dropped: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = super().forward(x)
+        self.dropped = (y == 0).detach()
+        return y
+
+
+def dropping_twice() -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Linear(64, 32), Noted(), torch.nn.Linear(32, 32), Noted(), torch.nn.Linear(32, 10)
+    )
+
+
+def dropped(seat: Seat, spec: TrainSpec) -> list[torch.Tensor]:
+    from raymlops.train.loop import Loop
+
+    loop = Loop(spec, seat)
+    loop.run()
+    found = (module for part in loop.parts for module in part.modules())
+    return [module.dropped for module in found if isinstance(module, Noted)]
+
+
+def test_stages_drop_different_values() -> None:
+    """The first dropout of each stage once dropped the same ones."""
+    spec = replace(
+        MLP,
+        model=Factory(call=f"{__name__}:dropping_twice"),
+        pipeline=PipelineSpec(starts=("0", "2")),
+        accumulation=1,
+        max_steps=1,
+    )
+    plan = ParallelPlan.parse("pipeline=2,microbatches=1,schedule=gpipe")
+    (first,), (second,) = gloo.run(plan, dropped, spec)
+    assert first.shape == second.shape == (50, 32)
+    assert not torch.equal(first, second)
+
+
 def test_layers_that_see_one_workers_rows_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     from raymlops.train.layouts.arrange import _warn_of_batch_norms
 
