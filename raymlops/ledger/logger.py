@@ -58,6 +58,7 @@ class MetricLogger:
         self._held: deque[Logged] = deque()
         self._group: tuple[str, list[Logged]] | None = None
         self._num_written = 0
+        self._taking = threading.Lock()  # what is held when the block ends is all there will be
         self._writing = threading.Lock()
         self._due = threading.Event()
         self._ended = False
@@ -67,15 +68,21 @@ class MetricLogger:
         """Takes the values of a step in; see `flush` for when they are durable.
 
         Raises:
-            LedgerError: `held_calls` wait already and the database takes none of them for
-                `patience_s`; these values were not taken in.
+            LedgerError: the block has ended, or `held_calls` wait already and the database takes
+                none of them for `patience_s`; these values were not taken in.
             TypeError: `step` is no integer.
         """
         floats = {name: float(value) for name, value in values.items()}
         logged = Logged(floats, operator.index(step), now())
         if len(self._held) >= self._policy.held_calls:
             self.flush()
-        self._held.append(logged)
+        with self._taking:
+            if self._ended:
+                raise LedgerError(
+                    f"step {logged.step} was logged after the block of its logger had ended; log "
+                    "it inside, or open another block"
+                )
+            self._held.append(logged)
         if len(self._held) >= self._policy.group_calls:
             self._due.set()
 
@@ -110,7 +117,8 @@ class MetricLogger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended = True
+        with self._taking:
+            self._ended = True
         self._due.set()
         try:
             self.flush()

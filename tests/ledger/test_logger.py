@@ -93,6 +93,17 @@ def test_memory_is_bounded_and_the_error_says_what_waits() -> None:
     assert disk.steps == list(range(20))  # what was not taken in is not there, all else is
 
 
+def test_what_is_logged_after_the_block_is_refused() -> None:
+    """It was held for ever, and nobody said so."""
+    disk = Disk()
+    with MetricLogger(disk.write, LogPolicy()) as log:
+        log({"loss": 0.5}, step=1)
+    with pytest.raises(LedgerError, match=r"step 2 was logged after the block .* log it"):
+        log({"loss": 0.25}, step=2)
+    log.flush()
+    assert disk.steps == [1]
+
+
 def test_the_error_of_a_run_is_not_hidden_by_one_of_its_logger() -> None:
     disk = Disk()
     disk.is_away.set()
