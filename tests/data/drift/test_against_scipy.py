@@ -35,6 +35,23 @@ def test_ks_of_few_values_is_scipys() -> None:
     assert found.p_value == pytest.approx(exact.pvalue, rel=0.02)
 
 
+@pytest.mark.parametrize(("num_rows", "lowest"), [(100, 0.77), (1_000, 0.91)])
+def test_ks_lies_a_little_below_scipys_exact_p_value(num_rows: int, lowest: float) -> None:
+    """It was said to be an upper bound."""
+    values = np.arange(num_rows)
+    ratios = []
+    for shift in range(1, num_rows):
+        found = measure("ks", numbers(values, values + shift))
+        if found.p_value > 0.2:  # close to 1 scipy has no exact one
+            continue
+        exact = stats.ks_2samp(values, values + shift, method="exact")
+        assert found.effect == pytest.approx(exact.statistic, abs=1e-12)
+        if exact.pvalue < 1e-4:
+            break
+        ratios.append(found.p_value / exact.pvalue)
+    assert min(ratios) == pytest.approx(lowest, abs=0.005)
+
+
 def test_chi_square_is_scipys() -> None:
     counted = categories(list(WINTER["origin"]), list(SPRING["origin"]))
     found, expected = measure("chi2", counted), stats.chi2_contingency([c[:3] for c in counted[1:]])
