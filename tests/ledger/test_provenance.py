@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,34 @@ def test_changes_and_new_files_change_the_digest(checkout: Path) -> None:
     (checkout / "b.py").write_text("b = 2\n")
     edited = code_at(checkout).dirty_digest
     assert len({changed, added, edited, None}) == 4
+
+
+def test_a_file_whose_name_is_no_unicode_counts_as_any_other(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for folder in (checkout, tmp_path_factory.mktemp("outside")):
+        digests = set()
+        for content in ("b = 1\n", "b = 2\n"):
+            (folder / os.fsdecode(b"\xff.py")).write_text(content)
+            digests.add(code_at(folder).dirty_digest)
+        assert len(digests) == 2
+
+
+@pytest.mark.parametrize("verb", ["rev-parse", "diff", "ls-files"])
+def test_a_git_that_hangs_is_as_none(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    run = subprocess.run
+
+    def hang(command: list[str], **options: Any) -> Any:
+        if verb in command:
+            raise subprocess.TimeoutExpired(command, 30)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    code = code_at(checkout)
+    assert code.commit == "none"
+    assert code.dirty_digest is not None
 
 
 def test_outside_a_checkout_the_files_count(tmp_path: Path) -> None:
