@@ -126,13 +126,23 @@ def decision_log(workspace: Workspace) -> LineWriter:
 
 
 def serve_statuses() -> dict[str, str]:
-    """The status of each of Serve's applications, in its own words; none where no Ray is."""
+    """The status of each of Serve's applications, in its own words; none where no Ray is.
+
+    Raises:
+        ClusterError: Serve's controller does not answer.
+    """
     ray = sys.modules.get("ray")  # its import takes a second, and Serve's more
     if ray is None or not ray.is_initialized():
         return {}
     from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
 
-    return {name: each.status.value for name, each in serve.status().applications.items()}
+    try:
+        applications = serve.status().applications
+    except (RayError, RayServeException) as error:
+        raise ClusterError(f"Serve's controller does not answer: {error}") from error
+    return {name: each.status.value for name, each in applications.items()}
 
 
 def losses() -> Counter[str]:
@@ -153,7 +163,8 @@ class LostReplicas:
     """What became of the replicas since the last look.
 
     Serve says which applications have none; one that died and was replaced in between is in the
-    count of a door alone. A look without another loss ends the episode.
+    count of a door alone. A look without another loss ends the episode. While Serve says nothing,
+    nothing is told; what is lost meanwhile is told of afterwards.
     """
 
     def __init__(
@@ -166,7 +177,12 @@ class LostReplicas:
         self._before: Counter[str] | None = None
 
     def look(self) -> tuple[Signal, ...]:
-        statuses, died = self._read_statuses(), self._died()
+        try:
+            statuses = self._read_statuses()
+        except ClusterError as error:
+            _logger.warning("nobody says which replicas are lost: %s", error)
+            return ()
+        died = self._died()
         told: dict[str, str | None] = {
             _subject(name): status for name, status in statuses.items() if name.startswith(_OURS)
         }

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 from typer.testing import CliRunner
@@ -141,3 +142,29 @@ def test_serves_status_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(serve, "status", lambda: found)
     (signal,) = LostReplicas(serve_statuses, dict).look()
     assert signal.summary == "replicas of a are lost: Serve says UNHEALTHY"
+
+
+def test_while_serve_says_nothing_no_loss_is_told_and_none_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error once ended the sentinel's look, and no decision was told either."""
+    from ray import serve
+    from ray.exceptions import RayActorError
+    from ray.serve.schema import ApplicationStatus
+
+    running = SimpleNamespace(status=ApplicationStatus.RUNNING)
+    found = SimpleNamespace(applications={"raymlops-model-a": running})
+    losses = iter([{"a": 1}, {"a": 2}])
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr(serve, "status", lambda: found)
+    watch = LostReplicas(serve_statuses, lambda: next(losses))
+    assert [signal.firing for signal in watch.look()] == [False]
+
+    def away() -> NoReturn:
+        raise RayActorError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serve, "status", away)
+        assert watch.look() == ()
+    assert "Serve's controller does not answer" in caplog.text
+    assert [signal.firing for signal in watch.look()] == [True]
