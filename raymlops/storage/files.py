@@ -58,6 +58,20 @@ class Files:
     def write(self, name: str, data: bytes) -> None:
         self.write_chunks(name, lambda: bytes_chunks(data))
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Writes the file unless there is one already; whether it did.
+
+        Of several who create one file at once, on a disk one does; s3 and hdfs have no such write
+        here, and all who looked before the first had written do.
+        """
+        if isinstance(disk := self._backend, LocalDisk):
+            checked = checked_name(name)
+            return self._tried(lambda: disk.create(checked, data))
+        if self.exists(name):
+            return False
+        self.write(name, data)
+        return True
+
     def write_chunks(self, name: str, chunks: Callable[[], Iterable[bytes]]) -> None:
         """Makes what `chunks` returns the file's content; it is called again for every attempt."""
         checked = checked_name(name)

@@ -15,6 +15,8 @@ from raymlops.storage.chunks import file_chunks
 from raymlops.storage.names import STAGING
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What file systems without hard links say: some that are mounted from elsewhere.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _PASSES = {errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.EHOSTDOWN, errno.ENETUNREACH}
 
 
@@ -43,6 +45,24 @@ class LocalDisk:
             _make_folder(path.parent)
             _make_folder(self._root / STAGING)
             replace(path, chunks, staging=self._root / STAGING, durable=True)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Writes the file unless there is one; of all who do so at once, one is told True."""
+        path = self._resolved(name)
+        with _explained(path):
+            _make_folder(path.parent)
+            _make_folder(self._root / STAGING)
+            try:
+                _appear(
+                    path,
+                    lambda staged: staged.write_bytes(data),
+                    put=_put_new,
+                    staging=self._root / STAGING,
+                    durable=True,
+                )
+            except FileExistsError:
+                return False
+            return True
 
     def names(self, folder: str) -> Iterator[str]:
         self._resolved(folder)
@@ -127,18 +147,39 @@ def replace(path: Path, chunks: Iterable[bytes], *, staging: Path, durable: bool
     _appear(path, write, staging=staging, durable=durable)
 
 
-def _appear(path: Path, make: Callable[[Path], object], *, staging: Path, durable: bool) -> None:
+def _appear(
+    path: Path,
+    make: Callable[[Path], object],
+    *,
+    put: Callable[[Path, Path], object] = os.replace,
+    staging: Path,
+    durable: bool,
+) -> None:
     staged = staging / f".{secrets.token_hex(8)}.part"
     try:
         make(staged)
         if durable:
             _sync(staged)
-        staged.replace(path)
+        put(staged, path)
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
     if durable:
         _sync(path.parent)
+
+
+def _put_new(staged: Path, path: Path) -> None:
+    """Raises FileExistsError, which a rename never does."""
+    try:
+        os.link(staged, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(path) from None
+        staged.replace(path)
+    else:
+        staged.unlink()
 
 
 @contextlib.contextmanager

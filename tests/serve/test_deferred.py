@@ -5,6 +5,7 @@ import gzip
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,19 @@ def test_the_same_id_is_worked_on_once(world: World) -> None:
     world.answer()
     assert world.submit("r-1")[0] == 202
     assert len(world.asked) == 1
+
+
+def test_of_all_who_begin_an_id_at_once_one_works_on_it(tmp_path: Path) -> None:
+    """Each looked, and then wrote."""
+    together = threading.Barrier(8)
+
+    def begin(_: int) -> bool:
+        results = Results(Files(str(tmp_path)), "m", POLICY)
+        together.wait()
+        return results.begin("r-1", 1000.0)
+
+    with ThreadPoolExecutor(8) as replicas:
+        assert sum(replicas.map(begin, range(8))) == 1
 
 
 BODY = b'{"id": "r-1", "inputs": []}'

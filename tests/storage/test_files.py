@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -63,6 +66,40 @@ def test_writing_again_replaces(files: Files) -> None:
     files.write("a", b"old and longer")
     files.write("a", b"new")
     assert files.read("a") == b"new"
+
+
+def test_a_file_is_created_once(files: Files) -> None:
+    assert files.create("a/b", b"first")
+    assert not files.create("a/b", b"second")
+    assert files.read("a/b") == b"first"
+    files.delete("a/b")
+    assert files.create("a/b", b"third")
+    assert list(files.list()) == ["a/b"]
+
+
+def test_of_all_who_create_a_file_at_once_one_does(tmp_path: Path) -> None:
+    files, together = Files(str(tmp_path / "store")), Barrier(8)
+
+    def create(number: int) -> bool:
+        together.wait()
+        return files.create("a", b"%d" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(create, range(8)))
+    assert [b"%d" % number for number in range(8) if created[number]] == [files.read("a")]
+    assert list((tmp_path / "store" / STAGING).iterdir()) == []
+
+
+def test_a_disk_without_hard_links_has_files_created_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "there are no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    files = Files(str(tmp_path))
+    assert [files.create("a", data) for data in (b"first", b"second")] == [True, False]
+    assert files.read("a") == b"first"
 
 
 def test_a_copy_is_a_file_of_its_own(files: Files) -> None:

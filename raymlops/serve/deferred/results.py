@@ -57,10 +57,16 @@ class Results:
         self._policy = policy
 
     def begin(self, id: str, now: float) -> bool:
-        """Notes that `id` is being worked on; False when it is, or is done, already."""
+        """Notes that `id` is being worked on; False when it is, or is done, already.
+
+        Of several who begin one id at once one is told True, as far as `Files.create` says so.
+        """
+        name, pending = self._name(id), Kept(at=now).to_bytes()
+        if self._files.create(name, pending):
+            return True
         if self._find(id, now) is not None:
             return False
-        self._files.write(self._name(id), Kept(at=now).to_bytes())
+        self._files.write(name, pending)
         return True
 
     def finish(self, id: str, response: Response, now: float) -> None:
