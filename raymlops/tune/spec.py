@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raymlops.train.tabular.spec import TabularSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSpec:
@@ -38,3 +40,9 @@ class TuneSpec:
                 f"learning_rate starts at {self.learning_rate[0]} and weight_decay at "
                 f"{self.weight_decay[0]}; a logarithmic scale needs positive ends"
             )
+        if not self.hidden:
+            raise ValueError("hidden offers no choice; give at least one, such as [[64, 32]]")
+        for widths in self.hidden:
+            TabularSpec(hidden=widths)  # refuses what no trial could train
+        for dropout in self.dropout:
+            TabularSpec(dropout=dropout)

@@ -12,6 +12,9 @@ from raymlops.tune import TuneSpec
         ({"cpus_per_trial": 0.0}, "cpus_per_trial is 0.0; it is positive"),
         ({"dropout": (0.5, 0.1)}, "dropout runs from 0.5 to 0.1; give the lower end first"),
         ({"learning_rate": (0.0, 0.1)}, "a logarithmic scale needs positive ends"),
+        ({"hidden": ()}, "hidden offers no choice; give at least one"),
+        ({"hidden": ((8,), (16, 0))}, r"hidden is \(16, 0\); give one width of at least 1 a layer"),
+        ({"dropout": (0.0, 1.5)}, r"dropout is 1.5, not within \[0, 1\)"),
     ],
 )
 def test_an_impossible_space_is_refused(changes: dict[str, object], message: str) -> None:
