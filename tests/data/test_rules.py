@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from raymlops.data import rules
+from raymlops.data import TableSchema, check, rules
 from raymlops.data.rules import (
     Compare,
     Drift,
@@ -177,10 +178,47 @@ def test_a_time_after_the_year_9999_is_shown(rule: Expectation) -> None:
     assert found.examples[0].startswith("11476-08-15 05:20:00Z")
 
 
-def test_half_floats_have_a_range() -> None:
-    table = pa.table({"x": pa.array(np.array([0.5, 2, np.inf], np.float16))})
-    (found,) = findings(Range(column="x", high=1), table)
-    assert found.num_broken == 2
+AN_HOUR = pa.array([0, 3600, 0], pa.time32("s"))
+DURATION = pa.array([0, 3600, 0], pa.duration("s"))
+NAIVE = pa.array([MIDNIGHT.replace(tzinfo=None)] * 3, pa.timestamp("us"))
+ZONED = pa.array([MIDNIGHT] * 3, pa.timestamp("us", tz="UTC"))
+INTERVAL = pa.array([(1, 1, 1)] * 3, pa.month_day_nano_interval())
+STRUCT = pa.array([{"a": 1}, {"a": 2}, {"a": 1}])
+
+
+@pytest.mark.parametrize(
+    ("rule", "column", "named"),
+    [
+        (Range(column="x", low=NOON), AN_HOUR, "type number, date or timestamp"),
+        (Range(column="x", low=NOON), DURATION, "type number, date or timestamp"),
+        (Monotone(column="x"), INTERVAL, "type number or time"),
+        (Unique(columns=("x",)), pa.array([[1], [2], [1]]), "type single value"),
+        (Unique(columns=("x",)), STRUCT, "type single value"),
+        (Compare(left="x", op="<=", right="at"), pa.array([1.0, 2.0, 3.0]), "x <= at"),
+        (Compare(left="x", op="<=", right="at"), NAIVE, "x <= at"),
+        (Compare(left="x", op="==", right="x"), STRUCT, "x == x"),
+    ],
+)
+def test_a_type_that_a_rule_cannot_judge_breaks_it(
+    rule: Expectation, column: pa.Array, named: str, tumour_schema: TableSchema
+) -> None:
+    """Each of these was a traceback of Arrow's."""
+    schema = replace(tumour_schema, expectations=(rule,))
+    found = check(pa.table({"x": column, "at": ZONED}), schema)
+    (broken,) = [each for each in found if each.rule == named]
+    assert (broken.num_broken, broken.num_rows) == (3, 3)
+    assert str(column.type) in broken.examples[0]
+
+
+def test_half_floats_have_an_order() -> None:
+    table = pa.table({"x": pa.array([1.0, 2.0, 1.5], pa.float16()), "y": [1.0, 1.0, 2.0]})
+    for rule in (
+        Range(column="x", high=1.5),
+        Monotone(column="x"),
+        Compare(left="x", op="<=", right="y"),
+    ):
+        (found,) = findings(rule, table)
+        assert found.num_broken == 1
 
 
 def rule_of(values: dict[str, Any]) -> Expectation:

@@ -153,6 +153,11 @@ def is_category(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
+def ordered(column: Any) -> Any:
+    """The values as Arrow compares them; for half floats it has no order."""
+    return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
+
+
 def is_missing(column: Any) -> Any:
     """True where a value is null or, among floats, NaN."""
     return pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))

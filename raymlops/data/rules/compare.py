@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.data.rules.base import Checker, Expectation, References, RowChecker
+from raymlops.data.rules.base import (
+    Checker,
+    Expectation,
+    Finding,
+    References,
+    RowChecker,
+    ordered,
+)
 
 Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
@@ -35,13 +43,43 @@ class Compare(Expectation):
     def reads(self) -> tuple[str, ...]:
         return (self.left, self.right)
 
-    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
-        def broken(batch: pa.RecordBatch) -> Any:
-            return pc.invert(_COMPARE[self.op](batch[self.left], batch[self.right]))
+    @property
+    def shown(self) -> str:
+        return f"{self.left} {self.op} {self.right}"
 
-        return RowChecker(
-            f"{self.left}, {self.right}",
-            f"{self.left} {self.op} {self.right}",
-            broken,
-            self.reads,
+    def checker(self, schema: pa.Schema, references: References | None) -> Checker:
+        left, right = (schema.field(name).type for name in self.reads)
+        try:
+            self._holds(pa.nulls(1, left), pa.nulls(1, right))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return _Incomparable(self, left, right)
+
+        def broken(batch: pa.RecordBatch) -> Any:
+            return pc.invert(self._holds(batch[self.left], batch[self.right]))
+
+        return RowChecker(", ".join(self.reads), self.shown, broken, self.reads)
+
+    def _holds(self, left: Any, right: Any) -> Any:
+        return _COMPARE[self.op](ordered(left), ordered(right))
+
+
+@dataclass(frozen=True)
+class _Incomparable:
+    """Columns whose types have no order together."""
+
+    rule: Compare
+    left: pa.DataType
+    right: pa.DataType
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        """Every batch has the types of the schema."""
+
+    def findings(self, num_rows: int) -> Iterator[Finding]:
+        yield Finding(
+            column=", ".join(self.rule.reads),
+            rule=self.rule.shown,
+            num_broken=num_rows or 1,
+            num_rows=num_rows,
+            examples=(f"they are {self.left} and {self.right}",),
+            way_out="name two numbers, two texts, or two times that agree in having a zone",
         )

@@ -16,6 +16,7 @@ from raymlops.data.rules.base import (
     References,
     example,
     is_number,
+    ordered,
 )
 
 
@@ -34,7 +35,8 @@ class Monotone(Expectation):
         return (self.column,)
 
     def accepts(self, kind: pa.DataType) -> bool:
-        return is_number(kind) or bool(pa.types.is_temporal(kind))
+        is_time = pa.types.is_temporal(kind) and not pa.types.is_interval(kind)
+        return is_number(kind) or bool(is_time)
 
     def checker(self, schema: pa.Schema, references: References | None) -> _MonotoneChecker:
         return _MonotoneChecker(self)
@@ -48,7 +50,7 @@ class _MonotoneChecker:
     examples: list[str] = field(default_factory=list)
 
     def feed(self, batch: pa.RecordBatch) -> None:
-        values = pc.drop_null(batch[self.rule.column])
+        values = ordered(pc.drop_null(batch[self.rule.column]))
         if self.last is not None:
             values = pa.concat_arrays([pa.array([self.last], values.type), values])
         if len(values) < 2:

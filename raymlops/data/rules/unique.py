@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ class Unique(Expectation):
 
     rule: Literal["unique"] = "unique"
     columns: tuple[str, ...]
+    wants: ClassVar[str] = "single value"
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -45,6 +46,9 @@ class Unique(Expectation):
     @property
     def reads(self) -> tuple[str, ...]:
         return self.columns
+
+    def accepts(self, kind: pa.DataType) -> bool:
+        return not pa.types.is_nested(kind)
 
     def checker(self, schema: pa.Schema, references: References | None) -> UniqueChecker:
         return UniqueChecker(self.columns)

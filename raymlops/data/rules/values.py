@@ -28,7 +28,8 @@ from raymlops.data.rules.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class Range(Expectation):
-    """Numbers or times lie within `low` and `high` (inclusive), `above` and `below` (exclusive)."""
+    """Numbers, dates or timestamps lie within `low` and `high` (inclusive), `above` and `below`
+    (exclusive)."""
 
     rule: Literal["range"] = "range"
     column: str
@@ -36,7 +37,7 @@ class Range(Expectation):
     high: float | datetime | None = None
     above: float | datetime | None = None
     below: float | datetime | None = None
-    wants: ClassVar[str] = "number or time"
+    wants: ClassVar[str] = "number, date or timestamp"
 
     def __post_init__(self) -> None:
         if not self._bounds:
