@@ -6,6 +6,7 @@ import json
 import math
 import struct
 import sys
+from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import create_engine, insert
 
-from raymlops.errors import NotFoundError
+from raymlops.errors import DataError, NotFoundError
 from raymlops.ledger import Code, Dataset, Ledger, Run, schema
-from raymlops.ledger.export import to_parquet, to_tensorboard
+from raymlops.ledger.export import Exported, to_parquet, to_tensorboard
 
 
 @pytest.fixture
@@ -234,3 +235,16 @@ def test_what_does_not_exist_is_refused(ledger: Ledger, run: Run, tmp_path: Path
         to_parquet(ledger, tmp_path, run_ids=["nobody"])
     with pytest.raises(NotFoundError, match="no run of model 'tumors'"):
         to_tensorboard(ledger, tmp_path, model="tumors")
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("export", [to_parquet, to_tensorboard])
+def test_a_file_is_no_folder_to_export_to(
+    export: Callable[[Ledger, Path], Exported], ledger: Ledger, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("notes")
+    for folder in (taken, taken / "below"):
+        with pytest.raises(DataError, match=r"taken.* cannot be a folder: .*; name another"):
+            export(ledger, folder)
+    assert taken.read_text() == "notes"

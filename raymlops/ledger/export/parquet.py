@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Row
 
+from raymlops.ledger.export.folders import make_folder
 from raymlops.ledger.export.rows import Exported, RunPage, reading
 from raymlops.ledger.ledger import Ledger
 
@@ -71,8 +72,9 @@ def to_parquet(
 
     Raises:
         NotFoundError: there is no such run, or no run of the model.
+        DataError: `folder` is a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     runs_path, metrics_path = folder / "runs.parquet", folder / "metrics.parquet"
     num_runs = num_metrics = 0
     with reading(ledger, model=model, run_ids=run_ids) as rows:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Row
 
+from raymlops.ledger.export.folders import make_folder
 from raymlops.ledger.export.rows import Exported, Rows, reading
 from raymlops.ledger.ledger import Ledger
 
@@ -33,6 +34,7 @@ def to_tensorboard(
 
     Raises:
         NotFoundError: there is no such run, or no run of the model.
+        DataError: `folder` is a file.
     """
     files: list[Path] = []
     num_metrics = 0
@@ -53,7 +55,7 @@ def _write(path: Path, run: Row[Any], params: Mapping[str, Any], config: str, ro
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import hparams, text
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     started_at = run.started_at.timestamp()
     num_metrics, names = 0, set()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as staging:
