@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from raymlops.train.compression import Compression, saved
+from raymlops.train.pipeline.passage import unwrapped
 from raymlops.train.seat import Seat
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)  # by parameter, so that parts merge
@@ -82,8 +83,9 @@ class State:
         for _, _, state in unsaved:
             states |= state
         for part, optimizer in self._pairs:
-            model = {name: tensors["model"][name] for name in get_model_state_dict(part)}
-            set_model_state_dict(part, model)
+            bare = unwrapped(part)  # within DDP torch sets of shared modules the first name alone
+            model = {name: tensors["model"][name] for name in get_model_state_dict(bare)}
+            set_model_state_dict(bare, model)
             if optimizer is not None:
                 set_optimizer_state_dict(part, optimizer, states, options=_FLAT)
         for optimizer, parameter, _ in unsaved:

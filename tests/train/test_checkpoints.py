@@ -35,6 +35,8 @@ DROPPING = replace(
     checkpoints=EVERY_5,
     loading=LoadingSpec(num_threads=0),  # what is read is what is learned from
 )
+# What nobody else loads torch warns of.
+RESTORED_ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
 
 def dropping_mlp() -> torch.nn.Module:
@@ -64,6 +66,21 @@ class Unreached(torch.nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+
+class Repeated(torch.nn.Module):
+    """One block three times, so that its parameters have three names each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU())
+        self.blocks = torch.nn.ModuleList([block, block, block])
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
 
 
 class Centred(torch.nn.Module):
@@ -254,7 +271,7 @@ def without_biases() -> torch.nn.Module:
     )
 
 
-@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # nobody else restores
+@RESTORED_ALONE
 @pytest.mark.parametrize(
     ("model", "optimizer"),
     [("without_biases", "tests.train.test_checkpoints:decayed_and_not")],
@@ -300,6 +317,19 @@ def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(
     for plan, ranks in zip(plans[1:], loaded, strict=True):
         assert ranks[0]["losses"] == {}  # all steps are done
         assert same_bits(merged(ranks), merged(saved)), plan
+
+
+@RESTORED_ALONE
+def test_a_module_of_several_names_goes_on_under_any_plan(tmp_path: Path) -> None:
+    """Stages of a pipeline knew the first alone, and torch gave back the first alone to DDP."""
+    factory = Factory(call="tests.train.test_checkpoints:Repeated")
+    spec = replace(MLP, model=factory, checkpoints=CheckpointPolicy(every_steps=1), max_steps=1)
+    for step, plan in enumerate(("pipeline=2,microbatches=2", "data=2"), start=1):
+        going_on = replace(spec, max_steps=step)
+        ranks = gloo.run(ParallelPlan.parse(plan), train, going_on, tmp_path)
+        assert sorted(ranks[0]["losses"]) == [step], plan
+    _, weights = train_alone(going_on, tmp_path)
+    assert weights.keys() == Repeated().state_dict().keys()
 
 
 @pytest.mark.parametrize("plan", ["shard=2", "data=2,server=1", endurance("data=2")])

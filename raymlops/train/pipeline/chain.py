@@ -278,7 +278,17 @@ def _module_of(model: nn.Module, graph: fx.Graph) -> nn.Module:
     # GraphModule makes every buffer of the model itself one that is saved.
     for name in model._non_persistent_buffers_set & part._buffers.keys():
         part._non_persistent_buffers_set.add(name)
+    _name_again(model, part)
     return part
+
+
+def _name_again(model: nn.Module, part: nn.Module) -> None:
+    """Gives modules that learn all their names in the model: GraphModule knows the first alone."""
+    held = {id(module) for module in part.modules() if next(module.parameters(), None) is not None}
+    there = {name for name, _ in part.named_modules(remove_duplicate=False)}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if id(module) in held and name not in there:
+            part.add_submodule(name, module)
 
 
 def _unread_buffers(model: nn.Module, graph: fx.Graph) -> list[str]:

@@ -113,6 +113,28 @@ def test_a_module_called_twice_stays_in_one_block() -> None:
     assert names(Again()) == ["a", "c"]
 
 
+def test_a_module_of_several_names_keeps_them_all() -> None:
+    """What a pipeline had trained lacked names, and could not be loaded into the model."""
+
+    class Layers(Three):
+        def __init__(self) -> None:
+            super().__init__()
+            norm = nn.BatchNorm1d(2).eval()
+            self.layers = nn.ModuleList([nn.Sequential(self.b, norm), self.b, norm])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x)
+            for layer in self.layers:
+                x = layer(x)
+            return self.c(x)
+
+    model = Layers()
+    assert names(model) == ["a", "b", "c"]
+    found = [*find_chain(model).part(0, 1).state_dict(), *find_chain(model).part(1, 3).state_dict()]
+    assert sorted(found) == sorted(model.state_dict())
+    assert len(list(find_chain(model).part(1, 2).parameters())) == 4
+
+
 def test_buffers_that_are_not_saved_stay_so() -> None:
     class Shifted(Three):
         def __init__(self) -> None:
