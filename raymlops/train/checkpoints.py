@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint._nested_dict import flatten_state_dict
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -127,7 +128,9 @@ class Checkpoints:
             for name, shape in self.shapes(step).items()
             if name.startswith("model.")
         }
-        now = self._of_all_workers({name: tuple(tensor.shape) for name, tensor in model.items()})
+        flat, _ = flatten_state_dict(model)  # a module's extra state may hold others within
+        shapes = {n: tuple(v.shape) for n, v in flat.items() if isinstance(v, torch.Tensor)}
+        now = self._of_all_workers(shapes)
         for name in sorted(saved.keys() | now.keys()):
             if saved.get(name) != now.get(name):
                 raise TrainingError(

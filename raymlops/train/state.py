@@ -115,7 +115,7 @@ class State:
             return {}
         is_first = self._seat.rank == 0
         found: list[Any] | None = [None] * plan.pipeline if is_first else None
-        mine = {name: tensor.cpu() for name, tensor in mine.items()}
+        mine = {n: v.cpu() if isinstance(v, torch.Tensor) else v for n, v in mine.items()}
         dist.gather_object(mine, found, group=mesh.get_group("pipeline"), group_dst=0)
         return {name: tensor for state in found or () for name, tensor in state.items()}
 
