@@ -125,6 +125,7 @@ class State:
         for part, optimizer in self._pairs:
             model |= get_model_state_dict(part)
             if optimizer is not None:
+                _begin_sparse(optimizer)
                 state |= get_optimizer_state_dict(part, optimizer, options=_FLAT)
         return model, state
 
@@ -158,3 +159,16 @@ class State:
         if (state := device.generator_state()) is not None:
             found[f"{device.where.type}-{mine}"] = state
         return found
+
+
+def _begin_sparse(optimizer: torch.optim.Optimizer) -> None:
+    """Lets an optimizer that takes sparse gradients alone make its state, from gradients of no
+    rows; that of others torch makes as late, from gradients of zeros."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    has_begun = bool(optimizer.state) or any(each.grad is not None for each in parameters)
+    if has_begun or not isinstance(optimizer, torch.optim.SparseAdam):
+        return
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter, layout=torch.sparse_coo)
+    optimizer.step()
+    optimizer.zero_grad()

@@ -286,6 +286,17 @@ class Counting(torch.nn.Module):
         self.num_passes, self.mean = state["num_passes"], state["mean"]
 
 
+class Looked(torch.nn.Module):
+    """The sum of what sparse tables say of each pixel's sixteen values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(17 * 64, 10, sparse=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table((x * 16).long() + 17 * torch.arange(64)).sum(1)
+
+
 def without_biases() -> torch.nn.Module:
     return torch.nn.Sequential(
         torch.nn.Linear(64, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 10, bias=False)
@@ -298,6 +309,7 @@ def without_biases() -> torch.nn.Module:
     [
         ("without_biases", "tests.train.test_checkpoints:decayed_and_not"),
         ("Counting", "adamw"),
+        ("Looked", "torch.optim:SparseAdam"),
     ],
 )
 def test_models_and_optimizers_of_ones_own_go_on(
