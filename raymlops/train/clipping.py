@@ -64,6 +64,8 @@ def _total(
         if isinstance(gradient, DTensor):
             axes = tuple(axis for axis, p in enumerate(gradient.placements) if not p.is_replicate())
             key, gradient = (gradient.device_mesh if axes else None, axes), gradient.to_local()
+        if gradient.is_complex():
+            gradient = torch.view_as_real(gradient)
         found[key].append(measure(gradient))
     wide, where = seat.device.wide, seat.device.where
     total = torch.zeros((), dtype=wide, device=where)

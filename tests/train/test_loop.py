@@ -156,6 +156,18 @@ def test_gradients_are_no_numbers_as_soon_as_one_of_them_is_not() -> None:
             assert not math.isfinite(clipping.total_sum(parameters, Seat()))
 
 
+def test_complex_gradients_are_clipped_and_looked_through_as_two_numbers_each() -> None:
+    """Their norm had no type to be taken in, and of their sum the imaginary part was dropped."""
+    weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    weight.grad = torch.tensor([3j, 4])
+    assert clipping.total_norm([weight], Seat()) == 5.0
+    assert clipping.total_sum([weight], Seat()) == 7.0
+    clipping.scale_gradients([weight], 0.5)
+    assert weight.grad.tolist() == [1.5j, 2]
+    weight.grad[1] = complex(0, math.nan)
+    assert math.isnan(clipping.total_sum([weight], Seat()))
+
+
 def test_a_step_that_is_no_number_is_skipped_if_asked_to() -> None:
     spec = replace(PLAIN, epochs=1, batch_size=20, stopping=StoppingPolicy(on_nan="skip"))
     logged, model, progress = fit(spec, broken_digits(1))
