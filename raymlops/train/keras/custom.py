@@ -28,6 +28,12 @@ class CustomLoop(Loop):
 
         return keras
 
+    def _losses(self, targets: Any, outputs: Any) -> Any:
+        import tensorflow as tf
+
+        dtype = self.loss.dtype
+        return self.loss.call(tf.cast(targets, dtype), tf.cast(outputs, dtype))
+
     def _finish_epoch(self) -> None:
         for batch in self.course.rest_of_epoch():
             values = self._learn(*self.distribute(self.sources.train, batch))

@@ -39,6 +39,13 @@ class FitLoop(Loop):
         # tf_keras sums gradients first, so its clipping bounds the gradient of the whole batch.
         return make_optimizer(self.spec.optimizer, keras, global_clipnorm=self.spec.clip_norm)
 
+    def _losses(self, targets: Any, outputs: Any) -> Any:
+        import tensorflow as tf
+
+        if targets.dtype.is_floating:
+            targets = tf.cast(targets, outputs.dtype)
+        return self.loss.call(targets, outputs)
+
     def _finish_epoch(self) -> None:
         batches = list(self.course.rest_of_epoch())
         if batches:

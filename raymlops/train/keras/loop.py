@@ -86,13 +86,21 @@ class Loop(ABC):
     def _finish_epoch(self) -> None:
         """Learns from the batches left of this epoch, and tells the course of each."""
 
+    @abstractmethod
+    def _losses(self, targets: Any, outputs: Any) -> Any:
+        """The losses [rows, ...], of targets and outputs as the library hands them to a loss."""
+
     def objective(self, inputs: Any, targets: Any, weights: Any, *, training: bool) -> Any:
         """A replica's part of the mean loss over the global batch, penalties included."""
         import tensorflow as tf
 
         outputs = self.model(inputs, training=training)
-        losses = self.loss.call(targets, outputs)  # [rows, ...]
-        by_row = tf.reduce_mean(tf.reshape(losses, [tf.shape(losses)[0], -1]), axis=1)
+        losses = self._losses(targets, outputs)
+        mask = getattr(outputs, "_keras_mask", None)
+        if mask is None:
+            by_row = tf.reduce_mean(_flat(losses), axis=1)
+        else:
+            by_row = _masked(losses, mask, weights)
         penalty = sum(self.model.losses) / self.strategy.num_replicas_in_sync
         return tf.reduce_sum(by_row * weights) + penalty
 
@@ -126,3 +134,21 @@ class Loop(ABC):
             self.objective, args=(inputs, targets, weights), kwargs={"training": False}
         )
         return self.strategy.reduce("SUM", losses, axis=None)
+
+
+def _masked(losses: Any, mask: Any, weights: Any) -> Any:
+    """Each row's loss, of which the weighted sum over all replicas is the mean over those steps of
+    the global batch that a model's mask leaves."""
+    import tensorflow as tf
+
+    counts = _flat(tf.cast(mask, losses.dtype))
+    steps = tf.reduce_sum(tf.reduce_sum(counts, axis=1) * weights)
+    mean_steps = tf.distribute.get_replica_context().all_reduce("SUM", steps)
+    return tf.math.divide_no_nan(tf.reduce_sum(_flat(losses) * counts, axis=1), mean_steps)
+
+
+def _flat(values: Any) -> Any:
+    """[rows, ...] as [rows, values]."""
+    import tensorflow as tf
+
+    return tf.reshape(values, [tf.shape(values)[0], -1])

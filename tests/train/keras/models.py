@@ -86,6 +86,41 @@ def digits(rows: int = 333, validation: int = 101) -> tuple[ArraySource, ArraySo
     return train, held_out if validation else None
 
 
+def tagger() -> Any:
+    """A class for each step, but for those where the input is 0."""
+    keras = tf.keras
+    return keras.Sequential(
+        [
+            keras.layers.Input((8,)),
+            keras.layers.Embedding(17, 8, mask_zero=True),
+            keras.layers.Dense(4),
+        ]
+    )
+
+
+def tagged(rows: int = 333) -> tuple[ArraySource, ArraySource]:
+    """The inner rows of digits, whose darkest places end a row early; validated on the same."""
+    images, _ = load_digits(return_X_y=True)
+    tokens = images[:rows, 24:32].astype(np.int64)
+    source = ArraySource([tokens, tokens % 4])
+    return source, source
+
+
+def own_loss() -> Any:
+    class Own(tf.keras.losses.Loss):  # type: ignore[misc]  # untyped
+        def call(self, targets: Any, outputs: Any) -> Any:
+            return tf.reduce_mean(tf.square(targets - outputs), axis=-1)
+
+    return Own()
+
+
+def doubles() -> tuple[ArraySource, ArraySource]:
+    """Targets of numpy's own type, [rows, 10]."""
+    images, labels = load_digits(return_X_y=True)
+    source = ArraySource([images[:100].astype(np.float32), np.eye(10)[labels[:100]]])
+    return source, source
+
+
 def compiled() -> Any:
     model = mlp()
     model.compile(optimizer="sgd", loss="mse")

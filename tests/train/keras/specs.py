@@ -28,3 +28,9 @@ CNN = replace(
 NORMALISED = replace(
     MLP, model=Factory(call="tests.train.keras.models:normalised"), data=UNVALIDATED
 )
+TAGGER = replace(
+    MLP,
+    model=Factory(call="tests.train.keras.models:tagger"),
+    data=Factory(call="tests.train.keras.models:tagged"),
+    clip_norm=None,
+)

@@ -17,12 +17,12 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import LoopName
 from tests.train.keras import training
 from tests.train.keras.host import Crew, Host
-from tests.train.keras.specs import CNN, MLP, NORMALISED
+from tests.train.keras.specs import CNN, MLP, NORMALISED, TAGGER
 from tests.train.keras.training import Outcome
 
 LOOPS: tuple[LoopName, ...] = ("custom", "fit")
 LIBRARIES = {"custom": "keras", "fit": "tf_keras"}
-SPECS = {"mlp": MLP, "cnn": CNN, "normalised": NORMALISED}
+SPECS = {"mlp": MLP, "cnn": CNN, "normalised": NORMALISED, "tagger": TAGGER}
 
 Outcomes: TypeAlias = Mapping[str, list[Outcome]]
 """By the spec's name, each worker's."""
@@ -184,6 +184,30 @@ def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
     two = crew(loop, num_workers=2)
     for told in tensorflow_host.run(two, training.failure_of, blank, last):
         assert all(text.startswith(expected) for text in told)
+
+
+def test_steps_that_a_mask_leaves_out_count_for_nothing(tensorflow_host: Host) -> None:
+    one, two = (train(tensorflow_host, "custom", workers, ["tagger"]) for workers in (1, 2))
+    assert_learned_alike(one, two)
+    (plain,) = tensorflow_host.run(crew("custom"), training.train_plainly, TAGGER, "keras")
+    assert_close(one["tagger"][0].weights.values(), plain)
+
+
+def test_validation_leaves_out_what_training_does(loop: LoopName, tensorflow_host: Host) -> None:
+    still = OptimizerSpec(name="sgd", learning_rate=1e-9)
+    spec = replace(spec_of(loop, "tagger"), batch_size=333, epochs=1, optimizer=still)
+    ((outcome,),) = tensorflow_host.run(crew(loop), training.train, spec)
+    (epoch,) = outcome.epochs
+    assert epoch["validation_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5)
+
+
+def test_a_loss_of_ones_own_gets_targets_of_the_type_of_outputs(
+    loop: LoopName, tensorflow_host: Host
+) -> None:
+    models = "tests.train.keras.models"
+    data, loss = Factory(call=f"{models}:doubles"), Factory(call=f"{models}:own_loss")
+    spec = replace(spec_of(loop, "mlp"), data=data, loss=loss)
+    assert tensorflow_host.run(crew(loop), training.failure_of, spec) == [["nothing"]]
 
 
 def test_weights_of_another_model_are_refused(two: Outcomes, tensorflow_host: Host) -> None:
