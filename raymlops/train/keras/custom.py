@@ -63,7 +63,9 @@ class CustomLoop(Loop):
             self.optimizer.apply(gradients, variables)
             return (sums,)
         context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce("SUM", gradients)
+        # Of an embedding's rows some come twice, whose norm is that of their sum.
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        gradients = context.all_reduce("SUM", dense)
         clipped, norm = tf.clip_by_global_norm(gradients, self.spec.clip_norm)
         parts = [gradient / context.num_replicas_in_sync for gradient in clipped]
         self.optimizer.apply(parts, variables)

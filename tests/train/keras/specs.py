@@ -34,3 +34,4 @@ TAGGER = replace(
     data=Factory(call="tests.train.keras.models:tagged"),
     clip_norm=None,
 )
+CLIPPED_TAGGER = replace(TAGGER, clip_norm=0.1)

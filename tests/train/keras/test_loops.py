@@ -17,12 +17,18 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import LoopName
 from tests.train.keras import training
 from tests.train.keras.host import Crew, Host
-from tests.train.keras.specs import CNN, MLP, NORMALISED, TAGGER
+from tests.train.keras.specs import CLIPPED_TAGGER, CNN, MLP, NORMALISED, TAGGER
 from tests.train.keras.training import Outcome
 
 LOOPS: tuple[LoopName, ...] = ("custom", "fit")
 LIBRARIES = {"custom": "keras", "fit": "tf_keras"}
-SPECS = {"mlp": MLP, "cnn": CNN, "normalised": NORMALISED, "tagger": TAGGER}
+SPECS = {
+    "mlp": MLP,
+    "cnn": CNN,
+    "normalised": NORMALISED,
+    "tagger": TAGGER,
+    "clipped tagger": CLIPPED_TAGGER,
+}
 
 Outcomes: TypeAlias = Mapping[str, list[Outcome]]
 """By the spec's name, each worker's."""
@@ -191,6 +197,13 @@ def test_steps_that_a_mask_leaves_out_count_for_nothing(tensorflow_host: Host) -
     assert_learned_alike(one, two)
     (plain,) = tensorflow_host.run(crew("custom"), training.train_plainly, TAGGER, "keras")
     assert_close(one["tagger"][0].weights.values(), plain)
+
+
+def test_the_rows_of_an_embedding_are_clipped_as_its_gradient(tensorflow_host: Host) -> None:
+    """They could not be divided; Keras counts one that comes twice as two in their norm."""
+    names = ["clipped tagger"]
+    one, two = (train(tensorflow_host, "custom", workers, names) for workers in (1, 2))
+    assert_learned_alike(one, two)
 
 
 def test_validation_leaves_out_what_training_does(loop: LoopName, tensorflow_host: Host) -> None:
