@@ -38,7 +38,8 @@ class World:
         self.waiting: list[Reply] = []
         self.asked: list[Request] = []
         self.told: list[tuple[str, int, str]] = []
-        self.results = Results(Files(str(folder)), "m", POLICY)
+        self.folder = str(folder)
+        self.results = Results(Files(self.folder), "m", POLICY)
         self.deferring = Deferring(
             self._handle,
             self.results,
@@ -207,6 +208,30 @@ def test_results_are_kept_for_a_while(world: World) -> None:
     status, body, _ = world.ask("GET", f"{RESULTS}/r-1")
     assert (status, "is older than 100 s" in body["error"]) == (404, True)
     assert world.results.sweep(world.now) == 1
+
+
+def test_a_sweep_reads_no_result_whose_time_is_known(world: World) -> None:
+    """Each replica read all results, a megabyte each, every minute."""
+    read: list[str] = []
+
+    class Counted(Files):
+        def read(self, name: str) -> bytes:
+            read.append(name)
+            return super().read(name)
+
+    results = Results(Counted(world.folder), "m", POLICY)
+    other = Results(Counted(world.folder), "m2", POLICY)
+    results.finish("r-1", Response(200, b"a"), 1000.0)
+    results.begin("r-2", 1000.0)
+    other.finish("r-3", Response(200, b"a"), 1000.0)
+    assert [results.sweep(1001.0), results.sweep(1002.0)] == [0, 0]
+    assert sorted(read) == ["results/m/r-1", "results/m/r-2", "results/m/r-2"]
+    assert results.sweep(1010.0) == 1  # what was lost
+    results.forget("r-1")
+    results.finish("r-1", Response(200, b"b"), 1050.0)  # after it was asked for again
+    assert [results.sweep(1100.0), results.sweep(1149.0)] == [0, 0]
+    assert results.sweep(1150.0) == 1
+    assert other.sweep(1150.0) == 1
 
 
 def test_what_was_lost_with_its_replica_can_be_asked_again(world: World) -> None:

@@ -55,6 +55,7 @@ class Results:
         self._files = files
         self._folder = f"results/{model}"
         self._policy = policy
+        self._lasting: dict[str, float] = {}
 
     def begin(self, id: str, now: float) -> bool:
         """Notes that `id` is being worked on; False when it is, or is done, already.
@@ -91,12 +92,22 @@ class Results:
         self._files.delete(self._name(id))
 
     def sweep(self, now: float) -> int:
-        """Removes what is too old; returns how many."""
-        ids = [name.rpartition("/")[2] for name in self._files.list(self._folder)]
-        old = [id for id in ids if self._find(id, now) is None]
-        for id in old:
-            self.forget(id)
-        return len(old)
+        """Removes what is too old; returns how many.
+
+        A result that was found once is read again when its time has come, and not before: what
+        many clients have asked for is much to read.
+        """
+        ids = [name.rpartition("/")[2] for name in self._files.list(f"{self._folder}/")]
+        self._lasting = {id: ends for id in ids if (ends := self._lasting.get(id, now)) > now}
+        return sum(self._remove_if_old(id, now) for id in ids if id not in self._lasting)
+
+    def _remove_if_old(self, id: str, now: float) -> bool:
+        kept = self._find(id, now)
+        if kept is None:
+            self.forget(id)  # before it is asked for again, as far as that can be
+        elif kept.response is not None:
+            self._lasting[id] = kept.at + self._policy.ttl_s
+        return kept is None
 
     def _find(self, id: str, now: float) -> Kept | None:
         try:
