@@ -128,6 +128,17 @@ def test_a_rule_holds_on_no_rows_but_that_there_are_some(
     assert is_about_the_table or all(finding.passed for finding in found)
 
 
+@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_rows_that_miss_a_number_are_passed_over(missing: float | None, chunk: int) -> None:
+    """NaN, which no number equals nor follows, is missing as null is."""
+    table = pa.table({"left": [5.0, missing, 3.0], "right": [6.0, 1.0, missing]})
+    (compared,) = findings(Compare(left="left", op="<=", right="right"), table, chunk=chunk)
+    assert compared.passed
+    (ordered,) = findings(Monotone(column="left"), table, chunk=chunk)
+    assert ordered.examples == ("3.0 after 5.0",)
+
+
 @pytest.mark.parametrize(
     ("rule", "broken"),
     [

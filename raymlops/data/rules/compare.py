@@ -9,13 +9,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymlops.data.features import as_floats
 from raymlops.data.rules.base import (
     Checker,
     Expectation,
     Finding,
     References,
     RowChecker,
-    ordered,
+    is_missing,
+    is_number,
 )
 
 Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
@@ -55,12 +57,14 @@ class Compare(Expectation):
             return _Incomparable(self, left, right)
 
         def broken(batch: pa.RecordBatch) -> Any:
-            return pc.invert(self._holds(batch[self.left], batch[self.right]))
+            left, right = batch[self.left], batch[self.right]
+            missing = pc.or_(is_missing(left), is_missing(right))
+            return pc.and_not(pc.invert(self._holds(left, right)), missing)
 
         return RowChecker(", ".join(self.reads), self.shown, broken, self.reads)
 
     def _holds(self, left: Any, right: Any) -> Any:
-        return _COMPARE[self.op](ordered(left), ordered(right))
+        return _COMPARE[self.op](*_comparable(left, right))
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,11 @@ class _Incomparable:
             examples=(f"they are {self.left} and {self.right}",),
             way_out="name two numbers, two texts, or two times that agree in having a zone",
         )
+
+
+def _comparable(left: Any, right: Any) -> tuple[Any, Any]:
+    """Both columns, as float64 where they are numbers and not both whole."""
+    kinds = (left.type, right.type)
+    if all(map(is_number, kinds)) and any(map(pa.types.is_floating, kinds)):
+        return as_floats(left), as_floats(right)
+    return left, right

@@ -15,6 +15,7 @@ from raymlops.data.rules.base import (
     Finding,
     References,
     example,
+    is_missing,
     is_number,
     ordered,
 )
@@ -50,7 +51,8 @@ class _MonotoneChecker:
     examples: list[str] = field(default_factory=list)
 
     def feed(self, batch: pa.RecordBatch) -> None:
-        values = ordered(pc.drop_null(batch[self.rule.column]))
+        column = batch[self.rule.column]
+        values = ordered(column.filter(pc.invert(is_missing(column))))
         if self.last is not None:
             values = pa.concat_arrays([pa.array([self.last], values.type), values])
         if len(values) < 2:
