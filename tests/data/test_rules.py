@@ -221,15 +221,23 @@ def test_a_type_that_a_rule_cannot_judge_breaks_it(
     assert str(column.type) in broken.examples[0]
 
 
-def test_half_floats_have_an_order() -> None:
-    table = pa.table({"x": pa.array([1.0, 2.0, 1.5], pa.float16()), "y": [1.0, 1.0, 2.0]})
-    for rule in (
-        Range(column="x", high=1.5),
-        Monotone(column="x"),
-        Compare(left="x", op="<=", right="y"),
+def test_half_floats_are_compared() -> None:
+    """Arrow orders none."""
+    halves = pa.array(np.array([0.5, 2, np.inf, 1], np.float16))
+    table = pa.table({"half": halves, "whole": [1, 1, 1, 1]})
+    for rule, num_broken in (
+        (Range(column="half", high=1.0), 2),
+        (Compare(left="half", op="<", right="whole"), 3),
+        (Monotone(column="half"), 1),
     ):
         (found,) = findings(rule, table)
-        assert found.num_broken == 1
+        assert found.num_broken == num_broken
+
+
+def test_large_whole_numbers_are_compared_with_floats() -> None:
+    table = pa.table({"whole": [2**60 + 1, 2, None], "float": [2.0, 2.0, 2.0]})
+    (found,) = findings(Compare(left="whole", op="<=", right="float"), table)
+    assert found.examples == (f"{2**60 + 1} | 2.0",)
 
 
 def rule_of(values: dict[str, Any]) -> Expectation:
