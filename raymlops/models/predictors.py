@@ -101,7 +101,10 @@ class _KerasPredictor:
     def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
         from keras import ops
 
-        return flat(np.asarray(ops.convert_to_numpy(self._model(matrix, training=False))))
+        outputs = self._model(matrix, training=False)
+        if not ops.is_tensor(outputs):
+            raise ModelError(f"the model gives {type(outputs).__name__}, not one tensor")
+        return flat(np.asarray(ops.convert_to_numpy(outputs)))
 
 
 class _FunctionPredictor:

@@ -219,6 +219,18 @@ def test_keras_graphs_with_branches_come_back(name: str) -> None:
     np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)
 
 
+def test_a_keras_model_of_several_outputs_is_refused() -> None:
+    """The outputs were taken for rows: seven of these gave [2, 7, 4]."""
+    rows = fitted("keras classifier").rows[:7]
+    import keras
+
+    image = keras.Input((64,))
+    model = keras.Model(image, [keras.layers.Dense(4)(image), keras.layers.Dense(4)(image)])
+    for name in ("keras", "keras_weights"):
+        with pytest.raises(ModelError, match="the model gives list, not one tensor"):
+            format_named(name).save(model, rows)
+
+
 def _doubling() -> Any:
     """2 x - 3"""
     layer = torch.nn.Linear(1, 1)
