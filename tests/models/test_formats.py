@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import IsolationForest
 
 from raymlops.errors import IntegrityError, ModelError, UntrustedError
 from raymlops.models import (
@@ -217,6 +218,16 @@ def test_keras_graphs_with_branches_come_back(name: str) -> None:
     predict = format_named(name).load(artifact, recorded=lambda _: False)
     wanted = model.predict(rows[:50], batch_size=50, verbose=0)
     np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)
+
+
+def test_a_detector_of_outliers_becomes_onnx() -> None:
+    """It asks for operators that skl2onnx does not know in their newest version."""
+    rows = fitted("tree").rows
+    forest = IsolationForest(n_estimators=10, random_state=0).fit(rows)
+    predict = format_named("onnx").load(
+        format_named("onnx").save(forest, rows[:50]), recorded=lambda _: False
+    )
+    np.testing.assert_allclose(predict(rows), forest.decision_function(rows), atol=1e-4)
 
 
 def test_a_keras_model_of_several_outputs_is_refused() -> None:

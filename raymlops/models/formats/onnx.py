@@ -21,6 +21,9 @@ _DATATYPES = {
     8: "BYTES", 9: "BOOL", 10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64",
 }  # fmt: skip
 
+# What a detector of outliers decides by, beside its label.
+_SCORES = "scores"
+
 
 class Onnx(Format):
     """Comes back as an `OnnxScorer`, whatever it was made from."""
@@ -115,13 +118,19 @@ def _tensor(value: Any) -> Tensor:
 
 def _from_sklearn(model: Any, sample: Matrix) -> bytes:
     try:
-        from skl2onnx import to_onnx
+        from skl2onnx import get_latest_tested_opset_version, to_onnx
+        from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
     except ImportError as error:
         raise ModelError(
             "scikit-learn to onnx needs skl2onnx: pip install 'raymlops[formats]'"
         ) from error
     options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
-    data: bytes = to_onnx(model, sample[:1], options=options).SerializeToString()
+    # Left alone it takes the newest operators there are, of which it knows not all.
+    versions = {"": get_latest_tested_opset_version(), "ai.onnx.ml": 3}
+    graph = to_onnx(model, sample[:1], options=options, target_opset=versions)
+    if _SCORES in {output.name for output in graph.graph.output}:
+        graph = select_model_inputs_outputs(graph, outputs=[_SCORES])
+    data: bytes = graph.SerializeToString()
     return data
 
 
