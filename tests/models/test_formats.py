@@ -230,6 +230,23 @@ def test_a_detector_of_outliers_becomes_onnx() -> None:
     np.testing.assert_allclose(predict(rows), forest.decision_function(rows), atol=1e-4)
 
 
+def test_a_keras_model_that_normalizes_becomes_onnx() -> None:
+    """The mean and the variance became inputs of the graph."""
+    rows = fitted("keras classifier").rows
+    import keras
+
+    keras.utils.set_random_seed(0)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(rows)
+    inner = keras.Sequential([keras.Input((64,)), normalization])
+    model = keras.Sequential([keras.Input((64,)), inner, keras.layers.Dense(3)])
+    wanted = model(rows).numpy()
+    artifact = format_named("onnx").save(model, rows[:50])
+    predict = format_named("onnx").load(artifact, recorded=lambda _: False)
+    np.testing.assert_allclose(predict(rows), wanted, atol=1e-4)
+    np.testing.assert_array_equal(model(rows).numpy(), wanted)  # it was left as it was
+
+
 def test_a_keras_model_of_several_outputs_is_refused() -> None:
     """The outputs were taken for rows: seven of these gave [2, 7, 4]."""
     rows = fitted("keras classifier").rows[:7]

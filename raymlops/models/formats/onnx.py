@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -137,7 +138,7 @@ def _from_sklearn(model: Any, sample: Matrix) -> bytes:
 def _from_keras(model: Any) -> bytes:
     with tempfile.TemporaryDirectory(prefix="raymlops-onnx-") as folder:
         path = Path(folder) / "model.onnx"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _tensors_as_arrays(model):
             # tf2onnx calls parts of numpy and protobuf that warn of their own deprecation.
             warnings.simplefilter("ignore")
             try:
@@ -147,3 +148,31 @@ def _from_keras(model: Any) -> bytes:
                     "Keras to onnx needs tf2onnx: pip install 'raymlops[formats]'"
                 ) from error
         return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _tensors_as_arrays(model: Any) -> Iterator[None]:
+    """Layers hold arrays where they held tensors, such as the mean of a Normalization: tf2onnx
+    makes inputs of tensors, and constants of arrays."""
+    from keras import Variable, ops
+
+    held = [
+        (layer, name, value)
+        for layer in _layers(model)
+        for name, value in vars(layer).items()
+        if ops.is_tensor(value) and not isinstance(value, Variable)
+    ]
+    try:
+        for layer, name, value in held:
+            setattr(layer, name, ops.convert_to_numpy(value))
+        yield
+    finally:
+        for layer, name, value in held:
+            setattr(layer, name, value)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """All layers, those of models within the model too."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
