@@ -51,7 +51,7 @@ class TorchBackend:
     def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         self._require_communication()
         limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed())
-        if plan.tensor == 1 and plan.pipeline == 1 and not plan.server:
+        if plan.num_workers == plan.data and not plan.server:
             return limits
         from raymlops.train.layouts.limits import within
 

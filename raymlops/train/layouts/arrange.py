@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from raymlops.train.devices import Device
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.layouts.shards import gathered
 from raymlops.train.layouts.unreached import find_unreached
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.recipe import make_loss
@@ -67,7 +67,7 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
             seat,
             starts=spec.pipeline.starts or decide_stages(model, seat, rows, folder),
             microbatch_size=size,
-            blocks=_gathered(model, blocks, plan),
+            blocks=gathered(model, blocks, plan),
             computing=computing,
             prepare=prepare,
             timeline_to=folder if spec.pipeline.timeline else None,
@@ -76,7 +76,7 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
         from raymlops.train.layouts.sharded import Sharded
 
         prepare(model)
-        alike = _gathered(model, blocks, plan)
+        alike = gathered(model, blocks, plan)
         return Sharded(model, loss, seat, blocks=alike, computing=computing, around=around)
     device = seat.device
     if spec.cuda_graphs or (plan.data > 1 and device.sends_from != device.where):
@@ -127,18 +127,6 @@ def microbatch_size(spec: TrainSpec, plan: ParallelPlan) -> int:
     """Rows of the largest microbatch of any worker."""
     rows = -(-spec.batch_size // plan.num_replicas)
     return -(-rows // (spec.accumulation * plan.microbatches))
-
-
-def _gathered(
-    model: nn.Module, blocks: dict[str, nn.Module], plan: ParallelPlan
-) -> Collection[nn.Module]:
-    """The blocks that FSDP2 gathers one by one.
-
-    Of a sliced layer it hands on a view, which it warns of: such layers are gathered with the
-    whole, and so are those between them.
-    """
-    are_layers = any(isinstance(block, nn.Linear) for block in blocks.values())
-    return () if plan.tensor > 1 and are_layers else blocks_of(model).values()
 
 
 def _recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:

@@ -12,9 +12,11 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.arrange import build_model
-from raymlops.train.layouts.slices import find_slices, find_transformer
+from raymlops.train.layouts.shards import require_shardable
+from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain
 from raymlops.train.pipeline.modules import require_cuttable
+from raymlops.train.plan import Axis
 from raymlops.train.proposal import ModelSize, Proposal, propose
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
@@ -40,11 +42,7 @@ def within(spec: TrainSpec, limits: Limits) -> Limits:
     model = _shapes(spec)
     slices = find_slices(model, spec.tensor)
     limits = replace(limits, divisible=slices.divisible(model), demands=demands_of(spec, model))
-    if spec.tensor.sequence or spec.tensor.loss:
-        try:
-            find_transformer(model, slices, spec.tensor)
-        except TrainingError as error:
-            limits = replace(limits, closed={"tensor": str(error), **limits.closed})
+    limits = replace(limits, closed={**_closed(model, slices, spec), **limits.closed})
     if spec.tensor.loss:
         return replace(limits, uncuttable="tensor.loss keeps logits sliced; set it to false")
     try:
@@ -53,6 +51,21 @@ def within(spec: TrainSpec, limits: Limits) -> Limits:
     except TrainingError as error:
         return replace(limits, uncuttable=str(error))
     return replace(limits, num_layers=len(blocks), num_stages=len(spec.pipeline.starts) or None)
+
+
+def _closed(model: nn.Module, slices: Slices, spec: TrainSpec) -> dict[Axis, str]:
+    """The axes that the model cannot have, and why."""
+    found: dict[Axis, str] = {}
+    try:
+        require_shardable(model)
+    except TrainingError as error:
+        found["shard"] = str(error)
+    if spec.tensor.sequence or spec.tensor.loss:
+        try:
+            find_transformer(model, slices, spec.tensor)
+        except TrainingError as error:
+            found["tensor"] = str(error)
+    return found
 
 
 def size_of(spec: TrainSpec) -> ModelSize:

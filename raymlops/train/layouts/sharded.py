@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from raymlops.train.layouts.base import Context, Rows, Whole
 from raymlops.train.layouts.clocked import Clock
+from raymlops.train.layouts.shards import require_shardable
 from raymlops.train.recipe import Loss
 from raymlops.train.seat import Seat
 
@@ -30,7 +31,11 @@ def mesh_of(seat: Seat) -> DeviceMesh:
 
 
 class Sharded(Whole):
-    """FSDP2 (Y. Zhao et al., PyTorch FSDP, 2023), each of `blocks` gathered on its own."""
+    """FSDP2 (Y. Zhao et al., PyTorch FSDP, 2023), each of `blocks` gathered on its own.
+
+    Raises:
+        TrainingError: the model holds what FSDP2 does not take.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,7 @@ class Sharded(Whole):
         computing: Context = nullcontext,
         around: Context = nullcontext,
     ) -> None:
+        require_shardable(model)
         mesh = mesh_of(seat)
         shards = [fully_shard(block, mesh=mesh) for block in (*blocks, model)]
         self._shards: FSDPModule = shards[-1]

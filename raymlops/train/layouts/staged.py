@@ -22,6 +22,7 @@ from raymlops.storage.files import save as write_file
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.recorded import keep_timeline
 from raymlops.train.layouts.sharded import mesh_of
+from raymlops.train.layouts.shards import require_shardable
 from raymlops.train.pipeline import (
     Pipeline,
     find_chain,
@@ -155,6 +156,7 @@ def _replication(seat: Seat, blocks: set[nn.Module]) -> Callable[[nn.Module], nn
         return lambda stage: DistributedDataParallel(stage, process_group=seat.replicas)
 
     def shard(stage: nn.Module) -> nn.Module:
+        require_shardable(stage)
         for module in [] if splits else stage.modules():
             if module in blocks:
                 fully_shard(module, mesh=mesh_of(seat))
