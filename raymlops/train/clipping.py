@@ -14,10 +14,12 @@ from raymlops.train.seat import Seat
 
 
 def settle(parameters: Iterable[torch.Tensor]) -> None:
-    """Sums up gradients that a layer left as one term a worker."""
+    """Sums up gradients that a layer left as one term a worker, or one a use of a row."""
     for parameter in parameters:
         gradient = parameter.grad
-        if isinstance(gradient, DTensor) and any(p.is_partial() for p in gradient.placements):
+        if gradient is not None and gradient.is_sparse:
+            parameter.grad = gradient.coalesce()
+        elif isinstance(gradient, DTensor) and any(p.is_partial() for p in gradient.placements):
             whole = [Replicate() if p.is_partial() else p for p in gradient.placements]
             parameter.grad = gradient.redistribute(placements=whole)
 
