@@ -21,6 +21,8 @@ def check_parity(
     """
     if got.shape != wanted.shape:
         raise ParityError(f"{of} gives shape {got.shape}, {original} {wanted.shape}")
+    # Truth values cannot be subtracted, and unsigned numbers not below zero.
+    got, wanted = got.astype(np.float64), wanted.astype(np.float64)
     if not wanted.size:
         raise ParityError("there are no rows to compare; give at least two real ones")
     excess = np.abs(got - wanted) / np.maximum(1.0, np.abs(wanted))
