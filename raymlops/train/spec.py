@@ -37,7 +37,7 @@ class ScheduleSpec:
     """The learning rate by step: up from 0 in `warmup_steps`, then `name` down to `final_share`.
 
     `name` is constant, linear or cosine, or "module:function" that returns the share of the
-    learning rate as a function of the step, counted from 0.
+    learning rate as a function of the step, counted from 0, and takes neither of the others.
     """
 
     name: str = "constant"
@@ -49,6 +49,12 @@ class ScheduleSpec:
             raise ValueError(
                 f"warmup_steps is {self.warmup_steps} and final_share {self.final_share}; the "
                 "first is not negative, the second within [0, 1]"
+            )
+        if ":" in self.name and (self.warmup_steps or self.final_share):
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} and final_share {self.final_share}, and "
+                f"schedule {self.name} gives the share of every step: leave them out, or let the "
+                "function do what they say"
             )
 
 

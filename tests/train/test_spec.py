@@ -110,6 +110,12 @@ def test_a_factory_is_written_module_colon_function() -> None:
         Factory(call="models.mlp")
 
 
+def test_a_schedule_of_ones_own_is_all_of_it() -> None:
+    """A warm-up beside it was passed over."""
+    with pytest.raises(ValueError, match=r"warmup_steps is 3 .*, and schedule rates:fall gives"):
+        ScheduleSpec(name="rates:fall", warmup_steps=3)
+
+
 def test_rates_rise_and_fall_as_described() -> None:
     cosine = make_schedule(ScheduleSpec(name="cosine", warmup_steps=3), num_steps=11)
     assert [cosine(step) for step in range(3)] == [0.25, 0.5, 0.75]
