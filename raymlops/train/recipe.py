@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -39,14 +40,30 @@ def make_loss(loss: str | Factory) -> Loss:
 def make_optimizer(
     spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
+    """The optimizer of `parameters`.
+
+    Raises:
+        ValueError: there is none of that name.
+        TrainingError: it is one that runs the model itself.
+    """
     if ":" in spec.name:
         arguments = {"lr": spec.learning_rate, **spec.arguments}
         made: torch.optim.Optimizer = Factory(call=spec.name, arguments=arguments).make(parameters)
+        _require_one_pass(spec.name, made)
         # torch cannot restore a group of nothing, such as that of the biases of a model without.
         made.param_groups[:] = [group for group in made.param_groups if group["params"]]
         return made
     make: Callable[..., torch.optim.Optimizer] = _named("optimizer", spec.name, _OPTIMIZERS)
     return make(parameters, lr=spec.learning_rate, **spec.arguments)
+
+
+def _require_one_pass(name: str, optimizer: torch.optim.Optimizer) -> None:
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TrainingError(
+            f"optimizer {name} runs the model as often as it likes in a step, and a step here is "
+            "one pass over a batch: take one whose step() needs no closure, such as adamw"
+        )
 
 
 def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:

@@ -135,6 +135,16 @@ def test_optimizers_take_their_own_arguments(name: str) -> None:
     assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
 
 
+def test_an_optimizer_that_runs_the_model_itself_is_refused() -> None:
+    """Its first step ended in a TypeError about a closure."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(
+        TrainingError, match=r"optimizer torch\.optim:LBFGS runs the model as often"
+    ):
+        make_optimizer(OptimizerSpec(name="torch.optim:LBFGS"), [weight])
+    make_optimizer(OptimizerSpec(name="torch.optim:NAdam"), [weight])
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"there is no loss 'hinge'; known: cross_entropy, .*mse"):
         make_loss("hinge")
