@@ -100,6 +100,12 @@ def find_chain(model: nn.Module) -> Chain:
         TrainingError: there is none, or parameters would belong to no stage; says the way out.
     """
     graph = _named(model, model.pipeline_blocks()) if isinstance(model, Chained) else _trace(model)
+    (given,) = graph.output_node().args
+    if not isinstance(given, fx.Node):
+        raise TrainingError(
+            f"the forward of {type(model).__name__} returns not one tensor but what holds several, "
+            "and the last stage gives one: return that, such as all outputs side by side"
+        )
     blocks = _join_shared(model, _cut(model, graph))
     used = frozenset[str]().union(*(block.parameters for block in blocks))
     names = _names_of_parameters(model)

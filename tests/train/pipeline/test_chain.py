@@ -199,6 +199,12 @@ class Forgets(Three):
         return self.b(self.a(x))
 
 
+class Several(Three):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.a(x)
+        return {"b": self.b(x), "c": self.c(x)}
+
+
 class Counts(Three):
     def __init__(self) -> None:
         super().__init__()
@@ -227,6 +233,10 @@ class Misnamed(Forgets):
         (Branches, r"forward of Branches cannot be followed .*control flow.*pipeline_blocks\(\)"),
         (Moody, "forward of Moody itself differs between training and evaluation; use a module"),
         (Forgets, r"does not use c\.bias, c\.weight: no stage would hold or train them"),
+        (
+            Several,
+            "forward of Several returns not one tensor but what holds several, and the last stage",
+        ),
         (Counts, "forward of Counts itself changes n, which no stage would do: change it in a mod"),
         (CountsAnew, "forward of CountsAnew itself changes n, which no stage would do"),
         (Misnamed, r"names 'z', which is no module of it; it has a, b, c"),
