@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -16,6 +17,7 @@ from torch.distributed.tensor.parallel import (
     loss_parallel,
     parallelize_module,
 )
+from torch.utils._pytree import tree_leaves
 
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context
@@ -92,22 +94,29 @@ def _styles(model: nn.Module, slices: Slices, spec: TensorSpec) -> list[tuple[st
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """The numbers that the model returns, whatever holds them."""
     from torch.distributed.tensor import DTensor
 
     with keeping_modes(model), untouched(model):
-        outputs = model.eval()(*probe)
-    return outputs.full_tensor() if isinstance(outputs, DTensor) else outputs
+        outputs = tree_leaves(model.eval()(*probe))
+    return [
+        each.full_tensor() if isinstance(each, DTensor) else each
+        for each in outputs
+        if isinstance(each, torch.Tensor) and each.dtype != torch.bool
+    ]
 
 
-def _compare(expected: torch.Tensor, found: torch.Tensor, slices: Slices) -> None:
-    if expected.shape == found.shape:
-        apart = float((expected - found).abs().max())
-        if apart <= _TOLERANCE * max(1.0, float(expected.abs().max())):
-            return
-        raise _changed(slices, f"gives outputs up to {apart:.3g} apart on the same rows")
-    shapes = f"shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
-    raise _changed(slices, f"gives outputs of {shapes}")
+def _compare(
+    expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor], slices: Slices
+) -> None:
+    for whole, sliced in zip(expected, found, strict=True):
+        if whole.shape != sliced.shape:
+            shapes = f"shape {tuple(sliced.shape)} instead of {tuple(whole.shape)}"
+            raise _changed(slices, f"gives outputs of {shapes}")
+        apart = float((whole - sliced).abs().max())
+        if apart > _TOLERANCE * max(1.0, float(whole.abs().max())):
+            raise _changed(slices, f"gives outputs up to {apart:.3g} apart on the same rows")
 
 
 def _changed(slices: Slices, told: str) -> TrainingError:

@@ -18,6 +18,7 @@ from raymlops.train.spec import PipelineSpec, Slice, StoppingPolicy, TensorSpec,
 from raymlops.train.torch_backend import TorchBackend
 from tests.endurance import endurance
 from tests.train import gloo
+from tests.train.models import mlp
 from tests.train.server.threads import start_threads
 from tests.train.specs import (
     BOTH,
@@ -298,8 +299,41 @@ def test_checking_slices_leaves_buffers_alone() -> None:
     from raymlops.train.layouts.slicing import _outputs
 
     model, rows = Counting(), torch.ones(2, 3)
-    assert torch.equal(_outputs(model, (rows,)), _outputs(model, (rows,)))
+    (first,), (second,) = _outputs(model, (rows,)), _outputs(model, (rows,))
+    assert torch.equal(first, second)
     assert float(model.n) == 0.0  # both passes counted, before the first step
+
+
+class TwoHeads(torch.nn.Module):
+    """Logits under one name, their mean under another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = mlp()
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        logits = self.mlp(x)
+        return {"logits": logits, "mean": [logits.mean(1)], "temperature": 1.0}
+
+
+def of_two_heads() -> Any:
+    def loss(outputs: dict[str, Any], targets: torch.Tensor) -> torch.Tensor:
+        (mean,) = outputs["mean"]
+        cross_entropy = torch.nn.functional.cross_entropy
+        return cross_entropy(outputs["logits"], targets, reduction="sum") + mean.square().sum()
+
+    return loss
+
+
+def test_a_sliced_model_may_return_several_tensors() -> None:
+    """It was held against the whole one as if it returned one."""
+    here = "tests.train.layouts.test_layouts"
+    model, loss = Factory(call=f"{here}:TwoHeads"), Factory(call=f"{here}:of_two_heads")
+    spec = replace(MLP, model=model, loss=loss, max_steps=3)
+    _, weights, _ = reference(spec)
+    _, together, _ = gloo.run(ParallelPlan(tensor=2), train, spec)[0]
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
 
 
 def test_slices_can_be_given_by_name() -> None:
