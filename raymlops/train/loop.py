@@ -99,7 +99,8 @@ class Loop:
         try:
             self._begin()
             with self._updater.running(self._progress.step):
-                while not self._is_over():
+                # A checkpoint of the last step may be of an epoch that has still to end.
+                while self._has_read_epoch() or not self._is_over():
                     self._learn_rest_of_epoch()
                     if self._has_read_epoch():
                         self._end_epoch()

@@ -355,6 +355,25 @@ def test_groups_of_parameters_keep_rates_of_their_own(interrupted: bool, tmp_pat
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # nobody else restores
+def test_an_epoch_that_was_read_at_the_last_step_is_ended(tmp_path: Path) -> None:
+    """A training that was cut off there had no loss of its last epoch."""
+    spec = replace(PLAIN, checkpoints=CheckpointPolicy(every_steps=7), max_steps=7)
+    told: list[Mapping[str, float]] = []
+    ends: list[Mapping[str, float]] = []
+    for _ in range(2):  # the second goes on from the last step, before the end of its epoch
+        checkpoints = Checkpoints(tmp_path, spec.checkpoints, Seat())
+        loop = Loop(
+            spec, Seat(), checkpoints=checkpoints, log=lambda values, step: told.append(values)
+        )
+        progress = loop.run()
+        assert (progress.step, progress.epoch, progress.batch) == (7, 2, 0)
+        ends.append(told[-1])
+    assert ends[0].keys() == {"train_loss", "validation_loss"}
+    assert ends[0] == ends[1]
+    assert len(told) == 7 + 1 + 1
+
+
 def test_pieces_part_the_rows_evenly() -> None:
     assert list(pieces(3, 2)) == [slice(0, 2), slice(2, 3)]
     assert list(pieces(1, 3)) == [slice(0, 1), slice(1, 1), slice(1, 1)]

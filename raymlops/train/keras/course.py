@@ -45,11 +45,17 @@ class Course:
     @property
     def is_over(self) -> bool:
         done, most = self.progress, self._spec.max_steps
+        if self._has_read_epoch:  # a checkpoint of the last step may be of one that has to end
+            return False
         return (
             done.ended is not None
             or done.epoch > self._spec.epochs
             or (most is not None and done.step >= most)
         )
+
+    @property
+    def _has_read_epoch(self) -> bool:
+        return self.progress.batch * self._spec.batch_size >= self._num_rows
 
     @property
     def num_steps(self) -> int:
@@ -103,7 +109,7 @@ class Course:
 
     def after_epoch(self, validate: Callable[[], float | None]) -> None:
         """Ends the epoch, if all its batches are done."""
-        if self.progress.batch * self._spec.batch_size < self._num_rows:
+        if not self._has_read_epoch:
             return
         losses = {"train_loss": self.progress.mean_loss(self._num_rows)}
         validation = validate()
