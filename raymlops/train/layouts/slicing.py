@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context
+from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.modes import keeping_modes
 from raymlops.train.pipeline.costs import untouched
@@ -41,12 +42,14 @@ def slice_layers(
     is held against the whole one on `probe`, the model's arguments for a row or two.
 
     Raises:
-        TrainingError: it gives other outputs on them.
+        TrainingError: it gives other outputs on them, or with `spec.sequence` the workers do not
+            divide the length of its sequences.
     """
     assert seat.mesh is not None, "a plan with a tensor axis has a mesh"
     slices = find_slices(model, spec)
     styles = _styles(model, slices, spec)
-    expected = _outputs(model, probe)
+    with _watching_length(model, spec, seat.plan.tensor):
+        expected = _outputs(model, probe)
     for name, attributes in slices.heads.items():
         module = model.get_submodule(name)
         for attribute in attributes:  # `forward` cuts what this worker has into heads
@@ -91,6 +94,30 @@ def _styles(model: nn.Module, slices: Slices, spec: TensorSpec) -> list[tuple[st
         )
         styles.append((transformer.head, head))
     return styles
+
+
+@contextmanager
+def _watching_length(model: nn.Module, spec: TensorSpec, num_workers: int) -> Iterator[None]:
+    """Raises TrainingError where the blocks take sequences that cannot be cut into equal parts:
+    the workers would send each other messages of several sizes, and end without a word."""
+
+    def check(_block: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        length = inputs[0].shape[1]
+        if length % num_workers:
+            raise TrainingError(
+                f"tensor is {num_workers}, which does not divide the length {length} of the "
+                "sequences that tensor.sequence slices: pad them, or set it to false"
+            )
+
+    if not spec.sequence:
+        yield
+        return
+    first = next(iter(blocks_of(model).values()))
+    handle = first.register_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
