@@ -21,6 +21,9 @@ SPARE = replace(
     model=Factory(call="tests.train.models:Spare"),
     optimizer=OptimizerSpec(arguments={"weight_decay": 0.5}),  # of nothing without a gradient
 )
+EXPERTS = replace(  # with batches so small that workers use other modules, or none of one
+    MLP, model=Factory(call="tests.train.models:Experts"), batch_size=8, accumulation=2
+)
 CNN = replace(MLP, model=Factory(call="tests.train.models:cnn"))
 CUT = replace(CNN, pipeline=PipelineSpec(starts=("0", "7")))  # behind the last convolution
 TEXT = TrainSpec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
         return Averaged(model, loss, seat, computing=computing, recorder=recorder)
     # Before it is compiled, which two rows are not worth.
     together = plan.data > 1 or plan.server > 0
-    unreached = find_unreached(model, loss, probe, computing) if together else []
+    rows = probe if plan.server else _first_alone(probe)
+    unreached = find_unreached(model, loss, rows, computing) if together else []
     prepare(model)
     if plan.data > 1 and not plan.server:
         from raymlops.train.layouts.replicated import Replicated
@@ -111,6 +113,15 @@ def build_model(spec: TrainSpec) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TrainingError(f"{spec.model.call} made a {type(model).__name__}, not a torch module")
     return model
+
+
+def _first_alone(rows: Rows) -> Rows:
+    """As many rows, all of them the first: of modules that are used by what is in a row, such as
+    experts, it reaches no more than its own."""
+    inputs = tuple(x[:1].expand_as(x).contiguous() for x in rows.inputs)
+    return replace(
+        rows, inputs=inputs, targets=rows.targets[:1].expand_as(rows.targets).contiguous()
+    )
 
 
 def _warn_of_batch_norms(model: nn.Module) -> None:

@@ -25,7 +25,7 @@ class Replicated(Whole):
     anew after the first step, also after the first of a training that goes on: it would not end as
     one that was not interrupted. DDP keeps its buckets when it has to look for unused parameters;
     that it finds none it tells its log once. It looks for them, which takes a while each step, only
-    then and where some are `unreached` by the loss.
+    then and where some are `unreached` by the loss of one row, as all are that only other rows use.
     """
 
     def __init__(

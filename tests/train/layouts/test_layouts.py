@@ -24,6 +24,7 @@ from tests.train.specs import (
     BOTH,
     CNN,
     CUT,
+    EXPERTS,
     LOSS,
     MLP,
     SEQUENCE,
@@ -71,6 +72,7 @@ def reference(spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any
 CASES = [
     (MLP, "data=2", 1.0),
     (SPARE, "data=2", 1.0),
+    (EXPERTS, "data=2", 1.0),
     (MLP, "tensor=2", 0.6),
     (CNN, "data=2,shard=2", 0.55),
     (BOTH, "data=2,tensor=2", 0.65),
