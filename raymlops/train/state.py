@@ -166,7 +166,8 @@ def _begin_sparse(optimizer: torch.optim.Optimizer) -> None:
     rows; that of others torch makes as late, from gradients of zeros."""
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     has_begun = bool(optimizer.state) or any(each.grad is not None for each in parameters)
-    if has_begun or not isinstance(optimizer, torch.optim.SparseAdam):
+    takes_others = not isinstance(optimizer, torch.optim.SparseAdam)
+    if has_begun or takes_others:
         return
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter, layout=torch.sparse_coo)

@@ -88,8 +88,8 @@ def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None
         return Averaged(model, loss, seat, computing=computing, recorder=recorder)
     # Before it is compiled, which two rows are not worth.
     together = plan.data > 1 or plan.server > 0
-    rows = probe if plan.server else _first_alone(probe)
-    unreached = find_unreached(model, loss, rows, computing) if together else []
+    seen = probe if plan.server else _first_alone(probe)
+    unreached = find_unreached(model, loss, seen, computing) if together else []
     prepare(model)
     if plan.data > 1 and not plan.server:
         from raymlops.train.layouts.replicated import Replicated

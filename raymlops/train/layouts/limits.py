@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -53,9 +53,11 @@ def within(spec: TrainSpec, limits: Limits) -> Limits:
     return replace(limits, num_layers=len(blocks), num_stages=len(spec.pipeline.starts) or None)
 
 
-def _closed(model: nn.Module, slices: Slices, spec: TrainSpec) -> dict[Axis, str]:
+def _closed(
+    model: nn.Module, slices: Slices, spec: TrainSpec
+) -> dict[Axis | Literal["server"], str]:
     """The axes that the model cannot have, and why."""
-    found: dict[Axis, str] = {}
+    found: dict[Axis | Literal["server"], str] = {}
     try:
         require_shardable(model)
     except TrainingError as error:

@@ -288,7 +288,7 @@ def _module_of(model: nn.Module, graph: fx.Graph) -> nn.Module:
     return part
 
 
-def _name_again(model: nn.Module, part: nn.Module) -> None:
+def _name_again(model: nn.Module, part: fx.GraphModule) -> None:
     """Gives modules that learn all their names in the model: GraphModule knows the first alone."""
     held = {id(module) for module in part.modules() if next(module.parameters(), None) is not None}
     there = {name for name, _ in part.named_modules(remove_duplicate=False)}
