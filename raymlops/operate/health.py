@@ -37,7 +37,10 @@ Health = Literal["ok", "attention", "broken"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelHealth:
-    """A model as the ledger and its alerts know it; the window is the newest that was judged."""
+    """A model as the ledger and its alerts know it; the window is the newest that was judged.
+
+    What drifted, and the performance, are the champion's, where it answered in that window.
+    """
 
     model: str
     health: Health
@@ -137,6 +140,7 @@ def _model(
         health = "broken"
     ends = [row.window_end for row in drift] + [row.window_end for row in performance]
     of_champion = {} if champion is None else estimates_of(champion, performance)
+    drift = [row for row in drift if row.version == champion] or drift
     return ModelHealth(
         model=name,
         health=health,

@@ -20,7 +20,7 @@ from raymlops.operate import Workspace, open_sentinel, status
 from raymlops.operate.exporter import exporter_address
 from tests.cli.test_cli import run
 from tests.cluster.test_status import no_http
-from tests.monitor.metrics.conftest import MODEL, busy_ledger, decide
+from tests.monitor.metrics.conftest import MODEL, busy_ledger, decide, drift
 
 __all__ = ["busy_ledger"]  # a fixture
 
@@ -63,6 +63,15 @@ def test_a_few_rows_asked_for_by_name_are_not_the_champions_performance(
     pinned = replace(of_champion, arm="pinned", num_rows=3, value=2.7)
     workspace.ledger.observations.add_performance([pinned])
     assert status(workspace).models[0].performance == {"log_loss": 0.7}
+
+
+def test_what_only_a_challenger_finds_to_have_drifted_is_not_the_champions(
+    workspace: Workspace,
+) -> None:
+    newer = replace(drift("wind", 0.3), version="1.0.1")
+    workspace.ledger.observations.add_drift([newer])
+    (model,) = status(workspace).models
+    assert (model.num_drifted, model.num_features) == (1, 2)
 
 
 def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:
