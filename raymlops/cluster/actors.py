@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from raymlops.cluster.settings import ClusterSettings
 from raymlops.errors import ClusterError
@@ -10,72 +10,54 @@ from raymlops.errors import ClusterError
 NAMESPACE = ClusterSettings().namespace
 
 
-def spawn(
-    cls: type,
-    name: str,
-    *args: Any,
-    lifetime: Literal["detached", "driver"] = "detached",
-    namespace: str = NAMESPACE,
-    num_cpus: float = 0,
-    num_gpus: float = 0,
-    max_restarts: int = -1,
-    max_concurrency: int | None = None,
-    lists_calls: bool = True,
-    node_id: str | None = None,
-) -> Any:
+class ActorOptions(TypedDict, total=False):
+    """How an actor is made; detached, without CPUs, started again for ever unless said otherwise.
+
+    A detached actor outlives its driver. With a `node_id` it runs on that node and on no other.
+    Unless it `lists_calls`, they are not among the tasks of Ray's dashboard, and each costs caller
+    and actor a tenth less.
+    """
+
+    lifetime: Literal["detached", "driver"]
+    namespace: str
+    num_cpus: float
+    num_gpus: float
+    max_restarts: int
+    max_concurrency: int | None
+    lists_calls: bool
+    node_id: str | None
+
+
+def spawn(cls: type, name: str, *args: Any, **options: Unpack[ActorOptions]) -> Any:
     """The handle of the actor `name`, made from the plain class `cls` unless it exists.
 
-    An actor that exists is returned as it is: `args` and the options describe a new one. A
-    detached actor outlives its driver. One that restarts runs `__init__` again on empty memory.
-    With a `node_id` it runs on that node and on no other. Unless it `lists_calls`, they are not
-    among the tasks of Ray's dashboard, and each costs caller and actor a tenth less.
+    An actor that exists is returned as it is: `args` and the options describe a new one. One that
+    restarts runs `__init__` again on empty memory.
     """
-    return actor_class(
-        cls,
-        name,
-        get_if_exists=True,
-        lifetime=lifetime,
-        namespace=namespace,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        max_restarts=max_restarts,
-        max_concurrency=max_concurrency,
-        lists_calls=lists_calls,
-        node_id=node_id,
-    ).remote(*args)
+    return actor_class(cls, name, get_if_exists=True, **options).remote(*args)
 
 
 def actor_class(
-    cls: type,
-    name: str,
-    *,
-    get_if_exists: bool,
-    lifetime: Literal["detached", "driver"] = "detached",
-    namespace: str = NAMESPACE,
-    num_cpus: float = 0,
-    num_gpus: float = 0,
-    max_restarts: int = -1,
-    max_concurrency: int | None = None,
-    lists_calls: bool = True,
-    node_id: str | None = None,
+    cls: type, name: str, *, get_if_exists: bool, **options: Unpack[ActorOptions]
 ) -> Any:
-    """`cls` as Ray makes it an actor `name` by `remote`, with the options of `spawn`.
+    """`cls` as Ray makes it an actor `name` by `remote`.
 
     Unless it gets the one that exists, making another raises Ray's ActorAlreadyExistsError.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    node_id = options.get("node_id")
     return ray.remote(cls).options(
         name=name,
-        namespace=namespace,
+        namespace=options.get("namespace", NAMESPACE),
         get_if_exists=get_if_exists,
-        lifetime="detached" if lifetime == "detached" else None,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        max_restarts=max_restarts,
-        max_concurrency=max_concurrency,
-        enable_task_events=lists_calls,
+        lifetime="detached" if options.get("lifetime", "detached") == "detached" else None,
+        num_cpus=options.get("num_cpus", 0),
+        num_gpus=options.get("num_gpus", 0),
+        max_restarts=options.get("max_restarts", -1),
+        max_concurrency=options.get("max_concurrency"),
+        enable_task_events=options.get("lists_calls", True),
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
         if node_id is not None
         else None,
