@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import is_this_machine
+from raymlops.cluster.resources import node_cpus
 from raymlops.serve.asgi import App
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
@@ -59,7 +60,7 @@ def run_replicas(origin: Origin, *, application: str, route: str | None) -> None
     before = _running_origin(application)
     wanted, running = _wanted(origin.settings), _running(application, before)
     free_cpus = _free_cpus()
-    surge = surge_percent(wanted, running, node_cpus=_node_cpus(), free_cpus=free_cpus)
+    surge = surge_percent(wanted, running, node_cpus=node_cpus(), free_cpus=free_cpus)
     if free_cpus < (needed := cpus_needed_first(wanted, running, surge)):
         _logger.warning(
             "new replicas need %g CPUs (serve.num_cpus), %g are free: deploying waits for the "
@@ -84,7 +85,7 @@ def check_room(application: str, settings: ServeSettings) -> None:
     surge_percent(
         _wanted(settings),
         _running(application, _running_origin(application)),
-        node_cpus=_node_cpus(),
+        node_cpus=node_cpus(),
         free_cpus=_free_cpus(),
     )
 
@@ -102,13 +103,6 @@ def _running(application: str, origin: Origin | None) -> Claim | None:
     if origin is None or num_replicas == 0:
         return None
     return Claim(num_replicas=num_replicas, num_cpus=origin.settings.num_cpus)
-
-
-def _node_cpus() -> list[float]:
-    import ray
-
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray types it not
-    return [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
 
 
 def _free_cpus() -> float:

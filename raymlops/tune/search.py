@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from raymlops.cluster.resources import node_cpus
 from raymlops.errors import TrainingError
 from raymlops.ledger import Dataset, Ledger, Run, open_ledger
 from raymlops.storage import Store
@@ -46,13 +47,11 @@ def tune(
         TrainingError: a trial fits on no node, or none finished.
     """
     import ray
-    from ray import tune as ray_tune
-    from ray.tune.search.optuna import OptunaSearch
 
     from raymlops.data import load_dataset
     from raymlops.train.tabular.split import split_by_time
 
-    _require_room(spec, _node_cpus())
+    _require_room(spec, node_cpus())
     search = job.start(ledger, dataset, "tune", asdict(spec))
     with ledger.runs.recording(search):
         split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
@@ -64,27 +63,7 @@ def tune(
             parent_id=search.id,
             dataset=dataset,
         )
-        # At verbosity 0, Ray Tune's older way of telling is silent, its newer one is not.
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-        # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
-        os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
-            tune_config=ray_tune.TuneConfig(
-                search_alg=OptunaSearch(
-                    _space(spec), metric=METRIC, mode="min", seed=job.spec.seed
-                ),
-                num_samples=spec.num_trials,
-                max_concurrent_trials=spec.max_concurrent,
-                metric=METRIC,
-                mode="min",
-                reuse_actors=True,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=search.id, storage_path=store.below("tuning"), verbose=0
-            ),
-        )
-        results = tuner.fit()
+        results = _tuner(trial, job, spec, store, search.id).fit()
         if results.num_terminated == 0:
             raise TrainingError(f"all {spec.num_trials} trials failed: {results.errors[:1]}")
         best = results.get_best_result()
@@ -101,11 +80,32 @@ def tune(
     return replace(found, run=ledger.runs.get(search.id))
 
 
-def _node_cpus() -> list[float]:
-    import ray
+def _tuner(
+    trial: Callable[[dict[str, Any]], None],
+    job: TrainingJob,
+    spec: TuneSpec,
+    store: Store,
+    name: str,
+) -> Any:
+    from ray import tune as ray_tune
+    from ray.tune.search.optuna import OptunaSearch
 
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray types it not
-    return [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
+    # At verbosity 0, Ray Tune's older way of telling is silent, its newer one is not.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    return ray_tune.Tuner(
+        ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
+        tune_config=ray_tune.TuneConfig(
+            search_alg=OptunaSearch(_space(spec), metric=METRIC, mode="min", seed=job.spec.seed),
+            num_samples=spec.num_trials,
+            max_concurrent_trials=spec.max_concurrent,
+            metric=METRIC,
+            mode="min",
+            reuse_actors=True,
+        ),
+        run_config=ray_tune.RunConfig(name=name, storage_path=store.below("tuning"), verbose=0),
+    )
 
 
 def _require_room(spec: TuneSpec, node_cpus: Sequence[float]) -> None:
