@@ -30,7 +30,7 @@ from raymlops.serve.engines import (
     check_cpus,
     pin,
 )
-from raymlops.serve.form import Form
+from raymlops.serve.form import Form, form_of
 from raymlops.serve.swapping import Footprint, SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
 from raymlops.storage import Store
@@ -85,7 +85,7 @@ class LoadedVersion:
 
     @cached_property
     def form(self) -> Form:
-        return Form(self.signature)
+        return form_of(self.signature)
 
 
 class Arms:
@@ -139,6 +139,11 @@ class Arms:
     @property
     def versions(self) -> tuple[str, ...]:
         return tuple(self._loaded)
+
+    @property
+    def likely_form(self) -> Form | None:
+        """That of the version which answers most requests, as its arm is named first."""
+        return next(iter(self._loaded.values())).form if self._loaded else None
 
     @property
     def rows_per_s(self) -> float:

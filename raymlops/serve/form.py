@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from operator import ge, itemgetter, le
 from types import NoneType
@@ -118,6 +119,10 @@ class Form:
             left.remove(name)
 
 
+form_of = lru_cache(maxsize=64)(Form)
+"""The form of a signature, which versions of equal ones share."""
+
+
 class _Group(ABC):
     """Fields whose values lie in one matrix, [fields, rows]; in JSON they are `kinds`.
 
@@ -166,7 +171,7 @@ class _Numbers(_Group):
 
     def __init__(self, fields: Sequence[Field], names: Sequence[str], kinds: set[type]) -> None:
         super().__init__(fields, names, kinds | {NoneType})
-        bounds = np.array([_bounds(field) for field in fields], np.float64).reshape(-1, 2)
+        bounds = np.array([bounds_of(field) for field in fields], np.float64).reshape(-1, 2)
         self._low, self._high = bounds[:, :1], bounds[:, 1:]
         self._lows, self._highs = bounds[:, 0].tolist(), bounds[:, 1].tolist()
         self._nullable = np.array([[field.nullable] for field in fields], bool)
@@ -221,7 +226,7 @@ def _picker(indices: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     return itemgetter(*indices) if indices else lambda _: ()
 
 
-def _bounds(field: Field) -> tuple[float, float]:
+def bounds_of(field: Field) -> tuple[float, float]:
     """The finite numbers the field takes, both bounds inclusive."""
     low, high = -_LARGEST, _LARGEST
     if "INT" in field.datatype:

@@ -12,7 +12,7 @@ from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
 
-from raymlops.data import Column, Columns
+from raymlops.data import Column, Columns, GroupedColumns
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
@@ -23,6 +23,7 @@ from raymlops.serve.protocols.documents import about, load, mapping, sequence, s
 from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.answers import EVERY_OUTPUT, Wanted, encode_answer
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, split_binary
+from raymlops.serve.protocols.open_inference.fitted import Envelope, fitted_reader
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
 from raymlops.serve.protocols.open_inference.plain import PlainTensor, read_request, read_tensors
 from raymlops.serve.protocols.shapes import read_shape
@@ -38,19 +39,28 @@ _WHOLE = {int}
 
 
 def parse_infer(
-    body: bytes, *, version: str | None = None, json_length: str | None = None
+    body: bytes,
+    *,
+    version: str | None = None,
+    json_length: str | None = None,
+    likely: Form | None = None,
 ) -> OpenInferenceAsk:
     """The request in `body`, of `version` when one is named.
 
     Args:
         json_length: the header Inference-Header-Content-Length, of requests that have it.
+        likely: the form by which the columns will most likely be read, and now are if they fit.
 
     Raises:
         RequestError: 400, naming the member at fault.
     """
     request_id: Any
     read: Callable[[Form], Columns]
-    if json_length is None and (plain := read_request(body)) is not None:
+    if json_length is None and (fitted := _fitted(body, likely)) is not None:
+        envelope, columns = fitted
+        request_id, parameters, outputs = envelope.id, envelope.parameters, envelope.outputs
+        read = partial(_read_fitted, columns, body)
+    elif json_length is None and (plain := read_request(body)) is not None:
         request_id, parameters, outputs = plain.id, plain.parameters, plain.outputs
         read = partial(_read_plain, plain.inputs, body)
     else:
@@ -94,6 +104,19 @@ class OpenInferenceAsk(BaseAsk):
 
     def encode(self, result: Result) -> Response:
         return encode_answer(self.id, result, self._wanted)
+
+
+def _fitted(body: bytes, likely: Form | None) -> tuple[Envelope, GroupedColumns] | None:
+    reader = None if likely is None else fitted_reader(likely)
+    return None if reader is None else reader.read(body)
+
+
+def _read_fitted(columns: GroupedColumns, body: bytes, form: Form) -> Columns:
+    if columns.layout is form.layout:
+        return columns
+    plain = read_request(body)
+    assert plain is not None, "it was read as something stricter"
+    return _read_plain(plain.inputs, body, form)
 
 
 def _read_plain(tensors: list[PlainTensor], body: bytes, form: Form) -> Columns:

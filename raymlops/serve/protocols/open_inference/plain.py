@@ -14,6 +14,7 @@ import msgspec
 from raymlops.data import GroupedColumns
 from raymlops.serve.form import Form
 from raymlops.serve.protocols.datatypes import FLOATS
+from raymlops.serve.protocols.open_inference.fitted import UNREADABLE
 
 
 class PlainTensor(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -40,7 +41,7 @@ _decode = msgspec.json.Decoder(PlainRequest).decode
 def read_request(body: bytes) -> PlainRequest | None:
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

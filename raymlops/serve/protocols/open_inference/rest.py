@@ -53,7 +53,12 @@ def _infer(service: Service) -> Handler:
 
         def parse() -> OpenInferenceAsk:
             length = request.headers.get(_JSON_LENGTH)
-            return parse_infer(request.body, version=params.get("version"), json_length=length)
+            return parse_infer(
+                request.body,
+                version=params.get("version"),
+                json_length=length,
+                likely=inference.arms.likely_form,
+            )
 
         request.on_gone = inference.infer(parse, reply, refuse=Response.refusal)
 
