@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from raymlops.data import Columns
 from raymlops.errors import IntegrityError, ModelError, NotFoundError, RequestError
 from raymlops.ledger import Ledger
-from raymlops.models import PROBABILITY, Bundle
+from raymlops.models import PROBABILITY, Bundle, Preprocessing
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.arms import Arms, bundle_loader
 from raymlops.serve.batching import EngineSpeed
@@ -159,29 +161,41 @@ def test_a_rolling_swap_unloads_first_and_takes_back_what_cannot_be_replaced(
     bundles: dict[str, Bundle],
 ) -> None:
     loading: list[tuple[str, tuple[str, ...]]] = []
+    may_run = threading.Event()
+    may_run.set()
+
+    class Held(Preprocessing):
+        """Keeps the old version at its last batch, so that it cannot be gone too soon."""
+
+        def transform(self, columns: Columns) -> NDArray[np.float32]:
+            may_run.wait()
+            return super().transform(columns)
 
     async def test() -> None:
         def load(version: str) -> Bundle:
             bundle = bundles[version]
+            if version == "1.0.0":
+                return replace(bundle, preprocessing=Held(encodings=bundle.preprocessing.encodings))
             return replace(bundle, model=b"broken") if version == "1.0.2" else bundle
 
         def free_bytes() -> int:
             loading.append(("asked", arms.versions))
             return 0
 
-        arms = Arms(load, BatchPolicy(), swap=SwapPolicy(mode="rolling"), free_bytes=free_bytes)
+        in_a_thread, swap_policy = BatchPolicy(inline_below_s=0.0), SwapPolicy(mode="rolling")
+        arms = Arms(load, in_a_thread, swap=swap_policy, free_bytes=free_bytes)
         await arms.apply(table("1.0.0"))
         old = arms.of_key("anna")[1]
+        may_run.clear()
         call = asyncio.create_task(old.batcher.submit(bundles["1.0.0"].sample(1)))
         await asyncio.sleep(0)
         swap = asyncio.create_task(arms.apply(table("1.0.1")))
-        for _ in range(1000):
-            if not arms.versions:
-                break
+        while arms.versions:  # noqa: ASYNC110 - arms tell nobody when they are empty
             await asyncio.sleep(0.001)
         with pytest.raises(RequestError, match=r"1\.0\.0 is being replaced") as told:
             arms.of_key("anna")
         assert (told.value.status, told.value.retry_after_s) == (503, 5.0)
+        may_run.set()
         await swap
         assert PROBABILITY in await call
         assert arms.of_key("anna")[1].version == "1.0.1"
