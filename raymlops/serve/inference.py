@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
+
+import msgspec
 
 from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
@@ -31,8 +32,18 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class About(msgspec.Struct):
+    """What a request says of itself: `key` decides the arm, `timeout_s` is None without limit, and
+    `event_time`, in UTC, where it is about the moment at which it comes."""
+
+    id: str
+    key: str
+    event_time: datetime | None = None
+    timeout_s: float | None = None
+    priority: int = 0
+
+
+class Result(msgspec.Struct, eq=False):
     """What a version said, and which one did."""
 
     model: str
@@ -43,26 +54,13 @@ class Result:
 
 
 class Ask(Protocol[T_co]):
-    """A request to infer whose envelope is understood; `version` is set where one is named, and
-    `timeout_s` where nobody waits for longer."""
+    """A request to infer whose envelope is understood; `version` is set where one is named."""
 
     @property
-    def id(self) -> str: ...
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def event_time(self) -> datetime | None: ...
+    def about(self) -> About: ...
 
     @property
     def version(self) -> str | None: ...
-
-    @property
-    def timeout_s(self) -> float | None: ...
-
-    @property
-    def priority(self) -> int: ...
 
     def columns(self, form: Form) -> Columns:
         """Raises RequestError, naming the field, when they are not what the model takes."""
@@ -120,9 +118,10 @@ class Inference:
 
         try:
             ask = parse()
-            exchange.id, exchange.event_time = ask.id, ask.event_time
+            about = ask.about
+            exchange.id, exchange.event_time = about.id, about.event_time
             if ask.version is None:
-                arm, loaded = self.arms.of_key(ask.key)
+                arm, loaded = self.arms.of_key(about.key)
             else:
                 arm, loaded = self.arms.of_version(ask.version)
             exchange.arm, exchange.version = arm, loaded
@@ -131,8 +130,8 @@ class Inference:
             return loaded.enqueue(
                 columns,
                 finish,
-                timeout_s=ask.timeout_s,
-                priority=ask.priority,
+                timeout_s=about.timeout_s,
+                priority=about.priority,
                 times=exchange,
             )
         except Exception as error:  # the boundary of the process, see `_refusal`

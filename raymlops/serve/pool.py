@@ -14,10 +14,12 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from raymlops.errors import RaymlopsError, RequestError
 from raymlops.serve.asgi import Application

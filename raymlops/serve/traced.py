@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from raymlops.serve.web import Handler, Reply, Request, Response
 from raymlops.telemetry import trace

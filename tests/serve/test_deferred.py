@@ -6,12 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from raymlops.errors import RequestError
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results

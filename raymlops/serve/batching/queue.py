@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from raymlops.data import Columns
 from raymlops.serve.batching.outputs import Outputs
@@ -17,8 +18,7 @@ Done = Callable[[Outputs | Exception], None]
 _MANY = 64
 
 
-@dataclass(slots=True, eq=False)
-class Waiting:
+class Waiting(msgspec.Struct, eq=False):
     """A request in the queue or in a running batch; `answered` also when nobody wants it."""
 
     columns: Columns
@@ -30,9 +30,9 @@ class Waiting:
     length: int = 0
     """Rows of different lengths cannot be in one batch."""
     times: Times | None = None
-    closed_at: float = field(default=0.0, init=False)
+    closed_at: float = 0.0
     """When its batch was closed; 0 while it waits for one."""
-    answered: bool = field(default=False, init=False)
+    answered: bool = False
 
     @property
     def is_running(self) -> bool:

@@ -7,10 +7,10 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import httpx
 import orjson
+from msgspec.structs import replace
 
 from raymlops.errors import RaymlopsError, RequestError
 from raymlops.serve.deferred.identity import request_id

@@ -24,10 +24,11 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from raymlops.errors import ClusterError
 from raymlops.serve.door.handing import Hands

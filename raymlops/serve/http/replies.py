@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from raymlops.serve.http.encode import CONTINUE, Encoder
 from raymlops.serve.web import Request, Response
 
@@ -35,7 +37,7 @@ class Replies:
 
     def open(self, request: Request | None = None) -> Slot:
         """The place of the next answer."""
-        slot = Slot(self, request)
+        slot = Slot(self, request, request is not None and request.method == "HEAD")
         self._slots.append(slot)
         return slot
 
@@ -83,23 +85,17 @@ class Replies:
             self._slots.pop().forget()
 
 
-class Slot:
+class Slot(msgspec.Struct, eq=False):
     """The place of an answer among those of its connection."""
 
-    __slots__ = (
-        "closes", "continues", "is_answered", "is_head", "refusal", "replies", "request",
-        "response",
-    )  # fmt: skip
-
-    def __init__(self, replies: Replies, request: Request | None) -> None:
-        self.replies = replies
-        self.request = request
-        self.response: Response | None = None
-        self.refusal: Response | None = None
-        self.closes = False
-        self.continues = False
-        self.is_answered = False
-        self.is_head = request is not None and request.method == "HEAD"
+    replies: Replies
+    request: Request | None
+    is_head: bool
+    response: Response | None = None
+    refusal: Response | None = None
+    closes: bool = False
+    continues: bool = False
+    is_answered: bool = False
 
     def reply(self, response: Response) -> None:
         if not self.is_answered:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from raymlops.errors import RequestError
-from raymlops.serve.protocols.base import About
+from raymlops.serve.inference import About
 
 _MAX_ID_LENGTH = 256
 _MAX_TIMEOUT_US = 3_600_000_000

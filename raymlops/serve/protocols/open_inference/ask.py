@@ -17,7 +17,7 @@ from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
-from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.base import BaseAsk
 from raymlops.serve.protocols.datatypes import DTYPES
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
 from raymlops.serve.protocols.json_tensors import read_json
@@ -84,26 +84,20 @@ def parse_infer(
 class OpenInferenceAsk(BaseAsk):
     """Tensors that `read` reads once, and the outputs that are wanted."""
 
-    __slots__ = ("_read", "_wanted")
-
-    def __init__(
-        self, about: About, version: str | None, read: Callable[[Form], Columns], wanted: Wanted
-    ) -> None:
-        super().__init__(about, version)
-        self._read: Callable[[Form], Columns] | None = read
-        self._wanted = wanted
+    read: Callable[[Form], Columns] | None
+    wanted: Wanted
 
     def columns(self, form: Form) -> Columns:
         """As the protocol says; what they are read from is let go at once, so that the next
         request is read into memory that is still hot."""
-        if self._wanted.names:
-            form.check_wanted(self._wanted.names)
-        assert self._read is not None, "columns are read once"
-        read, self._read = self._read, None
+        if self.wanted.names:
+            form.check_wanted(self.wanted.names)
+        assert self.read is not None, "columns are read once"
+        read, self.read = self.read, None
         return read(form)
 
     def encode(self, result: Result) -> Response:
-        return encode_answer(self.id, result, self._wanted)
+        return encode_answer(self.about.id, result, self.wanted)
 
 
 def _fitted(body: bytes, likely: Form | None) -> tuple[Envelope, GroupedColumns] | None:

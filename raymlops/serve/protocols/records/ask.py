@@ -9,7 +9,7 @@ from raymlops.data import Column
 from raymlops.errors import RequestError
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
-from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.base import BaseAsk
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown
 from raymlops.serve.protocols.replies import answered, plain_outputs, records
 from raymlops.serve.protocols.values import columns_of_records
@@ -46,24 +46,18 @@ def parse_records(request: Request, *, version: str | None) -> RecordsAsk:
 
 
 class RecordsAsk(BaseAsk):
-    __slots__ = ("_is_strict", "_records")
-
-    def __init__(
-        self, about: About, version: str | None, records: list[Any], *, is_strict: bool
-    ) -> None:
-        super().__init__(about, version)
-        self._records = records
-        self._is_strict = is_strict
+    rows: list[Any]
+    is_strict: bool
 
     def columns(self, form: Form) -> Mapping[str, Column]:
-        return columns_of_records(self._records, form, is_strict=self._is_strict)
+        return columns_of_records(self.rows, form, is_strict=self.is_strict)
 
     def encode(self, result: Result) -> Response:
         document = {
-            "id": self.id,
+            "id": self.about.id,
             "model": result.model,
             "version": result.version,
             "arm": result.arm,
             "predictions": records(plain_outputs(result)),
         }
-        return answered(self.id, result, document)
+        return answered(self.about.id, result, document)

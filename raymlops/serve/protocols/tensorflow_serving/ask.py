@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from raymlops.data import Column
 from raymlops.errors import RequestError
 from raymlops.serve.form import Form
-from raymlops.serve.inference import Result
-from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.inference import About, Result
+from raymlops.serve.protocols.base import BaseAsk
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown
 from raymlops.serve.protocols.replies import answered, plain_outputs, records
 from raymlops.serve.protocols.tensorflow_serving.base64 import unwrap
@@ -57,17 +57,11 @@ def parse_regress(request: Request, version: str | None) -> RegressAsk:
 class RowsAsk(BaseAsk):
     """Rows as records, or of a model with one input as its values."""
 
-    __slots__ = ("_is_strict", "_rows")
-
-    def __init__(
-        self, about: About, version: str | None, rows: list[Any], *, is_strict: bool
-    ) -> None:
-        super().__init__(about, version)
-        self._rows = rows
-        self._is_strict = is_strict
+    rows: list[Any]
+    is_strict: bool
 
     def columns(self, form: Form) -> Mapping[str, Column]:
-        rows, is_strict = self._rows, self._is_strict
+        rows, is_strict = self.rows, self.is_strict
         if len(form.names) == 1 and not _are_records(rows, form.names[0]):
             lists = {form.names[0]: rows}
             return columns_of_lists(lists, form, is_strict=is_strict, unwrap=unwrap)
@@ -76,27 +70,23 @@ class RowsAsk(BaseAsk):
     def encode(self, result: Result) -> Response:
         outputs = plain_outputs(result)
         rows = next(iter(outputs.values())) if len(outputs) == 1 else records(outputs)
-        return answered(self.id, result, {"predictions": rows})
+        return answered(self.about.id, result, {"predictions": rows})
 
 
 class ColumnsAsk(BaseAsk):
     """A list for each input, or of a model with one input that list alone."""
 
-    __slots__ = ("_inputs", "_is_strict")
-
-    def __init__(self, about: About, version: str | None, inputs: Any, *, is_strict: bool) -> None:
-        super().__init__(about, version)
-        self._inputs = inputs
-        self._is_strict = is_strict
+    inputs: Any
+    is_strict: bool
 
     def columns(self, form: Form) -> Mapping[str, Column]:
-        lists = named(self._inputs, form, "inputs")
-        return columns_of_lists(lists, form, is_strict=self._is_strict, unwrap=unwrap)
+        lists = named(self.inputs, form, "inputs")
+        return columns_of_lists(lists, form, is_strict=self.is_strict, unwrap=unwrap)
 
     def encode(self, result: Result) -> Response:
         outputs = plain_outputs(result)
         document = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-        return answered(self.id, result, {"outputs": document})
+        return answered(self.about.id, result, {"outputs": document})
 
 
 class Examples(NamedTuple):
@@ -119,35 +109,27 @@ class Examples(NamedTuple):
 class ClassifyAsk(BaseAsk):
     """A pair of class and score for each class of each row."""
 
-    __slots__ = ("_examples",)
-
-    def __init__(self, about: About, version: str | None, examples: Examples) -> None:
-        super().__init__(about, version)
-        self._examples = examples
+    examples: Examples
 
     def columns(self, form: Form) -> Mapping[str, Column]:
         check_classifies(form)
-        return self._examples.columns(form)
+        return self.examples.columns(form)
 
     def encode(self, result: Result) -> Response:
-        return answered(self.id, result, {"result": classes(result)})
+        return answered(self.about.id, result, {"result": classes(result)})
 
 
 class RegressAsk(BaseAsk):
     """A number for each row."""
 
-    __slots__ = ("_examples",)
-
-    def __init__(self, about: About, version: str | None, examples: Examples) -> None:
-        super().__init__(about, version)
-        self._examples = examples
+    examples: Examples
 
     def columns(self, form: Form) -> Mapping[str, Column]:
         check_regresses(form)
-        return self._examples.columns(form)
+        return self.examples.columns(form)
 
     def encode(self, result: Result) -> Response:
-        return answered(self.id, result, {"result": values(result)})
+        return answered(self.about.id, result, {"result": values(result)})
 
 
 def _examples(request: Request) -> tuple[About, Examples]:

@@ -191,23 +191,23 @@ def test_text_that_is_not_unicode_is_refused_by_name() -> None:
 
 
 def test_the_envelope_has_defaults() -> None:
-    parsed = parse_infer(orjson.dumps(request(id="r-1")))
-    assert (parsed.id, parsed.key, parsed.event_time) == ("r-1", "r-1", None)
+    about = parse_infer(orjson.dumps(request(id="r-1"))).about
+    assert (about.id, about.key, about.event_time) == ("r-1", "r-1", None)
     parameters = {"key": "anna", "event_time": "2013-07-01T02:00:00+02:00"}
-    parsed = parse_infer(orjson.dumps(request(parameters=parameters)))
-    assert (parsed.key, parsed.event_time) == ("anna", NOW)
-    other = parse_infer(orjson.dumps(request()))
-    assert parsed.id != other.id
+    about = parse_infer(orjson.dumps(request(parameters=parameters))).about
+    assert (about.key, about.event_time) == ("anna", NOW)
+    other = parse_infer(orjson.dumps(request())).about
+    assert about.id != other.id
     assert len(other.id) == 32
 
 
 def test_a_request_may_be_urgent_and_wait_no_longer_than_it_says() -> None:
     parameters = {"timeout": 250_000, "priority": 1}
-    parsed = parse_infer(orjson.dumps(request(parameters=parameters)))
-    assert (parsed.timeout_s, parsed.priority) == (0.25, 9)
-    later = parse_infer(orjson.dumps(request(parameters={"priority": 9})))
-    usual = parse_infer(orjson.dumps(request(parameters={"priority": 0, "timeout": 0})))
-    assert parsed.priority > later.priority > usual.priority == 0
+    about = parse_infer(orjson.dumps(request(parameters=parameters))).about
+    assert (about.timeout_s, about.priority) == (0.25, 9)
+    later = parse_infer(orjson.dumps(request(parameters={"priority": 9}))).about
+    usual = parse_infer(orjson.dumps(request(parameters={"priority": 0, "timeout": 0}))).about
+    assert about.priority > later.priority > usual.priority == 0
     assert usual.timeout_s is None
 
 

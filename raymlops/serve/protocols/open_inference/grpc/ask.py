@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from raymlops.data import Column
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
-from raymlops.serve.protocols.base import About, BaseAsk
+from raymlops.serve.protocols.base import BaseAsk
 from raymlops.serve.protocols.documents import about, text
 from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, write_binary
@@ -43,29 +45,28 @@ def parse_message(message: Any, *, left_s: float | None) -> GrpcAsk:
     """
     about_it = about(message.id, _parameters(message.parameters))
     if left_s is not None and (about_it.timeout_s is None or left_s < about_it.timeout_s):
-        about_it = about_it._replace(timeout_s=left_s)
+        about_it = replace(about_it, timeout_s=left_s)
     raw, inputs = message.raw_input_contents, message.inputs
     if raw and len(raw) != len(inputs):
         raise RequestError(400, f"there are {len(raw)} raw_input_contents for {len(inputs)} inputs")
-    return GrpcAsk(about_it, message)
+    names = [text(output.name, "outputs.name") for output in message.outputs]
+    return GrpcAsk(about_it, message.model_version or None, message, names)
 
 
 class GrpcAsk(BaseAsk):
-    __slots__ = ("_message", "_names")
+    """A ModelInferRequest, and the names of the outputs it wants, all when there are none."""
 
-    def __init__(self, about: About, message: Any) -> None:
-        super().__init__(about, message.model_version or None)
-        self._message = message
-        self._names = [text(output.name, "outputs.name") for output in message.outputs]
+    message: Any
+    names: list[str]
 
     def columns(self, form: Form) -> Mapping[str, Column]:
-        form.check_wanted(self._names)
+        form.check_wanted(self.names)
         columns: dict[str, Column] = {}
-        raw = self._message.raw_input_contents
+        raw = self.message.raw_input_contents
         try:
-            if raw and (plain := _read_plain(self._message.inputs, raw, form)) is not None:
+            if raw and (plain := _read_plain(self.message.inputs, raw, form)) is not None:
                 return plain
-            for index, tensor in enumerate(self._message.inputs):
+            for index, tensor in enumerate(self.message.inputs):
                 name = text(tensor.name, "inputs.name")
                 field = field_of(name, form, columns)
                 columns[name] = _column(field, tensor, raw[index] if raw else None)
@@ -77,11 +78,11 @@ class GrpcAsk(BaseAsk):
 
     def encode(self, result: Result) -> Any:
         fields, outputs = result.form.outputs, result.outputs
-        names = self._names or list(fields)
+        names = self.names or list(fields)
         return _Answer(
             model_name=result.model,
             model_version=result.version,
-            id=self.id,
+            id=self.about.id,
             parameters={"arm": {"string_param": result.arm}},
             outputs=[
                 {
