@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from raymlops.serve.inference import Inference
-from raymlops.serve.inflation import inflating
+from raymlops.serve.inflation import Inflating
 from raymlops.serve.protocols import PROTOCOLS
-from raymlops.serve.traced import traced
+from raymlops.serve.traced import Traced
 from raymlops.serve.web import Handler, Routes
 
 
 def model_handler(inference: Inference, *, max_body_bytes: int) -> Handler:
     """Everything a replica of the model answers; a compressed body counts as what it holds."""
-    return traced(inflating(model_routes(inference), max_bytes=max_body_bytes))
+    return Traced(Inflating(model_routes(inference), max_bytes=max_body_bytes))
 
 
 def model_routes(inference: Inference) -> Routes:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import zlib
 
 from raymlops.errors import RequestError
-from raymlops.serve.web import Handler, Reply, Request, Response
+from raymlops.serve.web import Handler, Reply, Request, Response, Sorting
 
 # zlib's windows: of gzip alone, and of zlib's own format, which HTTP calls deflate.
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-def inflating(handler: Handler, *, max_bytes: int) -> Handler:
+class Inflating(Sorting):
     """`handler` for requests whose bodies are compressed, too."""
 
-    def handle(request: Request, reply: Reply) -> None:
-        encoding = request.headers.get("content-encoding")
-        if encoding is not None and request.body:
+    def __init__(self, handler: Handler, *, max_bytes: int) -> None:
+        self._handler = handler
+        self._max_bytes = max_bytes
+
+    def sort(self, head: Request) -> Handler:
+        return self._inflate if "content-encoding" in head.headers else self._handler
+
+    def _inflate(self, request: Request, reply: Reply) -> None:
+        encoding = request.headers["content-encoding"]
+        if request.body:
             try:
-                request.body = inflate(request.body, encoding, max_bytes=max_bytes)
+                request.body = inflate(request.body, encoding, max_bytes=self._max_bytes)
             except RequestError as error:
                 reply(Response.refusal(error))
                 return
-        handler(request, reply)
-
-    return handle
+        self._handler(request, reply)
 
 
 def inflate(body: bytes, encoding: str, *, max_bytes: int) -> bytes:

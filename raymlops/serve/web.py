@@ -14,6 +14,7 @@ import asyncio
 import logging
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -79,7 +80,28 @@ Admit = Callable[[Request], Response | None]
 """Refuses a request by its head alone, before any of its body is read; None lets it in."""
 
 
-class Routes:
+class Sorting(ABC):
+    """A handler that tells by the head of a request alone who answers it.
+
+    A server that reads the same head again and again need ask only once.
+    """
+
+    @abstractmethod
+    def sort(self, head: Request) -> Handler:
+        """Who answers a request with that head, whose `params` are filled in."""
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        self.sort(request)(request, reply)
+
+
+def sorted_out(handler: Handler, head: Request) -> Handler:
+    """Who answers a request with that head in the end."""
+    while isinstance(handler, Sorting):
+        handler = handler.sort(head)
+    return handler
+
+
+class Routes(Sorting):
     """A handler that hands each request on to the first route that fits its path.
 
     routes.add("POST", "/v2/models/{model}/infer", infer)
@@ -98,21 +120,13 @@ class Routes:
         methods = self._handlers.setdefault(pattern, {})
         if method in methods:
             raise ValueError(f"{method} {pattern} has a handler already")
-        methods[method] = handler
+        methods[method] = _guarded(handler)
         self._patterns[pattern] = _compile(pattern)
 
-    def __call__(self, request: Request, reply: Reply) -> None:
-        try:
-            found = self._remembered.get((request.method, request.path))
-            handler, request.params = found or self._find(request.method, request.path)
-            handler(request, reply)
-        except _WrongMethodError as error:
-            reply(Response.error(405, f"the method must be {error.allow}", ("allow", error.allow)))
-        except RequestError as error:
-            reply(Response.refusal(error))
-        except Exception:  # the boundary of the process: log all of it, show none of it
-            _logger.exception("%s %s failed", request.method, request.path)
-            reply(Response.error(500, "internal error, logged"))
+    def sort(self, head: Request) -> Handler:
+        found = self._remembered.get((head.method, head.path))
+        handler, head.params = found or self._find(head.method, head.path)
+        return handler
 
     def _find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
         found = self._search(method, path)
@@ -132,9 +146,11 @@ class Routes:
             if handler is not None:
                 return handler, match.groupdict()
             allowed += methods
-        if allowed:
-            raise _WrongMethodError(", ".join(dict.fromkeys(allowed)))
-        raise RequestError(404, f"there is nothing at {path}")
+        if not allowed:
+            return _refusing(Response.error(404, f"there is nothing at {path}")), {}
+        allow = ", ".join(dict.fromkeys(allowed))
+        refusal = Response.error(405, f"the method must be {allow}", ("allow", allow))
+        return _refusing(refusal), {}
 
 
 async def answered(handler: Handler, request: Request) -> Response:
@@ -185,10 +201,23 @@ def unicode_of(message: str) -> str:
     return message.encode("utf-8", "replace").decode()
 
 
-class _WrongMethodError(Exception):
-    def __init__(self, allow: str) -> None:
-        super().__init__(allow)
-        self.allow = allow
+def _guarded(handler: Handler) -> Handler:
+    """`handler`, and an answer also where it raises."""
+
+    def handle(request: Request, reply: Reply) -> None:
+        try:
+            handler(request, reply)
+        except RequestError as error:
+            reply(Response.refusal(error))
+        except Exception:  # the boundary of the process: log all of it, show none of it
+            _logger.exception("%s %s failed", request.method, request.path)
+            reply(Response.error(500, "internal error, logged"))
+
+    return handle
+
+
+def _refusing(response: Response) -> Handler:
+    return lambda _, reply: reply(response)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -16,7 +16,7 @@ from raymlops.errors import RaymlopsError, RequestError
 from raymlops.serve.deferred.identity import request_id
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.deferred.results import Results
-from raymlops.serve.web import Handler, Reply, Request, Response, Routes, answered, later
+from raymlops.serve.web import Handler, Request, Response, Routes, Sorting, answered, later
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def call_back(url: str, response: Response, id: str) -> None:
     answer.raise_for_status()
 
 
-class Deferring:
+class Deferring(Sorting):
     """`handler`, and requests with `Prefer: respond-async`, of which `results` keep the answers.
 
     A header `Webhook: URL` names who is told of the answer, if the policy allows that. To find a
@@ -70,13 +70,12 @@ class Deferring:
         self._results_of.add("GET", f"{self._path}/{{id}}", later(self._poll))
         self._results_of.add("DELETE", f"{self._path}/{{id}}", later(self._forget))
 
-    def __call__(self, request: Request, reply: Reply) -> None:
-        if request.path.startswith(self._below):
-            self._results_of(request, reply)
-        elif request.method == "POST" and _PREFERENCE in request.headers.get("prefer", ""):
-            self._submit(request, reply)
-        else:
-            self._handler(request, reply)
+    def sort(self, head: Request) -> Handler:
+        if head.path.startswith(self._below):
+            return self._results_of
+        if head.method == "POST" and _PREFERENCE in head.headers.get("prefer", ""):
+            return self._submit
+        return self._handler
 
     async def sweep(self) -> None:
         """Never returns; cancel it to stop."""

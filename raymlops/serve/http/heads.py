@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raymlops.serve.web import Request
+from raymlops.serve.web import Handler, Request, sorted_out
 
 _END = b"\r\n\r\n"
 _MAX_HEADS = 1024
@@ -18,26 +18,31 @@ _UNUSUAL = ("transfer-encoding", "expect")
 
 
 class Known(NamedTuple):
-    """`head` is a request without its body; `size` is that of the whole, head and body."""
+    """`head` is a request without its body, which `handler` answers; `size` is that of the whole,
+    head and body."""
 
     head: Request
+    handler: Handler
     size: int
 
 
 class Heads:
-    """The heads that the connections of a server share; how much it holds is bounded."""
+    """The heads that the connections of a server share, whose requests `handler` answers, or to
+    whom that sorts them; how much it holds is bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
         self._known: dict[bytes, Known] = {}
         self._seen: set[int] = set()
 
-    def find(self, data: bytes) -> tuple[Request, bytes] | None:
-        """The head and the body in `data`, if that is one whole request with a known head."""
+    def find(self, data: bytes) -> tuple[Request, Handler, bytes] | None:
+        """The head, who answers it, and the body in `data`, if that is one whole request whose
+        head is known."""
         end = data.find(_END, 0, _MAX_BYTES) + len(_END)
         known = self._known.get(data[:end])
         if known is None or known.size != len(data):
             return None
-        return known.head, data[end:]
+        return known.head, known.handler, data[end:]
 
     def learn(self, data: bytes, read: Request, body_size: int) -> None:
         """`data` was read as the head `read` and so long a body, and nothing else.
@@ -58,6 +63,6 @@ class Heads:
             self._known.clear()
             self._seen.clear()
         if hash(sent) in self._seen:
-            self._known[sent] = Known(read, len(data))
+            self._known[sent] = Known(read, sorted_out(self._handler, read), len(data))
         else:
             self._seen.add(hash(sent))

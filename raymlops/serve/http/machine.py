@@ -73,7 +73,7 @@ class Machine:
         self._handler = handler
         self._replies = Replies(write, settle, self._stop_reading, encoder)
         self._limits = limits
-        self._heads = Heads() if heads is None else heads
+        self._heads = Heads(handler) if heads is None else heads
         self._admit = admit
         self._belongs = belongs
         self._peer = peer
@@ -232,7 +232,7 @@ class Machine:
             body = self._body
             slot.request.body = body[0] if len(body) == 1 else b"".join(body)
             slot.continues = False
-            self._call(slot, slot.request)
+            self._call(self._handler, slot, slot.request)
         self._reading = None
 
     # Reading.
@@ -276,11 +276,14 @@ class Machine:
         head = Request(read.method, read.path, read.query, self._headers)
         self._heads.learn(data, head, self._body_size)
 
-    def _take(self, head: Request, body: bytes) -> bool:
-        """Hands a whole request on, whose head was read before; False when it is not for here."""
+    def _take(self, head: Request, handler: Handler, body: bytes) -> bool:
+        """Has `handler` answer a whole request, whose head was read before; False when it is not
+        for here."""
         if self._belongs is not None and not self._belongs(head.path):
             return False
-        request = Request(head.method, head.path, head.query, head.headers, body, self._peer)
+        request = Request(
+            head.method, head.path, head.query, head.headers, body, self._peer, head.params
+        )
         slot = self._replies.open(request)
         self.num_requests += 1
         if self._replies.is_closing:
@@ -290,12 +293,12 @@ class Machine:
         if refusal is not None:
             slot.reply(refusal)
         else:
-            self._call(slot, request)
+            self._call(handler, slot, request)
         return True
 
-    def _call(self, slot: Slot, request: Request) -> None:
+    def _call(self, handler: Handler, slot: Slot, request: Request) -> None:
         try:
-            self._handler(request, slot.reply)
+            handler(request, slot.reply)
         except Exception:  # the boundary of the process: log all of it, show none of it
             _logger.exception("a request could not be handled")
             self._reading = slot

@@ -39,7 +39,7 @@ class HttpServer:
         self.admit = admit
         self.belongs = belongs
         self.hand_over = hand_over
-        self.heads = Heads()
+        self.heads = Heads(handler)
         self.encoder = Encoder(time.time())
         self.now = time.monotonic()
         self.connections: set[Connection] = set()

@@ -13,7 +13,7 @@ from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits, Phase, overdue
 from raymlops.serve.http.machine import Machine, Strayed
-from raymlops.serve.web import Reply, Request, Response
+from raymlops.serve.web import Handler, Reply, Request, Response, Sorting
 
 LIMITS = HttpLimits(max_head_bytes=400, max_headers=8, max_body_bytes=1000)
 HEAD = b"POST /infer HTTP/1.1\r\nHost: a\r\n"
@@ -226,10 +226,12 @@ def test_heads_that_came_before_are_read_as_the_first_time(
             "admit": lambda request: Response(401) if request.method == "GET" else None,
         }
 
-    known = Heads()
+    switch = _Switch()
+    known = Heads(switch)
     for sent in ALIKE * 3:
         Talk(options=options(known)).feed(sent)
-    ours, reference = Talk(options=options(known)), Talk(options=options(_Forgetful()))
+    ours, reference = Talk(options=options(known)), Talk(options=options(_Forgetful(switch)))
+    switch.handler = ours.handle
     for part in parts:
         ours.feed(part)
         reference.feed(part)
@@ -239,6 +241,16 @@ def test_heads_that_came_before_are_read_as_the_first_time(
     assert [request for request, _ in map(_plain, ours.asked)] == [
         request for request, _ in map(_plain, reference.asked)
     ]
+
+
+@dataclass
+class _Switch:
+    """A handler that hands on to another, which may be replaced."""
+
+    handler: Handler = lambda _, reply: reply(Response(200))
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        self.handler(request, reply)
 
 
 class _Forgetful(Heads):
@@ -252,20 +264,20 @@ def _plain(asked: tuple[Request, Reply]) -> tuple[tuple[object, ...], Reply]:
 
 
 def test_a_head_is_known_from_its_second_time_on_and_only_with_its_length() -> None:
-    heads = Heads()
+    handler = _Switch()
+    heads = Heads(handler)
     request = Request("POST", "/infer", headers={"content-length": "2"})
     head = HEAD + b"Content-Length: 2\r\n\r\n"
     heads.learn(head + b"ab", request, 2)
     assert heads.find(head + b"ab") is None
     heads.learn(head + b"cd", request, 2)
-    assert heads.find(head + b"ef") == (request, b"ef")
+    assert heads.find(head + b"ef") == (request, handler, b"ef")
     assert heads.find(head + b"e") is None
     assert heads.find(head + b"efg") is None
     assert heads.find(head) is None
 
 
 def test_a_known_head_holds_nothing_of_the_request_it_was_learned_from() -> None:
-    heads = Heads()
     came_with: list[set[str]] = []
 
     def handle(request: Request, reply: Reply) -> None:
@@ -274,6 +286,7 @@ def test_a_known_head_holds_nothing_of_the_request_it_was_learned_from() -> None
         request.on_gone = lambda: None
         reply(Response(200))
 
+    heads = Heads(handle)
     for body in (b"first", b"other", b"third", b"again"):
         talk = Talk(options={"heads": heads})
         talk.machine._handler = handle
@@ -284,8 +297,29 @@ def test_a_known_head_holds_nothing_of_the_request_it_was_learned_from() -> None
     assert (found[0].body, found[0].on_gone) == (b"", None)
 
 
+def test_what_a_head_decides_is_asked_once() -> None:
+    class Counting(Sorting):
+        num_asked = 0
+
+        def sort(self, head: Request) -> Handler:
+            self.num_asked += 1
+            head.params = {"path": head.path}
+            return lambda request, reply: reply(Response(200, str(request.params).encode()))
+
+    handler = Counting()
+    heads = Heads(handler)
+    for times in range(1, 6):
+        talk = Talk(options={"heads": heads})
+        talk.machine._handler = handler
+        talk.feed(ALIKE[0])
+        assert [(status, body) for status, body, _ in talk.answers] == [
+            (200, b"{'path': '/infer'}")
+        ]
+        assert handler.num_asked == min(times, 2) + (times > 1)  # kept at the second
+
+
 def test_heads_are_bounded_in_number_and_size() -> None:
-    heads = Heads()
+    heads = Heads(_Switch())
     for number in range(5_000):
         head = b"GET /%d HTTP/1.1\r\n\r\n" % number
         for _ in range(2):
@@ -301,12 +335,12 @@ def test_heads_are_bounded_in_number_and_size() -> None:
 def test_a_handler_that_fails_is_a_500_also_where_the_head_is_known(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    heads = Heads()
+    switch = _Switch()
+    heads = Heads(switch)
     for _ in range(3):
         Talk(options={"heads": heads}).feed(ALIKE[0])
-    talk = Talk(options={"heads": heads})
-    talk.machine._handler = lambda *_: 1 / 0  # type: ignore[assignment]
-    talk.feed(ALIKE[0])
+    switch.handler = lambda *_: 1 / 0  # type: ignore[assignment]
+    talk = Talk(options={"heads": heads}).feed(ALIKE[0])
     assert [(status, closes) for status, _, closes in talk.answers] == [(500, True)]
     assert "ZeroDivisionError" in caplog.text
 
