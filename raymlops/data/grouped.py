@@ -70,7 +70,8 @@ class GroupedColumns(Mapping[str, Column]):
     def joined(cls, parts: Sequence[GroupedColumns]) -> GroupedColumns:
         """The rows of all parts, which share one layout."""
         layout, num_rows = parts[0].layout, sum([part.num_rows for part in parts])
-        return cls(layout, [_joined(parts, group) for group in range(len(layout.dtypes))], num_rows)
+        joined = [_joined(parts, group, num_rows) for group in range(len(layout.dtypes))]
+        return cls(layout, joined, num_rows)
 
     def _matrix(self, group: int) -> NDArray[Any]:
         values = self._values[group]
@@ -80,10 +81,10 @@ class GroupedColumns(Mapping[str, Column]):
         return values
 
 
-def _joined(parts: Sequence[GroupedColumns], group: int) -> NDArray[Any]:
+def _joined(parts: Sequence[GroupedColumns], group: int, num_rows: int) -> NDArray[Any]:
     """[columns, rows] of all parts; rows that are still lists become one array at once."""
     rows = [part._values[group] for part in parts]
-    if np.ndarray not in set(map(type, rows)) and {part.num_rows for part in parts} == {1}:
+    if num_rows == len(parts) and np.ndarray not in set(map(type, rows)):  # one each
         return np.array(rows, parts[0].layout.dtypes[group]).T
     return np.concatenate([part._matrix(group) for part in parts], axis=1)
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -96,26 +97,6 @@ class Inference:
     ) -> Callable[[], None]:
         """Calls `reply` once with what `encode` or `refuse` gave; returns how to give it up."""
         exchange = Exchange(started=time.perf_counter())
-
-        def finish(result: Outputs | Exception) -> None:
-            try:
-                if isinstance(result, Exception):
-                    raise result
-                exchange.outputs = result
-                if isinstance(result, Share):
-                    exchange.columns = None  # while they are hot
-                answer = ask.encode(Result(self.model, loaded.version, arm, loaded.form, result))
-                status = 200
-            except Exception as error:  # the boundary of the process, see `_refusal`
-                refusal = _refusal(error, exchange)
-                answer, status = refuse(refusal), refusal.status
-                exchange.error = unicode_of(refusal.message)
-            reply(answer)
-            exchange.status = status
-            exchange.latency_s = time.perf_counter() - exchange.started
-            self.statistics.note(exchange)
-            self._record(exchange)
-
         try:
             ask = parse()
             about = ask.about
@@ -129,14 +110,55 @@ class Inference:
             exchange.num_rows = num_rows(columns)
             return loaded.enqueue(
                 columns,
-                finish,
+                partial(self._finish, exchange, ask.encode, reply, refuse),
                 timeout_s=about.timeout_s,
                 priority=about.priority,
                 times=exchange,
             )
         except Exception as error:  # the boundary of the process, see `_refusal`
-            finish(error)
+            self._refuse(exchange, reply, refuse, error)
             return _nothing
+
+    def _finish(
+        self,
+        exchange: Exchange,
+        encode: Callable[[Result], T],
+        reply: Callable[[T], None],
+        refuse: Callable[[RequestError], T],
+        outputs: Outputs | Exception,
+    ) -> None:
+        try:
+            if isinstance(outputs, Exception):
+                raise outputs
+            exchange.outputs = outputs
+            if isinstance(outputs, Share):
+                exchange.columns = None  # while they are hot
+            loaded = exchange.version
+            assert loaded is not None, "it has answered"
+            answer = encode(Result(self.model, loaded.version, exchange.arm, loaded.form, outputs))
+        except Exception as error:  # the boundary of the process, see `_refusal`
+            self._refuse(exchange, reply, refuse, error)
+        else:
+            reply(answer)
+            self._note(exchange, 200)
+
+    def _refuse(
+        self,
+        exchange: Exchange,
+        reply: Callable[[T], None],
+        refuse: Callable[[RequestError], T],
+        error: Exception,
+    ) -> None:
+        refusal = _refusal(error, exchange)
+        exchange.error = unicode_of(refusal.message)
+        reply(refuse(refusal))
+        self._note(exchange, refusal.status)
+
+    def _note(self, exchange: Exchange, status: int) -> None:
+        exchange.status = status
+        exchange.latency_s = time.perf_counter() - exchange.started
+        self.statistics.note(exchange)
+        self._record(exchange)
 
 
 def _refusal(error: Exception, exchange: Exchange) -> RequestError:

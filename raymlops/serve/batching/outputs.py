@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ def concatenated(parts: Sequence[Columns]) -> Columns:
     """The rows of all parts, which have the same columns in the same order."""
     if len(parts) == 1:
         return parts[0]
-    grouped = [part for part in parts if isinstance(part, GroupedColumns)]
-    if len(grouped) == len(parts) and len({part.layout for part in grouped}) == 1:
-        return GroupedColumns.joined(grouped)
+    if set(map(type, parts)) == {GroupedColumns}:
+        grouped = cast("Sequence[GroupedColumns]", parts)
+        if len({part.layout for part in grouped}) == 1:
+            return GroupedColumns.joined(grouped)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -25,9 +25,10 @@ class Batch:
 
     def made_by(self, make: Callable[[Outputs], T]) -> T:
         """What `make` gives for the outputs; it is called once a batch."""
-        if make not in self._made:
-            self._made[make] = make(self.outputs)
-        made: T = self._made[make]
+        try:
+            made: T = self._made[make]
+        except KeyError:
+            made = self._made[make] = make(self.outputs)
         return made
 
 

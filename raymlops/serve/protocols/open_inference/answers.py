@@ -66,12 +66,15 @@ def _written_row(request_id: str, result: Result) -> bytes | None:
     if not isinstance(outputs, Share) or outputs.num_rows != 1:
         return None
     pattern = _pattern(result.form, result.model, result.version, result.arm)
-    rows = outputs.each(pattern.texts)
+    rows = outputs.each(pattern)
     return None if rows is None else pattern.template % (orjson.dumps(request_id), *rows[0])
 
 
 class _Pattern:
-    """Answers that differ in their values alone: those of a batch are written down at once."""
+    """Answers that differ in their values alone: those of a batch are written down at once.
+
+    It gives the values of each row as JSON has them, None where they are not plain numbers.
+    """
 
     def __init__(self, form: Form, model: str, version: str, arm: str) -> None:
         self._names = tuple(form.outputs)
@@ -83,8 +86,7 @@ class _Pattern:
         text = orjson.dumps(answer).replace(b"%", b"%%")
         self.template = text.replace(orjson.dumps(_HOLE), b"%b")
 
-    def texts(self, outputs: Outputs) -> list[tuple[bytes, ...]] | None:
-        """The values of each row as JSON has them."""
+    def __call__(self, outputs: Outputs) -> list[tuple[bytes, ...]] | None:
         columns = [outputs[name] for name in self._names]
         if any(values.ndim != 1 or values.dtype.kind not in "fiub" for values in columns):
             return None
