@@ -45,11 +45,11 @@ class Metrics:
                 NONE if version is None else version.version,
                 exchange.arm or NONE,
                 exchange.status,
-                rows=exchange.num_rows,
-                total_ns=int(exchange.latency_s * 1e9),
-                queue_ns=int(exchange.queue_s * 1e9),
-                batch_ns=int(exchange.batch_s * 1e9),
-                engine_ns=int(exchange.engine_s * 1e9),
+                exchange.num_rows,
+                exchange.latency_s,
+                exchange.queue_s,
+                exchange.batch_s,
+                exchange.engine_s,
             )
 
     def count_dropped_rows(self, number: int) -> None:

@@ -1,7 +1,7 @@
 """What raymlops measures and writes of itself: one catalogue of metrics, counted in integers.
 
     meter = RequestMeter("flights")
-    meter.note("1.0.0", "champion", 200, rows=3, total_ns=812_000)
+    meter.note("1.0.0", "champion", 200, rows=3, total_s=0.000812)
     gathered = Gathered()
     gathered.put(Snapshot(source="replica-1", sequence=0, series=meter.series()), now_s=0.0)
     families(gathered.series())           # for prometheus_client, or anybody it speaks to

@@ -1,6 +1,6 @@
-"""Requests counted at a fraction of a microsecond each: noted as integers, binned in bulk.
+"""Requests counted at a fraction of a microsecond each: noted as they are, binned in bulk.
 
-    note ──► journal: 6 int64 a request, preallocated ──(full, or somebody asks)──► fold ──► counts
+    note ──► journal: 6 floats a request, preallocated ──(full, or somebody asks)──► fold ──► counts
 
 The journal is a few kilobytes that stay in the cache; binning thousands of rows at once costs
 numpy less than looking up the buckets of one costs Python.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from raymlops.telemetry.snapshot import Series, merge
 NONE = "none"
 """The version and arm of a request that was refused before it had any."""
 
-UNKNOWN_NS = -1
+UNKNOWN_S = -1.0
 """The length of a part of a request that nobody measured; it is counted nowhere."""
 
-_ROW = struct.Struct("=6q")  # series, rows, then nanoseconds: all, queue, batch, engine
+_ROW = struct.Struct("=6d")  # series, rows, then seconds: all, queue, batch, engine
 _CAPACITY = 2048
 _MAX_SERIES = 128
 _PARTS = (catalogue.DURATION, catalogue.QUEUE, catalogue.BATCH, catalogue.ENGINE)
@@ -76,7 +76,7 @@ class RequestMeter:
     ) -> None:
         self._model = model
         self._journal = bytearray(_ROW.size * capacity)
-        self._rows = np.frombuffer(self._journal, dtype=np.int64).reshape(capacity, 6)
+        self._rows = np.frombuffer(self._journal, dtype=np.float64).reshape(capacity, 6)
         self._end = len(self._journal)
         self._offset = 0
         self._keys: list[_Key] = []
@@ -96,19 +96,18 @@ class RequestMeter:
         version: str,
         arm: str,
         status: int,
-        *,
         rows: int,
-        total_ns: int,
-        queue_ns: int = UNKNOWN_NS,
-        batch_ns: int = UNKNOWN_NS,
-        engine_ns: int = UNKNOWN_NS,
+        total_s: float,
+        queue_s: float = UNKNOWN_S,
+        batch_s: float = UNKNOWN_S,
+        engine_s: float = UNKNOWN_S,
     ) -> None:
         """Counts a request that ended with an HTTP `status`, and how long it took."""
         series = self._known.get((version, arm, status))
         if series is None:
             series = self._add(_Key(version, arm, status))
         _ROW.pack_into(
-            self._journal, self._offset, series, rows, total_ns, queue_ns, batch_ns, engine_ns
+            self._journal, self._offset, series, rows, total_s, queue_s, batch_s, engine_s
         )
         self._offset += _ROW.size
         if self._offset == self._end:
@@ -135,14 +134,15 @@ class RequestMeter:
         if not used:
             return
         rows = self._rows[:used]
-        num = len(self._keys)
-        self._requests[:num] += np.bincount(rows[:, 0], minlength=num)
-        answered = np.array([key.status < 400 for key in self._keys])[rows[:, 0]]
-        rows = rows[answered]
-        self._rows_answered[:num] += _sums(rows[:, 0], rows[:, 1], num)
+        series, num = rows[:, 0].astype(np.int64), len(self._keys)
+        self._requests[:num] += np.bincount(series, minlength=num)
+        answered = np.array([key.status < 400 for key in self._keys])[series]
+        rows, answerers = rows[answered], series[answered]
+        self._rows_answered[:num] += _sums(answerers, rows[:, 1], num)
         for part, bounds in enumerate(self._bounds_ns):
-            known = rows[rows[:, 2 + part] >= 0]
-            series, spent = known[:, 0], known[:, 2 + part]
+            is_known = rows[:, 2 + part] >= 0.0
+            series = answerers[is_known]
+            spent = np.rint(rows[is_known, 2 + part] * 1e9).astype(np.int64)
             width = len(bounds) + 1
             cells = series * width + np.searchsorted(bounds, spent, side="left")
             counted = np.bincount(cells, minlength=num * width).reshape(num, width)
@@ -169,6 +169,6 @@ def _integers(metric: Metric) -> NDArray[np.int64]:
     return np.array([round(bound / metric.resolution) for bound in metric.bounds], dtype=np.int64)
 
 
-def _sums(series: NDArray[np.int64], values: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+def _sums(series: NDArray[np.int64], values: NDArray[Any], num: int) -> NDArray[np.int64]:
     """The sum of `values` by series; exact, since no fold adds up to 2**53."""
     return np.bincount(series, weights=values, minlength=num).astype(np.int64)
