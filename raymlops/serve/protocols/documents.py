@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from raymlops.errors import RequestError
 from raymlops.serve.inference import About
 
 _MAX_ID_LENGTH = 256
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_TIMEOUT_US = 3_600_000_000
 _LEAST_URGENT = 9
 # Nobody's event; the calendar arithmetic of windows and plots ends at neither of them.
@@ -40,14 +42,14 @@ def load(body: bytes | memoryview) -> tuple[Any, bool]:
 
 def about(request_id: Any, parameters: Mapping[str, Any]) -> About:
     """What a request says of itself."""
-    name = text(request_id, "id") if request_id else secrets.token_hex(16)
+    name = identifier(request_id, "id") if request_id else secrets.token_hex(16)
     if not parameters:
         return About(name, name)
     key = parameters.get("key")
     when = parameters.get("event_time")
     return About(
         name,
-        name if "key" not in parameters else text(key, "parameters.key"),
+        name if "key" not in parameters else identifier(key, "parameters.key"),
         None if when is None else _time(when),
         _timeout_s(parameters.get("timeout")),
         _priority(parameters.get("priority")),
@@ -74,6 +76,16 @@ def text(value: Any, where: str) -> str:
     if not is_unicode(value):
         raise RequestError(400, f"{where} is not valid Unicode")
     return value
+
+
+def identifier(value: Any, where: str) -> str:
+    """A text that a header, a line of a log and every ledger can hold."""
+    name = text(value, where)
+    if not name.isprintable() and (control := _CONTROLS.search(name)) is not None:
+        raise RequestError(
+            400, f"{where} holds the control character {control[0]!r}; leave such ones out"
+        )
+    return name
 
 
 def is_unicode(value: str) -> bool:

@@ -226,6 +226,28 @@ def test_a_request_is_known_by_the_id_it_brings(app: InProcess) -> None:
     assert when.year == 2013
 
 
+@pytest.mark.parametrize("character", ["\0", "\n", "\x1b", "\x7f"])
+def test_an_id_that_no_log_and_not_every_ledger_holds_is_refused(
+    app: InProcess, character: str
+) -> None:
+    # PostgreSQL stores no NUL: the messages to the monitor waited behind such an id for ever.
+    rows = rows_of(take(read_columns()[0], slice(0, 1)))
+    id = f"r{character}7"
+    error = f"id holds the control character {character!r}; leave such ones out"
+    assert app.refusal(PREDICT, {"records": rows, "id": id}) == error
+    assert app.refusal(INFER, tensors(rows) | {"id": id}) == error
+    keyed = tensors(rows) | {"parameters": {"key": id}}
+    assert app.refusal(INFER, keyed) == error.replace("id", "parameters.key", 1)
+    for path, document in ((PREDICT, rows), (f"{TENSORFLOW}:predict", {"instances": rows})):
+        response = app.ask("POST", path, json.dumps(document).encode(), x_request_id=id)
+        assert (response.status, json.loads(response.body)["error"]) == (400, error)
+
+
+def test_an_id_of_any_language_is_known_by_it(app: InProcess) -> None:
+    rows = rows_of(take(read_columns()[0], slice(0, 1)))
+    assert app.post(INFER, tensors(rows) | {"id": "Bücher\u00a0書"})["id"] == "Bücher\u00a0書"
+
+
 @pytest.mark.parametrize(
     ("path", "document", "message"),
     [

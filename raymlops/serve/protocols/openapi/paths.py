@@ -21,7 +21,12 @@ from raymlops.serve.protocols.tensorflow_serving.ask import SIGNATURE_NAME
 Paths = dict[str, dict[str, Any]]
 
 _INFER = (400, 404, 413, 415, 503, 504)
-_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
+_IDENTIFIER: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 256,
+    "pattern": r"^[^\x00-\x1f\x7f]*$",
+}
 
 
 class Described(NamedTuple):
@@ -129,10 +134,10 @@ def _infer_body(of: Described) -> Schema:
     names = sorted(of.form.outputs)
     return _object(
         {
-            "id": _TEXT,
+            "id": _IDENTIFIER,
             "parameters": _object(
                 {
-                    "key": _TEXT,
+                    "key": _IDENTIFIER,
                     "event_time": {"type": "string", "format": "date-time"},
                     "timeout": {"type": "integer", "minimum": 0, "maximum": 3_600_000_000},
                 },

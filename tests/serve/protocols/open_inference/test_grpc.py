@@ -244,6 +244,21 @@ def test_what_is_not_here_has_a_code_of_its_own(channel: grpc.Channel) -> None:
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.parametrize(
+    ("members", "where"),
+    [
+        ({"id": "r\0"}, "id"),
+        ({"parameters": {"key": {"string_param": "r\0"}}}, "parameters.key"),
+    ],
+)
+def test_an_id_that_not_every_ledger_holds_is_refused(
+    channel: grpc.Channel, members: Any, where: str
+) -> None:
+    code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed(), **members)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == f"{where} holds the control character '\\x00'; leave such ones out"
+
+
 def test_an_output_is_written_once(channel: grpc.Channel) -> None:
     twice = [{"name": PROBABILITY}] * 2
     code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed(), outputs=twice)
