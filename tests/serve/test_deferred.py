@@ -178,6 +178,7 @@ def test_a_request_without_an_id_gets_one(world: World, body: bytes) -> None:
     [
         (b"{", "the body is not JSON"),
         (b'{"id": 7}', "id is a whole number, not text"),
+        (b'{"id": 0}', "id is a whole number, not text"),
         (b'{"id": "a b"}', "a result's id has up to 64 letters"),
     ],
 )

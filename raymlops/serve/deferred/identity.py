@@ -22,7 +22,7 @@ def request_id(request: Request, *, max_body_bytes: int) -> str | None:
     if not named and request.path.endswith((_INFER, _PREDICT)):
         document, _ = load(_document(request, max_body_bytes))
         named = document.get("id") if isinstance(document, dict) else None
-    return text(named, "id") if named else None
+    return None if named in (None, "") else text(named, "id")
 
 
 def _document(request: Request, max_body_bytes: int) -> bytes | memoryview:

@@ -42,7 +42,7 @@ def load(body: bytes | memoryview) -> tuple[Any, bool]:
 
 def about(request_id: Any, parameters: Mapping[str, Any]) -> About:
     """What a request says of itself."""
-    name = identifier(request_id, "id") if request_id else secrets.token_hex(16)
+    name = secrets.token_hex(16) if request_id in (None, "") else identifier(request_id, "id")
     if not parameters:
         return About(name, name)
     key = parameters.get("key")

@@ -243,6 +243,25 @@ def test_an_id_that_no_log_and_not_every_ledger_holds_is_refused(
         assert (response.status, json.loads(response.body)["error"]) == (400, error)
 
 
+@pytest.mark.parametrize(
+    ("id", "shown"), [(0, "a whole number"), (False, "False"), ([], "a list"), ({}, "an object")]
+)
+def test_an_id_that_is_no_text_is_refused_also_where_it_is_nothing(
+    app: InProcess, id: Any, shown: str
+) -> None:
+    # It was answered under an id of the server's own, by which no label ever joined.
+    rows = rows_of(take(read_columns()[0], slice(0, 1)))
+    assert app.refusal(PREDICT, {"records": rows, "id": id}) == f"id is {shown}, not text"
+    assert app.refusal(INFER, tensors(rows) | {"id": id}) == f"id is {shown}, not text"
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_request_without_an_id_gets_one(app: InProcess, nothing: str | None) -> None:
+    rows = rows_of(take(read_columns()[0], slice(0, 1)))
+    assert len(app.post(PREDICT, {"records": rows, "id": nothing})["id"]) == 32
+    assert len(app.post(INFER, tensors(rows) | {"id": nothing})["id"]) == 32
+
+
 def test_an_id_of_any_language_is_known_by_it(app: InProcess) -> None:
     rows = rows_of(take(read_columns()[0], slice(0, 1)))
     assert app.post(INFER, tensors(rows) | {"id": "Bücher\u00a0書"})["id"] == "Bücher\u00a0書"
