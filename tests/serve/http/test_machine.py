@@ -90,6 +90,14 @@ def test_an_absolute_url_is_its_path() -> None:
     assert Talk().feed(b"GET http://a:80/p?q HTTP/1.1\r\nHost: a\r\n\r\n").asked[0][0].path == "/p"
 
 
+@pytest.mark.parametrize(
+    "host", ["", "a", "a:", "a:80", "a_b-1.example", "127.0.0.1:80", "[::1]:80", "%C3%A4", " a "]
+)
+def test_a_host_may_be_written_in_many_ways(host: str) -> None:
+    talk = Talk().feed(b"GET /p HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
+    assert talk.answers == [(200, b"/p ", False)]
+
+
 def test_http_1_0_gets_one_answer_a_connection() -> None:
     talk = Talk().feed(b"GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert talk.answers == [(200, b"/old ", True)]
@@ -113,6 +121,11 @@ BAD = {
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"BREW / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a/b@c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
         b"GET / HTTP/1.1\nHost: a\n\n",
         HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
