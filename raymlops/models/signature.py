@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -175,10 +176,16 @@ def _bounds(field: Field) -> tuple[float | None, float | None]:
     low, high = field.low, field.high
     if field.datatype in _INTEGERS:
         info = np.iinfo(field.datatype.lower())
-        low, high = _first(low, float(info.min)), _first(high, float(info.max))
+        low, high = _first(low, float(info.min)), _first(high, _largest_within(int(info.max)))
     elif field.datatype == "FP16":
         low, high = _first(low, -_FP16_MAX), _first(high, _FP16_MAX)
     return low, high
+
+
+def _largest_within(whole: int) -> float:
+    """The largest double that is not larger."""
+    nearest = float(whole)
+    return nearest if nearest <= whole else math.nextafter(nearest, 0.0)
 
 
 def _first(value: float | None, default: float) -> float:

@@ -25,6 +25,8 @@ from raymlops.models import Field, Signature
 
 _LARGEST = float(np.finfo(np.float64).max)
 _LARGEST_HALF = 65504.0
+_LARGEST_EXACT = 2.0**53 - 1
+"""Beyond, a double may be the nearest to a whole number that none is."""
 
 
 class Form:
@@ -227,11 +229,12 @@ def _picker(indices: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 
 def bounds_of(field: Field) -> tuple[float, float]:
-    """The finite numbers the field takes, both bounds inclusive."""
+    """The numbers that the field plainly takes, both bounds inclusive: of finite ones all, of whole
+    ones those that a double is exactly."""
     low, high = -_LARGEST, _LARGEST
     if "INT" in field.datatype:
         info = np.iinfo(field.datatype.lower())
-        low, high = float(info.min), float(info.max)
+        low, high = max(info.min, -_LARGEST_EXACT), min(info.max, _LARGEST_EXACT)
     elif field.datatype == "FP16":
         low, high = -_LARGEST_HALF, _LARGEST_HALF
     return (

@@ -16,6 +16,7 @@ from raymlops.models import Field
 from raymlops.serve.protocols.datatypes import INTEGERS
 from raymlops.serve.protocols.documents import is_unicode, shown
 from raymlops.serve.protocols.shapes import Shape
+from raymlops.serve.protocols.whole_numbers import check_large
 
 
 def read_json(field: Field, shape: Shape, datatype: str, data: Any) -> Column:
@@ -30,7 +31,7 @@ def read_json(field: Field, shape: Shape, datatype: str, data: Any) -> Column:
     if datatype == "BYTES":
         column: Column = _texts(field.name, flat, shape)
     else:
-        column = _numbers(field.name, flat, shape, datatype)
+        column = _numbers(field, flat, shape, datatype)
     return column.reshape(shape.of_column)
 
 
@@ -47,7 +48,8 @@ def _flat(name: str, data: list[Any], shape: Shape) -> list[Any]:
     return flat
 
 
-def _numbers(name: str, data: Sequence[Any], shape: Shape, datatype: str) -> NDArray[np.float64]:
+def _numbers(field: Field, data: Sequence[Any], shape: Shape, datatype: str) -> NDArray[np.float64]:
+    name = field.name
     kinds: set[type] = {bool} if datatype == "BOOL" else {int, float}
     _check_types(name, data, shape, kinds, datatype)
     try:
@@ -61,6 +63,7 @@ def _numbers(name: str, data: Sequence[Any], shape: Shape, datatype: str) -> NDA
         bounds = np.iinfo(datatype.lower())
         outside = (column < bounds.min) | (column > bounds.max)
         _refuse(name, data, shape, outside, f"beyond the range of {datatype}")
+        check_large(field, shape, datatype, data, column)
     return column
 
 

@@ -16,9 +16,10 @@ from raymlops.data.grouped import Values
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
-from raymlops.serve.protocols.datatypes import DTYPES
+from raymlops.serve.protocols.datatypes import DTYPES, INTEGERS
 from raymlops.serve.protocols.open_inference.texts import read_texts, write_texts
 from raymlops.serve.protocols.shapes import Shape
+from raymlops.serve.protocols.whole_numbers import check_large
 
 
 def split_binary(body: bytes, json_length: str) -> tuple[memoryview, memoryview]:
@@ -44,7 +45,8 @@ def read_binary(field: Field, shape: Shape, datatype: str, data: memoryview) -> 
     """The column whose raw values `data` holds, not compared with bounds yet.
 
     Raises:
-        SignatureError: there are more or fewer bytes than the shape says.
+        SignatureError: there are more or fewer bytes than the shape says, or a whole number that
+            the column cannot hold.
     """
     if datatype == "BYTES":
         texts = read_texts(field.name, data, shape.size)
@@ -59,7 +61,10 @@ def read_binary(field: Field, shape: Shape, datatype: str, data: memoryview) -> 
     if datatype == "BOOL" and data and max(data) > 1:
         raise SignatureError(field.name, f"holds the byte {max(data)}; BOOL is 0 or 1")
     values: NDArray[Any] = np.frombuffer(data, dtype)
-    return values.astype(np.float64, copy=False).reshape(shape.of_column)
+    column = values.astype(np.float64, copy=False)
+    if datatype in INTEGERS:
+        check_large(field, shape, datatype, values, column)
+    return column.reshape(shape.of_column)
 
 
 def read_plain(form: Form, parts: Sequence[bytes | memoryview], num_rows: int) -> Columns | None:

@@ -12,12 +12,11 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-import numpy as np
 
 from raymlops.data import GroupedColumns
 from raymlops.models import Field
 from raymlops.serve.form import Form, bounds_of
-from raymlops.serve.protocols.datatypes import FLOATS, INTEGERS
+from raymlops.serve.protocols.datatypes import FLOATS
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a body that is not what it was told to read."""
@@ -89,21 +88,17 @@ def _value_type(field: Field) -> Any:
         kind = str
     elif field.datatype == "BOOL":
         kind = bool
-    elif field.datatype in FLOATS:
-        low, high = bounds_of(field)
-        kind = Annotated[float, msgspec.Meta(ge=low, le=high)]
     else:
-        least, largest = _whole_bounds(field)
-        kind = Annotated[int, msgspec.Meta(ge=least, le=largest)]
+        low, high = bounds_of(field)
+        if field.datatype in FLOATS:
+            kind = Annotated[float, msgspec.Meta(ge=low, le=high)]
+        else:
+            kind = Annotated[int, msgspec.Meta(ge=math.ceil(low), le=math.floor(high))]
     return kind | None if field.nullable else kind
 
 
-def _whole_bounds(field: Field) -> tuple[int, int]:
-    """The least and the largest whole number the field takes."""
-    info, (low, high) = np.iinfo(field.datatype.lower()), bounds_of(field)
-    return max(math.ceil(low), int(info.min)), min(math.floor(high), int(info.max))
-
-
 def _is_told(field: Field) -> bool:
-    """Whether the field's bounds are within 64 bits with a sign, as msgspec's are."""
-    return field.datatype not in INTEGERS or _whole_bounds(field)[1] < 1 << 63
+    """Whether there is a number that the field plainly takes: then both its bounds are within 64
+    bits with a sign, as msgspec's are."""
+    low, high = bounds_of(field)
+    return low <= high

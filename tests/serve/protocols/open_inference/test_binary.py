@@ -108,6 +108,20 @@ def test_every_datatype_goes_in_and_out(datatype: Any, dtype: str, values: list[
     assert response.body.endswith(sent.tobytes())
 
 
+@pytest.mark.parametrize("num_rows", [1, 2])
+@pytest.mark.parametrize(
+    ("datatype", "dtype", "value"),
+    [("INT64", "<i8", 2**53 + 1), ("INT64", "<i8", 1 - 2**63), ("UINT64", "<u8", 2**64 - 1)],
+)
+def test_whole_numbers_that_no_double_holds_are_refused(
+    datatype: Any, dtype: str, value: int, num_rows: int
+) -> None:
+    form = Form(Signature(inputs=(Field(name="v", datatype=datatype),), outputs=()))
+    sent = np.array([*[1] * (num_rows - 1), value], dtype)
+    with pytest.raises(RequestError, match=f"row {num_rows - 1} is {value}, which no double holds"):
+        parse(tensor("v", datatype, [num_rows], sent.tobytes())).columns(form)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
