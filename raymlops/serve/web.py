@@ -67,10 +67,11 @@ class Response(msgspec.Struct):
 
     @classmethod
     def refusal(cls, error: RequestError) -> Response:
-        if error.retry_after_s is None:
+        """What is told of an error; a 503 always says when to come back, soon if nobody knows."""
+        if error.retry_after_s is None and error.status != 503:
             return cls.error(error.status, error.message)
         # The header takes whole seconds; 0 would invite everybody back at once.
-        seconds = max(1, math.ceil(error.retry_after_s))
+        seconds = max(1, math.ceil(error.retry_after_s or 0.0))
         return cls.error(error.status, error.message, ("retry-after", str(seconds)))
 
 

@@ -238,8 +238,11 @@ def test_binary_tensors_and_compressed_bodies_are_taken(world: World) -> None:
 def test_before_the_first_table_the_answer_is_to_try_again(world: World) -> None:
     async def test() -> None:
         async with serving(world.bundles) as (client, exchanges):
-            assert (await client.post(INFER, content=body(world))).status_code == 503
-            assert (await client.get(f"/v2/models/{MODEL}/ready")).status_code == 503
+            for answer in (
+                await client.post(INFER, content=body(world)),
+                await client.get(f"/v2/models/{MODEL}/ready"),
+            ):
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert [exchange.outcome for exchange in exchanges] == ["failed"]
 
     run(test)

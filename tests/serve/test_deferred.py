@@ -246,8 +246,9 @@ def test_what_was_lost_with_its_replica_can_be_asked_again(world: World) -> None
 def test_few_are_pending_at_a_time(world: World) -> None:
     world.submit("r-1")
     world.submit("r-2")
-    status, body, _ = world.submit("r-3")
+    status, body, headers = world.submit("r-3")
     assert (status, body) == (503, {"error": "2 requests are pending; try again later"})
+    assert headers == {"retry-after": "1"}
 
 
 def test_what_is_refused_anyway_is_not_read(world: World) -> None:

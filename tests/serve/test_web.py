@@ -138,9 +138,11 @@ def test_a_coroutine_ends_when_its_client_leaves() -> None:
 
 
 def test_a_refusal_says_when_to_come_back_in_whole_seconds() -> None:
-    def headers(retry_after_s: float | None) -> tuple[tuple[str, str], ...]:
-        return Response.refusal(RequestError(503, "busy", retry_after_s)).headers
+    def headers(retry_after_s: float | None, status: int = 503) -> tuple[tuple[str, str], ...]:
+        return Response.refusal(RequestError(status, "busy", retry_after_s)).headers
 
-    assert headers(None) == ()
+    assert headers(None, status=400) == ()
+    assert headers(2.1, status=429) == (("retry-after", "3"),)
+    assert headers(None) == (("retry-after", "1"),)  # an engine that died, an unknown speed
     assert headers(0.02) == (("retry-after", "1"),)
     assert headers(2.1) == (("retry-after", "3"),)
