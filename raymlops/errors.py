@@ -115,15 +115,30 @@ class ExpectationError(DataError):
 
 
 class SignatureError(RaymlopsError):
-    """Columns do not fit a model's signature; `field` is the one at fault."""
+    """Columns do not fit a model's signature; `field` is the one at fault.
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
+    Where a value is the problem it stands between `before` and `after`, since not everybody who
+    is told of the error may see it.
+    """
+
+    def __init__(self, field: str, before: str, value: str = "", after: str = "") -> None:
+        super().__init__(field, before, value, after)
         self.field = field
-        self.problem = problem
+        self.before = before
+        self.value = value
+        self.after = after
+
+    @property
+    def problem(self) -> str:
+        return f"{self.before}{self.value}{self.after}"
 
     def __str__(self) -> str:
         return f"field '{self.field}': {self.problem}"
+
+    def hiding(self, stand_in: str) -> SignatureError:
+        """The same with `stand_in` for the value, if there is one."""
+        value = self.value and stand_in
+        return SignatureError(self.field, self.before, value, self.after)
 
 
 class ModelError(RaymlopsError):

@@ -200,17 +200,20 @@ def _check_texts(field: Field, column: Column) -> None:
             if not field.nullable:
                 raise SignatureError(field.name, f"row {row} may not be missing")
         elif not isinstance(value, str):
-            raise SignatureError(
-                field.name, f"row {row} is {type(value).__name__} {value!r}, not text"
-            )
+            kind = type(value).__name__
+            raise SignatureError(field.name, f"row {row} is {kind} ", repr(value), ", not text")
 
 
 def _refuse(field: Field, values: Any, broken: Any, rule: str) -> None:
     if broken.any():
-        where = np.unravel_index(int(np.argmax(broken)), broken.shape)
-        value = f"{values[where]:g}"
-        held = f"has {value} at {[int(i) for i in where[1:]]}" if field.shape else f"is {value}"
-        raise SignatureError(field.name, f"row {where[0]} {held}; it {rule}")
+        row, *rest = where = np.unravel_index(int(np.argmax(broken)), broken.shape)
+        place = f" at {[int(i) for i in rest]}" if field.shape else ""
+        raise SignatureError(
+            field.name,
+            f"row {row} {'has' if field.shape else 'is'} ",
+            f"{values[where]:g}",
+            f"{place}; it {rule}",
+        )
 
 
 def _accepts_all(new: Field, old: Field) -> bool:

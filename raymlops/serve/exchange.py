@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from raymlops.data import Columns
+from raymlops.errors import SignatureError
 from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Outputs, Times
 from raymlops.serve.batching.shares import Share
@@ -24,6 +25,7 @@ class Exchange(Times):
 
     It came `at` so many seconds since 1970, `started` is the same by `time.perf_counter`, and
     `event_time` None where the request tells none.
+    `error` is what the client was told, `fault` the column and value that it tells of, if any.
     `columns` are let go once they are part of a batch, in whose arrays `inputs` finds them.
     """
 
@@ -38,6 +40,7 @@ class Exchange(Times):
     outputs: Outputs | None = None
     status: int = 0
     error: str | None = None
+    fault: SignatureError | None = None
     latency_s: float = 0.0
     trace: Trace | None = field(default_factory=trace.current.get)
 

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from raymlops.data import Columns, num_rows
-from raymlops.errors import RequestError
+from raymlops.errors import RequestError, SignatureError
 from raymlops.serve.arms import Arms
 from raymlops.serve.batching import Outputs
 from raymlops.serve.batching.shares import Share
@@ -151,6 +151,8 @@ class Inference:
     ) -> None:
         refusal = _refusal(error, exchange)
         exchange.error = unicode_of(refusal.message)
+        if isinstance(refusal.__cause__, SignatureError):
+            exchange.fault = refusal.__cause__
         reply(refuse(refusal))
         self._note(exchange, refusal.status)
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from raymlops.config import HIDDEN
 from raymlops.serve.exchange import Exchange
+from raymlops.serve.web import unicode_of
 from raymlops.telemetry import Series, catalogue
 from raymlops.telemetry.logs import LineWriter, LogPolicy, Reason, reason_to_log, shown_inputs
 
@@ -71,7 +73,7 @@ class RequestLog:
             "replica": self._replica,
             "outcome": exchange.outcome,
             "status": exchange.status,
-            "error": exchange.error,
+            "error": self._error(exchange),
             "duration_s": round(exchange.latency_s, 7),
             "queue_s": _known(exchange.queue_s),
             "batch_s": _known(exchange.batch_s),
@@ -83,6 +85,13 @@ class RequestLog:
                 columns, hidden=self._policy.hidden, max_rows=self._policy.max_rows
             )
         return document
+
+    def _error(self, exchange: Exchange) -> str | None:
+        """What the client was told, without a value that is not for the log."""
+        fault = exchange.fault
+        if fault is None or self._policy.shows(fault.field):
+            return exchange.error
+        return unicode_of(str(fault.hiding(HIDDEN)))
 
 
 def _known(seconds: float) -> float | None:

@@ -55,6 +55,15 @@ def test_what_does_not_fit_is_named(changes: dict[str, object], field: str, prob
     assert (refused.value.field, refused.value.problem) == (field, problem)
 
 
+def test_an_error_can_be_told_without_the_value() -> None:
+    with pytest.raises(SignatureError) as refused:
+        SIGNATURE.check(columns(x=np.array([1.0, -1.0])))
+    assert str(refused.value.hiding("***")) == "field 'x': row 1 is ***; it must be at least 0"
+    with pytest.raises(SignatureError) as refused:
+        SIGNATURE.check(columns(x=None))
+    assert str(refused.value.hiding("***")) == str(refused.value)
+
+
 def change(**inputs: Field) -> Signature:
     changed = tuple(inputs.get(field.name, field) for field in SIGNATURE.inputs)
     return Signature(inputs=changed, outputs=SIGNATURE.outputs)

@@ -88,6 +88,38 @@ def test_values_are_logged_where_that_is_wanted(world: World, tmp_path: Path) ->
     assert good["inputs"]["radius"] == pytest.approx(world.columns["radius"][:2].tolist())
 
 
+BY_POLICY = [
+    (LogPolicy(enabled=True, share=0.0, inputs=True), "-83.25", "'4111 1111'"),
+    (LogPolicy(enabled=True, share=0.0, inputs=True, hidden=("size",)), "-83.25", "'4111 1111'"),
+    (LogPolicy(enabled=True, share=0.0, inputs=True, hidden=("radius",)), "***", "***"),
+    (LogPolicy(enabled=True, share=0.0), "***", "***"),
+]
+
+
+@pytest.mark.parametrize(("policy", "number", "text"), BY_POLICY)
+def test_an_error_quotes_a_value_where_values_are_logged(
+    world: World, tmp_path: Path, policy: LogPolicy, number: str, text: str
+) -> None:
+    # They were quoted whatever the policy said of values and of hidden columns.
+    errors = {
+        b"-83.25": f"field 'radius': row 0 is {number}; it must be at least 0",
+        b'"4111 1111"': f"field 'radius': row 0 is {text}, not FP64",
+    }
+    for value, error in errors.items():
+        body = b'[{"radius": %b, "smoothness": 0.1}]' % value
+        folder = tmp_path / str(len(value))
+        lines, _ = served(world, folder, policy, ("/predict", body))
+        assert [line["error"] for line in lines] == [error]
+
+
+@pytest.mark.parametrize("body", [b'["4111 1111"]', b'"4111 1111"', b'{"records": "4111 1111"}'])
+def test_an_error_quotes_nothing_that_belongs_to_no_column(
+    world: World, tmp_path: Path, body: bytes
+) -> None:
+    lines, _ = served(world, tmp_path, LogPolicy(enabled=True), ("/predict", body))
+    assert "4111" not in lines[-1]["error"]
+
+
 def test_of_good_requests_a_share_is_logged(world: World, tmp_path: Path) -> None:
     lines, gatherer = served(world, tmp_path, LogPolicy(enabled=True, share=0.0, slow_s=60.0))
     assert [line["outcome"] for line in lines] == ["refused"]

@@ -58,13 +58,13 @@ def about(request_id: Any, parameters: Mapping[str, Any]) -> About:
 
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise RequestError(400, f"{where} holds {shown(value)} where an object belongs")
+        raise RequestError(400, f"{where} holds {kind_of(value)} where an object belongs")
     return value
 
 
 def sequence(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise RequestError(400, f"{where} is {shown(value)}, not a list")
+        raise RequestError(400, f"{where} is {kind_of(value)}, not a list")
     return value
 
 
@@ -103,6 +103,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float | NoneType | bool):
         return repr(value)
     return {int: "a whole number", list: "a list", dict: "an object"}[type(value)]
+
+
+def kind_of(value: Any) -> str:
+    """What `value` is, where whoever reads of it may not see the value itself."""
+    if isinstance(value, str):
+        return "a text"
+    return "a number" if isinstance(value, float) else shown(value)
 
 
 def _time(value: Any) -> datetime:

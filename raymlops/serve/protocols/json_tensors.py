@@ -81,7 +81,8 @@ def _check_types(
     if not set(map(type, data)) <= kinds | {NoneType}:
         allowed = (*kinds, NoneType)
         index = next(index for index, value in enumerate(data) if type(value) not in allowed)
-        raise SignatureError(name, f"{shape.place(index)} is {shown(data[index])}, not {wanted}")
+        place = f"{shape.place(index)} is "
+        raise SignatureError(name, place, shown(data[index]), f", not {wanted}")
 
 
 def _refuse(
@@ -89,4 +90,4 @@ def _refuse(
 ) -> None:
     if broken.any():
         index = int(np.argmax(broken))
-        raise SignatureError(name, f"{shape.place(index)} is {data[index]}, {why}")
+        raise SignatureError(name, f"{shape.place(index)} is ", str(data[index]), f", {why}")

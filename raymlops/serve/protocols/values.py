@@ -10,7 +10,7 @@ from raymlops.data import Column
 from raymlops.errors import RequestError, SignatureError
 from raymlops.models import Field
 from raymlops.serve.form import Form
-from raymlops.serve.protocols.documents import mapping, shown
+from raymlops.serve.protocols.documents import kind_of, mapping, shown
 from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.shapes import Shape
 
@@ -67,7 +67,7 @@ def columns_of_records(
     names = dict.fromkeys(context)
     for row, record in enumerate(records):
         if not isinstance(record, dict):
-            raise RequestError(400, f"row {row} is {shown(record)}, not an object")
+            raise RequestError(400, f"row {row} is {kind_of(record)}, not an object")
         names.update(dict.fromkeys(record))
     # Before a list of all rows is made for each name: a small body can name thousands.
     form.check_names(names)
@@ -103,7 +103,8 @@ def _read_each(values: Mapping[str, Any], form: Form, unwrap: Unwrap) -> dict[st
 def _column(field: Field, data: Any, unwrap: Unwrap) -> Column:
     """A list of rows, of which one value may lie in a list of its own."""
     if not isinstance(data, list):
-        raise SignatureError(field.name, f"is {shown(data)}, not a list with a value for each row")
+        wanted = ", not a list with a value for each row"
+        raise SignatureError(field.name, "is ", shown(data), wanted)
     if not data:
         raise SignatureError(field.name, "has no rows")
     of_column = (len(data), *field.shape)

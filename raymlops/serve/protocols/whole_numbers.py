@@ -34,10 +34,14 @@ def check_large(
         value, held = int(given[index]), int(column[index])
         if not bounds.min <= value <= bounds.max:
             raise SignatureError(
-                field.name, f"{shape.place(index)} is {value}, beyond the range of {datatype}"
+                field.name,
+                f"{shape.place(index)} is ",
+                str(value),
+                f", beyond the range of {datatype}",
             )
         if field.datatype in INTEGERS and value != held:
             raise SignatureError(
                 field.name,
-                f"{shape.place(index)} is {value}, which no double holds; the nearest is {held}",
+                f"{shape.place(index)} is a whole number that no double holds: ",
+                f"{value}, the nearest is {held}",
             )

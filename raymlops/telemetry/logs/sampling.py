@@ -50,6 +50,10 @@ class LogPolicy:
         if self.hidden and not self.inputs:
             raise ValueError(f"hidden is {self.hidden}, but inputs are not logged: leave it out")
 
+    def shows(self, column: str) -> bool:
+        """Whether a value of that column may be written."""
+        return self.inputs and column not in self.hidden
+
 
 def reason_to_log(
     policy: LogPolicy, request_id: str, *, status: int, latency_s: float

@@ -59,7 +59,7 @@ def read_binary(field: Field, shape: Shape, datatype: str, data: memoryview) -> 
             f"{shape.size * dtype.itemsize}",
         )
     if datatype == "BOOL" and data and max(data) > 1:
-        raise SignatureError(field.name, f"holds the byte {max(data)}; BOOL is 0 or 1")
+        raise SignatureError(field.name, "holds the byte ", str(max(data)), "; BOOL is 0 or 1")
     values: NDArray[Any] = np.frombuffer(data, dtype)
     column = values.astype(np.float64, copy=False)
     if datatype in INTEGERS:

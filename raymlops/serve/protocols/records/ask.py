@@ -10,7 +10,7 @@ from raymlops.errors import RequestError
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
 from raymlops.serve.protocols.base import BaseAsk
-from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown
+from raymlops.serve.protocols.documents import about, kind_of, load, mapping, sequence, shown
 from raymlops.serve.protocols.replies import answered, plain_outputs, records
 from raymlops.serve.protocols.values import columns_of_records
 from raymlops.serve.web import Request, Response
@@ -30,7 +30,7 @@ def parse_records(request: Request, *, version: str | None) -> RecordsAsk:
     if isinstance(document, list):
         return RecordsAsk(about(name, {}), version, document, is_strict=is_strict)
     if not isinstance(document, dict):
-        raise RequestError(400, f"the body is {shown(document)}, not a list of records")
+        raise RequestError(400, f"the body is {kind_of(document)}, not a list of records")
     for member in document:
         if member not in _MEMBERS:
             raise RequestError(

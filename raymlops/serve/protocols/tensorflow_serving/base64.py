@@ -31,4 +31,5 @@ def _decoded(name: str, row: int, value: Any, depth: int) -> Any:
     try:
         return base64.b64decode(value["b64"], validate=True).decode()
     except (TypeError, ValueError, binascii.Error) as error:
-        raise SignatureError(name, f"row {row} holds b64 that is no UTF-8 text: {error}") from error
+        problem = f"row {row} holds b64 that is no UTF-8 text: "
+        raise SignatureError(name, problem, str(error)) from error

@@ -118,7 +118,8 @@ def test_whole_numbers_that_no_double_holds_are_refused(
 ) -> None:
     form = Form(Signature(inputs=(Field(name="v", datatype=datatype),), outputs=()))
     sent = np.array([*[1] * (num_rows - 1), value], dtype)
-    with pytest.raises(RequestError, match=f"row {num_rows - 1} is {value}, which no double holds"):
+    problem = f"row {num_rows - 1} is a whole number that no double holds: {value}, the nearest"
+    with pytest.raises(RequestError, match=problem):
         parse(tensor("v", datatype, [num_rows], sent.tobytes())).columns(form)
 
 
