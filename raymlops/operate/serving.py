@@ -11,6 +11,7 @@ from raymlops import serve
 from raymlops.cluster import renew
 from raymlops.errors import ClusterError, ConfigError, ReleaseError
 from raymlops.ledger import ModelVersion
+from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
 from raymlops.operate.alerts import start_sentinel
@@ -33,11 +34,12 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
     Raises:
         NotFoundError: there is no such version.
         ReleaseError: a release of the model is running; deploying would take its traffic away.
-        ConfigError: the model is in a pool.
+        ConfigError: the model is in a pool, or `serve.log.hidden` names no input of it.
         ClusterError: the cluster never has the CPUs that the settings ask for.
     """
     version = workspace.ledger.registry.resolve(reference)
     serve.check_deployment(version.model, workspace.settings.serve)
+    _check_hidden(workspace, [version])
     with _giving_all_traffic(workspace, [version]):
         deployment = serve.deploy(
             version.model,
@@ -60,12 +62,14 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
     Raises:
         NotFoundError: there is no such version.
         ReleaseError: a release of a model is running.
-        ConfigError: a model is deployed by itself or in another pool.
+        ConfigError: a model is deployed by itself or in another pool, or `serve.log.hidden` names
+            an input of none of them.
         ClusterError: as `deploy`.
     """
     versions = [workspace.ledger.registry.resolve(reference) for reference in references]
     models = [version.model for version in versions]
     serve.check_pool(name, models, workspace.settings.serve)
+    _check_hidden(workspace, versions)
     with _giving_all_traffic(workspace, versions):
         url = serve.deploy_pool(
             name,
@@ -177,6 +181,21 @@ def _warn_of_doors(workspace: Workspace) -> None:
     settings = workspace.settings.serve
     is_limited = workspace.configured.is_set("serve.http")
     serve.warn_of_doors(settings.host, settings.http if is_limited else None)
+
+
+def _check_hidden(workspace: Workspace, versions: Sequence[ModelVersion]) -> None:
+    """Raises ConfigError where the log is to hide a column that none of the versions takes: the
+    one that was meant would be shown."""
+    if not (hidden := workspace.settings.serve.log.hidden):
+        return
+    kept = [workspace.ledger.text(version.signature_digest) for version in versions]
+    known = {field.name for text in kept for field in Signature.from_json(text).inputs}
+    if unknown := [name for name in hidden if name not in known]:
+        raise ConfigError(
+            f"serve.log.hidden names '{unknown[0]}', which is no input of "
+            f"{', '.join(version.model for version in versions)}; there are: "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _slice_by(workspace: Workspace) -> tuple[str, ...]:

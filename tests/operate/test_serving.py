@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import Code
-from raymlops.operate import Workspace, deploy
+from raymlops.models import Field, Signature
+from raymlops.operate import Workspace, deploy, deploy_pool
 from raymlops.serve import HttpLimits, TrafficTable
 
 
@@ -18,7 +19,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     """With two versions of a model, and no actors."""
     for name in ("start_monitor", "start_exporter", "start_sentinel"):
         monkeypatch.setattr(f"raymlops.operate.serving.{name}", lambda *_: None)
-    for name in ("check_deployment", "warn_of_doors"):
+    for name in ("check_deployment", "check_pool", "warn_of_doors"):
         monkeypatch.setattr(f"raymlops.serve.{name}", lambda *_: None)
     with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
         run = workspace.ledger.runs.start(
@@ -74,3 +75,32 @@ def test_a_door_is_held_against_limits_that_were_set_alone(
     with Workspace.open(overrides=[f"home={workspace.home}", *overrides]) as other:
         deploy(other, "m@1.0.0")
     assert limits == told
+
+
+def test_a_hidden_column_that_is_none_is_refused_before_anything_changes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A typo passed, and the column that was meant stood in the log.
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.serve.deploy_pool", lambda *_, **__: "http://a")
+    registry = workspace.ledger.registry
+    (run_id,) = {version.run_id for version in registry.list("m")}
+    for model, column in (("cards", "number"), ("people", "name")):
+        inputs = (Field(name=column, datatype="BYTES"), Field(name="age", datatype="FP64"))
+        signature = Signature(inputs=inputs, outputs=()).to_json()
+        registry.register(model, bundle="b", signature=signature, run_id=run_id)
+
+    def hiding(names: str) -> Workspace:
+        log = ["serve.log.inputs=true", f"serve.log.hidden={names}"]
+        return Workspace.open(overrides=[f"home={workspace.home}", *log])
+
+    with hiding("[number, nmae]") as other:
+        with pytest.raises(ConfigError, match=r"hidden names 'nmae', .* cards; .*: age, number$"):
+            deploy(other, "cards@1.0.0")
+        with pytest.raises(ConfigError, match=r"names 'nmae', .* cards, people; .*: age, name, nu"):
+            deploy_pool(other, "pool", ["cards@1.0.0", "people@1.0.0"])
+        assert workspace.ledger.releases.published("cards") is None
+    with hiding("[number, name]") as other:
+        deploy_pool(other, "pool", ["cards@1.0.0", "people@1.0.0"])
+    with hiding("[number]") as other:
+        deploy(other, "cards@1.0.0")
