@@ -25,6 +25,7 @@ from raymlops.monitor.alerts import (
     Signal,
     Silence,
     Sink,
+    deliver,
     open_sinks,
 )
 from raymlops.monitor.alerts.signals import REPLICA
@@ -289,7 +290,7 @@ def trial(workspace: Workspace) -> dict[str, str | None]:
 def _problem(sink: Sink, alerts: Iterable[Alert]) -> str | None:
     try:
         for alert in alerts:
-            sink.send(alert)
+            deliver(sink, alert)
     except DeliveryError as error:
         return redact(error.message)
     return None

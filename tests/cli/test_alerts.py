@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from raymlops.cli import app
 from raymlops.errors import ConfigError, NotFoundError
-from raymlops.monitor.alerts import AlertBook
+from raymlops.monitor.alerts import Alert, AlertBook
+from raymlops.monitor.alerts.sinks.log import Log
 from raymlops.operate import Workspace, open_sentinel
 from raymlops.operate.alerts import LostReplicas, serve_statuses
 from tests.cli.test_cli import run
@@ -74,6 +75,18 @@ def test_every_sink_is_tried_and_no_secret_is_shown(
         assert refused.exit_code == 1
         assert "the answer was 404" in refused.output
         assert "in-the-url-88" not in refused.output
+
+
+def test_a_sink_that_breaks_is_told_like_one_that_refuses(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Log, alert: Alert) -> None:
+        raise ValueError(f"no file for {alert.name}")
+
+    monkeypatch.setattr(Log, "send", broken)
+    refused = CliRunner().invoke(app, ["alerts", "test", "--home", str(home), "--json"])
+    assert refused.exit_code == 1
+    assert json.loads(refused.output) == {"log": "ValueError: no file for test"}
 
 
 def test_dead_letters_are_sent_again(home: Path) -> None:

@@ -11,7 +11,7 @@ from raymlops.monitor.alerts.quiet import Maintenance, Silence
 from raymlops.monitor.alerts.sentinel import Sentinel
 from raymlops.monitor.alerts.settings import AlertSettings, open_sinks
 from raymlops.monitor.alerts.signals import signals_of
-from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink
+from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink, deliver
 
 __all__ = [
     "Alert",
@@ -30,6 +30,7 @@ __all__ = [
     "Sink",
     "Status",
     "advance",
+    "deliver",
     "open_sinks",
     "signals_of",
 ]

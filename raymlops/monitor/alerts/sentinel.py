@@ -15,7 +15,7 @@ from raymlops.monitor.alerts.outbox import Letter, due, failed, revived
 from raymlops.monitor.alerts.quiet import is_quiet
 from raymlops.monitor.alerts.settings import AlertSettings
 from raymlops.monitor.alerts.signals import signals_of
-from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink
+from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink, deliver
 
 _DECISIONS_A_LOOK = 500
 
@@ -138,7 +138,7 @@ class Sentinel:
         if sink is None:
             return failed(letter, "the sink is not set any more", now, policy, permanent=True)
         try:
-            sink.send(letter.alert)
+            deliver(sink, letter.alert)
         except DeliveryError as error:
             why = redact(error.message)
             after = failed(letter, why, now, policy, permanent=error.permanent)

@@ -125,7 +125,7 @@ def mailbox() -> Iterator[Mailbox]:
             security="none",
         )
     )
-    controller = Controller(box, hostname=HOST, port=port)
+    controller = Controller(box, hostname=HOST, port=port, auth_require_tls=False)
     controller.start()
     try:
         yield box

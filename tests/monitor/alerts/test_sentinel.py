@@ -234,6 +234,25 @@ def test_sending_again_leaves_what_others_are_told(
     assert world.book.read().letters == before[1:]
 
 
+def test_a_broken_sink_keeps_its_own_letters_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A webhook whose token was not ASCII once kept all sinks from every alert to come."""
+
+    class Broken(Recorder):
+        def send(self, alert: Alert) -> None:
+            raise ValueError("no token open-sesame-3")
+
+    Secret("open-sesame-3")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    sinks = [Broken("broken"), world.sink]
+    Sentinel(world.ledger, world.book, SETTINGS, sinks).look(NOW)
+    assert world.sink.told == [("gate", "firing", "warning")]
+    (letter,) = world.book.read().letters
+    assert letter.dead_because == "refused: ValueError: no token ***"
+    assert "did not reach broken: ValueError: no token ***" in caplog.text
+
+
 def test_a_sink_that_is_set_no_more_has_dead_letters(world: World) -> None:
     world.sink.error = DeliveryError("it is away")
     decide(world.ledger, "gate", "1.0.2 refused")

@@ -13,7 +13,7 @@ import pytest
 
 from raymlops.cluster.address import free_port
 from raymlops.config import Secret, SecretUrl
-from raymlops.monitor.alerts import Alert, DeliveryError
+from raymlops.monitor.alerts import Alert, DeliveryError, Sink
 from raymlops.monitor.alerts.sinks.smtp import Smtp
 from raymlops.monitor.alerts.sinks.webhook import Webhook
 from tests.monitor.alerts.receivers import (
@@ -131,6 +131,34 @@ def test_nobody_there_is_no_reason_to_give_up_and_no_secret_is_told() -> None:
         assert not caught.value.permanent
         assert "in-the-url-99" not in str(caught.value)
         assert TOKEN not in repr(sink)
+
+
+NOWHERE = SecretUrl(f"http://{HOST}:9/hooks")
+
+
+@pytest.mark.parametrize(
+    ("sink", "problem"),
+    [
+        (Webhook(url=NOWHERE, token=Secret("schlüssel-1")), "host or a header cannot be sent"),
+        (Webhook(url=SecretUrl("http://a..b/hooks")), "host or a header cannot be sent"),
+        (Smtp(host="a..b", sender="a@b.c", recipients=("d@e.f",)), "cannot be sent"),
+    ],
+)
+def test_what_can_never_be_sent_is_not_tried_again(sink: Sink, problem: str) -> None:
+    with pytest.raises(DeliveryError, match=problem) as caught:
+        sink.send(FIRING)
+    assert caught.value.permanent
+
+
+def test_a_password_that_mail_cannot_carry_is_told(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = Secret("geheimnis-ü")
+    sink = replace(box.sink, security="starttls", user="me", password=password)  # type: ignore[type-var]
+    monkeypatch.setattr("smtplib.SMTP.starttls", lambda *_, **__: None)
+    with pytest.raises(DeliveryError, match="user or password cannot be sent") as caught:
+        sink.send(FIRING)
+    assert caught.value.permanent
 
 
 def test_mails_of_one_episode_are_one_thread(box: Mailbox) -> None:

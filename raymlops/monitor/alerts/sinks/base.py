@@ -39,6 +39,16 @@ class Sink(Protocol):
         ...
 
 
+def deliver(sink: Sink, alert: Alert) -> None:
+    """Has `sink` send the alert, and whatever it raises become a DeliveryError."""
+    try:
+        sink.send(alert)
+    except DeliveryError:
+        raise
+    except Exception as error:  # the boundary of a sink: no other's alerts are to wait for it
+        raise DeliveryError(f"{type(error).__name__}: {error}", True) from error
+
+
 def document(alert: Alert) -> dict[str, Any]:
     """An alert as JSON."""
     ended = alert.ended_at

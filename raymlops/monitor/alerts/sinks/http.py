@@ -27,6 +27,8 @@ def post(url: str, body: Any, *, headers: dict[str, str] | None = None) -> None:
         )
     except httpx.InvalidURL:
         raise DeliveryError("the URL is malformed", True) from None
+    except UnicodeError as error:
+        raise DeliveryError(f"the host or a header cannot be sent: {error}", True) from None
     except httpx.HTTPError as error:
         raise DeliveryError(f"{type(error).__name__}: {error}") from None
     if reply.is_success:

@@ -60,6 +60,9 @@ class Smtp:
         except smtplib.SMTPRecipientsRefused as error:
             codes = {code for code, _ in error.recipients.values()}
             raise DeliveryError(f"recipients were refused: {error}", min(codes) >= 500) from None
+        except UnicodeError as error:
+            told = f"host, user or password cannot be sent: {error}"
+            raise DeliveryError(told, True) from None
         except (smtplib.SMTPException, OSError) as error:
             raise DeliveryError(f"{type(error).__name__}: {error}") from None
 
