@@ -129,8 +129,8 @@ QUEUED_ROWS = Metric(
 CACHE_LOOKUPS = Metric(
     name="raymlops_cache_lookups_total",
     kind="counter",
-    help="Looks into a cache, by result: hit or miss.",
-    labels=("model", "cache", "result"),
+    help="Requests that asked the prediction cache: a hit, a miss, or one that joined a miss.",
+    labels=("model", "outcome"),
 )
 MODEL_LOAD = Metric(
     name="raymlops_model_load_seconds",
@@ -143,12 +143,6 @@ TAP_DROPPED_ROWS = Metric(
     name="raymlops_tap_dropped_rows_total",
     kind="counter",
     help="Rows that were answered, but never counted by the monitor.",
-)
-CACHE_LOOKUPS = Metric(
-    name="raymlops_cache_lookups_total",
-    kind="counter",
-    help="Requests that asked the prediction cache: a hit, a miss, or one that joined a miss.",
-    labels=("model", "outcome"),
 )
 LOG_LINES = Metric(
     name="raymlops_log_lines_total",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import pytest
 
-from raymlops.telemetry import CATALOGUE, FROM_RAY, Metric
+from raymlops.telemetry import CATALOGUE, FROM_RAY, Metric, catalogue
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,12 @@ from raymlops.telemetry import CATALOGUE, FROM_RAY, Metric
 def test_a_metric_that_breaks_a_convention_is_refused(metric: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Metric(help="anything", **metric)
+
+
+def test_a_metric_is_declared_once() -> None:
+    """Of two declarations under one name Python keeps the second, and rules followed the first."""
+    declared = re.findall(r'"(raymlops_[a-z0-9_]+)"', inspect.getsource(catalogue))
+    assert declared == list(CATALOGUE)
 
 
 def test_nothing_that_ray_exports_is_repeated() -> None:

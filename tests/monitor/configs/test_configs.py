@@ -21,13 +21,16 @@ from tests.servers.prometheus import promtool
 
 CONFIGS = packaged_config("monitor/prometheus.yml").parent
 RULES = yaml.safe_load((CONFIGS / "rules" / "raymlops.yml").read_text())
-RECORDED = {
-    rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
-}
+ALL_RULES = [rule for group in RULES["groups"] for rule in group["rules"]]
+RECORDED = {rule["record"] for rule in ALL_RULES if "record" in rule}
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in (CONFIGS / "grafana").iterdir()}
 
 _METRIC = re.compile(r"(?:[a-z]+:)?(?:raymlops|ray)_[a-z0-9_]+(?::[a-z0-9_]+)?")
 _OF_A_HISTOGRAM = ("_bucket", "_sum", "_count")
+_OF_PROMETHEUS = ("le", "job", "instance")
+_LABELS = re.compile(
+    r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)|(\w+)\s*(?:=~|!~|!=|=)\s*\"|\{\{\s*(\w+)\s*\}\}"
+)
 
 
 def known() -> set[str]:
@@ -38,6 +41,26 @@ def known() -> set[str]:
 
 def expressions(dashboard: dict[str, Any]) -> list[str]:
     return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def labels_in(text: str) -> set[str]:
+    """Those that an expression or a legend names."""
+    found = {name for names in _LABELS.findall(text) for each in names for name in each.split(",")}
+    return {name.strip() for name in found} - {"", *_OF_PROMETHEUS}
+
+
+def labels_of(expression: str) -> set[str]:
+    """Those of our metrics that an expression asks for, whose rules may be of rules."""
+    found: set[str] = set()
+    for name in _METRIC.findall(expression):
+        if name in RECORDED:
+            (rule,) = (rule for rule in ALL_RULES if rule.get("record") == name)
+            found |= labels_of(rule["expr"])
+        else:
+            histogram = re.sub(r"_(bucket|sum|count)$", "", name)
+            if (metric := CATALOGUE.get(name, CATALOGUE.get(histogram))) is not None:
+                found |= set(metric.labels)
+    return found
 
 
 def test_the_rules_fire_when_they_should(tmp_path: Path) -> None:
@@ -52,17 +75,31 @@ def test_every_alert_is_tested() -> None:
     tested = {
         case["alertname"]
         for test in cases["tests"]
-        for case in test["alert_rule_test"]
+        for case in test.get("alert_rule_test", ())
         if "exp_alerts" in case
     }
-    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
-    assert tested == {rule["alert"] for rule in rules if "alert" in rule}
+    assert tested == {rule["alert"] for rule in ALL_RULES if "alert" in rule}
 
 
 def test_rules_ask_for_metrics_that_there_are() -> None:
-    rules = [rule for group in RULES["groups"] for rule in group["rules"]]
-    asked = {name for rule in rules for name in _METRIC.findall(rule["expr"])}
+    asked = {name for rule in ALL_RULES for name in _METRIC.findall(rule["expr"])}
     assert asked <= known()
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.get("record", rule.get("alert")))
+def test_rules_ask_for_labels_that_there_are(rule: dict[str, Any]) -> None:
+    """A rule of cache hits once asked for labels that no series has, and had no samples."""
+    if "raymlops" in rule["expr"]:
+        assert labels_in(rule["expr"]) <= labels_of(rule["expr"])
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_asks_for_labels_that_there_are(name: str) -> None:
+    for panel in DASHBOARDS[name]["panels"]:
+        for target in panel["targets"]:
+            if "raymlops" in target["expr"]:
+                asked = labels_in(target["expr"]) | labels_in(target.get("legendFormat", ""))
+                assert asked <= labels_of(target["expr"]), panel["title"]
 
 
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
@@ -126,5 +163,5 @@ def test_a_dashboard_draws_metrics_that_there_are(name: str, tmp_path: Path) -> 
 
 def test_every_metric_is_drawn_or_ruled() -> None:
     text = "".join(expression for board in DASHBOARDS.values() for expression in expressions(board))
-    text += "".join(rule["expr"] for group in RULES["groups"] for rule in group["rules"])
+    text += "".join(rule["expr"] for rule in ALL_RULES)
     assert [name for name in (*CATALOGUE, *FROM_RAY) if name not in text] == []
