@@ -200,8 +200,14 @@ GATES = Metric(
 RELEASES = Metric(
     name="raymlops_releases_total",
     kind="counter",
-    help="Releases that were started, by how they stand: running, promoted, rolled_back.",
+    help="Releases that are over, by how they ended: promoted or rolled_back.",
     labels=("model", "status"),
+)
+RELEASES_RUNNING = Metric(
+    name="raymlops_releases_running",
+    kind="gauge",
+    help="Releases that are under way: 0 or 1.",
+    merge="max",
 )
 VERSION_INFO = Metric(
     name="raymlops_version_info",

@@ -16,15 +16,24 @@ from raymlops.telemetry import Series, catalogue
 MAX_FEATURES = 50
 """Of a version's features so many are told apart, those that lie farthest from their reference."""
 
-_VERDICTS = {"gate": catalogue.GATES, "trigger": catalogue.RETRAINS}
+_VERDICTS = {
+    "trigger": (catalogue.RETRAINS, ("retrain", "suppressed")),
+    "gate": (catalogue.GATES, ("passed", "refused")),
+}
+_ENDS_OF_RELEASES = ("promoted", "rolled_back")
 
 
 def recorded_series(ledger: Ledger, policy: DriftPolicy) -> Iterator[Series]:
-    """Everything the catalogue has of decisions, windows and runs; `policy` judged the drift."""
-    yield from _decisions(ledger.overview.decisions())
-    for (model, status), number in ledger.overview.releases().items():
-        yield Series(catalogue.RELEASES.name, (model, status), number)
-    for (model, alias), version in ledger.overview.aliases().items():
+    """Everything the catalogue has of decisions, windows and runs; `policy` judged the drift.
+
+    Counters begin at 0 with the first alias of a model: of one that begins at 1 Prometheus sees no
+    increase.
+    """
+    aliases = ledger.overview.aliases()
+    models = sorted({model for model, _ in aliases})
+    yield from _decisions(models, ledger.overview.decisions())
+    yield from _releases(models, ledger.overview.releases())
+    for (model, alias), version in aliases.items():
         yield Series(catalogue.VERSION_INFO.name, (model, alias, version), 1)
     yield from _drift(ledger.overview.newest_drift(), policy)
     yield from _performance(ledger.overview.newest_performance())
@@ -38,14 +47,32 @@ def alert_series(book: Book) -> Iterator[Series]:
         yield Series(catalogue.OPEN_ALERTS.name, (model, severity), number)
 
 
-def _decisions(counts: Mapping[tuple[str, str, str], int]) -> Iterator[Series]:
+def _decisions(
+    models: Iterable[str], counts: Mapping[tuple[str, str, str], int]
+) -> Iterator[Series]:
     """A gate's outcome begins with a version, which is no label: its last word is the verdict."""
-    totals: Counter[tuple[str, str, str]] = Counter()
+    totals = Counter(
+        {
+            (model, kind, verdict): 0
+            for model in models
+            for kind, (_, verdicts) in _VERDICTS.items()
+            for verdict in verdicts
+        }
+    )
     for (model, kind, outcome), number in counts.items():
         if kind in _VERDICTS:
             totals[model, kind, outcome.rpartition(" ")[2]] += number
     for (model, kind, verdict), number in totals.items():
-        yield Series(_VERDICTS[kind].name, (model, verdict), number)
+        yield Series(_VERDICTS[kind][0].name, (model, verdict), number)
+
+
+def _releases(models: Iterable[str], counts: Mapping[tuple[str, str], int]) -> Iterator[Series]:
+    for model in models:
+        for end in _ENDS_OF_RELEASES:
+            number = counts.get((model, end), 0)
+            yield Series(catalogue.RELEASES.name, (model, end), number)
+        running = counts.get((model, "running"), 0)
+        yield Series(catalogue.RELEASES_RUNNING.name, (model,), running)
 
 
 def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:

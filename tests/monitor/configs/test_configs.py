@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from raymlops.data.drift import DriftPolicy
 from raymlops.errors import ConfigError
+from raymlops.ledger import Ledger
+from raymlops.monitor.metrics import recorded_series
 from raymlops.monitor.metrics.prometheus import filled_in
 from raymlops.operate.settings import packaged_config
-from raymlops.telemetry import CATALOGUE, FROM_RAY
+from raymlops.telemetry import CATALOGUE, FROM_RAY, Series
+from tests.monitor.metrics.conftest import decide, make_champion, roll_back, start_release
 from tests.servers.process import program
 from tests.servers.prometheus import promtool
 
@@ -68,6 +72,48 @@ def test_the_rules_fire_when_they_should(tmp_path: Path) -> None:
     path = tmp_path / "rules_test.yml"
     path.write_text(cases.replace("RULES", str(CONFIGS / "rules" / "raymlops.yml")))
     assert "SUCCESS" in promtool("test", "rules", path)
+
+
+def test_the_first_rollback_and_the_first_refusal_of_a_model_alert(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """By the series that the exporter makes of a ledger, a minute apart."""
+
+    def read() -> dict[str, float]:
+        found = recorded_series(ledger, DriftPolicy())
+        return {_written(each): each.value for each in found if each.metric.endswith("_total")}
+
+    make_champion(ledger)
+    before = read()
+    roll_back(ledger, start_release(ledger))
+    decide(ledger, "gate", "1.0.2 refused")
+    case = {
+        "interval": "1m",
+        "input_series": [
+            {"series": name, "values": f"{before.get(name, '_')} {value}x5"}
+            for name, value in read().items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": "count by (alertname) (ALERTS)",
+                "eval_time": "3m",
+                "exp_samples": [
+                    {"labels": '{alertname="RaymlopsReleaseRolledBack"}', "value": 1},
+                    {"labels": '{alertname="RaymlopsChallengerRefused"}', "value": 1},
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "first_test.yml"
+    rules = str(CONFIGS / "rules" / "raymlops.yml")
+    path.write_text(yaml.safe_dump({"rule_files": [rules], "tests": [case]}))
+    assert "SUCCESS" in promtool("test", "rules", path)
+
+
+def _written(series: Series) -> str:
+    labels = zip(CATALOGUE[series.metric].labels, series.labels, strict=True)
+    selector = ",".join(f'{name}="{value}"' for name, value in labels)
+    return f"{series.metric}{{{selector}}}"
 
 
 def test_every_alert_is_tested() -> None:

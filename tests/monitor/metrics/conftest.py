@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from raymlops.ledger import Code, Drift, Ledger, Performance, Version
+from raymlops.ledger import Code, Drift, Ledger, Performance, Run, Version
 
 MODEL = "flights"
 JUNE, JULY = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)
@@ -35,29 +35,44 @@ def decide(ledger: Ledger, kind: str, outcome: str, why: str = "a reason") -> in
     return decision.id
 
 
-@pytest.fixture
-def busy_ledger(ledger: Ledger) -> Ledger:
+def make_champion(ledger: Ledger) -> Run:
+    """A run, its two versions, and the first of them as champion."""
     code = Code(commit="c" * 40, dirty_digest=None)
     run = ledger.runs.start(
         kind="train", model=MODEL, params={}, code=code, config="", environment="", inputs={}
     )
-    ledger.runs.log(run.id, {"loss": 0.6, "rows_per_s": 900.0}, step=10)
-    ledger.runs.log(run.id, {"loss": 0.5, "rows_per_s": 1000.0}, step=20)
     for bundle in ("b" * 64, "d" * 64):
         ledger.registry.register(MODEL, bundle=bundle, signature="{}", run_id=run.id)
-    first, second = (row.version for row in ledger.registry.list(MODEL))
+    first = ledger.registry.list(MODEL)[0].version
     ledger.registry.move(MODEL, "champion", first, who="test", why="first", evidence={})
-    for outcome in ("retrain", "suppressed", "suppressed"):
-        decide(ledger, "trigger", outcome)
-    decide(ledger, "gate", "1.0.1 passed")
-    decide(ledger, "gate", "1.0.2 refused")
+    return run
+
+
+def start_release(ledger: Ledger) -> int:
+    first, second = (row.version for row in ledger.registry.list(MODEL))
     release = ledger.releases.start(
         model=MODEL, champion=first, challenger=second, strategy={}, state={},
         outcome="canary 5%", who="test", why="it was told to", event_time=JULY,
     )  # fmt: skip
+    return release.id
+
+
+def roll_back(ledger: Ledger, release_id: int) -> None:
     ledger.releases.advance(
-        release.id, {}, "rolled_back", outcome="rolled back", who="test", why="it was told to"
+        release_id, {}, "rolled_back", outcome="rolled back", who="test", why="it was told to"
     )
+
+
+@pytest.fixture
+def busy_ledger(ledger: Ledger) -> Ledger:
+    run = make_champion(ledger)
+    ledger.runs.log(run.id, {"loss": 0.6, "rows_per_s": 900.0}, step=10)
+    ledger.runs.log(run.id, {"loss": 0.5, "rows_per_s": 1000.0}, step=20)
+    for outcome in ("retrain", "suppressed", "suppressed"):
+        decide(ledger, "trigger", outcome)
+    decide(ledger, "gate", "1.0.1 passed")
+    decide(ledger, "gate", "1.0.2 refused")
+    roll_back(ledger, start_release(ledger))
     ledger.observations.add_drift([drift("temp", 0.2, start=JUNE)])
     ledger.observations.add_drift([drift("temp", 0.6), drift("wind", 0.01, drifted=False)])
     ledger.observations.add_performance(

@@ -5,7 +5,7 @@ from raymlops.data.drift import DriftPolicy
 from raymlops.ledger import Ledger
 from raymlops.monitor.metrics import recorded_series
 from raymlops.monitor.metrics.recorded import MAX_FEATURES
-from tests.monitor.metrics.conftest import MODEL, drift
+from tests.monitor.metrics.conftest import MODEL, drift, make_champion, roll_back, start_release
 
 
 def read(ledger: Ledger) -> dict[tuple[str, ...], float]:
@@ -25,7 +25,9 @@ def test_the_ledger_counts_what_was_decided_and_the_newest_window(busy_ledger: L
         ("raymlops_retrains_total", MODEL, "suppressed"): 2,
         ("raymlops_gates_total", MODEL, "passed"): 1,
         ("raymlops_gates_total", MODEL, "refused"): 1,
+        ("raymlops_releases_total", MODEL, "promoted"): 0,
         ("raymlops_releases_total", MODEL, "rolled_back"): 1,
+        ("raymlops_releases_running", MODEL): 0,
         ("raymlops_version_info", MODEL, "champion", "1.0.0"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "drifted"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "steady"): 1,
@@ -41,6 +43,28 @@ def test_the_ledger_counts_what_was_decided_and_the_newest_window(busy_ledger: L
         ("raymlops_training_step", MODEL): 20,
         ("raymlops_training_rows_per_second", MODEL): 1000.0,
     }
+
+
+def test_what_is_counted_begins_at_0_with_the_model(ledger: Ledger) -> None:
+    """Prometheus sees no increase in a series that begins at 1: nobody heard of the first."""
+    counts = {
+        ("raymlops_retrains_total", MODEL, "retrain"): 0,
+        ("raymlops_retrains_total", MODEL, "suppressed"): 0,
+        ("raymlops_gates_total", MODEL, "passed"): 0,
+        ("raymlops_gates_total", MODEL, "refused"): 0,
+        ("raymlops_releases_total", MODEL, "promoted"): 0,
+        ("raymlops_releases_total", MODEL, "rolled_back"): 0,
+        ("raymlops_releases_running", MODEL): 0,
+    }
+    make_champion(ledger)
+    assert counts.items() <= read(ledger).items()
+    release = start_release(ledger)
+    counts["raymlops_releases_running", MODEL] = 1
+    assert counts.items() <= read(ledger).items()
+    roll_back(ledger, release)
+    counts["raymlops_releases_running", MODEL] = 0
+    counts["raymlops_releases_total", MODEL, "rolled_back"] = 1
+    assert counts.items() <= read(ledger).items()
 
 
 def test_of_a_thousand_features_the_farthest_are_shown_and_the_score(ledger: Ledger) -> None:
