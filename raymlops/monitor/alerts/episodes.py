@@ -106,7 +106,8 @@ def advance(
     """The open episodes after `signals`, and what is to be told of them.
 
     One that no signal has renewed for `resolve_after` is over. An episode that was quiet all its
-    life is never told; one that outlives its silence is told then.
+    life is never told; one that outlives its silence is told then. The end of one that was told is
+    never kept back: whoever repeats it, such as Alertmanager, is not to go on.
     """
     open_now = {episode.fingerprint: episode for episode in episodes}
     over: list[Episode] = []

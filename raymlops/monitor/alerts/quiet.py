@@ -16,7 +16,7 @@ _DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """Nothing is told of what `model` and `name` fit (* is anything), from start to end."""
+    """From start to end nobody is told that what `model` and `name` fit (* is any) begins."""
 
     id: str
     model: str

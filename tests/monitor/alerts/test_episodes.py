@@ -58,6 +58,11 @@ def test_what_outlives_its_silence_is_told_then() -> None:
     ]
 
 
+def test_the_end_of_what_was_told_is_told_during_a_silence() -> None:
+    steps = [[fires()], [fires("critical")], [OVER]]
+    assert told(steps, [False, True, True]) == [("firing", "warning"), ("resolved", "critical")]
+
+
 def test_what_nobody_renews_is_over_at_last() -> None:
     day = timedelta(days=1)
     episodes, _ = advance((), [fires()], START)
