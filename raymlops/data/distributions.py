@@ -6,8 +6,8 @@ reference ─▶ sample ─▶ Layout: views and bins ─▶ counts of all rows
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raymlops.data.bins import Bins, Counts, bins_of
 from raymlops.data.drift import DriftPolicy, FeatureDrift, judge
-from raymlops.data.features import Columns
+from raymlops.data.features import Column, Columns, Feature
 from raymlops.data.rules.base import Batches
 from raymlops.data.sample import Sample
 from raymlops.data.views import View, views_of
@@ -35,9 +35,7 @@ class Layout:
     @classmethod
     def of(cls, sample: pa.Table, names: Iterable[str]) -> Layout:
         views = views_of(sample, names)
-        features = [feature for view in views for feature in view.features]
-        columns = _read(views, sample)
-        return cls(views, tuple(bins_of(each, columns[each.name]) for each in features))
+        return cls(views, tuple(map(bins_of, _told_apart(views), _read(views, sample))))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -46,12 +44,11 @@ class Layout:
 
     def read(self, table: pa.Table) -> Columns:
         """The values of each feature."""
-        return _read(self.views, table)
+        return {each.name: column for each, column in self._columns(table)}
 
     def count(self, table: pa.Table) -> Counts:
         """Rows by cell; counts of several tables add up to that of all their rows."""
-        columns = self.read(table)
-        counts = [each.count(columns[each.name]) for each in self.bins]
+        counts = [each.count(column) for each, column in self._columns(table)]
         return np.concatenate(counts) if counts else self.nothing()
 
     def nothing(self) -> Counts:
@@ -61,6 +58,9 @@ class Layout:
         """The counts of each feature."""
         ends = np.cumsum([each.num_cells for each in self.bins])
         return zip(self.bins, np.split(counts, ends[:-1]), strict=True)
+
+    def _columns(self, table: pa.Table) -> Iterator[tuple[Bins, Column]]:
+        return zip(self.bins, _read(self.views, table), strict=True)
 
 
 class Rows(Protocol):
@@ -146,9 +146,18 @@ class Comparison:
         return judge(self.counted(), self.num_rows[1], policy)
 
 
-def _read(views: Iterable[View], table: pa.Table) -> Columns:
-    return {
-        feature.name: column
-        for view in views
-        for feature, column in zip(view.features, view.read(table), strict=True)
-    }
+def _told_apart(views: Sequence[View]) -> Iterator[Feature]:
+    """What the views make; what is called like another column tells its own, too."""
+    taken = {view.column for view in views}
+    for view in views:
+        for feature in view.features:
+            name = feature.name
+            while name in taken and name != view.column:
+                name = f"{name} (of {view.column})"
+            taken.add(name)
+            yield replace(feature, name=name)
+
+
+def _read(views: Iterable[View], table: pa.Table) -> Iterator[Column]:
+    for view in views:
+        yield from view.read(table)

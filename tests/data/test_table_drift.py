@@ -139,6 +139,25 @@ def test_texts_are_compared_by_their_length() -> None:
     assert found.drifted[0].bars[-1].label == "missing"
 
 
+@pytest.mark.parametrize("order", [["title", "title length"], ["title length", "title"]])
+def test_a_column_called_like_something_made_of_another_is_compared(order: list[str]) -> None:
+    """Its values were replaced by the lengths of the texts, which had not moved."""
+    rng = np.random.default_rng(0)
+
+    def table(shift: float) -> pa.Table:
+        titles = [f"title {number:05d}" for number in range(2_000)]
+        columns = {"title": titles, "title length": rng.normal(size=2_000) + shift}
+        return pa.table(columns).select(order)
+
+    found = compare_tables(rows(table(0.0)), rows(table(5.0)), policy=POLICY)
+    assert drifted(found) == ["title length"]
+    assert {each.verdict.feature for each in found.features} == {
+        "title length",
+        "title length (of title)",
+    }
+    assert found.drifted_together
+
+
 def test_embeddings_are_compared_along_directions() -> None:
     rng = np.random.default_rng(0)
 
