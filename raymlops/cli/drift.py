@@ -147,6 +147,7 @@ def _show(found: TableDrift) -> None:
             ("drifted", f"{len(found.drifted)} of {len(found.features)} features"),
             ("together", f"{effect:.3f}, p {shown_p_value(p_value)}{told}"),
             *(("changed", str(change)) for change in found.changes),
+            *(("other type", str(change)) for change in found.retyped),
             *(("not compared", column) for column in found.not_compared),
         )
     )

@@ -67,13 +67,15 @@ class TableDrift:
     """What differs between two tables.
 
     `together` is how far whole rows can be told apart; it must exceed `threshold_together`, and
-    its p-value `alpha`. Of the columns `not_compared` both have the same type, which is no number,
-    category or embedding.
+    its p-value `alpha`. Columns `retyped` are compared all the same, as whole numbers are with
+    others. Of the columns `not_compared` both have the same type, which is no number, category or
+    embedding.
     """
 
     num_rows: tuple[int, int]
     alpha: float
     changes: tuple[ColumnChange, ...]
+    retyped: tuple[ColumnChange, ...]
     not_compared: tuple[str, ...]
     features: tuple[FeatureComparison, ...]
     together: Reading
@@ -107,6 +109,7 @@ def compare_tables(
             has too few rows.
     """
     names = _comparable(before.schema, after.schema, columns)
+    others = () if columns else _others(before.schema, after.schema, names)
     sample = before.sample(names, MAX_SAMPLE_ROWS)
     layout = Layout.of(sample, names)
     comparison = Comparison(Distributions(layout, before.count(layout)))
@@ -123,8 +126,9 @@ def compare_tables(
     return TableDrift(
         num_rows=num_rows,
         alpha=once.alpha,
-        changes=() if columns else tuple(_changes(before.schema, after.schema, names)),
-        not_compared=() if columns else tuple(_not_compared(before.schema, after.schema, names)),
+        changes=tuple(_changes(before.schema, after.schema, others)),
+        retyped=tuple(_changes(before.schema, after.schema, names)),
+        not_compared=tuple(_not_compared(before.schema, after.schema, others)),
         features=tuple(
             FeatureComparison(
                 verdict=verdicts[bins.name],
@@ -162,20 +166,25 @@ def _comparable(before: pa.Schema, after: pa.Schema, columns: Sequence[str]) -> 
     return list(dict.fromkeys(columns)) or can
 
 
-def _changes(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Iterator[ColumnChange]:
-    """Columns that are not compared because the tables differ in them."""
+def _others(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Sequence[str]:
+    """The columns of either table without `names`."""
     compared = set(names)
-    for name in dict.fromkeys([*before.names, *after.names]):
+    every = dict.fromkeys([*before.names, *after.names])
+    return [name for name in every if name not in compared]
+
+
+def _changes(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Iterator[ColumnChange]:
+    """What became of the columns `names`, of those that are not as they were."""
+    for name in names:
         types = _type(before, name), _type(after, name)
-        if name not in compared and types[0] != types[1]:
+        if types[0] != types[1]:
             yield ColumnChange(column=name, before=types[0], after=types[1])
 
 
 def _not_compared(before: pa.Schema, after: pa.Schema, names: Iterable[str]) -> Iterator[str]:
-    """Columns that are not compared though the tables do not differ in them, with their type."""
-    compared = set(names)
-    for name in before.names:
-        if name not in compared and _type(before, name) == _type(after, name):
+    """The columns `names` in which the tables do not differ, with their type."""
+    for name in names:
+        if _type(before, name) == _type(after, name):
             yield f"{name} ({_type(before, name)})"
 
 

@@ -63,6 +63,19 @@ def test_columns_that_are_not_compared_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_columns_of_another_type_are_told(tmp_path: Path) -> None:
+    before, after, page = (tmp_path / name for name in ("a.parquet", "b.parquet", "drift.html"))
+    whole = pa.table({"seats": range(600)})
+    pq.write_table(whole, before)
+    pq.write_table(whole.cast(pa.schema({"seats": pa.float64()})), after)
+    told = invoke("drift", "compare", before, after, "--html", page)
+    assert "other type  seats was int64 and is double" in told
+    assert "seats was int64 and is double" in page.read_text()
+    found = json.loads(invoke("drift", "compare", before, after, "--json"))
+    assert found["retyped"] == [{"column": "seats", "before": "int64", "after": "double"}]
+    assert found["alike"]
+
+
 def test_a_file_is_like_itself(tables: tuple[Path, Path], tmp_path: Path) -> None:
     page = tmp_path / "drift.html"
     invoke("drift", "compare", tables[0], tables[0], "--html", page)

@@ -95,6 +95,18 @@ def test_numbers_of_another_width_are_the_same_numbers(year: pa.Table) -> None:
     )
     found = compare_tables(rows(year[:9_000]), rows(narrow[:9_000]), policy=POLICY)
     assert found.alike
+    assert [str(change) for change in found.retyped] == ["distance was int64 and is float"]
+
+
+def test_whole_numbers_that_have_become_floats_are_named() -> None:
+    """So they often do once values are missing."""
+    whole = pa.table({"seats": range(600), "temp": range(600)})
+    found = compare_tables(
+        rows(whole), rows(whole.set_column(0, "seats", whole["seats"].cast(pa.float64()))),
+        policy=POLICY, columns=["seats"],
+    )  # fmt: skip
+    assert [str(change) for change in found.retyped] == ["seats was int64 and is double"]
+    assert found.alike
 
 
 def test_large_ids_are_numbers_as_others_are() -> None:
