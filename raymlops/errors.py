@@ -12,6 +12,7 @@
     ├── LedgerError          a record contradicts the ledger, or its database is away
     │   ├── NotFoundError    no such run, version, alias, request ...
     │   ├── ConflictError    the version exists already
+    │   ├── RefusedError     a row can never be stored, however often it is sent
     │   ├── QueryError       a search expression cannot be understood
     │   └── MirrorError      a mirror of the ledger cannot be reached, or refuses a row
     ├── DataError            a dataset is malformed
@@ -81,6 +82,10 @@ class NotFoundError(LedgerError):
 
 class ConflictError(LedgerError):
     """What was to be added exists already."""
+
+
+class RefusedError(LedgerError):
+    """A row can never be stored as it is, however often it is sent."""
 
 
 class QueryError(LedgerError):

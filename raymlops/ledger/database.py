@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from raymlops.config import SecretUrl, redact
-from raymlops.errors import LedgerError
+from raymlops.errors import LedgerError, RefusedError
 from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
 
@@ -44,6 +44,9 @@ _TAKE_WRITE_LOCK = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "SELECT pg_advisory_xact_lock(7241905)",
 }
+
+# PostgreSQL's class of what exceeds its limits, such as a text too long for an index.
+_PROGRAM_LIMIT = "54"
 
 _UNACKNOWLEDGED = "did not acknowledge a write"
 
@@ -116,6 +119,7 @@ class Database:
 
         Raises:
             LedgerError: the database did not acknowledge it.
+            RefusedError: it never will.
             StaleLeaseError: a newer holder of one of these locks has written.
         """
         joint = _joint.get()
@@ -159,6 +163,7 @@ class Database:
 
         Raises:
             LedgerError: the database did not take them.
+            RefusedError: it never will.
             StaleLeaseError: as `write`.
         """
         if _joint.get() is not None or fencing.carried(self.url):
@@ -202,13 +207,11 @@ class Database:
             yield
         except (DBAPIError, PoolTimeout, driver.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
-            way_out = _WAY_OUT[self.backend]
-            if isinstance(cause, driver.IntegrityError):
-                what, way_out = "refused a row", "it contradicts what the ledger holds"
+            told = f"the ledger at {self._shown_url}"
             said = redact(" ".join(str(cause).split()))
-            raise LedgerError(
-                f"the ledger at {self._shown_url} {what}: {said}; {way_out}"
-            ) from error
+            if (why := _never_stored(cause, driver)) is not None:
+                raise RefusedError(f"{told} refused a row: {said}; {why}") from error
+            raise LedgerError(f"{told} {what}: {said}; {_WAY_OUT[self.backend]}") from error
         except StatementError as error:
             raise error.orig or error from None
 
@@ -264,6 +267,16 @@ def parse_url(url: str) -> URL:
         known = " and ".join(_TAKE_WRITE_LOCK)
         raise LedgerError(f"ledger.url names {backend}; the ledger is kept by {known}")
     return parsed
+
+
+def _never_stored(cause: BaseException | None, driver: Any) -> str | None:
+    """Why the database can never take a row; None where another time it may."""
+    if isinstance(cause, driver.IntegrityError):
+        return "it contradicts what the ledger holds"
+    is_too_large = (getattr(cause, "sqlstate", None) or "").startswith(_PROGRAM_LIMIT)
+    if isinstance(cause, driver.DataError) or is_too_large:
+        return "it holds a value that its column cannot"
+    return None
 
 
 def _schema_version(connection: Connection) -> int | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import partial
 from itertools import chain
 
+from raymlops.errors import RefusedError
 from raymlops.ledger import ConceptAlarm, JoinPolicy, Labels, TapMessage, open_ledger
 from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
@@ -89,11 +91,15 @@ class DriftMonitor:
 
         A replica has one call under way, which begins with its first summary that is not
         acknowledged: one that overtakes an earlier one would make that look like a repetition.
+
+        Raises:
+            RefusedError: one of them can never be stored, and none was.
         """
-        summaries = [
-            TapSummary.from_bytes(message) if isinstance(message, bytes) else message
-            for message in messages
-        ]
+        with _never_stored_as_refused():
+            summaries = [
+                TapSummary.from_bytes(message) if isinstance(message, bytes) else message
+                for message in messages
+            ]
         self._calls.add(
             [
                 TapMessage(each.replica, each.sequence, each.panes, each.predictions)
@@ -160,7 +166,8 @@ class DriftMonitor:
         )
 
     def _add_taps(self, calls: Sequence[Sequence[TapMessage]]) -> None:
-        self._ledger.observations.add_taps(list(chain.from_iterable(calls)), self._joins)
+        with _never_stored_as_refused():
+            self._ledger.observations.add_taps(list(chain.from_iterable(calls)), self._joins)
 
     def _baseline(self, model: str, version: str) -> Baseline:
         bundle = self._bundles.of(model, version)
@@ -172,6 +179,17 @@ class DriftMonitor:
 
     def _is_regression(self, model: str, version: str) -> bool:
         return self._bundles.of(model, version).postprocessing.is_regression
+
+
+@contextlib.contextmanager
+def _never_stored_as_refused() -> Iterator[None]:
+    """Has what is wrong with a message itself, and so will be each time, raise RefusedError."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"a message can never be stored: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _holds_any(window: Window, days: Sequence[date]) -> bool:

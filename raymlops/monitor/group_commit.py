@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from raymlops.errors import RefusedError
+
 Item = TypeVar("Item")
 
 
@@ -31,6 +33,8 @@ class _Entry(Generic[Item]):
 class GroupCommit(Generic[Item]):
     """`commit` takes a list of items, and either all of them land or it raises.
 
+    Of a group with an item that can never land the others do: each is committed alone then.
+
     Who finds nobody committing commits; who has committed wakes one of those that came meanwhile
     to go on. Were they to race for a lock, the first to be answered would be back before the
     others, and commit alone.
@@ -43,7 +47,7 @@ class GroupCommit(Generic[Item]):
         self._lock = threading.Lock()
 
     def add(self, item: Item) -> None:
-        """Returns once `item` is committed; raises what `commit` raised of its group."""
+        """Returns once `item` is committed; raises what `commit` raised of its group, or of it."""
         entry = _Entry(item)
         with self._lock:
             self._waiting.append(entry)
@@ -58,16 +62,24 @@ class GroupCommit(Generic[Item]):
     def _commit_waiting(self) -> None:
         with self._lock:
             group, self._waiting = self._waiting, []
-        error: BaseException | None = None
-        try:
-            self._commit([entry.item for entry in group])
-        except BaseException as raised:  # each thread of the group raises it, this one included
-            error = raised
+        self._try(group)
+        if len(group) > 1 and isinstance(group[0].error, RefusedError):
+            for entry in group:
+                self._try([entry])
         for entry in group:
-            entry.error, entry.is_done = error, True
+            entry.is_done = True
             entry.wake.set()
         with self._lock:
             leader = self._waiting[0] if self._waiting else None
             self._is_committing = leader is not None
         if leader is not None:
             leader.wake.set()
+
+    def _try(self, entries: Sequence[_Entry[Item]]) -> None:
+        error: BaseException | None = None
+        try:
+            self._commit([entry.item for entry in entries])
+        except BaseException as raised:  # each thread of them raises it, this one included
+            error = raised
+        for entry in entries:
+            entry.error = error

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import random
+import string
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from raymlops.errors import NotFoundError
+from raymlops.errors import NotFoundError, RefusedError
 from raymlops.ledger import (
     ConceptAlarm,
     Drift,
@@ -91,6 +93,39 @@ def test_a_repeated_message_counts_once(ledger: Ledger) -> None:
     assert found.cells.tolist() == [10, 0, 3]
     assert found.latency == (10, 0)
     assert observations.count_predictions("flights") == 2
+
+
+ODD_TEXTS = {
+    "nul": "a\0b",
+    "control": "\x01\x1b[0m\r\n\t",
+    "quotes": "'; drop table predictions; --",
+    "formats": "%s %(name)s :name {} \\x00",
+    "right to left": "\u202eabc\ufeff",
+    "beyond the first plane": "\U0001f600" * 64,
+    "no character": "\uffff\U0010ffff",
+    "blank": " ",
+    "long": "".join(random.Random(0).choices(string.ascii_letters, k=9_000)),
+}
+# PostgreSQL has no NUL in a text, and indexes none of more than 8 kB; SQLite takes both.
+REFUSED = {"nul", "long"}
+
+
+@pytest.mark.parametrize("name", ODD_TEXTS)
+def test_an_odd_id_is_kept_as_it_is_or_refused_for_good(ledger: Ledger, name: str) -> None:
+    """What a database can never take was told as one that is away, and sent again for ever."""
+    observations, odd = ledger.observations, prediction(ODD_TEXTS[name])
+    good = TapMessage("r1", 0, [pane()], [prediction("good")])
+    bad = TapMessage("r2", 0, [pane()], [odd])
+    if ledger.database.backend == "postgresql" and name in REFUSED:
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="it holds a value that its column cannot"):
+                observations.add_taps([good, bad])
+        assert observations.days("flights") == []
+        bad = TapMessage("r2", 1, [pane()], [prediction("better")])
+        odd = bad.predictions[0]
+    assert observations.add_taps([good, bad]) == 2
+    assert observations.prediction(odd.request_id) == odd
+    assert observations.panes("flights", start=FIRST_DAY, end=date.max)[0].num_rows == 4
 
 
 def test_panes_outside_the_days_are_left_out(ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from raymlops.errors import RefusedError
 from raymlops.ledger import Ledger, PackedPredictions
 from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, read_reports
 from raymlops.monitor.concept import watch
@@ -53,6 +54,20 @@ def test_a_call_that_repeats_summaries_counts_those_behind_them(service, tmp_pat
     counted = sum(pane.num_rows for pane in panes)
     assert counted == sum(pane.num_rows for each in days for pane in each.panes)
     assert ledger.observations.count_predictions("flights") == 4
+
+
+def test_a_summary_that_can_never_be_stored_is_refused(service, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/l.db"
+    monitor = DriftMonitor(url, service.store.uri, MONTHS, DriftPolicy())
+    first, second = (_day(service.summaries[0], "a", sequence) for sequence in range(2))
+    strange = replace(first.predictions, request_ids=("\ud800",) * len(first.predictions))
+    with pytest.raises(RefusedError, match="UnicodeEncodeError: 'utf-8' codec can't encode"):
+        monitor.observe(replace(first, predictions=strange), second)
+    with pytest.raises(RefusedError, match="can never be stored"):
+        monitor.observe(b"no summary at all")
+    assert Ledger(url).observations.count_predictions("flights") == 0
+    assert monitor.observe(second) == 1
+    assert Ledger(url).observations.count_predictions("flights") == 1
 
 
 def test_the_heat_of_summer_is_the_farthest_drift_of_july(judged) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from raymlops.errors import RefusedError
 from raymlops.monitor.group_commit import GroupCommit
 
 
@@ -47,6 +48,41 @@ def test_every_item_is_committed_once() -> None:
     group = GroupCommit[int](seen.extend)
     in_threads(50, group.add)
     assert sorted(seen) == list(range(50))
+
+
+def test_one_that_can_never_land_fails_alone() -> None:
+    landed: list[int] = []
+    first_runs, all_wait = threading.Event(), threading.Event()
+
+    def commit(items: Sequence[int]) -> None:
+        if not first_runs.is_set():
+            first_runs.set()
+            assert all_wait.wait(20)
+        if 13 in items:
+            raise RefusedError(f"13 of {sorted(items)}")
+        landed.extend(items)
+
+    group = GroupCommit(commit)
+    raised: list[str] = []
+
+    def add(number: int) -> None:
+        try:
+            group.add(number)
+        except RefusedError as error:
+            raised.append(str(error))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in (0, 1, 13, 2)]
+    threads[0].start()
+    assert first_runs.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    while len(group._waiting) < 3:
+        pass
+    all_wait.set()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert sorted(landed) == [0, 1, 2]
+    assert raised == ["13 of [13]"]
 
 
 def test_an_error_reaches_everybody_it_concerns_and_nobody_after() -> None:
