@@ -22,6 +22,7 @@ from benchmarks.figures import Figure, report, seconds
 from benchmarks.monitor_tap import MODEL, trained
 from raymlops.cluster import spawn
 from raymlops.data import Columns
+from raymlops.errors import RefusedError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
@@ -279,14 +280,18 @@ def _as_they_are_made(links: Links, messages: Packed) -> Sending:
 
 async def _put(link: ActorLink, messages: Sequence[bytes], made_at: Callable[[int], float]) -> None:
     """As a replica, puts messages into an outbox; returns when all are acknowledged."""
-    loop, outbox = asyncio.get_running_loop(), Outbox(partial(link.call, "observe"))
+    loop, outbox = asyncio.get_running_loop(), Outbox(partial(link.call, "observe"), _fail)
     running = asyncio.create_task(outbox.run())
     for index, message in enumerate(messages):
         await asyncio.sleep(made_at(index) - loop.time())
         await outbox.wait_for_room()
-        outbox.put(message)
+        outbox.put(message, num_rows=1)
     outbox.close()
     await running
+
+
+def _fail(_: int, error: RefusedError) -> None:
+    raise error
 
 
 class _Nothing:

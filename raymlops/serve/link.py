@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from raymlops.cluster import find
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, RefusedError
 
 
 class ActorLink:
@@ -28,8 +28,9 @@ class ActorLink:
         Raises:
             ClusterError: there is no such actor, it died, raised or took too long; whether the
                 call had an effect is unknown.
+            RefusedError: the actor raised it.
         """
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         try:
             if self._unanswered is not None:
@@ -39,6 +40,8 @@ class ActorLink:
             return await self._answer_to(getattr(self._handle, method).remote(*args))
         except (RayError, TimeoutError) as error:
             self._handle = None
+            if isinstance(error, RayTaskError) and isinstance(error.cause, RefusedError):
+                raise error.cause from error
             raise ClusterError(f"actor {self._name}: {method} failed: {error!r}") from error
 
     async def _answer_to(self, reference: Any) -> Any:

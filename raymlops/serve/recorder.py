@@ -3,7 +3,8 @@
     request --> ring --(every 0.25 s or 4096 rows)--> bins --> message n --> outbox --> monitor
                  `-- new requests wait while the outbox is full, the oldest fall out of a full ring
 
-Messages stay in the outbox, and are sent again, until the monitor has acknowledged them.
+Messages stay in the outbox, and are sent again, until the monitor has acknowledged them, or has
+refused one for good.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from raymlops.errors import RefusedError
 from raymlops.serve.blocks import Block, blocks_of
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.outbox import Outbox, Sink
@@ -35,8 +37,8 @@ _AT_ONCE_VALUES = 1 << 16
 class Recorder:
     """A bounded ring of what was answered, and the loops that empty it into `sink`.
 
-    `on_drop` is told how many rows fell out of the ring. Of each row it is kept where it lies in
-    the features `slice_by`.
+    `on_drop` is told how many rows fell out of the ring, or were refused. Of each row it is kept
+    where it lies in the features `slice_by`.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Recorder:
     ) -> None:
         self._model = model
         self._replica = replica
-        self._outbox = Outbox(sink)
+        self._outbox = Outbox(sink, self._report_refusal)
         self._on_drop = on_drop
         self._ring_rows = ring_rows
         self._slice_by = slice_by
@@ -75,7 +77,7 @@ class Recorder:
             self._due.set()
 
     async def run(self) -> None:
-        """Returns when `close` was called, the ring is empty and all messages are acknowledged."""
+        """Returns when `close` was called, the ring is empty and no message is left."""
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._outbox.run())
             loops.create_task(self._pack())
@@ -105,7 +107,8 @@ class Recorder:
             await self._wait()
             self._report_drops()
             if self._outbox.has_room and (blocks := self._take()):
-                self._outbox.put(await self._message(blocks))
+                num_rows = sum(block.size for block in blocks)
+                self._outbox.put(await self._message(blocks), num_rows=num_rows)
                 self._sequence += 1
                 await asyncio.sleep(0)  # requests are answered between two messages
         self._outbox.close()
@@ -160,3 +163,12 @@ class Recorder:
             )
             self._on_drop(self._dropped_rows)
             self._dropped_rows = 0
+
+    def _report_refusal(self, num_rows: int, error: RefusedError) -> None:
+        _logger.error(
+            "%d rows of %s never reached the monitor, which refuses them: %s",
+            num_rows,
+            self._model,
+            error,
+        )
+        self._on_drop(num_rows)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from raymlops.cluster import find, spawn
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, LedgerError, RefusedError
 from raymlops.serve.link import ActorLink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
@@ -54,6 +54,25 @@ def test_however_often_a_stopped_actor_is_called_one_call_waits_for_it() -> None
         assert asyncio.run(test()) == [0, 1, 6]
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_what_an_actor_refuses_is_told_apart_from_what_it_fails_in() -> None:
+    class Judge:
+        def judge(self, error: Exception) -> None:
+            raise error
+
+    spawn(Judge, "judge")
+
+    async def test() -> None:
+        link = ActorLink("judge", timeout_s=30.0)
+        with pytest.raises(RefusedError, match=r"^a NUL$") as refused:
+            await link.call("judge", RefusedError("a NUL"))
+        assert type(refused.value) is RefusedError
+        for error in (LedgerError("the database is away"), ValueError("a mistake")):
+            with pytest.raises(ClusterError, match=f"judge failed: .*{error}"):
+                await link.call("judge", error)
+
+    asyncio.run(test())
 
 
 def test_an_actor_that_dies_while_it_stands_still_is_found_again() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raymlops.data.slices import cells_by, cells_of, parts_of
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, RefusedError
 from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions, SlicePerformance
 from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
@@ -100,6 +100,29 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def finish(recorder: Recorder) -> None:
     recorder.close()
     await recorder.run()
+
+
+def test_rows_that_can_never_be_stored_are_counted_and_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped: list[int] = []
+
+    async def refuse(*messages: bytes) -> None:
+        raise RefusedError("PostgreSQL text fields cannot contain NUL")
+
+    async def test() -> None:
+        traffic = Traffic(world)
+        recorder = make(refuse, on_drop=dropped.append)
+        recorder.note([traffic.exchange(slice(0, 5)), traffic.exchange(slice(5, 20))])
+        await finish(recorder)
+        assert recorder.pending_messages == 0
+
+    run(test)
+    assert dropped == [20]
+    assert caplog.messages == [
+        f"20 rows of {MODEL} never reached the monitor, which refuses them: "
+        "PostgreSQL text fields cannot contain NUL"
+    ]
 
 
 def test_rows_become_counts_by_arm_and_day(world: World) -> None:
