@@ -110,6 +110,7 @@ def spec_of(
         slice_by=slice_by,
         traces_to=settings.traces_to,
         keys_file=settings.keys_file,
+        cors=settings.cors,
         tls=settings.tls,
         grpc=grpc,
         deferred=settings.deferred,

@@ -20,6 +20,7 @@ from raymlops.serve.asgi import Application
 from raymlops.serve.audience import Audience
 from raymlops.serve.board import Published
 from raymlops.serve.client.messages import Answer, Columns
+from raymlops.serve.cors import CrossOrigin, sharing
 from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
@@ -29,7 +30,7 @@ from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.spec import ReplicaSpec
-from raymlops.serve.web import Handler
+from raymlops.serve.web import Admit, Handler
 from raymlops.storage import Files, Store
 from raymlops.telemetry import Series, catalogue
 
@@ -78,7 +79,10 @@ class Replica:
         self.handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)
         self._gate = None if self._keyring is None else Gate(spec.model, self._keyring.read())
-        self.admit = None if self._gate is None else self._gate.admit
+        self.admit: Admit | None = None if self._gate is None else self._gate.admit
+        if spec.cors.origins:
+            self.handler = CrossOrigin(self.handler, spec.cors)
+            self.admit = self.admit and sharing(self.admit, spec.cors)
         self._grpc: GrpcServer | None = None
         if spec.grpc is not None:
             self._grpc = GrpcServer(

@@ -8,6 +8,7 @@ from pathlib import Path
 from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCachePolicy
+from raymlops.serve.cors import CorsPolicy
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
@@ -25,11 +26,11 @@ class ServeSettings:
     requests there, slower; `routing` is the policy by which it and Serve's handles choose a
     replica, where None is Serve's own: two choices, those of the same node first. With a
     `keys_file` only its keys are let in (`raymlops keys make`), with `tls` only encrypted
-    connections. With a `grpc_port` the model answers gRPC there; models cannot share that one.
-    With `autoscaling` there are as many replicas as it says, instead of `num_replicas`. Models
-    that are deployed as a pool share replicas, each of which holds as many as `pool` says.
-    `traces_to` is the URL of an OpenTelemetry collector, such as
-    http://127.0.0.1:4318/v1/traces.
+    connections; pages in browsers read answers where `cors` names their origin. With a `grpc_port`
+    the model answers gRPC there; models cannot share that one. With `autoscaling` there are as many
+    replicas as it says, instead of `num_replicas`. Models that are deployed as a pool share
+    replicas, each of which holds as many as `pool` says. `traces_to` is the URL of an OpenTelemetry
+    collector, such as http://127.0.0.1:4318/v1/traces.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +47,7 @@ class ServeSettings:
     pool: ModelCachePolicy = field(default_factory=ModelCachePolicy)
     http: HttpLimits = field(default_factory=HttpLimits)
     keys_file: Path | None = None
+    cors: CorsPolicy = field(default_factory=CorsPolicy)
     tls: TlsFiles | None = None
     deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
     drain_timeout_s: float = 20.0

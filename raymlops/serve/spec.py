@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy
+from raymlops.serve.cors import CorsPolicy
 from raymlops.serve.deferred import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
@@ -34,6 +35,7 @@ class ReplicaSpec:
     traces_to: str | None = None
     slice_by: tuple[str, ...] = ()
     keys_file: Path | None = None
+    cors: CorsPolicy = field(default_factory=CorsPolicy)
     tls: TlsFiles | None = None
     grpc: tuple[str, int] | None = None
     deferred: DeferredPolicy = field(default_factory=DeferredPolicy)

@@ -26,6 +26,7 @@ from raymlops.serve import (
 )
 from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.board import Published, Standing
+from raymlops.serve.cors import CorsPolicy
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.web import Request, answered
 from raymlops.storage import Store
@@ -109,7 +110,14 @@ def wards(bundles: dict[str, Bundle], tmp_path: Path) -> World:
 Test = Callable[[Ward], Coroutine[Any, Any, None]]
 
 
-def run(world: World, test: Test, *, max_models: int = 2, keys_file: Path | None = None) -> Ward:
+def run(
+    world: World,
+    test: Test,
+    *,
+    max_models: int = 2,
+    keys_file: Path | None = None,
+    cors: CorsPolicy | None = None,
+) -> Ward:
     spec = ReplicaSpec(
         model="",
         ledger_url=world.ledger_url,
@@ -117,6 +125,7 @@ def run(world: World, test: Test, *, max_models: int = 2, keys_file: Path | None
         batch=BatchPolicy(),
         http=HttpLimits(),
         keys_file=keys_file,
+        cors=cors or CorsPolicy(),
     )
     boards: dict[str, Board] = {}
     summaries: list[TapSummary] = []
@@ -252,6 +261,32 @@ def test_a_key_is_good_for_the_models_it_names(wards: World, tmp_path: Path) -> 
         assert ward.held == {"ward-1"}
 
     run(wards, test, keys_file=keys_file)
+
+
+def test_a_page_of_an_origin_that_is_named_may_ask_every_model(
+    wards: World, tmp_path: Path
+) -> None:
+    keys_file, page = tmp_path / "keys.json", {"origin": "https://app.example.com"}
+    Keyring(keys_file).add(ApiKey(name="one", digest=digest_of("rml_one")))
+
+    async def test(ward: Ward) -> None:
+        asked = page | {
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "content-type,x-api-key",
+        }
+        permit = await ward.client.options("/v2/models/ward-1/infer", headers=asked)
+        assert permit.status_code == 200
+        assert permit.headers["access-control-allow-headers"] == "content-type,x-api-key"
+        assert ward.held == set()
+        refused = await ward.ask("ward-1", headers=page)
+        answer = await ward.ask("ward-1", headers=page | {"x-api-key": "rml_one"})
+        assert (refused.status_code, answer.status_code) == (401, 200)
+        for readable in (permit, refused, answer):
+            assert readable.headers["access-control-allow-origin"] == page["origin"]
+        unasked = await ward.client.options("/v2/models/ward-1/infer", headers=page)
+        assert unasked.status_code == 401
+
+    run(wards, test, keys_file=keys_file, cors=CorsPolicy(origins=(page["origin"],)))
 
 
 def test_a_client_that_leaves_while_its_model_is_loaded_keeps_no_place(wards: World) -> None:
