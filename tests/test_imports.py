@@ -39,7 +39,7 @@ POLICIES = (
     "serve/swapping.py", "serve/caching/ranking.py",
     "serve/http/limits.py", "serve/http/encode.py", "serve/http/machine.py",
     "serve/http/framing.py", "serve/http/replies.py",
-    "serve/door/roster.py", "serve/door/sorting.py",
+    "serve/door/roster.py", "serve/door/sorting.py", "serve/door/dealing.py",
     "monitor/drift.py", "monitor/performance.py", "monitor/windows.py", "monitor/concept.py",
     "monitor/detectors/base.py", "monitor/detectors/adwin.py", "monitor/detectors/cusum.py",
     "monitor/detectors/ddm.py", "monitor/detectors/eddm.py", "monitor/detectors/kswin.py",

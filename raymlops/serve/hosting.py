@@ -182,7 +182,7 @@ class _Server:
         door = await asyncio.to_thread(local_door, settings.http, settings.tls)
         if is_this_machine(settings.host):  # else clients come through the doors of others
             await door.listen.remote(settings.host, settings.port)
-        self._replica.stand_behind(await asyncio.to_thread(door_path))
+        self._replica.stand_behind(await asyncio.to_thread(door_path), settings.routing)
         return self._replica.app
 
     def made_from(self) -> Origin:

@@ -31,6 +31,7 @@ from raymlops.serve.follower import Board
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.replica import Replica
+from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.web import Handler, Reply, Request, Response, answered, later
 
@@ -103,8 +104,9 @@ class Pool:
         for replica in self._replicas.values():
             await replica.rest()
 
-    def stand_behind(self, door: Path) -> None:
-        """Takes connections from the door at that socket, from when the pool starts."""
+    def stand_behind(self, door: Path, routing: RoutingName | None = None) -> None:
+        """Takes connections from the door at that socket, which deals them by `routing`, from when
+        the pool starts."""
         self._doorway = Doorway(
             door,
             models=tuple(self._replicas),
@@ -113,6 +115,7 @@ class Pool:
             limits=self._spec.models[0].http,
             admit=self._admit,
             describe=self._describe,
+            routing=routing,
         )
 
     async def infer(self, columns: Columns, *, model: str, **about: Any) -> Answer:
@@ -215,6 +218,7 @@ class Pool:
             "requests": requests,
             "failed": sum(each["failed"] for each in told.values()),
             "mean_ms": spent_ms / requests if requests else 0.0,
+            "rows_per_s": self.rows_per_s,
             "loads": self._cache.stats.misses,
         }
 

@@ -29,6 +29,7 @@ from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
+from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.web import Admit, Handler
 from raymlops.storage import Files, Store
@@ -126,8 +127,9 @@ class Replica:
         """Lets go of it, once it has answered what it was asked."""
         await self._arms.park()
 
-    def stand_behind(self, door: Path) -> None:
-        """Takes connections from the door at that socket, from when the replica starts."""
+    def stand_behind(self, door: Path, routing: RoutingName | None = None) -> None:
+        """Takes connections from the door at that socket, which deals them by `routing`, from when
+        the replica starts."""
         self._doorway = Doorway(
             door,
             models=(self._model,),
@@ -136,6 +138,7 @@ class Replica:
             limits=self._spec.http,
             admit=self.admit,
             describe=self.describe,
+            routing=routing,
         )
 
     async def infer(self, columns: Columns, **about: Any) -> Answer:
@@ -182,6 +185,7 @@ class Replica:
             "requests": ok,
             "failed": sum(tally.num_failed for tally in tallies),
             "mean_ms": 1000.0 * ok_s / ok if ok else 0.0,
+            "rows_per_s": self.rows_per_s,
         }
 
     async def _published(self) -> Published:

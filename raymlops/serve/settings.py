@@ -23,14 +23,15 @@ class ServeSettings:
     """Where the server listens, and how a model's replicas are sized. Port 0 is any free one.
 
     All models of a node share `port`. With a `proxy_port` Ray Serve's own proxy answers the same
-    requests there, slower; `routing` is the policy by which it and Serve's handles choose a
-    replica, where None is Serve's own: two choices, those of the same node first. With a
-    `keys_file` only its keys are let in (`raymlops keys make`), with `tls` only encrypted
-    connections; pages in browsers read answers where `cors` names their origin. With a `grpc_port`
-    the model answers gRPC there; models cannot share that one. With `autoscaling` there are as many
-    replicas as it says, instead of `num_replicas`. Models that are deployed as a pool share
-    replicas, each of which holds as many as `pool` says. `traces_to` is the URL of an OpenTelemetry
-    collector, such as http://127.0.0.1:4318/v1/traces.
+    requests there, slower. `routing` is the policy by which doors deal connections, and that proxy
+    and Serve's handles requests, to the replicas; where it is None, doors keep connections even,
+    and Serve takes two choices, those of the same node first. With a `keys_file` only its keys are
+    let in (`raymlops keys make`), with `tls` only encrypted connections; pages in browsers read
+    answers where `cors` names their origin. With a `grpc_port` the model answers gRPC there; models
+    cannot share that one. With `autoscaling` there are as many replicas as it says, instead of
+    `num_replicas`. Models that are deployed as a pool share replicas, each of which holds as many
+    as `pool` says. `traces_to` is the URL of an OpenTelemetry collector, such as
+    http://127.0.0.1:4318/v1/traces.
     """
 
     host: str = "127.0.0.1"

@@ -4,9 +4,9 @@
     client <------------------- requests and answers -------------------> replica
 
 The door accepts, peeks at the path that is asked for, and passes the connected socket on to the
-replica of that model with the fewest connections. No request passes through it. A connection that
-asks for another model later, or whose replica leaves, comes back and goes on to the next one;
-its client notices nothing.
+replica of that model with the fewest connections, or to the one that the model's routing says. No
+request passes through it. A connection that asks for another model later, or whose replica leaves,
+comes back and goes on to the next one; its client notices nothing.
 
 Doors of several nodes know each other. When the replicas of another node have room for a
 connection and those here have not, or there are none here, it goes on to the door there, and its
@@ -35,10 +35,10 @@ from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.listening import Address, Listeners, address_of
 from raymlops.serve.door.neighbours import Card, Neighbours
 from raymlops.serve.door.roster import Roster
-from raymlops.serve.door.sorting import may_have_path, path_of
+from raymlops.serve.door.sorting import may_have_path, may_have_session, path_of, session_of
 from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
-from raymlops.serve.door.waiting import Visitor, WaitingRoom, has_ended
+from raymlops.serve.door.waiting import Visitor, WaitingRoom, client_of, has_ended
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.web import Handler, Reply, Request, Response
@@ -209,28 +209,41 @@ class Door:
 
     def _look(self, visitor: Visitor) -> None:
         """Sorts a connection by what its client has sent, or waits until it has sent enough."""
-        connection = visitor.connection
-        try:
-            sent = connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
-        except BlockingIOError:
-            self._waiting.watch(visitor, self._look, unread=0)
+        sent = _unread(visitor.connection)
+        if sent is None:
+            self._look_again(visitor, b"")
             return
-        except OSError:
-            sent = b""
         if not sent:
-            connection.close()
+            visitor.connection.close()
             return
         path = path_of(sent)
         if path is not None or not may_have_path(sent) or len(sent) >= _PEEK_BYTES:
             self._pass_on(visitor, self._roster.owner(path))
-        elif has_ended(connection):  # what is missing never comes
-            connection.close()
+        else:
+            self._look_again(visitor, sent)
+
+    def _look_again(self, visitor: Visitor, sent: bytes) -> None:
+        """Once the client has sent more than that."""
+        if sent and has_ended(visitor.connection):  # what is missing never comes
+            visitor.connection.close()
         else:
             self._waiting.watch(visitor, self._look, unread=len(sent))
+
+    def _recognise(self, visitor: Visitor) -> bool:
+        """Whether it is known whose connection it is; if not, it is looked at again."""
+        if not visitor.session:
+            sent = visitor.read or _unread(visitor.connection) or b""
+            if may_have_session(sent) and len(sent) < _PEEK_BYTES:
+                self._look_again(visitor, sent)
+                return False
+            visitor.session = session_of(sent) or client_of(visitor.connection)
+        return True
 
     def _pass_on(self, visitor: Visitor, model: str | None) -> None:
         if model is None:
             self._adopt(self._own, visitor)
+            return
+        if self._roster.keeps_sessions(model) and not self._recognise(visitor):
             return
         if (node := self._roster.choose_far(model)) is not None:
             self._neighbours.send(visitor, model, node)
@@ -241,7 +254,7 @@ class Door:
 
     def _give(self, visitor: Visitor, model: str) -> bool:
         """Whether a replica of this node has the connection now."""
-        while (replica := self._roster.choose(model)) is not None:
+        while (replica := self._roster.choose(model, visitor.session)) is not None:
             try:
                 self._hands[replica].give(visitor.connection.fileno(), visitor.strayed)
             except ConnectionError:  # it died this moment, as its channel is about to tell
@@ -281,7 +294,8 @@ class Door:
         self._strangers.discard(channel)
         channel.listen_to(partial(self._hear, replica), partial(self._lose, replica))
         self._hands[replica] = Hands(channel)
-        self._roster.enter(replica, models, message.values["open"])
+        routing = message.values.get("routing")  # replicas of earlier versions say nothing of it
+        self._roster.enter(replica, models, message.values["open"], routing)
         for descriptor in message.descriptors:
             self._listeners.open(socket.socket(fileno=descriptor))
         if message.descriptors:
@@ -343,6 +357,16 @@ class Door:
         for visitor in unserved:
             self._adopt(self._sorry, visitor)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
+
+def _unread(connection: socket.socket) -> bytes | None:
+    """What the client has sent so far; None before that, nothing once it has gone."""
+    try:
+        return connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def _for_the_last_time(handler: Handler) -> Handler:

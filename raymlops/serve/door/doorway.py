@@ -14,6 +14,7 @@ from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.sorting import is_health, model_of
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
+from raymlops.serve.routing import RoutingName
 from raymlops.serve.web import Admit, Handler
 
 _logger = logging.getLogger(__name__)
@@ -28,7 +29,9 @@ class Doorway:
     """Serves what comes through the door at `path` by `handler`; belongs to one event loop.
 
     A door that dies is waited for; what is connected goes on meanwhile. Who serves several
-    `models` gets no path that names none of them: the door answers that, or knows whose it is.
+    `models` gets no path that names none of them: the door answers that, or knows whose it is. The
+    door deals connections by `routing`, and by the `rows_per_s` that is described where that goes
+    by weights.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Doorway:
         limits: HttpLimits,
         admit: Admit | None = None,
         describe: Callable[[], dict[str, Any]] = dict,
+        routing: RoutingName | None = None,
     ) -> None:
         self._path = path
         self._models = tuple(models)
@@ -52,6 +56,7 @@ class Doorway:
             handler, limits, admit=admit, belongs=self._belongs, hand_over=self._hand_over
         )
         self._describe = describe
+        self._routing = routing
         self._known_paths: dict[str, bool] = {}
         self._described_at = 0.0
         self._hands: Hands | None = None
@@ -133,6 +138,7 @@ class Doorway:
                 replica=self._replica,
                 models=self._models,
                 open=self._reported[0],
+                routing=self._routing,
             )
 
     def _lose(self) -> None:

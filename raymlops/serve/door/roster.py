@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from raymlops.serve.door.dealing import Dealing
 from raymlops.serve.door.sorting import is_health, model_of
+from raymlops.serve.routing import ReplicaLoad, RoutingName
 
 _TOLERATED_RATIO = 1.2
 """Above this share of the mean a replica gives connections back: with two, 60 of 100."""
@@ -21,6 +23,7 @@ class Place:
     replica: str
     models: frozenset[str]
     number: int
+    routing: RoutingName | None = None
     open: int = 0
     given: int = 0
     received: int = 0
@@ -32,6 +35,12 @@ class Place:
     def connections(self) -> int:
         """Those it says it has, and those that are on their way to it."""
         return self.open + self.given - self.received
+
+    @property
+    def load(self) -> ReplicaLoad:
+        """The same for a policy; one that has not measured itself yet counts as one."""
+        weight = self.about.get("rows_per_s") or 1.0
+        return ReplicaLoad(name=self.replica, in_flight=self.connections, weight=weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +67,7 @@ class Roster:
         self._num_asked: Counter[str] = Counter()
         self._newest: dict[str, int] = {}
         self._crowded: dict[tuple[str, str], Counter[str]] = {}
+        self._dealings: dict[str, Dealing] = {}
         self._entered = 0
         self._lost: Counter[str] = Counter()
 
@@ -97,6 +107,7 @@ class Roster:
 
     def forget(self, model: str) -> None:
         self._models.discard(model)
+        self._dealings.pop(model, None)
         for crowds in self._far.values():
             crowds.pop(model, None)
 
@@ -127,12 +138,18 @@ class Roster:
             self._far[node][model] = Crowd(replicas=0, connections=0)
         self._relayed.pop(node, None)
 
-    def enter(self, replica: str, models: Iterable[str], open: int) -> None:
+    def enter(
+        self, replica: str, models: Iterable[str], open: int, routing: RoutingName | None = None
+    ) -> None:
         self._models.update(models)
         self._entered += 1
-        number = self._entered
-        place = Place(replica=replica, models=frozenset(models), number=number, open=open)
-        self._places[replica] = place
+        self._places[replica] = Place(
+            replica=replica,
+            models=frozenset(models),
+            number=self._entered,
+            routing=routing,
+            open=open,
+        )
 
     def leave(self, replica: str) -> None:
         """It has gone; one that did not say so before is lost to its models, unless they are
@@ -178,11 +195,19 @@ class Roster:
             return named if named in models else None
         return next(iter(models)) if len(models) == 1 else None
 
-    def choose(self, model: str) -> str | None:
-        """The replica with the fewest connections, the newest of equals; None if there is none."""
+    def keeps_sessions(self, model: str) -> bool:
+        """Whether it has to be known whose connection to the model is to be given away."""
+        dealing = self._dealing(model, self._standing(model))
+        return dealing is not None and dealing.keeps_sessions
+
+    def choose(self, model: str, session: str = "") -> str | None:
+        """The replica that its routing says, or the one with the fewest connections, the newest of
+        equals; None if there is none."""
         standing = self._standing(model)
         if not standing:
             return None
+        if (dealing := self._dealing(model, standing)) is not None:
+            return dealing.choose([place.load for place in standing], session)
         return min(standing, key=lambda place: (place.connections, -place.number)).replica
 
     def choose_far(self, model: str) -> str | None:
@@ -209,11 +234,15 @@ class Roster:
         Replicas of other nodes count, unless their doors send connections here. What goes there
         does not come back while it lives, so it goes by news alone that were asked for after a
         replica was found to have too many: older ones may not know of what others sent there.
+        What was dealt by weight or session stays where it is.
         """
         keep: dict[str, int] = {}
         before, self._crowded = self._crowded, {}
         for model in self._models:
             standing, far = self._standing(model), self._elsewhere(model)
+            dealing = self._dealing(model, standing)
+            if dealing is not None and not dealing.evens_out:
+                continue
             for place in standing:
                 if place.connections <= _room(standing, far.values()):
                     continue
@@ -229,6 +258,15 @@ class Roster:
             for place in self
             if model in place.models and not (place.is_leaving or place.is_dying)
         ]
+
+    def _dealing(self, model: str, standing: Sequence[Place]) -> Dealing | None:
+        """As the newest replica was deployed; None where connections are to be even."""
+        routing = standing[-1].routing if standing else None
+        if routing is None:
+            return None
+        if (known := self._dealings.get(model)) is None or known.routing != routing:
+            self._dealings[model] = known = Dealing(routing)
+        return known
 
     def _reach(self, model: str) -> dict[str, Crowd]:
         """By node, what other doors have of the model that could take a connection."""

@@ -8,6 +8,8 @@ from urllib.parse import unquote
 _REQUEST_LINE = re.compile(rb"(?:\r?\n)*[A-Z-]+ (?:https?://[^/ ]*)?(/[^ ?\r\n]*)")
 _MODEL = re.compile(r"/v[12]/(?:repository/)?models/([^/:]+)")
 _HEALTH = "/v2/health/"
+_HEAD_END = b"\r\n\r\n"
+_SESSION = re.compile(rb"\r\nx-session-id:[ \t]*([^\r\n]*[^\r\n \t])[ \t]*\r\n", re.IGNORECASE)
 
 
 def path_of(sent: bytes) -> str | None:
@@ -25,6 +27,21 @@ def may_have_path(sent: bytes) -> bool:
     """Whether more bytes could still tell the path: it is HTTP so far, and no line is complete."""
     line = sent.lstrip(b"\r\n")
     return b"\n" not in line and re.fullmatch(rb"[A-Z-]*|[A-Z-]+ [^\r\n]*", line) is not None
+
+
+def session_of(sent: bytes) -> str | None:
+    """The session that the head of a request names, as Ray Serve reads it; None when there is none.
+
+    Only a header that is complete is told, so that no session is taken for a shorter one.
+    """
+    head, end, _ = sent.partition(_HEAD_END)
+    found = _SESSION.search(head + end[:2])
+    return None if found is None else found[1].decode("latin-1")
+
+
+def may_have_session(sent: bytes) -> bool:
+    """Whether more bytes could still tell the session: it is HTTP so far, and the head goes on."""
+    return may_have_path(sent) or (path_of(sent) is not None and _HEAD_END not in sent)
 
 
 def model_of(path: str) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from raymlops.serve.http import Strayed
@@ -22,10 +24,13 @@ def _now() -> float:
 
 @dataclass(slots=True, eq=False)
 class Visitor:
-    """A connection on its way to a replica, with the request that was read of it already."""
+    """A connection on its way to a replica, with the request that was read of it already.
+
+    `session` says whose it is, where that decides who gets it."""
 
     connection: socket.socket
     strayed: Strayed | None = None
+    session: str = ""
     since: float = field(default_factory=_now)
     unread: int = 0
 
@@ -39,6 +44,14 @@ def has_ended(connection: socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
     return bool(poll.poll(0))
+
+
+def client_of(connection: socket.socket) -> str:
+    """The address of the client, or a name that no other has: over TLS it cannot be told."""
+    with suppress(OSError):  # it has gone
+        if isinstance(peer := connection.getpeername(), tuple):
+            return str(peer[0])
+    return secrets.token_hex(8)
 
 
 class WaitingRoom:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +32,13 @@ class RoutingPolicy(ABC):
     A policy may remember what it chose, and knows neither clock nor network. One object is for
     one router: two that share the traffic each balance their own half.
     """
+
+    is_weighted: ClassVar[bool] = False
+    """Whether weights are what replicas measure of themselves. That moves from minute to minute,
+    and would move sessions with it."""
+
+    keeps_sessions: ClassVar[bool] = False
+    """Whether it goes by the key."""
 
     @abstractmethod
     def choose(self, replicas: Sequence[ReplicaLoad], key: str) -> ReplicaLoad:

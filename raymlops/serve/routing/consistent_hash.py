@@ -20,6 +20,8 @@ class ConsistentHash(RoutingPolicy):
     of points for each. Costs half a microsecond a replica.
     """
 
+    keeps_sessions = True
+
     def choose(self, replicas: Sequence[ReplicaLoad], key: str) -> ReplicaLoad:
         seed = _hash(key)
         return min(replicas, key=lambda each: _distance(seed, each))

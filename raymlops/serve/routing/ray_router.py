@@ -28,8 +28,6 @@ class PolicyRouter(RequestRouter):
     def initialize_state(self, **kwargs: str) -> None:
         """Called by Serve with what `router_config` gave."""
         self._policy = policy_named(kwargs["policy"])
-        # What replicas measure moves from minute to minute, and would move sessions with it.
-        self._is_weighted = kwargs["policy"] == "weighted_round_robin"
 
     async def choose_replicas(
         self,
@@ -53,7 +51,7 @@ class PolicyRouter(RequestRouter):
             ReplicaLoad(
                 name=replica.replica_id.unique_id,
                 in_flight=self.replica_queue_len_cache.get(replica.replica_id) or 0,
-                weight=_weight(replica.routing_stats) if self._is_weighted else 1.0,
+                weight=_weight(replica.routing_stats) if self._policy.is_weighted else 1.0,
             )
             for replica in replicas
         ]

@@ -28,6 +28,8 @@ class WeightedRoundRobin(RoutingPolicy):
     Each turn everybody earns its weight, the richest is chosen, and pays what all have earned.
     """
 
+    is_weighted = True
+
     def __init__(self) -> None:
         self._credit: dict[str, float] = {}
 

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.serve.door.roster import Crowd, Roster
-from raymlops.serve.door.sorting import may_have_path, model_of, path_of
+from raymlops.serve.door.sorting import (
+    may_have_path,
+    may_have_session,
+    model_of,
+    path_of,
+    session_of,
+)
+from raymlops.serve.routing import POLICIES, RoutingName
 
 
 @pytest.mark.parametrize(
@@ -35,6 +42,30 @@ def test_a_path_is_waited_for_while_it_may_come(cut: int) -> None:
 def test_what_is_not_http_is_not_waited_for(sent: bytes) -> None:
     assert path_of(sent) is None
     assert not may_have_path(sent)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        (b"X-Session-Id: anna\r\n\r\n", "anna"),
+        (b"a: b\r\nx-session-id:\tanna b \r\nc: d\r\n", "anna b"),
+        (b"x-session-id: an", None),
+        (b"x-session-id: \r\n\r\n", None),
+        (b"my-x-session-id: anna\r\n\r\n", None),
+        (b"a: b\r\n\r\n\r\nx-session-id: in the body\r\n", None),
+    ],
+)
+def test_a_session_is_told_once_its_header_is_complete(headers: bytes, wanted: str | None) -> None:
+    assert session_of(b"POST /v2 HTTP/1.1\r\n" + headers) == wanted
+
+
+@given(cut=st.integers(0, 80))
+def test_a_session_is_waited_for_while_it_may_come(cut: int) -> None:
+    sent = b"POST /v2 HTTP/1.1\r\nHost: a\r\nX-Session-Id: anna\r\n\r\n{}"[:cut]
+    assert session_of(sent) in (None, "anna")
+    assert session_of(sent) is not None or may_have_session(sent)
+    assert not may_have_session(b"hello\r\n")
+    assert not may_have_session(b"GET / HTTP/1.1\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +151,84 @@ def test_who_has_too_many_gives_back_down_to_the_mean(
     connections: dict[str, int], wanted: dict[str, int]
 ) -> None:
     assert roster(**connections).overloaded() == wanted
+
+
+def routed(routing: RoutingName, **connections: int) -> Roster:
+    found = Roster()
+    for replica, number in connections.items():
+        found.enter(replica, ["flights"], number, routing)
+    return found
+
+
+def dealt(found: Roster, *sessions: str) -> str:
+    """Whose a connection of each session is, a letter each."""
+    chosen = []
+    for session in sessions:
+        replica = found.choose("flights", session)
+        assert replica is not None
+        found.give(replica)
+        chosen.append(replica)
+    return "".join(chosen)
+
+
+def test_connections_are_dealt_as_the_model_is_routed() -> None:
+    found = routed("round_robin", a=9, b=0)
+    assert dealt(found, *"12345") == "ababa"
+    assert dealt(routed("least_connections", a=2, b=0), *"12345") == "bbaba"
+    weighted = routed("weighted_round_robin", a=0, b=0)
+    weighted.describe("a", {"rows_per_s": 3000.0})
+    weighted.describe("b", {"rows_per_s": 1000.0})
+    assert dealt(weighted, *"12345678") == "aabaaaba"
+
+
+@pytest.mark.parametrize("routing", POLICIES)
+def test_only_weighted_round_robin_goes_by_what_replicas_measure(routing: RoutingName) -> None:
+    found = routed(routing, a=0, b=0)
+    found.describe("a", {"rows_per_s": 1e9})
+    found.describe("b", {"rows_per_s": None})  # it has not measured itself yet
+    sessions = [f"session-{number}" for number in range(40)]
+    given_to_a = dealt(found, *sessions).count("a")
+    assert given_to_a == 40 if routing == "weighted_round_robin" else given_to_a <= 30
+
+
+def test_a_session_stays_with_its_replica_whatever_else_it_has() -> None:
+    found = routed("consistent_hash", a=0, b=0, c=0)
+    sessions = [f"session-{number}" for number in range(3000)]
+    before = dealt(found, *sessions)
+    found.describe("a", {"rows_per_s": 1e9})
+    assert dealt(found, *sessions) == before
+    assert found.overloaded() == {}
+    found.enter("d", ["flights"], 0, "consistent_hash")
+    after = dealt(found, *sessions)
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {"d"}
+    assert len(moved) / len(sessions) <= 1 / 4 + 0.05
+
+
+def test_a_model_that_is_deployed_again_is_routed_as_it_is_then() -> None:
+    found = routed("round_robin", a=9, b=0)
+    assert (found.keeps_sessions("flights"), found.keeps_sessions("trains")) == (False, False)
+    found.enter("c", ["flights"], 5, "consistent_hash")
+    assert found.keeps_sessions("flights")
+    found.retire("c")  # the deployment was taken back
+    assert not found.keeps_sessions("flights")
+    assert dealt(found, *"12") == "ab"
+    found.enter("d", ["flights"], 0)
+    assert dealt(found, *"123456789") == "ddbdbdbdb"
+    assert Roster().choose("flights") is None
+
+
+@pytest.mark.parametrize(
+    ("routing", "wanted"),
+    [
+        ("round_robin", {"a": 16}), ("least_connections", {"a": 16}), ("power_of_two", {"a": 16}),
+        ("weighted_round_robin", {}), ("consistent_hash", {}),
+    ],
+)  # fmt: skip
+def test_nobody_gives_back_what_is_uneven_by_its_routing(
+    routing: RoutingName, wanted: dict[str, int]
+) -> None:
+    assert routed(routing, a=32, b=0).overloaded() == wanted
 
 
 def test_paths_go_to_the_model_they_name_or_to_the_only_one() -> None:

@@ -14,6 +14,7 @@ import httpx
 from raymlops.serve.door import Door, Doorway, Roster
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
+from raymlops.serve.routing import RoutingName
 from raymlops.serve.web import Handler, Reply, Request, Response
 
 INFER = "/v2/models/{}/infer"
@@ -22,11 +23,25 @@ INFER = "/v2/models/{}/infer"
 class Replica:
     """A doorway whose handler says who it is, and can be told to wait."""
 
-    def __init__(self, path: Path, name: str, models: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        models: Sequence[str],
+        *,
+        routing: RoutingName | None = None,
+        rows_per_s: float = 1.0,
+    ) -> None:
         self.name = name
         self.held: list[Reply] | None = None
         self.doorway = Doorway(
-            path, models=models, replica=name, handler=self.handle, limits=HttpLimits()
+            path,
+            models=models,
+            replica=name,
+            handler=self.handle,
+            limits=HttpLimits(),
+            describe=lambda: {"rows_per_s": rows_per_s},
+            routing=routing,
         )
 
     def start(self) -> None:
@@ -64,14 +79,14 @@ class World:
         self.port = (await door.listen("127.0.0.1", getattr(self, "port", 0)))[1]
         return door
 
-    async def replica(self, name: str, *models: str) -> Replica:
-        replica = self.add(name, *models)
+    async def replica(self, name: str, *models: str, **made: Any) -> Replica:
+        replica = self.add(name, *models, **made)
         await until(lambda: replica.doorway._held != {})
         return replica
 
-    def add(self, name: str, *models: str) -> Replica:
+    def add(self, name: str, *models: str, **made: Any) -> Replica:
         """Of flights, unless others are named; its door may come later."""
-        replica = Replica(self.path, name, models or ["flights"])
+        replica = Replica(self.path, name, models or ["flights"], **made)
         self.replicas.append(replica)
         replica.start()
         return replica
