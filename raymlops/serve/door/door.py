@@ -9,8 +9,8 @@ request passes through it. A connection that asks for another model later, or wh
 comes back and goes on to the next one; its client notices nothing.
 
 Doors of several nodes know each other. When the replicas of another node have room for a
-connection and those here have not, or there are none here, it goes on to the door there, and its
-bytes are copied (`relay`): any door is an address for all models.
+connection and those here have not, or there are none here, or the routing says one there, it goes
+on to the door there, and its bytes are copied (`relay`): any door is an address for all models.
 
 Replicas hold the listening sockets too, without accepting. When the door dies, clients wait in the
 kernel's queue until it is back and has taken the sockets from them.
@@ -245,7 +245,7 @@ class Door:
             return
         if self._roster.keeps_sessions(model) and not self._recognise(visitor):
             return
-        if (node := self._roster.choose_far(model)) is not None:
+        if (node := self._roster.choose_far(model, visitor.session)) is not None:
             self._neighbours.send(visitor, model, node)
         elif self._give(visitor, model):
             visitor.connection.close()

@@ -114,7 +114,7 @@ class Neighbours:
 
     async def _send(self, visitor: Visitor, model: str, node: str, entrance: Entrance) -> None:
         try:
-            far = await knock(entrance, model)
+            far = await knock(entrance, model, visitor.session)
         except UnservedError:
             self._roster.exhaust(model, node)
             self._pass_on(visitor, model)
@@ -145,7 +145,8 @@ class Neighbours:
         """From another door, for a replica of this node or for nobody: it does not wait here."""
         known = await who_knocks(connection, self._secrets)
         if known is not None:
-            node, model = known
+            node, model, session = known
             self._roster.receive(node, model)
-            answer(connection, served=self._give(Visitor(connection), model))
+            visitor = Visitor(connection, session=session)
+            answer(connection, served=self._give(visitor, model))
         connection.close()

@@ -1,7 +1,7 @@
 """A connection goes on to the door of another node, whose replicas have room for it.
 
-    client --> this door --secret, model--> that door's entrance --> one of its replicas
-                         <----welcome------
+    client --> this door --secret, model, session--> that door's entrance --> one of its replicas
+                         <---------welcome---------
     client <-- requests and answers, copied here --> that door, one of its replicas
 
 The secret is told through Ray alone, so that nobody else comes in by an entrance. With TLS it is
@@ -55,14 +55,16 @@ def new_secret() -> bytes:
     return secrets.token_bytes(_SECRET_BYTES)
 
 
-async def knock(entrance: Entrance, model: str) -> asyncio.Transport:
-    """A connection by the door behind `entrance`, which has given it to a replica of `model`.
+async def knock(entrance: Entrance, model: str, session: str) -> asyncio.Transport:
+    """A connection by the door behind `entrance`, which has given it to a replica of `model`; to
+    that of `session`, where one is told.
 
     Raises:
         OSError: nobody is there, or not who gave the secret.
         UnservedError: no replica is.
     """
-    loop, name = asyncio.get_running_loop(), model.encode()
+    # Neither holds a line break, and doors of earlier versions know of no session.
+    loop, name = asyncio.get_running_loop(), (f"{model}\n{session}" if session else model).encode()
     context = None if entrance.certificate is None else _trusting(entrance.certificate)
     async with asyncio.timeout(_KNOCK_S):
         transport, knocker = await loop.create_connection(
@@ -99,16 +101,18 @@ async def relay(connection: socket.socket, read: bytes, far: asyncio.Transport) 
 
 async def who_knocks(
     connection: socket.socket, secret_of: Mapping[str, bytes]
-) -> tuple[str, str] | None:
-    """The node whose secret was told by who connected to an entrance, and the model it asks for;
-    None for a stranger. A door waits for `answer`."""
+) -> tuple[str, str, str] | None:
+    """The node whose secret was told by who connected to an entrance, and the model and session of
+    the connection it brings; None for a stranger. A door waits for `answer`."""
     try:
         async with asyncio.timeout(_KNOCK_S):
             said = await _exactly(connection, _SECRET_BYTES)
             for node, secret in secret_of.items():
                 if hmac.compare_digest(said, secret):
                     (length,) = _NAME_LENGTH.unpack(await _exactly(connection, _NAME_LENGTH.size))
-                    return node, (await _exactly(connection, length)).decode()
+                    name = (await _exactly(connection, length)).decode()
+                    model, _, session = name.partition("\n")
+                    return node, model, session
     except (OSError, EOFError) as error:
         _logger.info("who came in by the entrance was too slow, or has gone: %r", error)
     return None

@@ -45,14 +45,24 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Crowd:
-    """A model's replicas behind the door of another node, and their connections."""
+    """A model's replicas behind the door of another node, and their connections.
+
+    Of how they are routed, and of each, doors of earlier versions say nothing.
+    """
 
     replicas: int
     connections: int
+    routing: RoutingName | None = None
+    loads: tuple[ReplicaLoad, ...] = ()
 
     def more(self, arriving: int = 1) -> Crowd:
         """With connections that are on their way there."""
         return replace(self, connections=self.connections + arriving)
+
+    @property
+    def even_loads(self) -> list[ReplicaLoad]:
+        """As if all had equal parts, since nobody knows yet which of them got what was sent."""
+        return [replace(each, in_flight=self.connections // self.replicas) for each in self.loads]
 
 
 class Roster:
@@ -98,7 +108,12 @@ class Roster:
         for model in self._models:
             standing = self._standing(model)
             connections = sum(place.connections for place in standing)
-            crowds[model] = Crowd(replicas=len(standing), connections=connections)
+            crowds[model] = Crowd(
+                replicas=len(standing),
+                connections=connections,
+                routing=standing[-1].routing if standing else None,
+                loads=tuple(place.load for place in standing),
+            )
         return crowds
 
     def expect(self, model: str) -> None:
@@ -210,13 +225,16 @@ class Roster:
             return dealing.choose([place.load for place in standing], session)
         return min(standing, key=lambda place: (place.connections, -place.number)).replica
 
-    def choose_far(self, model: str) -> str | None:
-        """The node that the next connection should go to, if replicas there have room for it and
-        those here have not."""
+    def choose_far(self, model: str, session: str = "") -> str | None:
+        """The node that the next connection should go to: by its routing, if one is set, else if
+        replicas there have room for it and those here have not."""
+        standing = self._standing(model)
+        dealing = self._dealing(model, standing)
+        if dealing is not None and (loads := self._far_loads(model)):
+            return dealing.choose_node([place.load for place in standing], loads, session)
         far = self._elsewhere(model)
         if not far:
             return None
-        standing = self._standing(model)
         if standing:
             fewest = min(place.connections for place in standing)
             if fewest + 1 <= _room(standing, far.values(), arriving=1):
@@ -260,8 +278,13 @@ class Roster:
         ]
 
     def _dealing(self, model: str, standing: Sequence[Place]) -> Dealing | None:
-        """As the newest replica was deployed; None where connections are to be even."""
-        routing = standing[-1].routing if standing else None
+        """As the newest replica was deployed, or those of other nodes where none is `standing`
+        here; None where connections are to be even."""
+        if standing:
+            routing = standing[-1].routing
+        else:
+            told = (crowd.routing for crowd in self._reach(model).values())
+            routing = next(filter(None, told), None)
         if routing is None:
             return None
         if (known := self._dealings.get(model)) is None or known.routing != routing:
@@ -275,6 +298,10 @@ class Roster:
             for node, crowds in self._far.items()
             if (crowd := crowds.get(model)) is not None and crowd.replicas > 0
         }
+
+    def _far_loads(self, model: str) -> dict[str, list[ReplicaLoad]]:
+        """By node, what it says of each replica there."""
+        return {node: crowd.even_loads for node, crowd in self._reach(model).items() if crowd.loads}
 
     def _elsewhere(self, model: str) -> dict[str, Crowd]:
         """The same of nodes that send none here: what came from a node does not go back to it."""

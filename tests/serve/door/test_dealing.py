@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.serve.door.test_neighbours import introduce
 from tests.serve.door.world import INFER, Run, World, opened, until
 
 FLIGHTS = INFER.format("flights")
@@ -154,6 +155,49 @@ def test_who_waits_for_a_replica_is_given_by_session_once_there_are_some(run: Ru
     run(test)
 
 
+def test_a_session_goes_to_its_replica_by_the_door_of_any_node(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with (
+            opened(tmp_path / "here") as here,
+            opened(tmp_path / "far") as far,
+            opened(tmp_path / "third") as head,
+        ):
+            for name in ("one", "other"):
+                await here.replica(name, routing="consistent_hash")
+            third = await far.replica("third", routing="consistent_hash")
+            introduce(here, far, head)
+            before = await answers(here)
+            assert set(before.values()) == {"one", "other", "third"}
+            assert before == await answers(far) == await answers(head)
+            session = next(session for session in SESSIONS if before[session] == "third")
+            async with head.client() as client:
+                told = {"x-session-id": session}
+                assert (await client.get(FLIGHTS, headers=told)).text == "third"
+                await third.doorway.leave(10.0)
+                await third.stop()
+                introduce(here, far, head)
+                after = await answers(head)
+                assert (await client.get(FLIGHTS, headers=told)).text == after[session]
+            assert after == await answers(here) == await answers(far)
+            assert all(after[each] in (before[each], "one", "other") for each in SESSIONS)
+
+    asyncio.run(asyncio.wait_for(whole(), 20.0))
+
+
+def test_replicas_of_all_nodes_take_turns(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with opened(tmp_path / "here") as here, opened(tmp_path / "far") as far:
+            await here.replica("one", routing="round_robin")
+            for name in ("other", "third"):
+                await far.replica(name, routing="round_robin")
+            introduce(here, far)
+            for _ in range(3):
+                told = [await ask(here) for _ in range(3)]
+                assert sorted(told) == ["one", "other", "third"]
+
+    asyncio.run(asyncio.wait_for(whole(), 20.0))
+
+
 @contextlib.contextmanager
 def processes(path: Path, *names: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """Replicas of flights that keep sessions behind the door at `path`, a process each."""
@@ -186,4 +230,4 @@ def test_sessions_of_processes_that_are_killed_move_alone(tmp_path: Path) -> Non
                 moved = {s for s in SESSIONS if after[s] != before[s]}
                 assert moved == {s for s in SESSIONS if before[s] == "one"}
 
-    asyncio.run(asyncio.wait_for(whole(), 60.0))
+    asyncio.run(asyncio.wait_for(whole(), 120.0))

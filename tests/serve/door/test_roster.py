@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -216,6 +218,55 @@ def test_a_model_that_is_deployed_again_is_routed_as_it_is_then() -> None:
     found.enter("d", ["flights"], 0)
     assert dealt(found, *"123456789") == "ddbdbdbdb"
     assert Roster().choose("flights") is None
+
+
+@given(
+    sizes=st.lists(st.integers(0, 3), min_size=2, max_size=4),
+    session=st.text(),
+)
+def test_doors_agree_whose_a_session_is(sizes: list[int], session: str) -> None:
+    nodes = [[f"r{node}{number}" for number in range(size)] for node, size in enumerate(sizes)]
+    rosters = [routed("consistent_hash", **dict.fromkeys(names, 0)) for names in nodes]
+    everybody = routed("consistent_hash", **dict.fromkeys(chain(*nodes), 0))
+    wanted = everybody.choose("flights", session)
+    for own, roster in enumerate(rosters):
+        for other, neighbour in enumerate(rosters):
+            if other != own:
+                roster.meet(str(other), neighbour.crowds)
+        node = roster.choose_far("flights", session)
+        chooses = roster if node is None else rosters[int(node)]
+        assert chooses.choose("flights", session) == wanted
+
+
+def test_connections_to_other_nodes_are_counted_before_they_are_told() -> None:
+    found = routed("least_connections", a=2)
+    far = routed("least_connections", b=0, c=0)
+    found.meet("n", far.crowds)
+    for _ in range(4):
+        assert found.choose_far("flights") == "n"
+        found.give_far("flights", "n")
+    nodes = []
+    for _ in range(6):
+        nodes.append(node := found.choose_far("flights"))
+        found.give("a") if node is None else found.give_far("flights", node)
+    assert nodes.count("n") == 4
+
+
+def test_nodes_are_dealt_by_the_weights_of_their_replicas() -> None:
+    found, far = (routed("weighted_round_robin", **each) for each in ({"a": 0}, {"b": 0, "c": 0}))
+    found.describe("a", {"rows_per_s": 2000.0})
+    for replica in ("b", "c"):
+        far.describe(replica, {"rows_per_s": 1000.0})
+    found.meet("n", far.crowds)
+    assert [found.choose_far("flights") for _ in range(8)].count("n") == 4
+
+
+def test_a_node_of_an_earlier_version_is_sent_to_when_there_is_less_room_here() -> None:
+    found = routed("round_robin", a=4)
+    found.meet("n", crowd(1, 0))
+    assert found.choose_far("flights") == "n"
+    found.meet("n", crowd(1, 5))
+    assert found.choose_far("flights") is None
 
 
 @pytest.mark.parametrize(
