@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -327,16 +329,6 @@ def test_replicas_that_never_fit_are_refused_before_anything_starts(service: Ser
 
 @pytest.mark.endurance
 def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) -> None:
-    def redeploy(settings: ServeSettings) -> None:
-        world = service.world
-        deploy(
-            MODEL,
-            ledger_url=world.ledger_url,
-            store_uri=world.store_uri,
-            settings=settings,
-            tap=MONITOR,
-        )
-
     def num_replicas() -> int:
         return sum(not replica["leaving"] for replica in standing()[0]["replicas"])
 
@@ -344,7 +336,7 @@ def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) 
     scaling = Autoscaling(
         max_replicas=2, target_in_work=0.1, over_s=10.5, up_after_s=0.0, down_after_s=0.0
     )
-    redeploy(ServeSettings(port=0, proxy_port=0, autoscaling=scaling))
+    redeploy(service, ServeSettings(port=0, proxy_port=0, autoscaling=scaling))
     assert num_replicas() == 1
     with load(service.deployment.url, service.world, num_clients=4) as outcomes:
         eventually(lambda: num_replicas() == 2, timeout_s=60.0)
@@ -352,7 +344,41 @@ def test_replicas_follow_what_is_in_work_and_no_request_fails(service: Service) 
         eventually(lambda: len(outcomes) > seen + 50)
     eventually(lambda: num_replicas() == 1, timeout_s=60.0)
     assert set(outcomes) == {"1.0.0"}
-    redeploy(ServeSettings(port=0, proxy_port=0))
+    redeploy(service, ServeSettings(port=0, proxy_port=0))
+
+
+@pytest.mark.endurance
+def test_connections_are_dealt_by_the_routing_of_the_last_deployment(service: Service) -> None:
+    address = service.deployment.url.removeprefix("http://")
+
+    def shares() -> list[int]:
+        """Of eight connections of one session, how many each replica has."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                connection = HTTPConnection(address)
+                stack.callback(connection.close)
+                connection.request("GET", f"/v2/models/{MODEL}", headers={"X-Session-Id": "anna"})
+                assert connection.getresponse().read()
+            return sorted(replica["connections"] for replica in standing()[0]["replicas"])
+
+    settings = ServeSettings(port=0, proxy_port=0, num_replicas=2, num_cpus=0)
+    for routing, wanted in (("consistent_hash", [0, 8]), ("round_robin", [4, 4])):
+        redeploy(service, replace(settings, routing=routing))
+        eventually(lambda: len(standing()[0]["replicas"]) == 2)
+        assert shares() == wanted
+        eventually(lambda: not any(each["connections"] for each in standing()[0]["replicas"]))
+    redeploy(service, ServeSettings(port=0, proxy_port=0))
+    eventually(lambda: len(standing()[0]["replicas"]) == 1)
+
+
+def redeploy(service: Service, settings: ServeSettings) -> None:
+    deploy(
+        MODEL,
+        ledger_url=service.world.ledger_url,
+        store_uri=service.world.store_uri,
+        settings=settings,
+        tap=MONITOR,
+    )
 
 
 @pytest.mark.parametrize("retries", [0, 1])
