@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,11 @@ class Place:
     def connections(self) -> int:
         """Those it says it has, and those that are on their way to it."""
         return self.open + self.given - self.received
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it is given connections."""
+        return not (self.is_leaving or self.is_dying)
 
     @property
     def load(self) -> ReplicaLoad:
@@ -111,7 +116,7 @@ class Roster:
             crowds[model] = Crowd(
                 replicas=len(standing),
                 connections=connections,
-                routing=standing[-1].routing if standing else None,
+                routing=self._routing(model),
                 loads=tuple(place.load for place in standing),
             )
         return crowds
@@ -212,7 +217,7 @@ class Roster:
 
     def keeps_sessions(self, model: str) -> bool:
         """Whether it has to be known whose connection to the model is to be given away."""
-        dealing = self._dealing(model, self._standing(model))
+        dealing = self._dealing(model)
         return dealing is not None and dealing.keeps_sessions
 
     def choose(self, model: str, session: str = "") -> str | None:
@@ -221,16 +226,18 @@ class Roster:
         standing = self._standing(model)
         if not standing:
             return None
-        if (dealing := self._dealing(model, standing)) is not None:
+        if (dealing := self._dealing(model)) is not None:
             return dealing.choose([place.load for place in standing], session)
         return min(standing, key=lambda place: (place.connections, -place.number)).replica
 
     def choose_far(self, model: str, session: str = "") -> str | None:
         """The node that the next connection should go to: by its routing, if one is set, else if
         replicas there have room for it and those here have not."""
-        standing = self._standing(model)
-        dealing = self._dealing(model, standing)
-        if dealing is not None and (loads := self._far_loads(model)):
+        if not (reach := self._reach(model)):
+            return None
+        standing, dealing = self._standing(model), self._dealing(model)
+        if dealing is not None and all(crowd.loads for crowd in reach.values()):
+            loads = {node: crowd.even_loads for node, crowd in reach.items()}
             return dealing.choose_node([place.load for place in standing], loads, session)
         far = self._elsewhere(model)
         if not far:
@@ -258,7 +265,7 @@ class Roster:
         before, self._crowded = self._crowded, {}
         for model in self._models:
             standing, far = self._standing(model), self._elsewhere(model)
-            dealing = self._dealing(model, standing)
+            dealing = self._dealing(model)
             if dealing is not None and not dealing.evens_out:
                 continue
             for place in standing:
@@ -271,25 +278,22 @@ class Roster:
         return keep
 
     def _standing(self, model: str) -> list[Place]:
-        return [
-            place
-            for place in self
-            if model in place.models and not (place.is_leaving or place.is_dying)
-        ]
+        return [place for place in self if model in place.models and place.is_standing]
 
-    def _dealing(self, model: str, standing: Sequence[Place]) -> Dealing | None:
-        """As the newest replica was deployed, or those of other nodes where none is `standing`
-        here; None where connections are to be even."""
-        if standing:
-            routing = standing[-1].routing
-        else:
-            told = (crowd.routing for crowd in self._reach(model).values())
-            routing = next(filter(None, told), None)
-        if routing is None:
+    def _dealing(self, model: str) -> Dealing | None:
+        """None where connections are to be even."""
+        if (routing := self._routing(model)) is None:
             return None
         if (known := self._dealings.get(model)) is None or known.routing != routing:
             self._dealings[model] = known = Dealing(routing)
         return known
+
+    def _routing(self, model: str) -> RoutingName | None:
+        """As its newest replica here was deployed, or those of other nodes where there is none."""
+        for place in reversed(self._places.values()):
+            if model in place.models and place.is_standing:
+                return place.routing
+        return next((crowd.routing for crowd in self._reach(model).values() if crowd.routing), None)
 
     def _reach(self, model: str) -> dict[str, Crowd]:
         """By node, what other doors have of the model that could take a connection."""
@@ -298,10 +302,6 @@ class Roster:
             for node, crowds in self._far.items()
             if (crowd := crowds.get(model)) is not None and crowd.replicas > 0
         }
-
-    def _far_loads(self, model: str) -> dict[str, list[ReplicaLoad]]:
-        """By node, what it says of each replica there."""
-        return {node: crowd.even_loads for node, crowd in self._reach(model).items() if crowd.loads}
 
     def _elsewhere(self, model: str) -> dict[str, Crowd]:
         """The same of nodes that send none here: what came from a node does not go back to it."""
