@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -19,14 +18,12 @@ from raymlops.data.features import as_floats
 from raymlops.errors import DataError
 from raymlops.ledger import ModelVersion, open_ledger
 from raymlops.models import Bundle, Field, Signature
+from raymlops.serve.parts import SUFFIX, Parts
 from raymlops.storage import Store
-
-_logger = logging.getLogger(__name__)
 
 _BATCH_ROWS = 8192
 _MAX_ACTORS = 4
 _PARTIAL = ".partial"
-_SUFFIX = ".parquet"
 _OURS = re.compile(r"raymlops\.errors\.\w+: (.+)")
 
 
@@ -44,8 +41,9 @@ def predict_parquet(
 ) -> Predicted:
     """Writes the rows of `source` with the version's outputs beside them, in the same order.
 
-    `target` becomes a folder of Parquet files, which appears when it is complete; of no rows it
-    holds the columns. Ray must be connected.
+    `target` becomes a folder of Parquet files, which appears when it is complete: their rows, in
+    the order of the files' names, are those of the files of `source` in the order of theirs. Of no
+    rows it holds the columns. Ray must be connected.
 
     Raises:
         DataError: there is something at `target`, `source` is not Parquet, or a row of it does not
@@ -55,55 +53,30 @@ def predict_parquet(
 
     if target.exists():
         raise DataError(f"{target} exists; nothing is overwritten")
-    check_parquet(source)
-    partial = target.with_name(target.name + _PARTIAL)
+    parts = Parts.of(source.absolute())
+    partial = target.absolute().with_name(target.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    try:
-        dataset = ray.data.read_parquet(str(source.absolute()))
-    except (OSError, ValueError) as error:  # Arrow's errors are among these
-        raise DataError(f"{source} cannot be read as Parquet: {error}") from error
-    dataset.context.execution_options.preserve_order = True
-    dataset.context.enable_progress_bars = False
-    scored = dataset.map_batches(
-        _Scorer,
-        fn_constructor_args=(version, ledger_url, store_uri),
-        batch_format="pyarrow",
-        batch_size=_BATCH_ROWS,
-        # They hold no CPU: beside replicas, the last one free is for the tasks that read and write.
-        num_cpus=0,
+    partial.mkdir(parents=True)
+    num_parts = len(parts.fragments)
+    numbers = ray.data.from_items(list(range(num_parts)), override_num_blocks=num_parts)
+    numbers.context.enable_progress_bars = False
+    # Rows pass through no object store, and no writer of Ray Data's, which keeps no order.
+    scorer: Any = _Scorer  # a class is taken, too, which the types of `map` do not say
+    scored = numbers.map(
+        scorer,
+        fn_constructor_args=(version, ledger_url, store_uri, parts, partial),
+        num_cpus=0,  # beside replicas, none may be free
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(_free_cpus())),
     )
     try:
-        scored.write_parquet(str(partial.absolute()))
-    except Exception as error:  # Ray Data's own, whatever a batch raised
+        num_rows = sum(row["num_rows"] for row in scored.iter_rows())
+    except Exception as error:  # Ray Data's own, whatever a part raised
         shutil.rmtree(partial, ignore_errors=True)
         if (reason := _reason(error)) is None:
             raise
         raise DataError(f"{source}, rows numbered within a batch: {reason}") from error
-    files = list(partial.glob(f"*{_SUFFIX}"))
-    if not files:  # Ray Data writes none where there are no rows
-        no_rows = dataset.schema().base_schema.empty_table()
-        outputs = _Scorer(version, ledger_url, store_uri)(no_rows)
-        partial.mkdir(parents=True, exist_ok=True)
-        pq.write_table(outputs, partial / f"empty{_SUFFIX}")
-    num_rows = sum(pq.read_metadata(path).num_rows for path in files)
     os.replace(partial, target)
     return Predicted(version=version, num_rows=num_rows, path=target)
-
-
-def check_parquet(source: Path) -> None:
-    """Returns quietly when it is named as a Parquet file, or is a folder with one below.
-
-    Raises:
-        DataError: it is not there, or Ray Data would find no file in it.
-    """
-    if not source.exists():
-        raise DataError(f"there is no {source}")
-    if source.suffix != _SUFFIX and not any(source.rglob(f"*{_SUFFIX}")):
-        raise DataError(
-            f"{source} is no Parquet file ({_SUFFIX}), nor a folder of them: convert it first, "
-            "e.g. pandas.read_csv(FILE).to_parquet('rows.parquet')"
-        )
 
 
 def num_actors(free_cpus: float) -> int:
@@ -156,30 +129,33 @@ def _column(table: pa.Table, field: Field) -> Column:
 
 
 def _free_cpus() -> float:
-    """Warns where there is none: what reads and writes rows then waits."""
     import ray
 
     untyped: Any = ray
-    free = float(untyped.available_resources().get("CPU", 0.0))
-    if free < 1.0:
-        _logger.warning(
-            "%g of the cluster's CPUs are free, and reading rows takes 1: this waits until "
-            "something ends; undeploy a model, or add a machine",
-            free,
-        )
-    return free
+    return float(untyped.available_resources().get("CPU", 0.0))
 
 
 class _Scorer:
-    """One actor of Ray Data: loads the bundle once."""
+    """One actor of Ray Data: loads the bundle once, and writes a file for each part."""
 
-    def __init__(self, version: ModelVersion, ledger_url: str, store_uri: str) -> None:
+    def __init__(
+        self, version: ModelVersion, ledger_url: str, store_uri: str, parts: Parts, folder: Path
+    ) -> None:
         with open_ledger(ledger_url) as ledger:  # what is loaded is what is registered now
             registered = ledger.registry.get(version.model, version.version)
         self._bundle = Bundle.of_version(Store(store_uri), registered)
+        self._parts = parts
+        self._folder = folder
+        self._schema = predict_table(self._bundle, parts.schema.empty_table()).schema
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return predict_table(self._bundle, batch)
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        number, num_rows = row["item"], 0
+        path = self._folder / f"part-{number:08}{SUFFIX}"
+        with pq.ParquetWriter(path, self._schema) as writer:
+            for batch in self._parts.batches(number, num_rows=_BATCH_ROWS):
+                writer.write_table(predict_table(self._bundle, pa.Table.from_batches([batch])))
+                num_rows += batch.num_rows
+        return {"num_rows": num_rows}
 
 
 def _reason(error: Exception) -> str | None:

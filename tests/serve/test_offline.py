@@ -14,12 +14,7 @@ from raymlops.cluster import Session
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle, format_named
-from raymlops.serve.offline import (
-    check_parquet,
-    num_actors,
-    predict_parquet,
-    predict_table,
-)
+from raymlops.serve.offline import num_actors, predict_parquet, predict_table
 from tests.serve.conftest import MODEL, World, make_world
 
 
@@ -67,21 +62,6 @@ def test_rows_that_do_not_fit_are_told(world: World) -> None:
         predict_table(bundle, rows.append_column("benign", rows["row"]))
 
 
-def test_only_parquet_is_predicted(tmp_path: Path) -> None:
-    (tmp_path / "csv").mkdir()
-    (tmp_path / "csv" / "rows.csv").write_text("radius\n1\n")
-    for source in (tmp_path / "csv", tmp_path / "csv" / "rows.csv"):
-        with pytest.raises(
-            DataError, match=r"is no Parquet file \(.parquet\), nor a folder of them"
-        ):
-            check_parquet(source)
-    with pytest.raises(DataError, match="there is no"):
-        check_parquet(tmp_path / "none.parquet")
-    pq.write_table(pa.table({"radius": [1.0]}), tmp_path / "rows.parquet")
-    check_parquet(tmp_path / "rows.parquet")
-    check_parquet(tmp_path)
-
-
 def test_as_many_score_as_cpus_are_free() -> None:
     assert [num_actors(free) for free in (0.0, 1.5, 3.0, 64.0)] == [1, 1, 3, 4]
 
@@ -109,7 +89,7 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
         predict_parquet(version, source, target, **places)
 
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"torn\.parquet cannot be read"):
         predict_parquet(version, tmp_path / "torn.parquet", tmp_path / "never", **places)
 
     pq.write_table(table(world).slice(0, 0), tmp_path / "none.parquet")
@@ -125,6 +105,33 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.cluster
+def test_a_folder_is_predicted_in_the_order_of_its_files(
+    own_ray_cluster: Session,
+    bundles: dict[str, Bundle],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+) -> None:
+    """Ray Data's writer put the chunks of what it was given down as its threads came to them."""
+    world = make_world(bundles, tmp_path_factory.mktemp("world"))
+    rows, source = table(world), tmp_path / "in"
+    source.mkdir()
+    for number, start in enumerate(range(0, 569, 100)):
+        part = rows.slice(start, 100)
+        pq.write_table(part, source / f"part-{number}.parquet", row_group_size=2)
+    with Ledger(world.ledger_url) as ledger:
+        version = ledger.registry.resolve(f"{MODEL}@champion")
+    places = {"ledger_url": world.ledger_url, "store_uri": world.store_uri}
+    for target in (tmp_path / "one", tmp_path / "two"):
+        assert predict_parquet(version, source, target, **places).num_rows == 569
+        assert pq.read_table(target)["row"].to_pylist() == list(range(569))
+
+    doubled = pa.table([*rows.columns, rows["row"]], names=[*rows.column_names, "radius"])
+    pq.write_table(doubled, tmp_path / "doubled.parquet")
+    with pytest.raises(DataError, match="has several columns named radius; rename them"):
+        predict_parquet(version, tmp_path / "doubled.parquet", tmp_path / "never", **places)
+
+
 class _Holder:
     """Holds CPUs, as a replica does."""
 
@@ -134,18 +141,18 @@ class _Holder:
 
 
 @pytest.mark.cluster
-def test_one_free_cpu_is_enough(
+def test_no_free_cpu_is_needed(
     own_ray_cluster: Session,
     bundles: dict[str, Bundle],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
 ) -> None:
-    """The actor that scored took it, and those that read waited for ever."""
+    """The actor that scored took the last one, and the tasks that read waited for ever."""
     world = make_world(bundles, tmp_path_factory.mktemp("world"))
     pq.write_table(table(world), tmp_path / "in.parquet")
     with Ledger(world.ledger_url) as ledger:
         version = ledger.registry.resolve(f"{MODEL}@champion")
-    holder = ray.remote(_Holder).options(num_cpus=3).remote()
+    holder = ray.remote(_Holder).options(num_cpus=4).remote()
     assert ray.get(holder.ready.remote())
     predicted = predict_parquet(
         version,
