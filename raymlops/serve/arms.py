@@ -193,8 +193,8 @@ class Arms:
             if version not in kept:
                 began = time.monotonic()
                 bundle = await asyncio.to_thread(self._load, version)
-                if replaced and (reason := self._shortage(version, bundle)) is not None:
-                    await self._make_room(replaced, reason)
+                if self._loaded or fresh:
+                    await self._make_room(version, bundle, replaced, beside=fresh)
                 loaded = await self._restoring(replaced, self._prepare(version, bundle))
                 fresh[version] = replace(loaded, load_s=time.monotonic() - began)
         known = kept | fresh
@@ -255,17 +255,25 @@ class Arms:
             self._retire(version)
         self._loaded = {}
 
-    def _shortage(self, version: str, bundle: Bundle) -> str | None:
-        loaded = [each.footprint for each in self._loaded.values()]
+    async def _make_room(
+        self,
+        version: str,
+        bundle: Bundle,
+        replaced: dict[str, LoadedVersion],
+        *,
+        beside: dict[str, LoadedVersion],
+    ) -> None:
+        """Where memory does not hold `version`, too, unloads what is to be replaced, once it has
+        answered; or refuses, where that is not wanted or nothing is replaced."""
+        loaded = [each.footprint for each in (*self._loaded.values(), *beside.values())]
         needed = expected_bytes(bundle.artifact.size_bytes, loaded)
-        return shortage(version, needed, self._free_bytes(), self._swap)
-
-    async def _make_room(self, replaced: dict[str, LoadedVersion], reason: str) -> None:
-        """Unloads what is to be replaced, once it has answered; or refuses, where that is not
-        wanted."""
-        if self._swap.mode == "beside":
+        policy, names = self._swap, ", ".join(replaced)
+        reason = shortage(version, needed, self._free_bytes(), policy, replaces=bool(names))
+        if reason is None:
+            return
+        if policy.mode == "beside" or not replaced:
             raise ModelError(reason)
-        _logger.warning("unloading %s first: %s", ", ".join(replaced), reason)
+        _logger.warning("unloading %s first: %s", names, reason)
         for name, old in replaced.items():
             del self._loaded[name]
             self._retire(old)

@@ -17,7 +17,8 @@ class SwapPolicy:
     Args:
         mode: beside loads and warms the new one beside the old, and refuses it where memory does
             not hold both. rolling then unloads the old one first; until the new one is loaded,
-            this replica answers 503.
+            this replica answers 503. A canary, beside which the old one stays, is refused by
+            either.
         reserve_mib: memory that no version may take.
     """
 
@@ -53,13 +54,24 @@ def expected_bytes(size_bytes: int, loaded: list[Footprint]) -> int:
     return round(size_bytes * like.ratio)
 
 
-def shortage(version: str, needed_bytes: int, free_bytes: int, policy: SwapPolicy) -> str | None:
-    """Why `version` cannot be loaded beside the others; None when it can."""
+def shortage(
+    version: str, needed_bytes: int, free_bytes: int, policy: SwapPolicy, *, replaces: bool
+) -> str | None:
+    """Why `version` cannot be loaded beside the others; None when it can.
+
+    Args:
+        replaces: whether another one goes when it is there, and could go before.
+    """
     if needed_bytes + policy.reserve_mib * _MIB <= free_bytes:
         return None
+    way_out = "give the node more memory"
+    if replaces and policy.mode == "beside":
+        way_out += (
+            ", or set serve.swap.mode to rolling, which unloads the old version first and answers "
+            "503 meanwhile"
+        )
     return (
-        f"version {version} needs about {needed_bytes / _MIB:,.0f} MiB beside the one that "
-        f"serves, {free_bytes / _MIB:,.0f} MiB are free, of which {policy.reserve_mib:,} MiB stay "
-        "in reserve: give the node more memory, or set serve.swap.mode to rolling, which "
-        "unloads the old version first and answers 503 meanwhile"
+        f"version {version} needs about {needed_bytes / _MIB:,.0f} MiB beside what serves, "
+        f"{free_bytes / _MIB:,.0f} MiB are free, of which {policy.reserve_mib:,} MiB stay in "
+        f"reserve: {way_out}"
     )

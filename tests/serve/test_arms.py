@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -152,6 +152,42 @@ def test_a_version_that_memory_does_not_hold_beside_the_old_is_refused(
         ):
             await arms.apply(table("1.0.1"))
         assert arms.of_key("anna")[1].version == "1.0.0"
+        await arms.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["beside", "rolling"])
+def test_a_canary_that_memory_does_not_hold_beside_the_champion_is_refused(
+    bundles: dict[str, Bundle], mode: Literal["beside", "rolling"]
+) -> None:
+    """Memory was looked at where a version was to go, as in no release."""
+    free = 0
+
+    async def test() -> None:
+        nonlocal free
+        swap = SwapPolicy(mode=mode)
+        arms = Arms(bundles.__getitem__, BatchPolicy(), swap=swap, free_bytes=lambda: free)
+        await arms.apply(table("1.0.0"))
+        with pytest.raises(ModelError, match=r"1\.0\.1 needs .* give the node more memory$"):
+            await arms.apply(table("1.0.0", "1.0.1"))
+        assert arms.versions == ("1.0.0",)
+        free = 2**40
+        await arms.apply(table("1.0.0", "1.0.1"))
+        assert arms.versions == ("1.0.0", "1.0.1")
+        await arms.close()
+
+    run(test)
+
+
+def test_two_first_versions_that_memory_does_not_hold_are_refused(
+    bundles: dict[str, Bundle],
+) -> None:
+    async def test() -> None:
+        arms = Arms(bundles.__getitem__, BatchPolicy(), free_bytes=lambda: 0)
+        with pytest.raises(ModelError, match=r"1\.0\.1 needs .* give the node more memory$"):
+            await arms.apply(table("1.0.0", "1.0.1"))
+        assert arms.versions == ()
         await arms.close()
 
     run(test)

@@ -20,13 +20,18 @@ def test_a_version_is_expected_to_grow_like_the_largest_before_it() -> None:
 
 
 def test_a_shortage_tells_both_numbers_and_the_way_out() -> None:
-    policy = SwapPolicy(reserve_mib=256)
-    assert shortage("1.1.0", 500 * MIB, 756 * MIB, policy) is None
-    assert shortage("1.1.0", 500 * MIB, 755 * MIB, policy) == (
-        "version 1.1.0 needs about 500 MiB beside the one that serves, 755 MiB are free, of "
-        "which 256 MiB stay in reserve: give the node more memory, or set serve.swap.mode to "
-        "rolling, which unloads the old version first and answers 503 meanwhile"
+    beside, rolling = SwapPolicy(reserve_mib=256), SwapPolicy(mode="rolling", reserve_mib=256)
+    assert shortage("1.1.0", 500 * MIB, 756 * MIB, beside, replaces=True) is None
+    told = (
+        "version 1.1.0 needs about 500 MiB beside what serves, 755 MiB are free, of which 256 MiB "
+        "stay in reserve: give the node more memory"
     )
+    assert shortage("1.1.0", 500 * MIB, 755 * MIB, beside, replaces=True) == (
+        f"{told}, or set serve.swap.mode to rolling, which unloads the old version first and "
+        "answers 503 meanwhile"
+    )
+    assert shortage("1.1.0", 500 * MIB, 755 * MIB, beside, replaces=False) == told
+    assert shortage("1.1.0", 500 * MIB, 755 * MIB, rolling, replaces=True) == told
 
 
 def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
