@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -186,22 +186,35 @@ class Arms:
             self._let_go()
 
     async def _apply(self, table: TrafficTable) -> None:
-        kept = {name: each for name, each in self._loaded.items() if name in table.versions}
-        replaced = {name: each for name, each in self._loaded.items() if name not in kept}
-        fresh: dict[str, LoadedVersion] = {}
-        for version in table.versions:
-            if version not in kept:
-                began = time.monotonic()
-                bundle = await asyncio.to_thread(self._load, version)
-                if self._loaded or fresh:
-                    await self._make_room(version, bundle, replaced, beside=fresh)
-                loaded = await self._restoring(replaced, self._prepare(version, bundle))
-                fresh[version] = replace(loaded, load_s=time.monotonic() - began)
-        known = kept | fresh
+        try:
+            fresh = await self._load_fresh(table)
+        except Exception:
+            await self._restore()
+            raise
+        known = self._loaded | fresh
+        replaced = self._replaced_by(table).values()
         self._loaded = {version: known[version] for version in table.versions}
         self._table = table
-        for old in replaced.values():
+        for old in replaced:
             self._retire(old)
+
+    async def _load_fresh(self, table: TrafficTable) -> dict[str, LoadedVersion]:
+        """The versions that `table` brings, all of them or none."""
+        fresh: dict[str, LoadedVersion] = {}
+        try:
+            for version in table.versions:
+                if version not in self._loaded:
+                    began = time.monotonic()
+                    bundle = await asyncio.to_thread(self._load, version)
+                    if self._loaded or fresh:
+                        await self._make_room(version, bundle, table, beside=fresh)
+                    loaded = await self._prepare(version, bundle)
+                    fresh[version] = replace(loaded, load_s=time.monotonic() - began)
+        except BaseException:
+            for each in fresh.values():
+                self._retire(each)
+            raise
+        return fresh
 
     def of_key(self, key: str) -> tuple[str, LoadedVersion]:
         """The arm that `key` belongs to, and the version that answers it.
@@ -255,44 +268,43 @@ class Arms:
             self._retire(version)
         self._loaded = {}
 
+    def _replaced_by(self, table: TrafficTable) -> dict[str, LoadedVersion]:
+        return {name: each for name, each in self._loaded.items() if name not in table.versions}
+
     async def _make_room(
         self,
         version: str,
         bundle: Bundle,
-        replaced: dict[str, LoadedVersion],
+        table: TrafficTable,
         *,
         beside: dict[str, LoadedVersion],
     ) -> None:
-        """Where memory does not hold `version`, too, unloads what is to be replaced, once it has
+        """Where memory does not hold `version`, too, unloads what `table` replaces, once it has
         answered; or refuses, where that is not wanted or nothing is replaced."""
         loaded = [each.footprint for each in (*self._loaded.values(), *beside.values())]
         needed = expected_bytes(bundle.artifact.size_bytes, loaded)
-        policy, names = self._swap, ", ".join(replaced)
-        reason = shortage(version, needed, self._free_bytes(), policy, replaces=bool(names))
+        replaced, policy = self._replaced_by(table), self._swap
+        reason = shortage(version, needed, self._free_bytes(), policy, replaces=bool(replaced))
         if reason is None:
             return
         if policy.mode == "beside" or not replaced:
             raise ModelError(reason)
-        _logger.warning("unloading %s first: %s", names, reason)
+        _logger.warning("unloading %s first: %s", ", ".join(replaced), reason)
         for name, old in replaced.items():
             del self._loaded[name]
             self._retire(old)
         await asyncio.gather(*self._retiring)
 
-    async def _restoring(
-        self, replaced: dict[str, LoadedVersion], preparing: Awaitable[LoadedVersion]
-    ) -> LoadedVersion:
-        """What `preparing` gives; when it fails, what was unloaded for it is loaded again."""
-        unloaded = replaced.keys() - self._loaded.keys()
-        for name in unloaded:
-            del replaced[name]
-        try:
-            return await preparing
-        except Exception:
-            for name in unloaded:
-                bundle = await asyncio.to_thread(self._load, name)
-                self._loaded[name] = await self._prepare(name, bundle)
-            raise
+    async def _restore(self) -> None:
+        """Loads again what was unloaded for a table that is not followed after all."""
+        if self._table is None or self._is_parked:
+            return
+        unloaded = [version for version in self._table.versions if version not in self._loaded]
+        if unloaded:
+            await asyncio.gather(*self._retiring)  # until what was loaded for that table is gone
+        for version in unloaded:
+            bundle = await asyncio.to_thread(self._load, version)
+            self._loaded[version] = await self._prepare(version, bundle)
 
     async def _prepare(self, version: str, bundle: Bundle) -> LoadedVersion:
         before = memory.resident_bytes()
@@ -323,7 +335,12 @@ class Arms:
     def _warm(self, bundle: Bundle) -> tuple[BundleRunner | IsolatedRunner, EngineSpeed]:
         check_cpus(self._engine)
         run = self._runner(bundle)
-        return run, warm_up(run, bundle.sample)
+        try:
+            return run, warm_up(run, bundle.sample)
+        except Exception:
+            if isinstance(run, IsolatedRunner):
+                run.close()
+            raise
 
     def _runner(self, bundle: Bundle) -> BundleRunner | IsolatedRunner:
         if self._engine.isolate:

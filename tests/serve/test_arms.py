@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -32,8 +33,18 @@ def table(*versions: str) -> TrafficTable:
     return TrafficTable(model=MODEL, arms=arms)
 
 
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
+def run(test: Callable[[], Coroutine[Any, Any, None]], *, timeout_s: float = 20.0) -> None:
+    asyncio.run(asyncio.wait_for(test(), timeout_s))
+
+
+class Refusing(Preprocessing):
+    def transform(self, columns: Columns) -> NDArray[np.float32]:
+        raise ModelError("no such column")
+
+
+def engines() -> list[multiprocessing.process.BaseProcess]:
+    """The processes of engines that run isolated."""
+    return [each for each in multiprocessing.active_children() if each.name == "engine"]
 
 
 def test_a_table_is_followed_when_all_its_versions_are_loaded(bundles: dict[str, Bundle]) -> None:
@@ -243,6 +254,54 @@ def test_a_rolling_swap_unloads_first_and_takes_back_what_cannot_be_replaced(
 
     run(test)
     assert loading == [("asked", ("1.0.0",)), ("asked", ("1.0.1",))]
+
+
+def test_a_rolling_swap_to_two_versions_of_which_one_fails_changes_nothing(
+    bundles: dict[str, Bundle],
+) -> None:
+    """The old version was gone for good, and the process of the first new one outlived its arms."""
+
+    def load(version: str) -> Bundle:
+        if version == "1.0.2":
+            raise IntegrityError("changed")
+        return replace(bundles[version])  # as it came, without the session it may have begun
+
+    async def test() -> None:
+        free = iter([0, 2**40])
+        arms = Arms(
+            load,
+            BatchPolicy(),
+            EngineSettings(isolate=True),
+            swap=SwapPolicy(mode="rolling"),
+            free_bytes=lambda: next(free),
+        )
+        await arms.apply(table("1.0.0"))
+        with pytest.raises(IntegrityError):
+            await arms.apply(table("1.0.1", "1.0.2"))
+        assert arms.versions == ("1.0.0",)
+        assert len(engines()) == 1
+        assert PROBABILITY in await arms.of_key("anna")[1].batcher.submit(
+            bundles["1.0.0"].sample(1)
+        )
+        await arms.close()
+        assert engines() == []
+
+    run(test, timeout_s=60.0)
+
+
+def test_a_version_that_fails_its_warm_up_leaves_no_process_behind(
+    bundles: dict[str, Bundle],
+) -> None:
+    bundle = bundles["1.0.0"]
+    refusing = replace(bundle, preprocessing=Refusing(encodings=bundle.preprocessing.encodings))
+
+    async def test() -> None:
+        arms = Arms(lambda _: refusing, BatchPolicy(), EngineSettings(isolate=True))
+        with pytest.raises(ModelError, match="no such column"):
+            await arms.apply(table("1.0.0"))
+        assert engines() == []
+
+    run(test, timeout_s=60.0)
 
 
 def test_answers_are_remembered_by_version_when_that_is_asked_for(
