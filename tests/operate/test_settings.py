@@ -40,7 +40,7 @@ FORMED = {"alerts.maintenance[0].start", "alerts.maintenance[0].end"}
 LISTS = """
 serve:
   log: {inputs: true, hidden: ["${file:secret}"]}
-  batch: {lengths: [8], cut_outputs: ["${file:secret}"]}
+  batch: {lengths: [8], cut_outputs: ["${file:secret}"], pad_columns: ["${file:secret}"]}
   deferred: {webhooks: ["https://${file:secret}/"]}
 alerts:
   smtp: {recipients: ["${file:secret}"]}

@@ -18,9 +18,15 @@ from functools import partial
 from itertools import chain
 
 from raymlops.data import Columns, num_rows
-from raymlops.errors import RequestError
+from raymlops.errors import ModelError, RequestError
 from raymlops.serve.batching.outputs import Outputs, Run
-from raymlops.serve.batching.padding import cut, length_of, padded, padded_length
+from raymlops.serve.batching.padding import (
+    cut,
+    length_of,
+    padded,
+    padded_length,
+    with_positions,
+)
 from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
 from raymlops.serve.batching.shares import Share
@@ -127,6 +133,7 @@ class Batcher:
         Raises:
             RequestError: 503 when the queue is full or closed, 413 when it could never hold this,
                 or a row is longer than all `policy.lengths`.
+            ModelError: `policy.pad_columns` names what is no column of several positions.
         """
         now = time.monotonic()
         size, length = num_rows(columns), 0
@@ -189,15 +196,20 @@ class Batcher:
 
     def _pad(self, columns: Columns, done: Done) -> tuple[Columns, Done, int]:
         """The request as others of its length can share a batch with it."""
-        policy, length = self._policy, length_of(columns)
+        policy = self._policy
+        short = with_positions(columns, policy.pad_columns)
+        length = length_of(short)
         full = padded_length(length, policy.lengths)
 
         def done_cut(result: Outputs | Exception) -> None:
             if not isinstance(result, Exception):
-                result = cut(result, length, policy.cut_outputs)
+                try:
+                    result = cut(result, length, policy.cut_outputs)
+                except ModelError as error:
+                    result = error
             done(result)
 
-        return padded(columns, full, policy.pad_value), done_cut, full
+        return {**columns, **padded(short, full, policy.pad_value)}, done_cut, full
 
     def _refusal(self, size: int) -> RequestError:
         limit, waiting = self._policy.max_queue_rows, self._queue.num_rows

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raymlops.data import Column, Columns
-from raymlops.errors import RequestError
+from raymlops.errors import ModelError, RequestError
 from raymlops.serve.batching.outputs import Outputs
 
 
+def with_positions(columns: Columns, names: Sequence[str]) -> dict[str, Column]:
+    """The columns [rows, positions, ...]: those of `names`, or all of such a shape.
+
+    Raises:
+        ModelError: one of `names` is no such column.
+    """
+    found = {name: column for name, column in columns.items() if column.ndim > 1}
+    if not names:
+        return found
+    if unknown := [name for name in names if name not in found]:
+        raise ModelError(
+            f"pad_columns names {', '.join(unknown)}; columns of several positions a row are "
+            f"{', '.join(found) or 'none'}"
+        )
+    return {name: found[name] for name in names}
+
+
 def length_of(columns: Columns) -> int:
-    """Positions in a row: the most of any column [rows, positions, ...]; 0 where there is none."""
-    return max((column.shape[1] for column in columns.values() if column.ndim > 1), default=0)
+    """Positions in a row: the most of any of these columns; 0 where there is none."""
+    return max((column.shape[1] for column in columns.values()), default=0)
 
 
 def padded_length(length: int, lengths: Sequence[int]) -> int:
@@ -34,12 +53,12 @@ def padded_length(length: int, lengths: Sequence[int]) -> int:
 
 
 def padded(columns: Columns, length: int, value: float) -> dict[str, Column]:
-    """Columns [rows, positions, ...] with `value` behind, up to that length; texts with ''."""
+    """These columns with `value` behind, up to that length; texts with ''."""
     return {name: _padded(column, length, value) for name, column in columns.items()}
 
 
 def _padded(column: Column, length: int, value: float) -> Column:
-    if column.ndim < 2 or column.shape[1] == length:
+    if column.shape[1] == length:
         return column
     shape = (len(column), length, *column.shape[2:])
     longer = np.full(shape, "" if column.dtype == object else value, dtype=column.dtype)
@@ -48,5 +67,17 @@ def _padded(column: Column, length: int, value: float) -> Column:
 
 
 def cut(outputs: Outputs, length: int, names: Iterable[str]) -> Outputs:
-    """The outputs, those of `names` [rows, positions, ...] without what padding added."""
-    return {**outputs} | {name: outputs[name][:, :length] for name in names if name in outputs}
+    """The outputs, those of `names` [rows, positions, ...] without what padding added.
+
+    Raises:
+        ModelError: there is no such output, or it has no positions.
+    """
+    return {**outputs} | {name: _output(outputs, name)[:, :length] for name in names}
+
+
+def _output(outputs: Outputs, name: str) -> NDArray[Any]:
+    if name not in outputs:
+        raise ModelError(f"cut_outputs names '{name}'; the outputs are {', '.join(outputs)}")
+    if outputs[name].ndim < 2:
+        raise ModelError(f"cut_outputs names '{name}', which has one value a row: leave it out")
+    return outputs[name]

@@ -25,6 +25,8 @@ class BatchPolicy:
             up, runs in the event loop, since handing over to a thread would take longer; 0 never.
         lengths: what rows [positions, ...] are padded to, with `pad_value`, the least that fits;
             rows of one length share a batch. Empty takes rows of one length alone.
+        pad_columns: which columns are padded; empty pads all that have positions, those of a fixed
+            width, too.
         max_tokens: rows times their padded length of a batch, at most; None is no limit.
         cut_outputs: have a value for each position, of which those of padding are cut off.
     """
@@ -38,6 +40,7 @@ class BatchPolicy:
     inline_below_s: float = 0.0005
     lengths: tuple[int, ...] = ()
     pad_value: float = 0.0
+    pad_columns: tuple[str, ...] = ()
     max_tokens: int | None = None
     cut_outputs: tuple[str, ...] = ()
 
@@ -57,8 +60,9 @@ class BatchPolicy:
             )
         if list(self.lengths) != sorted({*self.lengths}) or min(self.lengths, default=1) < 1:
             raise ValueError(f"lengths is {list(self.lengths)}; they must rise, from 1 on")
-        if self.max_tokens is not None and not self.lengths:
-            raise ValueError("max_tokens counts padded rows: set lengths, too")
+        for name in ("pad_columns", "max_tokens", "cut_outputs"):
+            if getattr(self, name) not in (None, ()) and not self.lengths:
+                raise ValueError(f"{name} is about padded rows: set lengths, too")
         if self.max_tokens is not None and self.max_tokens < self.lengths[-1]:
             raise ValueError(
                 f"max_tokens is {self.max_tokens}, less than one row of {self.lengths[-1]}"

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.data import Columns
-from raymlops.errors import RequestError
+from raymlops.errors import ModelError, RequestError
 from raymlops.serve.batching import Batcher, BatchPolicy, Outputs
-from raymlops.serve.batching.padding import cut, length_of, padded, padded_length
+from raymlops.serve.batching.padding import (
+    cut,
+    length_of,
+    padded,
+    padded_length,
+    with_positions,
+)
 
 LENGTHS = (4, 8, 16)
 
@@ -19,13 +25,13 @@ LENGTHS = (4, 8, 16)
 @given(length=st.integers(1, 16), rows=st.integers(1, 3), depth=st.integers(1, 2))
 def test_what_is_padded_and_cut_is_what_it_was(length: int, rows: int, depth: int) -> None:
     tokens = np.arange(1.0, rows * length * depth + 1).reshape(rows, length, depth)
-    columns = {"tokens": tokens, "age": np.zeros(rows)}
-    full = padded_length(length_of(columns), LENGTHS)
+    short = with_positions({"tokens": tokens, "age": np.zeros(rows)}, ())
+    full = padded_length(length_of(short), LENGTHS)
     assert full == min(each for each in LENGTHS if each >= length)
-    longer = padded(columns, full, -1.0)
+    longer = padded(short, full, -1.0)
+    assert [*longer] == ["tokens"]
     assert longer["tokens"].shape == (rows, full, depth)
     assert (longer["tokens"][:, length:] == -1.0).all()
-    assert longer["age"] is columns["age"]
     np.testing.assert_array_equal(cut(dict(longer), length, ["tokens"])["tokens"], tokens)
 
 
@@ -61,3 +67,51 @@ def test_rows_of_one_length_share_a_batch_within_the_tokens() -> None:
 
     asyncio.run(test())
     assert sorted(shapes) == [(1, 16), (2, 16), (3, 4)]
+
+
+@pytest.mark.parametrize("tokens", [3, 4, 6])
+def test_a_column_of_fixed_width_is_left_alone(tokens: int) -> None:
+    shapes: list[dict[str, tuple[int, ...]]] = []
+
+    def engine(columns: Columns) -> Outputs:
+        shapes.append({name: column.shape for name, column in columns.items()})
+        return {"sum": columns["tokens"].sum(axis=1)}
+
+    async def test() -> None:
+        batcher = Batcher(engine, BatchPolicy(lengths=(8,), pad_columns=("tokens",)))
+        await batcher.submit({"embedding": np.ones((1, 4)), "tokens": np.ones((1, tokens))})
+        for columns in (
+            {"token": np.ones((1, 3))},
+            {"tokens": np.ones(1), "token": np.ones((1, 3))},
+        ):
+            with pytest.raises(
+                ModelError, match=r"names tokens; .* several positions a row are token"
+            ):
+                await batcher.submit(columns)
+        await batcher.close()
+
+    asyncio.run(test())
+    assert shapes == [{"embedding": (1, 4), "tokens": (1, 8)}]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sum", "cut_outputs names 'sum', which has one value a row"),
+        ("twise", "cut_outputs names 'twise'; the outputs are twice, sum"),
+    ],
+)
+def test_an_output_that_cannot_be_cut_is_told(name: str, message: str) -> None:
+    """One request was never answered, the other got what padding had added."""
+
+    def engine(columns: Columns) -> Outputs:
+        return {"twice": columns["tokens"] * 2, "sum": columns["tokens"].sum(axis=1)}
+
+    async def test() -> None:
+        batcher = Batcher(engine, BatchPolicy(lengths=LENGTHS, cut_outputs=(name,)))
+        with pytest.raises(ModelError, match=message):
+            async with asyncio.timeout(10.0):
+                await batcher.submit({"tokens": np.ones((1, 3))})
+        await batcher.close()
+
+    asyncio.run(test())
