@@ -4,7 +4,8 @@ What is hashed is type, shape and bytes of everything, each with its length: a k
 text would take two long arrays, of which numpy prints three values at each end, for one.
 
 Decided here: -0.0 is not 0.0 (a model may divide by it). NaN is NaN whatever its payload. 1, 1.0
-and True are three values. A mapping's order does not count, a sequence's does.
+and True are three values, a list and a tuple of the same are two. A mapping's order does not
+count, a sequence's does. A masked array has no key: what lies under its mask would count.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ def digest_of_columns(columns: Mapping[str, NDArray[Any]]) -> bytes:
 
 def _feed(update: _Update, value: Any) -> None:
     match value:
-        case np.ndarray():
+        case np.ndarray() if not isinstance(value, np.ma.MaskedArray):
             update(b"a")
             _feed_array(update, value)
+        case np.void():
+            update(b"v")
+            _feed_array(update, np.asarray(value))
         case None | bool() | int() | float() | complex() | np.generic():
             _feed_text(update, f"{type(value).__name__} {_printed(value)}")
         case str():
@@ -57,7 +61,7 @@ def _feed(update: _Update, value: Any) -> None:
             update(b"b%d:" % len(value))
             update(bytes(value))
         case list() | tuple():
-            update(b"l%d:" % len(value))
+            update(b"%b%d:" % (b"l" if isinstance(value, list) else b"t", len(value)))
             for each in value:
                 _feed(update, each)
         case Mapping():
@@ -87,7 +91,13 @@ def _feed_text(update: _Update, text: str) -> None:
 
 
 def _feed_array(update: _Update, array: NDArray[Any]) -> None:
-    if array.dtype.kind not in "biufcSUmM":
+    if array.dtype.names is not None:  # by field: between them lies whatever was there before
+        update(f"r{len(array.dtype.names)}{array.shape}:".encode())
+        for name in array.dtype.names:
+            _feed_text(update, name)
+            _feed_array(update, array[name])
+        return
+    if array.dtype.kind not in "biufcSUmMV":
         update(f"O{array.shape}:".encode())
         for value in array.flat:
             _feed(update, value)

@@ -20,7 +20,7 @@ import numpy as np
 
 from raymlops.serve.caching.keys import digest_of
 from raymlops.serve.caching.lru import CachePolicy, CacheStats, LruCache
-from raymlops.serve.caching.sizes import kept, size_of
+from raymlops.serve.caching.sizes import kept, lent, size_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +31,8 @@ class Memoized(Generic[P, R]):
 
     Equal arguments in several threads at once are computed once, and all get the value or the
     error. Errors are not remembered. Returned arrays are read-only copies, since all callers share
-    them.
+    them; lists, tuples, sets and mappings around them are each caller's own. An object of any other
+    kind is shared as it is.
     """
 
     def __init__(
@@ -63,14 +64,16 @@ class Memoized(Generic[P, R]):
         key = digest_of(bound.arguments)
         with self._lock:
             if (found := self._cache.get(key, self._clock())) is not None:
-                return found[0]
+                return lent(found[0])
             running = self._running.get(key)
             if running is None:
                 self._cache.stats.misses += 1
                 mine = self._running[key] = Future()
             else:
                 self._cache.stats.joined += 1
-        return running.result() if running is not None else self._compute(key, mine, args, kwargs)
+        return lent(
+            running.result() if running is not None else self._compute(key, mine, args, kwargs)
+        )
 
     def _compute(self, key: bytes, answer: Future[R], args: Any, kwargs: Any) -> R:
         try:

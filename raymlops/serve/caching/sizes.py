@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -32,22 +33,35 @@ def kept(value: T) -> T:
     Copies, since others may write to what it came from, and a slice would keep its whole batch
     alive.
     """
-    copied: T = _copied(value)
+    copied: T = _rebuilt(value, _frozen)
     return copied
 
 
-def _copied(value: Any) -> Any:
+def lent(value: T) -> T:
+    """What is kept, for one reader, who may change its lists, sets and dicts; arrays are shared."""
+    copied: T = _rebuilt(value, lambda array: array)
+    return copied
+
+
+def _rebuilt(value: Any, array: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
+    """The value in new containers, each of its arrays as `array` gives it."""
     match value:
         case np.ndarray():
-            copied = value.copy()
-            copied.flags.writeable = False
-            return copied
+            return array(value)
         case Mapping():
-            return {key: _copied(each) for key, each in value.items()}
+            return {key: _rebuilt(each, array) for key, each in value.items()}
         case list():
-            return [_copied(each) for each in value]
+            return [_rebuilt(each, array) for each in value]
         case tuple():
-            parts = map(_copied, value)
+            parts = [_rebuilt(each, array) for each in value]
             return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+        case set():
+            return set(value)
         case _:
             return value
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    copied = array.copy()
+    copied.flags.writeable = False
+    return copied

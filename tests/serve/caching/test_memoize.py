@@ -55,6 +55,20 @@ def test_an_answer_shares_no_memory_with_its_arguments() -> None:
     assert (first.tolist(), rest.tolist()) == ([0.0], [1.0, 2.0])
 
 
+def test_what_a_caller_adds_to_an_answer_no_other_sees() -> None:
+    @memoize()
+    def look(number: int) -> tuple[list[int], dict[str, list[int]], set[int]]:
+        return [number], {"x": [number]}, {number}
+
+    for _ in range(3):
+        numbers, named, seen = look(1)
+        assert (numbers, named, seen) == ([1], {"x": [1]}, {1})
+        numbers.append(2)
+        named["x"].append(2)
+        named["y"] = []
+        seen.add(2)
+
+
 def test_none_is_an_answer_and_an_error_is_not() -> None:
     calls: list[int] = []
 
