@@ -26,6 +26,15 @@ EXPERTS = replace(  # with batches so small that workers use other modules, or n
 )
 CNN = replace(MLP, model=Factory(call="tests.train.models:cnn"))
 CUT = replace(CNN, pipeline=PipelineSpec(starts=("0", "7")))  # behind the last convolution
+LENGTHS = replace(  # with pieces of the last batch, a row, that have none; one of zeros is no row
+    MLP,
+    model=Factory(call="tests.train.models:lengths"),
+    data=Factory(call="tests.train.models:digits", arguments={"rows": 33, "validation": 9}),
+    batch_size=8,
+    accumulation=2,
+    epochs=4,
+    pipeline=PipelineSpec(starts=("0", "2")),
+)
 TEXT = TrainSpec(
     model=Factory(call="tests.train.models:transformer"),
     data=Factory(call="tests.train.models:text", arguments={"rows": 57}),

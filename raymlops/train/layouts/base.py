@@ -37,6 +37,11 @@ class Rows:
     counts: bool = True
     full: bool = True
 
+    @property
+    def weight(self) -> float:
+        """By what their loss is multiplied."""
+        return 1.0 if self.counts else 0.0
+
 
 class Layout(ABC):
     """One worker's part of a model.
@@ -106,8 +111,7 @@ class Whole(Layout):
 
     def _forward(self, rows: Rows) -> torch.Tensor:
         with self._computing():
-            loss = self._loss(self._model(*rows.inputs), rows.targets)
-        return loss if rows.counts else loss * 0.0
+            return self._loss(self._model(*rows.inputs), rows.targets) * rows.weight
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:
         """Within it a backward pass averages gradients over replicas, if it is the last."""

@@ -94,25 +94,19 @@ class Staged(Layout):
         which average more often than they must still agree."""
         started = time.perf_counter()
         self._num_batches += 1
+        scale *= rows.weight
         if self._timeline_to is not None and self._num_batches == 2:
             with self._pipeline.recording() as recording:
-                total = self._pipeline.step(*_counting(rows), scale=scale)
+                total = self._pipeline.step(rows.inputs, rows.targets, scale=scale)
             if self._is_first:
                 keep_timeline(recording.timeline, self._pipeline.layout, self._timeline_to)
         else:
-            total = self._pipeline.step(*_counting(rows), scale=scale)
+            total = self._pipeline.step(rows.inputs, rows.targets, scale=scale)
         self.idle_s = max(0.0, time.perf_counter() - started - self._pipeline.busy_s)
-        return total
+        return total * rows.weight
 
     def evaluate(self, rows: Rows) -> torch.Tensor:
-        return self._pipeline.evaluate(*_counting(rows))
-
-
-def _counting(rows: Rows) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
-    """Inputs and targets; of rows that only stand in, none."""
-    if rows.counts:
-        return rows.inputs, rows.targets
-    return tuple(column[:0] for column in rows.inputs), rows.targets[:0]
+        return self._pipeline.evaluate(rows.inputs, rows.targets) * rows.weight
 
 
 def decide_stages(

@@ -88,8 +88,9 @@ class Pipeline:
         A scale of 1 / rows gives what one process has from the mean over rows, and with replicas
         that average their gradients replicas / (rows of all replicas) does. Where rows weigh
         differently, let the loss weigh them and divide by the sum of weights. Rows may be fewer
-        than the microbatches hold, even none. `inputs` are read by the rank of the first stage,
-        `targets` by that of the last.
+        than the microbatches hold, even none: zeros go through then, and where a layer has no
+        gradient at zero, any real row at a scale of 0 is none, too. `inputs` are read by the rank
+        of the first stage, `targets` by that of the last.
 
         Raises:
             ValueError: more rows than the microbatches hold, not as many inputs as targets, or rows
