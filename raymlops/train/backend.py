@@ -13,16 +13,13 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.progress import Progress
-from raymlops.train.spec import DeviceName, TrainSpec
+from raymlops.train.spec import TrainSpec
 from raymlops.train.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
     from ray.train.backend import BackendConfig
 
 Spec: TypeAlias = TrainSpec | KerasSpec
-
-ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
-"""What Ray calls the one of which a worker on such a device has one to itself."""
 
 SPECS: Mapping[str, type[Spec]] = {"torch": TrainSpec, "keras": KerasSpec}
 """By the backend's name, as the ledger and a file's `framework` have it."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from raymlops.cluster import ClusterSettings, connect
+from raymlops.cluster.resources import node_resources
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
-from raymlops.train.backend import ACCELERATORS, SPECS, Spec, backend_of
+from raymlops.train.backend import SPECS, Spec, backend_of
 from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.resumption import newest_step, require_first, resumable, spec_as_json
+from raymlops.train.room import ACCELERATORS, room_on
 from raymlops.train.tracebacks import leaving_traceback
 from raymlops.train.worker import Task
 
@@ -80,7 +83,8 @@ class Trainer:
     back. What a step computes stays the same: `batch_size` counts the rows of all workers.
 
     Raises:
-        ValueError: `min_workers` is below 1, above the plan's workers, or the plan cannot shrink.
+        ValueError: `cpus_per_worker` is not above 0 or `max_restarts` negative; `min_workers` is
+            below 1, above the plan's workers, or the plan cannot shrink.
     """
 
     spec: Spec
@@ -93,6 +97,15 @@ class Trainer:
     min_workers: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not 0 < self.cpus_per_worker < math.inf:
+            raise ValueError(
+                f"cpus_per_worker is {self.cpus_per_worker:g}; a worker takes more than 0 CPUs, "
+                "such as 1 or 0.5"
+            )
+        if self.max_restarts < 0:
+            raise ValueError(
+                f"max_restarts is {self.max_restarts}; set it to 0 to replace no worker"
+            )
         if self.min_workers is None:
             return
         if not 1 <= self.min_workers <= self.plan.num_workers:
@@ -108,8 +121,8 @@ class Trainer:
         Raises:
             PlanError: the plan fits neither cluster, batch nor model; nothing was started.
             OutOfMemoryError: a worker ran out of memory.
-            TrainingError: a worker failed, or more were lost than `max_restarts`; says why. Or this
-                is a worker of a training itself.
+            TrainingError: a worker fits on no node, one failed, or more were lost than
+                `max_restarts`; says why. Or this is a worker of a training itself.
         """
         return self._start(parent=None, folder=None, on_start=on_start)
 
@@ -261,11 +274,12 @@ class Trainer:
         return None
 
     def _require_room(self) -> None:
-        """Raises PlanError for a plan that cannot run; Ray Train would wait without a word."""
+        """Raises what `fit` does of a plan that fits nowhere; Ray Train would wait without a
+        word."""
         import ray
 
         untyped: Any = ray
-        limits = self._limits(untyped.cluster_resources())
+        limits = self._limits()
         plan = self.plan
         if self.min_workers is not None:
             most = min(limits.max_workers, plan.num_workers)
@@ -289,18 +303,13 @@ class Trainer:
         most = self.plan.num_workers
         return most if self.min_workers is None else (self.min_workers, most)
 
-    def _limits(self, resources: Mapping[str, float]) -> Limits:
-        room = int(resources.get("CPU", 0.0) / self.cpus_per_worker)
-        limits = Limits(max_workers=room, batch_size=self.spec.batch_size)
-        if accelerator := ACCELERATORS.get(self.spec.device):
-            count = int(resources.get(accelerator, 0))
-            if not count:
-                raise TrainingError(
-                    f"device is {self.spec.device}, and no machine of the cluster has a "
-                    f"{accelerator} that Ray knows of: add one, or set device to cpu"
-                )
-            if count < room:
-                limits = replace(limits, max_workers=count, scarce=f"{accelerator}s")
+    def _limits(self) -> Limits:
+        room = room_on(
+            node_resources(), cpus_per_worker=self.cpus_per_worker, device=self.spec.device
+        )
+        limits = Limits(
+            max_workers=room.num_workers, batch_size=self.spec.batch_size, scarce=room.scarce
+        )
         return backend_of(self.spec).limits(self.plan, limits)
 
     def _record(self, folder: str) -> dict[str, Any]:

@@ -117,12 +117,31 @@ def test_an_impossible_plan_starts_nothing(home: Path, records: Ledger) -> None:
     assert list(records.runs.list()) == []
 
 
+def test_a_worker_that_fits_on_no_node_starts_nothing(home: Path, records: Ledger) -> None:
+    with pytest.raises(TrainingError, match=r"needs 64 CPUs \(cpus_per_worker\), the largest node"):
+        Trainer(MLP, home=home, cpus_per_worker=64).fit()
+    assert list(records.runs.list()) == []
+
+
 def test_a_device_that_no_machine_has_starts_nothing(home: Path, records: Ledger) -> None:
     for device, accelerator in (("cuda", "GPU"), ("xla", "TPU")):
         told = f"device is {device}, and no machine of the cluster has a {accelerator} that Ray"
         with pytest.raises(TrainingError, match=told):
             Trainer(replace(MLP, device=device), home=home).fit()
     assert list(records.runs.list()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cpus_per_worker": 0}, "cpus_per_worker is 0; a worker takes more than 0 CPUs"),
+        ({"cpus_per_worker": float("nan")}, "cpus_per_worker is nan"),
+        ({"max_restarts": -1}, "max_restarts is -1; set it to 0 to replace no worker"),
+    ],
+)
+def test_a_setting_that_no_worker_can_have_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Trainer(MLP, **changes)
 
 
 @pytest.mark.endurance

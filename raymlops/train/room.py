@@ -1,0 +1,49 @@
+"""How many workers the nodes of a cluster have room for: each worker is on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raymlops.errors import TrainingError
+from raymlops.train.spec import DeviceName
+
+ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
+"""What Ray calls the one of which a worker on such a device has one to itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """So many workers, and what there is too little of for more."""
+
+    num_workers: int
+    scarce: str
+
+
+def room_on(
+    nodes: Sequence[Mapping[str, float]], *, cpus_per_worker: float, device: DeviceName
+) -> Room:
+    """The room on `nodes`, of which each has the resources that Ray knows by these names.
+
+    Raises:
+        TrainingError: there is none; Ray Train would wait for ever.
+    """
+    accelerator = ACCELERATORS.get(device)
+    able = [node for node in nodes if accelerator is None or node.get(accelerator, 0.0) >= 1]
+    if not able:
+        raise TrainingError(
+            f"device is {device}, and no machine of the cluster has a {accelerator} that Ray "
+            "knows of: add one, or set device to cpu"
+        )
+    largest = max(node.get("CPU", 0.0) for node in able)
+    if cpus_per_worker > largest:
+        kind = "node" if accelerator is None else f"node with a {accelerator}"
+        raise TrainingError(
+            f"a worker needs {cpus_per_worker:g} CPUs (cpus_per_worker), the largest {kind} has "
+            f"{largest:g}: set it to less, or add a larger node"
+        )
+    by_cpus = [int(node.get("CPU", 0.0) / cpus_per_worker) for node in able]
+    if accelerator is None:
+        return Room(num_workers=sum(by_cpus), scarce="CPUs")
+    room = sum(min(n, int(node[accelerator])) for n, node in zip(by_cpus, able, strict=True))
+    return Room(num_workers=room, scarce=f"{accelerator}s" if room < sum(by_cpus) else "CPUs")
