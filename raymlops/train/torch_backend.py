@@ -12,6 +12,7 @@ from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
 from raymlops.train.feasibility import Limits
+from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
@@ -50,7 +51,7 @@ class TorchBackend:
 
     def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         self._require_communication()
-        limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed())
+        limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed(plan))
         if plan.num_workers == plan.data and not plan.server:
             return limits
         from raymlops.train.layouts.limits import within
@@ -71,8 +72,8 @@ class TorchBackend:
         model.load_state_dict(dict(self.weights(folder)))
         return model
 
-    def _closed(self) -> Mapping[Axis | Literal["server"], str]:
-        """What cannot be had with this spec, and why."""
+    def _closed(self, plan: ParallelPlan) -> Mapping[Axis | Literal["server"], str]:
+        """What cannot be had with this spec, nor with the plan's schedule, and why."""
         spec = self.spec
         if (why := self._why_copies_alone()) is not None:
             return {"shard": why, "tensor": why, "pipeline": why, "server": why}
@@ -82,13 +83,20 @@ class TorchBackend:
                 "gradients of whole copies: use data alone, or set it to null"
             )
             return {"shard": why, "tensor": why, "pipeline": why}
+        closed: dict[Axis | Literal["server"], str] = {}
         if spec.compile is not None and spec.activation_checkpointing:
-            why = (
+            closed["tensor"] = (
                 f"compile is {spec.compile} and activation_checkpointing true, which torch cannot "
                 "do together to sliced layers: leave out one"
             )
-            return {"tensor": why}
-        return {}
+        if spec.compile is not None and find_schedule(plan.schedule).mixes_backward:
+            # A backward pass compiled to free what it has read cannot run in two halves.
+            closed["pipeline"] = (
+                f"compile is {spec.compile}, and compiled stages cannot compute gradients of "
+                f"weights now with those of inputs, now after them, as schedule {plan.schedule} "
+                "does: choose another, or set compile to null"
+            )
+        return closed
 
     def _why_copies_alone(self) -> str | None:
         spec = self.spec

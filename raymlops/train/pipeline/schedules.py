@@ -18,8 +18,8 @@ class Schedule:
     """One order of a pipeline's work. `class_name` is its name in torch.distributed.pipelining.
 
     One that `splits_backward` computes gradients of inputs before those of weights, outside of
-    autograd's hooks. `fits` tells for (microbatches, ranks, stages) whether it can run, and
-    `needs` says the same in words.
+    autograd's hooks; one that `mixes_backward` does so for some microbatches alone. `fits` tells
+    for (microbatches, ranks, stages) whether it can run, and `needs` says the same in words.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Schedule:
     placement: Literal["loop", "v"]
     stages_per_rank: tuple[int, int | None]  # the fewest and the most
     splits_backward: bool
+    mixes_backward: bool = False
     needs: str
     fits: Callable[[int, int, int], bool]
 
@@ -109,6 +110,7 @@ SCHEDULES = {
             placement="v",
             stages_per_rank=(2, 2),
             splits_backward=True,
+            mixes_backward=True,
             needs=_FILLS,
             fits=_fills,
         ),

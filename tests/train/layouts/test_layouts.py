@@ -137,6 +137,8 @@ def test_every_layout_gives_the_numbers_of_one_process(
         ("tensor=2", AGAIN),  # which takes one of them, see below
         endurance("data=2", {**AGAIN, **COMPILED}),
         endurance("pipeline=2,microbatches=2", {**AGAIN, **COMPILED}),
+        endurance("pipeline=2,microbatches=4,schedule=interleaved_zero_bubble", COMPILED),
+        endurance("pipeline=2,microbatches=4,schedule=zbv_zero_bubble", COMPILED),
         endurance("tensor=2", COMPILED),
     ],
 )
@@ -160,6 +162,18 @@ def test_sliced_layers_are_compiled_or_computed_again() -> None:
     both = TorchBackend(replace(TEXT, **AGAIN, **COMPILED))
     with pytest.raises(PlanError, match="compile is aot_eager and activation_checkpointing true,"):
         require(plan, both.limits(plan, limits))
+
+
+def test_stages_are_compiled_where_all_backward_passes_go_alike() -> None:
+    """Torch ended such a training by an error of its own, in the middle of the first step."""
+    limits = Limits(max_workers=2, batch_size=8)
+    for changes, schedule in ((COMPILED, "zbv_zero_bubble"), ({}, "dualpipe_v")):
+        plan = ParallelPlan(pipeline=2, microbatches=4, schedule=schedule)
+        require(plan, TorchBackend(replace(TEXT, **changes)).limits(plan, limits))
+    plan = ParallelPlan(pipeline=2, microbatches=4, schedule="dualpipe_v")
+    compiled = TorchBackend(replace(TEXT, **COMPILED))
+    with pytest.raises(PlanError, match=r"compile is aot_eager, .* as schedule dualpipe_v does"):
+        require(plan, compiled.limits(plan, limits))
 
 
 @pytest.mark.parametrize(
