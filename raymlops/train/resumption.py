@@ -18,12 +18,14 @@ from raymlops.train.spec import CheckpointPolicy
 
 
 def spec_as_json(spec: Spec) -> tuple[dict[str, Any], bool]:
-    """The spec, and whether nothing had to be left out of it."""
+    """The spec, and whether it comes back equal from it: JSON makes texts of paths and keys, and
+    lists of tuples."""
     adapter: TypeAdapter[Spec] = TypeAdapter(type(spec))
     try:
-        return adapter.dump_python(spec, mode="json"), True
+        written = adapter.dump_python(spec, mode="json")
     except PydanticSerializationError:
         return adapter.dump_python(spec, mode="json", fallback=lambda o: type(o).__name__), False
+    return written, adapter.validate_python(written) == spec
 
 
 def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
@@ -38,8 +40,8 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
         raise TrainingError(f"run {run.id} is running, {_owner(run)}; resume it when it has ended")
     if not recorded.get("resumable"):
         raise TrainingError(
-            f"run {run.id} cannot be resumed: its spec held values that are no JSON, or it is "
-            "no run of a Trainer; give the factories names and numbers"
+            f"run {run.id} cannot be resumed: its spec held values that JSON does not keep as they "
+            "are, or it is no run of a Trainer; give the factories texts, numbers and lists"
         )
     for other in _running_in(recorded["folder"], ledger):
         raise _goes_on(other, run.id, recorded["folder"])

@@ -313,8 +313,13 @@ class Trainer:
         return backend_of(self.spec).limits(self.plan, limits)
 
     def _record(self, folder: str) -> dict[str, Any]:
-        """What `resume` reads."""
+        """What `resume` reads; warns where it will refuse."""
         spec, whole = spec_as_json(self.spec)
+        if self.spec.checkpoints.every_steps and not whole:
+            _logger.warning(
+                "this run cannot be resumed from its checkpoints: its spec holds values that JSON "
+                "does not keep as they are; give the factories texts, numbers and lists"
+            )
         return {
             "framework": backend_of(self.spec).name,
             "spec": spec,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raymlops.errors import TrainingError
@@ -13,7 +16,7 @@ from raymlops.ledger.provenance import code_at, environment
 from raymlops.train import Trainer
 from raymlops.train.checkpoint_folder import CheckpointFolder
 from raymlops.train.progress import Progress
-from raymlops.train.resumption import newest_step, require_first
+from raymlops.train.resumption import newest_step, require_first, spec_as_json
 from raymlops.train.spec import CheckpointPolicy
 from tests.train.specs import MLP
 
@@ -87,6 +90,39 @@ def test_a_training_goes_on_from_its_newest_checkpoint_or_starts_anew(tmp_path: 
         here = left_behind(tmp_path, step=step)
     (tmp_path / "step-00000120").mkdir()  # the worker was lost while it was written
     assert newest_step(f"file://{here}", CheckpointPolicy()) == 80
+
+
+@pytest.mark.parametrize(
+    ("given", "comes_back"),
+    [
+        ({"a": [1, 2.5, None, True, {"b": "c"}]}, True),
+        ({0: "a"}, False),
+        (Path("/data"), False),
+        ((64, 32), False),
+        ({3, 4}, False),
+        (date(2013, 1, 1), False),
+        (b"abc", False),
+        (np.zeros(3), False),
+    ],
+)
+def test_a_run_is_resumed_with_the_arguments_it_had_or_not_at_all(
+    given: object, comes_back: bool
+) -> None:
+    """Keys that had become texts, and lists that had been tuples, made another model."""
+    model = replace(MLP.model, arguments={"given": given})
+    assert spec_as_json(replace(MLP, model=model))[1] is comes_back
+
+
+def test_a_run_that_cannot_be_resumed_says_so_when_it_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = replace(MLP.model, arguments={"shape": (8, 8)})
+    saving = replace(MLP, model=model, checkpoints=CheckpointPolicy(every_steps=1))
+    Trainer(replace(MLP, model=model), home=tmp_path)._record("/here")
+    assert caplog.messages == []
+    Trainer(saving, home=tmp_path)._record("/here")
+    (told,) = caplog.messages
+    assert "this run cannot be resumed" in told
 
 
 def test_of_two_runs_resumed_at_the_same_moment_one_goes_on(tmp_path: Path) -> None:
