@@ -88,6 +88,7 @@ class State:
             set_model_state_dict(bare, model)
             if optimizer is not None:
                 set_optimizer_state_dict(part, optimizer, states, options=_FLAT)
+                _make_momentum_sparse(part, optimizer)
         for optimizer, parameter, _ in unsaved:
             del optimizer.state[parameter]
         for name, state in tensors["random"].items():
@@ -126,7 +127,8 @@ class State:
             model |= get_model_state_dict(part)
             if optimizer is not None:
                 _begin_sparse(optimizer)
-                state |= get_optimizer_state_dict(part, optimizer, options=_FLAT)
+                found = get_optimizer_state_dict(part, optimizer, options=_FLAT)
+                state |= {key: _dense(value) for key, value in found.items()}
         return model, state
 
     def _unsaved(
@@ -173,3 +175,20 @@ def _begin_sparse(optimizer: torch.optim.Optimizer) -> None:
         parameter.grad = torch.zeros_like(parameter, layout=torch.sparse_coo)
     optimizer.step()
     optimizer.zero_grad()
+
+
+def _dense(value: Any) -> Any:
+    """Checkpoints hold no sparse tensors, whose size changes with the rows."""
+    is_sparse = isinstance(value, torch.Tensor) and value.is_sparse
+    return value.to_dense() if is_sparse else value
+
+
+def _make_momentum_sparse(part: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """As torch's SGD has it of sparse gradients: it cannot add a dense one to them."""
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for module in part.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
+            state = optimizer.state.get(module.weight, {})
+            if (momentum := state.get("momentum_buffer")) is not None:
+                state["momentum_buffer"] = momentum.to_sparse(1)

@@ -305,21 +305,23 @@ def without_biases() -> torch.nn.Module:
 
 @RESTORED_ALONE
 @pytest.mark.parametrize(
-    ("model", "optimizer"),
+    ("model", "optimizer", "arguments"),
     [
-        ("without_biases", "tests.train.test_checkpoints:decayed_and_not"),
-        ("Counting", "adamw"),
-        ("Looked", "torch.optim:SparseAdam"),
+        ("without_biases", "tests.train.test_checkpoints:decayed_and_not", {}),
+        ("Counting", "adamw", {}),
+        ("Looked", "torch.optim:SparseAdam", {}),
+        ("Looked", "sgd", {"momentum": 0.9}),
+        ("Looked", "sgd", {"momentum": 0.9, "nesterov": True}),
     ],
 )
 def test_models_and_optimizers_of_ones_own_go_on(
-    model: str, optimizer: str, tmp_path: Path
+    model: str, optimizer: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
-    """What had been saved could not be loaded."""
+    """What had been saved could not be loaded, and sparse momentum could not be saved."""
     spec = replace(
         MLP,
         model=Factory(call=f"tests.train.test_checkpoints:{model}"),
-        optimizer=OptimizerSpec(name=optimizer, learning_rate=0.01),
+        optimizer=OptimizerSpec(name=optimizer, learning_rate=0.01, arguments=arguments),
         checkpoints=CheckpointPolicy(every_steps=1),
         max_steps=4,
         clip_norm=None,
@@ -365,6 +367,19 @@ def test_a_module_of_several_names_goes_on_under_any_plan(tmp_path: Path) -> Non
         assert sorted(ranks[0]["losses"]) == [step], plan
     _, weights = train_alone(going_on, tmp_path)
     assert weights.keys() == Repeated().state_dict().keys()
+
+
+def test_sparse_momentum_goes_on_at_a_server_and_comes_back(tmp_path: Path) -> None:
+    spec = replace(
+        MLP,
+        model=Factory(call="tests.train.test_checkpoints:Looked"),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.01, arguments={"momentum": 0.9}),
+        checkpoints=CheckpointPolicy(every_steps=1),
+    )
+    for step, plan in enumerate(("data=2", "data=2,server=1", "data=2"), start=1):
+        going_on = replace(spec, max_steps=step)
+        ranks = gloo.run(ParallelPlan.parse(plan), train, going_on, tmp_path)
+        assert sorted(ranks[0]["losses"]) == [step], plan
 
 
 @pytest.mark.parametrize("plan", ["shard=2", "data=2,server=1", endurance("data=2")])

@@ -253,9 +253,10 @@ def _gradient(parameter: torch.Tensor) -> NDArray[Any]:
 
 
 def _array(tensor: torch.Tensor | None, *, like: torch.Tensor) -> NDArray[Any]:
-    """The numbers of a tensor; zeros of another one where there is none."""
+    """The numbers of a tensor, zeros where it holds none; zeros of another one where there is
+    none."""
     found = torch.zeros_like(like) if tensor is None else tensor
-    array: NDArray[Any] = found.detach().cpu().numpy()
+    array: NDArray[Any] = found.detach().to_dense().cpu().numpy()
     return array
 
 
