@@ -1,6 +1,7 @@
 """Train on the newest dataset version, or on a file, and register the model.
 
 python jobs/train.py configs/flights.yaml --data flights.parquet
+raymlops submit jobs/train.py -- configs/flights.yaml --data /shared/flights.parquet
 ray job submit --working-dir . -- python jobs/train.py configs/flights.yaml --home /shared/raymlops
 """
 

@@ -113,18 +113,23 @@ def submit(
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a driver script as a Ray job and follow its output, which goes to stderr with --json."""
-    from raymlops import cluster
+    """Run a driver script as a Ray job and follow its output, which goes to stderr with --json.
+
+    The job has this command's home and --env, unless its own arguments name others:
+    `raymlops submit jobs/train.py -- configs/flights.yaml --data /shared/flights.parquet`.
+    """
+    from raymlops import operate
 
     log = sys.stderr if json else sys.stdout
+    home = home.resolve() if home is not None else None  # the job has another working directory
 
     with open_workspace(home=home, env=env, overrides=["cluster.address=auto"]) as workspace:
-        result = cluster.submit(
+        result = operate.submit(
+            workspace,
             script,
             args or [],
-            settings=workspace.settings.cluster,
-            home=workspace.home,
             working_dir=working_dir,
+            environment=env,
             on_log=lambda text: print(text, end="", flush=True, file=log),
         )
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymlops.config import literal
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def open_workspace(
 
 
 def home_override(home: Path) -> str:
-    """The assignment that makes `home` the home folder, whatever characters are in it."""
-    return f"home={json.dumps(str(home).replace('${', '$${'))}"
+    """The assignment that makes `home` the home folder."""
+    return f"home={literal(str(home))}"
 
 
 def find_functions_here() -> None:

@@ -11,6 +11,7 @@ from raymlops.config.configured import DEFAULT, Configured
 from raymlops.config.differences import differences
 from raymlops.config.layers import Layer, merge
 from raymlops.config.problems import Problems
+from raymlops.config.references import literal
 from raymlops.config.secret import HIDDEN, Secret, SecretUrl, redact
 from raymlops.config.sources import environment_layer, file_layer, override_layer
 from raymlops.config.variables import (
@@ -36,6 +37,7 @@ __all__ = [
     "environment_layer",
     "environment_variables",
     "file_layer",
+    "literal",
     "merge",
     "override_layer",
     "redact",

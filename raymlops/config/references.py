@@ -13,6 +13,7 @@ whoever writes the configuration already decides what runs. One newline at a fil
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import stat
@@ -80,6 +81,11 @@ def parse(value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         return {name: parse(item, folder) for name, item in value.items()}
     return value
+
+
+def literal(text: str) -> str:
+    """`text` as the value of a variable or of `--set`, whatever characters are in it."""
+    return json.dumps(text.replace("${", "$${"))
 
 
 def resolve(template: Template, variables: Variables) -> Resolved:

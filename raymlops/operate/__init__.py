@@ -20,6 +20,7 @@ from raymlops.operate.operator import Operator
 from raymlops.operate.releasing import end_release, promote, publisher, release, rollback
 from raymlops.operate.serving import deploy, deploy_pool, predict, start_monitor
 from raymlops.operate.settings import Settings, load_settings
+from raymlops.operate.submitting import submit
 from raymlops.operate.training import register, train, tune
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.operate.watch import check_rows, watch
@@ -68,6 +69,7 @@ __all__ = [
     "start_monitor",
     "start_sentinel",
     "status",
+    "submit",
     "train",
     "trial",
     "trust_file",

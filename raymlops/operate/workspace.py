@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from raymlops.cluster import Session, connect
+from raymlops.cluster.uploads import in_upload
 from raymlops.config import Configured
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
@@ -37,7 +38,7 @@ class Workspace:
         overrides: Iterable[str] = (),
     ) -> Workspace:
         """Raises ConfigError when a file is missing or a setting wrong, see `load_settings`, or
-        home can be no folder."""
+        home can be no folder, or one that Ray deletes."""
         files = [Path(path) for path in paths]
         opened = cls(load_settings(files, environment=environment, overrides=overrides))
         _check_home(opened.home)
@@ -116,6 +117,11 @@ class Workspace:
 
 
 def _check_home(home: Path) -> None:
+    if in_upload(home):
+        raise ConfigError(
+            f"home is {home}, in the copy of a folder that Ray deletes after the job: give the "
+            "script --home, or set home, as an absolute path"
+        )
     there = next(path for path in (home, *home.parents) if os.path.exists(path))
     if not os.path.isdir(there):
         raise ConfigError(
