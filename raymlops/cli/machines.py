@@ -109,6 +109,10 @@ def submit(
     script: Annotated[Path, typer.Argument(help="A driver script, e.g. jobs/train.py")],
     args: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
     working_dir: Annotated[Path, typer.Option(help="The folder to upload.")] = Path(),
+    include: Annotated[
+        list[str],
+        typer.Option(help="Upload this too, though it is data or a model; may be repeated."),
+    ] = [],  # noqa: B006
     home: HomeOption = None,
     env: EnvOption = None,
     json: JsonOption = False,
@@ -129,6 +133,7 @@ def submit(
             script,
             args or [],
             working_dir=working_dir,
+            include=include,
             environment=env,
             on_log=lambda text: print(text, end="", flush=True, file=log),
         )

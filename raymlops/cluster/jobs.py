@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import warnings
@@ -19,32 +20,14 @@ from raymlops.cluster.connect import resolve_address
 from raymlops.cluster.environment import applied
 from raymlops.cluster.head import find_head
 from raymlops.cluster.settings import LOCAL, ClusterSettings
+from raymlops.cluster.uploads import Upload
 from raymlops.config import redact
 from raymlops.errors import ClusterError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-# Ray uploads at most 100 MiB; data and models travel through storage. Secrets do not travel: Ray
-# keeps what it was given, and shows it to every job. Gitignore patterns.
-UPLOAD_EXCLUDES = (
-    ".env",
-    "/secrets",
-    ".git",
-    ".venv",
-    "venv",
-    "node_modules",
-    "__pycache__",
-    ".*_cache",
-    "/data",
-    "/mlruns",
-    "*.parquet",
-    "*.csv.gz",
-    "*.onnx",
-    "*.pt",
-    "*.safetensors",
-    "*.db",
-)
+_logger = logging.getLogger(__name__)
 
 _API_SERVER = "RAY_API_SERVER_ADDRESS"
 _TAIL_CHARS = 4000
@@ -66,7 +49,7 @@ def submit(
     home: Path,
     working_dir: Path | None = None,
     env: Mapping[str, str] | None = None,
-    excludes: Sequence[str] = UPLOAD_EXCLUDES,
+    include: Sequence[str] = (),
     num_cpus: float = 0,
     on_log: Callable[[str], None] | None = None,
 ) -> JobResult:
@@ -77,11 +60,13 @@ def submit(
     with, and `env`, which Ray's dashboard shows like `args`: neither may hold a secret.
 
     Args:
+        include: Gitignore patterns of data and models to copy, too, which are left out else.
         on_log: Receives the job's output in pieces, as it appears.
 
     Raises:
-        ClusterError: An argument or variable holds a secret, there is no such folder or cluster,
-            it refused the job, or the job failed; the message then ends with the job's log.
+        ClusterError: An argument or variable holds a secret, an argument names a file that is
+            left out, there is no such folder, script or cluster, it refused the job, or the job
+            failed; the message then ends with the job's log.
     """
     if settings.address == LOCAL:
         raise ValueError("a job needs a cluster that outlives this process: address 'local' is not")
@@ -91,10 +76,19 @@ def submit(
             f"the working directory {working_dir} is not on this machine; name the one that holds "
             f"{script}"
         )
-    url, token = _dashboard(settings, home=home)
     runtime_env: dict[str, object] = {"env_vars": dict(env or {})}
     if working_dir is not None:
-        runtime_env |= {"working_dir": str(working_dir), "excludes": list(excludes)}
+        runtime_env["working_dir"] = str(working_dir)
+    if working_dir is not None and working_dir.is_dir():
+        upload = Upload.of(working_dir, home=home, include=include)
+        upload.check(Path(script), args)
+        if upload.left_out:
+            _logger.warning(
+                "not sent with the job, as data or models: %s (--include takes them along)",
+                upload.names,
+            )
+        runtime_env["excludes"] = list(upload.excludes)
+    url, token = _dashboard(settings, home=home)
     # Ray lets these variables override the address its client is given.
     with applied({_API_SERVER: url, "RAY_AUTH_MODE": "token" if token else "disabled"}):
         return _run(

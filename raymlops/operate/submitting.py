@@ -21,13 +21,15 @@ def submit(
     args: Sequence[str] = (),
     *,
     working_dir: Path,
+    include: Sequence[str] = (),
     environment: str | None = None,
     on_log: Callable[[str], None] | None = None,
 ) -> JobResult:
     """The end of `python SCRIPT ARGS` on the cluster, run in a copy of `working_dir`.
 
     The job has this workspace's home, unless a configuration file among `args`, or an option of
-    the script, names another; and this `environment`, where there is one.
+    the script, names another; and this `environment`, where there is one. Data and models stay
+    here, but those of `include`, gitignore patterns.
 
     Raises:
         ConfigError: a configuration file among `args` is malformed.
@@ -42,6 +44,7 @@ def submit(
         settings=workspace.settings.cluster,
         home=workspace.home,
         working_dir=working_dir,
+        include=include,
         env=variables,
         on_log=on_log,
     )
