@@ -12,6 +12,7 @@ from pathlib import Path
 
 from raymlops.cli.options import home_override
 from raymlops.cli.output import emit_error, log_to_stderr
+from raymlops.errors import RaymlopsError
 from raymlops.operate import Workspace
 
 
@@ -29,7 +30,8 @@ def job_parser(description: str | None) -> argparse.ArgumentParser:
 @contextlib.contextmanager
 def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
     """The workspace, connected to Ray: to the job's own cluster where one submitted the script,
-    else as the settings say. What goes wrong ends the script, its traceback without secrets."""
+    else as the settings say. What goes wrong ends the script, with the traceback of a bug; neither
+    shows a secret."""
     overrides = list(arguments.set)
     if arguments.home is not None:
         overrides.append(home_override(arguments.home))
@@ -42,6 +44,9 @@ def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
             workspace.connect(),
         ):
             yield workspace
+    except RaymlopsError as error:
+        emit_error(error, json=False)
+        sys.exit(1)
     except Exception as error:  # the script's end, in a log that Ray's dashboard shows
         emit_error(error, json=False, trace=traceback.format_exc())
         sys.exit(1)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (up, status, down, doctor, submit):
+    for verb in (up, status, down, doctor):
         app.command()(verb)
+    app.command(context_settings={"ignore_unknown_options": True})(submit)  # the script's
 
 
 def up(
@@ -107,7 +108,10 @@ def doctor(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
 
 def submit(
     script: Annotated[Path, typer.Argument(help="A driver script, e.g. jobs/train.py")],
-    args: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(help="Its arguments; behind -- also options that submit has itself."),
+    ] = None,
     working_dir: Annotated[Path, typer.Option(help="The folder to upload.")] = Path(),
     include: Annotated[
         list[str],

@@ -25,3 +25,13 @@ def test_a_script_that_fails_tells_no_secret(
     told = capsys.readouterr().err
     assert told.startswith("Traceback")
     assert told.endswith("OSError: no route to ***\n")
+
+
+def test_a_mistake_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was told like a bug, at the end of a traceback."""
+    arguments = argparse.Namespace(configs=[tmp_path / "none.yaml"], set=[], home=tmp_path)
+    with pytest.raises(SystemExit) as ended, open_job(arguments):
+        pass
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told == f"raymlops: there is no configuration file {tmp_path}/none.yaml\n"
