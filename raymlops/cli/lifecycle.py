@@ -209,9 +209,10 @@ def rollback(
 ) -> None:
     """End the release that runs, or else move champion back to the version it named before.
 
-    Traffic follows by `watch` or `deploy`.
+    Replicas follow by themselves, within 20 seconds.
     """
     from raymlops import operate
+    from raymlops.serve import POLL_S
 
     with open_workspace(home=home, env=env) as workspace:
         if ended := operate.end_release(workspace, model, who=person(), why=why):
@@ -220,7 +221,13 @@ def rollback(
         else:
             told = move = operate.rollback(workspace, model, who=person(), why=why)
             line = (move.alias, f"{model} {move.version}")
-    emit_json(told) if json else emit_lines((line,))
+        champion = workspace.ledger.registry.alias(model, "champion")
+        served = workspace.ledger.releases.published(model) is not None
+    if json:
+        emit_json(told)
+        return
+    traffic = f"goes to {champion}, within {POLL_S:g} s at every replica"
+    emit_lines((line, *((("traffic", traffic),) if served else ())))
 
 
 def release(

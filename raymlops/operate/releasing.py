@@ -36,7 +36,8 @@ def promote(
 
 
 def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMove:
-    """Moves the champion alias back to the version it named before.
+    """Moves the champion alias back to the version it named before, and the traffic with it: the
+    replicas follow within `serve.POLL_S` seconds.
 
     Raises:
         ReleaseError: the alias never named another version.
@@ -47,9 +48,11 @@ def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMo
     earlier = [move.version for move in moves if move.version != current]
     if not earlier:
         raise ReleaseError(f"{model} {current} is the only champion there ever was")
-    return registry.move(
+    move = registry.move(
         model, "champion", earlier[-1], who=who, why=why, evidence={"from": str(current)}
     )
+    _give_back_traffic(workspace, model)
+    return move
 
 
 def release(
@@ -68,7 +71,7 @@ def release(
 
 def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Release | None:
     """Rolls back the release of `model` that runs, if one does: traffic goes back to the champion,
-    at the operator's next tick or by `deploy`.
+    whom the replicas follow within `serve.POLL_S` seconds.
 
     Raises:
         ConflictError: it has just ended.
@@ -76,9 +79,11 @@ def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Rele
     releases = workspace.ledger.releases
     if (running := releases.running(model)) is None:
         return None
-    return releases.advance(
+    ended = releases.advance(
         running.id, running.state, "rolled_back", outcome="rolled back", who=who, why=why
     )
+    _give_back_traffic(workspace, model)
+    return ended
 
 
 def publisher(workspace: Workspace) -> Publish:
@@ -89,3 +94,15 @@ def publisher(workspace: Workspace) -> Publish:
         serve.wait_applied(table.model, generation, ledger_url=workspace.ledger_url)
 
     return publish
+
+
+def _give_back_traffic(workspace: Workspace, model: str) -> None:
+    """All of it to the champion, where the model has any.
+
+    The table is written to the ledger, where the board looks whenever a replica polls: the way
+    back needs no connection to Ray.
+    """
+    releases = workspace.ledger.releases
+    if releases.published(model) is not None:
+        champion = workspace.ledger.registry.alias(model, "champion")
+        releases.publish(model, TrafficTable.champion(model, str(champion)).to_dict())

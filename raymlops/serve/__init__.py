@@ -8,6 +8,7 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 
 from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
+from raymlops.serve.board import POLL_S
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
 from raymlops.serve.deployment import Deployment, check_deployment, deploy, model_handle, undeploy
@@ -24,6 +25,7 @@ from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import Arm, TrafficTable
 
 __all__ = [
+    "POLL_S",
     "Answer",
     "Arm",
     "AsyncClient",

@@ -21,6 +21,8 @@ from raymlops.serve.traffic import TrafficTable
 
 BOARD = "raymlops-traffic-board"
 POLL_S = 20.0
+"""How long a poll waits for news. Each looks into the ledger first, so what was written there
+alone is followed after no longer than that."""
 RETRY_S = 0.5
 """How long a replica that cannot reach the board waits before it tries again."""
 

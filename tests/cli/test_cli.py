@@ -14,6 +14,7 @@ from raymlops.errors import ConfigError, ExpectationError, NotFoundError, QueryE
 from raymlops.ledger import Code, Ledger
 from raymlops.models import Postprocessing, Signature
 from raymlops.operate import Workspace
+from raymlops.serve import TrafficTable
 
 CONFIG = """
 model: tumours
@@ -130,6 +131,11 @@ def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> 
     shown = run("at", "tumours", "--home", home)
     assert "tumours 1.0.0" in shown
     assert "it was not" in shown
+    run("promote", "tumours@1.0.1", "--why", "it is again", "--home", home)
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        ledger.releases.publish("tumours", TrafficTable.champion("tumours", "1.0.1").to_dict())
+    told = run("rollback", "tumours", "--why", "it is not", "--home", home)
+    assert "traffic  goes to 1.0.0, within 20 s at every replica" in told
     told = run("decisions", "tumours", "--home", home)
     assert told.index("first") < told.index("better") < told.index("it was not")
 

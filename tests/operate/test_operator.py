@@ -26,7 +26,7 @@ from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
 from raymlops.monitor.concept import Baseline
-from raymlops.operate import Challenger, Operator, Workspace, end_release
+from raymlops.operate import Challenger, Operator, Workspace, end_release, rollback
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import ReleaseController
 from raymlops.serve import TrafficTable
@@ -542,17 +542,35 @@ def test_what_cannot_be_judged_is_refused_and_not_trained_for_again(
     assert len(world.trainings) == 1
 
 
+def published(world: World) -> TrafficTable:
+    found = world.workspace.ledger.releases.published("tumours")
+    assert found is not None
+    return TrafficTable.from_dict(found[1])
+
+
+def test_traffic_goes_back_with_the_champion(world: World) -> None:
+    ledger, workspace = world.workspace.ledger, world.workspace
+    point(workspace, world.challenger)
+    rollback(workspace, "tumours", who="ann", why="it is slow")
+    assert ledger.releases.published("tumours") is None  # nothing serves it
+    point(workspace, world.challenger)
+    ledger.releases.publish("tumours", TrafficTable.champion("tumours", "1.0.1").to_dict())
+    rollback(workspace, "tumours", who="ann", why="it is slow")
+    assert published(world) == TrafficTable.champion("tumours", "1.0.0")
+
+
 def test_a_person_ends_a_release_and_traffic_goes_back(world: World) -> None:
     ledger = world.workspace.ledger
     with world.operator() as operator:
         release = released(world, operator)
         ledger.releases.publish("tumours", world.tables[-1].to_dict())
+        assert len(world.tables[-1].arms) == 2
         ended = end_release(world.workspace, "tumours", who="ann", why="it is slow")
         assert ended is not None
         assert (ended.id, ended.status) == (release.id, "rolled_back")
+        # It said so, and nothing but an operator's next tick took the canary's requests away.
+        assert published(world) == TrafficTable.champion("tumours", "1.0.0")
         assert end_release(world.workspace, "tumours", who="ann", why="again") is None
-        operator.tick(day(1))
-    assert world.tables[-1] == TrafficTable.champion("tumours", "1.0.0")
     decision = ledger.decisions.list(model="tumours")[-1]
     assert (decision.outcome, decision.who, decision.why) == (
         "1.0.1 rolled back", "ann", "it is slow",

@@ -67,6 +67,21 @@ def test_a_table_is_in_the_ledger_before_anybody_hears_of_it(world: World) -> No
     run(test)
 
 
+def test_a_table_that_was_written_to_the_ledger_alone_is_found_by_the_next_poll(
+    world: World,
+) -> None:
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        first = await board.publish(MODEL, TABLES[1])
+        with Ledger(world.ledger_url) as ledger:
+            generation = ledger.releases.publish(MODEL, TABLES[0])
+        published = await board.wait(MODEL, Standing(replica="r", generation=first))
+        assert published is not None
+        assert (published.generation, published.table) == (generation, TABLES[0])
+
+    run(test)
+
+
 def test_a_table_of_unknown_versions_is_not_published(world: World) -> None:
     async def test() -> None:
         board = TrafficBoard(world.ledger_url)
