@@ -163,6 +163,8 @@ def deploy(
         emit_json(told) if json else emit_lines((("infer", infer),))
         if session.owned:
             _until_ended()
+            for reference in references:
+                workspace.ledger.releases.withdraw(reference.partition("@")[0])
 
 
 def undeploy(
@@ -174,13 +176,14 @@ def undeploy(
     json: JsonOption = False,
 ) -> None:
     """End the replicas of a model or pool once they have answered."""
-    from raymlops import serve
+    from raymlops import operate
 
     with (
         open_workspace(home=home, env=env, overrides=overrides) as workspace,
         workspace.connect(),
     ):
-        serve.undeploy_pool(name) if pool else serve.undeploy(name)
+        end = operate.undeploy_pool if pool else operate.undeploy
+        end(workspace, name)
     emit_json({"undeployed": name}) if json else emit_lines((("undeployed", name),))
 
 

@@ -114,12 +114,17 @@ class Releases:
         generation: int = key[0]
         return generation
 
+    def withdraw(self, model: str) -> None:
+        """Remembers that no replica of `model` is to answer any more, until a table is published
+        again."""
+        self.publish(model, {})
+
     def published(self, model: str) -> tuple[int, Mapping[str, Any]] | None:
-        """The newest (generation, traffic table), None before the first."""
+        """The newest (generation, traffic table), None before the first and once withdrawn."""
         query = select(traffic).where(traffic.c.model == model)
         with self._database.read() as connection:
             row = connection.execute(query.order_by(traffic.c.generation.desc()).limit(1)).first()
-        return None if row is None else (row.generation, row.table)
+        return None if row is None or not row.table else (row.generation, row.table)
 
 
 def _get(connection: Connection, release_id: int) -> Release:

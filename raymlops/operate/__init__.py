@@ -18,7 +18,14 @@ from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.releasing import end_release, promote, publisher, release, rollback
-from raymlops.operate.serving import deploy, deploy_pool, predict, start_monitor
+from raymlops.operate.serving import (
+    deploy,
+    deploy_pool,
+    predict,
+    start_monitor,
+    undeploy,
+    undeploy_pool,
+)
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.submitting import submit
 from raymlops.operate.training import register, train, tune
@@ -74,6 +81,8 @@ __all__ = [
     "trial",
     "trust_file",
     "tune",
+    "undeploy",
+    "undeploy_pool",
     "up",
     "verify",
     "watch",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from raymlops import serve
 from raymlops.cluster import renew
-from raymlops.errors import ClusterError, ConfigError, ReleaseError
+from raymlops.cluster.settings import LOCAL
+from raymlops.errors import ClusterError, ConfigError, NotFoundError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
@@ -84,6 +85,34 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
         )
     _warn_of_doors(workspace)
     return url
+
+
+def undeploy(workspace: Workspace, model: str) -> None:
+    """Ends the replicas of `model`, once they have answered, and its traffic.
+
+    Raises:
+        NotFoundError: it is not deployed on the connected Ray, nor does the ledger say so of a
+            cluster that has ended.
+        ConfigError: it is in a pool.
+    """
+    releases = workspace.ledger.releases
+    try:
+        serve.undeploy(model)
+    except NotFoundError:
+        # What a private Ray does not serve, another may: the ledger is left as it is.
+        if workspace.settings.cluster.address == LOCAL or releases.published(model) is None:
+            raise
+    releases.withdraw(model)
+
+
+def undeploy_pool(workspace: Workspace, name: str) -> None:
+    """Does so for the pool of that name, and each of its models.
+
+    Raises:
+        NotFoundError: there is no such pool.
+    """
+    for model in serve.undeploy_pool(name):
+        workspace.ledger.releases.withdraw(model)
 
 
 def start_monitor(workspace: Workspace, model: str) -> MonitorClient:

@@ -113,17 +113,19 @@ def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> Non
     check_room(pool_name(name), settings)
 
 
-def undeploy_pool(name: str) -> None:
-    """Ends the replicas of the pool, once they have answered; the traffic tables stay.
+def undeploy_pool(name: str) -> tuple[str, ...]:
+    """Ends the replicas of the pool, once they have answered; returns its models, whose traffic
+    tables stay.
 
     Raises:
         NotFoundError: there is no such pool.
     """
     from ray import serve
 
-    models = [model for model, pool in pools().items() if pool == name]
+    models = tuple(model for model, pool in pools().items() if pool == name)
     if not models:
         raise NotFoundError(f"no pool '{name}' is deployed on this cluster")
     serve.delete(pool_name(name))
     for model in models:
         ask_all("forget", model)
+    return models

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.errors import ClusterError, ConfigError
+from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.ledger import Code
 from raymlops.models import Field, Signature
-from raymlops.operate import Workspace, deploy, deploy_pool
+from raymlops.operate import Workspace, deploy, deploy_pool, undeploy, undeploy_pool
 from raymlops.serve import HttpLimits, TrafficTable
 
 
@@ -55,6 +55,39 @@ def test_traffic_goes_back_where_replicas_do_not_start(
     published = workspace.ledger.releases.published("m")
     assert published is not None
     assert published[1] == TrafficTable.champion("m", "1.0.0").to_dict()
+
+
+def test_what_is_undeployed_has_no_traffic_until_it_is_deployed_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its table stayed, and nobody could tell it from a model whose cluster had died.
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.serve.undeploy", lambda _: None)
+    monkeypatch.setattr("raymlops.serve.undeploy_pool", lambda _: ("m",))
+    releases = workspace.ledger.releases
+    for end in (undeploy, undeploy_pool):
+        deploy(workspace, "m@1.0.0")
+        assert releases.published("m") is not None
+        end(workspace, "m")
+        assert releases.published("m") is None
+
+
+@pytest.mark.parametrize(("address", "is_taken"), [("auto", True), ("local", False)])
+def test_what_went_with_its_cluster_can_be_undeployed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, address: str, is_taken: bool
+) -> None:
+    def refuse(model: str) -> None:
+        raise NotFoundError(f"'{model}' is not deployed on this cluster")
+
+    monkeypatch.setattr("raymlops.serve.undeploy", refuse)
+    workspace.ledger.releases.publish("m", TrafficTable.champion("m", "1.0.0").to_dict())
+    overrides = [f"home={workspace.home}", f"cluster.address={address}"]
+    with Workspace.open(overrides=overrides) as other:
+        if is_taken:
+            undeploy(other, "m")
+        with pytest.raises(NotFoundError, match="not deployed"):
+            undeploy(other, "m")
+        assert (other.ledger.releases.published("m") is None) == is_taken
 
 
 @pytest.mark.parametrize(
