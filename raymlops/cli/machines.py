@@ -170,6 +170,9 @@ def _monitor_lines(monitor: MonitorHealth) -> Iterator[tuple[str, str]]:
 def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
     versions = f"{model.num_versions} versions"
     yield "model", f"{model.model} {model.health}: champion {model.champion or 'none'}, {versions}"
+    if model.traffic:
+        shares = (f"{version} {share:.0%}" for version, share in model.traffic.items())
+        yield "traffic", ", ".join(shares)
     if model.release:
         yield "release", model.release
     for run in model.training:

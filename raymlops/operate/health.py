@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
@@ -25,7 +25,7 @@ from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
 from raymlops.operate.triggers import estimates_of
 from raymlops.operate.workspace import Workspace
-from raymlops.serve import application_name, pool_name
+from raymlops.serve import TrafficTable, application_name, pool_name
 
 _TIMEOUT_S = 2.0
 _DEPLOYING_MINUTES = 5
@@ -40,6 +40,8 @@ class ModelHealth:
     """A model as the ledger and its alerts know it; the window is the newest that was judged.
 
     What drifted, and the performance, are the champion's, where it answered in that window.
+    `traffic` is the share of requests by version, as the published table has it, empty where the
+    model is not to be served. `problem` is what is wrong with that.
     """
 
     model: str
@@ -48,6 +50,8 @@ class ModelHealth:
     challenger: str | None
     num_versions: int
     release: str | None
+    traffic: dict[str, float]
+    problem: str | None
     training: tuple[str, ...]
     window_end: datetime | None
     num_drifted: int
@@ -85,7 +89,7 @@ def status(workspace: Workspace) -> Status:
     found = cluster.status(workspace.home)
     book = AlertBook(workspace.home).read()
     monitor = _monitor(workspace.home, book)
-    models = _models(workspace.ledger, book)
+    models = _models(workspace.ledger, book, found)
     problems = tuple(_problems(found, monitor, models, now=time.time()))
     worst: Health = "ok"
     if problems or any(each.health == "attention" for each in models):
@@ -102,7 +106,7 @@ def status(workspace: Workspace) -> Status:
     )
 
 
-def _models(ledger: Ledger, book: Book) -> tuple[ModelHealth, ...]:
+def _models(ledger: Ledger, book: Book, found: ClusterStatus) -> tuple[ModelHealth, ...]:
     aliases = ledger.overview.aliases()
     drift, performance = ledger.overview.newest_drift(), ledger.overview.newest_performance()
     running = ledger.runs.list(status="running")
@@ -117,6 +121,7 @@ def _models(ledger: Ledger, book: Book) -> tuple[ModelHealth, ...]:
             drift=[row for row in drift if row.model == name and row.feature != SCORE],
             performance=[row for row in performance if row.model == name],
             book=book,
+            found=found,
         )
         for name in sorted(names)
     )
@@ -132,10 +137,14 @@ def _model(
     drift: Sequence[Drift],
     performance: Sequence[Performance],
     book: Book,
+    found: ClusterStatus,
 ) -> ModelHealth:
     alerts = [each for each in book.episodes if each.model == name]
     release = ledger.releases.running(name)
-    health: Health = "attention" if alerts else "ok"
+    traffic = _traffic(ledger, name)
+    wanted = {champion} if release is None else {champion, str(release.challenger)}
+    problem = _traffic_problem(name, traffic, wanted, found)
+    health: Health = "attention" if alerts or problem else "ok"
     if any(each.severity == "critical" for each in alerts):
         health = "broken"
     ends = [row.window_end for row in drift] + [row.window_end for row in performance]
@@ -148,12 +157,50 @@ def _model(
         challenger=None if challenger == champion else challenger,
         num_versions=len(ledger.registry.list(name)),
         release=None if release is None else f"{release.id}: {release.challenger}",
+        traffic=traffic,
+        problem=problem,
         training=tuple(training),
         window_end=max(ends, default=None),
         num_drifted=len({row.feature for row in drift if row.drifted}),
         num_features=len({row.feature for row in drift}),
         performance={metric: row.value for metric, row in of_champion.items()},
         alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
+    )
+
+
+def _traffic(ledger: Ledger, model: str) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    if (published := ledger.releases.published(model)) is not None:
+        for arm in TrafficTable.from_dict(published[1]).arms:
+            shares[arm.version] = shares.get(arm.version, 0.0) + arm.share
+    return shares
+
+
+def _traffic_problem(
+    model: str, traffic: Mapping[str, float], wanted: Set[str | None], found: ClusterStatus
+) -> str | None:
+    """That nobody answers, or that others do than alias and release say."""
+    deploy = f"`raymlops deploy {model}@champion`"
+    if traffic and not _may_be_served(model, found):
+        return (
+            f"{model} is not served, as it was until its cluster ended: {deploy}, or "
+            f"`raymlops undeploy {model}`"
+        )
+    if traffic and traffic.keys() != wanted:
+        return (
+            f"{model} is answered by {', '.join(traffic)}, while alias and releases name "
+            f"{', '.join(sorted(map(str, wanted)))}: let `raymlops watch` run, or {deploy}"
+        )
+    return None
+
+
+def _may_be_served(model: str, found: ClusterStatus) -> bool:
+    """Also where the cluster does not say, or has a pool, whose models it does not name."""
+    if not found.running or found.problem is not None:
+        return True
+    return any(
+        app.name == application_name(model) or app.name.startswith(pool_name(""))
+        for app in found.applications
     )
 
 
@@ -185,6 +232,8 @@ def _problems(
     if monitor.num_dead:
         yield f"{monitor.num_dead} alerts were not delivered: `raymlops alerts list`, `resend`"
     for each in models:
+        if each.problem is not None:
+            yield each.problem
         if each.num_versions and each.champion is None:
             yield f"{each.model} has versions and no champion: `raymlops promote`"
 

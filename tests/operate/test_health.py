@@ -14,10 +14,11 @@ import pytest
 from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
-from raymlops.ledger import Code, Ledger
+from raymlops.ledger import Code, Ledger, Version
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.operate import Workspace, open_sentinel, status
 from raymlops.operate.exporter import exporter_address
+from raymlops.serve import Arm, TrafficTable
 from tests.cli.test_cli import run
 from tests.cluster.test_status import no_http
 from tests.monitor.metrics.conftest import MODEL, busy_ledger, decide, drift
@@ -97,6 +98,63 @@ def test_a_model_without_a_champion_is_a_problem(
     assert found.problems == ("new has versions and no champion: `raymlops promote`",)
 
 
+def publish(workspace: Workspace, **shares: float) -> None:
+    arms = tuple(
+        Arm(name=name, version=version, share=share)
+        for (name, share), version in zip(shares.items(), ("1.0.0", "1.0.1"), strict=False)
+    )
+    table = TrafficTable(model=MODEL, arms=arms)
+    workspace.ledger.releases.publish(MODEL, table.to_dict())
+
+
+def test_traffic_that_alias_and_releases_do_not_ask_for_is_a_problem(workspace: Workspace) -> None:
+    # A canary that was rolled back went on answering, and everything was said to be well.
+    publish(workspace, champion=0.9, canary=0.1)
+    found = status(workspace)
+    (model,) = found.models
+    assert model.traffic == {"1.0.0": 0.9, "1.0.1": 0.1}
+    assert (model.health, found.health) == ("attention", "attention")
+    assert found.problems == (
+        "flights is answered by 1.0.0, 1.0.1, while alias and releases name 1.0.0: "
+        "let `raymlops watch` run, or `raymlops deploy flights@champion`",
+    )
+    workspace.ledger.releases.start(
+        model=MODEL, champion=Version(1, 0, 0), challenger=Version(1, 0, 1), strategy={}, state={},
+        outcome="canary 10%", who="test", why="it is asked for",
+    )  # fmt: skip
+    assert (status(workspace).health, status(workspace).models[0].problem) == ("ok", None)
+    workspace.ledger.releases.withdraw(MODEL)
+    assert status(workspace).models[0].traffic == {}
+
+
+@pytest.mark.parametrize(
+    ("applications", "health"),
+    [
+        ((), "attention"),
+        (("raymlops-model-other",), "attention"),
+        (("raymlops-model-flights",), "ok"),
+        (("raymlops-pool-shared",), "ok"),
+    ],
+)
+def test_a_model_that_nobody_serves_any_more_is_a_problem(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, applications: tuple[str, ...],
+    health: str,
+) -> None:  # fmt: skip
+    """After a night in which the head died and was started again, all was said to be well."""
+    running = tuple(Application(name=n, status="RUNNING", route=None) for n in applications)
+    found = ClusterStatus(running=True, applications=running)
+    monkeypatch.setattr(cluster, "status", lambda _: found)
+    assert status(workspace).models[0].health == "ok"
+    publish(workspace, champion=1.0)
+    model = status(workspace).models[0]
+    assert model.health == health
+    if health == "attention":
+        assert model.problem == (
+            "flights is not served, as it was until its cluster ended: "
+            "`raymlops deploy flights@champion`, or `raymlops undeploy flights`"
+        )
+
+
 def test_an_exporter_that_has_gone_is_not_shown(workspace: Workspace, home: Path) -> None:
     exporter = Exporter(
         workspace.ledger_url, ExporterSettings(), home, workspace.settings.monitor.drift
@@ -159,7 +217,10 @@ def test_an_application_that_does_not_come_up_is_a_problem(
 
 
 def test_people_and_programs_are_told_the_same(home: Path) -> None:
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
     shown = run("status", "--home", str(home))
+    assert "traffic  1.0.0 100%" in shown
     for told in ("health  ok", "flights ok: champion 1.0.0, 2 versions", "1 of 2 features drifted"):
         assert told in shown
     found = json.loads(run("status", "--home", str(home), "--json"))
