@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from raymlops import serve
 from raymlops.cluster import renew
 from raymlops.cluster.settings import LOCAL
-from raymlops.errors import ClusterError, ConfigError, NotFoundError, ReleaseError
+from raymlops.errors import ConfigError, NotFoundError, RaymlopsError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
@@ -175,16 +175,18 @@ def monitor_name(model: str) -> str:
 
 @contextmanager
 def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) -> Iterator[None]:
-    """Where replicas do not start inside, the traffic goes back to what had it: one that is
-    started later would follow the table of a version that nobody can load."""
+    """Where that fails inside, the traffic goes back to what had it, be it nothing: a replica that
+    is started later would follow the table of a version that nobody can load."""
     before = [workspace.ledger.releases.published(version.model) for version in versions]
     for version in versions:
         _give_all_traffic(workspace, version)
     try:
         yield
-    except ClusterError:
-        for published in before:
-            if published is not None:
+    except RaymlopsError:
+        for version, published in zip(versions, before, strict=True):
+            if published is None:
+                workspace.ledger.releases.withdraw(version.model)
+            else:
                 table = TrafficTable.from_dict(published[1])
                 serve.publish(table, ledger_url=workspace.ledger_url)
         raise

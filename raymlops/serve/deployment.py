@@ -61,7 +61,7 @@ def deploy(
 
     Without a published traffic table the champion gets all of the traffic. Deploying again
     replaces the replicas one by one, and drops no request; where the new ones do not start, those
-    that run go on.
+    that run go on, and of a model that was not deployed nothing stays.
 
     Args:
         tap: the name of the actor whose `observe` gets a `TapSummary` of every answer, as bytes,
@@ -87,11 +87,16 @@ def deploy(
     proxy_url = start_serve(settings)
     url = open_door(settings, (model,))
     taps = {} if tap is None else {model: tap}
-    run_replicas(
-        Origin(spec=spec, settings=settings, taps=taps, exporter=exporter),
-        application=application_name(model),
-        route=f"/v2/models/{model}",
-    )
+    try:
+        run_replicas(
+            Origin(spec=spec, settings=settings, taps=taps, exporter=exporter),
+            application=application_name(model),
+            route=f"/v2/models/{model}",
+        )
+    except ClusterError:
+        if not is_alone(model):
+            ask_all("forget", model)
+        raise
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(
         model=model,

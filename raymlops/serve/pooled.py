@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from raymlops.errors import ConfigError, NotFoundError
+from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
 from raymlops.serve.hosting import Origin, check_room, run_replicas
 from raymlops.serve.placing import (
@@ -72,11 +72,16 @@ def deploy_pool(
         policy=settings.pool,
     )
     url = open_door(settings, models)
-    run_replicas(
-        Origin(spec=spec, settings=settings, taps=taps or {}, exporter=exporter),
-        application=pool_name(name),
-        route=None,
-    )
+    try:
+        run_replicas(
+            Origin(spec=spec, settings=settings, taps=taps or {}, exporter=exporter),
+            application=pool_name(name),
+            route=None,
+        )
+    except ClusterError:
+        for model in set(models) - before.keys():
+            ask_all("forget", model)
+        raise
     for model, generation in generations.items():
         wait_applied(model, generation, ledger_url=ledger_url)
     for model, pool in before.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from itertools import dropwhile
 from typing import Any
 
 from raymlops.cluster.address import free_port
@@ -10,6 +12,8 @@ from raymlops.errors import ClusterError, ConfigError
 from raymlops.serve.asgi import App, Application
 from raymlops.serve.front import front_routes
 from raymlops.serve.settings import ServeSettings
+
+_logger = logging.getLogger(__name__)
 
 FRONT = "raymlops-front"
 _FRONT_BODY_BYTES = 64 * 1024 * 1024  # read and thrown away: what is not there needs no body
@@ -53,17 +57,21 @@ def run_application(
     """Returns when every replica of it runs.
 
     Where they do not start, the application that ran `before` is run again: Serve goes by what it
-    was given last, and would start none in place of those that still run and die later.
+    was given last, and would start none in place of those that still run and die later. One that
+    is new is taken off again.
 
     Raises:
         ClusterError: they do not start; the message tells why.
     """
     from ray import serve
 
+    is_new = name not in serve.status().applications
     try:
         serve.run(application, name=name, route_prefix=route_prefix)
     except RuntimeError as error:  # all that Serve raises when replicas do not start
         failure = f"application {name} does not start: {_reasons(name) or error}"
+        if is_new:
+            serve.delete(name)
         if before is None:
             raise ClusterError(failure) from error
     else:
@@ -81,7 +89,18 @@ def _reasons(name: str) -> str:
     from ray import serve
 
     deployments = serve.status().applications[name].deployments.values()
-    return "\n".join(deployment.message for deployment in deployments)
+    for deployment in deployments:
+        _logger.info("%s: %s", name, deployment.message)
+    return "\n".join(_last_error(deployment.message) for deployment in deployments)
+
+
+def _last_error(message: str) -> str:
+    """What the last traceback in `message` ends with, or all of it where there is none."""
+    _, frame, rest = message.rpartition('\n  File "')
+    if not frame:
+        return message
+    _, *lines = rest.splitlines()
+    return "\n".join(dropwhile(lambda line: line.startswith("    "), lines))
 
 
 def _running_port(running: Any, host: str, port: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.errors import ClusterError, ConfigError, NotFoundError
+from raymlops.errors import ClusterError, ConfigError, NotFoundError, RaymlopsError
 from raymlops.ledger import Code
 from raymlops.models import Field, Signature
 from raymlops.operate import Workspace, deploy, deploy_pool, undeploy, undeploy_pool
@@ -36,21 +36,25 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
         yield workspace
 
 
+@pytest.mark.parametrize("error", [ClusterError, ConfigError])
 def test_traffic_goes_back_where_replicas_do_not_start(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: type[RaymlopsError]
 ) -> None:
     # The refused version kept the traffic table, and a replica started later could not load it.
-    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
-    deploy(workspace, "m@1.0.0")
-
     def refuse(*_: object, **__: object) -> None:
         published = workspace.ledger.releases.published("m")
         assert published is not None
         assert published[1] == TrafficTable.champion("m", "1.0.1").to_dict()
-        raise ClusterError("application m does not start")
+        raise error("application m does not start")
 
     monkeypatch.setattr("raymlops.serve.deploy", refuse)
-    with pytest.raises(ClusterError, match="does not start"):
+    with pytest.raises(error, match="does not start"):
+        deploy(workspace, "m@1.0.1")
+    assert workspace.ledger.releases.published("m") is None
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    deploy(workspace, "m@1.0.0")
+    monkeypatch.setattr("raymlops.serve.deploy", refuse)
+    with pytest.raises(error, match="does not start"):
         deploy(workspace, "m@1.0.1")
     published = workspace.ledger.releases.published("m")
     assert published is not None
