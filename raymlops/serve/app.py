@@ -11,7 +11,8 @@ from raymlops.serve.web import Handler, Routes
 
 def model_handler(inference: Inference, *, max_body_bytes: int) -> Handler:
     """Everything a replica of the model answers; a compressed body counts as what it holds."""
-    return Traced(Inflating(model_routes(inference), max_bytes=max_body_bytes))
+    routes = model_routes(inference)
+    return Traced(Inflating(routes, max_bytes=max_body_bytes, refused=inference.refused))
 
 
 def model_routes(inference: Inference) -> Routes:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from raymlops.errors import RequestError
-from raymlops.serve.web import Admit, Handler, Request, Response, answered
+from raymlops.serve.web import Admit, Handler, Refused, Request, Response, answered, untold
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,12 +31,14 @@ class Application:
         *,
         max_body_bytes: int,
         admit: Admit | None = None,
+        refused: Refused = untold,
         start: Hook = _nothing,
         stop: Hook = _nothing,
     ) -> None:
         self._handler = handler
         self._max_body_bytes = max_body_bytes
         self._admit = admit
+        self._refused = refused
         self._start = start
         self._stop = stop
 
@@ -53,17 +55,20 @@ class Application:
         request = _request(scope)
         refusal = None if self._admit is None else self._admit(request)
         if refusal is not None:
-            await _send(send, refusal)
+            await self._refuse(request, refusal, send)
             return
         try:
             request.body = await _read_body(scope, receive, max_bytes=self._max_body_bytes)
         except RequestError as error:
-            response = Response.refusal(error)
+            await self._refuse(request, Response.refusal(error), send)
         except _ClientGoneError:
             return
         else:
-            response = await answered(self._handler, request)
-        await _send(send, response)
+            await _send(send, await answered(self._handler, request))
+
+    async def _refuse(self, request: Request, refusal: Response, send: Send) -> None:
+        self._refused(request, refusal)
+        await _send(send, refusal)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

@@ -25,7 +25,7 @@ from raymlops.serve.batching.shares import Share
 from raymlops.serve.exchange import Exchange, Record
 from raymlops.serve.form import Form
 from raymlops.serve.statistics import Statistics
-from raymlops.serve.web import unicode_of
+from raymlops.serve.web import Request, Response, unicode_of
 
 _logger = logging.getLogger(__name__)
 
@@ -87,6 +87,10 @@ class Inference:
         """Raises RequestError, 404, when `model` is another than this replica's."""
         if model != self.model:
             raise RequestError(404, f"no model '{model}' is deployed here")
+
+    def refused(self, _: Request, response: Response) -> None:
+        """Records a request that was answered before it came here, as for want of a key."""
+        self._record(Exchange(status=response.status, error=response.reason))
 
     def infer(
         self,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import zlib
 
 from raymlops.errors import RequestError
-from raymlops.serve.web import Handler, Reply, Request, Response, Sorting
+from raymlops.serve.web import Handler, Refused, Reply, Request, Response, Sorting
 
 # zlib's windows: of gzip alone, and of zlib's own format, which HTTP calls deflate.
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 class Inflating(Sorting):
-    """`handler` for requests whose bodies are compressed, too."""
+    """`handler` for requests whose bodies are compressed, too; `refused` is told of those that
+    cannot be inflated."""
 
-    def __init__(self, handler: Handler, *, max_bytes: int) -> None:
+    def __init__(self, handler: Handler, *, max_bytes: int, refused: Refused) -> None:
         self._handler = handler
         self._max_bytes = max_bytes
+        self._refused = refused
 
     def sort(self, head: Request) -> Handler:
         return self._inflate if "content-encoding" in head.headers else self._handler
@@ -27,7 +29,9 @@ class Inflating(Sorting):
             try:
                 request.body = inflate(request.body, encoding, max_bytes=self._max_bytes)
             except RequestError as error:
-                reply(Response.refusal(error))
+                refusal = Response.refusal(error)
+                reply(refusal)
+                self._refused(request, refusal)
                 return
         self._handler(request, reply)
 

@@ -14,6 +14,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -90,6 +91,7 @@ class Pool:
         self.app = Application(
             self._handle,
             admit=self._admit,
+            refused=self._refused,
             max_body_bytes=http.max_body_bytes,
             start=self._start,
             stop=self._stop,
@@ -114,6 +116,7 @@ class Pool:
             handler=self._handle,
             limits=self._spec.models[0].http,
             admit=self._admit,
+            refused=self._refused,
             describe=self._describe,
             routing=routing,
         )
@@ -161,6 +164,11 @@ class Pool:
         except RequestError as error:
             return Response.refusal(error)
         return None if admit is None else admit(request)
+
+    def _refused(self, request: Request, response: Response) -> None:
+        """Is a matter of the model that was asked for, if there is one."""
+        with suppress(RequestError):
+            self._replica(self._model_of(request.path)).refused(request, response)
 
     def _replica(self, model: str | None) -> Replica:
         """Raises RequestError, 404, when the pool has no such model."""

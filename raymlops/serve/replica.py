@@ -84,6 +84,7 @@ class Replica:
         if spec.cors.origins:
             self.handler = CrossOrigin(self.handler, spec.cors)
             self.admit = self.admit and sharing(self.admit, spec.cors)
+        self.refused = self._inference.refused
         self._grpc: GrpcServer | None = None
         if spec.grpc is not None:
             self._grpc = GrpcServer(
@@ -96,6 +97,7 @@ class Replica:
         self.app = Application(
             self.handler,
             admit=self.admit,
+            refused=self.refused,
             max_body_bytes=max_body_bytes,
             start=self.start,
             stop=self.stop,
@@ -137,6 +139,7 @@ class Replica:
             handler=self.handler,
             limits=self._spec.http,
             admit=self.admit,
+            refused=self.refused,
             describe=self.describe,
             routing=routing,
         )

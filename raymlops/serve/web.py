@@ -65,6 +65,12 @@ class Response(msgspec.Struct):
     def error(cls, status: int, message: str, *headers: tuple[str, str]) -> Response:
         return cls(status, orjson.dumps({"error": unicode_of(message)}), headers=headers)
 
+    @property
+    def reason(self) -> str:
+        """What an error says is wrong."""
+        found: str = orjson.loads(self.body)["error"]
+        return found
+
     @classmethod
     def refusal(cls, error: RequestError) -> Response:
         """What is told of an error; a 503 always says when to come back, soon if nobody knows."""
@@ -79,6 +85,8 @@ Reply = Callable[[Response], None]
 Handler = Callable[[Request, Reply], None]
 Admit = Callable[[Request], Response | None]
 """Refuses a request by its head alone, before any of its body is read; None lets it in."""
+Refused = Callable[[Request, Response], None]
+"""Is told of a request that was answered with an error before any handler had it."""
 
 
 class Sorting(ABC):
@@ -195,6 +203,10 @@ def later(handle: Callable[[Request], Awaitable[Response]]) -> Handler:
         request.on_gone = stop
 
     return handler
+
+
+def untold(_: Request, __: Response) -> None:
+    """In place of who is told of what is refused."""
 
 
 def unicode_of(message: str) -> str:

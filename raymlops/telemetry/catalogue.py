@@ -81,7 +81,8 @@ def _latency(name: str, help: str) -> Metric:
 REQUESTS = Metric(
     name="raymlops_requests_total",
     kind="counter",
-    help="Requests to infer: ok, refused (the client's fault) or failed (ours, overload included).",
+    help="Requests to infer, and all that were not let in: ok, refused (the client's fault) or "
+    "failed (ours, overload included).",
     labels=(*_ARM, "outcome"),
 )
 REQUEST_ERRORS = Metric(

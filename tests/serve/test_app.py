@@ -49,7 +49,7 @@ async def serving(
 def application(arms: Arms, exchanges: list[Exchange]) -> Application:
     inference = Inference(MODEL, arms, exchanges.append)
     handler = model_handler(inference, max_body_bytes=MAX_BODY_BYTES)
-    return Application(handler, max_body_bytes=MAX_BODY_BYTES)
+    return Application(handler, max_body_bytes=MAX_BODY_BYTES, refused=inference.refused)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -215,7 +215,7 @@ def test_binary_tensors_and_compressed_bodies_are_taken(world: World) -> None:
     content = gzip.compress(b"".join((head, *binary.values())))
 
     async def test() -> None:
-        async with serving(world.bundles, "1.0.0") as (client, _):
+        async with serving(world.bundles, "1.0.0") as (client, exchanges):
             headers = {
                 "content-encoding": "gzip",
                 "inference-header-content-length": str(len(head)),
@@ -231,6 +231,7 @@ def test_binary_tensors_and_compressed_bodies_are_taken(world: World) -> None:
         )
         assert refused.status_code == 413
         assert refused.json() == {"error": "the body inflates to more than 10000 bytes"}
+        assert [exchange.status for exchange in exchanges] == [200, 413]
 
     run(test)
 
@@ -260,7 +261,9 @@ def test_a_body_over_the_limit_is_refused(world: World, announced: bool) -> None
             response = await client.post(INFER, content=content)
         assert response.status_code == 413
         assert response.json() == {"error": "the body is larger than 10000 bytes"}
-        assert exchanges == []
+        assert [(exchange.status, exchange.error) for exchange in exchanges] == [
+            (413, "the body is larger than 10000 bytes")
+        ]
 
     run(test)
 

@@ -27,9 +27,11 @@ from raymlops.serve import (
 from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.board import Published, Standing
 from raymlops.serve.cors import CorsPolicy
+from raymlops.serve.metrics import Outlet
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.web import Request, answered
 from raymlops.storage import Store
+from raymlops.telemetry import Series, Snapshot
 from tests.serve.conftest import VERSIONS, World, read_columns, register
 from tests.serve.test_replica import QuietBoard, Server
 
@@ -117,6 +119,7 @@ def run(
     max_models: int = 2,
     keys_file: Path | None = None,
     cors: CorsPolicy | None = None,
+    outlet: Outlet | None = None,
 ) -> Ward:
     spec = ReplicaSpec(
         model="",
@@ -143,7 +146,7 @@ def run(
             ),
             board_of=boards.__getitem__,
             sink_of=lambda _: sink,
-            outlet=None,
+            outlet=outlet,
         )
         await pool.load()
         async with Server(pool.app) as client:
@@ -260,7 +263,15 @@ def test_a_key_is_good_for_the_models_it_names(wards: World, tmp_path: Path) -> 
         assert (await ward.ask("ward-1", headers=key)).status_code == 200
         assert ward.held == {"ward-1"}
 
-    run(wards, test, keys_file=keys_file)
+    series: list[Series] = []
+
+    async def outlet(snapshot: Snapshot) -> None:
+        series.extend(snapshot.series)
+
+    run(wards, test, keys_file=keys_file, outlet=outlet)
+    assert {each.labels for each in series if each.metric == "raymlops_request_errors_total"} == {
+        (model, "none", "none", "unauthorized") for model in ("ward-0", "ward-1")
+    }
 
 
 def test_a_page_of_an_origin_that_is_named_may_ask_every_model(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from raymlops.ledger import Ledger
 from raymlops.serve import BatchPolicy, Replica, ReplicaSpec, TrafficTable
+from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.http import HttpLimits
 from raymlops.telemetry.logs import LogPolicy
 from tests.serve.conftest import MODEL, World
@@ -118,6 +120,57 @@ def test_an_error_quotes_nothing_that_belongs_to_no_column(
 ) -> None:
     lines, _ = served(world, tmp_path, LogPolicy(enabled=True), ("/predict", body))
     assert "4111" not in lines[-1]["error"]
+
+
+def test_what_no_handler_sees_is_logged_and_counted(world: World, tmp_path: Path) -> None:
+    # Guessed keys, and clients that their rate or a limit cut off, left no trace at all.
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+    keys = Keyring(tmp_path / "keys.json")
+    keys.add(ApiKey(name="slow", digest=digest_of("slow"), rate_per_s=0.001))
+    keys.add(ApiKey(name="other", digest=digest_of("other"), models=("other",)))
+    keys.add(ApiKey(name="good", digest=digest_of("good")))
+    spec = ReplicaSpec(
+        model=MODEL,
+        ledger_url=world.ledger_url,
+        store_uri=world.store_uri,
+        batch=BatchPolicy(),
+        http=HttpLimits(max_body_bytes=10_000),
+        keys_file=tmp_path / "keys.json",
+        log=LogPolicy(enabled=True, share=0.0, slow_s=60.0),
+        log_folder=str(tmp_path),
+    )
+    gatherer, asked = Gatherer(), list[int]()
+
+    async def test() -> None:
+        replica = Replica(spec, board=QuietBoard(), sink=None, outlet=gatherer.put)
+        await replica.load()
+        async with Server(replica.app) as client:
+            for key, content, encoding in (
+                ("guessed", b"", "identity"),
+                ("other", b"", "identity"),
+                ("slow", body(world), "identity"),
+                ("slow", body(world), "identity"),
+                ("good", bytes(10_001), "identity"),
+                ("good", gzip.compress(bytes(10_001)), "gzip"),
+                ("good", body(world), "br"),
+            ):
+                headers = {"x-api-key": key, "content-encoding": encoding}
+                response = await client.post(INFER, content=content, headers=headers)
+                asked.append(response.status_code)
+
+    asyncio.run(test())
+    assert asked == [401, 403, 200, 429, 413, 413, 415]
+    (path,) = tmp_path.glob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["status"] for line in lines] == [401, 403, 429, 413, 413, 415]
+    assert lines[0]["error"] == "this key is not known"
+    assert gatherer.counts("raymlops_request_errors_total") == {
+        (MODEL, "none", "none", "unauthorized"): 2,
+        (MODEL, "none", "none", "rate_limited"): 1,
+        (MODEL, "none", "none", "too_large"): 2,
+        (MODEL, "none", "none", "invalid"): 1,
+    }
 
 
 def test_of_good_requests_a_share_is_logged(world: World, tmp_path: Path) -> None:

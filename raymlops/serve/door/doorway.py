@@ -15,7 +15,7 @@ from raymlops.serve.door.sorting import is_health, model_of
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.routing import RoutingName
-from raymlops.serve.web import Admit, Handler
+from raymlops.serve.web import Admit, Handler, Refused, untold
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Doorway:
         handler: Handler,
         limits: HttpLimits,
         admit: Admit | None = None,
+        refused: Refused = untold,
         describe: Callable[[], dict[str, Any]] = dict,
         routing: RoutingName | None = None,
     ) -> None:
@@ -53,7 +54,12 @@ class Doorway:
             self._own |= {None}
         self._replica = replica
         self.server = HttpServer(
-            handler, limits, admit=admit, belongs=self._belongs, hand_over=self._hand_over
+            handler,
+            limits,
+            admit=admit,
+            refused=refused,
+            belongs=self._belongs,
+            hand_over=self._hand_over,
         )
         self._describe = describe
         self._routing = routing

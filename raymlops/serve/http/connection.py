@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
             limits=server.limits,
             heads=server.heads,
             admit=server.admit,
+            refused=server.refused,
             belongs=server.belongs,
             peer=peer[0] if isinstance(peer, tuple) else "",
         )

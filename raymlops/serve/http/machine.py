@@ -21,7 +21,7 @@ from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits, Phase
 from raymlops.serve.http.replies import Replies, Slot
-from raymlops.serve.web import Admit, Handler, Request, Response
+from raymlops.serve.web import Admit, Handler, Refused, Request, Response, untold
 
 _logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Machine:
         limits: HttpLimits,
         heads: Heads | None = None,
         admit: Admit | None = None,
+        refused: Refused = untold,
         belongs: Belongs | None = None,
         peer: str = "",
     ) -> None:
@@ -75,6 +76,7 @@ class Machine:
         self._limits = limits
         self._heads = Heads(handler) if heads is None else heads
         self._admit = admit
+        self._refused = refused
         self._belongs = belongs
         self._peer = peer
         self._parser = httptools.HttpRequestParser(self)
@@ -115,6 +117,8 @@ class Machine:
         self._stop_reading()
         slot.closes = True
         slot.reply(response)
+        if slot.request is not None:
+            self._refused(slot.request, response)
 
     def finish(self) -> None:
         """Ends the connection after the requests that were received: each is answered."""
@@ -228,6 +232,7 @@ class Machine:
             self.phase = Phase.DONE
         if slot.refusal is not None:
             slot.reply(slot.refusal)
+            self._refused(slot.request, slot.refusal)
         else:
             body = self._body
             slot.request.body = body[0] if len(body) == 1 else b"".join(body)
@@ -292,6 +297,7 @@ class Machine:
         refusal = None if self._admit is None else self._admit(request)
         if refusal is not None:
             slot.reply(refusal)
+            self._refused(request, refusal)
         else:
             self._call(handler, slot, request)
         return True

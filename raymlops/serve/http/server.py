@@ -11,7 +11,7 @@ from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits
 from raymlops.serve.http.machine import Belongs
-from raymlops.serve.web import Admit, Handler
+from raymlops.serve.web import Admit, Handler, Refused, untold
 
 _SWEEP_S = 0.5
 
@@ -21,6 +21,7 @@ class HttpServer:
 
     Args:
         admit: refuses requests by their heads, e.g. for want of a key.
+        refused: is told of those, and of others that are too large or too slow.
         belongs: whether a path is answered here; connections that ask for another one are given
             to `hand_over`.
     """
@@ -31,12 +32,14 @@ class HttpServer:
         limits: HttpLimits,
         *,
         admit: Admit | None = None,
+        refused: Refused = untold,
         belongs: Belongs | None = None,
         hand_over: HandOver | None = None,
     ) -> None:
         self.handler = handler
         self.limits = limits
         self.admit = admit
+        self.refused = refused
         self.belongs = belongs
         self.hand_over = hand_over
         self.heads = Heads(handler)

@@ -292,6 +292,7 @@ def test_a_call_without_a_key_is_refused_before_it_is_read(server: Listening) ->
         assert call(channel, "ServerLive").live
         code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed())
         assert (code, details) == (grpc.StatusCode.UNAUTHENTICATED, "no key")
+        assert (server.exchanges[-1].status, server.exchanges[-1].error) == (401, "no key")
         ask = channel.unary_unary(
             f"/{SERVICE}/ModelReady",
             request_serializer=request_class("ModelReady").SerializeToString,

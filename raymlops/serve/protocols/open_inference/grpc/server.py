@@ -75,7 +75,9 @@ class GrpcServer:
         return bound
 
     def _make(self) -> grpc.aio.Server:
-        access = () if self._admit is None else (Access(self._inference.model, self._admit),)
+        inference, access = self._inference, []
+        if self._admit is not None:
+            access.append(Access(inference.model, self._admit, inference.refused))
         server = grpc.aio.server(
             interceptors=access,
             options=[
