@@ -76,6 +76,7 @@ class Replica:
             model=spec.model,
             policy=spec.deferred,
             max_body_bytes=max_body_bytes,
+            refused=self._inference.refused,
         )
         self.handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)

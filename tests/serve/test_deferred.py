@@ -38,6 +38,7 @@ class World:
         self.waiting: list[Reply] = []
         self.asked: list[Request] = []
         self.told: list[tuple[str, int, str]] = []
+        self.refused: list[int] = []
         self.folder = str(folder)
         self.results = Results(Files(self.folder), "m", POLICY)
         self.deferring = Deferring(
@@ -46,6 +47,7 @@ class World:
             model="m",
             policy=POLICY,
             max_body_bytes=1000,
+            refused=self._note_refusal,
             call=self._call,
             clock=lambda: self.now,
         )
@@ -78,6 +80,9 @@ class World:
             request.on_gone = lambda: self.waiting.remove(reply)
         else:
             reply(Response(200, b'"at once"'))
+
+    def _note_refusal(self, _: Request, response: Response) -> None:
+        self.refused.append(response.status)
 
     async def _call(self, url: str, response: Response, id: str) -> None:
         if response.status == 500:
@@ -261,6 +266,22 @@ def test_what_is_refused_anyway_is_not_read(world: World) -> None:
     world.submit("r-1")
     world.submit("r-2")
     assert world.send(unreadable).status == 503
+
+
+def test_what_is_not_accepted_is_told_of(world: World) -> None:
+    def send(body: bytes, **headers: str) -> None:
+        headers = {"prefer": "respond-async"} | headers
+        world.send(Request("POST", "/predict", headers=headers, body=body))
+
+    send(b"{")
+    send(b"{}", webhook="http://elsewhere/")
+    send(b"{}", **{"content-encoding": "br"})
+    send(gzip.compress(bytes(1001)), **{"content-encoding": "gzip"})
+    send(b"{}")
+    send(b"{}")
+    send(b"{}")
+    assert world.refused == [400, 403, 415, 413, 503]
+    assert len(world.asked) == 2
 
 
 def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:

@@ -16,7 +16,17 @@ from raymlops.errors import RaymlopsError, RequestError
 from raymlops.serve.deferred.identity import request_id
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.deferred.results import Results
-from raymlops.serve.web import Handler, Request, Response, Routes, Sorting, answered, later
+from raymlops.serve.web import (
+    Handler,
+    Refused,
+    Request,
+    Response,
+    Routes,
+    Sorting,
+    answered,
+    later,
+    untold,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +52,8 @@ class Deferring(Sorting):
     """`handler`, and requests with `Prefer: respond-async`, of which `results` keep the answers.
 
     A header `Webhook: URL` names who is told of the answer, if the policy allows that. To find a
-    request's id no more than `max_body_bytes` of a compressed body are inflated.
+    request's id no more than `max_body_bytes` of a compressed body are inflated. `refused` is told
+    of those that are not accepted.
     """
 
     def __init__(
@@ -53,6 +64,7 @@ class Deferring(Sorting):
         model: str,
         policy: DeferredPolicy,
         max_body_bytes: int,
+        refused: Refused = untold,
         call: Call = call_back,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -62,10 +74,11 @@ class Deferring(Sorting):
         self._below = f"{self._path}/"
         self._policy = policy
         self._max_body_bytes = max_body_bytes
+        self._refused = refused
         self._call = call
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
-        self._submit = later(self._accept)
+        self._submit = later(self._submitted)
         self._results_of = Routes()
         self._results_of.add("GET", f"{self._path}/{{id}}", later(self._poll))
         self._results_of.add("DELETE", f"{self._path}/{{id}}", later(self._forget))
@@ -89,6 +102,13 @@ class Deferring(Sorting):
     async def close(self) -> None:
         """Returns when what is pending is kept."""
         await asyncio.gather(*self._pending, return_exceptions=True)
+
+    async def _submitted(self, request: Request) -> Response:
+        try:
+            return await self._accept(request)
+        except RequestError as error:
+            self._refused(request, Response.refusal(error))
+            raise
 
     async def _accept(self, request: Request) -> Response:
         webhook = request.headers.get("webhook")
