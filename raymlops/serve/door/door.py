@@ -31,6 +31,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from raymlops.errors import ClusterError
+from raymlops.serve.door.clients import client_of
 from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.listening import Address, Listeners, address_of
 from raymlops.serve.door.neighbours import Card, Neighbours
@@ -38,7 +39,7 @@ from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.sorting import may_have_path, may_have_session, path_of, session_of
 from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
-from raymlops.serve.door.waiting import Visitor, WaitingRoom, client_of, has_ended
+from raymlops.serve.door.waiting import Visitor, WaitingRoom, has_ended
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.web import Handler, Reply, Request, Response

@@ -16,6 +16,7 @@ from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, TLSVersion
 
 from raymlops.errors import ConfigError
+from raymlops.serve.door.clients import client_of, name_after
 from raymlops.serve.door.copying import Side
 
 _HANDSHAKE_S = 10.0
@@ -47,6 +48,7 @@ async def decrypt(
     """Shakes hands, and calls `on_plain` with a socket that carries what is inside."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
+    name_after(client_of(connection), ours)
     for end in (ours, theirs):
         end.setblocking(False)
     outside, inside = Side.pair()

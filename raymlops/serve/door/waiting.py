@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import select
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from raymlops.serve.http import Strayed
@@ -44,14 +42,6 @@ def has_ended(connection: socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
     return bool(poll.poll(0))
-
-
-def client_of(connection: socket.socket) -> str:
-    """The address of the client, or a name that no other has: over TLS it cannot be told."""
-    with suppress(OSError):  # it has gone
-        if isinstance(peer := connection.getpeername(), tuple):
-            return str(peer[0])
-    return secrets.token_hex(8)
 
 
 class WaitingRoom:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+
+from raymlops.serve.door.tls import TlsFiles
 from tests.serve.door.test_neighbours import introduce
 from tests.serve.door.world import INFER, Run, World, opened, until
 
@@ -66,6 +70,36 @@ def test_a_session_goes_to_its_replica_over_any_connection(run: Run) -> None:
         assert len({await ask(world) for _ in range(6)}) == 1  # all have this machine's address
 
     run(test)
+
+
+def test_a_client_without_a_session_is_known_by_its_address_also_over_tls(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tls = TlsFiles(certificate=certificate[0], key=certificate[1])
+    trusted = ssl.create_default_context(cafile=str(certificate[0]))
+
+    async def whole() -> None:
+        async with opened(tmp_path / "door", tls) as world:
+            replicas = {
+                name: await world.replica(name, routing="consistent_hash")
+                for name in ("one", "other", "third")
+            }
+            url = f"https://127.0.0.1:{world.port}"
+            async with contextlib.AsyncExitStack() as stack:
+                clients = [
+                    await stack.enter_async_context(
+                        httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False)
+                    )
+                    for _ in range(6)
+                ]
+                for _ in range(2):
+                    (name,) = {(await client.get(FLIGHTS)).text for client in clients}
+                    leaving = replicas.pop(name)
+                    assert leaving.connections == 6
+                    await leaving.doorway.leave(10.0)
+                    await leaving.stop()
+
+    asyncio.run(asyncio.wait_for(whole(), 20.0))
 
 
 def test_a_session_is_told_by_the_whole_head_however_it_comes(run: Run) -> None:
