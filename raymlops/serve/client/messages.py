@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,8 +88,12 @@ def infer_call(
     event_time: datetime | None = None,
     version: str | None = None,
 ) -> Call:
-    """Asks for all outputs of `columns`, under a new id by default; None and NaN are missing
-    values."""
+    """Asks for all outputs of `columns`, under a new id by default; None, NaN and pandas' NA are
+    missing values.
+
+    Raises:
+        ValueError: a column holds what JSON cannot, or `event_time` has no zone.
+    """
     parameters: dict[str, Any] = {}
     if key is not None:
         parameters["key"] = key
@@ -99,13 +104,13 @@ def infer_call(
     tensors, parts = [], []
     for name, values in columns.items():
         tensor, raw = _tensor(name, _array(values))
-        tensors.append(tensor)
+        tensors.append(_written(name, tensor))
         parts.append(raw)
     headers = {"content-type": "application/json"}
     if any(parts):
         parameters["binary_data_output"] = True
     document = {"id": request_id or uuid4().hex, "parameters": parameters, "inputs": tensors}
-    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = orjson.dumps(document)
     if any(parts):
         headers = {"content-type": "application/octet-stream", _JSON_LENGTH: str(len(head))}
     at = f"/v2/models/{model}" if version is None else f"/v2/models/{model}/versions/{version}"
@@ -141,19 +146,41 @@ def _tensor(name: str, column: NDArray[Any]) -> tuple[dict[str, Any], bytes]:
     """A column as a tensor, and its values when they are many numbers."""
     tensor: dict[str, Any] = {"name": name, "shape": column.shape}
     if column.dtype.kind not in "fiub":
-        values = column.ravel().tolist()
+        values = [None if _is_missing(value) else value for value in column.ravel().tolist()]
+        if any(isinstance(value, float) and math.isinf(value) for value in values):
+            return _tensor(name, np.array(values, np.float64).reshape(column.shape))
         return tensor | {"datatype": _datatype_of(values), "data": values}, b""
     datatype = _DATATYPES.get(column.dtype.newbyteorder("<"), "FP64")
     column = np.ascontiguousarray(column, dtype=_DTYPES[datatype])
     tensor["datatype"] = datatype
-    if column.size < _MIN_BINARY_VALUES:
+    # In JSON infinity would become null, which stands for a missing value.
+    if column.size < _MIN_BINARY_VALUES and not np.isinf(column).any():
         return tensor | {"data": column.ravel()}, b""
     return tensor | {"parameters": {"binary_data_size": column.nbytes}}, column.tobytes()
 
 
+def _written(name: str, tensor: dict[str, Any]) -> orjson.Fragment:
+    try:
+        return orjson.Fragment(orjson.dumps(tensor, option=orjson.OPT_SERIALIZE_NUMPY))
+    except orjson.JSONEncodeError as error:
+        raise ValueError(
+            f"column '{name}' holds what JSON cannot: {error}; pass texts, truth values, or "
+            "numbers of 64 bits"
+        ) from error
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # of pandas' NA nobody can say whether it is itself
+        return True
+
+
 def _datatype_of(values: Sequence[Any]) -> str:
     """Of Python's objects: they are text unless all are truth values, or one is a number."""
-    known = [value for value in values if value is not None and value == value]
+    known = [value for value in values if value is not None]
     if known and all(isinstance(value, bool | np.bool_) for value in known):
         return "BOOL"
     return "FP64" if any(isinstance(value, Real) for value in known) else "BYTES"

@@ -68,7 +68,7 @@ class Client:
         version: str | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
-        """The model's answer for `columns`, all of one length; None and NaN are missing values.
+        """The model's answer for `columns`, all of one length; None, NaN and pandas' NA are missing.
 
         Args:
             request_id: by which labels are matched later; a new one by default.
@@ -79,6 +79,7 @@ class Client:
 
         Raises:
             RequestError: the server refused the request or could not be reached.
+            ValueError: a column holds what JSON cannot.
         """
         call = infer_call(
             model,

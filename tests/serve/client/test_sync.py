@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 
 from raymlops.errors import RequestError
@@ -97,12 +99,42 @@ def test_a_request_says_what_the_caller_said() -> None:
         (np.array([np.True_, None], dtype=object), "BOOL", [True, None]),
         (np.array([np.int64(3), None], dtype=object), "FP64", [3, None]),
         ([np.float32(0.5), None], "FP64", [0.5, None]),
+        (pd.Series(["UA", pd.NA], dtype="string"), "BYTES", ["UA", None]),
+        (pd.Series([True, pd.NA], dtype="boolean"), "BOOL", [True, None]),
+        ([pd.NaT, "UA"], "BYTES", [None, "UA"]),
     ],
 )
 def test_missing_values_leave_a_column_what_it_is(values: Any, datatype: str, sent: Any) -> None:
     """NaN made texts numbers, or became a text itself; None made truth values numbers."""
     (tensor,) = orjson.loads(infer_call("m", {"x": values}).body)["inputs"]
     assert (tensor["datatype"], tensor["data"]) == (datatype, sent)
+
+
+@pytest.mark.parametrize("values", [np.array([np.inf, np.nan]), [np.inf, None], [[np.inf], [None]]])
+def test_infinity_is_sent_as_what_it_is(values: Any) -> None:
+    """JSON made it null, and the model was asked about a missing value."""
+    call = infer_call("m", {"n": [1, 2], "x": values})
+    length = int(call.headers["inference-header-content-length"])
+    n, x = orjson.loads(call.body[:length])["inputs"]
+    assert n["data"] == [1, 2]
+    assert (x["datatype"], x["parameters"]) == ("FP64", {"binary_data_size": 16})
+    assert x["shape"] == [*np.shape(values)]
+    sent = np.frombuffer(call.body[length:], "<f8")
+    np.testing.assert_array_equal(sent, [np.inf, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (Decimal("1.5"), "Decimal"),
+        (b"a", "bytes"),
+        ("\ud800", "surrogates not allowed"),
+        (2**70, "exceeds 64-bit"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_by_column(value: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"column 'x' holds what JSON cannot: .*{reason}"):
+        infer_call("m", {"n": [1], "x": [value]})
 
 
 @pytest.mark.parametrize(
