@@ -68,7 +68,7 @@ class Client:
         version: str | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
-        """The model's answer for `columns`, all of one length; None, NaN and pandas' NA are missing.
+        """The model's answer for `columns`, all of one length; None, NaN and NA are missing values.
 
         Args:
             request_id: by which labels are matched later; a new one by default.
