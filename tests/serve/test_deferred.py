@@ -132,6 +132,20 @@ def test_the_same_id_is_worked_on_once(world: World) -> None:
     assert len(world.asked) == 1
 
 
+def test_what_met_a_full_queue_can_be_asked_again(world: World) -> None:
+    """It was kept for an hour, and every submission under its id was answered 202 and dropped."""
+    world.submit("r-1")
+    world.answer(b'{"error": "the queue is full"}', status=503)
+    assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (503, {"error": "the queue is full"})
+    assert world.submit("r-1", webhook="https://hooks.example/a/b")[0] == 202
+    assert world.ask("GET", f"{RESULTS}/r-1")[0] == 202
+    assert world.submit("r-1")[0] == 202
+    world.answer()
+    assert len(world.asked) == 2
+    assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (200, {"outputs": []})
+    assert world.told == [("https://hooks.example/a/b", 200, "r-1")]
+
+
 def test_of_all_who_begin_an_id_at_once_one_works_on_it(tmp_path: Path) -> None:
     """Each looked, and then wrote."""
     together = threading.Barrier(8)

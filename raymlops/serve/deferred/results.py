@@ -12,6 +12,8 @@ from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.web import Response
 from raymlops.storage import Files
 
+_OVERLOADED = (429, 503)
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -21,6 +23,11 @@ class Kept:
 
     at: float
     response: Response | None = None
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request, asked again, may be answered: there was too much to do."""
+        return self.response is not None and self.response.status in _OVERLOADED
 
     def to_bytes(self) -> bytes:
         """A line of JSON, and the body behind it."""
@@ -58,14 +65,16 @@ class Results:
         self._lasting: dict[str, float] = {}
 
     def begin(self, id: str, now: float) -> bool:
-        """Notes that `id` is being worked on; False when it is, or is done, already.
+        """Notes that `id` is being worked on; False when it is, or is done, already. What met an
+        overloaded server is not done.
 
         Of several who begin one id at once one is told True, as far as `Files.create` says so.
         """
         name, pending = self._name(id), Kept(at=now).to_bytes()
         if self._files.create(name, pending):
             return True
-        if self._find(id, now) is not None:
+        found = self._find(id, now)
+        if found is not None and not found.may_pass:
             return False
         self._files.write(name, pending)
         return True
