@@ -48,7 +48,9 @@ def pull_before_lookup(client: Client, name: str, table: Lookup) -> Callable[[],
         weight = table.weight.detach()
         weight.index_copy_(0, keys.long(), rows.to(weight.device))
 
-    return table.register_forward_pre_hook(pull, with_kwargs=True).remove
+    # What is asked of a server is no part of a compiled graph.
+    hook = torch.compiler.disable(pull)  # type: ignore[no-untyped-call]  # torch types it not
+    return table.register_forward_pre_hook(hook, with_kwargs=True).remove
 
 
 def push_rows(client: Client, name: str, table: Lookup) -> None:

@@ -178,6 +178,14 @@ def test_sparse_rows_go_by_key_and_equal_one_process(
         assert min(norms(logged)) > clip_norm
 
 
+def test_rows_are_pulled_before_a_compiled_lookup() -> None:
+    """The call of the server was compiled with the model, and failed."""
+    spec = replace(FLIGHTS, max_steps=8)
+    compiled = replace(spec, compile="aot_eager")
+    weights, _ = gloo.run(ParallelPlan.parse("data=2,server=2"), train, compiled)[0]
+    assert_close(weights, train(Seat(), spec)[0])
+
+
 class Late(models.Spare):
     """Uses its spare head for batches only."""
 
