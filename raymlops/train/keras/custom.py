@@ -63,12 +63,14 @@ class CustomLoop(Loop):
             self.optimizer.apply(gradients, variables)
             return (sums,)
         context = tf.distribute.get_replica_context()
+        reached = [place for place, gradient in enumerate(gradients) if gradient is not None]
         # Of an embedding's rows some come twice, whose norm is that of their sum.
-        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        gradients = context.all_reduce("SUM", dense)
-        clipped, norm = tf.clip_by_global_norm(gradients, self.spec.clip_norm)
-        parts = [gradient / context.num_replicas_in_sync for gradient in clipped]
-        self.optimizer.apply(parts, variables)
+        dense = [tf.convert_to_tensor(gradients[place]) for place in reached]
+        summed = context.all_reduce("SUM", dense)
+        clipped, norm = tf.clip_by_global_norm(summed, self.spec.clip_norm)
+        for place, gradient in zip(reached, clipped, strict=True):
+            gradients[place] = gradient / context.num_replicas_in_sync
+        self.optimizer.apply(gradients, variables)
         return sums, norm
 
 

@@ -22,6 +22,20 @@ def mlp(width: int = 32) -> Any:
     )
 
 
+def spare() -> Any:
+    """With weights that nothing flows through."""
+    keras = tf.keras
+
+    class Spare(keras.layers.Layer):  # type: ignore[misc, name-defined]  # untyped
+        def build(self, shape: Any) -> None:
+            self.spare = self.add_weight(shape=(10,), initializer="ones", name="spare")
+
+        def call(self, x: Any) -> Any:
+            return x
+
+    return keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(10), Spare()])
+
+
 def lengths() -> Any:
     """Rows to their lengths; a row of zeros has one, and a gradient that is no number."""
     keras = tf.keras

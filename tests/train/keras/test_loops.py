@@ -17,7 +17,7 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import LoopName
 from tests.train.keras import training
 from tests.train.keras.host import Crew, Host
-from tests.train.keras.specs import CLIPPED_TAGGER, CNN, MLP, NORMALISED, TAGGER
+from tests.train.keras.specs import CLIPPED_TAGGER, CNN, MLP, NORMALISED, TAGGER, UNVALIDATED
 from tests.train.keras.training import Outcome
 
 LOOPS: tuple[LoopName, ...] = ("custom", "fit")
@@ -204,6 +204,22 @@ def test_the_rows_of_an_embedding_are_clipped_as_its_gradient(tensorflow_host: H
     names = ["clipped tagger"]
     one, two = (train(tensorflow_host, "custom", workers, names) for workers in (1, 2))
     assert_learned_alike(one, two)
+
+
+def test_weights_without_a_gradient_are_left_by_clipping(
+    loop: LoopName, tensorflow_host: Host
+) -> None:
+    """The norm could not be taken of what is not there."""
+    model = Factory(call="tests.train.keras.models:spare")
+    spec = replace(spec_of(loop, "mlp"), model=model, data=UNVALIDATED, max_steps=3)
+    two = crew(loop, num_devices=2)
+    ((clipped, loose),) = tensorflow_host.run(
+        two, training.train, spec, replace(spec, clip_norm=1e9)
+    )
+    assert clipped.losses != loose.losses
+    for outcome in (clipped, loose):
+        *_, untouched = outcome.weights.values()
+        np.testing.assert_array_equal(untouched, np.ones(10))
 
 
 def test_validation_leaves_out_what_training_does(loop: LoopName, tensorflow_host: Host) -> None:
