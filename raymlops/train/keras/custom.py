@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from raymlops.train.keras.draws import draw_by_replica
 from raymlops.train.keras.loop import Loop
 
 
@@ -21,6 +22,7 @@ class CustomLoop(Loop):
         import tensorflow as tf
 
         super().__init__(*arguments, **named)
+        draw_by_replica(self.model)
         self._learn = tf.function(self._learn_batch, reduce_retracing=True)
 
     def _library(self) -> Any:

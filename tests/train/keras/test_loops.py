@@ -127,6 +127,19 @@ def test_devices_of_one_process_learn_what_one_learns(
     assert_close(mirrored.weights.values(), one["mlp"][0].weights.values())
 
 
+def test_devices_drop_places_of_their_own(loop: LoopName, tensorflow_host: Host) -> None:
+    """Those of `custom` dropped the same, and learned less of a batch."""
+    spec = spec_of(loop, "normalised")
+    (masks,) = tensorflow_host.run(crew(loop, num_devices=2), training.drop, spec)
+    assert len({mask.tobytes() for mask in masks}) == 4
+
+
+def test_workers_drop_places_of_their_own(tensorflow_host: Host) -> None:
+    spec = spec_of("custom", "normalised")
+    first, second = tensorflow_host.run(crew("custom", num_workers=2), training.drop, spec)
+    assert len({mask.tobytes() for mask in first + second}) == 4
+
+
 def test_a_training_goes_on_from_its_checkpoint_bit_equal(
     loop: LoopName, one: Outcomes, tensorflow_host: Host, tmp_path: Path
 ) -> None:

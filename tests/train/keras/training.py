@@ -68,6 +68,22 @@ def predict(_: Any, spec: KerasSpec, weights: Mapping[str, NDArray[Any]]) -> NDA
     return np.array(model(_inputs(spec)))
 
 
+def drop(strategy: Any, spec: KerasSpec) -> list[NDArray[Any]]:
+    """What the model's dropout leaves of ones, by replica of this process, each time of two."""
+    import tensorflow as tf
+
+    loop = loop_named(spec.loop)(spec, strategy)
+    (dropout,) = (layer for layer in loop.model.layers if "Dropout" in type(layer).__name__)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def leave() -> Any:
+        return strategy.run(lambda: dropout(tf.ones((4, 32)), training=True))
+
+    return [
+        np.array(each) for _ in range(2) for each in strategy.experimental_local_results(leave())
+    ]
+
+
 def failure_of(strategy: Any, *specs: KerasSpec) -> list[str]:
     """What each training raises."""
     with TemporaryDirectory() as folder:
