@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from raymlops.errors import TrainingError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +28,17 @@ class Factory:
 
         Raises:
             ValueError: there is no such function.
+            TrainingError: it opens a file by a relative path that is not there; names the folder.
         """
-        return self.function()(*first, **self.arguments)
+        try:
+            return self.function()(*first, **self.arguments)
+        except FileNotFoundError as error:
+            if error.filename is not None and Path(error.filename).is_absolute():
+                raise
+            raise TrainingError(
+                f"{self.call} finds no file: {error}; it was called in {Path.cwd()}, the working "
+                "directory of its process: give it an absolute path"
+            ) from error
 
     def function(self) -> Callable[..., Any]:
         module, _, name = self.call.partition(":")

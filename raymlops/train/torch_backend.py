@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
+from raymlops.train.factory import Factory
 from raymlops.train.feasibility import Limits
 from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import Axis, ParallelPlan
@@ -51,6 +52,7 @@ class TorchBackend:
 
     def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         self._require_communication()
+        self._require_functions()
         limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed(plan))
         if plan.num_workers == plan.data and not plan.server:
             return limits
@@ -108,6 +110,17 @@ class TorchBackend:
         if spec.device == "xla":
             return "device is xla, which trains whole copies: use data alone"
         return None
+
+    def _require_functions(self) -> None:
+        """Raises TrainingError where the spec names a function there is not."""
+        spec = self.spec
+        loss = [spec.loss] if isinstance(spec.loss, Factory) else []
+        names = [name for name in (spec.optimizer.name, spec.schedule.name) if ":" in name]
+        for factory in (spec.model, spec.data, *loss, *(Factory(call=name) for name in names)):
+            try:
+                factory.function()
+            except ValueError as error:
+                raise TrainingError(str(error)) from error
 
     def _require_communication(self) -> None:
         """Raises TrainingError, or warns, of settings that these workers cannot honour."""

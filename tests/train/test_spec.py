@@ -11,7 +11,9 @@ import torch
 
 from raymlops.errors import ConfigError, TrainingError
 from raymlops.train.factory import Factory
+from raymlops.train.feasibility import Limits
 from raymlops.train.keras.spec import KerasSpec
+from raymlops.train.plan import ParallelPlan
 from raymlops.train.recipe import Loss, make_loss, make_optimizer, make_schedule
 from raymlops.train.spec import (
     CheckpointPolicy,
@@ -21,6 +23,7 @@ from raymlops.train.spec import (
     TensorSpec,
     TrainSpec,
 )
+from raymlops.train.torch_backend import TorchBackend
 from tests.train.specs import MLP
 
 YAML = """
@@ -103,6 +106,40 @@ def test_an_impossible_spec_is_refused(changes: dict[str, object], message: str)
 def test_what_a_factory_cannot_find_is_said(call: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Factory(call=call).make()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": Factory(call="tests.train.models:mpl")},
+        {"data": Factory(call="tests.train.models:mpl")},
+        {"loss": Factory(call="tests.train.models:mpl")},
+        {"optimizer": OptimizerSpec(name="tests.train.models:mpl")},
+        {"schedule": ScheduleSpec(name="tests.train.models:mpl")},
+    ],
+)
+def test_a_function_that_is_not_there_is_told_before_anything_starts(
+    changes: dict[str, object],
+) -> None:
+    """A worker told it, half a minute later."""
+    backend = TorchBackend(replace(MLP, **changes))  # type: ignore[arg-type]
+    with pytest.raises(
+        TrainingError, match=r"there is no tests\.train\.models:mpl: module .* has no"
+    ):
+        backend.limits(ParallelPlan(), Limits(max_workers=1, batch_size=50))
+
+
+def test_a_relative_file_that_is_not_there_is_told_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay beside the spec, and the worker's folder is Ray's."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        TrainingError, match=rf"pathlib:Path.read_text .*called in {tmp_path}, .*abs"
+    ):
+        Factory(call="pathlib:Path.read_text").make(Path("wine.csv"))
+    with pytest.raises(FileNotFoundError, match="/nowhere/wine"):
+        Factory(call="pathlib:Path.read_text").make(Path("/nowhere/wine.csv"))
 
 
 def test_a_factory_is_written_module_colon_function() -> None:
