@@ -180,6 +180,8 @@ def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
     if model.window_end is not None:
         figures = [f"{name} {value:.3f}" for name, value in model.performance.items()]
         drifted = f"{model.num_drifted} of {model.num_features} features drifted"
+        if model.num_unjudged:
+            drifted = f"drift not judged in {model.num_unjudged:,} rows (monitor.drift.min_rows)"
         yield "window", f"to {model.window_end:%Y-%m-%d}: {', '.join([drifted, *figures])}"
     for alert in model.alerts:
         yield "alert", alert

@@ -9,7 +9,7 @@ from raymlops.monitor.drift import (
     compare,
     holm,
 )
-from raymlops.monitor.judging import ALL, WindowReport, read_reports
+from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
 from raymlops.monitor.performance import (
     Estimate,
     difference,
@@ -45,6 +45,7 @@ __all__ = [
     "read_reports",
     "restore_reference",
     "roll_reference",
+    "unjudged_rows",
     "window_of",
     "windows",
     "write_report",

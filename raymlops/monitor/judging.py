@@ -182,6 +182,16 @@ def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
     )
 
 
+def unjudged_rows(ledger: Ledger, report: WindowReport, version: str) -> int:
+    """How many rows `version` answered in a window, where they are too few to look for drift; 0
+    where that was looked for."""
+    if any(row.version == version for row in report.drift):
+        return 0
+    start, end = report.window.start.date(), report.window.end.date()
+    panes = ledger.observations.panes(report.model, start=start, end=end)
+    return sum(pane.num_rows for pane in panes if pane.version == version)
+
+
 def _by_window(rows: Iterable[_Row]) -> dict[Window, list[_Row]]:
     """By start and end: where the unit was changed, windows of both begin at the same time."""
     found: dict[Window, list[_Row]] = {}

@@ -24,7 +24,7 @@ from raymlops.monitor.figures import (
     performance_figure,
     traffic_figure,
 )
-from raymlops.monitor.judging import ALL, WindowReport, read_reports
+from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
 from raymlops.monitor.period import EVER, Period
 from raymlops.monitor.windows import Window
 from raymlops.serve.latency import quantile_s
@@ -199,6 +199,11 @@ def _facts(
             facts.append(
                 _Fact(label="Drifted, last window", value=value, note=f"farthest: {farthest}")
             )
+        elif champion is not None and (
+            num_rows := unjudged_rows(ledger, latest, str(champion.version))
+        ):
+            note = f"{num_rows:,} rows are fewer than monitor.drift.min_rows"
+            facts.append(_Fact(label="Drifted, last window", value="not judged", note=note))
     if any(latency):
         value, median = (plots.milliseconds(quantile_s(latency, q)) for q in (0.99, 0.5))
         facts.append(_Fact(label="Latency, p99", value=value, note=f"median {median}"))

@@ -20,6 +20,7 @@ from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.data import SCORE
 from raymlops.ledger import Decision, Drift, Ledger, Performance
+from raymlops.monitor import Window, WindowReport, unjudged_rows
 from raymlops.monitor.alerts import AlertBook, Book
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
@@ -39,7 +40,8 @@ Health = Literal["ok", "attention", "broken"]
 class ModelHealth:
     """A model as the ledger and its alerts know it; the window is the newest that was judged.
 
-    What drifted, and the performance, are the champion's, where it answered in that window.
+    What drifted, and the performance, are the champion's, where it answered in that window; it
+    answered `num_unjudged` rows where these are too few to look for drift.
     `traffic` is the share of requests by version, as the published table has it, empty where the
     model is not to be served. `problem` is what is wrong with that.
     """
@@ -56,6 +58,7 @@ class ModelHealth:
     window_end: datetime | None
     num_drifted: int
     num_features: int
+    num_unjudged: int
     performance: dict[str, float]
     alerts: tuple[str, ...]
 
@@ -147,8 +150,15 @@ def _model(
     health: Health = "attention" if alerts or problem else "ok"
     if any(each.severity == "critical" for each in alerts):
         health = "broken"
-    ends = [row.window_end for row in drift] + [row.window_end for row in performance]
+    windows = [Window(row.window_start, row.window_end) for row in drift]
+    windows += [Window(row.window_start, row.window_end) for row in performance]
+    window = max(windows, key=lambda each: each.end, default=None)
     of_champion = {} if champion is None else estimates_of(champion, performance)
+    drift = [row for row in drift if window is not None and row.window_end == window.end]
+    num_unjudged = 0
+    if window is not None and champion is not None:
+        report = WindowReport(model=name, window=window, drift=tuple(drift), performance=())
+        num_unjudged = unjudged_rows(ledger, report, champion)
     drift = [row for row in drift if row.version == champion] or drift
     return ModelHealth(
         model=name,
@@ -160,9 +170,10 @@ def _model(
         traffic=traffic,
         problem=problem,
         training=tuple(training),
-        window_end=max(ends, default=None),
+        window_end=None if window is None else window.end,
         num_drifted=len({row.feature for row in drift if row.drifted}),
         num_features=len({row.feature for row in drift}),
+        num_unjudged=num_unjudged,
         performance={metric: row.value for metric, row in of_champion.items()},
         alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
     )

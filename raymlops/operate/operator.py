@@ -25,7 +25,7 @@ from raymlops.coordination import Lease
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import ConceptAlarm, Decision
 from raymlops.models import Bundle
-from raymlops.monitor import WindowReport, read_reports
+from raymlops.monitor import WindowReport, read_reports, unjudged_rows
 from raymlops.operate.challenger import Challenger, judge_challenger
 from raymlops.operate.triggers import (
     Trigger,
@@ -166,11 +166,27 @@ class Operator:
         champion = self._ledger.registry.resolve(f"{self._model}@champion")
         profile = Bundle.of_version(self._workspace.store, champion).profile
         policy = self._workspace.settings.retrain
+        if "drift" in policy.on:
+            self._warn_of_few_rows(report, str(champion.version))
         trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
         if trigger is None:
             self._ledger.decisions.consider(self._model, report.window.end)
         else:
             self._consider(trigger, now, window_end=report.window.end)
+
+    def _warn_of_few_rows(self, report: WindowReport, version: str) -> None:
+        num_rows = unjudged_rows(self._ledger, report, version)
+        min_rows = self._workspace.settings.monitor.drift.min_rows
+        if 0 < num_rows < min_rows:
+            _logger.warning(
+                "drift of %s %s is not judged in %s, and calls for no new model: it has %d rows, "
+                "monitor.drift.min_rows is %d; take longer windows, or set that lower",
+                self._model,
+                version,
+                report.window,
+                num_rows,
+                min_rows,
+            )
 
     def _consider_alarms(self, now: datetime) -> None:
         """Reads them from the ledger: the operator that the monitor told of one may be dead."""

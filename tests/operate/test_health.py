@@ -6,22 +6,25 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
-from raymlops.ledger import Code, Ledger, Version
+from raymlops.ledger import Code, Ledger, Pane, Version
+from raymlops.monitor import ALL, write_report
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.operate import Workspace, open_sentinel, status
 from raymlops.operate.exporter import exporter_address
 from raymlops.serve import Arm, TrafficTable
+from raymlops.serve.latency import NUM_BUCKETS
 from tests.cli.test_cli import run
 from tests.cluster.test_status import no_http
-from tests.monitor.metrics.conftest import MODEL, busy_ledger, decide, drift
+from tests.monitor.metrics.conftest import AUGUST, MODEL, busy_ledger, decide, drift
 
 __all__ = ["busy_ledger"]  # a fixture
 
@@ -73,6 +76,30 @@ def test_what_only_a_challenger_finds_to_have_drifted_is_not_the_champions(
     workspace.ledger.observations.add_drift([newer])
     (model,) = status(workspace).models
     assert (model.num_drifted, model.num_features) == (1, 2)
+
+
+def test_a_window_too_small_to_look_for_drift_says_so(
+    workspace: Workspace, home: Path, tmp_path: Path
+) -> None:
+    # It said that 0 of 0 features had drifted, or what the window before had shown.
+    observations = workspace.ledger.observations
+    (loss,) = observations.performance(MODEL)
+    september = {"window_start": AUGUST, "window_end": AUGUST + timedelta(days=31)}
+    of_all = replace(loss, version=ALL, arm=ALL, num_rows=336, **september)
+    observations.add_performance([replace(loss, num_rows=336, **september), of_all])
+    pane = Pane(
+        model=MODEL, version="1.0.0", arm="champion", day=AUGUST.date(), num_rows=336,
+        num_failed=0, cells=np.zeros(1, np.int64), latency=(0,) * NUM_BUCKETS,
+    )  # fmt: skip
+    observations.add_tap("r", 0, [pane], [])
+    (model,) = status(workspace).models
+    assert (model.num_drifted, model.num_features, model.num_unjudged) == (0, 0, 336)
+    assert "to 2013-09-01: drift not judged in 336 rows (monitor.drift.min_rows), log_loss" in run(
+        "status", "--home", str(home)
+    )
+    page = write_report(workspace.ledger, MODEL, tmp_path / "report.html").read_text("utf-8")
+    assert "not judged" in page
+    assert "336 rows are fewer than monitor.drift.min_rows" in page
 
 
 def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:

@@ -370,6 +370,28 @@ def test_a_window_that_calls_for_nothing_is_not_considered_again(
     assert [each.window.end for each in considered] == [day(7), day(14)]
 
 
+@pytest.mark.parametrize(("cause", "told"), [("drift", 1), ("performance", 0)])
+def test_drift_that_is_never_looked_for_is_warned_of_where_it_should_trigger(
+    world: World, caplog: pytest.LogCaptureFixture, cause: str, told: int
+) -> None:
+    # A team with 48 requests a day thought it was watched for drift.
+    config = world.workspace.home.parent / "tumours.yaml"
+    overrides = [f"home={world.workspace.home}", f"retrain.on=[{cause}]"]
+    with Workspace.open(config, overrides=overrides) as workspace:
+        world.workspace = workspace
+        with world.operator() as operator:
+            world.live(day(0), day(7))
+            operator.tick(day(7))
+    warnings = [each.getMessage() for each in caplog.records if "not judged" in each.msg]
+    assert len(warnings) == told
+    if told:
+        assert warnings == [
+            "drift of tumours 1.0.0 is not judged in 2024-01-01 to 2024-01-08, and calls for no "
+            "new model: it has 336 rows, monitor.drift.min_rows is 500; take longer windows, or "
+            "set that lower"
+        ]
+
+
 def test_a_release_that_turns_bad_is_rolled_back(world: World) -> None:
     # The truth is served, and a challenger that has learned the opposite was released by hand.
     world.champion, world.challenger = world.challenger, world.champion
