@@ -15,6 +15,7 @@ from raymlops.cli.options import (
     JsonOption,
     SetOption,
     open_workspace,
+    parse_time,
 )
 from raymlops.cli.output import emit_json, emit_lines
 
@@ -28,6 +29,9 @@ def labels(
     file: Annotated[Path, typer.Argument(help="Parquet or CSV: a line a row, with its request.")],
     id_column: Annotated[str, typer.Option(help="The column of request ids.")] = "request_id",
     label_column: Annotated[str, typer.Option(help="The column of what came true.")] = "label",
+    as_of: Annotated[
+        str | None, typer.Option(help="When they were known, such as 2026-02-01; now by default.")
+    ] = None,
     configs: ConfigOption = [],  # noqa: B006
     home: HomeOption = None,
     env: EnvOption = None,
@@ -42,7 +46,7 @@ def labels(
             workspace,
             model,
             file,
-            now=datetime.now(UTC),
+            now=datetime.now(UTC) if as_of is None else parse_time(as_of),
             id_column=id_column,
             label_column=label_column,
         )
@@ -54,6 +58,9 @@ def labels(
             ("requests", f"{found.num_requests:,}"),
             ("taken now", f"{found.num_new:,}"),
             ("not known yet", f"{found.num_unknown:,}"),
-            *((f"{fate} so far", f"{number:,}") for fate, number in sorted(found.fates.items())),
+            *(
+                (fate.replace("_", " "), f"{number:,}")
+                for fate, number in sorted(found.fates.items())
+            ),
         )
     )

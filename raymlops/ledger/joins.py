@@ -37,6 +37,8 @@ misfit        as many labels as rows are needed, and classes are 0 and 1; these 
 too_late      they follow the prediction's event time by more than `max_age_days`
 overflow      they waited, and `max_waiting` newer ones did, too
 expired       they waited for longer than `max_age_days`
+
+Labels that are told again meet a fate again.
 """
 
 _CHUNK = 10_000  # SQLite takes 32,766 variables in a query
@@ -48,7 +50,10 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class JoinPolicy:
-    """How long labels are waited for, and how many may wait for their predictions."""
+    """How long labels are waited for, and how many may wait for their predictions.
+
+    Labels join a prediction whose event time lies up to `max_age_days` before they were told.
+    """
 
     max_age_days: float = 90.0
     max_waiting: int = 100_000
@@ -70,10 +75,14 @@ class JoinPolicy:
         return "joined"
 
 
-def add_labels(connection: Connection, rows: Sequence[Labels], policy: JoinPolicy) -> int:
-    """Takes labels in; returns how many requests have some now that had none before."""
+def add_labels(
+    connection: Connection, rows: Sequence[Labels], policy: JoinPolicy
+) -> Counter[tuple[str, Fate]]:
+    """Takes labels in; returns how many met which fate, by model and fate.
+
+    Requests that have labels now and had none before are those joined and waiting.
+    """
     fates: Counter[tuple[str, Fate]] = Counter()
-    accepted = 0
     for chunk in _chunks(rows):
         found = dict(_fates(connection, chunk, policy))
         fates.update((chunk[index].model, fate) for index, fate in found.items())
@@ -83,9 +92,8 @@ def add_labels(connection: Connection, rows: Sequence[Labels], policy: JoinPolic
         if waiting:
             connection.execute(insert(schema.waiting_labels), [vars(row) for row in waiting])
             fates.update(_bound(connection, waiting, policy))
-        accepted += len(joined) + len(waiting)
     _count(connection, fates)
-    return accepted
+    return fates
 
 
 def join_waiting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
@@ -61,10 +62,20 @@ class Observations:
     def add_labels(self, labels: Sequence[Labels], policy: JoinPolicy = _DEFAULT_POLICY) -> int:
         """Joins labels with their predictions, or lets them wait for them.
 
-        Returns how many requests have labels now that had none; `join_counts` tells of the rest.
+        Returns how many requests have labels now that had none; `join_labels` tells of the rest.
         """
+        fates = self.join_labels(labels, policy)
+        return fates.get("joined", 0) + fates.get("waiting", 0)
+
+    def join_labels(
+        self, labels: Sequence[Labels], policy: JoinPolicy = _DEFAULT_POLICY
+    ) -> dict[str, int]:
+        """As `add_labels`; returns how many labels met each `joins.Fate` by this."""
+        found: Counter[str] = Counter()
         with self._database.write() as connection:
-            return joins.add_labels(connection, labels, policy)
+            for (_, fate), num in joins.add_labels(connection, labels, policy).items():
+                found[fate] += num
+        return {fate: num for fate, num in found.items() if num}
 
     def join_counts(self, model: str) -> dict[str, int]:
         """How many labels met each `joins.Fate` so far."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +20,8 @@ from raymlops.ledger import Labels, number_labels
 from raymlops.models import PROBABILITY, Signature
 from raymlops.operate.workspace import Workspace
 
+_logger = logging.getLogger(__name__)
+
 _AT_ONCE = 10_000  # requests a transaction
 
 
@@ -26,7 +30,7 @@ class Labelled:
     """What became of the labels of `num_requests` requests.
 
     `num_new` have some now that had none; `num_unknown` were left out, since a label of theirs is
-    missing. `fates` count all labels of the model so far, see `raymlops.ledger.joins`.
+    missing. `fates` count what became of the others by this, see `raymlops.ledger.joins`.
     """
 
     num_requests: int
@@ -47,12 +51,15 @@ def add_labels(
     """Tells the ledger what came true of requests to `model`; needs no cluster.
 
     The table has a line a row: a request of several rows has as many lines, in the order of its
-    rows. Labels may be told before their requests are known, twice, and in any order.
+    rows. Labels may be told before their requests are known, twice, and in any order. `now` is when
+    they were known: of a request long past, such as those of a replay, another than today. Those
+    that come too late are warned of.
 
     Raises:
         NotFoundError: the ledger holds no such model.
         DataError: the file cannot be read, lacks a column, names no request in a line, or a label
-            is no number, or neither 0 nor 1 where the model says probabilities.
+            is no number, or neither 0 nor 1 where the model says probabilities; or all labels come
+            too late.
     """
     newest = workspace.ledger.registry.newest(model)
     signature = Signature.from_json(workspace.ledger.text(newest.signature_digest))
@@ -68,17 +75,26 @@ def add_labels(
         )
     found = list(_labels(table, model, now, id_column, label_column, are_numbers))
     known = [each for each in found if each is not None]
-    num_new = sum(
-        workspace.ledger.observations.add_labels(
-            known[start : start + _AT_ONCE], workspace.settings.monitor.joins
+    policy = workspace.settings.monitor.joins
+    fates: Counter[str] = Counter()
+    for start in range(0, len(known), _AT_ONCE):
+        fates.update(
+            workspace.ledger.observations.join_labels(known[start : start + _AT_ONCE], policy)
         )
-        for start in range(0, len(known), _AT_ONCE)
-    )
+    if num_late := fates["too_late"]:
+        why = (
+            f"the labels of {num_late:,} of {len(known):,} requests are left out: they came more "
+            f"than {policy.max_age_days:g} days (monitor.joins.max_age_days) after the event "
+            "times; set that higher, or say by --as-of when they were known"
+        )
+        if num_late == len(known):
+            raise DataError(why)
+        _logger.warning("%s", why)
     return Labelled(
         num_requests=len(found),
-        num_new=num_new,
+        num_new=fates["joined"] + fates["waiting"],
         num_unknown=len(found) - len(known),
-        fates=workspace.ledger.observations.join_counts(model),
+        fates=dict(fates),
     )
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from raymlops.errors import DataError, NotFoundError
 from raymlops.ledger import Code, Labels, Prediction
 from raymlops.models import Field, Postprocessing, Signature
 from raymlops.operate import Workspace, add_labels
+from tests.cli.test_cli import run
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2013, 7, 2, tzinfo=UTC)
@@ -80,7 +82,7 @@ def test_labels_of_a_csv_join_their_requests_row_by_row(
     predicted(workspace, "q-3", 1)  # it comes late
     again = add_labels(workspace, "flights", path, now=NOW)
     assert again.num_new == 0
-    assert again.fates["repeated"] == 3
+    assert again.fates == {"repeated": 3}  # and no word of what was told before
     assert outcomes(workspace)["q-3"] == [1]
 
 
@@ -98,7 +100,7 @@ def test_numbers_are_kept_as_numbers(workspace: Workspace, tmp_path: Path) -> No
     assert outcomes(workspace) == {"7": [12.5, -3.0], "8": [1.0]}
     # A file that held but 0 and 1 was taken for one of classes, and contradicted the other.
     pq.write_table(pa.table({"booking": [8], "minutes": [1.0]}), path)
-    assert tell().fates == {"joined": 2, "repeated": 1}
+    assert tell().fates == {"repeated": 1}
 
 
 def test_what_is_no_class_is_refused_as_a_whole(workspace: Workspace, tmp_path: Path) -> None:
@@ -112,6 +114,33 @@ def test_what_is_no_class_is_refused_as_a_whole(workspace: Workspace, tmp_path: 
     odd = Labels(request_id="q-1", model="flights", labels=b"\x02", at=NOW)
     assert workspace.ledger.observations.add_labels([odd]) == 0
     assert workspace.ledger.observations.join_counts("flights") == {"misfit": 1}
+
+
+def test_labels_that_come_too_late_are_told(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Of a replay of January all were left out, with status 0 and a count that grew each time.
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,1\nq-2,0\n")
+    for request_id in ("q-1", "q-2"):
+        predicted(workspace, request_id, 1)
+    why = (
+        r"requests are left out: they came more than 90 days \(monitor\.joins\.max_age_days\) "
+        "after the event times; set that higher, or say by --as-of when they were known"
+    )
+    later = NOW + timedelta(days=91)
+    with pytest.raises(DataError, match=f"the labels of 2 of 2 {why}"):
+        add_labels(workspace, "flights", path, now=later)
+    predicted(workspace, "q-3", 1)
+    path.write_text("request_id,label\nq-3,1\n")
+    add_labels(workspace, "flights", path, now=NOW)
+    path.write_text("request_id,label\nq-1,1\nq-2,0\nq-3,1\n")
+    told = add_labels(workspace, "flights", path, now=later)
+    assert told.fates == {"too_late": 2, "repeated": 1}
+    assert re.match(f"the labels of 2 of 3 {why}", caplog.messages[-1])
+    at = (NOW + timedelta(days=89)).isoformat()
+    shown = run("labels", "flights", path, "--as-of", at, "--home", workspace.home)
+    assert "taken now  2" in shown
 
 
 def test_a_model_there_is_not_is_refused(workspace: Workspace, tmp_path: Path) -> None:
