@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from raymlops.data.features import Feature
 from raymlops.data.profile import SCORE
 from raymlops.data.rules import Rule
+from raymlops.ledger.names import check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class TableSchema:
     expectations: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
+        check_name(self.dataset, of="dataset")
         names = [feature.name for feature in self.features]
         if not names:
             raise ValueError(f"dataset {self.dataset} declares no features")

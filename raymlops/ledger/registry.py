@@ -13,6 +13,7 @@ from raymlops.errors import ConflictError, NotFoundError
 from raymlops.ledger import decisions, seals, texts
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.metrics import groups
+from raymlops.ledger.names import check_name
 from raymlops.ledger.records import AliasMove, ModelVersion
 from raymlops.ledger.schema import alias_moves, model_versions
 from raymlops.ledger.version import FIRST, Bump, BumpFrom, Version
@@ -40,7 +41,9 @@ class Registry:
 
         Raises:
             ConflictError: `version` exists already. Versions are never overwritten.
+            ValueError: `model` could be neither deployed nor named, see `names`.
         """
+        check_name(model, of="model")
         with self._database.write() as connection:
             newest = connection.execute(_newest_first(model).limit(1)).one_or_none()
             if version is None:

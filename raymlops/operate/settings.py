@@ -30,6 +30,7 @@ from raymlops.data import SCORE, TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger import JoinPolicy
 from raymlops.ledger.mirror import FollowPolicy
+from raymlops.ledger.names import check_name
 from raymlops.monitor import ConceptPolicy, DriftPolicy, WindowPolicy
 from raymlops.monitor.alerts import AlertSettings
 from raymlops.monitor.metrics import ExporterSettings, PrometheusSettings
@@ -116,6 +117,8 @@ class Settings:
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
 
     def __post_init__(self) -> None:
+        if self.model is not None:
+            check_name(self.model, of="model")
         if self.data is not None:
             kinds = {feature.name: feature.kind for feature in self.data.features}
             self.monitor.drift.check({**kinds, SCORE: "number"})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
+from raymlops.ledger.names import check_name
 from raymlops.serve.door.actor import ask, ask_all, local_door
 from raymlops.serve.proxy import http_url
 from raymlops.serve.publishing import publish
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.traffic import TrafficTable
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def application_name(model: str) -> str:
@@ -51,12 +49,14 @@ def is_alone(model: str) -> bool:
     return application_name(model) in serve.status().applications
 
 
-def check_place(name: str) -> None:
+def check_place(name: str, *, of: str = "model") -> None:
     """Raises ConfigError when `name` cannot be part of a URL, ClusterError without Ray."""
     import ray
 
-    if _NAME.fullmatch(name) is None:
-        raise ConfigError(f"'{name}' cannot be part of a URL: use letters, digits, _ . -")
+    try:
+        check_name(name, of=of)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not ray.is_initialized():
         raise ClusterError("not connected to Ray: call this within `raymlops.cluster.connect`")
 

@@ -100,8 +100,9 @@ def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> Non
     """
     if not models or len(set(models)) < len(models):
         raise ConfigError(f"a pool needs models, each once: {list(models)}")
-    for each in (name, *models):
-        check_place(each)
+    check_place(name, of="pool")
+    for model in models:
+        check_place(model)
     for asked in ("grpc_port", "proxy_port"):
         if getattr(settings, asked) is not None:
             raise ConfigError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from raymlops.data import TableSchema
 from raymlops.errors import ConflictError, LedgerError, NotFoundError
 from raymlops.ledger import Code, Dataset, Ledger, Run, Version
 
@@ -139,6 +140,18 @@ def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) ->
         ledger.registry.resolve("tumours@3.0.0")
     with pytest.raises(NotFoundError, match="write MODEL@ALIAS"):
         ledger.registry.resolve("tumours")
+
+
+@pytest.mark.parametrize("name", ["a@b", "my model/v1", "../x", "", "-x", "flüge"])
+def test_a_model_that_nothing_could_name_is_not_registered(
+    ledger: Ledger, run: Run, name: str
+) -> None:
+    # a@b was made champion, and a@b@champion was refused as alias b@champion of a.
+    with pytest.raises(ValueError, match=f"model '{name}' cannot be part of a URL"):
+        ledger.registry.register(name, bundle="b", signature="{}", run_id=run.id)
+    with pytest.raises(ValueError, match=f"dataset '{name}' cannot be part of a URL"):
+        TableSchema(dataset=name, target="y", event_time="at", features=())
+    assert ledger.registry.models() == []
 
 
 def test_an_alias_cannot_name_a_version_that_does_not_exist(ledger: Ledger, run: Run) -> None:

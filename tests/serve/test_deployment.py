@@ -52,14 +52,14 @@ def test_impossible_batches_are_refused(policy: dict[str, Any], message: str) ->
 
 
 def test_a_model_needs_a_name_that_fits_a_url() -> None:
-    with pytest.raises(ConfigError, match="'a/b' cannot be part of a URL"):
+    with pytest.raises(ConfigError, match="model 'a/b' cannot be part of a URL"):
         deploy("a/b", ledger_url="sqlite://", store_uri="store")
 
 
 @pytest.mark.parametrize(
     ("name", "models", "message"),
     [
-        ("p q", ["m"], "'p q' cannot be part of a URL"),
+        ("p q", ["m"], "pool 'p q' cannot be part of a URL"),
         ("p", ["m", "m"], r"a pool needs models, each once: \['m', 'm'\]"),
         ("p", [], "a pool needs models"),
     ],
