@@ -230,13 +230,11 @@ def _check_hidden(workspace: Workspace, versions: Sequence[ModelVersion]) -> Non
 
 
 def _slice_by(workspace: Workspace) -> tuple[str, ...]:
-    """Raises ConfigError where the settings slice by what is no feature of their table."""
+    """Raises ConfigError where the settings slice by features, and describe no table with any."""
     names = workspace.settings.monitor.slice_by
-    if names:
-        known = [feature.name for feature in workspace.schema.features]
-        if unknown := [name for name in names if name not in known]:
-            raise ConfigError(
-                f"monitor.slice_by names '{unknown[0]}', which is no feature; there are: "
-                f"{', '.join(known)}"
-            )
+    if names and workspace.settings.data is None:
+        raise ConfigError(
+            f"monitor.slice_by names '{names[0]}', and the settings describe no table with such a "
+            "feature: give the model's file, e.g. --config configs/flights.yaml"
+        )
     return names

@@ -122,6 +122,11 @@ class Settings:
         if self.data is not None:
             kinds = {feature.name: feature.kind for feature in self.data.features}
             self.monitor.drift.check({**kinds, SCORE: "number"})
+            if unknown := [name for name in self.monitor.slice_by if name not in kinds]:
+                raise ValueError(
+                    f"monitor.slice_by names '{unknown[0]}', which is no feature; there are: "
+                    f"{', '.join(kinds)}"
+                )
 
 
 def load_settings(

@@ -141,3 +141,23 @@ def test_a_hidden_column_that_is_none_is_refused_before_anything_changes(
         deploy_pool(other, "pool", ["cards@1.0.0", "people@1.0.0"])
     with hiding("[number]") as other:
         deploy(other, "cards@1.0.0")
+
+
+def test_slices_by_what_no_table_has_are_refused(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `config check` took them, and `deploy` refused them.
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    overrides = [f"home={workspace.home}", "monitor.slice_by=[nothere]"]
+    table = tmp_path / "m.yaml"
+    table.write_text(
+        "model: m\ndata: {dataset: d, target: y, event_time: at, "
+        "features: [{name: x, kind: number}]}\n"
+    )
+    with pytest.raises(ConfigError, match=r"slice_by names 'nothere', which is no feature;.*: x"):
+        Workspace.open(table, overrides=overrides)
+    with (
+        Workspace.open(overrides=overrides) as other,
+        pytest.raises(ConfigError, match="'nothere', and the settings describe no table"),
+    ):
+        deploy(other, "m@1.0.0")
