@@ -16,7 +16,9 @@ from msgspec.structs import replace
 
 from raymlops.serve.web import Admit, Handler, Reply, Request, Response, Sorting
 
-_ORIGIN = re.compile(r"(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+")
+# No pattern, and not the port that browsers leave out; *** is what a secret is shown as.
+_NO_ORIGIN = r"http:.*:80$|https:.*:443$|.*//\*([.:]|$)"
+_ORIGIN = re.compile(rf"(?!{_NO_ORIGIN})[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
 _METHODS = "GET, HEAD, POST, DELETE"
 _MAX_AGE_S = 600
 

@@ -42,6 +42,7 @@ serve:
   log: {inputs: true, hidden: ["${file:secret}"]}
   batch: {lengths: [8], cut_outputs: ["${file:secret}"], pad_columns: ["${file:secret}"]}
   deferred: {webhooks: ["https://${file:secret}/"]}
+  cors: {origins: ["https://${file:secret}"]}
 alerts:
   smtp: {recipients: ["${file:secret}"]}
   maintenance: [{start: "22:00", end: "06:00", model: "${file:secret}"}]

@@ -109,7 +109,7 @@ def test_a_head_that_comes_again_is_answered_by_its_origin() -> None:
     "origin",
     [
         "app.example.com", f"{APP}/", f"{APP}/page", "https://App.example.com", "null",
-        "https://*.example.com", f"{APP}:443", "http://localhost:80",
+        "https://*", "https://*.example.com", f"{APP}:443", "http://localhost:80",
     ],
 )  # fmt: skip
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
