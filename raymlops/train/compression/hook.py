@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,8 +30,8 @@ class CompressionHook:
     Residuals are by parameter, since DDP makes its buckets anew after the first step.
 
     Raises:
-        ValueError: a parameter is not in the memory of the CPU, which gloo sends from, or workers
-            were given different compressors.
+        ValueError: a parameter is not in the memory of the CPU, which gloo sends from, or gets
+            sparse gradients, or workers were given different compressors.
     """
 
     def __init__(self, compressor: Compressor, model: DistributedDataParallel) -> None:
@@ -40,6 +41,7 @@ class CompressionHook:
                 raise ValueError(
                     f"{name} is on {parameter.device}; gradients are compressed on the CPU only"
                 )
+        _require_dense(model.module)
         ranks = dist.get_process_group_ranks(model.process_group)
         group = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
         _check_alike(compressor, group)
@@ -108,6 +110,21 @@ class CompressionHook:
 
 def _launch(state: CompressionHook, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
     return state.average(bucket)
+
+
+def _require_dense(model: nn.Module) -> None:
+    sparse = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        and module.sparse
+        and module.weight.requires_grad
+    ]
+    if sparse:
+        raise ValueError(
+            f"{', '.join(sparse)} makes sparse gradients, and compressors take dense ones: set "
+            "sparse=False there, compressor to null, or train on a parameter server"
+        )
 
 
 def _check_alike(compressor: Compressor, group: dist.ProcessGroup) -> None:

@@ -233,6 +233,11 @@ def break_off() -> list[str]:
         CompressionHook(TopK(ratio=0.1 * (dist.get_rank() + 1)), model)
     except ValueError as error:
         told.append(str(error))
+    tables = nn.Sequential(nn.Embedding(9, 2, sparse=True), nn.Linear(2, 2))
+    try:
+        CompressionHook(TopK(), DistributedDataParallel(tables))
+    except ValueError as error:
+        told.append(str(error))
     with CompressionHook(Breaking(), model):
         try:
             torch.autograd.backward(model(torch.ones(4, 64)).sum())
@@ -245,4 +250,5 @@ def test_what_goes_wrong_is_raised_in_the_training() -> None:
     alike = "the workers compress by ['TopK(ratio=0.1)', 'TopK(ratio=0.2)'], in the order of ranks"
     for told in run_ranks(2, break_off):
         assert alike in told[0]
-        assert "no such gradient" in told[1]
+        assert told[1].startswith("0 makes sparse gradients, and compressors take dense ones")
+        assert "no such gradient" in told[2]
