@@ -64,7 +64,7 @@ def train(
     names a function: `raymlops train configs/digits.yaml --plan data=2`. --set changes it.
     """
     from raymlops import operate
-    from raymlops.cli.training import AUTO, is_spec, resume_run, train_spec
+    from raymlops.cli.training import AUTO, followed, is_spec, resume_run, train_spec
 
     if resume is not None:
         _refuse(data is not None, "--data is for a table's model; a run keeps its data")
@@ -83,8 +83,11 @@ def train(
         dataset = (
             operate.newest_data(workspace) if data is None else operate.add_data(workspace, data)
         )
-        with workspace.connect():
-            training = operate.train(workspace, dataset)
+        with (
+            workspace.connect() as session,
+            followed(workspace, session, json=json) as begin,
+        ):
+            training = operate.train(workspace, dataset, on_start=begin)
         version = operate.register(workspace, training)
         if not workspace.ledger.registry.moves(version.model, "champion"):
             operate.promote(workspace, version, who=person(), why="the first version")
@@ -98,7 +101,7 @@ def train(
             for name, quality in training.qualities.items()
         ),
     )
-    emit_lines((("run", training.run.id), ("version", str(version))))
+    emit_lines((("version", str(version)),))
 
 
 def tune(

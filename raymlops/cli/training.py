@@ -48,7 +48,7 @@ def train_spec(
     with _connected(home, env, of_site) as (workspace, session):
         proposal = operate.propose_plan(spec) if given is None else None
         chosen = proposal.plan if proposal is not None else given
-        _followed(
+        _trained(
             lambda begin: operate.fit(workspace, spec, chosen, on_start=begin),
             workspace,
             session,
@@ -74,13 +74,30 @@ def resume_run(
         raise typer.BadParameter(f"a run keeps its spec: --resume takes no --set {of_spec[0]}")
     chosen = None if plan is None else parse_plan(plan)
     with _connected(home, env, of_site) as (workspace, session):
-        _followed(
+        _trained(
             lambda begin: operate.resume(workspace, run_id, plan=chosen, on_start=begin),
             workspace,
             session,
             why=None,
             json=json,
         )
+
+
+@contextlib.contextmanager
+def followed(
+    workspace: Workspace, session: Session, *, why: str | None = None, json: bool
+) -> Iterator[Callable[[Run], None]]:
+    """Gives what tells where to look once a run has begun, and how it goes until the block ends."""
+    from raymlops.cli.following import following, screen_for
+
+    with following(workspace.ledger, screen_for(Console(stderr=True))) as follow:
+
+        def begin(run: Run) -> None:
+            if not json:
+                emit_lines(beginning_lines(run, workspace.home, session.dashboard_url, why=why))
+            follow(run)
+
+        yield begin
 
 
 @contextlib.contextmanager
@@ -95,7 +112,7 @@ def _connected(
         yield workspace, session
 
 
-def _followed(
+def _trained(
     train: Callable[[Callable[[Run], None]], TrainResult],
     workspace: Workspace,
     session: Session,
@@ -103,16 +120,8 @@ def _followed(
     why: str | None,
     json: bool,
 ) -> None:
-    """Trains, tells where to look once it has begun, how it goes, and what came of it."""
-    from raymlops.cli.following import following, screen_for
-
-    with following(workspace.ledger, screen_for(Console(stderr=True))) as follow:
-
-        def begin(run: Run) -> None:
-            if not json:
-                emit_lines(beginning_lines(run, workspace.home, session.dashboard_url, why=why))
-            follow(run)
-
+    """Trains, and tells what came of it."""
+    with followed(workspace, session, why=why, json=json) as begin:
         result = train(begin)
     run = workspace.ledger.runs.get(result.run_id)
     values = workspace.ledger.runs.last_metrics(result.run_id)

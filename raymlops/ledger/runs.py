@@ -121,7 +121,7 @@ class Runs:
         try:
             yield run
         except BaseException as error:
-            self.fail(run.id, f"{type(error).__name__}: {error}")
+            self.fail(run.id, f"{type(error).__name__}: {error}".removesuffix(": "))
             raise
         self.finish(run.id)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raymlops.ledger import Bump, Dataset, ModelVersion
+from raymlops.ledger import Bump, Dataset, ModelVersion, Run
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.operate.datasets import newest_data
 from raymlops.operate.workspace import Workspace
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from raymlops.tune.search import Search
 
 
-def train(workspace: Workspace, dataset: Dataset | None = None) -> Training:
-    """Trains on a dataset version, by default the newest of the workspace's dataset.
+def train(
+    workspace: Workspace,
+    dataset: Dataset | None = None,
+    *,
+    on_start: Callable[[Run], None] | None = None,
+) -> Training:
+    """Trains on a dataset version, by default the newest of the workspace's dataset; `on_start` is
+    given the run when it has begun, and returns at once.
 
     Ray must be connected: `with workspace.connect(): ...`.
     """
     dataset = dataset or newest_data(workspace)
-    return training_job(workspace).run(workspace.ledger, workspace.store, dataset)
+    job = training_job(workspace)
+    return job.run(workspace.ledger, workspace.store, dataset, on_start=on_start)
 
 
 def tune(workspace: Workspace, dataset: Dataset | None = None) -> tuple[Search, Path]:

@@ -7,16 +7,21 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from raymlops.cli import app
 from raymlops.cli.following import Bar, Lines, Sight, follow, following, is_due
+from raymlops.cluster import Session
 from raymlops.errors import NotFoundError, TrainingError
 from raymlops.ledger import Code, Ledger, Run
+from raymlops.operate import Workspace
 from tests.cli.test_cli import run as run_verb
 
 COMMAND = [sys.executable, "-m", "raymlops", "runs", "watch"]
@@ -39,9 +44,8 @@ def records(home: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-@pytest.fixture
-def training(records: Ledger) -> Run:
-    started = records.runs.start(
+def begun(ledger: Ledger) -> Run:
+    started = ledger.runs.start(
         kind="train",
         model="digits",
         params={},
@@ -50,8 +54,13 @@ def training(records: Ledger) -> Run:
         environment="",
         inputs={},
     )
-    records.runs.log(started.id, {"num_steps": 40}, step=0)
+    ledger.runs.log(started.id, {"num_steps": 40}, step=0)
     return started
+
+
+@pytest.fixture
+def training(records: Ledger) -> Run:
+    return begun(records)
 
 
 class Seen:
@@ -161,3 +170,31 @@ def test_a_terminal_gets_a_bar(records: Ledger, training: Run) -> None:
     assert "10/40 0:00:0" in drawn
     assert "loss 0.5000, 2,000 rows/s" in drawn
     assert "\x1b[?25h" in drawn  # the cursor is back
+
+
+def test_a_table_tells_its_run_when_it_begins_and_when_it_is_interrupted(
+    home: Path, records: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was printed from its start to Ctrl-C, and nothing then."""
+
+    def train(workspace: Workspace, _: object, *, on_start: Callable[[Run], None]) -> None:
+        run = begun(workspace.ledger)
+        with workspace.ledger.runs.recording(run):
+            on_start(run)
+            raise KeyboardInterrupt
+
+    session = Session(address="", dashboard_url="http://dash", namespace="", owned=True)
+    monkeypatch.setattr(Workspace, "connect", lambda _: nullcontext(session))
+    monkeypatch.setattr("raymlops.operate.newest_data", lambda _: None)
+    monkeypatch.setattr("raymlops.operate.train", train)
+    told = CliRunner().invoke(app, ["train", "configs/flights.yaml", "--home", str(home)])
+    (run,) = records.runs.list()
+    assert told.exit_code == 130
+    assert [line.split() for line in told.stdout.splitlines()] == [
+        ["plan", "data=1"],
+        ["run", run.id],
+        ["watch", "raymlops", "runs", "watch", run.id, "--home", str(home)],
+        ["dashboard", "http://dash"],
+    ]
+    assert f"{run.id} failed, step 0" in told.stderr
+    assert run.error == "KeyboardInterrupt"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -65,8 +65,15 @@ class TrainingJob:
     provenance: Provenance
     cpus_per_worker: float = 1.0
 
-    def run(self, ledger: Ledger, store: Store, dataset: Dataset) -> Training:
-        """Trains on `dataset` and records everything about it as a run.
+    def run(
+        self,
+        ledger: Ledger,
+        store: Store,
+        dataset: Dataset,
+        *,
+        on_start: Callable[[Run], None] | None = None,
+    ) -> Training:
+        """Trains on `dataset` and records everything about it as a run, given to `on_start`.
 
         Beside the network, nested runs record simple models on the same split.
 
@@ -78,6 +85,8 @@ class TrainingJob:
             ledger, dataset, "train", {**asdict(self.spec), "plan": self.plan.to_dict()}
         )
         with ledger.runs.recording(run):
+            if on_start is not None:
+                on_start(run)
             table = load_dataset(store, dataset)
             split = split_by_time(table, self.schema, self.spec.validation_share)
             qualities = {
