@@ -104,6 +104,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.runner.close()
 
 
+def test_a_preference_is_read_whatever_its_case(world: World) -> None:
+    asked = {"prefer": "Wait=10, Respond-Async", "x_request_id": "r-1"}
+    status, body, _ = world.ask("POST", "/v2/models/m/infer", **asked)
+    assert (status, body) == (202, {"id": "r-1", "status": "pending"})
+
+
 def test_a_result_is_pending_then_there_then_forgotten(world: World) -> None:
     status, body, headers = world.submit("r-1")
     assert (status, body) == (202, {"id": "r-1", "status": "pending"})

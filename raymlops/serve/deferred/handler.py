@@ -86,7 +86,7 @@ class Deferring(Sorting):
     def sort(self, head: Request) -> Handler:
         if head.path.startswith(self._below):
             return self._results_of
-        if head.method == "POST" and _PREFERENCE in head.headers.get("prefer", ""):
+        if head.method == "POST" and _PREFERENCE in head.headers.get("prefer", "").lower():
             return self._submit
         return self._handler
 
