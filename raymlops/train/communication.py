@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
+from raymlops.train.checks import require_choice
+
 CompressorName: TypeAlias = Literal["float16", "bfloat16", "int8", "top_k", "random_k", "power_sgd"]
+
+NcclPreset: TypeAlias = Literal["ethernet", "infiniband", "roce"]
+NcclAlgorithm: TypeAlias = Literal["Ring", "Tree", "NVLS"]
+NcclProtocol: TypeAlias = Literal["LL", "LL128", "Simple"]
 
 _PREFIXES = ("NCCL_", "GLOO_", "TORCH_NCCL_")
 
 # Of what NVIDIA advises: one connection does not fill a link of 100 Gbit/s; RoCE v2 is routed.
-_PRESETS: Mapping[str, Mapping[str, str]] = {
+_PRESETS: Mapping[NcclPreset, Mapping[str, str]] = {
     "ethernet": {
         "NCCL_IB_DISABLE": "1",
         "NCCL_SOCKET_NTHREADS": "4",
@@ -56,10 +62,18 @@ class NcclSpec:
     `gpu_direct` has GPUs reach each other's memory, and the network card theirs, or not.
     """
 
-    preset: Literal["ethernet", "infiniband", "roce"] | None = None
-    algorithm: Literal["Ring", "Tree", "NVLS"] | None = None
-    protocol: Literal["LL", "LL128", "Simple"] | None = None
+    preset: NcclPreset | None = None
+    algorithm: NcclAlgorithm | None = None
+    protocol: NcclProtocol | None = None
     gpu_direct: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset is not None:
+            require_choice("preset", self.preset, NcclPreset)
+        if self.algorithm is not None:
+            require_choice("algorithm", self.algorithm, NcclAlgorithm)
+        if self.protocol is not None:
+            require_choice("protocol", self.protocol, NcclProtocol)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +94,8 @@ class CommunicationSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.compressor is not None:
+            require_choice("compressor", self.compressor, CompressorName)
         if self.arguments and self.compressor is None:
             raise ValueError(
                 f"arguments are {dict(self.arguments)} without a compressor; name one, or leave "

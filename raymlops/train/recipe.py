@@ -18,7 +18,7 @@ from raymlops.train.spec import OptimizerSpec, ScheduleSpec
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Schedule: TypeAlias = Callable[[int], float]
 
-_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -33,8 +33,7 @@ def make_loss(loss: str | Factory) -> Loss:
     TrainingError where it returns no single number as a tensor."""
     if isinstance(loss, Factory):
         return partial(_single, loss.call, loss.make())
-    found: Loss = _named("loss", loss, {"cross_entropy": _cross_entropy, **_OF_ONE_SHAPE})
-    return found
+    return _LOSSES[loss]
 
 
 def make_optimizer(
@@ -43,7 +42,6 @@ def make_optimizer(
     """The optimizer of `parameters`.
 
     Raises:
-        ValueError: there is none of that name.
         TrainingError: it is one that runs the model itself.
     """
     if ":" in spec.name:
@@ -53,8 +51,7 @@ def make_optimizer(
         # torch cannot restore a group of nothing, such as that of the biases of a model without.
         made.param_groups[:] = [group for group in made.param_groups if group["params"]]
         return made
-    make: Callable[..., torch.optim.Optimizer] = _named("optimizer", spec.name, _OPTIMIZERS)
-    return make(parameters, lr=spec.learning_rate, **spec.arguments)
+    return _OPTIMIZERS[spec.name](parameters, lr=spec.learning_rate, **spec.arguments)
 
 
 def _require_one_pass(name: str, optimizer: torch.optim.Optimizer) -> None:
@@ -72,7 +69,7 @@ def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:
     if ":" in spec.name:
         made: Schedule = Factory(call=spec.name).make()
         return made
-    fall: Callable[[float], float] = _named("schedule", spec.name, _FALLS)
+    fall = _FALLS[spec.name]
 
     def share(step: int) -> float:
         if step < spec.warmup_steps:
@@ -116,18 +113,13 @@ def _mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.mse_loss(outputs, targets, reduction="sum")
 
 
-_OF_ONE_SHAPE: dict[str, Loss] = {"binary_cross_entropy": _binary_cross_entropy, "mse": _mse}
+_LOSSES: dict[str, Loss] = {
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": _binary_cross_entropy,
+    "mse": _mse,
+}
 _FALLS: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
 }
-
-
-def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise ValueError(
-            f"there is no {kind} '{name}'; known: {', '.join(known)}, or a function of your own "
-            "as module:function"
-        )
-    return known[name]

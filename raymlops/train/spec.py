@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from raymlops.config import build, file_layer, merge, override_layer
+from raymlops.train.checks import require_choice, require_counts, require_known, require_positive
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.factory import Factory
 from raymlops.train.framework import framework_of
@@ -16,6 +17,12 @@ from raymlops.train.loading import LoadingSpec
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 DeviceName: TypeAlias = Literal["cpu", "cuda", "xla"]
 Slice: TypeAlias = Literal["column", "row"]
+OnNan: TypeAlias = Literal["stop", "skip"]
+
+LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
+_OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
+_SCHEDULES = ("constant", "linear", "cosine")
+_RATES = ("lr", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +35,14 @@ class OptimizerSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it is positive")
+        require_positive("learning_rate", self.learning_rate)
+        if ":" not in self.name:
+            require_known("optimizer", self.name, _OPTIMIZERS)
+        if twice := [name for name in _RATES if name in self.arguments]:
+            raise ValueError(
+                f"arguments hold {twice[0]} {self.arguments[twice[0]]}, and learning_rate is "
+                f"{self.learning_rate}: set the second alone"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +58,8 @@ class ScheduleSpec:
     final_share: float = 0.0
 
     def __post_init__(self) -> None:
+        if ":" not in self.name:
+            require_known("schedule", self.name, _SCHEDULES)
         if self.warmup_steps < 0 or not 0.0 <= self.final_share <= 1.0:
             raise ValueError(
                 f"warmup_steps is {self.warmup_steps} and final_share {self.final_share}; the "
@@ -71,6 +86,10 @@ class TensorSpec:
     slices: Mapping[str, Slice] = field(default_factory=dict)
     sequence: bool = False
     loss: bool = False
+
+    def __post_init__(self) -> None:
+        for name, how in self.slices.items():
+            require_choice(f"slices of {name}", how, Slice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +133,12 @@ class StoppingPolicy:
     validation loss did not fall.
     """
 
-    on_nan: Literal["stop", "skip"] = "stop"
+    on_nan: OnNan = "stop"
     max_skips: int = 25
     patience: int | None = None
 
     def __post_init__(self) -> None:
+        require_choice("on_nan", self.on_nan, OnNan)
         if self.max_skips < 1 or (self.patience is not None and self.patience < 1):
             raise ValueError(
                 f"max_skips is {self.max_skips} and patience {self.patience}; each is at least 1"
@@ -169,13 +189,15 @@ class TrainSpec:
     communication: CommunicationSpec = field(default_factory=CommunicationSpec)
 
     def __post_init__(self) -> None:
-        counts = ("batch_size", "accumulation", "epochs", "max_steps")
-        wrong = {n: v for n in counts if (v := getattr(self, n)) is not None and v < 1}
-        if wrong:
-            told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
-            raise ValueError(f"{told}; each is at least 1")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
+        require_counts(self, "batch_size", "accumulation", "epochs", "max_steps")
+        require_choice("device", self.device, DeviceName)
+        require_choice("precision", self.precision, Precision)
+        if isinstance(self.loss, str):
+            require_known("loss", self.loss, LOSSES)
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it is not negative")
+        if self.clip_norm is not None:
+            require_positive("clip_norm", self.clip_norm, ", or null for none")
         if self.cuda_graphs and self.device != "cuda":
             raise ValueError(
                 f"cuda_graphs is true and device {self.device}; set the first to false, or the "

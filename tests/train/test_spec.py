@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from raymlops.errors import ConfigError, TrainingError
+from raymlops.train.communication import CommunicationSpec, NcclSpec
 from raymlops.train.factory import Factory
 from raymlops.train.feasibility import Limits
 from raymlops.train.keras.spec import KerasSpec
+from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.recipe import Loss, make_loss, make_optimizer, make_schedule
 from raymlops.train.spec import (
@@ -86,7 +88,10 @@ def test_a_file_may_say_whose_spec_it_holds(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"batch_size": 0, "max_steps": 0}, "batch_size is 0, max_steps is 0; each is at least 1"),
-        ({"clip_norm": 0.0}, r"clip_norm is 0\.0; it is positive, or null for none"),
+        ({"batch_size": 20.5}, r"batch_size is 20\.5; each is at least 1, and whole"),
+        ({"seed": -1}, "seed is -1; it is not negative"),
+        ({"clip_norm": 0.0}, r"clip_norm is 0\.0; it is positive and finite, or null for none"),
+        ({"clip_norm": math.nan}, "clip_norm is nan; it is positive and finite"),
         ({"loss": "mse", "tensor": TensorSpec(loss=True)}, r"tensor\.loss is set and loss is mse"),
     ],
 )
@@ -183,12 +188,47 @@ def test_an_optimizer_that_runs_the_model_itself_is_refused() -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
+    """A worker found out, in a run that had begun."""
     with pytest.raises(ValueError, match=r"there is no loss 'hinge'; known: cross_entropy, .*mse"):
-        make_loss("hinge")
+        replace(MLP, loss="hinge")
     with pytest.raises(ValueError, match="there is no optimizer 'lion'; known: sgd, adam, adamw"):
-        make_optimizer(OptimizerSpec(name="lion"), [])
+        OptimizerSpec(name="lion")
     with pytest.raises(ValueError, match="there is no schedule 'step'; known: constant, linear"):
-        make_schedule(ScheduleSpec(name="step"), num_steps=1)
+        ScheduleSpec(name="step")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replace(MLP, precision="float16"), "'float16'; it is fp32, bf16 or fp16"),
+        (lambda: replace(MLP, device="gpu"), "device is 'gpu'; it is cpu, cuda or xla"),
+        (lambda: StoppingPolicy(on_nan="Skip"), "on_nan is 'Skip'; it is stop or skip"),
+        (lambda: LoadingSpec(order="shuffle"), "'shuffle'; it is rows, blocks or none"),
+        (lambda: TensorSpec(slices={"fc": "rows"}), "slices of fc is 'rows'; it is column or row"),
+        (lambda: CommunicationSpec(compressor="topk"), "compressor is 'topk'; it is float16, "),
+        (lambda: NcclSpec(preset="tcp"), "preset is 'tcp'; it is ethernet, infiniband or roce"),
+    ],
+)
+def test_a_word_that_yaml_would_refuse_is_refused_in_python(
+    make: Callable[[], object], message: str
+) -> None:
+    """Some failed in a worker, and 'Skip' was taken for stop without a word."""
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("rate", ["lr", "learning_rate"])
+def test_a_learning_rate_is_given_once(rate: str) -> None:
+    """Keras trained with that of the arguments, without a word; torch failed in a worker."""
+    told = rf"arguments hold {rate} 1, and learning_rate is 0\.1: set the second alone"
+    with pytest.raises(ValueError, match=told):
+        OptimizerSpec(learning_rate=0.1, arguments={rate: 1})
+
+
+@pytest.mark.parametrize("rate", [0.0, math.nan, math.inf])
+def test_a_learning_rate_is_a_positive_number(rate: float) -> None:
+    with pytest.raises(ValueError, match=f"learning_rate is {rate}; it is positive and finite"):
+        OptimizerSpec(learning_rate=rate)
 
 
 def test_losses_are_sums_over_all_targets() -> None:

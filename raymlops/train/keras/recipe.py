@@ -8,7 +8,7 @@ from raymlops.errors import TrainingError
 from raymlops.train.factory import Factory
 from raymlops.train.spec import OptimizerSpec
 
-_LOSSES = {
+_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "cross_entropy": ("SparseCategoricalCrossentropy", {"from_logits": True}),
     "binary_cross_entropy": ("BinaryCrossentropy", {"from_logits": True}),
     "mse": ("MeanSquaredError", {}),
@@ -57,7 +57,7 @@ def make_model(factory: Factory, keras: Any) -> Any:
 def make_loss(loss: str | Factory, keras: Any) -> Any:
     """The loss, which is taken as a mean over the rows of the global batch."""
     if isinstance(loss, str):
-        name, arguments = _named("loss", loss, _LOSSES)
+        name, arguments = _LOSSES[loss]
         return getattr(keras.losses, name)(**arguments)
     made = loss.make()
     if not isinstance(made, keras.losses.Loss) or made.reduction not in _MEAN:
@@ -73,13 +73,4 @@ def make_optimizer(spec: OptimizerSpec, keras: Any, **more: Any) -> Any:
     arguments = {"learning_rate": spec.learning_rate, **spec.arguments, **more}
     if ":" in spec.name:
         return Factory(call=spec.name, arguments=arguments).make()
-    return getattr(keras.optimizers, _named("optimizer", spec.name, _OPTIMIZERS))(**arguments)
-
-
-def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise ValueError(
-            f"there is no {kind} '{name}'; known: {', '.join(known)}, or Keras's own as "
-            "module:function"
-        )
-    return known[name]
+    return getattr(keras.optimizers, _OPTIMIZERS[spec.name])(**arguments)

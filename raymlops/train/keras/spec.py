@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from raymlops.config import build, file_layer
+from raymlops.train.checks import require_choice, require_counts, require_known, require_positive
 from raymlops.train.factory import Factory
 from raymlops.train.framework import framework_of
-from raymlops.train.spec import CheckpointPolicy, DeviceName, OptimizerSpec, StoppingPolicy
+from raymlops.train.spec import (
+    LOSSES,
+    CheckpointPolicy,
+    DeviceName,
+    OptimizerSpec,
+    StoppingPolicy,
+)
 
 LoopName: TypeAlias = Literal["custom", "fit"]
 
+_MAX_SEED = 2**32
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
@@ -50,15 +58,15 @@ class KerasSpec:
     stopping: StoppingPolicy = field(default_factory=StoppingPolicy)
 
     def __post_init__(self) -> None:
-        counts = ("batch_size", "epochs", "max_steps")
-        wrong = {n: v for n in counts if (v := getattr(self, n)) is not None and v < 1}
-        if wrong:
-            told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
-            raise ValueError(f"{told}; each is at least 1")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or null for none")
-        if self.loop not in ("custom", "fit"):
-            raise ValueError(f"loop is '{self.loop}'; it is custom or fit")
+        require_counts(self, "batch_size", "epochs", "max_steps")
+        require_choice("device", self.device, DeviceName)
+        require_choice("loop", self.loop, LoopName)
+        if isinstance(self.loss, str):
+            require_known("loss", self.loss, LOSSES)
+        if not 0 <= self.seed < _MAX_SEED:
+            raise ValueError(f"seed is {self.seed}; Keras takes it from 0 to {_MAX_SEED - 1}")
+        if self.clip_norm is not None:
+            require_positive("clip_norm", self.clip_norm, ", or null for none")
         if self.device == "xla":
             raise ValueError("device is xla, which only a TrainSpec knows: set it to cpu or cuda")
         if self.stopping.on_nan != "stop":

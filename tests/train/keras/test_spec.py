@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,11 @@ from tests.train.keras.specs import MLP
     ("change", "message"),
     [
         ({"batch_size": 0, "epochs": 0}, "batch_size is 0, epochs is 0; each is at least 1"),
-        ({"clip_norm": 0.0}, "clip_norm is 0.0; it is positive, or null for none"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0; it is positive and finite, or null for none"),
+        ({"clip_norm": math.nan}, "clip_norm is nan; it is positive and finite"),
+        ({"seed": -1}, "seed is -1; Keras takes it from 0 to 4294967295"),
+        ({"loss": "hinge"}, "there is no loss 'hinge'; known: cross_entropy, "),
+        ({"device": "gpu"}, "device is 'gpu'; it is cpu, cuda or xla"),
         ({"device": "xla"}, "device is xla, which only a TrainSpec knows: set it to cpu or cuda"),
         ({"loop": "own"}, "loop is 'own'; it is custom or fit"),
         ({"stopping": StoppingPolicy(on_nan="skip")}, "stopping.on_nan is skip; Keras applies"),
