@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from raymlops.train.recipe import Schedule, make_optimizer
 from raymlops.train.seat import Seat
@@ -26,6 +27,9 @@ class Local(Updater):
             (part, make_optimizer(spec.optimizer, part.parameters()) if _learns(part) else None)
             for part in parts
         ]
+        for _, optimizer in self.saved:
+            if optimizer is not None:
+                optimizer.param_groups[:] = _of_one_kind(optimizer.param_groups)
         # By optimizer, as they were made: restored groups are others, with the rates of a step.
         self._ratios = [
             [group["lr"] / spec.optimizer.learning_rate for group in _groups(optimizer)]
@@ -43,6 +47,16 @@ class Local(Updater):
 
 def _groups(optimizer: torch.optim.Optimizer | None) -> list[dict[str, Any]]:
     return [] if optimizer is None else optimizer.param_groups
+
+
+def _of_one_kind(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The groups, with sliced parameters and whole ones apart: `foreach` and `fused` steps take a
+    group at once, and none of both."""
+    for group in groups:
+        for is_sliced in (False, True):
+            alike = [p for p in group["params"] if isinstance(p, DTensor) == is_sliced]
+            if alike:
+                yield {**group, "params": alike}
 
 
 def _learns(part: nn.Module) -> bool:

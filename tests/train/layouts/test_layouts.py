@@ -14,7 +14,14 @@ from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.seat import Seat
-from raymlops.train.spec import PipelineSpec, Slice, StoppingPolicy, TensorSpec, TrainSpec
+from raymlops.train.spec import (
+    OptimizerSpec,
+    PipelineSpec,
+    Slice,
+    StoppingPolicy,
+    TensorSpec,
+    TrainSpec,
+)
 from raymlops.train.torch_backend import TorchBackend
 from tests.endurance import endurance
 from tests.train import gloo
@@ -349,6 +356,16 @@ def test_a_sliced_model_may_return_several_tensors() -> None:
     here = "tests.train.layouts.test_layouts"
     model, loss = Factory(call=f"{here}:TwoHeads"), Factory(call=f"{here}:of_two_heads")
     spec = replace(MLP, model=model, loss=loss, max_steps=3)
+    _, weights, _ = reference(spec)
+    _, together, _ = gloo.run(ParallelPlan(tensor=2), train, spec)[0]
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
+@pytest.mark.parametrize("how", ["foreach", endurance("fused")])
+def test_sliced_and_whole_parameters_are_stepped_many_at_once(how: str) -> None:
+    """Torch steps many of one kind at once; it was given both together, and failed."""
+    spec = replace(MLP, optimizer=OptimizerSpec(arguments={how: True}), max_steps=3)
     _, weights, _ = reference(spec)
     _, together, _ = gloo.run(ParallelPlan(tensor=2), train, spec)[0]
     for name, weight in weights.items():
