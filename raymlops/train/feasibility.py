@@ -69,6 +69,16 @@ def nearest(plan: ParallelPlan, limits: Limits) -> tuple[ParallelPlan, ...]:
     return tuple(sorted(fitting, key=lambda other: _distance(plan, other))[:_NUM_NEAREST])
 
 
+def axis_sizes(num_axes: int, most: int, longest: int) -> Iterator[tuple[int, ...]]:
+    """The sizes of so many axes, none above `longest`, for every number of workers up to `most`."""
+    if not num_axes:
+        yield ()
+        return
+    for size in range(1, min(most, longest) + 1):
+        for others in axis_sizes(num_axes - 1, most // size, longest):
+            yield size, *others
+
+
 def _of_size(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
     if plan.num_workers > limits.max_workers:
         product = " x ".join(f"{axis} {plan.sizes[axis]}" for axis in AXES if plan.sizes[axis] > 1)
@@ -136,12 +146,10 @@ def _of_server(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
 
 
 def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
-    """Every plan of at most as many workers as there is room for, on axes of small sizes."""
-    most = limits.max_workers
-    for sizes in itertools.product(range(1, min(most, _bound(plan)) + 1), repeat=len(AXES)):
-        if math.prod(sizes) > most:
-            continue
-        pipeline, data, shard, tensor = sizes
+    """Every plan of at most as many workers as there is room for, on axes no more than twice as
+    long as the longest of this one."""
+    longest = 2 * max(plan.sizes.values())
+    for pipeline, data, shard, tensor in axis_sizes(len(AXES), limits.max_workers, longest):
         counts = {plan.microbatches, pipeline, 2 * pipeline} if pipeline > 1 else {1}
         for count in sorted(counts):
             sized = replace(
@@ -152,11 +160,6 @@ def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
                 yield replace(sized, server=1)
             if plan.server:
                 yield replace(sized, server=0, sync="synchronous", staleness=0)
-
-
-def _bound(plan: ParallelPlan) -> int:
-    """No axis of a near plan is much longer than the longest of this one."""
-    return min(64, 2 * max(plan.sizes.values()))
 
 
 def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[int, float, int]:

@@ -15,12 +15,11 @@ shorter than for the network is to be measured.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from raymlops.errors import PlanError
-from raymlops.train.feasibility import Limits, problems
+from raymlops.train.feasibility import Limits, axis_sizes, problems
 from raymlops.train.plan import ParallelPlan
 
 # Of each byte of an fp32 parameter: itself, its gradient, two moments of Adam.
@@ -107,10 +106,8 @@ def _held(plan: ParallelPlan, size: ModelSize) -> int:
 
 
 def _plans(max_workers: int) -> Iterator[ParallelPlan]:
-    axes = range(1, max_workers + 1)
-    for data, shard, tensor in itertools.product(axes, repeat=3):
-        if data * shard * tensor <= max_workers:
-            yield ParallelPlan(data=data, shard=shard, tensor=tensor)
+    for data, shard, tensor in axis_sizes(3, max_workers, longest=max_workers):
+        yield ParallelPlan(data=data, shard=shard, tensor=tensor)
 
 
 def _mib(count: int) -> str:

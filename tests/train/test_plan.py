@@ -117,7 +117,7 @@ LIMITS = Limits(
         (
             ParallelPlan(pipeline=4, microbatches=3),
             "schedule '1f1b' needs at least as many microbatches as stages; 3 microbatches do not "
-            "fit 4 ranks with 4 stages; nearest: num_microbatches=4",
+            "fit 4 ranks with 4 stages; nearest: microbatches=4",
         ),
         (
             ParallelPlan(data=2, pipeline=2, microbatches=40),
@@ -141,6 +141,13 @@ def test_the_nearest_plans_keep_the_axes_and_fit() -> None:
     assert all(not problems(plan, LIMITS) for plan in near)
     assert nearest(ParallelPlan(tensor=4), LIMITS)[0] == ParallelPlan(tensor=3)
     assert problems(ParallelPlan(data=4, tensor=2), LIMITS) == ()
+
+
+def test_the_nearest_plans_fill_a_large_cluster() -> None:
+    """Axes of more than 64 workers were not looked at."""
+    large = Limits(max_workers=128, batch_size=4096)
+    told = ["data=128", "data=127", "data=126"]
+    assert [str(plan) for plan in nearest(ParallelPlan(data=256), large)] == told
 
 
 def test_a_model_without_slices_or_chain_takes_neither_axis() -> None:

@@ -155,7 +155,7 @@ class PipelineLayout:
             wanted = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
             raise ValueError(
                 f"schedule '{self.schedule}' holds {wanted} stages a rank, not "
-                f"{self.stages_per_rank}; nearest: stages_per_rank={nearest}, which makes "
+                f"{self.stages_per_rank}; nearest: {nearest} a rank, which makes "
                 f"{self.num_ranks * (nearest or 0)} stages on {self.num_ranks} ranks"
             )
         if not self._fits(self.num_microbatches):
@@ -163,7 +163,7 @@ class PipelineLayout:
             raise ValueError(
                 f"schedule '{self.schedule}' needs {schedule.needs}; {self.num_microbatches} "
                 f"microbatches do not fit {self.num_ranks} ranks with {self.num_stages} stages; "
-                f"nearest: num_microbatches={nearest_counts}"
+                f"nearest: microbatches={nearest_counts}"
             )
 
     @classmethod

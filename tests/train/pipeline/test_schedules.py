@@ -35,25 +35,25 @@ def test_a_v_puts_the_last_stage_beside_the_first(name: str) -> None:
         (
             {"schedule": "1f1b", "microbatches": 3, "stages": 1},
             "'1f1b' needs at least as many microbatches as stages; 3 microbatches do not fit 4 "
-            "ranks with 4 stages; nearest: num_microbatches=4",
+            "ranks with 4 stages; nearest: microbatches=4",
         ),
         (
             {"schedule": "dualpipe_v", "microbatches": 7, "stages": 2},
-            "7 microbatches do not fit 4 ranks with 8 stages; nearest: num_microbatches=8",
+            "7 microbatches do not fit 4 ranks with 8 stages; nearest: microbatches=8",
         ),
         (
             {"schedule": "interleaved_1f1b", "microbatches": 9, "stages": 2},
             r"microbatches that divide into \(microbatches // ranks\) equal rounds; 9 microbatches "
-            "do not fit 4 ranks with 8 stages; nearest: num_microbatches=8 or 10",
+            "do not fit 4 ranks with 8 stages; nearest: microbatches=8 or 10",
         ),
         (
             {"schedule": "zbv_zero_bubble", "stages": 3},
-            "holds exactly 2 stages a rank, not 3; nearest: stages_per_rank=2, which makes 8 "
+            "holds exactly 2 stages a rank, not 3; nearest: 2 a rank, which makes 8 "
             "stages on 4 ranks",
         ),
         (
             {"schedule": "looped_bfs", "stages": 1},
-            "holds at least 2 stages a rank, not 1; nearest: stages_per_rank=2",
+            "holds at least 2 stages a rank, not 1; nearest: 2 a rank",
         ),
         ({"schedule": "gpipe", "stages": 2}, "exactly 1 stages a rank, not 2"),
         ({"schedule": "gpipe", "stages": 1, "microbatches": 0}, "num_microbatches 0; both are at"),
