@@ -58,6 +58,9 @@ def predict(
     reference: Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL@1.2.3")],
     source: Annotated[Path, typer.Argument(help="A Parquet file, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help="The folder of Parquet files to be written.")],
+    prefix: Annotated[
+        str, typer.Option(help="Before the names of the outputs, where rows have such columns.")
+    ] = "",
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
@@ -70,7 +73,7 @@ def predict(
         open_workspace(home=home, env=env, overrides=overrides) as workspace,
         workspace.connect(),
     ):
-        found = operate.predict(workspace, reference, source, target)
+        found = operate.predict(workspace, reference, source, target, prefix=prefix)
     if json:
         emit_json(found)
         return

@@ -147,14 +147,17 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
     return MonitorClient(monitor_name(model))
 
 
-def predict(workspace: Workspace, reference: str, source: Path, target: Path) -> Predicted:
-    """Writes the rows of the Parquet file or folder `source` with what MODEL@ALIAS says of them
-    to `target`, a folder of Parquet files; needs no server. Ray must be connected.
+def predict(
+    workspace: Workspace, reference: str, source: Path, target: Path, *, prefix: str = ""
+) -> Predicted:
+    """Writes the rows of the Parquet file or folder `source` with what MODEL@ALIAS says of them,
+    in columns whose names begin with `prefix`, to `target`, a folder of Parquet files; needs no
+    server. Ray must be connected.
 
     Raises:
         NotFoundError: there is no such version.
-        DataError: `target` is there already, or a row of `source` does not fit the model;
-            nothing is written.
+        DataError: `target` is there already, `source` has a column of an output's name, or a row
+            of it does not fit the model; nothing is written.
     """
     from raymlops.serve.offline import predict_parquet
 
@@ -165,6 +168,7 @@ def predict(workspace: Workspace, reference: str, source: Path, target: Path) ->
         target,
         ledger_url=workspace.ledger_url,
         store_uri=workspace.store_uri,
+        prefix=prefix,
     )
 
 

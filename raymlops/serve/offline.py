@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,23 +38,34 @@ class Predicted:
 
 
 def predict_parquet(
-    version: ModelVersion, source: Path, target: Path, *, ledger_url: str, store_uri: str
+    version: ModelVersion,
+    source: Path,
+    target: Path,
+    *,
+    ledger_url: str,
+    store_uri: str,
+    prefix: str = "",
 ) -> Predicted:
     """Writes the rows of `source` with the version's outputs beside them, in the same order.
+
+    Their columns are called `prefix` and the output's name.
 
     `target` becomes a folder of Parquet files, which appears when it is complete: their rows, in
     the order of the files' names, are those of the files of `source` in the order of theirs. Of no
     rows it holds the columns. Ray must be connected.
 
     Raises:
-        DataError: there is something at `target`, `source` is not Parquet, or a row of it does not
-            fit the model; nothing is written.
+        DataError: there is something at `target`, `source` is not Parquet or has a column of an
+            output's name, or a row of it does not fit the model; nothing is written.
     """
     import ray.data
 
     if target.exists():
         raise DataError(f"{target} exists; nothing is overwritten")
     parts = Parts.of(source.absolute())
+    with open_ledger(ledger_url) as ledger:
+        signature = Signature.from_json(ledger.text(version.signature_digest))
+    _check_free(parts.schema.names, [f"{prefix}{field.name}" for field in signature.outputs])
     partial = target.absolute().with_name(target.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir(parents=True)
@@ -64,7 +76,7 @@ def predict_parquet(
     scorer: Any = _Scorer  # a class is taken, too, which the types of `map` do not say
     scored = numbers.map(
         scorer,
-        fn_constructor_args=(version, ledger_url, store_uri, parts, partial),
+        fn_constructor_args=(version, ledger_url, store_uri, prefix, parts, partial),
         num_cpus=0,  # beside replicas, none may be free
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(_free_cpus())),
     )
@@ -84,8 +96,8 @@ def num_actors(free_cpus: float) -> int:
     return max(1, min(_MAX_ACTORS, int(free_cpus)))
 
 
-def predict_table(bundle: Bundle, table: pa.Table) -> pa.Table:
-    """`table` with the bundle's outputs as further columns.
+def predict_table(bundle: Bundle, table: pa.Table, *, prefix: str = "") -> pa.Table:
+    """`table` with the bundle's outputs as further columns, whose names begin with `prefix`.
 
     Raises:
         DataError: it lacks a column, has one of another type, or has one named as an output.
@@ -94,9 +106,9 @@ def predict_table(bundle: Bundle, table: pa.Table) -> pa.Table:
     columns = table_columns(table, bundle.signature)
     # Not every model answers to no rows; of what type its outputs are, any row tells.
     outputs = bundle.predict(columns if table.num_rows else bundle.sample(1))
+    outputs = {f"{prefix}{name}": values for name, values in outputs.items()}
+    _check_free(table.column_names, outputs)
     for name, values in outputs.items():
-        if name in table.column_names:
-            raise DataError(f"the rows have a column '{name}' already, as the model's output is")
         flat = values.tolist() if values.ndim > 1 or values.dtype == object else values
         table = table.append_column(name, pa.array(flat).slice(0, table.num_rows))
     return table
@@ -128,6 +140,16 @@ def _column(table: pa.Table, field: Field) -> Column:
         ) from error
 
 
+def _check_free(columns: Collection[str], outputs: Collection[str]) -> None:
+    """Raises DataError where one of the columns is called as an output will be."""
+    for name in outputs:
+        if name in columns:
+            raise DataError(
+                f"the rows have a column '{name}' already, as the model's output is called: give "
+                "the outputs another --prefix, such as predicted_, or drop the column"
+            )
+
+
 def _free_cpus() -> float:
     import ray
 
@@ -139,23 +161,33 @@ class _Scorer:
     """One actor of Ray Data: loads the bundle once, and writes a file for each part."""
 
     def __init__(
-        self, version: ModelVersion, ledger_url: str, store_uri: str, parts: Parts, folder: Path
+        self,
+        version: ModelVersion,
+        ledger_url: str,
+        store_uri: str,
+        prefix: str,
+        parts: Parts,
+        folder: Path,
     ) -> None:
         with open_ledger(ledger_url) as ledger:  # what is loaded is what is registered now
             registered = ledger.registry.get(version.model, version.version)
         self._bundle = Bundle.of_version(Store(store_uri), registered)
+        self._prefix = prefix
         self._parts = parts
         self._folder = folder
-        self._schema = predict_table(self._bundle, parts.schema.empty_table()).schema
+        self._schema = self._predicted(parts.schema.empty_table()).schema
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         number, num_rows = row["item"], 0
         path = self._folder / f"part-{number:08}{SUFFIX}"
         with pq.ParquetWriter(path, self._schema) as writer:
             for batch in self._parts.batches(number, num_rows=_BATCH_ROWS):
-                writer.write_table(predict_table(self._bundle, pa.Table.from_batches([batch])))
+                writer.write_table(self._predicted(pa.Table.from_batches([batch])))
                 num_rows += batch.num_rows
         return {"num_rows": num_rows}
+
+    def _predicted(self, table: pa.Table) -> pa.Table:
+        return predict_table(self._bundle, table, prefix=self._prefix)
 
 
 def _reason(error: Exception) -> str | None:

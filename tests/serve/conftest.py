@@ -130,4 +130,5 @@ def register(ledger: Ledger, store: Store, model: str, bundle: Bundle) -> None:
         inputs={},
     )
     ledger.runs.finish(run.id)
-    ledger.registry.register(model, bundle=bundle.save(store), signature="{}", run_id=run.id)
+    signature = bundle.signature.to_json()
+    ledger.registry.register(model, bundle=bundle.save(store), signature=signature, run_id=run.id)

@@ -60,6 +60,9 @@ def test_rows_that_do_not_fit_are_told(world: World) -> None:
         predict_table(bundle, rows.drop_columns("radius").append_column("radius", rows["size"]))
     with pytest.raises(DataError, match="have a column 'benign' already"):
         predict_table(bundle, rows.append_column("benign", rows["row"]))
+    labelled = rows.append_column("benign", rows["row"])
+    found = predict_table(bundle, labelled, prefix="predicted_")
+    assert found.column_names[-3:] == ["benign", f"predicted_{PROBABILITY}", "predicted_benign"]
 
 
 def test_as_many_score_as_cpus_are_free() -> None:
@@ -72,6 +75,7 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     bundles: dict[str, Bundle],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = make_world(bundles, tmp_path_factory.mktemp("world"))
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
@@ -91,6 +95,15 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"torn\.parquet cannot be read"):
         predict_parquet(version, tmp_path / "torn.parquet", tmp_path / "never", **places)
+
+    labelled = tmp_path / "labelled.parquet"
+    pq.write_table(table(world).append_column("benign", table(world)["row"]), labelled)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray.data.Dataset, "map_batches", None)  # told before any batch is read
+        with pytest.raises(DataError, match=r"a column 'benign' already, .* --prefix, such"):
+            predict_parquet(version, labelled, tmp_path / "never", **places)
+    beside = predict_parquet(version, labelled, tmp_path / "beside", prefix="predicted_", **places)
+    assert {"benign", "predicted_benign"} <= set(pq.read_table(beside.path).schema.names)
 
     pq.write_table(table(world).slice(0, 0), tmp_path / "none.parquet")
     nothing = predict_parquet(version, tmp_path / "none.parquet", tmp_path / "none", **places)
