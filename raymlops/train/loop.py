@@ -167,6 +167,7 @@ class Loop:
             if buffers is not None and not finite:
                 put_back(buffers, self._layout.parts)
             self._seat.device.end_step()
+        self._meter.move(self._updater.exchange_s, "update", "communication")
         spec, before = self._spec, self._progress
         self._progress = before.after_step(
             loss_sum, num_rows=batch.global_size, finite=finite, precision=spec.precision

@@ -30,10 +30,12 @@ class Updater(ABC):
     it; a part that only computes has none. Where the update happens elsewhere the optimizers are
     up to date after `gather`, and what they hold before `running` is where it starts.
     `compression` is what sends gradients in fewer bytes, None where they are sent as they are, or
-    by the layout.
+    by the layout. `exchange_s` are the seconds of the last `update` in which this worker sent
+    gradients elsewhere and fetched what became of them.
     """
 
     compression: Compression | None = None
+    exchange_s: float = 0.0
     saved: Sequence[tuple[nn.Module, torch.optim.Optimizer | None]]
 
     def __init__(

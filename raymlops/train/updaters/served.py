@@ -12,6 +12,7 @@ in the form, of every other plan.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
@@ -127,6 +128,7 @@ class Served(Updater):
         return super().total(loss_sum) if self._in_step else loss_sum * self._seat.plan.data
 
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
+        self.exchange_s = 0.0
         norm, finite = super().update(loss_sum, progress)
         if not self._is_mean:
             return norm, finite
@@ -143,11 +145,13 @@ class Served(Updater):
 
     def _apply(self, step: int) -> None:
         self._require_unreached(step)
+        started = time.perf_counter()
         gradients = {name: _gradient(p) for name, p in self._dense.items()}
         self._client.push(gradients, packing=self._packing)
         for name, table in self._tables.items():
             push_rows(self._client, name, table)
         self._pull()
+        self.exchange_s = time.perf_counter() - started
 
     def _require_unreached(self, step: int) -> None:
         reached = [name for name, p in self._left_out.items() if p.grad is not None]

@@ -108,6 +108,15 @@ def accuracy(weights: Mapping[str, torch.Tensor]) -> float:
     return 100 * float((model(images).argmax(1) == labels).float().mean())
 
 
+def test_a_step_tells_what_pushing_and_pulling_took() -> None:
+    """It was a part of update_s."""
+    _, logged = gloo.run(ParallelPlan(data=2, server=2), train, replace(MLP, max_steps=3))[0]
+    for told in (values for values in logged if "loss" in values):
+        parts = [told[f"{n}_s"] for n in ("data", "compute", "communication", "wait", "update")]
+        assert min(parts) > 0
+        assert sum(parts) <= told["step_s"]
+
+
 @pytest.mark.parametrize(
     "plan", ["server=2,sync=asynchronous", endurance("server=2,sync=stale,staleness=2")]
 )
