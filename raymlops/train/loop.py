@@ -16,10 +16,11 @@ from raymlops.train.batches import num_steps
 from raymlops.train.buffers import copy_buffers, put_back
 from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.feed import Batch, Feed
+from raymlops.train.flops import count_flops
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.arrange import build_model
 from raymlops.train.loading import make_order
-from raymlops.train.meter import Meter, count_flops
+from raymlops.train.meter import Meter
 from raymlops.train.modes import in_evaluation, train_but
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
@@ -270,6 +271,6 @@ class Loop:
     def _make_meter(self, probe: tuple[torch.Tensor, ...]) -> Meter:
         spec, device = self._spec, self._seat.device
         if self._log is None:
-            return Meter(device, None, 0.0)
+            return Meter(device)
         peak = device.peak_flops_per_s(spec.precision) * self._seat.plan.num_workers
         return Meter(device, count_flops(partial(build_model, spec), probe), peak)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import nn
-
-from raymlops.train.devices import Device
+if TYPE_CHECKING:
+    from raymlops.train.devices import Device
 
 Item = TypeVar("Item")
-
-_logger = logging.getLogger(__name__)
 
 
 class Meter:
@@ -29,13 +24,19 @@ class Meter:
         with meter.spent("compute"): ...
         values = meter.finish(num_rows)
 
-    `flops_per_row` is what the whole model costs a row, forward and backward, and
-    `peak_flops_per_s` what all workers together could do at best. A device that computes behind the
-    host's back is waited for at the end of "compute", where the loss is read, and not of "update":
-    what an optimizer takes there counts to the compute of the next step.
+    `device` is torch's; without one nothing is told of its memory. `flops_per_row` is what the
+    whole model costs a row, forward and backward, and `peak_flops_per_s` what all workers together
+    could do at best. A device that computes behind the host's back is waited for at the end of
+    "compute", where the loss is read, and not of "update": what an optimizer takes there counts to
+    the compute of the next step.
     """
 
-    def __init__(self, device: Device, flops_per_row: float | None, peak: float) -> None:
+    def __init__(
+        self,
+        device: Device | None = None,
+        flops_per_row: float | None = None,
+        peak: float = 0.0,
+    ) -> None:
         self._device = device
         self._flops_per_row = flops_per_row
         self._peak_flops_per_s = peak
@@ -74,7 +75,7 @@ class Meter:
             **{f"{part}_s": spent_s for part, spent_s in self._parts.items()},
             "memory_mb": host_memory_bytes() / 2**20,
         }
-        if (held := self._device.own_memory_bytes()) is not None:
+        if self._device is not None and (held := self._device.own_memory_bytes()) is not None:
             values["device_memory_mb"] = held / 2**20
         if self._flops_per_row is not None:
             values["mfu"] = self._flops_per_row * num_rows / step_s / self._peak_flops_per_s
@@ -95,25 +96,3 @@ def host_memory_bytes() -> int:
             return int(told[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def count_flops(make: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...]) -> float | None:
-    """Floating point operations a row, forward and backward, of the model made, on `inputs`.
-
-    Matrix products, convolutions and attention are counted, without weights and without computing
-    them. None for a model that cannot run without values.
-    """
-    from torch.utils._pytree import tree_leaves
-    from torch.utils.flop_counter import FlopCounterMode
-
-    shapes = tuple(column.to("meta") for column in inputs)
-    try:
-        with torch.device("meta"):
-            model = make()
-        with FlopCounterMode(display=False) as counter:
-            outputs = [x for x in tree_leaves(model(*shapes)) if isinstance(x, torch.Tensor)]
-            torch.autograd.backward([x.float().sum() for x in outputs if x.requires_grad])
-    except Exception as error:  # a model may raise anything on a device it does not expect
-        _logger.warning("no MFU: the model's operations cannot be counted (%r)", error)
-        return None
-    return float(counter.get_total_flops()) / len(inputs[0])

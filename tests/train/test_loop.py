@@ -386,7 +386,7 @@ def test_a_factory_that_makes_no_module_is_named() -> None:
 
 
 def test_operations_are_counted_without_weights() -> None:
-    from raymlops.train.meter import count_flops
+    from raymlops.train.flops import count_flops
 
     # 2 operations a weight and row; forward, and backward by weights and by inputs, the first
     # layer's inputs excepted.
@@ -416,7 +416,7 @@ class OnTheHost(torch.nn.Linear):
 
 def test_operations_of_all_outputs_are_counted() -> None:
     """A model that returned a tuple ended its run, though its loss knew what to do with it."""
-    from raymlops.train.meter import count_flops
+    from raymlops.train.flops import count_flops
 
     expected = 2 * (2 * 64 * 32 + 3 * 32 * 10)
     assert count_flops(TwoHeads, (torch.zeros(2, 64),)) == expected
@@ -425,7 +425,7 @@ def test_operations_of_all_outputs_are_counted() -> None:
 def test_a_model_whose_operations_cannot_be_counted_trains(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from raymlops.train.meter import count_flops
+    from raymlops.train.flops import count_flops
 
     assert count_flops(lambda: OnTheHost(64, 10), (torch.zeros(2, 64),)) is None
     assert "no MFU: the model's operations cannot be counted (Assertion" in caplog.text

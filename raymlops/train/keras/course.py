@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
@@ -12,6 +11,7 @@ from raymlops.train.batches import Batch, epoch_batches, num_steps
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
+from raymlops.train.meter import Meter
 from raymlops.train.progress import Progress
 
 Log = Callable[[Mapping[str, float], int], None]
@@ -29,13 +29,13 @@ class Course:
         self._num_rows = num_rows
         self._checkpoints = checkpoints
         self._log = log
-        self._step_started = time.perf_counter()
+        self.meter = Meter()
 
     def begin(self, state: State) -> None:
         """Fills `state` from the newest checkpoint, if there is one."""
         if self._checkpoints is not None:
             self.progress = self._checkpoints.restore(state) or self.progress
-        self._step_started = time.perf_counter()
+        self.meter.restart()
 
     def end(self) -> Progress:
         if self._checkpoints is not None:
@@ -86,8 +86,7 @@ class Course:
         Raises:
             TrainingError: the loss or a gradient is no number; the step is not saved.
         """
-        spec, now = self._spec, time.perf_counter()
-        step_s, self._step_started = now - self._step_started, now
+        spec = self._spec
         loss_sum = loss * batch.global_size
         self.progress = self.progress.after_step(
             loss_sum,
@@ -95,9 +94,7 @@ class Course:
             finite=finite and math.isfinite(loss),
             precision="fp32",
         )
-        self._tell(
-            {"loss": loss, **more, "step_s": step_s, "rows_per_s": batch.global_size / step_s}
-        )
+        self._tell({"loss": loss, **more, **self.meter.finish(batch.global_size)})
         why = self.progress.hopeless(loss_sum, spec.stopping, "fp32")
         if why is not None:
             raise TrainingError(
@@ -117,7 +114,7 @@ class Course:
             losses["validation_loss"] = validation
         self._tell(losses)
         self.progress = self.progress.after_epoch(validation, self._spec.stopping)
-        self._step_started = time.perf_counter()
+        self.meter.restart()
 
     def _tell(self, values: Mapping[str, float]) -> None:
         if self._log is not None:

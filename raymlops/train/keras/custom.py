@@ -37,11 +37,16 @@ class CustomLoop(Loop):
         return self.loss.call(tf.cast(targets, dtype), tf.cast(outputs, dtype))
 
     def _finish_epoch(self) -> None:
+        spent = self.course.meter.spent
         for batch in self.course.rest_of_epoch():
-            values = self._learn(*self.distribute(self.sources.train, batch))
-            loss, num_broken, *norm = (float(value) for value in values)
+            told = {"learning_rate": self.learning_rate}
+            with spent("data"):
+                parts = self.distribute(self.sources.train, batch)
+            with spent("compute"):
+                loss, num_broken, *norm = (float(value) for value in self._learn(*parts))
+            if norm:
+                told["gradient_norm"] = norm[0]
             finite = num_broken == 0 and all(map(math.isfinite, norm))
-            told = {"gradient_norm": norm[0]} if norm else {}
             self.course.after_step(loss, batch, self.state, finite=finite, **told)
 
     def _learn_batch(self, inputs: Any, targets: Any, weights: Any) -> Any:

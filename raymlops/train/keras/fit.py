@@ -87,10 +87,17 @@ class FitLoop(Loop):
         loop = self
 
         class Listener(tf_keras.callbacks.Callback):  # type: ignore[misc]  # untyped
+            def on_train_batch_begin(self, number: int, logs: Any = None) -> None:
+                self.learning_rate = loop.learning_rate
+
             def on_train_batch_end(self, number: int, logs: Any = None) -> None:
                 loss, finite = loop._take_step()
                 loop.course.after_step(
-                    float(loss), batches[number], loop.state, finite=bool(finite)
+                    float(loss),
+                    batches[number],
+                    loop.state,
+                    finite=bool(finite),
+                    learning_rate=self.learning_rate,
                 )
 
         return Listener()

@@ -75,6 +75,11 @@ class Loop(ABC):
         """What the model predicts with, by name; every worker calls it."""
         return self.state.weights()
 
+    @property
+    def learning_rate(self) -> float:
+        """That of the step to come."""
+        return float(self.optimizer.learning_rate.numpy())
+
     @abstractmethod
     def _library(self) -> Any:
         """The Keras that this loop trains with."""

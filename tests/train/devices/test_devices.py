@@ -201,7 +201,7 @@ def test_peaks_are_known_by_the_drivers_name(
 
 
 def test_a_cpu_claims_no_memory_of_its_own() -> None:
-    values = Meter(Cpu(), None, 0.0).finish(num_rows=10)
+    values = Meter(Cpu()).finish(num_rows=10)
     assert "device_memory_mb" not in values
     assert "mfu" not in values
     held = values["memory_mb"] * 2**20

@@ -100,6 +100,17 @@ def assert_learned_alike(one: Outcomes, two: Outcomes) -> None:
             assert mine == pytest.approx(theirs, rel=1e-5)
 
 
+def test_a_step_tells_what_it_took(loop: LoopName, one: Outcomes) -> None:
+    """Of Keras it was time and rows a second alone."""
+    told = one["mlp"][0].last_step
+    split = {"data_s", "compute_s", "gradient_norm"} if loop == "custom" else set()
+    names = {"loss", "learning_rate", "step_s", "rows_per_s", "memory_mb"}
+    assert told.keys() == names | split
+    assert told["learning_rate"] == pytest.approx(0.001)
+    assert min(told.values()) > 0
+    assert sum(told.get(part, 0.0) for part in ("data_s", "compute_s")) <= told["step_s"]
+
+
 def test_epochs_are_told_of(one: Outcomes) -> None:
     told = [set(epoch) for epoch in one["mlp"][0].epochs]
     assert told == [{"train_loss", "validation_loss"}] * 2

@@ -25,6 +25,7 @@ class Outcome:
     """What a worker was told of each step and epoch, and what it had at the end."""
 
     losses: list[float]
+    last_step: Mapping[str, float]
     epochs: list[Mapping[str, float]]
     weights: Mapping[str, NDArray[Any]]
     outputs: NDArray[Any]
@@ -101,10 +102,13 @@ def _failure(call: Callable[[], object]) -> str:
 def _train(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
     losses: list[float] = []
     epochs: list[Mapping[str, float]] = []
+    last_step: dict[str, float] = {}
 
     def log(values: Mapping[str, float], step: int) -> None:
         if "loss" in values:
             losses.append(values["loss"])
+            last_step.clear()
+            last_step.update(values)
         else:
             epochs.append(values)
 
@@ -115,6 +119,7 @@ def _train(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
     progress = loop.run()
     return Outcome(
         losses=losses,
+        last_step=last_step,
         epochs=epochs,
         weights=loop.weights(),
         outputs=np.array(loop.model(_inputs(spec))),
