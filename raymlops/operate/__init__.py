@@ -17,6 +17,7 @@ from raymlops.operate.labelling import Labelled, add_labels
 from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
+from raymlops.operate.own_models import register_model
 from raymlops.operate.releasing import end_release, promote, publisher, release, rollback
 from raymlops.operate.serving import (
     deploy,
@@ -67,6 +68,7 @@ __all__ = [
     "propose_plan",
     "publisher",
     "register",
+    "register_model",
     "release",
     "resume",
     "rollback",

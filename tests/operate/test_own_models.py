@@ -1,0 +1,137 @@
+"""Models that raymlops did not train become versions that answer as they did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+from raymlops.errors import DataError, ModelError, UntrustedError
+from raymlops.models import PROBABILITY, Bundle, Postprocessing, format_named, write_model
+from raymlops.operate import Workspace, register_model, trust_file
+
+PAGE = (Path(__file__).parents[2] / "docs/own_model.md").read_text()
+TUMOURS, DIABETES, WINE = load_breast_cancer(), load_diabetes(), load_wine()
+BENIGN = Postprocessing(label="label", reads="probability")
+NUMBER = Postprocessing(label="label", reads="number")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
+        yield workspace
+
+
+def matrix(data: Any) -> np.ndarray:
+    return data.data.astype(np.float32)
+
+
+def unseen(data: Any, *, target: str = "label") -> pa.Table:
+    """Every other row: the models below are fitted on those between."""
+    values = matrix(data)[1::2]
+    columns = {f"x{i}": values[:, i] for i in range(values.shape[1])}
+    return pa.table({**columns, target: data.target[1::2]})
+
+
+def fitted(data: Any, kind: Any) -> Any:
+    return kind(n_estimators=10, random_state=0).fit(matrix(data)[::2], data.target[::2])
+
+
+def saved(model: Any, data: Any, format: str = "onnx") -> Any:
+    return format_named(format).save(model, matrix(data)[:20])
+
+
+def said(workspace: Workspace, reference: str, rows: pa.Table) -> dict[str, np.ndarray]:
+    version = workspace.ledger.registry.resolve(reference)
+    columns = {name: rows[name].to_numpy() for name in rows.column_names if name != "label"}
+    return Bundle.of_version(workspace.store, version).predict(columns)
+
+
+def test_a_classifier_answers_as_it_did(workspace: Workspace) -> None:
+    forest, rows = fitted(TUMOURS, RandomForestClassifier), unseen(TUMOURS)
+    version = register_model(
+        workspace, "tumours", saved(forest, TUMOURS), rows, postprocessing=BENIGN
+    )
+    assert str(version) == "tumours 1.0.0"
+    wanted = forest.predict_proba(matrix(TUMOURS)[1::2])[:, 1]
+    found = said(workspace, "tumours@1.0.0", rows)[PROBABILITY]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    profile = Bundle.of_version(workspace.store, version).profile
+    assert profile.reliability is not None
+    assert profile.label_rate == pytest.approx(TUMOURS.target[1::2].mean())
+    run = workspace.ledger.runs.get(version.run_id)
+    assert (run.kind, run.status, run.params["format"]) == ("import", "finished", "onnx")
+    assert workspace.ledger.runs.last_metrics(run.id)["log_loss"] == profile.log_loss
+    again = register_model(
+        workspace, "tumours", saved(forest, TUMOURS), rows, postprocessing=BENIGN
+    )
+    assert str(again.version) == "1.0.1"  # the signature is the same
+
+
+def test_a_regression_answers_as_it_did(workspace: Workspace) -> None:
+    forest, rows = fitted(DIABETES, RandomForestRegressor), unseen(DIABETES)
+    register_model(workspace, "diabetes", saved(forest, DIABETES), rows, postprocessing=NUMBER)
+    found = said(workspace, "diabetes@1.0.0", rows)["label"]
+    np.testing.assert_allclose(found, forest.predict(matrix(DIABETES)[1::2]), rtol=1e-4)
+
+
+def test_a_file_that_could_run_code_is_registered_once_it_is_trusted(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    path, rows = tmp_path / "model.pkl", unseen(TUMOURS)
+    write_model(saved(fitted(TUMOURS, RandomForestClassifier), TUMOURS, "pickle"), path)
+    with pytest.raises(UntrustedError, match="raymlops models trust FILE"):
+        register_model(workspace, "tumours", path, rows, postprocessing=BENIGN)
+    trust_file(workspace, path, who="ann", why="it is mine")
+    register_model(workspace, "tumours", path, rows, postprocessing=BENIGN)
+    assert len(said(workspace, "tumours@1.0.0", rows)[PROBABILITY]) == rows.num_rows
+
+
+def test_what_could_not_answer_is_not_registered(workspace: Workspace) -> None:
+    # It was, and made champion; its deployment failed.
+    three, forest = fitted(WINE, RandomForestClassifier), fitted(TUMOURS, RandomForestClassifier)
+    binary = unseen(SimpleNamespace(data=WINE.data, target=WINE.target > 0))
+    gap = unseen(TUMOURS).set_column(0, "x0", pa.array([None] + [1.0] * 283))
+    for model, rows, postprocessing, error, message in (
+        (saved(three, WINE), binary, BENIGN, ModelError, r"shape \[89, 3\], not one probability"),
+        (saved(three, WINE), unseen(WINE), BENIGN, DataError, "'label' holds 2; a probability"),
+        (saved(forest, TUMOURS), gap, BENIGN, DataError, "'x0' lacks 1 of 284 values"),
+        (saved(forest, TUMOURS), unseen(TUMOURS, target="y"), BENIGN, DataError, "no column 'lab"),
+        (
+            saved(fitted(DIABETES, RandomForestRegressor), DIABETES),
+            unseen(SimpleNamespace(data=DIABETES.data, target=DIABETES.target > 100)),
+            BENIGN,
+            ModelError,
+            "which is no probability: give reads='logit'",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            register_model(workspace, "m", model, rows, postprocessing=postprocessing)
+    assert workspace.ledger.registry.models() == []
+    assert workspace.ledger.runs.list() == []
+
+
+def test_the_page_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAYMLOPS__HOME", str(tmp_path / "home"))
+    first, second = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(first, names)
+    assert capsys.readouterr().out == "tumours 1.0.0\n"
+    module = torch.nn.Sequential(torch.nn.Linear(30, 1), torch.nn.Flatten(0))
+    names["result"] = SimpleNamespace(model=lambda: module)
+    exec(second, names)
+    with Workspace.open() as workspace:
+        logits = Postprocessing(label="benign", reads="logit")
+        register_model(workspace, "logits", names["model"], names["rows"], postprocessing=logits)
+        assert workspace.ledger.registry.models() == ["logits", "tumours"]
