@@ -215,7 +215,7 @@ def rollback(
 ) -> None:
     """End the release that runs, or else move champion back to the version it named before.
 
-    Replicas follow by themselves, within 20 seconds.
+    Replicas follow by themselves, in about 20 seconds.
     """
     from raymlops import operate
     from raymlops.serve import POLL_S
@@ -232,7 +232,7 @@ def rollback(
     if json:
         emit_json(told)
         return
-    traffic = f"goes to {champion}, within {POLL_S:g} s at every replica"
+    traffic = f"goes to {champion}, in about {POLL_S:g} s at every replica"
     emit_lines((line, *((("traffic", traffic),) if served else ())))
 
 

@@ -37,7 +37,7 @@ def promote(
 
 def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMove:
     """Moves the champion alias back to the version it named before, and the traffic with it: the
-    replicas follow within `serve.POLL_S` seconds.
+    replicas follow in about `serve.POLL_S` seconds.
 
     Raises:
         ReleaseError: the alias never named another version.
@@ -71,7 +71,7 @@ def release(
 
 def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Release | None:
     """Rolls back the release of `model` that runs, if one does: traffic goes back to the champion,
-    whom the replicas follow within `serve.POLL_S` seconds.
+    whom the replicas follow in about `serve.POLL_S` seconds.
 
     Raises:
         ConflictError: it has just ended.

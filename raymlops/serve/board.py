@@ -22,7 +22,7 @@ from raymlops.serve.traffic import TrafficTable
 BOARD = "raymlops-traffic-board"
 POLL_S = 20.0
 """How long a poll waits for news. Each looks into the ledger first, so what was written there
-alone is followed after no longer than that."""
+alone is followed after no longer than that and its loading."""
 RETRY_S = 0.5
 """How long a replica that cannot reach the board waits before it tries again."""
 
