@@ -145,7 +145,9 @@ def _model(
     alerts = [each for each in book.episodes if each.model == name]
     release = ledger.releases.running(name)
     traffic = _traffic(ledger, name)
-    wanted = {champion} if release is None else {champion, str(release.challenger)}
+    wanted = set(traffic) if champion is None else {champion}
+    if release is not None:
+        wanted.add(str(release.challenger))
     problem = _traffic_problem(name, traffic, wanted, found)
     health: Health = "attention" if alerts or problem else "ok"
     if any(each.severity == "critical" for each in alerts):
@@ -188,7 +190,7 @@ def _traffic(ledger: Ledger, model: str) -> dict[str, float]:
 
 
 def _traffic_problem(
-    model: str, traffic: Mapping[str, float], wanted: Set[str | None], found: ClusterStatus
+    model: str, traffic: Mapping[str, float], wanted: Set[str], found: ClusterStatus
 ) -> str | None:
     """That nobody answers, or that others do than alias and release say."""
     deploy = f"`raymlops deploy {model}@champion`"
@@ -200,7 +202,7 @@ def _traffic_problem(
     if traffic and traffic.keys() != wanted:
         return (
             f"{model} is answered by {', '.join(traffic)}, while alias and releases name "
-            f"{', '.join(sorted(map(str, wanted)))}: let `raymlops watch` run, or {deploy}"
+            f"{', '.join(sorted(wanted))}: let `raymlops watch` run, or {deploy}"
         )
     return None
 

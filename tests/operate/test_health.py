@@ -119,6 +119,8 @@ def test_a_model_without_a_champion_is_a_problem(
     ledger: Ledger, tmp_path: Path, run_id: str
 ) -> None:
     ledger.registry.register("new", bundle="b" * 64, signature="{}", run_id=run_id)
+    # Whoever deployed it by its number is told of that, and not of traffic to None.
+    ledger.releases.publish("new", TrafficTable.champion("new", "1.0.0").to_dict())
     with Workspace.open(overrides=[f"home={tmp_path}"]) as workspace:
         found = status(workspace)
     assert found.health == "attention"
