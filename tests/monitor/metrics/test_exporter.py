@@ -37,9 +37,9 @@ def fed(exporter: Exporter) -> None:
     for replica, requests in (("a", 5), ("b", 7)):
         meter = RequestMeter(MODEL)
         for number in range(requests):
-            times = {"total_ns": 3_000_000, "queue_ns": 1_000, "batch_ns": 1, "engine_ns": 900}
+            times = {"total_s": 3e-3, "queue_s": 1e-6, "batch_s": 1e-9, "engine_s": 9e-7}
             meter.note("1.0.0", "champion", 200, rows=number, **times)
-        meter.note("none", "none", 413, rows=0, total_ns=10)
+        meter.note("none", "none", 413, rows=0, total_s=1e-8)
         others = [
             _example(name)
             for name in CATALOGUE
