@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from raymlops.ledger import Run
     from raymlops.operate import Workspace
     from raymlops.train import ParallelPlan, TrainResult
+    from raymlops.train.proposal import Proposal
 
 AUTO = "auto"
 
@@ -52,7 +53,7 @@ def train_spec(
             lambda begin: operate.fit(workspace, spec, chosen, on_start=begin),
             workspace,
             session,
-            why=None if proposal is None else proposal.why,
+            proposal=proposal,
             json=json,
         )
 
@@ -78,7 +79,7 @@ def resume_run(
             lambda begin: operate.resume(workspace, run_id, plan=chosen, on_start=begin),
             workspace,
             session,
-            why=None,
+            proposal=None,
             json=json,
         )
 
@@ -117,16 +118,17 @@ def _trained(
     workspace: Workspace,
     session: Session,
     *,
-    why: str | None,
+    proposal: Proposal | None,
     json: bool,
 ) -> None:
     """Trains, and tells what came of it."""
+    why = None if proposal is None else proposal.why
     with followed(workspace, session, why=why, json=json) as begin:
         result = train(begin)
     run = workspace.ledger.runs.get(result.run_id)
     values = workspace.ledger.runs.last_metrics(result.run_id)
     if json:
-        emit_json(_document(result, run, values, why))
+        emit_json(_document(result, run, values, proposal))
     else:
         emit_lines(ending_lines(result, run, values))
 
@@ -177,12 +179,14 @@ def ending_lines(
 
 
 def _document(
-    result: TrainResult, run: Run, values: Mapping[str, float], why: str | None
+    result: TrainResult, run: Run, values: Mapping[str, float], proposal: Proposal | None
 ) -> dict[str, Any]:
     return {
         "run": run,
         "plan": str(result.plan),
-        "why": why,
+        "why": proposal and proposal.why,
+        "estimate": proposal
+        and {"memory_bytes": proposal.memory_bytes, "sent_bytes": proposal.sent_bytes},
         "steps": result.steps,
         "ended": result.ended,
         "seconds": _seconds(run),

@@ -71,18 +71,14 @@ def propose(size: ModelSize, limits: Limits, *, memory_bytes: int) -> Proposal:
         fitting,
         key=lambda plan: (-plan.num_workers, sent_by(plan, size, limits.batch_size), str(plan)),
     )
-    alone = memory_of(ParallelPlan(), size)
+    alone, held = memory_of(ParallelPlan(), size), memory_of(best, size)
+    sent = sent_by(best, size, limits.batch_size)
     why = (
         f"{best.num_workers} of {limits.max_workers} workers; {len(fitting)} of {len(able)} plans "
         f"that can run fit {_mib(memory_bytes)} (one process needs {_mib(alone)}), of the largest "
-        "this one sends least"
+        f"this one sends least; a worker holds {_mib(held)} and sends {_mib(sent)} a step"
     )
-    return Proposal(
-        plan=best,
-        memory_bytes=memory_of(best, size),
-        sent_bytes=sent_by(best, size, limits.batch_size),
-        why=why,
-    )
+    return Proposal(plan=best, memory_bytes=held, sent_bytes=sent, why=why)
 
 
 def memory_of(plan: ParallelPlan, size: ModelSize) -> int:

@@ -54,14 +54,19 @@ def test_a_spec_is_trained_under_the_plan_that_is_proposed(
     at_home = ("--home", home, "--set", f"cluster.address={ray_cluster.address}")
     # One row a batch leaves work for one of four workers, and convolutions nothing to slice.
     few = ("--set", "batch_size=1", "--set", "model.call=raymlops.demo.digits:cnn")
-    told = invoke("train", SPEC, "--plan", "auto", *at_home, *SHORT, *few, "--set", "max_steps=20")
+    chosen = ("train", SPEC, "--plan", "auto", *at_home, *SHORT, *few)
+    told = invoke(*chosen, "--set", "max_steps=20")
     lines = dict(line.strip().split("  ", 1) for line in told.stdout.splitlines())
     assert lines["plan"] == "data=1"
     assert lines["why"].startswith("1 of 4 workers; ")
+    assert lines["why"].endswith("and sends 0.0 MiB a step")
     assert lines["watch"] == f"raymlops runs watch {lines['run']} --home {home}"
     assert lines["steps"] == "20"
     assert 0 < float(lines["loss"]) < 10
     assert f"{lines['run']} finished, step 20 of 20: loss " in told.stderr
+    document = json.loads(invoke(*chosen, "--set", "max_steps=1", "--json").stdout)
+    assert document["why"] == lines["why"]
+    assert document["estimate"]["sent_bytes"] == 0 < document["estimate"]["memory_bytes"]
 
 
 @pytest.mark.cluster

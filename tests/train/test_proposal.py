@@ -23,6 +23,7 @@ def test_what_fits_is_copied_and_what_does_not_is_sharded() -> None:
     assert tight.plan == ParallelPlan(shard=4)
     assert (tight.memory_bytes, tight.sent_bytes) == (100 * MIB, 225 * MIB)
     assert "one process needs 400.0 MiB" in tight.why
+    assert tight.why.endswith("a worker holds 100.0 MiB and sends 225.0 MiB a step")
 
 
 def test_small_activations_make_slices_cheaper_than_gradients() -> None:
