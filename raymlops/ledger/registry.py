@@ -89,9 +89,9 @@ class Registry:
         """Raises NotFoundError, naming the models there are."""
         if versions := self.list(model):
             return versions[-1]
-        raise NotFoundError(
-            f"the ledger holds no model '{model}', but {', '.join(self.models()) or 'none'}"
-        )
+        names = ", ".join(self.models())
+        others = f"but {names}" if names else "nor any other"
+        raise NotFoundError(f"the ledger holds no model '{model}', {others}")
 
     def of_runs(self, run_ids: Collection[str]) -> Sequence[ModelVersion]:
         """The versions these runs have made, by model, smallest first."""
@@ -122,11 +122,13 @@ class Registry:
         return self.get(model, self.alias(model, name))
 
     def alias(self, model: str, alias: str) -> Version:
+        """Raises NotFoundError, naming the aliases of the model, or the models there are."""
         mine = (alias_moves.c.model == model, alias_moves.c.alias == alias)
         query = select(alias_moves.c.version).where(*mine).order_by(alias_moves.c.id.desc())
         with self._database.read() as connection:
             version = connection.scalar(query.limit(1))
         if version is None:
+            self.newest(model)  # says so where there is no such model
             known = sorted({move.alias for move in self.moves(model)})
             raise NotFoundError(
                 f"{model} has no alias '{alias}'; it has {', '.join(known) or 'none'}"

@@ -128,6 +128,8 @@ def test_versions_are_numbered_from_the_largest_and_never_overwritten(
 
 
 def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) -> None:
+    with pytest.raises(NotFoundError, match="holds no model 'tumours', nor any other"):
+        ledger.registry.resolve("tumours@champion")
     first = ledger.registry.register("tumours", bundle="b", signature="{}", run_id=run.id)
     ledger.registry.move(
         "tumours", "champion", first.version, who="me", why="the first", evidence={"auc": 0.9}
@@ -136,6 +138,8 @@ def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) ->
     assert ledger.registry.resolve("tumours@1.0.0") == first
     with pytest.raises(NotFoundError, match="tumours has no alias 'latest'; it has champion"):
         ledger.registry.resolve("tumours@latest")
+    with pytest.raises(NotFoundError, match="holds no model 'tumuors', but tumours"):
+        ledger.registry.resolve("tumuors@champion")
     with pytest.raises(NotFoundError, match=r"no tumours 3\.0\.0; the ledger holds 1\.0\.0"):
         ledger.registry.resolve("tumours@3.0.0")
     with pytest.raises(NotFoundError, match="write MODEL@ALIAS"):
