@@ -286,7 +286,7 @@ class Runs:
 
         Raises:
             ValueError: not exactly one direction is given.
-            NotFoundError: no finished run has a value.
+            NotFoundError: no finished run has a value, or none of those that are asked for.
         """
         if bool(maximize) == bool(minimize):
             raise ValueError(
@@ -296,10 +296,17 @@ class Runs:
         found = self.extremes(
             metric, largest=bool(maximize), model=model, kind=kind, where=where, limit=1
         )
-        if not found:
+        if found:
+            return found[0]
+        if not self.extremes(metric, largest=bool(maximize), limit=1):
             names = ", ".join(self.metric_names()) or "none"
             raise NotFoundError(f"no finished run has a value of '{metric}'; there are: {names}")
-        return found[0]
+        given = {"model": model, "kind": kind, "where": where}
+        asked = ", ".join(f"{name} {value!r}" for name, value in given.items() if value is not None)
+        raise NotFoundError(
+            f"finished runs have a value of '{metric}', but none of {asked}; parameters there are: "
+            f"{', '.join(self.param_names()) or 'none'}"
+        )
 
     def extremes(
         self,
@@ -321,6 +328,12 @@ class Runs:
     def metric_names(self) -> Sequence[str]:
         """The names of everything that was ever logged."""
         name = schema.metrics.c.name
+        with self._database.read() as connection:
+            return list(connection.scalars(select(name).distinct().order_by(name)))
+
+    def param_names(self) -> Sequence[str]:
+        """The names of all parameters of runs."""
+        name = schema.params.c.name
         with self._database.read() as connection:
             return list(connection.scalars(select(name).distinct().order_by(name)))
 

@@ -157,6 +157,9 @@ def test_the_best_run_needs_a_direction_and_is_never_nan(runs: Ledger) -> None:
             best("log_loss", **wrong)
     with pytest.raises(NotFoundError, match="no finished run has a value of 'f1'; there are: log"):
         best("f1", maximize=True)
+    misspelt = r"value of 'log_loss', but none of where 'params.epoch > 3'; parameters .*: .*epochs"
+    with pytest.raises(NotFoundError, match=misspelt):
+        best("log_loss", minimize=True, where="params.epoch > 3")
 
 
 def test_of_equal_runs_the_first_is_best(runs: Ledger) -> None:
