@@ -58,7 +58,7 @@ class Resolver:
         return "no file sets it"
 
     def _mapping(self, raw: dict[str, Any], schema: Any, key: Key) -> dict[str, Any]:
-        fields = types.fields_of(schema)
+        fields = types.fields_of(types.named(schema, raw))
         values = {}
         for name, item in raw.items():
             path = (*key, str(name))

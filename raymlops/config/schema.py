@@ -32,11 +32,26 @@ def fields_of(schema: Any) -> dict[str, Any] | None:
     sections = [member for member in members(schema) if dataclasses.is_dataclass(member)]
     if not sections:
         return None
-    return {
-        name: kind
-        for section in reversed(sections)
-        for name, kind in typing.get_type_hints(section).items()
-    }
+    return {name: kind for section in reversed(sections) for name, kind in _fields(section).items()}
+
+
+def named(schema: Any, values: Mapping[str, Any]) -> Any:
+    """Of several dataclasses the one that a field of a single word names, as {"rule": "range"} does
+    one whose `rule` is Literal["range"]; `schema` itself where `values` name none."""
+    for section in members(schema):
+        kinds = _fields(section) if dataclasses.is_dataclass(section) else {}
+        if any(
+            typing.get_origin(kind) is typing.Literal
+            and typing.get_args(kind) == (values.get(name),)
+            for name, kind in kinds.items()
+        ):
+            return section
+    return schema
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    kinds = typing.get_type_hints(section)
+    return {field.name: kinds[field.name] for field in dataclasses.fields(section)}
 
 
 def item_of(schema: Any, index: int) -> Any:

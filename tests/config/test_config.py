@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -36,10 +37,24 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Square:
+    shape: Literal["square"]
+    side: int
+    corners: ClassVar[int] = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circle:
+    shape: Literal["circle"]
+    radius: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     name: str = "none"
     server: Server = field(default_factory=Server)
     columns: tuple[Column, ...] = ()
+    shapes: tuple[Square | Circle, ...] = ()
     backup: Server | None = None
     servers: Mapping[str, Server] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
@@ -112,6 +127,14 @@ def test_a_section_is_set_where_somebody_set_anything_in_it(tmp_path: Path) -> N
         (
             "columns:\n- {nam: a}\n",
             r"c.yaml:2: 'columns\[0\].nam' is no setting; did you mean 'name'",
+        ),
+        (
+            "shapes:\n- {shape: square, sied: 1}\n",
+            r"'shapes\[0\].sied' .* mean 'side'\? \(section 'shapes\[0\]' has: shape, side\)",
+        ),
+        (
+            "shapes:\n- {shape: squire, sied: 1}\n",
+            r"\(section 'shapes\[0\]' has: radius, shape, side\)",
         ),
         ("backup:\n  prot: 1\n", r"'backup.prot' is no setting; did you mean 'port'\?"),
         ("server:\n  port: high\n", r"c.yaml:2: server.port: .*integer.*, not 'high'"),
