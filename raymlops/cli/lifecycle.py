@@ -276,6 +276,7 @@ def watch(
     from raymlops import operate
     from raymlops.data import read_table
 
+    _refuse(not every_s >= 1, f"--every-s is {every_s:g}, at least 1 is needed")
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         operate.check_rows(workspace, data)
         champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")

@@ -12,7 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from raymlops.cli import app
 from raymlops.errors import DataError
 from raymlops.ledger import Decision
 from raymlops.operate import Workspace
@@ -37,6 +39,18 @@ def test_it_is_told_what_is_watched(home: Path, config: Path, table: Path) -> No
     told = run("watch", config, "--data", table, "--home", home)
     assert told == "watching  tumours 1.0.1, every 60 s\n"
     assert run("watch", config, "--data", table, "--home", home, "--json") == ""
+
+
+@pytest.mark.parametrize("every_s", ["0", "-1", "nan"])
+@pytest.mark.usefixtures("ended_at_once", "registered")
+def test_it_does_not_look_without_a_pause(
+    every_s: str, home: Path, config: Path, table: Path
+) -> None:
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+    arguments = ("watch", config, "--data", table, "--home", home, "--every-s", every_s)
+    refused = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert refused.exit_code == 2
+    assert f"--every-s is {every_s}, at least 1 is needed" in refused.output
 
 
 @pytest.mark.usefixtures("ended_at_once", "registered")
@@ -74,8 +88,8 @@ def test_a_signal_ends_it_whatever_ray_does_at_signals(
     monkeypatch.setattr(Workspace, "connect", connect)
     monkeypatch.setattr("raymlops.operate.watch", lambda *_: nullcontext(Operator()))
     try:
-        told = run("watch", config, "--data", table, "--every-s", "0.01", "--home", home)
+        told = run("watch", config, "--data", table, "--every-s", "1", "--home", home)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert told == "watching  tumours 1.0.1, every 0.01 s\n"
+    assert told == "watching  tumours 1.0.1, every 1 s\n"
