@@ -1,9 +1,17 @@
-"""What the nodes of the connected Ray have."""
+"""What the nodes of the connected Ray have, and how Ray counts it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+_PARTS = 10_000
+"""Of which Ray's resources are whole numbers."""
+
+
+def places(available: float, each: float) -> int:
+    """How many that take `each` of a resource, more than nothing, have room in `available`."""
+    return round(available * _PARTS) // round(each * _PARTS)
 
 
 def node_resources() -> list[Mapping[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raymlops.cluster.resources import places
 from raymlops.errors import ClusterError
 
 _BESIDE_PERCENT = 100
@@ -63,11 +64,11 @@ def _require_room(wanted: Claim, node_cpus: Sequence[float]) -> None:
         )
     if wanted.num_cpus == 0:
         return
-    places = sum(int(cpus // wanted.num_cpus) for cpus in node_cpus)
-    if wanted.num_replicas > places:
+    room = sum(places(cpus, wanted.num_cpus) for cpus in node_cpus)
+    if wanted.num_replicas > room:
         raise ClusterError(
             f"{wanted.num_replicas} replicas (serve.num_replicas) of {wanted.num_cpus:g} CPUs "
-            f"(serve.num_cpus) are asked for, the cluster has room for {places}: set one of them "
+            f"(serve.num_cpus) are asked for, the cluster has room for {room}: set one of them "
             "to less, or add nodes"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from raymlops.cluster.resources import places
 from raymlops.errors import TrainingError
 from raymlops.train.spec import DeviceName
 
@@ -42,7 +43,7 @@ def room_on(
             f"a worker needs {cpus_per_worker:g} CPUs (cpus_per_worker), the largest {kind} has "
             f"{largest:g}: set it to less, or add a larger node"
         )
-    by_cpus = [int(node.get("CPU", 0.0) / cpus_per_worker) for node in able]
+    by_cpus = [places(node.get("CPU", 0.0), cpus_per_worker) for node in able]
     if accelerator is None:
         return Room(num_workers=sum(by_cpus), scarce="CPUs")
     room = sum(min(n, int(node[accelerator])) for n, node in zip(by_cpus, able, strict=True))

@@ -18,6 +18,8 @@ def claim(num_replicas: int, num_cpus: float) -> Claim:
         (claim(2, 1.0), None, [2.0], 2.0, 100),
         (claim(2, 1.0), None, [0.0, 1.0, 1.0], 0.0, 100),  # others may end
         (claim(9, 0.0), claim(9, 0.0), [1.0], 0.0, 100),
+        (claim(10, 0.1), None, [1.0], 1.0, 100),  # 1 // 0.1 is 9
+        (claim(3, 0.1), None, [0.3], 0.3, 100),  # 0.3 / 0.1 is less than 3
         (claim(1, 1.0), claim(1, 1.0), [2.0], 1.0, 100),
         (claim(2, 1.0), claim(2, 1.0), [3.0], 1.0, 100),
         (claim(1, 1.0), claim(2, 1.0), [2.0], 0.0, 100),  # one of the two old ones goes first
