@@ -90,7 +90,8 @@ class Upload:
             raise ClusterError(f"there is no script {script} in {self.folder}")
         for name in (str(script), *(arg.rpartition("=")[2] for arg in args)):
             path = Path(os.path.normpath(self.folder / name))
-            if Path(name).is_absolute() or not path.is_file() or path in self.taken:
+            # Unlike a Path, os.path takes texts that are too long for the name of a file.
+            if os.path.isabs(name) or not os.path.isfile(path) or path in self.taken:
                 continue
             if any(path.is_relative_to(left_out) for left_out in self.left_out):
                 raise ClusterError(
@@ -98,8 +99,8 @@ class Upload:
                     "that the cluster reads, or take it along with --include"
                 )
             raise ClusterError(
-                f"{name} stays here, as a secret, or by .gitignore or .rayignore: give an absolute "
-                "path that the cluster reads"
+                f"{name} stays here: it lies outside {self.folder}, is a secret, or .gitignore or "
+                ".rayignore names it; give an absolute path that the cluster reads"
             )
 
 

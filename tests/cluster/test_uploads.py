@@ -65,15 +65,17 @@ def test_many_names_are_counted(tmp_path: Path) -> None:
         ("table.parquet", "looks like data or models: give an absolute path .* with --include"),
         ("--data=./table.parquet", "looks like data or models"),
         ("data/__init__.py", "looks like data or models"),
-        ("notes/ignored.txt", r"by \.gitignore"),
-        ("secrets/key", "as a secret"),
+        ("notes/ignored.txt", r"\.gitignore or \.rayignore names it"),
+        ("secrets/key", "is a secret"),
+        ("../elsewhere.csv", "lies outside .*project"),
     ],
 )
 def test_an_argument_that_stays_here_is_told_before_the_upload(
     argument: str, reason: str, folder: Path
 ) -> None:
     """The job ended with "no such file", half a minute later."""
-    with pytest.raises(ClusterError, match=f"stays here, .*{reason}"):
+    (folder.parent / "elsewhere.csv").touch()
+    with pytest.raises(ClusterError, match=f"stays here.*{reason}"):
         submit(
             "job.py",
             ["table.yaml", argument],
@@ -88,6 +90,7 @@ def test_other_arguments_are_the_scripts(folder: Path) -> None:
     upload.check(
         Path("job.py"), ["data", "--set", "a=b", "table.csv", str(folder / "table.parquet"), ""]
     )
+    upload.check(Path("job.py"), ["x" * 5000, "\0"])  # no names of files
 
 
 def test_a_script_that_is_not_there_is_told_before_the_upload(folder: Path) -> None:
