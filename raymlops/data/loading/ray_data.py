@@ -53,10 +53,16 @@ class RayDataSource:
     def of(
         cls, dataset: Dataset, columns: Sequence[Names], *, cached_blocks: int = CACHED_BLOCKS
     ) -> RayDataSource:
-        """Computes the dataset, if it is not yet, into the object store."""
+        """Computes the dataset, if it is not yet, into the object store.
+
+        Raises:
+            DataError: the dataset has no rows; or this is an actor, such as a worker of a training,
+                and no CPU is free: it may hold the one that it would wait for.
+        """
         import ray
 
         untyped: Any = ray
+        _require_cpu(untyped)
         blocks = dataset.materialize().to_arrow_refs()
         count = untyped.remote(num_cpus=0)(_num_rows)
         lengths = untyped.get([count.remote(block) for block in blocks])
@@ -112,6 +118,21 @@ def stream_columns(
     """
     for table in shard.iter_batches(batch_size=batch_size, batch_format="pyarrow"):
         yield columns_of(table, columns)
+
+
+def _require_cpu(untyped: Any) -> None:
+    if untyped.get_runtime_context().get_actor_id() is None:
+        return
+    free, every = (
+        found().get("CPU", 0.0)
+        for found in (untyped.available_resources, untyped.cluster_resources)
+    )
+    if free < 1:
+        raise DataError(
+            f"computing a Ray dataset takes a CPU, and {free:g} of {every:g} are free, which this "
+            "worker may hold itself: call RayDataSource.of before the training, and give it to the "
+            "data's factory as an argument"
+        )
 
 
 def _num_rows(block: pa.Table) -> int:

@@ -83,3 +83,20 @@ def test_a_column_that_is_not_there_is_an_error_of_its_name(dataset: Any) -> Non
     source = RayDataSource.of(dataset, ["age"])
     with pytest.raises(DataError, match="column 'age' is missing; there are mean_radius"):
         source.take(np.array([0]))
+
+
+def test_a_worker_that_holds_the_last_cpu_does_not_wait_for_one(dataset: Any) -> None:
+    """A training that held all of them waited for ever."""
+    untyped: Any = ray
+    every = untyped.cluster_resources()["CPU"]
+
+    class Worker:
+        def compute(self, dataset: Any) -> None:
+            while untyped.available_resources().get("CPU", 0.0):
+                pass  # Ray tells late of what is taken
+            RayDataSource.of(dataset, COLUMNS)
+
+    worker = untyped.remote(Worker).options(num_cpus=every).remote()
+    told = f"takes a CPU, and 0 of {every:g} are free.*call RayDataSource.of before the training"
+    with pytest.raises(DataError, match=told):
+        untyped.get(worker.compute.remote(dataset), timeout=60)
