@@ -178,7 +178,7 @@ def test_a_reference_to_nothing_is_refused(home: Path, config: Path, folder: Pat
         ),
         (
             "{rule: unique, column: [size]}",
-            r":13: data\.expectations\[4\]\.unique\.column: Unexpected",
+            r":13: 'data\.expectations\[4\]\.column' is no setting; did you mean 'columns'\?",
         ),
         ("{rule: range, column: mean_radius}", "has no bound"),
     ],
