@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from raymlops.train.checks import require_positive
 from raymlops.train.server.optimizers import Optimizer
 from raymlops.train.server.partition import Partition
 from raymlops.train.server.sync import Sync, Synchronous
@@ -60,8 +61,7 @@ class ServerSpec:
     def __post_init__(self) -> None:
         if self.clip_norm is None:
             return
-        if self.clip_norm <= 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; it is positive, or None for none")
+        require_positive("clip_norm", self.clip_norm, ", or None for none")
         if not isinstance(self.sync, Synchronous):
             raise ValueError(
                 f"clip_norm is {self.clip_norm} and sync {self.sync}, under which each push is a "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 
 import numpy as np
@@ -38,6 +39,26 @@ class Home:
 
     def start(self) -> Shard:
         return make_shard(self.spec, self.share, 0, self.memory)
+
+
+@pytest.mark.parametrize(
+    ("clip_norm", "sync", "message"),
+    [
+        (0.0, Synchronous(workers=1), r"clip_norm is 0\.0; it is positive and finite, or None"),
+        (math.nan, Synchronous(workers=1), "clip_norm is nan; it is positive"),  # bounded nothing
+        (1.0, Asynchronous(), "clip_norm is 1.0 and sync .* leave clip_norm out"),
+    ],
+)
+def test_a_norm_that_bounds_nothing_is_refused(clip_norm: float, sync: Sync, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ServerSpec(
+            name="norm",
+            partition=divide({"vector": ZEROS}, num_shards=1),
+            optimizer=Sgd(learning_rate=1.0),
+            sync=sync,
+            settings=ServerSettings(),
+            clip_norm=clip_norm,
+        )
 
 
 def join(shard: Shard, worker: int, incarnation: int = 1) -> tuple[int, ...]:
