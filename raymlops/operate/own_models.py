@@ -19,6 +19,7 @@ from raymlops.models import (
     Field,
     Postprocessing,
     Preprocessing,
+    Recorded,
     Signature,
     format_named,
     read_model,
@@ -57,30 +58,12 @@ def register_model(
     """
     check_name(name, of="model")
     artifact = read_model(model) if isinstance(model, Path) else model
-    columns, labels = _columns(rows, postprocessing)
-    preprocessing = Preprocessing(
-        encodings=tuple(
-            NumberEncoding(name=each, mean=0.0, std=1.0, flags_missing=False) for each in columns
-        )
-    )
-    predictor = format_named(artifact.format).load(artifact, recorded=workspace.ledger.is_recorded)
-    said = postprocessing.apply(predictor(preprocessing.transform(columns)))[postprocessing.score]
-    bundle = Bundle.of(
-        signature=Signature(
-            inputs=tuple(Field(name=each, datatype="FP64") for each in columns),
-            outputs=postprocessing.outputs,
-        ),
-        preprocessing=preprocessing,
-        model=artifact,
-        postprocessing=postprocessing,
-        profile=_profile(columns, labels, said, postprocessing),
-        recorded=workspace.ledger.is_recorded,
-    ).with_answers()
+    bundle = _bundle(artifact, rows, postprocessing, recorded=workspace.ledger.is_recorded)
     runs = workspace.ledger.runs
     run = runs.start(
         kind="import",
         model=name,
-        params={"format": artifact.format, "digest": artifact.digest, "num_rows": len(labels)},
+        params={"format": artifact.format, "digest": artifact.digest, "num_rows": rows.num_rows},
         code=code_at(Path.cwd()),
         config="{}",
         environment=environment(),
@@ -97,6 +80,31 @@ def register_model(
         run_id=run.id,
         bump=bump or bundle.signature.bump_from_json,
     )
+
+
+def _bundle(
+    artifact: Artifact, rows: pa.Table, postprocessing: Postprocessing, *, recorded: Recorded
+) -> Bundle:
+    """The model as it is served, with its answers to `rows` as the reference."""
+    columns, labels = _columns(rows, postprocessing)
+    preprocessing = Preprocessing(
+        encodings=tuple(
+            NumberEncoding(name=each, mean=0.0, std=1.0, flags_missing=False) for each in columns
+        )
+    )
+    predictor = format_named(artifact.format).load(artifact, recorded=recorded)
+    said = postprocessing.apply(predictor(preprocessing.transform(columns)))[postprocessing.score]
+    return Bundle.of(
+        signature=Signature(
+            inputs=tuple(Field(name=each, datatype="FP64") for each in columns),
+            outputs=postprocessing.outputs,
+        ),
+        preprocessing=preprocessing,
+        model=artifact,
+        postprocessing=postprocessing,
+        profile=_profile(columns, labels, said, postprocessing),
+        recorded=recorded,
+    ).with_answers()
 
 
 def _columns(rows: pa.Table, postprocessing: Postprocessing) -> tuple[Columns, NDArray[np.float64]]:
