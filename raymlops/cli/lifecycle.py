@@ -25,7 +25,7 @@ from raymlops.cli.output import emit_json, emit_json_line, emit_lines, emit_tabl
 from raymlops.errors import ConfigError, RaymlopsError
 
 if TYPE_CHECKING:
-    from raymlops.operate import Operator
+    from raymlops.operate import Operator, Workspace
 
 _logger = logging.getLogger(__name__)
 
@@ -63,8 +63,7 @@ def train(
     A table's model is registered, and the first becomes champion. A spec is a file whose model
     names a function: `raymlops train configs/digits.yaml --plan data=2`. --set changes it.
     """
-    from raymlops import operate
-    from raymlops.cli.training import AUTO, followed, is_spec, resume_run, train_spec
+    from raymlops.cli.training import AUTO, is_spec, resume_run, train_spec
 
     if resume is not None:
         _refuse(data is not None, "--data is for a table's model; a run keeps its data")
@@ -79,18 +78,23 @@ def train(
     _refuse(not configs, "name a configuration file, or a run with --resume")
     _refuse(plan is not None, "--plan is for a spec; a table's model has --set plan.data=2")
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
-        # Before Ray is started, which takes long and is not needed to say that there is no data.
-        dataset = (
-            operate.newest_data(workspace) if data is None else operate.add_data(workspace, data)
-        )
-        with (
-            workspace.connect() as session,
-            followed(workspace, session, json=json) as begin,
-        ):
-            training = operate.train(workspace, dataset, on_start=begin)
-        version = operate.register(workspace, training)
-        if not workspace.ledger.registry.moves(version.model, "champion"):
-            operate.promote(workspace, version, who=person(), why="the first version")
+        _train_table(workspace, data, json=json)
+
+
+def _train_table(workspace: Workspace, data: Path | None, *, json: bool) -> None:
+    from raymlops import operate
+    from raymlops.cli.training import followed
+
+    # Before Ray is started, which takes long and is not needed to say that there is no data.
+    dataset = operate.newest_data(workspace) if data is None else operate.add_data(workspace, data)
+    with (
+        workspace.connect() as session,
+        followed(workspace, session, json=json) as begin,
+    ):
+        training = operate.train(workspace, dataset, on_start=begin)
+    version = operate.register(workspace, training)
+    if not workspace.ledger.registry.moves(version.model, "champion"):
+        operate.promote(workspace, version, who=person(), why="the first version")
     if json:
         emit_json({"run": training.run, "version": version, "qualities": training.qualities})
         return
