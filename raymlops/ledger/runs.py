@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import ColumnElement, Select, insert, select, update
 
 from raymlops.config import redact
 from raymlops.errors import LedgerError, NotFoundError
@@ -327,15 +327,15 @@ class Runs:
 
     def metric_names(self) -> Sequence[str]:
         """The names of everything that was ever logged."""
-        name = schema.metrics.c.name
-        with self._database.read() as connection:
-            return list(connection.scalars(select(name).distinct().order_by(name)))
+        return self._names(schema.metrics.c.name)
 
     def param_names(self) -> Sequence[str]:
         """The names of all parameters of runs."""
-        name = schema.params.c.name
+        return self._names(schema.params.c.name)
+
+    def _names(self, column: ColumnElement[str]) -> Sequence[str]:
         with self._database.read() as connection:
-            return list(connection.scalars(select(name).distinct().order_by(name)))
+            return list(connection.scalars(select(column).distinct().order_by(column)))
 
     @composed
     def compare(self, run_ids: Sequence[str]) -> Comparison:
