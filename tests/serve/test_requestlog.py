@@ -20,21 +20,29 @@ from tests.serve.test_replica import Gatherer, QuietBoard, Server
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def served(
-    world: World, folder: Path, policy: LogPolicy, wrong: tuple[str, bytes] = (INFER, b"{")
-) -> tuple[list[dict[str, Any]], Gatherer]:
-    """The lines of a replica that was asked twice, once well, and what it counted."""
+def published(
+    world: World, folder: Path, policy: LogPolicy, keys_file: Path | None = None
+) -> ReplicaSpec:
+    """A replica whose champion is 1.0.0, and whose log is in that folder."""
     with Ledger(world.ledger_url) as ledger:
         ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
-    spec = ReplicaSpec(
+    return ReplicaSpec(
         model=MODEL,
         ledger_url=world.ledger_url,
         store_uri=world.store_uri,
         batch=BatchPolicy(),
         http=HttpLimits(max_body_bytes=10_000),
+        keys_file=keys_file,
         log=policy,
         log_folder=str(folder),
     )
+
+
+def served(
+    world: World, folder: Path, policy: LogPolicy, wrong: tuple[str, bytes] = (INFER, b"{")
+) -> tuple[list[dict[str, Any]], Gatherer]:
+    """The lines of a replica that was asked twice, once well, and what it counted."""
+    spec = published(world, folder, policy)
     gatherer = Gatherer()
 
     async def test() -> None:
@@ -124,21 +132,15 @@ def test_an_error_quotes_nothing_that_belongs_to_no_column(
 
 def test_what_no_handler_sees_is_logged_and_counted(world: World, tmp_path: Path) -> None:
     # Guessed keys, and clients that their rate or a limit cut off, left no trace at all.
-    with Ledger(world.ledger_url) as ledger:
-        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
     keys = Keyring(tmp_path / "keys.json")
     keys.add(ApiKey(name="slow", digest=digest_of("slow"), rate_per_s=0.001))
     keys.add(ApiKey(name="other", digest=digest_of("other"), models=("other",)))
     keys.add(ApiKey(name="good", digest=digest_of("good")))
-    spec = ReplicaSpec(
-        model=MODEL,
-        ledger_url=world.ledger_url,
-        store_uri=world.store_uri,
-        batch=BatchPolicy(),
-        http=HttpLimits(max_body_bytes=10_000),
+    spec = published(
+        world,
+        tmp_path,
+        LogPolicy(enabled=True, share=0.0, slow_s=60.0),
         keys_file=tmp_path / "keys.json",
-        log=LogPolicy(enabled=True, share=0.0, slow_s=60.0),
-        log_folder=str(tmp_path),
     )
     gatherer, asked = Gatherer(), list[int]()
 
