@@ -76,6 +76,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._watch_at = math.inf
+        self._looked_at = -math.inf
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
@@ -272,12 +273,17 @@ class Batcher:
     def _wait_s(self, head: Waiting, num_rows: int, now: float) -> float:
         if self._closed:
             return 0.0
+        # What came since the last time may have company in sockets that were not read again yet,
+        # however long this loop was busy with other things.
+        latest, looked_at = self._arrivals.latest, self._looked_at
+        self._looked_at = now
         return close_after_s(
             self._policy,
             num_rows,
             now - head.since,
             gap_s=self._arrivals.gap_s,
-            quiet_s=now - self._arrivals.latest,
+            quiet_s=now - latest if latest < looked_at else 0.0,
+            engine_s=self.speed.expected_s(num_rows),
             length=head.length,
         )
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 _PATIENCE = 3.0
 """After so many usual gaps without an arrival nobody is waited for: the burst is over."""
+_WORTHWHILE = 0.1
+"""Of the time that the engine takes: to wait for longer costs more than a fuller batch saves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def close_after_s(
     *,
     gap_s: float,
     quiet_s: float,
+    engine_s: float | None = None,
     length: int = 0,
 ) -> float:
     """Seconds until a free engine must run what waits; 0 means now.
@@ -89,13 +92,17 @@ def close_after_s(
     Args:
         num_rows: how many wait, the oldest for `age_s`.
         gap_s: the time between arrivals, as `Arrivals` has it.
-        quiet_s: since the latest arrival.
+        quiet_s: since the latest arrival; 0 until whoever could have come since was looked for.
+        engine_s: what a run of these will take, if that is known.
         length: positions of a row, where rows are padded.
     """
     # Fewer than two arrivals in all that time are not worth delaying anybody.
     if num_rows >= policy.full_at(length) or 2 * gap_s > policy.max_wait_s:
         return 0.0
-    return max(0.0, min(policy.max_wait_s - age_s, _PATIENCE * gap_s - quiet_s))
+    patience_s = _PATIENCE * gap_s
+    if engine_s is not None:
+        patience_s = min(patience_s, _WORTHWHILE * engine_s)
+    return max(0.0, min(policy.max_wait_s - age_s, patience_s - quiet_s))
 
 
 class Arrivals:

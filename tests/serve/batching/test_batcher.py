@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -100,6 +101,30 @@ def test_a_free_engine_waits_for_a_fuller_batch_when_told_to() -> None:
         batcher = make(engine, BatchPolicy(max_rows=3, max_wait_s=60.0))
         await asyncio.gather(*(batcher.submit(rows(i)) for i in range(3)))
         assert engine.batches == [[0.0, 1.0, 2.0]]
+
+    run(test)
+
+
+def test_a_busy_loop_is_not_taken_for_the_end_of_a_burst() -> None:
+    """Who comes while the loop does something else is in no batch before its socket is read."""
+
+    async def test() -> None:
+        engine = Engine(is_open=False)
+        batcher = make(engine, BatchPolicy(max_wait_s=0.5))
+        first = asyncio.create_task(batcher.submit(rows(0)))
+        await busy(engine)
+        burst = [asyncio.create_task(batcher.submit(rows(0))) for _ in range(20)]
+        await settle()
+        engine.gate.set()
+        await asyncio.gather(first, *burst)
+
+        calls = [asyncio.create_task(batcher.submit(rows(number))) for number in (1, 2)]
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - the loop is away for three times what a burst may pause
+        await asyncio.sleep(0)
+        calls.append(asyncio.create_task(batcher.submit(rows(3))))
+        await asyncio.gather(*calls)
+        assert engine.batches[2:] == [[1.0, 2.0, 3.0]]
 
     run(test)
 

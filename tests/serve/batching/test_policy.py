@@ -34,6 +34,14 @@ def test_a_batch_waits_while_others_come(
     assert found == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize(("engine_s", "wanted"), [(0.01, 0.001), (1.0, 0.03), (None, 0.03)])
+def test_nobody_is_waited_for_longer_than_a_fuller_batch_would_save(
+    engine_s: float | None, wanted: float
+) -> None:
+    found = close_after_s(POLICY, 1, 0.0, gap_s=0.01, quiet_s=0.0, engine_s=engine_s)
+    assert found == pytest.approx(wanted)
+
+
 @given(num_rows=st.integers(1, 20), age_s=times, gap_s=times, quiet_s=times)
 def test_nobody_waits_longer_than_allowed_nor_in_a_full_batch(
     num_rows: int, age_s: float, gap_s: float, quiet_s: float
