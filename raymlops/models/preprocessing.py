@@ -66,7 +66,7 @@ class Preprocessing:
         """Fitted on `columns`, which must be the training part only."""
         return cls(encodings=tuple(_fit(feature, columns[feature.name]) for feature in features))
 
-    @property
+    @cached_property
     def width(self) -> int:
         return sum(encoding.width for encoding in self.encodings)
 
@@ -128,7 +128,7 @@ class _Numbers:
         self._names = tuple(each.name for _, each in placed)
         self._mean = np.array([each.mean for _, each in placed])
         self._std = np.array([each.std for _, each in placed])
-        self._at = [at for at, _ in placed]
+        self._at = _contiguous([at for at, _ in placed])
         self._flagged = [index for index, (_, each) in enumerate(placed) if each.flags_missing]
         self._flags_at = [placed[index][0] + 1 for index in self._flagged]
 
@@ -151,6 +151,14 @@ class _Numbers:
         for index, name in enumerate(self._names):
             values[:, index] = columns[name]
         return values
+
+
+def _contiguous(indices: list[int]) -> list[int] | slice:
+    """The same as a slice where they follow each other, which numpy takes in a quarter of the
+    time."""
+    if indices and indices == list(range(indices[0], indices[-1] + 1)):
+        return slice(indices[0], indices[-1] + 1)
+    return indices
 
 
 def _fit(feature: Feature, column: Column) -> Encoding:

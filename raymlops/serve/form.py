@@ -71,7 +71,7 @@ class Form:
             (row,) = zip(*values, strict=True)
         except ValueError:
             return None
-        found = []
+        found: list[Values] = []
         for group in self.groups:
             picked = group.pick(row)
             if not group.kinds.issuperset(map(type, picked)) or not group.takes(picked):
@@ -221,11 +221,14 @@ def _nothing(field: Field, num_rows: int) -> Column:
     return np.full(shape, None, object) if field.datatype == "BYTES" else np.full(shape, np.nan)
 
 
-def _picker(indices: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+def _picker(indices: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Takes the items at `indices` out of a sequence."""
-    if len(indices) == 1:
-        return itemgetter(slice(indices[0], indices[0] + 1))
-    return itemgetter(*indices) if indices else lambda _: ()
+    if not indices:
+        return lambda _: ()
+    first, last = indices[0], indices[-1]
+    if indices == list(range(first, last + 1)):
+        return itemgetter(slice(first, last + 1))
+    return itemgetter(*indices)
 
 
 def bounds_of(field: Field) -> tuple[float, float]:
