@@ -35,14 +35,14 @@ class Layout:
 
 
 class GroupedColumns(Mapping[str, Column]):
-    """`values` of each group of `layout`, of `num_rows` rows."""
+    """`values` of each group of `layout`, of `num_rows` rows; a list is kept, and changed."""
 
     __slots__ = ("_values", "layout", "num_rows")
 
-    def __init__(self, layout: Layout, values: Sequence[Values], num_rows: int) -> None:
+    def __init__(self, layout: Layout, values: list[Values], num_rows: int) -> None:
         self.layout = layout
         self.num_rows = num_rows
-        self._values = list(values)
+        self._values = values
 
     def __getitem__(self, name: str) -> Column:
         group, row = self.layout.place[name]
@@ -63,14 +63,16 @@ class GroupedColumns(Mapping[str, Column]):
     def rows(self, start: int, end: int) -> GroupedColumns:
         """Some of the rows, which still lie in the same arrays."""
         groups = range(len(self.layout.dtypes))
-        values = [self._matrix(group)[:, start:end] for group in groups]
+        values: list[Values] = [self._matrix(group)[:, start:end] for group in groups]
         return GroupedColumns(self.layout, values, end - start)
 
     @classmethod
     def joined(cls, parts: Sequence[GroupedColumns]) -> GroupedColumns:
         """The rows of all parts, which share one layout."""
         layout, num_rows = parts[0].layout, sum([part.num_rows for part in parts])
-        joined = [_joined(parts, group, num_rows) for group in range(len(layout.dtypes))]
+        joined: list[Values] = [
+            _joined(parts, group, num_rows) for group in range(len(layout.dtypes))
+        ]
         return cls(layout, joined, num_rows)
 
     def _matrix(self, group: int) -> NDArray[Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+import msgspec
 
 from raymlops.data import Columns
 from raymlops.errors import SignatureError
@@ -19,8 +20,7 @@ from raymlops.telemetry.trace import Trace
 Outcome = Literal["ok", "refused", "failed"]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Exchange(Times):
+class Exchange(Times, kw_only=True, eq=False):
     """Filled in as the request proceeds: what it never came to stays None, or empty.
 
     It came `at` so many seconds since 1970, `started` is the same by `time.perf_counter`, and
@@ -29,7 +29,7 @@ class Exchange(Times):
     `columns` are let go once they are part of a batch, in whose arrays `inputs` finds them.
     """
 
-    at: float = field(default_factory=time.time)
+    at: float = msgspec.field(default_factory=time.time)
     started: float = 0.0
     id: str = ""
     event_time: datetime | None = None
@@ -42,7 +42,7 @@ class Exchange(Times):
     error: str | None = None
     fault: SignatureError | None = None
     latency_s: float = 0.0
-    trace: Trace | None = field(default_factory=trace.current.get)
+    trace: Trace | None = msgspec.field(default_factory=trace.current.get)
 
     @property
     def inputs(self) -> Columns | None:

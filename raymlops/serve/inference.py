@@ -29,6 +29,7 @@ from raymlops.serve.web import Request, Response, unicode_of
 
 _logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -70,8 +71,8 @@ class Ask(Protocol[T_co]):
     def encode(self, result: Result) -> T_co: ...
 
 
-Parse = Callable[[], Ask[T]]
-"""Reads the request; raises RequestError when it makes no sense."""
+Parse = Callable[[R], Ask[T]]
+"""Reads a request; raises RequestError when it makes no sense."""
 
 
 class Inference:
@@ -94,15 +95,16 @@ class Inference:
 
     def infer(
         self,
-        parse: Parse[T],
+        request: R,
         reply: Callable[[T], None],
         *,
+        parse: Parse[R, T],
         refuse: Callable[[RequestError], T],
     ) -> Callable[[], None]:
         """Calls `reply` once with what `encode` or `refuse` gave; returns how to give it up."""
         exchange = Exchange(started=time.perf_counter())
         try:
-            ask = parse()
+            ask = parse(request)
             about = ask.about
             exchange.id, exchange.event_time = about.id, about.event_time
             if ask.version is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+import msgspec
+
 from raymlops.telemetry.catalogue import ROWS_BOUNDS
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Times:
+class Times(msgspec.Struct, kw_only=True, eq=False):
     """Seconds of one request, negative while they are unknown.
 
     since      closed              began     ended          answered

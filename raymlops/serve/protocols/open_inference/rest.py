@@ -47,20 +47,17 @@ def register_server(routes: Routes) -> None:
 def _infer(service: Service) -> Handler:
     inference = service.inference
 
+    def parse(request: Request) -> OpenInferenceAsk:
+        return parse_infer(
+            request.body,
+            version=request.params.get("version"),
+            json_length=request.headers.get(_JSON_LENGTH),
+            likely=inference.arms.likely_form,
+        )
+
     def infer(request: Request, reply: Reply) -> None:
-        params = request.params
-        inference.check_model(params["model"])
-
-        def parse() -> OpenInferenceAsk:
-            length = request.headers.get(_JSON_LENGTH)
-            return parse_infer(
-                request.body,
-                version=params.get("version"),
-                json_length=length,
-                likely=inference.arms.likely_form,
-            )
-
-        request.on_gone = inference.infer(parse, reply, refuse=Response.refusal)
+        inference.check_model(request.params["model"])
+        request.on_gone = inference.infer(request, reply, parse=parse, refuse=Response.refusal)
 
     return infer
 

@@ -16,11 +16,11 @@ PATHS = (
 def register(routes: Routes, inference: Inference) -> None:
     def predict(request: Request, reply: Reply) -> None:
         inference.check_model(request.params.get("model", inference.model))
-
-        def read() -> RecordsAsk:
-            return parse_records(request, version=request.params.get("version"))
-
-        request.on_gone = inference.infer(read, reply, refuse=Response.refusal)
+        request.on_gone = inference.infer(request, reply, parse=_parse, refuse=Response.refusal)
 
     for path in PATHS:
         routes.add("POST", path, predict)
+
+
+def _parse(request: Request) -> RecordsAsk:
+    return parse_records(request, version=request.params.get("version"))

@@ -44,10 +44,12 @@ class _TensorflowServing:
         def infer(request: Request, reply: Reply) -> None:
             version = self._version(request.params)
 
-            def read() -> Ask[Response]:
-                return parse(request, version)
+            def read(asked: Request) -> Ask[Response]:
+                return parse(asked, version)
 
-            request.on_gone = self._inference.infer(read, reply, refuse=Response.refusal)
+            request.on_gone = self._inference.infer(
+                request, reply, parse=read, refuse=Response.refusal
+            )
 
         return infer
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.grpc.access import Access
-from raymlops.serve.protocols.open_inference.grpc.ask import GrpcAsk, parse_message
+from raymlops.serve.protocols.open_inference.grpc.ask import parse_message
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
     request_class,
@@ -156,9 +157,6 @@ def _infer(service: Service) -> Method:
         inference.check_model(request.model_name)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def parse() -> GrpcAsk:
-            return parse_message(request, left_s=context.time_remaining())
-
         def reply(response: Any) -> None:
             if answer.done():  # its caller has gone
                 return
@@ -167,8 +165,9 @@ def _infer(service: Service) -> Method:
             else:
                 answer.set_result(response)
 
+        parse = partial(parse_message, left_s=context.time_remaining())
         with _under_trace(context):
-            give_up = inference.infer(parse, reply, refuse=lambda error: error)
+            give_up = inference.infer(request, reply, parse=parse, refuse=lambda error: error)
         answer.add_done_callback(lambda done: give_up() if done.cancelled() else None)
         return answer
 
