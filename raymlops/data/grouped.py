@@ -10,6 +10,7 @@ requests. An array for each of its values would cost more than all that is done 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,17 @@ def _joined(parts: Sequence[GroupedColumns], group: int, num_rows: int) -> NDArr
     """[columns, rows] of all parts; rows that are still lists become one array at once."""
     rows = [part._values[group] for part in parts]
     if num_rows == len(parts) and np.ndarray not in set(map(type, rows)):  # one each
-        return np.array(rows, parts[0].layout.dtypes[group]).T
+        return _stacked(rows, parts[0].layout.dtypes[group]).T
     return np.concatenate([part._matrix(group) for part in parts], axis=1)
+
+
+def _stacked(rows: Sequence[Values], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """[rows, columns]; numbers one after the other take numpy two thirds of the time of lists."""
+    num_values = len(rows) * len(rows[0])
+    try:
+        return np.fromiter(chain.from_iterable(rows), dtype, num_values).reshape(len(rows), -1)
+    except TypeError:  # a missing number, which `array` takes for NaN
+        return np.array(rows, dtype)
 
 
 def num_rows(columns: Mapping[str, Column]) -> int:

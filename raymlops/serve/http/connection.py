@@ -13,6 +13,7 @@ from raymlops.serve.web import Response
 if TYPE_CHECKING:
     from raymlops.serve.http.server import HttpServer
 
+_IDLE, _DONE = Phase.IDLE, Phase.DONE  # as in `machine`
 _LINGER_S = 2.0
 """How long a client may take to read its last answer before the connection is cut."""
 
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._received += len(data)
         machine = self.machine
         machine.feed(data)
-        if machine.phase is Phase.DONE:
+        if machine.phase is _DONE:
             self._attend()
         elif machine.num_outstanding > self._server.limits.max_pipelined:
             self._is_full = True
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol):
             silent_s=now - seen.heard_at,
             limits=limits,
         ):
-            if machine.phase is Phase.IDLE:
+            if machine.phase is _IDLE:
                 machine.finish()
             else:
                 machine.refuse(Response.error(408, reason))
@@ -127,7 +128,7 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """After an answer was written; nearly always there is nothing to do."""
-        if self.machine.phase is Phase.DONE or self._is_full or self._leaves_by is not None:
+        if self.machine.phase is _DONE or self._is_full or self._leaves_by is not None:
             self._attend()
 
     def _attend(self) -> None:
@@ -189,12 +190,12 @@ class _Seen:
 
     def __init__(self, now: float) -> None:
         self.phase_at = self.heard_at = self.stopped_at = now
-        self.progress: tuple[Phase, int] = (Phase.IDLE, 0)
+        self.progress: tuple[Phase, int] = (_IDLE, 0)
         self.received = 0
 
     def look(self, now: float, machine: Machine, received: int, is_stopped: bool) -> None:
         progress = (machine.phase, machine.num_requests)
-        waits_for_us = machine.phase is Phase.IDLE and machine.num_outstanding > 0
+        waits_for_us = machine.phase is _IDLE and machine.num_outstanding > 0
         if progress != self.progress or waits_for_us:
             self.progress, self.phase_at = progress, now
         if received != self.received:
