@@ -4,7 +4,9 @@ python -m benchmarks.serving [--quick] [--peers FOLDER]
 
 The load is wrk with a script that sends every row in turn and checks every reply. A peer is
 measured when FOLDER holds a virtual environment of its name: mosec, litserve, fastapi, pytriton,
-mlserver, kserve, bentoml, ray_serve, each with what `peers/NAME_server.py` imports.
+mlserver, kserve, bentoml, ray_serve, each with what `peers/NAME_server.py` imports. PyTriton
+brings an interpreter that reads the standard library of its environment, and needs one of a Python
+before 3.11.5, such as Debian's.
 """
 
 from __future__ import annotations
