@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Record
 from raymlops.serve.metrics import Metrics, Outlet, Reader
 from raymlops.serve.outbox import Sink
 from raymlops.serve.recorder import Recorder
@@ -52,10 +52,8 @@ class Audience:
             self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
         wanted = (self._metrics, self._log, self._spans, self._recorder)
         self._witnesses = Witnesses([each.note for each in wanted if each is not None])
-
-    def note(self, exchange: Exchange) -> None:
-        """Tells them soon, of this and of others together."""
-        self._witnesses.note(exchange)
+        self.note: Record = self._witnesses.note
+        """Tells them soon, of an exchange and of others together."""
 
     def watch(self, read: Reader) -> None:
         """Has the metrics hold what `read` returns, too."""

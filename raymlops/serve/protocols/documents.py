@@ -80,8 +80,10 @@ def text(value: Any, where: str) -> str:
 
 def identifier(value: Any, where: str) -> str:
     """A text that a header, a line of a log and every ledger can hold."""
+    if isinstance(value, str) and value.isprintable() and len(value) <= _MAX_ID_LENGTH:
+        return value  # as nearly all are: neither a control character nor a lone surrogate prints
     name = text(value, where)
-    if not name.isprintable() and (control := _CONTROLS.search(name)) is not None:
+    if (control := _CONTROLS.search(name)) is not None:
         raise RequestError(
             400, f"{where} holds the control character {control[0]!r}; leave such ones out"
         )
