@@ -6,34 +6,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
 
-from raymlops.errors import ModelError, NotFoundError, RequestError
-from raymlops.ledger import Ledger, Version
-from raymlops.models import Bundle, Signature
+from raymlops.errors import ModelError, RequestError
+from raymlops.models import Bundle
 from raymlops.serve import memory
-from raymlops.serve.batching import (
-    Batcher,
-    BatchPolicy,
-    EngineSpeed,
-    Outputs,
-    Run,
-    warm_up,
-)
-from raymlops.serve.caching import CachePolicy, LruCache, PredictionCache
-from raymlops.serve.caching.predictions import Enqueue, Key
-from raymlops.serve.engines import (
-    BundleRunner,
-    EngineSettings,
-    IsolatedRunner,
-    check_cpus,
-    pin,
-)
-from raymlops.serve.form import Form, form_of
-from raymlops.serve.swapping import Footprint, SwapPolicy, expected_bytes, shortage
+from raymlops.serve.batching import BatchPolicy, Outputs
+from raymlops.serve.caching import CachePolicy, LruCache
+from raymlops.serve.caching.predictions import Key
+from raymlops.serve.engines import EngineSettings
+from raymlops.serve.form import Form
+from raymlops.serve.loaded import LoadedVersion, Loader, Preparer
+from raymlops.serve.swapping import SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
-from raymlops.storage import Store
 from raymlops.telemetry import Series, catalogue
 
 _logger = logging.getLogger(__name__)
@@ -41,51 +26,8 @@ _logger = logging.getLogger(__name__)
 PINNED = "pinned"
 """The arm of requests that name a version: they are no sample of the traffic that is split."""
 
-_UNKNOWN = Footprint(size_bytes=0, grown_bytes=0)
-
 _REPLACED_IN_S = 5.0
 """What a client is told who comes while a version is loaded that does not fit beside the old."""
-
-Loader = Callable[[str], Bundle]
-"""The bundle of a version, verified; blocks."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoadedVersion:
-    """A version that answers."""
-
-    version: str
-    bundle: Bundle
-    batcher: Batcher
-    run: Run | None = None
-    footprint: Footprint = _UNKNOWN
-    cache: PredictionCache | None = None
-    load_s: float = 0.0
-
-    @cached_property
-    def enqueue(self) -> Enqueue:
-        """`Batcher.enqueue`, past the cache if there is one."""
-        return self.batcher.enqueue if self.cache is None else self.cache.enqueue
-
-    def check_health(self) -> None:
-        """Raises RuntimeError when its engine hangs, or dies time and again."""
-        self.batcher.check_health()
-        if isinstance(self.run, IsolatedRunner):
-            self.run.check_health()
-
-    async def close(self) -> None:
-        """Answers what is queued, and ends the engine."""
-        await self.batcher.close()
-        if isinstance(self.run, IsolatedRunner):
-            await asyncio.to_thread(self.run.close)
-
-    @property
-    def signature(self) -> Signature:
-        return self.bundle.signature
-
-    @cached_property
-    def form(self) -> Form:
-        return form_of(self.signature)
 
 
 class Arms:
@@ -107,11 +49,11 @@ class Arms:
         free_bytes: Callable[[], int] = memory.free_bytes,
     ) -> None:
         self._load = load
-        self._policy = policy
         self._engine = engine or EngineSettings()
         self._swap = swap or SwapPolicy()
         self._free_bytes = free_bytes
         self.answers: LruCache[Key, Outputs] | None = None if cache is None else LruCache(cache)
+        self._preparer = Preparer(policy, self._engine, self.answers)
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
         self._is_parked = False
@@ -208,7 +150,7 @@ class Arms:
                     bundle = await asyncio.to_thread(self._load, version)
                     if self._loaded or fresh:
                         await self._make_room(version, bundle, table, beside=fresh)
-                    loaded = await self._prepare(version, bundle)
+                    loaded = await self._preparer.prepare(version, bundle)
                     fresh[version] = replace(loaded, load_s=time.monotonic() - began)
         except BaseException:
             for each in fresh.values():
@@ -304,48 +246,7 @@ class Arms:
             await asyncio.gather(*self._retiring)  # until what was loaded for that table is gone
         for version in unloaded:
             bundle = await asyncio.to_thread(self._load, version)
-            self._loaded[version] = await self._prepare(version, bundle)
-
-    async def _prepare(self, version: str, bundle: Bundle) -> LoadedVersion:
-        before = memory.resident_bytes()
-        run, speed = await asyncio.to_thread(self._warm, bundle)
-        grown_bytes = memory.resident_bytes() - before
-        _logger.info("loaded version %s, %.0f MiB", version, grown_bytes / 2**20)
-        batcher = Batcher(
-            run,
-            self._policy,
-            num_instances=self._engine.num_instances,
-            # The event loop is not pinned, and must not wait for another process.
-            speed=None if self._engine.cpus or self._engine.isolate else speed,
-            prepare=partial(pin, self._engine),
-        )
-        cache = None
-        if self.answers is not None:
-            cache = PredictionCache(version, batcher.enqueue, self.answers)
-        size_bytes = bundle.artifact.size_bytes
-        return LoadedVersion(
-            version=version,
-            bundle=bundle,
-            batcher=batcher,
-            run=run,
-            footprint=Footprint(size_bytes=size_bytes, grown_bytes=grown_bytes),
-            cache=cache,
-        )
-
-    def _warm(self, bundle: Bundle) -> tuple[BundleRunner | IsolatedRunner, EngineSpeed]:
-        check_cpus(self._engine)
-        run = self._runner(bundle)
-        try:
-            return run, warm_up(run, bundle.sample)
-        except Exception:
-            if isinstance(run, IsolatedRunner):
-                run.close()
-            raise
-
-    def _runner(self, bundle: Bundle) -> BundleRunner | IsolatedRunner:
-        if self._engine.isolate:
-            return IsolatedRunner(bundle, self._engine, limit_s=self._policy.hang_after_s)
-        return BundleRunner(bundle, self._engine)
+            self._loaded[version] = await self._preparer.prepare(version, bundle)
 
     def _retire(self, version: LoadedVersion) -> None:
         if self.answers is not None:
@@ -353,16 +254,3 @@ class Arms:
         task = asyncio.get_running_loop().create_task(version.close())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-
-def bundle_loader(model: str, ledger: Ledger, store: Store) -> Loader:
-    """Loads what the ledger registered as a version of `model`."""
-
-    def load(version: str) -> Bundle:
-        try:
-            parsed = Version.parse(version)
-        except ValueError as error:
-            raise NotFoundError(f"{model}: {error}") from error
-        return Bundle.of_version(store, ledger.registry.get(model, parsed))
-
-    return load

@@ -15,7 +15,7 @@ from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
 from raymlops.serve.access import Gate, Keyring
 from raymlops.serve.app import model_handler
-from raymlops.serve.arms import Arms, bundle_loader
+from raymlops.serve.arms import Arms
 from raymlops.serve.asgi import Application
 from raymlops.serve.audience import Audience
 from raymlops.serve.board import Published
@@ -26,6 +26,7 @@ from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
+from raymlops.serve.loaded import bundle_loader
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer

@@ -6,11 +6,11 @@ import numpy as np
 
 from raymlops.models import PROBABILITY
 from raymlops.serve import BatchPolicy
-from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Batcher
 from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
+from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.summarising import summarise
 from tests.serve.conftest import MODEL, World
 

@@ -15,11 +15,11 @@ from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions, Slice
 from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import BatchPolicy, TapSummary, outbox, recorder
-from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.batching import Batcher
 from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
+from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.outbox import Sink
 from raymlops.serve.recorder import Recorder
 from raymlops.serve.summarising import summarise

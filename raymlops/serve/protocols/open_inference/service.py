@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from raymlops.errors import RequestError
-from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.inference import Inference
+from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.statistics import Tally
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.inference import Inference
+from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.protocols.openapi.paths import (
     Described,
     open_inference_paths,

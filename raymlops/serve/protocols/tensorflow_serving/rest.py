@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from raymlops.serve.arms import LoadedVersion
 from raymlops.serve.inference import Ask, Inference
+from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.protocols.tensorflow_serving import describe
 from raymlops.serve.protocols.tensorflow_serving.ask import (
     parse_classify,
