@@ -13,12 +13,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
 from raymlops.data import Columns, num_rows
 from raymlops.errors import ModelError, RequestError
+from raymlops.serve.batching.deadlines import Deadlines
 from raymlops.serve.batching.outputs import Outputs, Run
 from raymlops.serve.batching.padding import (
     cut,
@@ -74,8 +75,7 @@ class Batcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
-        self._watch: asyncio.TimerHandle | None = None
-        self._watch_at = math.inf
+        self._deadlines = Deadlines(self._unanswered, self._tell)
         self._looked_at = -math.inf
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
@@ -150,8 +150,8 @@ class Batcher:
         self._queue.add(request)
         if self._loop is None:
             self._bind(asyncio.get_running_loop())
-        if deadline < self._watch_at:
-            self._watch_until(deadline, now)
+        if deadline < self._deadlines.next_at:
+            self._deadlines.watch(deadline, now)
         if self._idle:
             self._dispatch_soon()
         return partial(self._forget, request)
@@ -163,9 +163,9 @@ class Batcher:
             self._drained = self._drained or asyncio.get_running_loop().create_future()
             self._dispatch_soon()
             await asyncio.shield(self._drained)
-        for timer in (self._timer, self._watch):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deadlines.close()
         for worker in self._workers:
             worker.end()
         self._workers, self._idle = [], []
@@ -259,8 +259,8 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         now = time.monotonic()
-        if now >= self._watch_at:  # the timer is late itself; nothing runs after its deadline
-            self._answer_late()
+        if now >= self._deadlines.next_at:  # its timer is late; nothing runs after its deadline
+            self._deadlines.answer_late()
         while self._idle and (front := self._queue.front()) is not None:
             wait_s = self._wait_s(*front, now)
             if wait_s > 0.0:
@@ -331,29 +331,10 @@ class Batcher:
                 self._tell(request, Share(batch, start, end))
             start = end
 
-    def _watch_until(self, deadline: float, now: float) -> None:
-        """One timer for all deadlines: at the earliest, whoever is late then is answered."""
-        if self._watch is not None:
-            self._watch.cancel()
-        assert self._loop is not None, "there is a request, so there is its loop"
-        self._watch_at = deadline
-        self._watch = self._loop.call_later(deadline - now, self._answer_late)
-
-    def _answer_late(self) -> None:
-        now, self._watch_at = time.monotonic(), math.inf
+    def _unanswered(self) -> Iterator[Waiting]:
+        """What waits or runs."""
         running = chain.from_iterable(worker.batch for worker in self._workers)
-        for request in [each for each in (*self._queue, *running) if each.deadline <= now]:
-            if not request.answered:
-                self._tell(request, _too_late(request, now))
-        running = chain.from_iterable(worker.batch for worker in self._workers)
-        left = [each.deadline for each in (*self._queue, *running) if not each.answered]
-        if left:
-            self._watch_until(min(left), now)
-
-
-def _too_late(request: Waiting, now: float) -> RequestError:
-    where = "in the engine, which has not answered" if request.is_running else "in the queue"
-    return RequestError(504, f"the deadline passed after {now - request.since:.3f} s {where}")
+        return (each for each in (*self._queue, *running) if not each.answered)
 
 
 def _nothing() -> None:
