@@ -121,7 +121,8 @@ class Arrivals:
     def note(self, now: float, *, alone: bool) -> None:
         """A request came; `alone` says that no other was unanswered."""
         if not alone:
-            self.gap_s += (min(now - self.latest, self._longest_s) - self.gap_s) / 8
+            gap_s = now - self.latest
+            self.gap_s += ((gap_s if gap_s < self._longest_s else self._longest_s) - self.gap_s) / 8
         elif self._was_alone:  # else a burst may begin here, and tells nothing yet
             self.gap_s = self._longest_s
         self._was_alone = alone

@@ -26,14 +26,12 @@ class Encoder:
         self._close = date + b"\r\nconnection: close\r\n\r\n"
 
     def encode(self, response: Response, *, close: bool, head_only: bool) -> bytes:
-        prefix = _prefix(response.status, response.content_type)
-        size = b"%d" % len(response.body)
+        body, end = response.body, self._close if close else self._keep
         if response.headers:
-            size += _lines(response.headers)
-        end = self._close if close else self._keep
-        if head_only or response.status in _NO_CONTENT:
-            return b"%b%b%b" % (prefix, size, end)
-        return b"%b%b%b%b" % (prefix, size, end, response.body)
+            end = _lines(response.headers) + end
+        shown = b"" if head_only or response.status in _NO_CONTENT else body
+        prefix = _prefix(response.status, response.content_type)
+        return b"%b%d%b%b" % (prefix, len(body), end, shown)
 
 
 @lru_cache(maxsize=256)
