@@ -55,7 +55,7 @@ POLICIES = (
     "data/drift/psi.py", "data/drift/verdict.py", "data/drift/wasserstein.py",
     "data/rules/base.py", "data/rules/compare.py", "data/rules/drift.py", "data/rules/missing.py",
     "data/rules/monotone.py", "data/rules/rows.py", "data/rules/types.py", "data/rules/values.py",
-    "ledger/comparison.py", "ledger/liveness.py", "ledger/search.py",
+    "ledger/tracking/comparison.py", "ledger/tracking/liveness.py", "ledger/tracking/search.py",
     "coordination/zookeeper/order.py", "train/batches.py", "train/plan.py", "train/feasibility.py",
     "train/room.py", "train/progress.py", "train/failures.py", "train/proposal.py",
     "train/communication.py",

@@ -9,7 +9,6 @@ why(ledger, request_id)
 """
 
 from raymlops.ledger.audit import Audit
-from raymlops.ledger.comparison import Comparison
 from raymlops.ledger.diff import Difference, diff
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.ledger import Ledger
@@ -24,7 +23,6 @@ from raymlops.ledger.lineage import (
     versions_from,
     why,
 )
-from raymlops.ledger.logger import LogPolicy, MetricLogger
 from raymlops.ledger.packed import PackedPredictions
 from raymlops.ledger.reach import open_ledger
 from raymlops.ledger.records import (
@@ -51,6 +49,8 @@ from raymlops.ledger.records import (
     number_labels,
 )
 from raymlops.ledger.taps import TapMessage
+from raymlops.ledger.tracking.comparison import Comparison
+from raymlops.ledger.tracking.logger import LogPolicy, MetricLogger
 from raymlops.ledger.version import Bump, Version
 
 __all__ = [

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raymlops.ledger.comparison import Row, side_by_side
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.records import Code, ModelVersion, Run
+from raymlops.ledger.tracking.comparison import Row, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)

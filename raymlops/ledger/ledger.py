@@ -20,9 +20,9 @@ from raymlops.ledger.overview import Overview
 from raymlops.ledger.records import Decision
 from raymlops.ledger.registry import Registry
 from raymlops.ledger.releases import Releases
-from raymlops.ledger.runs import Runs
 from raymlops.ledger.seals import Seals
 from raymlops.ledger.texts import Texts
+from raymlops.ledger.tracking.runs import Runs
 from raymlops.ledger.trust import Trust
 from raymlops.ledger.watches import Watches
 from raymlops.storage import Store

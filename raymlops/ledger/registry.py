@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, insert, select
 from raymlops.errors import ConflictError, NotFoundError
 from raymlops.ledger import decisions, seals, texts
 from raymlops.ledger.database import Database, now
-from raymlops.ledger.metrics import groups
+from raymlops.ledger.groups import groups
 from raymlops.ledger.names import check_name
 from raymlops.ledger.records import AliasMove, ModelVersion
 from raymlops.ledger.schema import alias_moves, model_versions

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymlops.config import SecretUrl
-from raymlops.ledger import open_ledger
-from raymlops.ledger.logger import MetricLogger
+from raymlops.ledger import MetricLogger, open_ledger
 from raymlops.storage import Files
 from raymlops.train.naming import name_of, take_name
 from raymlops.train.plan import ParallelPlan

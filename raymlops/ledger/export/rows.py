@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, select, true
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import params, schema
+from raymlops.ledger import schema
 from raymlops.ledger.database import Database
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.schema import metrics, run_inputs, runs
+from raymlops.ledger.tracking import params
 
 _PAGE_RUNS = 500
 _PAGE_METRICS = 50_000

@@ -18,8 +18,8 @@ from raymlops.ledger.mirror.marks import Marks
 from raymlops.ledger.mirror.target import RunGoneError, Target
 from raymlops.ledger.provenance import NO_COMMIT
 from raymlops.ledger.records import Run
-from raymlops.ledger.runs import Runs
 from raymlops.ledger.texts import Texts
+from raymlops.ledger.tracking.runs import Runs
 
 _logger = logging.getLogger(__name__)
 

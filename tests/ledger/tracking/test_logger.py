@@ -8,7 +8,7 @@ import pytest
 
 from raymlops.errors import LedgerError, NotFoundError
 from raymlops.ledger import Ledger, LogPolicy, MetricLogger, Run
-from raymlops.ledger.metrics import Logged
+from raymlops.ledger.tracking.metrics import Logged
 from tests.ledger.writers import log_many, run_at_once
 
 

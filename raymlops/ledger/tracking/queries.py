@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
-from raymlops.ledger import params as params_rows
-from raymlops.ledger.filters import condition, last_metric, ordering
-from raymlops.ledger.liveness import status_of
-from raymlops.ledger.owner import look_for
 from raymlops.ledger.records import Code, Owner, Run, RunStatus
 from raymlops.ledger.schema import run_inputs, runs
-from raymlops.ledger.search import parse, parse_order
+from raymlops.ledger.tracking import params as params_rows
+from raymlops.ledger.tracking.filters import condition, last_metric, ordering
+from raymlops.ledger.tracking.liveness import status_of
+from raymlops.ledger.tracking.owner import look_for
+from raymlops.ledger.tracking.search import parse, parse_order
 from raymlops.ledger.types import age_s
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import event
 
 from raymlops.errors import NotFoundError, QueryError
 from raymlops.ledger import Code, Ledger
-from raymlops.ledger.search import Comparison, Every, Field, Not, Some, parse
+from raymlops.ledger.tracking.search import Comparison, Every, Field, Not, Some, parse
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 from raymlops.cluster.birth import boot_id
-from raymlops.ledger.liveness import Sight
 from raymlops.ledger.records import Owner
+from raymlops.ledger.tracking.liveness import Sight
 
 _CLOCK_TOLERANCE_S = 1.0  # creation times are counted from boot, whose time moves with the clock
 

@@ -17,8 +17,8 @@ from sqlalchemy import create_engine, text
 
 from raymlops.errors import ConflictError, NotFoundError
 from raymlops.ledger import Code, Ledger, Run
-from raymlops.ledger.heartbeat import Heartbeat
-from raymlops.ledger.liveness import HEARTBEAT_S, LOST_AFTER_S, Sight, status_of
+from raymlops.ledger.tracking.heartbeat import Heartbeat
+from raymlops.ledger.tracking.liveness import HEARTBEAT_S, LOST_AFTER_S, Sight, status_of
 
 STARTER = """
 import sys, time

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from raymlops.ledger import schema
-from raymlops.ledger.metrics import groups
+from raymlops.ledger.groups import groups
 
 
 def rows(run_id: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 
-from raymlops.ledger.liveness import HEARTBEAT_S
+from raymlops.ledger.tracking.liveness import HEARTBEAT_S
 
 _logger = logging.getLogger(__name__)
 

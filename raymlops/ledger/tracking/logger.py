@@ -22,7 +22,7 @@ from types import TracebackType
 
 from raymlops.errors import ClusterError, LedgerError
 from raymlops.ledger.database import now
-from raymlops.ledger.metrics import Logged
+from raymlops.ledger.tracking.metrics import Logged
 
 Write = Callable[[str, Sequence[Logged]], None]
 """Writes a group under an id; asked again with the same id, it writes nothing twice."""

@@ -25,7 +25,16 @@ from sqlalchemy import (
 
 from raymlops.errors import QueryError
 from raymlops.ledger.schema import metrics, params, runs, tags
-from raymlops.ledger.search import Comparison, Every, Expression, Field, Not, Order, Some, Value
+from raymlops.ledger.tracking.search import (
+    Comparison,
+    Every,
+    Expression,
+    Field,
+    Not,
+    Order,
+    Some,
+    Value,
+)
 from raymlops.ledger.types import UtcTime
 
 _OPERATORS = {

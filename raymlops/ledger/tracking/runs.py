@@ -12,19 +12,19 @@ from sqlalchemy import ColumnElement, Select, insert, select, update
 
 from raymlops.config import redact
 from raymlops.errors import LedgerError, NotFoundError
-from raymlops.ledger import artifacts as artifact_rows
-from raymlops.ledger import metrics, once, schema, texts
-from raymlops.ledger import params as params_rows
-from raymlops.ledger import run_queries as queries
-from raymlops.ledger import tags as tag_rows
-from raymlops.ledger.comparison import Comparison, side_by_side
+from raymlops.ledger import once, schema, texts
 from raymlops.ledger.database import Database, now
-from raymlops.ledger.heartbeat import Heartbeat
 from raymlops.ledger.house import composed
-from raymlops.ledger.logger import LogPolicy, MetricLogger
-from raymlops.ledger.metrics import Logged
-from raymlops.ledger.owner import this_process
 from raymlops.ledger.records import Artifact, Code, Dataset, Metric, Owner, Run, RunStatus
+from raymlops.ledger.tracking import artifacts as artifact_rows
+from raymlops.ledger.tracking import metrics, queries
+from raymlops.ledger.tracking import params as params_rows
+from raymlops.ledger.tracking import tags as tag_rows
+from raymlops.ledger.tracking.comparison import Comparison, side_by_side
+from raymlops.ledger.tracking.heartbeat import Heartbeat
+from raymlops.ledger.tracking.logger import LogPolicy, MetricLogger
+from raymlops.ledger.tracking.metrics import Logged
+from raymlops.ledger.tracking.owner import this_process
 from raymlops.ledger.types import clock
 
 

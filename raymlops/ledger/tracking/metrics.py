@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from raymlops.ledger.groups import groups
 from raymlops.ledger.records import Metric
 from raymlops.ledger.schema import metrics
-
-IDS_A_QUERY = 5_000
-"""Fewer than any database binds in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +24,6 @@ class Logged:
     values: Mapping[str, float]
     step: int
     at: datetime
-
-
-def groups(run_ids: Collection[str]) -> Iterator[Sequence[str]]:
-    """The ids in as many groups as queries are needed for them."""
-    ids = list(run_ids)
-    return (ids[first : first + IDS_A_QUERY] for first in range(0, len(ids), IDS_A_QUERY))
 
 
 def rows(run_id: str, logged: Sequence[Logged]) -> list[dict[str, Any]]:
