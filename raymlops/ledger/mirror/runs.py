@@ -19,7 +19,7 @@ from raymlops.ledger.mirror.target import RunGoneError, Target
 from raymlops.ledger.provenance import NO_COMMIT
 from raymlops.ledger.records import Run
 from raymlops.ledger.texts import Texts
-from raymlops.ledger.tracking.runs import Runs
+from raymlops.ledger.tracking.recorded import RecordedRuns
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class MirroredRuns:
     """Counterparts of the ledger's runs. What somebody deletes in MLflow stays deleted."""
 
     def __init__(self, database: Database, marks: Marks, target: Target, files: Files) -> None:
-        self._runs = Runs(database)
+        self._runs = RecordedRuns(database)
         self._datasets = Datasets(database)
         self._texts = Texts(database)
         self._marks = marks
