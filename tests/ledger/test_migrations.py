@@ -9,7 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, insert, inspect, select
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import Labels, Ledger, migrations, schema
+from raymlops.ledger import Labels, Ledger, schema
+from raymlops.ledger.migrations import to_2
 from tests.ledger import schema_1
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_a_step_that_fails_changes_nothing(old_url: str, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise LedgerError("the disk is full")
 
-    monkeypatch.setattr(migrations, "_move_params", fail)
+    monkeypatch.setattr(to_2, "_move_params", fail)
     with pytest.raises(LedgerError, match="the disk is full"):
         Ledger(old_url)
     engine = create_engine(old_url)
