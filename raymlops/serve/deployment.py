@@ -83,20 +83,11 @@ def deploy(
     spec = spec_of(
         model, settings, ledger_url, store_uri, grpc=grpc, log_folder=log_folder, slice_by=slice_by
     )
+    taps = {} if tap is None else {model: tap}
     generation = ensure_table(model, ledger_url)
     proxy_url = start_serve(settings)
     url = open_door(settings, (model,))
-    taps = {} if tap is None else {model: tap}
-    try:
-        run_replicas(
-            Origin(spec=spec, settings=settings, taps=taps, exporter=exporter),
-            application=application_name(model),
-            route=f"/v2/models/{model}",
-        )
-    except ClusterError:
-        if not is_alone(model):
-            ask_all("forget", model)
-        raise
+    _run(model, Origin(spec=spec, settings=settings, taps=taps, exporter=exporter))
     wait_applied(model, generation, ledger_url=ledger_url)
     return Deployment(
         model=model,
@@ -107,6 +98,15 @@ def deploy(
         board=board_name(ledger_url),
         generation=generation,
     )
+
+
+def _run(model: str, origin: Origin) -> None:
+    try:
+        run_replicas(origin, application=application_name(model), route=f"/v2/models/{model}")
+    except ClusterError:
+        if not is_alone(model):  # nor was it before: clients need not wait for it
+            ask_all("forget", model)
+        raise
 
 
 def check_deployment(model: str, settings: ServeSettings) -> None:

@@ -91,7 +91,7 @@ def spec_of(
     ledger_url: str,
     store_uri: str,
     *,
-    grpc: tuple[str, int] | None,
+    grpc: tuple[str, int] | None = None,
     log_folder: str,
     slice_by: tuple[str, ...],
 ) -> ReplicaSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from raymlops.errors import ClusterError, ConfigError, NotFoundError
 from raymlops.serve.door.actor import ask_all
@@ -53,41 +53,34 @@ def deploy_pool(
     settings = settings or ServeSettings()
     check_pool(name, models, settings)
     before = pools()
+    specs = tuple(
+        spec_of(model, settings, ledger_url, store_uri, log_folder=log_folder, slice_by=slice_by)
+        for model in models
+    )
+    spec = PoolSpec(name=name, models=specs, policy=settings.pool)
     start_serve(settings)
     generations = {model: ensure_table(model, ledger_url) for model in models}
-    spec = PoolSpec(
-        name=name,
-        models=tuple(
-            spec_of(
-                model,
-                settings,
-                ledger_url,
-                store_uri,
-                grpc=None,
-                log_folder=log_folder,
-                slice_by=slice_by,
-            )
-            for model in models
-        ),
-        policy=settings.pool,
-    )
     url = open_door(settings, models)
-    try:
-        run_replicas(
-            Origin(spec=spec, settings=settings, taps=taps or {}, exporter=exporter),
-            application=pool_name(name),
-            route=None,
-        )
-    except ClusterError:
-        for model in set(models) - before.keys():
-            ask_all("forget", model)
-        raise
+    origin = Origin(spec=spec, settings=settings, taps=taps or {}, exporter=exporter)
+    _run(name, origin, newcomers=set(models) - before.keys())
     for model, generation in generations.items():
         wait_applied(model, generation, ledger_url=ledger_url)
-    for model, pool in before.items():
-        if pool == name and model not in models:
-            ask_all("forget", model)
+    _forget(model for model, pool in before.items() if pool == name and model not in models)
     return url
+
+
+def _run(name: str, origin: Origin, *, newcomers: Iterable[str]) -> None:
+    try:
+        run_replicas(origin, application=pool_name(name), route=None)
+    except ClusterError:
+        _forget(newcomers)
+        raise
+
+
+def _forget(models: Iterable[str]) -> None:
+    """Who asks for them is told at every door that they are not deployed."""
+    for model in models:
+        ask_all("forget", model)
 
 
 def check_pool(name: str, models: Sequence[str], settings: ServeSettings) -> None:
@@ -132,6 +125,5 @@ def undeploy_pool(name: str) -> tuple[str, ...]:
     if not models:
         raise NotFoundError(f"no pool '{name}' is deployed on this cluster")
     serve.delete(pool_name(name))
-    for model in models:
-        ask_all("forget", model)
+    _forget(models)
     return models
