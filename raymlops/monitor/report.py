@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 
 from raymlops.data import SCORE
 from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, SlicePerformance
+from raymlops.ledger import (
+    Decision,
+    Ledger,
+    ModelVersion,
+    Pane,
+    Performance,
+    Release,
+    SlicePerformance,
+)
 from raymlops.monitor import plots
 from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.expected import is_off
 from raymlops.monitor.figures import (
     CHAMPION,
+    Figure,
     drift_figure,
     latency_figure,
     loss_figure,
@@ -84,43 +93,19 @@ def write_report(
     Figures are inlined as SVG, light and dark mode follow the reader's system, no script runs
     and nothing is fetched. What has not happened yet is left out.
     """
-    reports = [
-        each
-        for each in read_reports(ledger, model)
-        if period.meets(each.window.start, each.window.end)
-    ]
-    panes = [
-        pane
-        for pane in ledger.observations.panes(model, start=date.min, end=date.max)
-        if period.holds_day(pane.day)
-    ]
-    versions = ledger.registry.list(model)
-    hues = {str(row.version): index for index, row in enumerate(versions)}
+    reports = _reports_in(period, ledger, model)
+    panes = _panes_in(period, ledger, model)
     latency = _latency_counts(panes)
-    figures = [
-        traffic_figure(panes, hues),
-        performance_figure(reports, hues, marks_of(ledger, model)),
-        drift_figure(reports),
-        latency_figure(latency),
-        loss_figure(ledger, model, versions),
-    ]
+    versions = ledger.registry.list(model)
     slices = _slice_rows(ledger, model, reports[-1]) if reports else []
     page = _template().render(
         title=title or model,
         period=period,
         facts=_facts(ledger, model, reports, latency),
-        decisions=[
-            each
-            for each in ledger.decisions.list(model=model)
-            if period.holds(each.event_time or each.at)
-        ],
-        releases=[
-            each
-            for each in ledger.releases.list(model)
-            if period.holds(each.event_time or each.started_at)
-        ],
+        decisions=_decisions_in(period, ledger, model),
+        releases=_releases_in(period, ledger, model),
         alerts=[each for each in alerts if each.model == model and period.holds(each.started_at)],
-        figures=[figure for figure in figures if figure is not None],
+        figures=_figures(ledger, model, versions, reports, panes, latency),
         slices=slices,
         slice_measures=list(_SLICE_MEASURES[slices[0].loss].values()) if slices else [],
         most_slices=_MAX_SLICES,
@@ -130,6 +115,46 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _reports_in(period: Period, ledger: Ledger, model: str) -> list[WindowReport]:
+    found = read_reports(ledger, model)
+    return [each for each in found if period.meets(each.window.start, each.window.end)]
+
+
+def _panes_in(period: Period, ledger: Ledger, model: str) -> list[Pane]:
+    found = ledger.observations.panes(model, start=date.min, end=date.max)
+    return [pane for pane in found if period.holds_day(pane.day)]
+
+
+def _decisions_in(period: Period, ledger: Ledger, model: str) -> list[Decision]:
+    found = ledger.decisions.list(model=model)
+    return [each for each in found if period.holds(each.event_time or each.at)]
+
+
+def _releases_in(period: Period, ledger: Ledger, model: str) -> list[Release]:
+    found = ledger.releases.list(model)
+    return [each for each in found if period.holds(each.event_time or each.started_at)]
+
+
+def _figures(
+    ledger: Ledger,
+    model: str,
+    versions: Sequence[ModelVersion],
+    reports: Sequence[WindowReport],
+    panes: Sequence[Pane],
+    latency: Sequence[int],
+) -> list[Figure]:
+    """Those of which something has happened already."""
+    hues = {str(row.version): index for index, row in enumerate(versions)}
+    figures = (
+        traffic_figure(panes, hues),
+        performance_figure(reports, hues, marks_of(ledger, model)),
+        drift_figure(reports),
+        latency_figure(latency),
+        loss_figure(ledger, model, versions),
+    )
+    return [figure for figure in figures if figure is not None]
 
 
 def _template() -> Template:
