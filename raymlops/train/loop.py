@@ -18,7 +18,7 @@ from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.feed import Batch, Feed
 from raymlops.train.flops import count_flops
 from raymlops.train.layouts import Rows, arrange
-from raymlops.train.layouts.arrange import build_model
+from raymlops.train.layouts.model import build_model
 from raymlops.train.loading import make_order
 from raymlops.train.meter import Meter
 from raymlops.train.modes import in_evaluation, train_but

@@ -68,7 +68,7 @@ class TorchBackend:
         return weights
 
     def model(self, folder: str) -> torch.nn.Module:
-        from raymlops.train.layouts.arrange import build_model
+        from raymlops.train.layouts.model import build_model
 
         model = build_model(self.spec)
         model.load_state_dict(dict(self.weights(folder)))

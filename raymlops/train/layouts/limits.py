@@ -11,7 +11,7 @@ from torch import nn
 
 from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
-from raymlops.train.layouts.arrange import build_model
+from raymlops.train.layouts.model import build_model
 from raymlops.train.layouts.shards import require_shardable
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain

@@ -1,0 +1,68 @@
+"""The model of a spec, made and changed before it is laid out."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    CheckpointImpl,
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
+
+from raymlops.errors import TrainingError
+from raymlops.train.devices import Device
+from raymlops.train.spec import TrainSpec
+
+_logger = logging.getLogger(__name__)
+
+
+def build_model(spec: TrainSpec) -> nn.Module:
+    """The untrained model; the same weights for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        model = spec.model.make()
+    if not isinstance(model, nn.Module):
+        raise TrainingError(f"{spec.model.call} made a {type(model).__name__}, not a torch module")
+    return model
+
+
+def warn_of_batch_norms(model: nn.Module) -> None:
+    """Warns where replicas would not be one process."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    if apart := [n for n, m in model.named_modules() if isinstance(m, kinds) and m.training]:
+        _logger.warning(
+            "%s normalise each worker's rows by themselves, so that numbers are not those of one "
+            "process: use SyncBatchNorm on GPUs, or a norm within rows such as LayerNorm",
+            ", ".join(apart),
+        )
+
+
+def recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:
+    """Keeps the inputs of blocks and computes what is in them again in the backward pass."""
+    if not blocks:
+        raise TrainingError(
+            f"activation_checkpointing is set, and {type(model).__name__} has neither a ModuleList "
+            "nor a Sequential whose members could be computed again: set it to false"
+        )
+    chosen = {id(block) for block in blocks.values()}
+    apply_activation_checkpointing(
+        model,
+        checkpoint_wrapper_fn=partial(
+            checkpoint_wrapper, checkpoint_impl=CheckpointImpl.NO_REENTRANT
+        ),
+        check_fn=lambda module: id(module) in chosen,
+    )
+
+
+def compile_model(spec: TrainSpec, device: Device, model: nn.Module) -> None:
+    """Compiles it in place, as `spec.compile` says; warns where the device cannot."""
+    if spec.compile is None:
+        return
+    if (why := device.why_uncompiled(spec.compile)) is not None:
+        _logger.warning("compile is %s, and %s: the model runs uncompiled", spec.compile, why)
+        return
+    model.compile(backend=spec.compile)
