@@ -13,16 +13,12 @@ end the run ◀─────────────────── done
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +30,13 @@ from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
+from raymlops.train.attempt import attempt
 from raymlops.train.backend import SPECS, Spec, backend_of
-from raymlops.train.failures import Failure, cause_of
 from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.resumption import newest_step, require_first, resumable, spec_as_json
-from raymlops.train.room import ACCELERATORS, room_on
-from raymlops.train.tracebacks import leaving_traceback
+from raymlops.train.room import room_on
 from raymlops.train.worker import Task
-
-# How often Ray Train looks whether there is room for more workers; taking them in costs a restart.
-_RESIZE_INTERVAL_S = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -175,26 +167,7 @@ class Trainer:
             run_id=run_id,
             num_threads=max(1, int(self.cpus_per_worker)),
         )
-        for restarts in range(self.max_restarts + 1):
-            failure = self._attempt(task, f"{run_id}-{restarts}")
-            if failure is None:
-                break
-            if not failure.may_pass or restarts == self.max_restarts:
-                _logger.error(
-                    "run %s: worker %d ended with:\n%s",
-                    run_id,
-                    failure.rank,
-                    redact(failure.text),
-                )
-                raise failure.error(run_id, restarts)
-            step = newest_step(folder, self.spec.checkpoints)
-            _logger.warning(
-                "run %s: worker %d was lost (%s); %s",
-                run_id,
-                failure.rank,
-                failure.reason,
-                f"going on from step {step}" if step else "no checkpoint yet, starting anew",
-            )
+        self._see_through(task)
         progress = backend_of(self.spec).progress(folder)
         return TrainResult(
             run_id=run_id,
@@ -231,47 +204,33 @@ class Trainer:
                     on_start(run)
                 return self.fit_run(run.id, folder=folder, ledger_url=ledger.url)
 
-    def _attempt(self, task: Task, name: str) -> Failure | None:
-        """Why the workers failed, None when they did not."""
-        from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-        from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
-
-        # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
-        accelerator = ACCELERATORS.get(self.spec.device)
-        resources = {"CPU": self.cpus_per_worker, **({accelerator: 1} if accelerator else {})}
-        backend = backend_of(self.spec)
-        # With an environment of their own, workers cannot be processes that wait for work.
-        variables = dict(backend.environment)
-        own_environment = {"env_vars": variables} if variables else {}
-        # Ray Train would try again after any error; `cause_of` knows which may pass.
-        run_config: Any = RunConfig(  # typed as that of Ray Train v1
-            name=name,
-            storage_path=task.folder,
-            failure_config=FailureConfig(max_failures=0),
-            worker_runtime_env=own_environment,
-        )
-        trainer = DataParallelTrainer(
-            partial(leaving_traceback, backend.work),
-            train_loop_config={"task": task},
-            backend_config=backend.ray_config(self.plan),
-            scaling_config=ScalingConfig(
+    def _see_through(self, task: Task) -> None:
+        """Attempts it until the workers have ended well, or what failed would fail again."""
+        for restarts in range(self.max_restarts + 1):
+            failure = attempt(
+                task,
+                f"{task.run_id}-{restarts}",
                 num_workers=self._num_workers,
-                use_gpu=accelerator == "GPU",
-                resources_per_worker=resources,
-                elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
-            ),
-            run_config=run_config,
-        )
-        try:
-            with _interruptible():
-                trainer.fit()
-        except WorkerGroupError as error:
-            return cause_of({rank: _text(failed) for rank, failed in error.worker_failures.items()})
-        except TrainingFailedError as error:
-            raise TrainingError(f"run {task.run_id}: {error}") from error
-        return None
+                cpus_per_worker=self.cpus_per_worker,
+            )
+            if failure is None:
+                return
+            if not failure.may_pass or restarts == self.max_restarts:
+                _logger.error(
+                    "run %s: worker %d ended with:\n%s",
+                    task.run_id,
+                    failure.rank,
+                    redact(failure.text),
+                )
+                raise failure.error(task.run_id, restarts)
+            step = newest_step(task.folder, self.spec.checkpoints)
+            _logger.warning(
+                "run %s: worker %d was lost (%s); %s",
+                task.run_id,
+                failure.rank,
+                failure.reason,
+                f"going on from step {step}" if step else "no checkpoint yet, starting anew",
+            )
 
     def _require_room(self) -> None:
         """Raises what `fit` does of a plan that fits nowhere; Ray Train would wait without a
@@ -352,26 +311,3 @@ def _require_driver() -> None:
 def _ledger_below(home: Path) -> str:
     home.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{home.resolve() / 'ledger.db'}"
-
-
-def _text(failure: Exception) -> str:
-    """Type and text of what a worker raised, or of why it was found dead."""
-    failure = getattr(failure, "health_check_failure", None) or failure
-    notes: list[str] = getattr(failure, "__notes__", [])
-    return notes[-1] if notes else f"{type(failure).__name__}: {failure}"
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Keeps Ctrl-C what it was: Ray Train's own handler of SIGINT ends the process as if all were
-    well, and stays behind after the training, where it swallows every Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as exit_:
-        raise KeyboardInterrupt from exit_
-    finally:
-        signal.signal(signal.SIGINT, before)

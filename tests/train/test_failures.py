@@ -10,9 +10,9 @@ import pytest
 from raymlops.config import Secret
 from raymlops.errors import OutOfMemoryError, TrainingError
 from raymlops.train import Trainer
+from raymlops.train.attempt import _text
 from raymlops.train.failures import cause_of
 from raymlops.train.tracebacks import leaving_traceback
-from raymlops.train.trainer import _text
 from tests.train.specs import MLP
 
 # As Ray Train handed them on.
@@ -140,7 +140,7 @@ def test_all_that_a_worker_left_behind_is_logged(
     secret = Secret("shibboleth-81")
     failure = cause_of({1: left_behind(broken_file) + secret.reveal()})
     monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
-    monkeypatch.setattr(Trainer, "_attempt", lambda *_: failure)
+    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failure)
     with pytest.raises(TrainingError, match="worker 1 failed: RuntimeError: the file is broken"):
         Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
     (record,) = caplog.records

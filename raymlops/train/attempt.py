@@ -1,0 +1,105 @@
+"""One attempt at a training: Ray Train's workers, until they have ended or one was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from raymlops.errors import TrainingError
+from raymlops.train.backend import backend_of
+from raymlops.train.failures import Failure, cause_of
+from raymlops.train.room import ACCELERATORS
+from raymlops.train.tracebacks import leaving_traceback
+from raymlops.train.worker import Task
+
+if TYPE_CHECKING:
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+# How often Ray Train looks whether there is room for more workers; taking them in costs a restart.
+_RESIZE_INTERVAL_S = 60.0
+
+
+def attempt(
+    task: Task, name: str, *, num_workers: int | tuple[int, int], cpus_per_worker: float
+) -> Failure | None:
+    """Why the workers failed, None when they did not; `num_workers` are so many, or from so few to
+    so many.
+
+    Raises:
+        TrainingError: Ray Train itself failed.
+    """
+    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+    # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
+    trainer = _ray_trainer(task, name, num_workers, cpus_per_worker)
+    try:
+        with _interruptible():
+            trainer.fit()
+    except WorkerGroupError as error:
+        return cause_of({rank: _text(failed) for rank, failed in error.worker_failures.items()})
+    except TrainingFailedError as error:
+        raise TrainingError(f"run {task.run_id}: {error}") from error
+    return None
+
+
+def _ray_trainer(
+    task: Task, name: str, num_workers: int | tuple[int, int], cpus_per_worker: float
+) -> DataParallelTrainer:
+    from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    accelerator = ACCELERATORS.get(task.spec.device)
+    backend = backend_of(task.spec)
+    # With an environment of their own, workers cannot be processes that wait for work.
+    variables = dict(backend.environment)
+    # Ray Train would try again after any error; `cause_of` knows which may pass.
+    run_config: Any = RunConfig(  # typed as that of Ray Train v1
+        name=name,
+        storage_path=task.folder,
+        failure_config=FailureConfig(max_failures=0),
+        worker_runtime_env={"env_vars": variables} if variables else {},
+    )
+    return DataParallelTrainer(
+        partial(leaving_traceback, backend.work),
+        train_loop_config={"task": task},
+        backend_config=backend.ray_config(task.plan),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=accelerator == "GPU",
+            resources_per_worker={
+                "CPU": cpus_per_worker,
+                **({accelerator: 1} if accelerator else {}),
+            },
+            elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
+        ),
+        run_config=run_config,
+    )
+
+
+def _text(failure: Exception) -> str:
+    """Type and text of what a worker raised, or of why it was found dead."""
+    failure = getattr(failure, "health_check_failure", None) or failure
+    notes: list[str] = getattr(failure, "__notes__", [])
+    return notes[-1] if notes else f"{type(failure).__name__}: {failure}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Keeps Ctrl-C what it was: Ray Train's own handler of SIGINT ends the process as if all were
+    well, and stays behind after the training, where it swallows every Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        raise KeyboardInterrupt from exit_
+    finally:
+        signal.signal(signal.SIGINT, before)
