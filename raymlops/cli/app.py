@@ -13,16 +13,18 @@ from raymlops.cli import (
     configuration,
     data,
     demo,
+    deploying,
     drift,
     export,
     labelling,
-    lifecycle,
     machines,
     mirror,
     models,
     records,
+    releasing,
     runs,
     serving,
+    training,
 )
 from raymlops.cli.output import emit_error, log_to_stderr
 from raymlops.errors import RaymlopsError
@@ -36,8 +38,8 @@ app = typer.Typer(
 )
 
 for module in (
-    demo, data, drift, lifecycle, labelling, runs, models, records, alerts, mirror, export, serving,
-    machines, configuration, asking,
+    demo, data, drift, training, deploying, releasing, labelling, runs, models, records, alerts,
+    mirror, export, serving, machines, configuration, asking,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -14,7 +14,7 @@ from raymlops.cli.following import Lines, following
 from raymlops.cli.job import open_job
 from raymlops.cli.options import find_functions_here
 from raymlops.cli.output import emit_lines
-from raymlops.cli.training import beginning_lines, ending_lines, part
+from raymlops.cli.specs import beginning_lines, ending_lines, part
 from raymlops.ledger import Run
 from raymlops.train import ParallelPlan, TrainResult, TrainSpec
 

@@ -71,3 +71,9 @@ def parse_time(text: str) -> datetime:
     except ValueError as error:
         raise ConfigError(f"'{text}' is no time; write 2013-06-15 or 2013-06-15T12:00Z") from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def refuse(wrong: bool, why: str) -> None:
+    """Raises what the command line tells of arguments that do not fit together."""
+    if wrong:
+        raise typer.BadParameter(why)

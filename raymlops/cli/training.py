@@ -1,200 +1,126 @@
-"""`raymlops train SPEC`: a spec trained under a plan, or a run gone on with, and followed."""
+"""Verbs of training: train, tune."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from raymlops.cli.options import find_functions_here, open_workspace
-from raymlops.cli.output import emit_json, emit_lines
-from raymlops.config import file_layer
-from raymlops.errors import ConfigError
+from raymlops.cli.options import (
+    ConfigArgument,
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    SetOption,
+    open_workspace,
+    refuse,
+)
+from raymlops.cli.output import emit_json, emit_lines, emit_table, person
 
 if TYPE_CHECKING:
-    from raymlops.cluster import Session
-    from raymlops.ledger import Run
     from raymlops.operate import Workspace
-    from raymlops.train import ParallelPlan, TrainResult
-    from raymlops.train.proposal import Proposal
-
-AUTO = "auto"
 
 
-def is_spec(paths: Sequence[Path]) -> bool:
-    """Whether files are a training's spec, whose model names a function, and not a table's."""
-    return any(("model", "call") in file_layer(path).values for path in paths)
+def add_to(app: typer.Typer) -> None:
+    for verb in (train, tune):
+        app.command()(verb)
 
 
-def train_spec(
-    paths: Sequence[Path],
-    *,
-    plan: str | None,
-    home: Path | None,
-    env: str | None,
-    overrides: Sequence[str],
-    json: bool,
+def train(
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Configuration files of a table's model, or a spec; later ones win.",
+            metavar="[CONFIG...]",
+        ),
+    ] = [],  # noqa: B006
+    data: Annotated[
+        Path | None, typer.Option(help="Add this file as a dataset version first.")
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Of a spec: its layout, such as data=2,tensor=2; auto chooses one."),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a spec's run that was cut off.")
+    ] = None,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
 ) -> None:
-    """Trains the spec in `paths` under `plan`, by default in one process."""
+    """Train a table's model on its newest dataset version, or whatever a spec describes.
+
+    A table's model is registered, and the first becomes champion. A spec is a file whose model
+    names a function: `raymlops train configs/digits.yaml --plan data=2`. --set changes it.
+    """
+    from raymlops.cli.specs import AUTO, is_spec, resume_run, train_spec
+
+    if resume is not None:
+        refuse(data is not None, "--data is for a table's model; a run keeps its data")
+        refuse(bool(configs), "--resume takes the spec from the run: give no file")
+        refuse(plan == AUTO, "--resume takes a plan, but not auto")
+        resume_run(resume, plan=plan, home=home, env=env, overrides=overrides, json=json)
+        return
+    if is_spec(configs):
+        refuse(data is not None, "--data is for a table's model; a spec names its data")
+        train_spec(configs, plan=plan, home=home, env=env, overrides=overrides, json=json)
+        return
+    refuse(not configs, "name a configuration file, or a run with --resume")
+    refuse(plan is not None, "--plan is for a spec; a table's model has --set plan.data=2")
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        _train_table(workspace, data, json=json)
+
+
+def _train_table(workspace: Workspace, data: Path | None, *, json: bool) -> None:
     from raymlops import operate
-    from raymlops.train.backend import read_spec
+    from raymlops.cli.specs import followed
 
-    of_site, of_spec = part(overrides)
-    spec = read_spec(*paths, overrides=of_spec)
-    given = None if plan == AUTO else parse_plan(plan or "")
-    with _connected(home, env, of_site) as (workspace, session):
-        proposal = operate.propose_plan(spec) if given is None else None
-        chosen = proposal.plan if proposal is not None else given
-        _trained(
-            lambda begin: operate.fit(workspace, spec, chosen, on_start=begin),
-            workspace,
-            session,
-            proposal=proposal,
-            json=json,
-        )
-
-
-def resume_run(
-    run_id: str,
-    *,
-    plan: str | None,
-    home: Path | None,
-    env: str | None,
-    overrides: Sequence[str],
-    json: bool,
-) -> None:
-    """Goes on with a run, under its own plan unless another is given."""
-    from raymlops import operate
-
-    of_site, of_spec = part(overrides)
-    if of_spec:
-        raise typer.BadParameter(f"a run keeps its spec: --resume takes no --set {of_spec[0]}")
-    chosen = None if plan is None else parse_plan(plan)
-    with _connected(home, env, of_site) as (workspace, session):
-        _trained(
-            lambda begin: operate.resume(workspace, run_id, plan=chosen, on_start=begin),
-            workspace,
-            session,
-            proposal=None,
-            json=json,
-        )
-
-
-@contextlib.contextmanager
-def followed(
-    workspace: Workspace, session: Session, *, why: str | None = None, json: bool
-) -> Iterator[Callable[[Run], None]]:
-    """Gives what tells where to look once a run has begun, and how it goes until the block ends."""
-    from raymlops.cli.following import following, screen_for
-
-    with following(workspace.ledger, screen_for(Console(stderr=True))) as follow:
-
-        def begin(run: Run) -> None:
-            if not json:
-                emit_lines(beginning_lines(run, workspace.home, session.dashboard_url, why=why))
-            follow(run)
-
-        yield begin
-
-
-@contextlib.contextmanager
-def _connected(
-    home: Path | None, env: str | None, overrides: list[str]
-) -> Iterator[tuple[Workspace, Session]]:
-    find_functions_here()
+    # Before Ray is started, which takes long and is not needed to say that there is no data.
+    dataset = operate.newest_data(workspace) if data is None else operate.add_data(workspace, data)
     with (
-        open_workspace(home=home, env=env, overrides=overrides) as workspace,
         workspace.connect() as session,
+        followed(workspace, session, json=json) as begin,
     ):
-        yield workspace, session
-
-
-def _trained(
-    train: Callable[[Callable[[Run], None]], TrainResult],
-    workspace: Workspace,
-    session: Session,
-    *,
-    proposal: Proposal | None,
-    json: bool,
-) -> None:
-    """Trains, and tells what came of it."""
-    why = None if proposal is None else proposal.why
-    with followed(workspace, session, why=why, json=json) as begin:
-        result = train(begin)
-    run = workspace.ledger.runs.get(result.run_id)
-    values = workspace.ledger.runs.last_metrics(result.run_id)
+        training = operate.train(workspace, dataset, on_start=begin)
+    version = operate.register(workspace, training)
+    if not workspace.ledger.registry.moves(version.model, "champion"):
+        operate.promote(workspace, version, who=person(), why="the first version")
     if json:
-        emit_json(_document(result, run, values, proposal))
-    else:
-        emit_lines(ending_lines(result, run, values))
+        emit_json({"run": training.run, "version": version, "qualities": training.qualities})
+        return
+    emit_table(
+        ("model", "log loss", "ROC AUC", "Brier", "calibration error"),
+        (
+            (name, *(f"{figure:.4f}" for figure in quality.to_dict().values()))
+            for name, quality in training.qualities.items()
+        ),
+    )
+    emit_lines((("version", str(version)),))
 
 
-def part(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What --set changes of the site (home, ledger, cluster, ...), and what of a spec."""
-    from raymlops.operate.settings import SITE
+def tune(
+    configs: ConfigArgument,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Search for better training parameters with Ray Tune and Optuna."""
+    from raymlops import operate
 
-    of_site = [each for each in overrides if each.partition("=")[0].split(".")[0] in SITE]
-    return of_site, [each for each in overrides if each not in of_site]
-
-
-def parse_plan(text: str) -> ParallelPlan:
-    """The plan of a text, of an empty one that of one process; ConfigError for what is none."""
-    from raymlops.train import ParallelPlan
-
-    try:
-        return ParallelPlan.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"--plan {text}: {error}") from error
-
-
-def beginning_lines(
-    run: Run, home: Path, dashboard_url: str | None = None, *, why: str | None = None
-) -> Iterable[tuple[str, str]]:
-    """The plan, why it was chosen, the run, and where to look."""
-    from raymlops.train import ParallelPlan
-
-    yield "plan", str(ParallelPlan(**run.params.get("plan", {})))
-    if why is not None:
-        yield "why", why
-    yield "run", run.id
-    yield "watch", f"raymlops runs watch {run.id} --home {home}"
-    if dashboard_url is not None:
-        yield "dashboard", dashboard_url
-
-
-def ending_lines(
-    result: TrainResult, run: Run, values: Mapping[str, float]
-) -> Iterable[tuple[str, str]]:
-    """Losses, steps, seconds, and where the weights are."""
-    for name in ("loss", "train_loss", "validation_loss"):
-        if name in values:
-            yield name.replace("_", " "), f"{values[name]:.4f}"
-    yield "steps", f"{result.steps:,}{f', ended early: {result.ended}' if result.ended else ''}"
-    yield "seconds", f"{_seconds(run):.1f}"
-    yield "weights", result.folder
-
-
-def _document(
-    result: TrainResult, run: Run, values: Mapping[str, float], proposal: Proposal | None
-) -> dict[str, Any]:
-    return {
-        "run": run,
-        "plan": str(result.plan),
-        "why": proposal and proposal.why,
-        "estimate": proposal
-        and {"memory_bytes": proposal.memory_bytes, "sent_bytes": proposal.sent_bytes},
-        "steps": result.steps,
-        "ended": result.ended,
-        "seconds": _seconds(run),
-        "metrics": values,
-        "folder": result.folder,
-    }
-
-
-def _seconds(run: Run) -> float:
-    assert run.ended_at is not None, "a training that returned has ended"
-    return (run.ended_at - run.started_at).total_seconds()
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        dataset = operate.newest_data(workspace)
+        with workspace.connect():
+            search, path = operate.tune(workspace, dataset)
+    if json:
+        emit_json({"search": search, "file": path})
+        return
+    emit_lines(
+        (
+            ("best run", f"{search.best_run.id} of {search.num_trials} trials"),
+            ("validation loss", f"{search.validation_loss:.4f}"),
+            ("use it", f"raymlops train {' '.join(map(str, configs))} {path}"),
+        )
+    )

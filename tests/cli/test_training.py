@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from raymlops.cli import app
-from raymlops.cli.training import is_spec, part
+from raymlops.cli.specs import is_spec, part
 from raymlops.cluster import Session
 from raymlops.demo import digits
 from raymlops.errors import ConfigError, NotFoundError, PlanError, TrainingError

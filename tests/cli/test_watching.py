@@ -28,7 +28,7 @@ def ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """`watch` without a Ray, interrupted before its first look."""
     ended = threading.Event()
     ended.set()
-    monkeypatch.setattr("raymlops.cli.lifecycle._ended_by_signal", lambda: ended)
+    monkeypatch.setattr("raymlops.cli.releasing.ended_by_signal", lambda: ended)
     monkeypatch.setattr("raymlops.operate.watch", lambda *_: nullcontext())
     monkeypatch.setattr(Workspace, "connect", lambda _: nullcontext())
 

@@ -1,0 +1,87 @@
+"""Verbs that put models in service and end it: deploy, undeploy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raymlops.cli.options import (
+    ConfigOption,
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    SetOption,
+    open_workspace,
+)
+from raymlops.cli.output import emit_json, emit_lines
+from raymlops.cli.signals import ended_by_signal
+from raymlops.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (deploy, undeploy):
+        app.command()(verb)
+
+
+def deploy(
+    references: Annotated[list[str], typer.Argument(help="MODEL@ALIAS or MODEL@1.2.3")],
+    pool: Annotated[
+        str | None,
+        typer.Option(help="Serve them by the same replicas, called so (serve.pool.max_models)."),
+    ] = None,
+    configs: ConfigOption = [],  # noqa: B006
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Serve a version to all requests, or one of each of a pool of models; on a private Ray, until
+    interrupted."""
+    from raymlops import operate
+
+    if pool is None and len(references) > 1:
+        raise ConfigError(
+            f"{len(references)} versions are named, and no --pool that they share: name one, or "
+            "deploy them one by one"
+        )
+    with (
+        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect() as session,
+    ):
+        if pool is None:
+            deployment = operate.deploy(workspace, references[0])
+            told: Any = deployment
+            infer = f"POST {deployment.url}/v2/models/{deployment.model}/infer"
+        else:
+            url = operate.deploy_pool(workspace, pool, references)
+            told = {"pool": pool, "url": url}
+            infer = f"POST {url}/v2/models/{{MODEL}}/infer"
+        emit_json(told) if json else emit_lines((("infer", infer),))
+        if session.owned:
+            ended_by_signal().wait()
+            for reference in references:
+                workspace.ledger.releases.withdraw(reference.partition("@")[0])
+
+
+def undeploy(
+    name: Annotated[str, typer.Argument(help="A model, or with --pool a pool.")],
+    pool: Annotated[bool, typer.Option("--pool", help="End the pool of that name.")] = False,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """End the replicas of a model or pool once they have answered."""
+    from raymlops import operate
+
+    with (
+        open_workspace(home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        end = operate.undeploy_pool if pool else operate.undeploy
+        end(workspace, name)
+    emit_json({"undeployed": name}) if json else emit_lines((("undeployed", name),))

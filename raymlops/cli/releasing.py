@@ -1,0 +1,149 @@
+"""Verbs that decide which version answers: promote, rollback, release, watch."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raymlops.cli.options import (
+    ConfigArgument,
+    ConfigOption,
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    SetOption,
+    WhyOption,
+    open_workspace,
+    refuse,
+)
+from raymlops.cli.output import emit_json, emit_json_line, emit_lines, person
+from raymlops.cli.signals import ended_by_signal
+from raymlops.errors import RaymlopsError
+
+if TYPE_CHECKING:
+    from raymlops.operate import Operator
+
+_logger = logging.getLogger(__name__)
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (promote, rollback, release, watch):
+        app.command()(verb)
+
+
+def promote(
+    reference: Annotated[str, typer.Argument(help="MODEL@1.2.3")],
+    why: WhyOption,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a version the champion; traffic follows by `watch`, or by `deploy`."""
+    from raymlops import operate
+
+    with open_workspace(home=home, env=env) as workspace:
+        version = workspace.ledger.registry.resolve(reference)
+        move = operate.promote(workspace, version, who=person(), why=why)
+    emit_json(move) if json else emit_lines(((move.alias, f"{version}"),))
+
+
+def rollback(
+    model: str,
+    why: WhyOption,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End the release that runs, or else move champion back to the version it named before.
+
+    Replicas follow by themselves, in about 20 seconds.
+    """
+    from raymlops import operate
+    from raymlops.serve import POLL_S
+
+    with open_workspace(home=home, env=env) as workspace:
+        if ended := operate.end_release(workspace, model, who=person(), why=why):
+            told: Any = ended
+            line = (f"release {ended.id}", f"{model} {ended.challenger} rolled back")
+        else:
+            told = move = operate.rollback(workspace, model, who=person(), why=why)
+            line = (move.alias, f"{model} {move.version}")
+        champion = workspace.ledger.registry.alias(model, "champion")
+        served = workspace.ledger.releases.published(model) is not None
+    if json:
+        emit_json(told)
+        return
+    traffic = f"goes to {champion}, in about {POLL_S:g} s at every replica"
+    emit_lines((line, *((("traffic", traffic),) if served else ())))
+
+
+def release(
+    reference: Annotated[str, typer.Argument(help="MODEL@1.2.3, the challenger")],
+    why: WhyOption,
+    configs: ConfigOption = [],  # noqa: B006
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Start a canary of a version beside the deployed champion; `watch` takes its next steps."""
+    from raymlops import operate
+
+    with (
+        open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
+        workspace.connect(),
+    ):
+        version = workspace.ledger.registry.resolve(reference)
+        found = operate.release(workspace, version, now=datetime.now(UTC), who=person(), why=why)
+    if json:
+        emit_json(found)
+        return
+    share = workspace.settings.release.shares[0]
+    emit_lines((("release", f"{found.id}: {found.challenger} answers {share:.0%} of requests"),))
+
+
+def watch(
+    configs: ConfigArgument,
+    data: Annotated[
+        Path, typer.Option(help="A file that grows: all rows whose labels are known by now.")
+    ],
+    every_s: Annotated[float, typer.Option(help="Seconds between two looks.")] = 60.0,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Judge windows, retrain, gate and release a deployed model, until interrupted."""
+    from raymlops import operate
+    from raymlops.data import read_table
+
+    refuse(not every_s >= 1, f"--every-s is {every_s:g}, at least 1 is needed")
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        operate.check_rows(workspace, data)
+        champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")
+        with (
+            workspace.connect(),
+            operate.watch(workspace, lambda _: read_table(data)) as operator,
+        ):
+            ended = ended_by_signal()  # Ray, which was just connected to, had its own way
+            if not json:
+                emit_lines((("watching", f"{champion}, every {every_s:g} s"),))
+            while not ended.wait(every_s):
+                _look(operator, workspace.model, json=json)
+
+
+def _look(operator: Operator, model: str, *, json: bool) -> None:
+    try:
+        decisions = operator.tick(datetime.now(UTC))
+    except RaymlopsError:  # the next look may find the monitor, or the replicas, back
+        _logger.exception("this look at %s failed; the next is due", model)
+        return
+    for decision in decisions:
+        if json:
+            emit_json_line(decision)
+        else:
+            emit_lines(((decision.kind, f"{decision.outcome}: {decision.why}"),))
