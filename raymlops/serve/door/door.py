@@ -169,7 +169,7 @@ class Door:
 
     def ask(self, node: str) -> None:
         """The door of another node is asked for its card, which comes later."""
-        self._roster.ask(node)
+        self._roster.far.ask(node)
 
     def meet(self, node: str, card: Card, *, own_node: str) -> None:
         """The door of another node has given its card to this one, which is at `own_node`."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from raymlops.serve.door.crowds import Crowd
 from raymlops.serve.door.listening import Listeners, address_of
 from raymlops.serve.door.relay import (
     Entrance,
@@ -20,7 +21,7 @@ from raymlops.serve.door.relay import (
     relay,
     who_knocks,
 )
-from raymlops.serve.door.roster import Crowd, Roster
+from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor
@@ -97,16 +98,16 @@ class Neighbours:
         if self._avoided.get(card.entrance, -math.inf) > now:
             return
         self._entrances[node] = card.entrance
-        self._roster.meet(node, card.crowds, card.relays.get(own_node, ()))
+        self._roster.far.meet(node, card.crowds, card.relays.get(own_node, ()))
 
     def part(self, node: str) -> None:
         """The door of another node does not answer."""
         self._entrances.pop(node, None)
-        self._roster.part(node)
+        self._roster.far.part(node)
 
     def send(self, visitor: Visitor, model: str, node: str) -> None:
         """To a replica of `node`, which the roster chose; what cannot be sent is passed on."""
-        self._roster.give_far(model, node)
+        self._roster.far.send(model, node)
         self._tasks.start(self._send(visitor, model, node, self._entrances[node]))
 
     def close(self) -> None:
@@ -116,7 +117,7 @@ class Neighbours:
         try:
             far = await knock(entrance, model, visitor.session)
         except UnservedError:
-            self._roster.exhaust(model, node)
+            self._roster.far.exhaust(model, node)
             self._pass_on(visitor, model)
             return
         except OSError as error:
@@ -146,7 +147,7 @@ class Neighbours:
         known = await who_knocks(connection, self._secrets)
         if known is not None:
             node, model, session = known
-            self._roster.receive(node, model)
+            self._roster.far.receive(model, node)
             visitor = Visitor(connection, session=session)
             answer(connection, served=self._give(visitor, model))
         connection.close()

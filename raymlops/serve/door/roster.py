@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from raymlops.serve.door.crowds import Crowd, Crowds
 from raymlops.serve.door.dealing import Dealing
 from raymlops.serve.door.sorting import is_health, model_of
 from raymlops.serve.routing import ReplicaLoad, RoutingName
@@ -48,39 +49,16 @@ class Place:
         return ReplicaLoad(name=self.replica, in_flight=self.connections, weight=weight)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Crowd:
-    """A model's replicas behind the door of another node, and their connections.
-
-    Of how they are routed, and of each, doors of earlier versions say nothing.
-    """
-
-    replicas: int
-    connections: int
-    routing: RoutingName | None = None
-    loads: tuple[ReplicaLoad, ...] = ()
-
-    def more(self, arriving: int = 1) -> Crowd:
-        """With connections that are on their way there."""
-        return replace(self, connections=self.connections + arriving)
-
-    @property
-    def even_loads(self) -> list[ReplicaLoad]:
-        """As if all had equal parts, since nobody knows yet which of them got what was sent."""
-        return [replace(each, in_flight=self.connections // self.replicas) for each in self.loads]
-
-
 class Roster:
-    """Knows no socket and no clock; the door tells it what happens, and asks it what to do."""
+    """Knows no socket and no clock; the door tells it what happens, and asks it what to do.
+
+    Of other nodes `far` is told, and asked by the roster.
+    """
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
         self._models: set[str] = set()
-        self._far: dict[str, dict[str, Crowd]] = {}
-        self._relayed: dict[str, frozenset[str]] = {}
-        self._sent: dict[str, Counter[str]] = {}
-        self._num_asked: Counter[str] = Counter()
-        self._newest: dict[str, int] = {}
+        self.far = Crowds()
         self._crowded: dict[tuple[str, str], Counter[str]] = {}
         self._dealings: dict[str, Dealing] = {}
         self._entered = 0
@@ -92,7 +70,7 @@ class Roster:
     @property
     def models(self) -> frozenset[str]:
         """Those that are deployed, here or on other nodes, with and without a replica."""
-        return frozenset(self._models.union(*self._far.values()))
+        return self.far.models | self._models
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -103,7 +81,9 @@ class Roster:
     def unserved(self) -> frozenset[str]:
         """Models nobody answers for at the moment."""
         return frozenset(
-            model for model in self.models if not self._standing(model) and not self._reach(model)
+            model
+            for model in self.models
+            if not self._standing(model) and not self.far.reach(model)
         )
 
     @property
@@ -128,35 +108,7 @@ class Roster:
     def forget(self, model: str) -> None:
         self._models.discard(model)
         self._dealings.pop(model, None)
-        for crowds in self._far.values():
-            crowds.pop(model, None)
-
-    def ask(self, node: str) -> None:
-        """Its door is asked for news, which may know nothing of what is sent there from now on."""
-        self._sent[node] = Counter()
-        self._num_asked[node] += 1
-
-    def meet(self, node: str, crowds: Mapping[str, Crowd], relayed: Iterable[str] = ()) -> None:
-        """What the door of another node says of itself, and of which models it sends connections
-        here."""
-        sent = self._sent.get(node, Counter())
-        self._far[node] = {model: crowd.more(sent[model]) for model, crowd in crowds.items()}
-        self._relayed[node] = frozenset(relayed)
-        self._newest[node] = self._num_asked[node]
-
-    def exhaust(self, model: str, node: str) -> None:
-        """The replicas of another node have gone, and its door will say when there are others."""
-        self._far[node][model] = Crowd(replicas=0, connections=0)
-
-    def receive(self, node: str, model: str) -> None:
-        """The door of another node has sent a connection here."""
-        self._relayed[node] = self._relayed.get(node, frozenset()) | {model}
-
-    def part(self, node: str) -> None:
-        """The door of a node has gone; clients wait for what was there, until it is elsewhere."""
-        for model in self._far.get(node, {}):
-            self._far[node][model] = Crowd(replicas=0, connections=0)
-        self._relayed.pop(node, None)
+        self.far.forget(model)
 
     def enter(
         self, replica: str, models: Iterable[str], open: int, routing: RoutingName | None = None
@@ -233,13 +185,13 @@ class Roster:
     def choose_far(self, model: str, session: str = "") -> str | None:
         """The node that the next connection should go to: by its routing, if one is set, else if
         replicas there have room for it and those here have not."""
-        if not (reach := self._reach(model)):
+        if not (reach := self.far.reach(model)):
             return None
         standing, dealing = self._standing(model), self._dealing(model)
         if dealing is not None and all(crowd.loads for crowd in reach.values()):
             loads = {node: crowd.even_loads for node, crowd in reach.items()}
             return dealing.choose_node([place.load for place in standing], loads, session)
-        far = self._elsewhere(model)
+        far = self.far.elsewhere(model)
         if not far:
             return None
         if standing:
@@ -247,11 +199,6 @@ class Roster:
             if fewest + 1 <= _room(standing, far.values(), arriving=1):
                 return None
         return min(far, key=lambda node: (far[node].connections / far[node].replicas, node))
-
-    def give_far(self, model: str, node: str) -> None:
-        """A connection was sent to that node."""
-        self._far[node][model] = self._far[node][model].more()
-        self._sent.setdefault(node, Counter())[model] += 1
 
     def overloaded(self) -> dict[str, int]:
         """How many connections each replica with too many should keep, of all it has.
@@ -264,16 +211,16 @@ class Roster:
         keep: dict[str, int] = {}
         before, self._crowded = self._crowded, {}
         for model in self._models:
-            standing, far = self._standing(model), self._elsewhere(model)
+            standing, far = self._standing(model), self.far.elsewhere(model)
             dealing = self._dealing(model)
             if dealing is not None and not dealing.evens_out:
                 continue
             for place in standing:
                 if place.connections <= _room(standing, far.values()):
                     continue
-                asked = before.get((place.replica, model), self._num_asked.copy())
+                asked = before.get((place.replica, model), self.far.num_asked)
                 self._crowded[place.replica, model] = asked
-                if all(self._newest[node] > asked[node] for node in far):
+                if self.far.know_more(far, asked):
                     keep[place.replica] = math.ceil(_mean(standing, far.values()))
         return keep
 
@@ -293,23 +240,9 @@ class Roster:
         for place in reversed(self._places.values()):
             if model in place.models and place.is_standing:
                 return place.routing
-        return next((crowd.routing for crowd in self._reach(model).values() if crowd.routing), None)
-
-    def _reach(self, model: str) -> dict[str, Crowd]:
-        """By node, what other doors have of the model that could take a connection."""
-        return {
-            node: crowd
-            for node, crowds in self._far.items()
-            if (crowd := crowds.get(model)) is not None and crowd.replicas > 0
-        }
-
-    def _elsewhere(self, model: str) -> dict[str, Crowd]:
-        """The same of nodes that send none here: what came from a node does not go back to it."""
-        return {
-            node: crowd
-            for node, crowd in self._reach(model).items()
-            if model not in self._relayed.get(node, ())
-        }
+        return next(
+            (crowd.routing for crowd in self.far.reach(model).values() if crowd.routing), None
+        )
 
 
 def _mean(places: Collection[Place], far: Collection[Crowd], *, arriving: int = 0) -> float:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import httpx
 
+from raymlops.serve.door.crowds import Crowd
 from raymlops.serve.door.neighbours import Card
 from raymlops.serve.door.relay import Entrance
-from raymlops.serve.door.roster import Crowd
 from tests.serve.door.world import INFER, opened, until
 
 FLIGHTS = INFER.format("flights")
