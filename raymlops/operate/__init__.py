@@ -1,12 +1,6 @@
 """Operating models: the workspace, the verbs, and the loop that runs by itself."""
 
-from raymlops.operate.alerts import (
-    end_silences,
-    open_sentinel,
-    silence,
-    start_sentinel,
-    trial,
-)
+from raymlops.operate.alerts import end_silences, silence, trial
 from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
 from raymlops.operate.datasets import add_data, check_data, newest_data
@@ -19,6 +13,7 @@ from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.own_models import register_model
 from raymlops.operate.releasing import end_release, promote, publisher, release, rollback
+from raymlops.operate.sentinel import open_sentinel, start_sentinel
 from raymlops.operate.serving import (
     deploy,
     deploy_pool,

@@ -15,8 +15,8 @@ from raymlops.ledger import ModelVersion
 from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
-from raymlops.operate.alerts import start_sentinel
 from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
+from raymlops.operate.sentinel import start_sentinel
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import Deployment, TrafficTable
 

@@ -14,7 +14,7 @@ from raymlops.errors import ConfigError, NotFoundError
 from raymlops.monitor.alerts import Alert, AlertBook
 from raymlops.monitor.alerts.sinks.log import Log
 from raymlops.operate import Workspace, open_sentinel
-from raymlops.operate.alerts import LostReplicas, serve_statuses
+from raymlops.operate.lost_replicas import LostReplicas, serve_statuses
 from tests.cli.test_cli import run
 from tests.monitor.alerts.receivers import webhook
 

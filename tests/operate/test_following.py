@@ -17,17 +17,17 @@ from raymlops.ledger import Ledger
 from raymlops.monitor import DriftMonitor, DriftPolicy
 from raymlops.operate import (
     Workspace,
-    alerts,
     exporter,
+    sentinel,
     serving,
     start_exporter,
     start_mirror,
     start_monitor,
     start_sentinel,
 )
-from raymlops.operate.alerts import SENTINEL_NAME
 from raymlops.operate.exporter import EXPORTER_NAME, exporter_address
 from raymlops.operate.mirror import MIRROR_NAME
+from raymlops.operate.sentinel import SENTINEL_NAME
 from raymlops.operate.settings import Settings
 from tests.coordination.processes import until
 
@@ -60,7 +60,7 @@ class Renewals:
 @pytest.fixture
 def renewals(monkeypatch: pytest.MonkeyPatch) -> Renewals:
     found = Renewals()
-    for module in (serving, alerts, exporter, MIRROR):
+    for module in (serving, sentinel, exporter, MIRROR):
         monkeypatch.setattr(module, "renew", found.renew)
     return found
 
