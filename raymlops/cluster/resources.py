@@ -25,3 +25,11 @@ def node_resources() -> list[Mapping[str, float]]:
 def node_cpus() -> list[float]:
     """The CPUs of each node that is alive, used or not."""
     return [node.get("CPU", 0.0) for node in node_resources()]
+
+
+def free_cpus() -> float:
+    """The CPUs of all nodes together that nobody has at the moment."""
+    import ray
+
+    untyped: Any = ray
+    return float(untyped.available_resources().get("CPU", 0.0))

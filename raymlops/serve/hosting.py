@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import is_this_machine
-from raymlops.cluster.resources import node_cpus
+from raymlops.cluster.resources import free_cpus, node_cpus
 from raymlops.serve.asgi import App
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
@@ -59,14 +59,14 @@ def run_replicas(origin: Origin, *, application: str, route: str | None) -> None
     """
     before = _running_origin(application)
     wanted, running = _wanted(origin.settings), _running(application, before)
-    free_cpus = _free_cpus()
-    surge = surge_percent(wanted, running, node_cpus=node_cpus(), free_cpus=free_cpus)
-    if free_cpus < (needed := cpus_needed_first(wanted, running, surge)):
+    free = free_cpus()
+    surge = surge_percent(wanted, running, node_cpus=node_cpus(), free_cpus=free)
+    if free < (needed := cpus_needed_first(wanted, running, surge)):
         _logger.warning(
             "new replicas need %g CPUs (serve.num_cpus), %g are free: deploying waits for the "
             "others",
             needed,
-            free_cpus,
+            free,
         )
     run_application(
         _application(origin, surge),
@@ -86,7 +86,7 @@ def check_room(application: str, settings: ServeSettings) -> None:
         _wanted(settings),
         _running(application, _running_origin(application)),
         node_cpus=node_cpus(),
-        free_cpus=_free_cpus(),
+        free_cpus=free_cpus(),
     )
 
 
@@ -103,13 +103,6 @@ def _running(application: str, origin: Origin | None) -> Claim | None:
     if origin is None or num_replicas == 0:
         return None
     return Claim(num_replicas=num_replicas, num_cpus=origin.settings.num_cpus)
-
-
-def _free_cpus() -> float:
-    import ray
-
-    untyped: Any = ray
-    return float(untyped.available_resources().get("CPU", 0.0))
 
 
 def _running_origin(application: str) -> Origin | None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raymlops.cluster.resources import free_cpus
 from raymlops.data import Column
 from raymlops.data.features import as_floats
 from raymlops.errors import DataError
@@ -78,7 +79,7 @@ def predict_parquet(
         scorer,
         fn_constructor_args=(version, ledger_url, store_uri, prefix, parts, partial),
         num_cpus=0,  # beside replicas, none may be free
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(_free_cpus())),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(free_cpus())),
     )
     try:
         num_rows = sum(row["num_rows"] for row in scored.iter_rows())
@@ -148,13 +149,6 @@ def _check_free(columns: Collection[str], outputs: Collection[str]) -> None:
                 f"the rows have a column '{name}' already, as the model's output is called: give "
                 "the outputs another --prefix, such as predicted_, or drop the column"
             )
-
-
-def _free_cpus() -> float:
-    import ray
-
-    untyped: Any = ray
-    return float(untyped.available_resources().get("CPU", 0.0))
 
 
 class _Scorer:

@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from raymlops.cluster import ClusterSettings, connect
-from raymlops.cluster.resources import node_resources
+from raymlops.cluster.resources import free_cpus, node_resources
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
@@ -235,19 +235,13 @@ class Trainer:
     def _require_room(self) -> None:
         """Raises what `fit` does of a plan that fits nowhere; Ray Train would wait without a
         word."""
-        import ray
-
-        untyped: Any = ray
         limits = self._limits()
         plan = self.plan
         if self.min_workers is not None:
             most = min(limits.max_workers, plan.num_workers)
             plan = plan.resized(max(self.min_workers, most))
         require(plan, limits)
-        wanted, free = (
-            plan.num_workers * self.cpus_per_worker,
-            untyped.available_resources().get("CPU", 0.0),
-        )
+        wanted, free = plan.num_workers * self.cpus_per_worker, free_cpus()
         if free < wanted:
             _logger.warning(
                 "%d workers need %g CPUs, %g are free: training waits for the others",
