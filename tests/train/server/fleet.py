@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -135,3 +137,27 @@ def _work(
 ) -> None:
     with connect_local(spec, share, worker=worker) as client:
         function(client, *args)
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
+
+
+def kill_in_turn(served: Fleet, workers: list[BaseProcess]) -> int:
+    """Kills one shard after the other as long as anybody works, each after some progress."""
+    kills = 0
+    while any(worker.is_alive() for worker in workers):
+        shard = kills % 2
+        served.kill_shard(shard)
+        kills += 1
+        enough = served.look(shard).blocks[0].version + 20
+        wait_until(partial(_is_past, served, shard, enough, workers))
+    return kills
+
+
+def _is_past(served: Fleet, shard: int, version: int, workers: list[BaseProcess]) -> bool:
+    ended = not any(worker.is_alive() for worker in workers)
+    return ended or served.look(shard).blocks[0].version >= version

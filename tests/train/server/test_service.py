@@ -1,18 +1,10 @@
-"""Real processes on one node: shards are killed, workers die, readers race with writers."""
+"""Real processes on one node: rounds, rows by key, snapshots, and what is refused."""
 
 from __future__ import annotations
-
-import os
-import time
-from collections.abc import Callable
-from functools import partial
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from raymlops.errors import TrainingError
 from raymlops.train.server import (
@@ -22,57 +14,10 @@ from raymlops.train.server import (
     ServerSettings,
     Sgd,
     Snapshot,
-    Stale,
     Synchronous,
 )
-from raymlops.train.server.sync import Sync
-from tests.endurance import endurance
-from tests.train.server.fleet import Fleet, fleet
-
-IMAGES = load_digits().data.astype(np.float32) / 16 - 0.5
-WEIGHT = IMAGES[:40]
-BIAS = IMAGES[40, :10]
-
-
-def wait_until(done: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.002)
-
-
-def gradient_of(worker: int, sequence: int) -> dict[str, np.ndarray]:
-    """What a worker pushes as its push `sequence`: some images, as long as a gradient."""
-    first = (worker * 131 + sequence * 17) % 1700
-    return {"weight": IMAGES[first : first + 40], "bias": IMAGES[first + 40, :10]}
-
-
-def push_many(client: Client, worker: int, first: int, last: int) -> None:
-    for sequence in range(first, last + 1):
-        client.push(gradient_of(worker, sequence))
-
-
-def replay(served: Fleet, optimizer: Callable[..., torch.optim.Optimizer]) -> np.ndarray:
-    """The flat vector after every journaled push in its order, by torch in one process."""
-    partition = served.spec.partition
-    result = []
-    for shard in range(partition.num_shards):
-        (start, *_) = partition.values_of(shard, {"weight": WEIGHT, "bias": BIAS})
-        parameters = torch.from_numpy(start.copy()).requires_grad_()
-        steps = optimizer([parameters])
-        for entry in served.look(shard).blocks[0].journal():
-            gradient = gradient_of(entry.worker, entry.sequence)
-            (mine, *_) = partition.values_of(shard, gradient)
-            parameters.grad = torch.from_numpy(mine)
-            steps.step()
-        result.append(parameters.detach().numpy())
-    return np.concatenate(result)
-
-
-def state(served: Fleet) -> np.ndarray:
-    shards = range(served.spec.partition.num_shards)
-    blocks = [served.look(shard).blocks[0] for shard in shards]
-    return np.concatenate([block.buffer(block.version)[0] for block in blocks])
+from tests.train.server.fleet import Fleet, fleet, kill_in_turn, wait_until
+from tests.train.server.pushes import BIAS, IMAGES, WEIGHT, gradient_of
 
 
 def test_a_round_is_one_step_on_the_mean() -> None:
@@ -163,7 +108,7 @@ def test_the_norm_of_a_round_is_bounded_over_shards_and_tables(with_kills: bool)
         CLIPPED, Sgd(learning_rate=0.1), Synchronous(workers=2), tables=["carrier"], clip_norm=0.5
     ) as served:
         workers = [served.work(worker, push_rounds, worker, rounds) for worker in (0, 1)]
-        kills = _kill_in_turn(served, workers) if with_kills else 0
+        kills = kill_in_turn(served, workers) if with_kills else 0
         for worker in workers:
             worker.join()
         assert [worker.exitcode for worker in workers] == [0, 0]
@@ -318,135 +263,3 @@ def _reachable(served: Fleet) -> bool:
     except TrainingError:
         return False
     return True
-
-
-def _push_and_die(client: Client, worker: int) -> None:
-    push_many(client, worker, 1, 3)
-    client.flush()
-    client.push(gradient_of(worker, 4))
-    os._exit(9)
-
-
-@pytest.mark.parametrize(
-    ("sync", "clip_norm"),
-    [
-        (Synchronous(workers=2), None),
-        (Synchronous(workers=2), 0.5),
-        (Stale(bound=1), None),
-        (Asynchronous(), None),
-    ],
-)
-def test_the_dead_are_not_waited_for(sync: Sync, clip_norm: float | None) -> None:
-    parameters = {"weight": WEIGHT, "bias": BIAS}
-    with fleet(parameters, Sgd(learning_rate=0.1), sync, clip_norm=clip_norm) as served:
-        client = served.client(0)
-        worker = served.work(1, _push_and_die, 1)
-        for sequence in range(1, 11):
-            client.push(gradient_of(0, sequence))
-            client.pull()
-        client.flush()
-        worker.join()
-        assert [served.look(shard).blocks[0].sequences[0] for shard in (0, 1)] == [10, 10]
-
-
-def test_the_dead_are_not_waited_for_when_their_shard_died_too() -> None:
-    """A shard that was down when a worker died finds out from the process table."""
-    parameters = {"weight": WEIGHT, "bias": BIAS}
-    with fleet(parameters, Sgd(learning_rate=0.1), Synchronous(workers=2)) as served:
-        client = served.client(0)
-        worker = served.work(1, _sleep, 60)
-        client.push(gradient_of(0, 1))
-        wait_until(lambda: all(1 in served.look(shard).living for shard in (0, 1)))
-        served.shards[0].kill()
-        served.shards[0].join()
-        worker.kill()
-        worker.join()
-        served.kill_shard(0)
-        client.flush()
-        assert served.look(0).living == (0,)
-
-
-def _sleep(client: Client, seconds: float) -> None:
-    time.sleep(seconds)
-
-
-def _write_levels(client: Client, count: int) -> None:
-    """Gradients that change every element alike: a whole vector has one level."""
-    for _ in range(count):
-        client.push({"vector": np.ones(300_000, np.float32)})
-
-
-@pytest.mark.parametrize("kills", [0, 3])
-def test_no_reader_sees_half_an_update(kills: int) -> None:
-    parameters = {"vector": np.zeros(300_000, np.float32)}
-    with fleet(parameters, Sgd(learning_rate=1.0), Asynchronous()) as served:
-        for worker in (1, 2):
-            served.work(worker, _write_levels, 150)
-        client = served.client(0)
-        cut = served.spec.partition.cuts[1]
-        levels = set()
-        for number in range(1_000_000):
-            vector = client.pull()["vector"]
-            for part in (vector[:cut], vector[cut:]):
-                assert part.min() == part.max()
-            levels.add(float(vector[0]))
-            if kills and number % 20 == 10:
-                served.kill_shard(number // 20 % 2)
-                kills -= 1
-            if vector.max() <= -300:
-                break
-        assert levels <= {-float(level) for level in range(301)}
-        assert len(levels) > 10
-
-
-def _kill_in_turn(served: Fleet, workers: list[BaseProcess]) -> int:
-    """Kills one shard after the other as long as anybody works, each after some progress."""
-    kills = 0
-    while any(worker.is_alive() for worker in workers):
-        shard = kills % 2
-        served.kill_shard(shard)
-        kills += 1
-        enough = served.look(shard).blocks[0].version + 20
-        wait_until(partial(_is_past, served, shard, enough, workers))
-    return kills
-
-
-def _is_past(served: Fleet, shard: int, version: int, workers: list[BaseProcess]) -> bool:
-    ended = not any(worker.is_alive() for worker in workers)
-    return ended or served.look(shard).blocks[0].version >= version
-
-
-@pytest.mark.parametrize("num_kills", [5, endurance(100)])
-def test_what_was_acknowledged_is_applied_once_whoever_is_killed(num_kills: int) -> None:
-    """Eight pipelined workers push while their shards are killed again and again."""
-    parameters = {"weight": WEIGHT, "bias": BIAS}
-    adam, settings = Adam(learning_rate=0.01), ServerSettings(num_slots=4, timeout_s=60)
-    with fleet(parameters, adam, Asynchronous(), settings=settings) as served:
-        kills, last = 0, 0
-        while kills < num_kills:
-            first, last = last + 1, last + 150
-            workers = [served.work(each, push_many, each, first, last) for each in range(8)]
-            kills += _kill_in_turn(served, workers)
-            assert [worker.exitcode for worker in workers] == [0] * 8
-        for shard in (0, 1):
-            journal = served.look(shard).blocks[0].journal()
-            assert [entry.version for entry in journal] == list(range(1, 8 * last + 1))
-            for worker in range(8):
-                mine = [entry.sequence for entry in journal if entry.worker == worker]
-                assert mine == list(range(1, last + 1))
-        expected = replay(served, lambda given: torch.optim.Adam(given, lr=0.01))
-        assert np.array_equal(state(served), expected)
-
-
-def test_nothing_is_left_behind() -> None:
-    shared = set(Path("/dev/shm").iterdir())
-    with fleet({"bias": IMAGES}, Sgd(learning_rate=1.0), Asynchronous()) as served:
-        served.work(1, _sleep, 60)
-        client = served.client(0)
-        client.push({"bias": IMAGES})
-        assert not [
-            path for path in set(Path("/dev/shm").iterdir()) - shared if "raymlops" in path.name
-        ]
-        processes = [*served.shards, *served.workers]
-    assert all(process.exitcode is not None for process in processes)
-    assert "raymlops-parameters-" + served.spec.name not in Path("/proc/net/unix").read_text()
