@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _IDLE, _DONE = Phase.IDLE, Phase.DONE  # as in `machine`
 _LINGER_S = 2.0
-"""How long a client may take to read its last answer before the connection is cut."""
+"""How long a client may take to close once its last answer is on its way, before it is cut."""
 
 HandOver = Callable[[int, Strayed | None], None]
 """Gives a connected socket, by its descriptor, to another process, with the request that was read
@@ -108,6 +108,8 @@ class Connection(asyncio.Protocol):
         machine, seen, limits = self.machine, self._seen, self._server.limits
         seen.look(now, machine, self._received, self._is_stopped)
         if self._ends_at is not None:
+            if self._transport.get_write_buffer_size() == 0:
+                self._ends_at = min(self._ends_at, now + _LINGER_S)
             if now >= self._ends_at:
                 self.abort()
         elif self._is_stopped and now - seen.stopped_at >= limits.send_timeout_s:
@@ -174,7 +176,7 @@ class Connection(asyncio.Protocol):
         unread bytes resets the connection, and takes what was sent along."""
         if self._ends_at is not None or self._transport.is_closing():
             return
-        self._ends_at = self._server.now + _LINGER_S
+        self._ends_at = self._server.now + self._server.limits.send_timeout_s
         if not self._transport.can_write_eof():
             self._transport.close()
             return

@@ -19,6 +19,7 @@ from raymlops.serve.web import Reply, Request, Response, Routes
 
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+HUGE = b"GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 OFFER = GET.replace(b"Host", b"Connection: upgrade\r\nUpgrade: h2c\r\nHost")
 
 
@@ -47,6 +48,7 @@ class Echo:
         self.routes.add("GET", "/echo", self.echo)
         self.routes.add("POST", "/echo", self.echo)
         self.routes.add("GET", "/large", lambda _, reply: reply(Response(200, b"x" * 1_000_000)))
+        self.routes.add("GET", "/huge", lambda _, reply: reply(Response(200, b"x" * 20_000_000)))
         self.routes.add("GET", "/hold", lambda request, reply: self.held.append((request, reply)))
 
     def echo(self, request: Request, reply: Reply) -> None:
@@ -170,6 +172,41 @@ def test_a_client_that_does_not_read_fills_no_memory(run: Run) -> None:
             assert connection.machine.num_requests <= 200
             assert not connection._transport.is_reading()
             connection.sweep(server.now)
+            connection.sweep(server.now + 6.0)
+            await until(lambda: not server.connections)
+
+    run(test)
+
+
+def test_a_slow_client_gets_the_whole_of_its_last_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serve.http.connection._LINGER_S", 0.0)
+
+    async def test() -> None:
+        async with serving() as (server, _, port):
+            caller = await Caller.to(port, limit=1024)
+            caller.writer.write(HUGE)
+            await until(lambda: any(c._ends_at is not None for c in server.connections))
+            (connection,) = server.connections
+            connection.sweep(server.now + 10.0)  # while nearly all of it is unsent
+            assert await caller.answer() == (200, b"x" * 20_000_000, True)
+            await until(lambda: connection._transport.get_write_buffer_size() == 0)
+            connection.sweep(server.now + 11.0)
+            await until(lambda: not server.connections)
+
+    run(test)
+
+
+def test_who_does_not_read_its_last_answer_is_cut(run: Run) -> None:
+    async def test() -> None:
+        async with serving(limits=HttpLimits(send_timeout_s=5.0)) as (server, _, port):
+            caller = await Caller.to(port, limit=1024)
+            caller.writer.write(HUGE)
+            await until(lambda: any(c._ends_at is not None for c in server.connections))
+            (connection,) = server.connections
+            connection.sweep(server.now + 4.0)
+            assert server.connections
             connection.sweep(server.now + 6.0)
             await until(lambda: not server.connections)
 
