@@ -40,6 +40,9 @@ _NAMES = {
 _IDLE, _HEAD, _BODY, _DONE = Phase
 _SKIPPABLE_BYTES = 64 * 1024
 """A refused body up to this size is read and dropped, which costs less than a new connection."""
+_MAX_PARTS = 1024
+"""A body in more parts than that is gathered as it comes: an object for each would hold thirty
+times as much memory as the body itself, where a client cuts it into chunks of two bytes."""
 
 
 class Strayed(NamedTuple):
@@ -219,7 +222,13 @@ class Machine:
     def on_body(self, part: bytes) -> None:
         self._body_size += len(part)
         self._check_body_size(self._body_size)
-        self._body.append(part)
+        body = self._body
+        if len(body) < _MAX_PARTS:
+            body.append(part)
+        elif len(body) == _MAX_PARTS:
+            body.append(bytearray(part))
+        else:
+            body[-1] += part
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
@@ -272,7 +281,7 @@ class Machine:
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
         self._fed_in_line = 0
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._body_size = 0
         self._reading = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +35,7 @@ class Talk:
             self.write,
             lambda: None,
             encoder=Encoder(0.0),
-            limits=LIMITS,
-            **self.options,
+            **{"limits": LIMITS, **self.options},
         )
 
     def write(self, data: bytes) -> None:
@@ -482,6 +482,21 @@ def test_a_large_body_in_small_chunks_is_no_line_without_end() -> None:
     for byte in b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n":
         talk.feed(bytes([byte]))
     assert talk.answers == [(200, b"/infer " + b"x" * 1000, False)]
+
+
+def test_a_body_in_tiny_chunks_takes_hardly_more_memory_than_itself() -> None:
+    talk, size = Talk(options={"limits": HttpLimits()}), 400_000
+    talk.feed(CHUNKED)
+    tracemalloc.start()
+    try:
+        for _ in range(size // 2000):
+            talk.feed(b"2\r\nxy\r\n" * 1000)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 2 * size
+    talk.feed(b"0\r\n\r\n")
+    assert talk.answers == [(200, b"/infer " + b"xy" * (size // 2), False)]
 
 
 def test_many_requests_at_once_are_no_line_without_end() -> None:
