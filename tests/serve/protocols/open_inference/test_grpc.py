@@ -259,6 +259,25 @@ def test_an_id_that_not_every_ledger_holds_is_refused(
     assert details == f"{where} holds the control character '\\x00'; leave such ones out"
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelReady"])
+@pytest.mark.parametrize("message", [b"\xff\xff\xff\xff", b"\x0a\x02\xff\xfe", b"\x0a\x7f"])
+def test_what_is_no_message_is_the_callers_fault(
+    server: Listening,
+    channel: grpc.Channel,
+    method: str,
+    message: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.exchanges.clear()
+    ask = channel.unary_unary(f"/{SERVICE}/{method}")
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(message, timeout=20.0)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details().startswith(f"this is no {method}Request: ")
+    assert [exchange.status for exchange in server.exchanges] == [400]
+    assert caplog.messages == []
+
+
 def test_an_output_is_written_once(channel: grpc.Channel) -> None:
     twice = [{"name": PROBABILITY}] * 2
     code, details = refusal(channel, "ModelInfer", model_name=MODEL, inputs=typed(), outputs=twice)

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from raymlops.errors import ClusterError, RequestError
 from raymlops.serve.door.tls import TlsFiles
@@ -25,7 +26,7 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
 )
 from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
 from raymlops.serve.protocols.open_inference.service import Service
-from raymlops.serve.web import Admit
+from raymlops.serve.web import Admit, Refused, Request, Response
 from raymlops.telemetry import trace
 
 _logger = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ class GrpcServer:
             ],
         )
         methods = _methods(Service(self._inference))
-        handlers = {name: _handler(name, method) for name, method in methods.items()}
+        refused = self._inference.refused
+        handlers = {name: _handler(name, method, refused) for name, method in methods.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         return server
 
@@ -190,19 +192,25 @@ def _under_trace(context: grpc.aio.ServicerContext) -> Iterator[None]:
         trace.current.reset(token)
 
 
-def _handler(name: str, method: Method) -> grpc.RpcMethodHandler:
-    async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+def _handler(name: str, method: Method, refused: Refused) -> grpc.RpcMethodHandler:
+    read = request_class(name).FromString
+
+    async def call(message: bytes, context: grpc.aio.ServicerContext) -> Any:
         try:
-            answer = method(request, context)
+            answer = method(read(message), context)
             return await answer if isinstance(answer, asyncio.Future) else answer
         except RequestError as error:
             await refuse(context, error.status, error.message)
+        except DecodeError as error:
+            refusal = Response.error(400, f"this is no {name}Request: {error}")
+            refused(Request("POST", f"/{SERVICE}/{name}"), refusal)
+            await refuse(context, refusal.status, refusal.reason)
         except Exception:  # the boundary of the process: log all of it, show none of it
             _logger.exception("%s failed", name)
             await refuse(context, 500, "internal error, logged")
 
+    # Read here, as grpc would log a traceback for each message that somebody has garbled.
     return grpc.unary_unary_rpc_method_handler(
         call,
-        request_deserializer=request_class(name).FromString,
         response_serializer=response_class(name).SerializeToString,
     )
