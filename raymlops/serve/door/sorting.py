@@ -9,7 +9,9 @@ _REQUEST_LINE = re.compile(rb"(?:\r?\n)*[A-Z-]+ (?:https?://[^/ ]*)?(/[^ ?\r\n]*
 _MODEL = re.compile(r"/v[12]/(?:repository/)?models/([^/:]+)")
 _HEALTH = "/v2/health/"
 _HEAD_END = b"\r\n\r\n"
-_SESSION = re.compile(rb"\r\nx-session-id:[ \t]*([^\r\n]*[^\r\n \t])[ \t]*\r\n", re.IGNORECASE)
+# The blanks around it are left to `strip`: here a header of blanks alone would take the square of
+# their number, 0.2 s for 4 KB, of the event loop by which everybody comes in.
+_SESSION = re.compile(rb"\r\nx-session-id:([^\r\n]*)(?=\r\n)", re.IGNORECASE)
 
 
 def path_of(sent: bytes) -> str | None:
@@ -35,8 +37,8 @@ def session_of(sent: bytes) -> str | None:
     Only a header that is complete is told, so that no session is taken for a shorter one.
     """
     head, end, _ = sent.partition(_HEAD_END)
-    found = _SESSION.search(head + end[:2])
-    return None if found is None else found[1].decode("latin-1")
+    sessions = (found.strip(b" \t") for found in _SESSION.findall(head + end[:2]))
+    return next((session.decode("latin-1") for session in sessions if session), None)
 
 
 def may_have_session(sent: bytes) -> bool:
