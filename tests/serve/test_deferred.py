@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from raymlops.errors import RequestError
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
+from raymlops.serve.deferred.handler import call_back
 from raymlops.serve.web import Reply, Request, Response, answered
 from raymlops.storage import Files
 
@@ -320,6 +322,41 @@ def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:
     ):
         status, body, _ = world.submit("r-2", webhook=url)
         assert (status, "serve.deferred.webhooks" in body["error"]) == (403, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, None), (b"HTTP/1.1 2", TimeoutError)],
+)
+def test_who_is_called_back_is_not_listened_to_for_ever(
+    said: bytes, raised: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serve.deferred.handler._CALL_BACK_TIMEOUT_S", 0.5)
+    heard: list[bytes] = []
+
+    async def test() -> None:
+        left = asyncio.Event()
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(await reader.readuntil(b"{}"))
+            with suppress(OSError):
+                while not writer.is_closing():  # says a head, or a body, that has no end
+                    writer.write(said)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            left.set()
+
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+            try:
+                async with asyncio.timeout(5.0):
+                    await call_back(url, Response(200, b"{}"), "r-1")
+            finally:
+                await left.wait()
+
+    with pytest.raises(raised) if raised else nullcontext():
+        asyncio.run(test())
+    assert b"x-request-id: r-1" in heard[0]
 
 
 def test_requests_that_come_together_are_counted_together(world: World) -> None:

@@ -40,12 +40,19 @@ Call = Callable[[str, Response, str], Awaitable[None]]
 
 
 async def call_back(url: str, response: Response, id: str) -> None:
-    headers = {"content-type": response.content_type, "x-request-id": id}
-    async with httpx.AsyncClient(trust_env=False, timeout=_CALL_BACK_TIMEOUT_S) as client:
-        answer = await client.post(
-            url, content=response.body, headers=headers | {"x-status": str(response.status)}
-        )
-    answer.raise_for_status()
+    """Waits for the status alone, which takes as long as it may in all, and reads no body: what
+    is called may say as much as it likes, as slowly as it likes."""
+    headers = {
+        "content-type": response.content_type,
+        "x-request-id": id,
+        "x-status": str(response.status),
+    }
+    async with (
+        asyncio.timeout(_CALL_BACK_TIMEOUT_S),
+        httpx.AsyncClient(trust_env=False, timeout=None) as client,
+        client.stream("POST", url, content=response.body, headers=headers) as answer,
+    ):
+        answer.raise_for_status()
 
 
 class Deferring(Sorting):
@@ -163,7 +170,7 @@ class Deferring(Sorting):
         for attempt in range(1, _CALL_BACKS + 1):
             try:
                 await self._call(webhook, response, id)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
                 _logger.warning("%s is not told of %s (%d): %r", webhook, id, attempt, error)
                 if attempt < _CALL_BACKS:
                     await asyncio.sleep(2.0 ** (attempt - 1))
