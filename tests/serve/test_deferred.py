@@ -324,6 +324,22 @@ def test_whom_to_call_back_is_for_the_settings_to_say(world: World) -> None:
         assert (status, "serve.deferred.webhooks" in body["error"]) == (403, True)
 
 
+def test_the_log_holds_no_url_of_a_webhook_which_may_be_a_secret(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reject(url: str, _: Response, __: str) -> None:
+        raise httpx.HTTPStatusError(
+            f"404 for {url}", request=httpx.Request("POST", url), response=httpx.Response(404)
+        )
+
+    world.deferring._call = reject
+    monkeypatch.setattr("raymlops.serve.deferred.handler._CALL_BACKS", 1)
+    webhook = "https://hooks.example/a/T0KEN"
+    world.runner.run(world.deferring._tell(webhook, Response(200), "r-1"))
+    message = "the webhook at hooks.example is not told of r-1 (1): it answers 404"
+    assert caplog.messages == [message]
+
+
 @pytest.mark.parametrize(
     ("said", "raised"),
     [(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, None), (b"HTTP/1.1 2", TimeoutError)],

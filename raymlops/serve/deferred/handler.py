@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -53,6 +54,14 @@ async def call_back(url: str, response: Response, id: str) -> None:
         client.stream("POST", url, content=response.body, headers=headers) as answer,
     ):
         answer.raise_for_status()
+
+
+def _reason(error: Exception) -> str:
+    """What kept a webhook from being told, without its URL: who knows that may often post there,
+    and httpx quotes it."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"it answers {error.response.status_code}"
+    return type(error).__name__
 
 
 class Deferring(Sorting):
@@ -171,7 +180,13 @@ class Deferring(Sorting):
             try:
                 await self._call(webhook, response, id)
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-                _logger.warning("%s is not told of %s (%d): %r", webhook, id, attempt, error)
+                _logger.warning(
+                    "the webhook at %s is not told of %s (%d): %s",
+                    urlsplit(webhook).hostname,
+                    id,
+                    attempt,
+                    _reason(error),
+                )
                 if attempt < _CALL_BACKS:
                     await asyncio.sleep(2.0 ** (attempt - 1))
             else:
