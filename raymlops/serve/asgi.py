@@ -120,11 +120,13 @@ def _request(scope: Scope) -> Request:
 
 
 async def _send(send: Send, response: Response) -> None:
-    headers = [
-        (b"content-type", response.content_type.encode("latin-1")),
-        (b"content-length", str(len(response.body)).encode()),
-        *((name.encode("latin-1"), text.encode("latin-1")) for name, text in response.headers),
-    ]
+    fields = (
+        ("content-type", response.content_type),
+        ("content-length", str(len(response.body))),
+        *response.headers,
+    )
+    # As `http.encode` writes them: an id in a header may be any text.
+    headers = [(name.encode("latin-1"), text.encode("latin-1", "replace")) for name, text in fields]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": response.body})

@@ -89,6 +89,19 @@ def test_an_answer_is_the_bundles_and_is_recorded(world: World) -> None:
     run(test)
 
 
+def test_an_id_in_a_header_may_be_any_text(world: World) -> None:
+    rows = {"records": [{"radius": 10.0, "texture": 10.0, "smoothness": 0.1, "size": "small"}]}
+
+    async def test() -> None:
+        async with serving(world.bundles, "1.0.0") as (client, _):
+            answer = await client.post("/predict", json={"id": "r-\N{SNOWMAN}", **rows})
+        assert answer.status_code == 200
+        assert answer.json()["id"] == "r-\N{SNOWMAN}"
+        assert answer.headers["x-request-id"] == "r-?"
+
+    run(test)
+
+
 def test_a_version_can_be_asked_for_by_name(world: World) -> None:
     async def test() -> None:
         async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
