@@ -34,7 +34,15 @@ from raymlops.serve.outbox import Sink
 from raymlops.serve.replica import Replica
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
-from raymlops.serve.web import Handler, Reply, Request, Response, answered, later
+from raymlops.serve.web import (
+    LONGEST_REMEMBERED,
+    Handler,
+    Reply,
+    Request,
+    Response,
+    answered,
+    later,
+)
 
 _RETRY_AFTER_S = 5.0
 _REMEMBERED_PATHS = 4096
@@ -84,7 +92,7 @@ class Pool:
             )
             for each in spec.models
         }
-        self._model_of = lru_cache(_REMEMBERED_PATHS)(model_of)
+        self._model_of_short = lru_cache(_REMEMBERED_PATHS)(model_of)
         self._doorway: Doorway | None = None
         self._serving: asyncio.Task[None] | None = None
         http = spec.models[0].http
@@ -151,7 +159,7 @@ class Pool:
 
     def _handle(self, request: Request, reply: Reply) -> None:
         try:
-            replica = self._replica(self._model_of(request.path))
+            replica = self._asked(request)
         except RequestError as error:
             reply(Response.refusal(error))
         else:
@@ -160,7 +168,7 @@ class Pool:
     def _admit(self, request: Request) -> Response | None:
         """By the keys of the model that is asked for."""
         try:
-            admit = self._replica(self._model_of(request.path)).admit
+            admit = self._asked(request).admit
         except RequestError as error:
             return Response.refusal(error)
         return None if admit is None else admit(request)
@@ -168,7 +176,13 @@ class Pool:
     def _refused(self, request: Request, response: Response) -> None:
         """Is a matter of the model that was asked for, if there is one."""
         with suppress(RequestError):
-            self._replica(self._model_of(request.path)).refused(request, response)
+            self._asked(request).refused(request, response)
+
+    def _asked(self, request: Request) -> Replica:
+        """Raises RequestError as `_replica`."""
+        path = request.path
+        is_short = len(path) <= LONGEST_REMEMBERED
+        return self._replica(self._model_of_short(path) if is_short else model_of(path))
 
     def _replica(self, model: str | None) -> Replica:
         """Raises RequestError, 404, when the pool has no such model."""

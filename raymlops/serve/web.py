@@ -25,6 +25,8 @@ from raymlops.errors import RequestError
 _logger = logging.getLogger(__name__)
 
 _MAX_REMEMBERED_PATHS = 256
+LONGEST_REMEMBERED = 512
+"""Characters of a path that is remembered: a stranger could fill memory with longer ones."""
 
 
 class Request(msgspec.Struct, eq=False):
@@ -139,6 +141,8 @@ class Routes(Sorting):
 
     def _find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
         found = self._search(method, path)
+        if len(path) > LONGEST_REMEMBERED:
+            return found
         if len(self._remembered) >= _MAX_REMEMBERED_PATHS:
             self._remembered.clear()
         self._remembered[method, path] = found

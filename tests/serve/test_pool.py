@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -250,6 +252,25 @@ def test_nobody_but_its_models_is_in_a_pool(wards: World) -> None:
             assert "in pool 'wards'" in answer.text
 
     run(wards, test)
+
+
+def test_paths_that_are_made_up_fill_no_memory(wards: World) -> None:
+    def held_bytes() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    async def test(ward: Ward) -> None:
+        before = held_bytes()
+        for number in range(400):
+            path = f"/v2/models/nobody/{number}%F0%9F%98%80" + "x" * 15_000
+            assert (await ward.client.get(path)).status_code == 404
+        assert held_bytes() - before < 10_000_000  # all of them take 28 MB
+
+    tracemalloc.start()
+    try:
+        run(wards, test)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_key_is_good_for_the_models_it_names(wards: World, tmp_path: Path) -> None:

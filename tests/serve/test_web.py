@@ -75,6 +75,9 @@ def test_many_paths_are_not_remembered_for_ever(routes: Routes) -> None:
     for number in range(1000):
         ask(routes, Request("GET", f"/docs/{number}"))
     assert len(routes._remembered) <= 256
+    routes._remembered.clear()
+    ask(routes, Request("GET", "/docs/" + "x" * 16_000))
+    assert not routes._remembered
 
 
 def test_what_a_handler_raises_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from raymlops.serve.door.sorting import is_health, model_of
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
 from raymlops.serve.routing import RoutingName
-from raymlops.serve.web import Admit, Handler, Refused, untold
+from raymlops.serve.web import LONGEST_REMEMBERED, Admit, Handler, Refused, untold
 
 _logger = logging.getLogger(__name__)
 
@@ -206,6 +206,8 @@ class Doorway:
         found = self._known_paths.get(path)
         if found is None:
             found = model_of(path) in self._own and not is_health(path)
+            if len(path) > LONGEST_REMEMBERED:
+                return found
             if len(self._known_paths) >= _REMEMBERED_PATHS:
                 self._known_paths.clear()
             self._known_paths[path] = found
