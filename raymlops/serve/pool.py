@@ -11,6 +11,7 @@ monitor, metrics and a log. What it has not is its memory, while nobody asks for
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
@@ -43,6 +44,8 @@ from raymlops.serve.web import (
     answered,
     later,
 )
+
+_logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
 _REMEMBERED_PATHS = 4096
@@ -209,7 +212,8 @@ class Pool:
                 # Who leaves ends this task, and with it what `handler` does for the copy.
                 return await answered(handler, replace(request, on_gone=None))
         except RaymlopsError as error:
-            message = f"model '{model}' cannot be loaded: {error}"
+            _logger.warning("model '%s' cannot be loaded: %s", model, error)
+            message = f"model '{model}' cannot be loaded, logged; try again"
             raise RequestError(503, message, _RETRY_AFTER_S) from error
 
     # Models.

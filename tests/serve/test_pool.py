@@ -227,7 +227,9 @@ def test_a_table_that_cannot_be_loaded_is_refused_by_a_model_that_is_not_held(
     run(wards, test)
 
 
-def test_a_model_that_cannot_be_loaded_fails_alone_and_is_tried_again(wards: World) -> None:
+def test_a_model_that_cannot_be_loaded_fails_alone_and_is_tried_again(
+    wards: World, caplog: pytest.LogCaptureFixture
+) -> None:
     store = Path(wards.store_uri)
     away = store.with_name("away")
 
@@ -236,7 +238,8 @@ def test_a_model_that_cannot_be_loaded_fails_alone_and_is_tried_again(wards: Wor
         os.rename(store, away)
         refused = await ward.ask("ward-0")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-        assert "model 'ward-0' cannot be loaded" in refused.text
+        assert refused.json() == {"error": "model 'ward-0' cannot be loaded, logged; try again"}
+        assert f"model 'ward-0' cannot be loaded: {store} holds no blob" in caplog.text
         probability(await ward.ask("ward-1"))
         os.rename(away, store)
         probability(await ward.ask("ward-0"))
