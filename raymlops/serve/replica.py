@@ -13,7 +13,7 @@ from typing import Any
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
-from raymlops.serve.access import Gate, Keyring
+from raymlops.serve.access import Gate, Keyring, owner_of
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
 from raymlops.serve.asgi import Application
@@ -78,6 +78,7 @@ class Replica:
             policy=spec.deferred,
             max_body_bytes=max_body_bytes,
             refused=self._inference.refused,
+            owner=None if spec.keys_file is None else owner_of,
         )
         self.handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)

@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from raymlops.errors import RequestError
-from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
+from raymlops.serve.deferred import DeferredPolicy, Deferring, Results, Ticket
 from raymlops.serve.deferred.handler import call_back
 from raymlops.serve.web import Reply, Request, Response, answered
 from raymlops.storage import Files
@@ -50,6 +50,7 @@ class World:
             policy=POLICY,
             max_body_bytes=1000,
             refused=self._note_refusal,
+            owner=lambda request: request.headers.get("x-api-key", ""),
             call=self._call,
             clock=lambda: self.now,
         )
@@ -140,6 +141,54 @@ def test_the_same_id_is_worked_on_once(world: World) -> None:
     assert len(world.asked) == 1
 
 
+def test_who_asks_with_another_key_finds_nothing_and_has_ids_of_their_own(world: World) -> None:
+    """Any key that is good for the model read, removed and forestalled the results of all others,
+    whose ids are often orders or users that are easily guessed."""
+    ann, bob = {"x_api_key": "ann"}, {"x_api_key": "bob"}
+    world.submit("r-1", **ann)
+    world.answer(b'"for ann"')
+    for other in (bob, {}):
+        assert world.ask("GET", f"{RESULTS}/r-1", **other)[0] == 404
+        assert world.ask("DELETE", f"{RESULTS}/r-1", **other)[0] == 200
+    assert world.submit("r-1", **bob)[0] == 202
+    world.answer(b'"for bob"')
+    assert world.ask("GET", f"{RESULTS}/r-1", **ann)[:2] == (200, "for ann")
+    assert world.ask("GET", f"{RESULTS}/r-1", **bob)[:2] == (200, "for bob")
+    world.now += 100.0
+    assert world.results.sweep(world.now) == 2
+
+
+def test_another_request_under_the_same_id_is_refused(world: World) -> None:
+    """It was accepted, and its client was given the answer to the first one."""
+
+    def submit(path: str, body: bytes) -> int:
+        headers = {"prefer": "respond-async", "x-request-id": "r-1"}
+        return world.send(Request("POST", path, headers=headers, body=body)).status
+
+    infer, pinned = "/v2/models/m/infer", "/v2/models/m/versions/1.0.0/infer"
+    assert submit(infer, b'{"a": 1}') == 202
+    assert [submit(infer, b'{"a": 2}'), submit(pinned, b'{"a": 1}')] == [409, 409]
+    world.answer(b'"of a = 1"')
+    assert [submit(infer, b'{"a": 2}'), submit(infer, b'{"a": 1}')] == [409, 202]
+    assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (200, "of a = 1")
+    assert world.refused == [409, 409, 409]
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/repository/models/m/load", "/nothing"])
+def test_what_is_no_request_to_infer_is_not_deferred(world: World, path: str) -> None:
+    """Health needs no key, and whoever asked for it wrote into the store under any id."""
+    head = Request("POST", path, headers={"prefer": "respond-async"})
+    assert world.deferring.sort(head) == world._handle
+
+
+def test_what_an_earlier_version_kept_is_found(world: World) -> None:
+    Files(world.folder).write("results/m/r-1", b'{"at":1000.0}')
+    assert world.submit("r-1")[0] == 202
+    assert world.ask("GET", f"{RESULTS}/r-1")[0] == 202
+    assert world.asked == []
+
+
 def test_what_met_a_full_queue_can_be_asked_again(world: World) -> None:
     """It was kept for an hour, and every submission under its id was answered 202 and dropped."""
     world.submit("r-1")
@@ -161,7 +210,7 @@ def test_of_all_who_begin_an_id_at_once_one_works_on_it(tmp_path: Path) -> None:
     def begin(_: int) -> bool:
         results = Results(Files(str(tmp_path)), "m", POLICY)
         together.wait()
-        return results.begin("r-1", 1000.0)
+        return results.begin(Ticket("r-1"), 1000.0)
 
     with ThreadPoolExecutor(8) as replicas:
         assert sum(replicas.map(begin, range(8))) == 1
@@ -221,7 +270,7 @@ def test_another_replica_finds_the_result(world: World, tmp_path: Path) -> None:
     world.submit("r-1")
     world.answer()
     other = Results(Files(str(tmp_path)), "m", POLICY)
-    found = other.get("r-1", world.now)
+    found = other.get(Ticket("r-1"), world.now)
     assert found is not None
     assert found.body == b'{"outputs": []}'
 
@@ -249,21 +298,21 @@ def test_a_sweep_reads_no_result_whose_time_is_known(world: World) -> None:
 
     results = Results(Counted(world.folder), "m", POLICY)
     other = Results(Counted(world.folder), "m2", POLICY)
-    results.finish("r-1", Response(200, b"a"), 1000.0)
-    results.begin("r-2", 1000.0)
-    other.finish("r-3", Response(200, b"a"), 1000.0)
+    results.finish(Ticket("r-1"), Response(200, b"a"), 1000.0)
+    results.begin(Ticket("r-2"), 1000.0)
+    other.finish(Ticket("r-3"), Response(200, b"a"), 1000.0)
     assert [results.sweep(1001.0), results.sweep(1002.0)] == [0, 0]
     assert sorted(read) == ["results/m/r-1", "results/m/r-2", "results/m/r-2"]
     assert results.sweep(1010.0) == 1  # what was lost
-    results.forget("r-1")
-    results.finish("r-1", Response(200, b"b"), 1050.0)  # after it was asked for again
+    results.forget(Ticket("r-1"))
+    results.finish(Ticket("r-1"), Response(200, b"b"), 1050.0)  # after it was asked for again
     assert [results.sweep(1100.0), results.sweep(1149.0)] == [0, 0]
     assert results.sweep(1150.0) == 1
     assert other.sweep(1150.0) == 1
 
 
 def test_what_was_lost_with_its_replica_can_be_asked_again(world: World) -> None:
-    world.results.begin("r-1", world.now)  # by a replica that died
+    world.results.begin(Ticket("r-1"), world.now)  # by a replica that died
     world.now += 10.0
     assert world.ask("GET", f"{RESULTS}/r-1")[0] == 404
     assert world.submit("r-1")[0] == 202
@@ -423,7 +472,7 @@ def test_a_client_that_leaves_while_its_request_is_noted_leaves_no_id_behind(
 
     asyncio.run(test())
     assert told == []
-    found = results.get("r-1", 1000.0)
+    found = results.get(Ticket("r-1"), 1000.0)
     assert found is not None
     assert found.status == 200
 
@@ -433,7 +482,7 @@ def test_an_id_is_no_path(world: World, id: str) -> None:
     status, body, _ = world.submit(id)
     assert (status, "up to 64 letters" in body["error"]) == (400, True)
     with pytest.raises(RequestError):
-        world.results.get(id, world.now)
+        world.results.get(Ticket(id), world.now)
 
 
 def test_others_are_answered_at_once(world: World) -> None:

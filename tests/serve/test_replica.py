@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Ledger
 from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary, TrafficTable
+from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.board import Published, Standing
 from raymlops.telemetry import Snapshot
 from tests.serve.conftest import MODEL, World
@@ -111,6 +114,31 @@ def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: Wor
     assert sum(parts[:3]) < parts[3]
     # What is unloaded at the end has nothing to tell any more.
     assert gatherer.counts("raymlops_requests_in_flight") == {(MODEL,): 0}
+
+
+def test_a_key_finds_what_was_deferred_with_it_and_nothing_else(
+    world: World, tmp_path: Path
+) -> None:
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+    ring = Keyring(tmp_path / "keys.json")
+    for name in ("ann", "bob"):
+        ring.add(ApiKey(name=name, digest=digest_of(name), models=(MODEL,)))
+
+    async def test() -> None:
+        keyed = dataclasses.replace(spec(world), keys_file=tmp_path / "keys.json")
+        replica = Replica(keyed, board=QuietBoard(), sink=None, outlet=None)
+        await replica.load()
+        async with Server(replica.app) as client:
+            ann, bob = {"x-api-key": "ann"}, {"authorization": "Bearer bob"}
+            submit = {"prefer": "respond-async", "x-request-id": "r-1", **ann}
+            accepted = await client.post(INFER, content=body(world), headers=submit)
+            where = accepted.headers["location"]
+            assert (await client.get(where, headers={"authorization": "Bearer ann"})).is_success
+            assert (await client.get(where, headers=bob)).status_code == 404
+            assert (await client.get(where)).status_code == 401
+
+    asyncio.run(test())
 
 
 def test_metrics_that_nobody_takes_cost_no_request(

@@ -6,6 +6,6 @@ GET  /v2/models/flights/results/ID    --> 202 while it is not there, then what /
 
 from raymlops.serve.deferred.handler import Deferring
 from raymlops.serve.deferred.policy import DeferredPolicy
-from raymlops.serve.deferred.results import Results
+from raymlops.serve.deferred.results import Results, Ticket
 
-__all__ = ["DeferredPolicy", "Deferring", "Results"]
+__all__ = ["DeferredPolicy", "Deferring", "Results", "Ticket"]

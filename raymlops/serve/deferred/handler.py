@@ -14,9 +14,9 @@ import orjson
 from msgspec.structs import replace
 
 from raymlops.errors import RaymlopsError, RequestError
-from raymlops.serve.deferred.identity import request_id
+from raymlops.serve.deferred.identity import infers, request_id, what_is_asked
 from raymlops.serve.deferred.policy import DeferredPolicy
-from raymlops.serve.deferred.results import Results
+from raymlops.serve.deferred.results import Results, Ticket
 from raymlops.serve.web import (
     Handler,
     Refused,
@@ -36,6 +36,8 @@ _SWEEP_S = 60.0
 _CALL_BACKS = 3
 _CALL_BACK_TIMEOUT_S = 10.0
 
+Owner = Callable[[Request], str]
+"""Whose results a request may see, and adds to."""
 Call = Callable[[str, Response, str], Awaitable[None]]
 """POSTs a response to a URL, with the id of its request; raises what keeps it from arriving."""
 
@@ -69,7 +71,7 @@ class Deferring(Sorting):
 
     A header `Webhook: URL` names who is told of the answer, if the policy allows that. To find a
     request's id no more than `max_body_bytes` of a compressed body are inflated. `refused` is told
-    of those that are not accepted.
+    of those that are not accepted. Each `owner` has results of its own; without one all share them.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Deferring(Sorting):
         policy: DeferredPolicy,
         max_body_bytes: int,
         refused: Refused = untold,
+        owner: Owner | None = None,
         call: Call = call_back,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -91,6 +94,7 @@ class Deferring(Sorting):
         self._policy = policy
         self._max_body_bytes = max_body_bytes
         self._refused = refused
+        self._owner = owner
         self._call = call
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
@@ -103,7 +107,7 @@ class Deferring(Sorting):
         if head.path.startswith(self._below):
             return self._results_of
         if head.method == "POST" and _PREFERENCE in head.headers.get("prefer", "").lower():
-            return self._submit
+            return self._submit if infers(head.path) else self._handler
         return self._handler
 
     async def sweep(self) -> None:
@@ -135,11 +139,13 @@ class Deferring(Sorting):
         self._require_room()  # before its body is looked at, which takes a thread
         limit = self._max_body_bytes
         named = await asyncio.to_thread(request_id, request, max_body_bytes=limit)
+        asked = await asyncio.to_thread(what_is_asked, request)
         self._require_room()  # others came meanwhile
         id = named or secrets.token_hex(16)
         # In tasks of their own: a client that leaves ends this one, at any step.
-        begun = asyncio.create_task(asyncio.to_thread(self._results.begin, id, self._clock()))
-        work = asyncio.create_task(self._work(begun, request, id, webhook))
+        ticket = self._ticket(request, id, asked)
+        begun = asyncio.create_task(asyncio.to_thread(self._results.begin, ticket, self._clock()))
+        work = asyncio.create_task(self._work(begun, request, ticket, webhook))
         self._pending.add(work)
         work.add_done_callback(self._pending.discard)
         await asyncio.shield(begun)
@@ -151,29 +157,34 @@ class Deferring(Sorting):
 
     async def _poll(self, request: Request) -> Response:
         id = request.params["id"]
-        found = await asyncio.to_thread(self._results.get, id, self._clock())
+        ticket = self._ticket(request, id)
+        found = await asyncio.to_thread(self._results.get, ticket, self._clock())
         return found or self._pending_response(id, ("retry-after", "1"))
 
     async def _forget(self, request: Request) -> Response:
-        await asyncio.to_thread(self._results.forget, request.params["id"])
+        ticket = self._ticket(request, request.params["id"])
+        await asyncio.to_thread(self._results.forget, ticket)
         return Response(200, b"{}")
 
+    def _ticket(self, request: Request, id: str, asked: str = "") -> Ticket:
+        return Ticket(id, "" if self._owner is None else self._owner(request), asked)
+
     async def _work(
-        self, begun: asyncio.Task[bool], request: Request, id: str, webhook: str | None
+        self, begun: asyncio.Task[bool], request: Request, ticket: Ticket, webhook: str | None
     ) -> None:
         await asyncio.wait([begun])
         if begun.exception() is not None or not begun.result():  # which `_accept` tells
             return
         # A copy, whose `on_gone` nobody calls: the client's own is abandoned when it leaves,
         # also where its 202 waits behind another answer.
-        headers = {**request.headers, "x-request-id": id}
+        headers = {**request.headers, "x-request-id": ticket.id}
         response = await answered(self._handler, replace(request, headers=headers, on_gone=None))
         try:
-            await asyncio.to_thread(self._results.finish, id, response, self._clock())
+            await asyncio.to_thread(self._results.finish, ticket, response, self._clock())
         except RaymlopsError as error:
-            _logger.error("the result of %s cannot be kept: %s", id, error)
+            _logger.error("the result of %s cannot be kept: %s", ticket.id, error)
         if webhook is not None:
-            await self._tell(webhook, response, id)
+            await self._tell(webhook, response, ticket.id)
 
     async def _tell(self, webhook: str, response: Response, id: str) -> None:
         for attempt in range(1, _CALL_BACKS + 1):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from raymlops.serve.inflation import inflate
 from raymlops.serve.protocols.documents import load, text
 from raymlops.serve.protocols.open_inference.binary import split_binary
 from raymlops.serve.web import Request
 
 _INFER, _PREDICT = "/infer", "/predict"
+_INFERRING = (_INFER, _PREDICT, ":predict", ":classify", ":regress")
 _JSON_LENGTH = "inference-header-content-length"
 
 
@@ -23,6 +26,16 @@ def request_id(request: Request, *, max_body_bytes: int) -> str | None:
         document, _ = load(_document(request, max_body_bytes))
         named = document.get("id") if isinstance(document, dict) else None
     return None if named in (None, "") else text(named, "id")
+
+
+def infers(path: str) -> bool:
+    """Whether what is posted there is a request to infer, in any of the protocols."""
+    return path.endswith(_INFERRING)
+
+
+def what_is_asked(request: Request) -> str:
+    """A digest that tells what a request asks from what others do."""
+    return blake2b(request.path.encode() + b"\0" + request.body, digest_size=16).hexdigest()
 
 
 def _document(request: Request, max_body_bytes: int) -> bytes | memoryview:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -19,10 +20,13 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What is known of a request, since `at`; `response` is None while it is pending."""
+    """What is known of a request, since `at`; `response` is None while it is pending.
+
+    `asked` tells what it asked from what others do; empty where an earlier version kept it."""
 
     at: float
     response: Response | None = None
+    asked: str = ""
 
     @property
     def may_pass(self) -> bool:
@@ -31,7 +35,7 @@ class Kept:
 
     def to_bytes(self) -> bytes:
         """A line of JSON, and the body behind it."""
-        head: dict[str, object] = {"at": self.at}
+        head: dict[str, object] = {"at": self.at, "asked": self.asked}
         if self.response is None:
             return orjson.dumps(head)
         head |= {
@@ -45,11 +49,22 @@ class Kept:
     def from_bytes(cls, data: bytes) -> Kept:
         line, _, body = data.partition(b"\n")
         head = orjson.loads(line)
+        at, asked = head["at"], head.get("asked", "")
         if "status" not in head:
-            return cls(at=head["at"])
+            return cls(at=at, asked=asked)
         headers = tuple((name, value) for name, value in head["headers"])
         response = Response(head["status"], body, head["content_type"], headers)
-        return cls(at=head["at"], response=response)
+        return cls(at=at, response=response, asked=asked)
+
+
+class Ticket(NamedTuple):
+    """By which a result is found: an id, and whose it is, as a text that can be part of a file's
+    name; others may have a result of that id, too. `asked` is what it is the result of, empty
+    for who only looks."""
+
+    id: str
+    owner: str = ""
+    asked: str = ""
 
 
 class Results:
@@ -64,41 +79,50 @@ class Results:
         self._policy = policy
         self._lasting: dict[str, float] = {}
 
-    def begin(self, id: str, now: float) -> bool:
-        """Notes that `id` is being worked on; False when it is, or is done, already. What met an
+    def begin(self, ticket: Ticket, now: float) -> bool:
+        """Notes that it is being worked on; False when it is, or is done, already. What met an
         overloaded server is not done.
 
         Of several who begin one id at once one is told True, as far as `Files.create` says so.
+
+        Raises:
+            RequestError: 409 when the same owner has asked something else under that id.
         """
-        name, pending = self._name(id), Kept(at=now).to_bytes()
+        name, pending = self._name(ticket), Kept(at=now, asked=ticket.asked).to_bytes()
         if self._files.create(name, pending):
             return True
-        found = self._find(id, now)
+        found = self._find(name, now)
+        if found is not None and found.asked and found.asked != ticket.asked:
+            raise RequestError(
+                409,
+                f"another request was submitted as {ticket.id}; give this one an id of its own",
+            )
         if found is not None and not found.may_pass:
             return False
         self._files.write(name, pending)
         return True
 
-    def finish(self, id: str, response: Response, now: float) -> None:
-        self._files.write(self._name(id), Kept(at=now, response=response).to_bytes())
+    def finish(self, ticket: Ticket, response: Response, now: float) -> None:
+        kept = Kept(at=now, response=response, asked=ticket.asked)
+        self._files.write(self._name(ticket), kept.to_bytes())
 
-    def get(self, id: str, now: float) -> Response | None:
+    def get(self, ticket: Ticket, now: float) -> Response | None:
         """The response; None while it is pending.
 
         Raises:
             RequestError: 404 when there is no such result any more.
         """
-        kept = self._find(id, now)
+        kept = self._find(self._name(ticket), now)
         if kept is None:
             raise RequestError(
                 404,
-                f"there is no result {id}: it was never asked for, is older than "
+                f"there is no result {ticket.id}: it was never asked for, is older than "
                 f"{self._policy.ttl_s:g} s, or was lost with its replica; ask again under that id",
             )
         return kept.response
 
-    def forget(self, id: str) -> None:
-        self._files.delete(self._name(id))
+    def forget(self, ticket: Ticket) -> None:
+        self._files.delete(self._name(ticket))
 
     def sweep(self, now: float) -> int:
         """Removes what is too old; returns how many.
@@ -106,29 +130,31 @@ class Results:
         A result that was found once is read again when its time has come, and not before: what
         many clients have asked for is much to read.
         """
-        ids = [name.rpartition("/")[2] for name in self._files.list(f"{self._folder}/")]
-        self._lasting = {id: ends for id in ids if (ends := self._lasting.get(id, now)) > now}
-        return sum(self._remove_if_old(id, now) for id in ids if id not in self._lasting)
+        names = list(self._files.list(f"{self._folder}/"))
+        lasting = {name: self._lasting.get(name, now) for name in names}
+        self._lasting = {name: ends for name, ends in lasting.items() if ends > now}
+        return sum(self._remove_if_old(name, now) for name in names if name not in self._lasting)
 
-    def _remove_if_old(self, id: str, now: float) -> bool:
-        kept = self._find(id, now)
+    def _remove_if_old(self, name: str, now: float) -> bool:
+        kept = self._find(name, now)
         if kept is None:
-            self.forget(id)  # before it is asked for again, as far as that can be
+            self._files.delete(name)  # before it is asked for again, as far as that can be
         elif kept.response is not None:
-            self._lasting[id] = kept.at + self._policy.ttl_s
+            self._lasting[name] = kept.at + self._policy.ttl_s
         return kept is None
 
-    def _find(self, id: str, now: float) -> Kept | None:
+    def _find(self, name: str, now: float) -> Kept | None:
         try:
-            kept = Kept.from_bytes(self._files.read(self._name(id)))
+            kept = Kept.from_bytes(self._files.read(name))
         except MissingFileError:
             return None
         lasts_s = self._policy.lost_after_s if kept.response is None else self._policy.ttl_s
         return kept if now - kept.at < lasts_s else None
 
-    def _name(self, id: str) -> str:
+    def _name(self, ticket: Ticket) -> str:
+        id = ticket.id
         if _ID.fullmatch(id) is None:
             raise RequestError(
                 400, f"a result's id has up to 64 letters, digits, _ and -; it is {id[:80]!r}"
             )
-        return f"{self._folder}/{id}"
+        return "/".join(filter(None, (self._folder, ticket.owner, id)))
