@@ -245,8 +245,7 @@ class Machine:
             slot.reply(slot.refusal)
             self._refused(slot.request, slot.refusal)
         else:
-            body = self._body
-            slot.request.body = body[0] if len(body) == 1 else b"".join(body)
+            slot.request.body = b"".join(self._body)  # of one part, the part itself
             slot.continues = False
             self._call(self._handler, slot, slot.request)
         self._reading = None
