@@ -30,9 +30,16 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def make_loss(loss: str | Factory) -> Loss:
     """The loss summed over all targets: of logits [..., classes] and classes [...], of logits and
     0/1 of one shape, or of values and values of one shape. One of a user's own raises
-    TrainingError where it returns no single number as a tensor."""
+    TrainingError where it returns no single number as a tensor.
+
+    Raises:
+        TrainingError: the loss is a module that returns no sum, or would have to be trained itself.
+    """
     if isinstance(loss, Factory):
-        return partial(_single, loss.call, loss.make())
+        made = loss.make()
+        if isinstance(made, torch.nn.Module):
+            _require_plain_sum(loss.call, made)
+        return partial(_single, loss.call, made)
     return _LOSSES[loss]
 
 
@@ -80,6 +87,20 @@ def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:
     return (lambda _: 1.0) if spec == ScheduleSpec() else share
 
 
+def _require_plain_sum(call: str, loss: torch.nn.Module) -> None:
+    reduction = getattr(loss, "reduction", "sum")
+    if reduction != "sum":  # a mean over the rows of one piece weighs rows by how a plan cuts them
+        raise TrainingError(
+            f"loss {call} has reduction {reduction}, and a training divides the sum over all "
+            "targets by their number itself: give it reduction sum among its arguments"
+        )
+    if trained := [name for name, p in loss.named_parameters() if p.requires_grad]:
+        raise TrainingError(
+            f"loss {call} has parameters {', '.join(trained)}, and the optimizer steps those of "
+            "the model alone: put them into the model, which may return what the loss needs"
+        )
+
+
 def _single(call: str, loss: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     value: Any = loss(outputs, targets)
     if isinstance(value, torch.Tensor) and value.numel() == 1:
@@ -96,6 +117,12 @@ def _single(call: str, loss: Loss, outputs: torch.Tensor, targets: torch.Tensor)
 
 
 def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if _sizes(outputs.shape[:-1]) != _sizes(targets.shape):  # which may be as many numbers
+        raise ValueError(
+            f"the model's outputs have shape {list(outputs.shape)}, the targets "
+            f"{list(targets.shape)}, and loss cross_entropy takes logits [..., classes] of classes "
+            "[...]: move the classes last in the model, or give a loss of your own"
+        )
     return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="sum")
 
 
@@ -111,6 +138,11 @@ def _mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             "the data, or squeeze the outputs in the model"
         )
     return functional.mse_loss(outputs, targets, reduction="sum")
+
+
+def _sizes(shape: Iterable[int]) -> list[int]:
+    """Those that count: a table gives its targets as a column [rows, 1]."""
+    return [size for size in shape if size != 1]
 
 
 _LOSSES: dict[str, Loss] = {

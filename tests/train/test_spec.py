@@ -266,3 +266,36 @@ def test_mse_of_values_of_two_shapes_is_refused() -> None:
         ValueError, match=r"outputs have shape \[3, 1\], the targets \[3\], .*reshape"
     ):
         make_loss("mse")(torch.zeros(3, 1), torch.ones(3))
+
+
+def test_cross_entropy_of_logits_whose_classes_are_not_last_is_refused() -> None:
+    """Logits [rows, classes, length] of as many classes as the length were read as others."""
+    logits, classes = torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"outputs have shape \[2, 3, 4\], the targets \[2, 4\]"):
+        make_loss("cross_entropy")(logits, classes)
+    column = torch.zeros(5, 1, dtype=torch.int64)
+    assert make_loss("cross_entropy")(torch.zeros(5, 3), column) == pytest.approx(5 * math.log(3))
+
+
+def test_a_loss_of_torch_that_returns_a_mean_is_refused() -> None:
+    """It was divided by the number of targets once more, and plans did not agree."""
+    call = "torch.nn:CrossEntropyLoss"
+    with pytest.raises(TrainingError, match=r"has reduction mean, .* give it reduction sum"):
+        make_loss(Factory(call=call))
+    logits, classes = torch.zeros(2, 3), torch.tensor([0, 1])
+    summed = make_loss(Factory(call=call, arguments={"reduction": "sum"}))
+    assert summed(logits, classes) == pytest.approx(2 * math.log(3))
+
+
+class Margins(torch.nn.Module):
+    def __init__(self, trained: bool) -> None:
+        super().__init__()
+        self.margins = torch.nn.Parameter(torch.ones(3), requires_grad=trained)
+
+
+def test_a_loss_that_would_have_to_be_trained_is_refused() -> None:
+    """Its parameters stayed as they were, without a word."""
+    call = f"{__name__}:Margins"
+    make_loss(Factory(call=call, arguments={"trained": False}))
+    with pytest.raises(TrainingError, match=r"Margins has parameters margins, .* into the model"):
+        make_loss(Factory(call=call, arguments={"trained": True}))
