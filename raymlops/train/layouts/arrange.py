@@ -13,7 +13,8 @@ from raymlops.train.compression import make_compressor
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
-from raymlops.train.layouts.model import build_model, compile_model, recompute, warn_of_batch_norms
+from raymlops.train.layouts.model import build_model, compile_model, warn_of_batch_norms
+from raymlops.train.layouts.recomputed import recompute
 from raymlops.train.layouts.shards import gathered
 from raymlops.train.layouts.unreached import find_unreached
 from raymlops.train.plan import ParallelPlan
@@ -55,7 +56,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         around = slice_layers(model, spec.tensor, seat, probe.inputs)
     blocks = blocks_of(model)
     if spec.activation_checkpointing:
-        recompute(model, blocks)
+        recompute(model, blocks, compiled=spec.compile is not None)
     return _Draft(spec=spec, seat=seat, probe=probe, model=model, blocks=blocks, around=around)
 
 

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import torch
 from torch import nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
-    CheckpointImpl,
-    apply_activation_checkpointing,
-    checkpoint_wrapper,
-)
 
 from raymlops.errors import TrainingError
 from raymlops.train.devices import Device
@@ -39,23 +33,6 @@ def warn_of_batch_norms(model: nn.Module) -> None:
             "process: use SyncBatchNorm on GPUs, or a norm within rows such as LayerNorm",
             ", ".join(apart),
         )
-
-
-def recompute(model: nn.Module, blocks: dict[str, nn.Module]) -> None:
-    """Keeps the inputs of blocks and computes what is in them again in the backward pass."""
-    if not blocks:
-        raise TrainingError(
-            f"activation_checkpointing is set, and {type(model).__name__} has neither a ModuleList "
-            "nor a Sequential whose members could be computed again: set it to false"
-        )
-    chosen = {id(block) for block in blocks.values()}
-    apply_activation_checkpointing(
-        model,
-        checkpoint_wrapper_fn=partial(
-            checkpoint_wrapper, checkpoint_impl=CheckpointImpl.NO_REENTRANT
-        ),
-        check_fn=lambda module: id(module) in chosen,
-    )
 
 
 def compile_model(spec: TrainSpec, device: Device, model: nn.Module) -> None:
