@@ -50,6 +50,9 @@ def slice_layers(
     styles = _styles(model, slices, spec)
     with _watching_length(model, spec, seat.plan.tensor):
         expected = _outputs(model, probe)
+    for module in model.modules():
+        if getattr(module, "inplace", False):  # what a sliced layer gives is a view, and cannot be
+            module.inplace = False
     for name, attributes in slices.heads.items():
         module = model.get_submodule(name)
         for attribute in attributes:  # `forward` cuts what this worker has into heads
@@ -120,15 +123,15 @@ def _watching_length(model: nn.Module, spec: TensorSpec, num_workers: int) -> It
         handle.remove()
 
 
-@torch.no_grad()
 def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    """The numbers that the model returns, whatever holds them."""
+    """The numbers that the model returns, whatever holds them; computed as in a step, since what
+    gradients do not allow has to show."""
     from torch.distributed.tensor import DTensor
 
     with keeping_modes(model), untouched(model):
         outputs = tree_leaves(model.eval()(*probe))
     return [
-        each.full_tensor() if isinstance(each, DTensor) else each
+        (each.full_tensor() if isinstance(each, DTensor) else each).detach()
         for each in outputs
         if isinstance(each, torch.Tensor) and each.dtype != torch.bool
     ]

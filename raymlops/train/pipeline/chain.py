@@ -71,7 +71,9 @@ class Chain:
             for name in _unread_buffers(self.model, self.graph):
                 graph.get_attr(name)
         else:
-            copies[self._passed_to(start)] = graph.placeholder("activation")
+            received = graph.placeholder("activation")
+            # What was received is a leaf, and the first layers may want to change it in place.
+            copies[self._passed_to(start)] = graph.call_method("clone", (received,))
         for node in (node for block in self.blocks[start:stop] for node in block.nodes):
             for constant in node.all_input_nodes:
                 if constant.op == "get_attr" and constant not in copies:

@@ -362,6 +362,50 @@ def test_a_sliced_model_may_return_several_tensors() -> None:
         assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
 
 
+def in_place() -> torch.nn.Module:
+    def relu() -> torch.nn.Module:
+        return torch.nn.ReLU(inplace=True)
+
+    return torch.nn.Sequential(
+        torch.nn.Linear(64, 32), relu(), torch.nn.Linear(32, 32), relu(), torch.nn.Linear(32, 10)
+    )
+
+
+@pytest.mark.parametrize("plan", ["tensor=2", "pipeline=2,microbatches=2"])
+def test_layers_may_work_in_place(plan: str) -> None:
+    """Torch ended the first step where one stood behind a sliced layer, or began a stage."""
+    spec = replace(
+        MLP,
+        model=Factory(call=f"{__name__}:in_place"),
+        pipeline=PipelineSpec(starts=("0", "1")),
+        max_steps=3,
+    )
+    _, weights, _ = reference(spec)
+    _, together, _ = gloo.run(ParallelPlan.parse(plan), train, spec)[0]
+    for name, weight in weights.items():
+        assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
+class AddsInPlace(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = torch.nn.Sequential(
+            torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.mlp(x)
+        outputs += 1.0
+        return outputs
+
+
+def test_a_model_that_changes_what_slices_give_is_refused_before_the_first_step() -> None:
+    """Without gradients, as the slices were tried, torch allows it."""
+    spec = replace(MLP, model=Factory(call=f"{__name__}:AddsInPlace"))
+    with pytest.raises(RuntimeError, match=r"TrainingError: sliced at .* cannot run .*inplace"):
+        gloo.run(ParallelPlan(tensor=2), train, spec)
+
+
 @pytest.mark.parametrize("how", ["foreach", endurance("fused")])
 def test_sliced_and_whole_parameters_are_stepped_many_at_once(how: str) -> None:
     """Torch steps many of one kind at once; it was given both together, and failed."""
