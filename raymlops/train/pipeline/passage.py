@@ -84,9 +84,12 @@ def agree_on_passages(
             takes = (passages[before].gives,)
         elif index > 0:
             takes = (_receive(layout.rank_of(before), group, device),)
-        passages[index] = Passage(takes=takes, gives=_try(index, module, takes, device))
-        if behind < layout.num_stages and behind not in modules:
-            _send(passages[index].gives, layout.rank_of(behind), group, device)
+        gives = _try(index, module, takes, device)
+        passages[index] = Passage(takes=takes, gives=gives)
+        if behind < layout.num_stages:
+            _require_real(index, gives)
+            if behind not in modules:
+                _send(gives, layout.rank_of(behind), group, device)
     return passages
 
 
@@ -103,6 +106,14 @@ def _try(index: int, module: nn.Module, takes: tuple[Form, ...], device: torch.d
             "model elsewhere, or let its blocks pass one tensor"
         )
     return Form.of(output)
+
+
+def _require_real(index: int, gives: Form) -> None:
+    if gives.dtype.is_complex:
+        raise TrainingError(
+            f"stage {index} gives {gives}, and stages hand on real numbers alone: name other "
+            "blocks in pipeline.starts, or let those of the model pass torch.view_as_real"
+        )
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

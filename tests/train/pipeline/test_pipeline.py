@@ -226,6 +226,31 @@ def test_a_stage_that_gives_no_tensor_is_refused(alone: DeviceMesh) -> None:
         pipeline.step(TASK.rows, TASK.targets, scale=1.0)
 
 
+class Complex(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.complex(x, x)
+
+
+class Length(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.abs()
+
+
+def test_a_stage_that_hands_on_complex_numbers_is_refused(alone: DeviceMesh) -> None:
+    """Those of another process ended with a broken connection; of the same one no gradient came
+    back."""
+    pipeline = Pipeline(
+        nn.Sequential(nn.Linear(64, 10), Complex(), Length(), nn.Linear(10, 10)),
+        layout("interleaved_1f1b"),
+        axis=alone,
+        starts=["0", "2"],
+        loss=TASK.loss,
+        microbatch_size=13,
+    )
+    with pytest.raises(TrainingError, match=r"stage 0 gives complex64 \[13, 10\], .* real numbers"):
+        pipeline.step(TASK.rows, TASK.targets, scale=1.0)
+
+
 class Pool(nn.Module):
     """A sum, whose gradient is one number seen many times over instead of a row in memory."""
 
