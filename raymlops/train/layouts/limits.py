@@ -11,12 +11,13 @@ from torch import nn
 
 from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
+from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.model import build_model
-from raymlops.train.layouts.shards import require_shardable
+from raymlops.train.layouts.shards import gathered, require_shardable
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain
 from raymlops.train.pipeline.modules import require_cuttable
-from raymlops.train.plan import Axis
+from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.proposal import ModelSize, Proposal, propose
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
@@ -59,7 +60,7 @@ def _closed(
     """The axes that the model cannot have, and why."""
     found: dict[Axis | Literal["server"], str] = {}
     try:
-        require_shardable(model)
+        require_shardable(model, gathered(model, blocks_of(model), ParallelPlan(shard=2)))
     except TrainingError as error:
         found["shard"] = str(error)
     if spec.tensor.sequence or spec.tensor.loss:

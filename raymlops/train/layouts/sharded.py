@@ -7,7 +7,7 @@ a shard axis of one worker it copies, which is how layers that are sliced alread
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -43,11 +43,11 @@ class Sharded(Whole):
         loss: Loss,
         seat: Seat,
         *,
-        blocks: Iterable[nn.Module],
+        blocks: Collection[nn.Module],
         computing: Context = nullcontext,
         around: Context = nullcontext,
     ) -> None:
-        require_shardable(model)
+        require_shardable(model, blocks)
         mesh = mesh_of(seat)
         shards = [fully_shard(block, mesh=mesh) for block in (*blocks, model)]
         self._shards: FSDPModule = shards[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import nn
 
 from raymlops.errors import TrainingError
@@ -31,16 +32,40 @@ def gathered(
     ]
 
 
-def require_shardable(model: nn.Module) -> None:
-    """Raises TrainingError, with the way out, of a model that holds what FSDP2 does not take."""
+def require_shardable(model: nn.Module, blocks: Collection[nn.Module]) -> None:
+    """Raises TrainingError, with the way out, of a model that holds what FSDP2 does not take, where
+    `blocks` of it are gathered one by one."""
     for name, parameter in model.named_parameters():
         if parameter.ndim == 0:
             raise TrainingError(
                 f"{name} is a single number, which has no rows to share out: give it the shape [1]"
+            )
+        if not parameter.is_contiguous():
+            raise TrainingError(
+                f"{name} lies in memory with strides {list(parameter.stride())}, and shards are "
+                "cut where rows lie one after the other: make it contiguous(), or leave out "
+                "memory_format"
             )
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
             raise TrainingError(
                 f"{name or 'the model'} has sparse=True, and shards take dense gradients alone: "
                 "set it to false, or use data alone"
+            )
+    _require_one_type_each(model, blocks)
+
+
+def _require_one_type_each(model: nn.Module, blocks: Collection[nn.Module]) -> None:
+    """What is gathered together travels as one tensor."""
+    group = {p: number for number, block in enumerate(blocks) for p in block.parameters()}
+    firsts: dict[int | None, tuple[str, torch.dtype]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        first, dtype = firsts.setdefault(group.get(parameter), (name, parameter.dtype))
+        if parameter.dtype != dtype:
+            raise TrainingError(
+                f"{first} is {dtype} and {name} {parameter.dtype}, and shards gather both "
+                "together: give them one type, or make layers of one type a member of a "
+                "ModuleList, which is gathered by itself"
             )

@@ -150,10 +150,10 @@ def _replication(seat: Seat, blocks: set[nn.Module]) -> Callable[[nn.Module], nn
         return lambda stage: DistributedDataParallel(stage, process_group=seat.replicas)
 
     def shard(stage: nn.Module) -> nn.Module:
-        require_shardable(stage)
-        for module in [] if splits else stage.modules():
-            if module in blocks:
-                fully_shard(module, mesh=mesh_of(seat))
+        alone = [] if splits else [module for module in stage.modules() if module in blocks]
+        require_shardable(stage, alone)
+        for module in alone:
+            fully_shard(module, mesh=mesh_of(seat))
         fully_shard(stage, mesh=mesh_of(seat))
         return stage
 

@@ -37,6 +37,28 @@ class Looked(nn.Module):
         return self.head(self.table((x * 16).long()).flatten(1))
 
 
+class TwoTypes(nn.Module):
+    """In blocks of one type each, with a head of another."""
+
+    def __init__(self, head: torch.dtype) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(64, 64), nn.Linear(64, 64).double()])
+        self.head = nn.Linear(64, 10).to(head)
+        self.norm = nn.LayerNorm(64)
+
+
+def of_two_types() -> nn.Module:
+    return TwoTypes(torch.float64)
+
+
+def of_one_type_a_block() -> nn.Module:
+    return TwoTypes(torch.float32)
+
+
+def channels_last() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten()).to(memory_format=torch.channels_last)
+
+
 def refusals(model: str) -> tuple[str, ...]:
     spec = replace(MLP, model=Factory(call=f"tests.train.layouts.test_shards:{model}"))
     limits = Limits(max_workers=8, batch_size=64)
@@ -49,7 +71,11 @@ def test_what_cannot_be_sharded_is_refused_before_a_run() -> None:
     assert told.startswith("shard is 2, but scale is a single number, which has no rows to share")
     (told,) = refusals("Looked")
     assert told.startswith("shard is 2, but table has sparse=True, and shards take dense gradients")
-    assert refusals("mlp") == ()
+    (told,) = refusals("channels_last")
+    assert told.startswith("shard is 2, but 0.weight lies in memory with strides [18, 1, 6, 2]")
+    (told,) = refusals("of_two_types")
+    assert told.startswith("shard is 2, but head.weight is torch.float64 and norm.weight torch.flo")
+    assert refusals("of_one_type_a_block") == refusals("mlp") == ()
 
 
 def test_blocks_that_share_a_parameter_are_gathered_with_the_whole() -> None:
