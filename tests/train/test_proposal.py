@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
+import torch
+from torch import nn
 
 from raymlops.errors import PlanError
 from raymlops.train import ParallelPlan
-from raymlops.train.feasibility import Divisible, Limits
+from raymlops.train.factory import Factory
+from raymlops.train.feasibility import Divisible, Limits, require
 from raymlops.train.proposal import ModelSize, memory_of, propose, sent_by
+from raymlops.train.torch_backend import TorchBackend
 from tests.train.models import transformer
-from tests.train.specs import TEXT
+from tests.train.specs import MLP, TEXT
 
 MIB = 2**20
 SIZE = ModelSize(parameter_bytes=100 * MIB)
@@ -46,6 +53,23 @@ def test_a_model_is_measured_without_its_weights() -> None:
     assert size.parameter_bytes == 4 * sum(p.numel() for p in transformer().parameters())
     assert (size.num_pairs, size.activation_bytes) == (4, 4 * 16 * 16)
     assert propose_plan(TEXT, max_workers=2, memory_bytes=MIB).plan == ParallelPlan(data=2)
+
+
+def thinning() -> nn.Module:
+    """Looks at numbers as it is made, which stand for nothing where there are only shapes."""
+    widths = [int(width.item()) for width in torch.linspace(64, 16, 3)]
+    layers = [nn.Linear(m, n) for m, n in itertools.pairwise(widths)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
+
+
+def test_a_model_that_looks_at_numbers_as_it_is_made_has_every_plan() -> None:
+    """All but copies ended with what torch says of tensors without numbers."""
+    from raymlops.train.layouts.limits import propose_plan
+
+    spec = replace(MLP, model=Factory(call=f"{__name__}:thinning"))
+    plan = ParallelPlan(pipeline=2, microbatches=2)
+    require(plan, TorchBackend(spec).limits(plan, LIMITS))
+    propose_plan(spec, max_workers=2, memory_bytes=MIB)
 
 
 def test_no_plan_is_invented_where_nothing_fits() -> None:

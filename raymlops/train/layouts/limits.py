@@ -95,5 +95,9 @@ def size_of(spec: TrainSpec) -> ModelSize:
 
 
 def _shapes(spec: TrainSpec) -> nn.Module:
-    with torch.device("meta"):
-        return build_model(spec)
+    """The model without its numbers; one that looks at them as it is made is made with them."""
+    try:
+        with torch.device("meta"):
+            return build_model(spec)
+    except RuntimeError:
+        return build_model(spec).to("meta")
