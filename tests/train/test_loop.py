@@ -385,6 +385,18 @@ def test_a_factory_that_makes_no_module_is_named() -> None:
         fit(wrong)
 
 
+def lazy() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(10))
+
+
+def test_a_model_whose_layers_wait_for_rows_is_refused() -> None:
+    """Under several workers its first weights were none that the seed gives."""
+    wrong = replace(PLAIN, model=Factory(call=f"{__name__}:lazy"))
+    told = r"lazy made a model in which 1\.weight, 1\.bias have no size before its first pass"
+    with pytest.raises(TrainingError, match=told):
+        fit(wrong)
+
+
 def test_operations_are_counted_without_weights() -> None:
     from raymlops.train.flops import count_flops
 

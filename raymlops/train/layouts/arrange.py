@@ -152,6 +152,11 @@ class _Draft:
         compile_model(self.spec, self.seat.device, module)
 
 
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
 def _first_alone(rows: Rows) -> Rows:
     """As many rows, all of them the first: of modules that are used by what is in a row, such as
     experts, it reaches no more than its own."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from raymlops.errors import TrainingError
 from raymlops.train.devices import Device
@@ -15,13 +17,27 @@ _logger = logging.getLogger(__name__)
 
 
 def build_model(spec: TrainSpec) -> nn.Module:
-    """The untrained model; the same weights for the same seed."""
+    """The untrained model; the same weights for the same seed.
+
+    Raises:
+        TrainingError: it is no module of torch, or its layers wait for rows to have a size.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = spec.model.make()
     if not isinstance(model, nn.Module):
         raise TrainingError(f"{spec.model.call} made a {type(model).__name__}, not a torch module")
+    if lazy := [name for name, held in _tensors(model) if is_lazy(held)]:
+        raise TrainingError(
+            f"{spec.model.call} made a model in which {', '.join(lazy)} have no size before its "
+            "first pass: let the function give layers their sizes, or call the model on a row"
+        )
     return model
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 def warn_of_batch_norms(model: nn.Module) -> None:
