@@ -18,7 +18,13 @@ def copy_buffers(models: Sequence[nn.Module]) -> Copies:
 
 @torch.no_grad()
 def put_back(copies: Copies, models: Sequence[nn.Module]) -> None:
-    """The models' buffers are again as they were when `copies` were made of them."""
+    """The models' buffers are again as they were when `copies` were made of them.
+
+    Those that a pass has added or resized, such as tables that grow with the longest row, stay: so
+    does what modules remember of them.
+    """
     for model, copied in zip(models, copies, strict=True):
         for name, buffer in model.named_buffers():
-            buffer.copy_(copied[name])
+            before = copied.get(name)
+            if before is not None and before.shape == buffer.shape:
+                buffer.copy_(before)

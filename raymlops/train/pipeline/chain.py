@@ -176,12 +176,19 @@ def _refusing_changes(model: nn.Module) -> Iterator[None]:
     copies = copy_buffers([model])
     before = {name: (buffer, buffer._version) for name, buffer in model.named_buffers()}
     yield
+    added = dict(model.named_buffers()).keys() - before.keys()
     changed = [
-        name
-        for name, (buffer, version) in before.items()
-        if _attribute(model, name) is not buffer or buffer._version != version
+        *sorted(added),
+        *(
+            name
+            for name, (buffer, version) in before.items()
+            if _attribute(model, name) is not buffer or buffer._version != version
+        ),
     ]
     if changed:
+        for name in added:
+            holder, _, own_name = name.rpartition(".")
+            delattr(model.get_submodule(holder), own_name)
         put_back(copies, [model])
         raise TrainingError(
             f"the forward of {type(model).__name__} itself changes {_first_few(changed)}, which no "

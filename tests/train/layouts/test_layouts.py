@@ -13,6 +13,7 @@ from raymlops.errors import PlanError, TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.feasibility import Limits, require
+from raymlops.train.pipeline.costs import untouched
 from raymlops.train.seat import Seat
 from raymlops.train.spec import (
     OptimizerSpec,
@@ -328,6 +329,31 @@ def test_checking_slices_leaves_buffers_alone() -> None:
     (first,), (second,) = _outputs(model, (rows,)), _outputs(model, (rows,))
     assert torch.equal(first, second)
     assert float(model.n) == 0.0  # both passes counted, before the first step
+
+
+class Growing(torch.nn.Module):
+    """Has a table as long as the longest row it has seen, as some keep angles of places."""
+
+    table: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 0
+        self.register_buffer("table", torch.zeros(0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] > self.length:
+            self.length = x.shape[1]
+            self.register_buffer("table", torch.arange(x.shape[1]) / 2, persistent=False)
+        return x * self.table[: x.shape[1]]
+
+
+def test_tables_that_grow_in_a_pass_stay() -> None:
+    """Trying such a model, as several workers do, ended in an error about shapes."""
+    model = Growing()
+    with untouched(model):
+        model(torch.ones(2, 3))
+    assert torch.equal(model(torch.ones(1, 3)), torch.tensor([[0.0, 0.5, 1.0]]))
 
 
 class TwoHeads(torch.nn.Module):

@@ -222,6 +222,13 @@ class CountsAnew(Counts):
         return self.c(self.b(self.a(x)))
 
 
+class Remembers(Three):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not hasattr(self, "width"):
+            self.register_buffer("width", torch.ones(x.shape[-1]))
+        return self.c(self.b(self.a(x * self.width)))
+
+
 class Misnamed(Forgets):
     def pipeline_blocks(self) -> list[str]:
         return ["a", "z"]
@@ -239,6 +246,7 @@ class Misnamed(Forgets):
         ),
         (Counts, "forward of Counts itself changes n, which no stage would do: change it in a mod"),
         (CountsAnew, "forward of CountsAnew itself changes n, which no stage would do"),
+        (Remembers, "forward of Remembers itself changes width, which no stage would do"),
         (Misnamed, r"names 'z', which is no module of it; it has a, b, c"),
     ],
 )
