@@ -13,7 +13,12 @@ from raymlops.train.compression import make_compressor
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
-from raymlops.train.layouts.model import build_model, compile_model, warn_of_batch_norms
+from raymlops.train.layouts.model import (
+    build_model,
+    compile_model,
+    require_constant_lookups,
+    warn_of_batch_norms,
+)
 from raymlops.train.layouts.recomputed import recompute
 from raymlops.train.layouts.shards import gathered
 from raymlops.train.layouts.unreached import find_unreached
@@ -47,6 +52,8 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     model = build_model(spec).to(seat.device.where)
     if not model.training:  # as libraries hand out pretrained ones: no choice of what to freeze
         model.train()
+    if seat.plan.num_replicas > 1 or seat.plan.server:
+        require_constant_lookups(model)
     if seat.plan.num_replicas > 1 and seat.rank == 0:
         warn_of_batch_norms(model)
     around: Context = nullcontext
@@ -150,11 +157,6 @@ class _Draft:
 
     def _compile(self, module: nn.Module) -> None:
         compile_model(self.spec, self.seat.device, module)
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
 
 
 def _first_alone(rows: Rows) -> Rows:

@@ -12,7 +12,7 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.blocks import blocks_of
-from raymlops.train.layouts.model import build_model
+from raymlops.train.layouts.model import build_model, require_constant_lookups
 from raymlops.train.layouts.shards import gathered, require_shardable
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain
@@ -63,6 +63,10 @@ def _closed(
         require_shardable(model, gathered(model, blocks_of(model), ParallelPlan(shard=2)))
     except TrainingError as error:
         found["shard"] = str(error)
+    try:
+        require_constant_lookups(model)
+    except TrainingError as error:
+        found |= dict.fromkeys(("data", "shard", "server"), str(error))
     if spec.tensor.sequence or spec.tensor.loss:
         try:
             find_transformer(model, slices, spec.tensor)

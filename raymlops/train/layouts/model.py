@@ -40,6 +40,18 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_buffers()
 
 
+def require_constant_lookups(model: nn.Module) -> None:
+    """Raises TrainingError, with the way out, of a model that changes weights as it looks them up:
+    among workers that share a batch each would change others, and not tell."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise TrainingError(
+                f"{name or 'the model'} has max_norm {module.max_norm:g}, which changes rows as "
+                "they are looked up, in each worker those of its own share of a batch: leave it "
+                "out, or use one process, tensor or pipeline alone"
+            )
+
+
 def warn_of_batch_norms(model: nn.Module) -> None:
     """Warns where replicas would not be one process."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -356,6 +356,32 @@ def test_tables_that_grow_in_a_pass_stay() -> None:
     assert torch.equal(model(torch.ones(1, 3)), torch.tensor([[0.0, 0.5, 1.0]]))
 
 
+class Bounded(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(17, 4, max_norm=0.5)
+        self.head = torch.nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(self.table((x * 16).long()).flatten(1))
+        return outputs
+
+
+def test_rows_that_change_as_they_are_looked_up_are_not_shared_out() -> None:
+    """Copies of the table drifted apart, shards and servers kept rows longer than their norm."""
+    spec = replace(MLP, model=Factory(call=f"{__name__}:Bounded"))
+    limits = Limits(max_workers=8, batch_size=50)
+    told = r"table has max_norm 0\.5, which changes rows as they are looked up"
+    for text in ("shard=2", "data=2,server=1", "data=2,pipeline=2"):
+        plan = ParallelPlan.parse(text)
+        with pytest.raises(PlanError, match=told):
+            require(plan, TorchBackend(spec).limits(plan, limits))
+    plan = ParallelPlan(pipeline=2, microbatches=2)
+    require(plan, TorchBackend(spec).limits(plan, limits))
+    with pytest.raises(RuntimeError, match=told):
+        gloo.run(ParallelPlan(data=2), train, spec)
+
+
 class TwoHeads(torch.nn.Module):
     """Logits under one name, their mean under another."""
 
