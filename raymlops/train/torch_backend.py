@@ -53,6 +53,7 @@ class TorchBackend:
     def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         self._require_communication()
         self._require_functions()
+        self._require_optimizer()
         limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed(plan))
         if plan.num_workers == plan.data and not plan.server:
             return limits
@@ -121,6 +122,22 @@ class TorchBackend:
                 factory.function()
             except ValueError as error:
                 raise TrainingError(str(error)) from error
+
+    def _require_optimizer(self) -> None:
+        """Raises TrainingError where an optimizer of torch does not take the spec's arguments."""
+        import torch
+
+        from raymlops.train.recipe import make_optimizer
+
+        spec = self.spec.optimizer
+        if ":" in spec.name:  # which may want to know the model's parameters
+            return
+        try:
+            make_optimizer(spec, [torch.nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise TrainingError(
+                f"optimizer {spec.name} does not take arguments {dict(spec.arguments)}: {error}"
+            ) from error
 
     def _require_communication(self) -> None:
         """Raises TrainingError, or warns, of settings that these workers cannot honour."""

@@ -217,6 +217,20 @@ def test_a_word_that_yaml_would_refuse_is_refused_in_python(
         make()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [({"momentum": 0.9}, "unexpected keyword"), ({"betas": [0.9, 1.5]}, "Invalid beta parameter")],
+)
+def test_arguments_an_optimizer_does_not_take_are_told_before_anything_starts(
+    arguments: dict[str, Any], told: str
+) -> None:
+    """A worker failed on them."""
+    spec = replace(MLP, optimizer=OptimizerSpec(name="adam", arguments=arguments))
+    limits = Limits(max_workers=2, batch_size=64)
+    with pytest.raises(TrainingError, match=f"optimizer adam does not take arguments .*{told}"):
+        TorchBackend(spec).limits(ParallelPlan(), limits)
+
+
 @pytest.mark.parametrize("rate", ["lr", "learning_rate"])
 def test_a_learning_rate_is_given_once(rate: str) -> None:
     """Keras trained with that of the arguments, without a word; torch failed in a worker."""
