@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from raymlops.errors import TrainingError
 from raymlops.train.recipe import Schedule, make_optimizer
 from raymlops.train.seat import Seat
 from raymlops.train.spec import TrainSpec
@@ -42,7 +43,19 @@ class Local(Updater):
             for group, ratio in zip(_groups(optimizer), ratios, strict=True):
                 group["lr"] = rate * ratio
             if optimizer is not None:
-                optimizer.step()
+                self._step(optimizer)
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            held = (p for group in _groups(optimizer) for p in group["params"])
+            if not any(isinstance(parameter, DTensor) for parameter in held):
+                raise
+            raise TrainingError(
+                f"optimizer {self._spec.optimizer.name} cannot step slices of parameters, which "
+                f"shard and tensor make of them ({error}): take another, or use data or pipeline"
+            ) from error
 
 
 def _groups(optimizer: torch.optim.Optimizer | None) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -466,6 +466,17 @@ def test_sliced_and_whole_parameters_are_stepped_many_at_once(how: str) -> None:
     _, together, _ = gloo.run(ParallelPlan(tensor=2), train, spec)[0]
     for name, weight in weights.items():
         assert torch.allclose(together[name], weight, rtol=0, atol=1e-5), name
+
+
+def resilient(parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.Rprop(parameters, lr=lr)
+
+
+def test_an_optimizer_that_cannot_step_slices_is_named() -> None:
+    """What torch said of it named neither the optimizer nor a way out."""
+    spec = replace(MLP, optimizer=OptimizerSpec(name=f"{__name__}:resilient"))
+    with pytest.raises(RuntimeError, match=r"layouts:resilient cannot step slices of parameters"):
+        gloo.run(ParallelPlan(shard=2), train, spec)
 
 
 def test_slices_can_be_given_by_name() -> None:
