@@ -51,8 +51,9 @@ def slice_layers(
     with _watching_length(model, spec, seat.plan.tensor):
         expected = _outputs(model, probe)
     for module in model.modules():
-        if getattr(module, "inplace", False):  # what a sliced layer gives is a view, and cannot be
-            module.inplace = False
+        # What a sliced layer gives is a view that torch refuses to change.
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]  # torch: a tensor or a module
     for name, attributes in slices.heads.items():
         module = model.get_submodule(name)
         for attribute in attributes:  # `forward` cuts what this worker has into heads
