@@ -17,6 +17,7 @@ from raymlops.train.layouts.shards import gathered, require_shardable
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain
 from raymlops.train.pipeline.modules import require_cuttable
+from raymlops.train.pipeline.split import split_by_hand
 from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.proposal import ModelSize, Proposal, propose
 from raymlops.train.sources import Sources
@@ -48,8 +49,10 @@ def within(spec: TrainSpec, limits: Limits) -> Limits:
         return replace(limits, uncuttable="tensor.loss keeps logits sliced; set it to false")
     try:
         require_cuttable(model)
-        blocks = find_chain(model).blocks
-    except TrainingError as error:
+        blocks = [block.name for block in find_chain(model).blocks]
+        if spec.pipeline.starts:
+            split_by_hand(blocks, spec.pipeline.starts)
+    except (TrainingError, ValueError) as error:
         return replace(limits, uncuttable=str(error))
     return replace(limits, num_layers=len(blocks), num_stages=len(spec.pipeline.starts) or None)
 

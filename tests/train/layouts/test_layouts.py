@@ -479,6 +479,20 @@ def test_an_optimizer_that_cannot_step_slices_is_named() -> None:
         gloo.run(ParallelPlan(shard=2), train, spec)
 
 
+@pytest.mark.parametrize(
+    ("starts", "told"),
+    [(("0", "9"), "no stage can begin at 9; the blocks are 0, 1,"), (("1", "0"), "begin at 1, 0;")],
+)
+def test_stages_that_begin_nowhere_are_refused_before_a_run(
+    starts: tuple[str, ...], told: str
+) -> None:
+    """Workers ended with it."""
+    spec = replace(MLP, pipeline=PipelineSpec(starts=starts))
+    plan, limits = ParallelPlan(pipeline=2, microbatches=2), Limits(max_workers=2, batch_size=50)
+    with pytest.raises(PlanError, match=f"the model cannot be cut: .*{told}"):
+        require(plan, TorchBackend(spec).limits(plan, limits))
+
+
 def test_slices_can_be_given_by_name() -> None:
     spec = replace(TEXT, max_steps=3)
     given: Mapping[str, Slice] = {"blocks.*.mlp.0": "column", "blocks.*.mlp.2": "row"}
