@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, insert, select
 
 from raymlops.errors import ConflictError, NotFoundError
-from raymlops.ledger import decisions, seals, texts
+from raymlops.ledger import aliases, seals, tables, texts
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.groups import groups
 from raymlops.ledger.names import check_name
@@ -123,17 +123,15 @@ class Registry:
 
     def alias(self, model: str, alias: str) -> Version:
         """Raises NotFoundError, naming the aliases of the model, or the models there are."""
-        mine = (alias_moves.c.model == model, alias_moves.c.alias == alias)
-        query = select(alias_moves.c.version).where(*mine).order_by(alias_moves.c.id.desc())
         with self._database.read() as connection:
-            version = connection.scalar(query.limit(1))
+            version = aliases.named(connection, model, alias)
         if version is None:
             self.newest(model)  # says so where there is no such model
             known = sorted({move.alias for move in self.moves(model)})
             raise NotFoundError(
                 f"{model} has no alias '{alias}'; it has {', '.join(known) or 'none'}"
             )
-        return Version.parse(version)
+        return version
 
     def move(
         self,
@@ -145,32 +143,31 @@ class Registry:
         why: str,
         evidence: Mapping[str, Any],
         event_time: datetime | None = None,
+        seen: Version | None = None,
+        traffic: Mapping[str, Any] | None = None,
     ) -> AliasMove:
-        """Points `alias` at `version`, the move and the decision behind it in one transaction."""
+        """Points `alias` at `version`: the move, the decision behind it and, where the model has
+        any, its `traffic` from then on, in one transaction.
+
+        Raises:
+            ConflictError: the alias does not name `seen` any more, on which that was decided.
+        """
         self.get(model, version)
         with self._database.write() as connection:
-            decision = decisions.append(
+            moved = aliases.move(
                 connection,
-                model=model,
-                kind="alias",
-                outcome=f"{alias} -> {version}",
+                model,
+                alias,
+                version,
                 who=who,
                 why=why,
                 evidence=evidence,
                 event_time=event_time,
+                seen=seen,
             )
-            values = {
-                "model": model,
-                "alias": alias,
-                "version": str(version),
-                "decision_id": decision.id,
-                "at": decision.at,
-                "event_time": event_time,
-            }
-            key = connection.execute(insert(alias_moves), values).inserted_primary_key
-            assert key is not None, "an insert of one row has a key"
-            mine = select(alias_moves).where(alias_moves.c.id == key[0])
-            return _move(connection.execute(mine).one())
+            if traffic is not None:
+                tables.replace(connection, model, traffic)
+            return moved
 
     def moves(self, model: str, alias: str | None = None) -> Sequence[AliasMove]:
         """The history of one alias, or of all, oldest first."""
@@ -178,7 +175,10 @@ class Registry:
         if alias is not None:
             query = query.where(alias_moves.c.alias == alias)
         with self._database.read() as connection:
-            return [_move(row) for row in connection.execute(query.order_by(alias_moves.c.id))]
+            return [
+                aliases.from_row(row)
+                for row in connection.execute(query.order_by(alias_moves.c.id))
+            ]
 
 
 def _newest_first(model: str) -> Select[Any]:
@@ -214,17 +214,5 @@ def _version(row: Row[Any]) -> ModelVersion:
         signature_digest=row.signature_digest,
         run_id=row.run_id,
         created_at=row.created_at,
-        event_time=row.event_time,
-    )
-
-
-def _move(row: Row[Any]) -> AliasMove:
-    return AliasMove(
-        id=row.id,
-        model=row.model,
-        alias=row.alias,
-        version=Version.parse(row.version),
-        decision_id=row.decision_id,
-        at=row.at,
         event_time=row.event_time,
     )

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from raymlops.errors import ConflictError, NotFoundError
-from raymlops.ledger import decisions
+from raymlops.ledger import aliases, decisions, tables
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.records import Release, ReleaseStatus
-from raymlops.ledger.schema import releases, traffic
+from raymlops.ledger.schema import releases
 from raymlops.ledger.version import Version
 
 
@@ -35,7 +35,11 @@ class Releases:
         why: str,
         event_time: datetime | None = None,
     ) -> Release:
-        """Raises ConflictError while another release of the model is running."""
+        """Begins a release, whose version is the challenger from then on.
+
+        Raises:
+            ConflictError: another release of the model is running.
+        """
         with self._database.write() as connection:
             running = connection.execute(
                 select(releases).where(releases.c.model == model, releases.c.status == "running")
@@ -61,6 +65,16 @@ class Releases:
             assert key is not None, "an insert of one row has a key"
             release = _get(connection, key[0])
             _decided(connection, release, outcome, who, why, {}, event_time)
+            aliases.move(
+                connection,
+                model,
+                "challenger",
+                challenger,
+                who=who,
+                why=why,
+                evidence={"release": release.id},
+                event_time=event_time,
+            )
             return release
 
     def advance(
@@ -74,8 +88,15 @@ class Releases:
         why: str,
         evidence: Mapping[str, Any] | None = None,
         event_time: datetime | None = None,
+        traffic: Mapping[str, Any] | None = None,
     ) -> Release:
-        """Raises ConflictError when it has ended: by another hand, meanwhile."""
+        """What it comes to, in one transaction: a promoted one makes its challenger the champion,
+        and `traffic` is the model's from then on, where it has any.
+
+        Raises:
+            ConflictError: it has ended, or another version than its two is the champion: by
+                another hand, meanwhile.
+        """
         ended_at = None if status == "running" else now()
         with self._database.write() as connection:
             changed = connection.execute(
@@ -89,6 +110,10 @@ class Releases:
                     f"release {release_id} of {release.model} {release.challenger} is "
                     f"{release.status.replace('_', ' ')} already"
                 )
+            if status == "promoted":
+                _crown(connection, release, who, why, evidence or {}, event_time)
+            if traffic is not None:
+                tables.replace(connection, release.model, traffic)
             _decided(connection, release, outcome, who, why, evidence or {}, event_time)
             return release
 
@@ -107,12 +132,8 @@ class Releases:
 
     def publish(self, model: str, table: Mapping[str, Any]) -> int:
         """Stores the traffic table all replicas should follow; returns its generation."""
-        row = {"model": model, "table": dict(table), "at": now()}
         with self._database.write() as connection:
-            key = connection.execute(insert(traffic), row).inserted_primary_key
-        assert key is not None, "an insert of one row has a key"
-        generation: int = key[0]
-        return generation
+            return tables.publish(connection, model, table)
 
     def withdraw(self, model: str) -> None:
         """Remembers that no replica of `model` is to answer any more, until a table is published
@@ -121,10 +142,8 @@ class Releases:
 
     def published(self, model: str) -> tuple[int, Mapping[str, Any]] | None:
         """The newest (generation, traffic table), None before the first and once withdrawn."""
-        query = select(traffic).where(traffic.c.model == model)
         with self._database.read() as connection:
-            row = connection.execute(query.order_by(traffic.c.generation.desc()).limit(1)).first()
-        return None if row is None or not row.table else (row.generation, row.table)
+            return tables.published(connection, model)
 
 
 def _get(connection: Connection, release_id: int) -> Release:
@@ -132,6 +151,29 @@ def _get(connection: Connection, release_id: int) -> Release:
     if row is None:
         raise NotFoundError(f"the ledger holds no release {release_id}")
     return _release(row)
+
+
+def _crown(
+    connection: Connection,
+    release: Release,
+    who: str,
+    why: str,
+    evidence: Mapping[str, Any],
+    event_time: datetime | None,
+) -> None:
+    if aliases.named(connection, release.model, "champion") == release.challenger:
+        return  # a person was quicker
+    aliases.move(
+        connection,
+        release.model,
+        "champion",
+        release.challenger,
+        who=who,
+        why=why,
+        evidence={"release": release.id, **evidence},
+        event_time=event_time,
+        seen=release.champion,
+    )
 
 
 def _decided(

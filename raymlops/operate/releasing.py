@@ -36,11 +36,12 @@ def promote(
 
 
 def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMove:
-    """Moves the champion alias back to the version it named before, and the traffic with it: the
-    replicas follow in about `serve.POLL_S` seconds.
+    """Moves the champion alias back to the version it named before, and the traffic with it, at
+    once: the replicas follow in about `serve.POLL_S` seconds.
 
     Raises:
         ReleaseError: the alias never named another version.
+        ConflictError: somebody else has just moved it.
     """
     registry = workspace.ledger.registry
     current = registry.alias(model, "champion")
@@ -48,11 +49,16 @@ def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMo
     earlier = [move.version for move in moves if move.version != current]
     if not earlier:
         raise ReleaseError(f"{model} {current} is the only champion there ever was")
-    move = registry.move(
-        model, "champion", earlier[-1], who=who, why=why, evidence={"from": str(current)}
+    return registry.move(
+        model,
+        "champion",
+        earlier[-1],
+        who=who,
+        why=why,
+        evidence={"from": str(current)},
+        seen=current,
+        traffic=TrafficTable.champion(model, str(earlier[-1])).to_dict(),
     )
-    _give_back_traffic(workspace, model)
-    return move
 
 
 def release(
@@ -79,11 +85,16 @@ def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Rele
     releases = workspace.ledger.releases
     if (running := releases.running(model)) is None:
         return None
-    ended = releases.advance(
-        running.id, running.state, "rolled_back", outcome="rolled back", who=who, why=why
+    champion = workspace.ledger.registry.alias(model, "champion")
+    return releases.advance(
+        running.id,
+        running.state,
+        "rolled_back",
+        outcome="rolled back",
+        who=who,
+        why=why,
+        traffic=TrafficTable.champion(model, str(champion)).to_dict(),
     )
-    _give_back_traffic(workspace, model)
-    return ended
 
 
 def publisher(workspace: Workspace) -> Publish:
@@ -94,15 +105,3 @@ def publisher(workspace: Workspace) -> Publish:
         serve.wait_applied(table.model, generation, ledger_url=workspace.ledger_url)
 
     return publish
-
-
-def _give_back_traffic(workspace: Workspace, model: str) -> None:
-    """All of it to the champion, where the model has any.
-
-    The table is written to the ledger, where the board looks whenever a replica polls: the way
-    back needs no connection to Ray.
-    """
-    releases = workspace.ledger.releases
-    if releases.published(model) is not None:
-        champion = workspace.ledger.registry.alias(model, "champion")
-        releases.publish(model, TrafficTable.champion(model, str(champion)).to_dict())

@@ -66,15 +66,6 @@ class ReleaseController:
             why=why,
             event_time=now,
         )
-        self._ledger.registry.move(
-            challenger.model,
-            "challenger",
-            challenger.version,
-            who=who,
-            why=why,
-            evidence={"release": release.id},
-            event_time=now,
-        )
         return self._follow(release, who, now)
 
     def resume(self, release: Release) -> None:
@@ -113,16 +104,6 @@ class ReleaseController:
                 share = f"canary {self._policy.shares[act.state.step]:.0%}"
                 release = advance(act.state.to_dict(), "running", outcome=share, why=act.why)
             case Promote():
-                if champion != release.challenger:
-                    self._ledger.registry.move(
-                        release.model,
-                        "champion",
-                        release.challenger,
-                        who=who,
-                        why=act.why,
-                        evidence={"release": release.id, **told},
-                        event_time=now,
-                    )
                 release = advance(release.state, "promoted", outcome="promoted", why=act.why)
             case RollBack():
                 release = advance(release.state, "rolled_back", outcome="rolled back", why=act.why)

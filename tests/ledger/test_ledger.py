@@ -194,8 +194,10 @@ def test_one_release_of_a_model_runs_at_a_time(ledger: Ledger) -> None:
     ]
     assert told == [
         ("1.0.1 canary 5%", "ann", {"release": first}),
+        ("challenger -> 1.0.1", "ann", {"release": first}),
         ("1.0.1 rolled back", "ann", {"release": first, "p99": 0.9}),
         ("1.0.1 canary 5%", "ann", {"release": first + 1}),
+        ("challenger -> 1.0.1", "ann", {"release": first + 1}),
     ]
 
 

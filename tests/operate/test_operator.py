@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,17 @@ from raymlops.errors import (
     StaleLeaseError,
     TrainingError,
 )
-from raymlops.ledger import Dataset, Labels, Ledger, ModelVersion, Pane, Prediction, Release, Run
+from raymlops.ledger import (
+    Dataset,
+    Labels,
+    Ledger,
+    ModelVersion,
+    Pane,
+    Prediction,
+    Release,
+    Run,
+    tables,
+)
 from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
@@ -29,6 +40,7 @@ from raymlops.monitor.concept import Baseline
 from raymlops.operate import Challenger, Operator, Workspace, end_release, rollback
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import ReleaseController
+from raymlops.release.canary import Evidence
 from raymlops.serve import TrafficTable
 from raymlops.serve.latency import NUM_BUCKETS
 from tests.operate.bundles import bundle_of
@@ -601,3 +613,91 @@ def test_a_person_ends_a_release_and_traffic_goes_back(world: World) -> None:
         ledger.releases.advance(
             release.id, release.state, "running", outcome="canary 50%", who="bob", why="late"
         )
+
+
+def champion(world: World) -> str:
+    return str(world.workspace.ledger.registry.alias("tumours", "champion"))
+
+
+def third_version(world: World) -> ModelVersion:
+    registry, ledger = world.workspace.ledger.registry, world.workspace.ledger
+    return registry.register(
+        "tumours",
+        bundle=world.challenger.bundle,
+        signature=ledger.text(world.challenger.signature_digest),
+        run_id=world.challenger.run_id,
+    )
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_way_back_that_is_cut_off_has_not_begun(
+    world: World, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The alias had moved, or the release ended, and the traffic had not: asked again, `rollback`
+    # took the champion before that one.
+    workspace, ledger = world.workspace, world.workspace.ledger
+    if running:
+        with world.operator() as operator:
+            released(world, operator)
+        ledger.releases.publish("tumours", world.tables[-1].to_dict())
+    else:
+        point(workspace, world.challenger)
+        ledger.releases.publish("tumours", TrafficTable.champion("tumours", "1.0.1").to_dict())
+    before, decided = published(world), ledger.decisions.list()
+    back = end_release if running else rollback
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            back(workspace, "tumours", who="ann", why="it is slow")
+    assert (published(world), ledger.decisions.list()) == (before, decided)
+    back(workspace, "tumours", who="ann", why="it is slow")
+    assert published(world) == TrafficTable.champion("tumours", "1.0.0")
+    assert champion(world) == "1.0.0"
+
+
+def test_a_release_that_a_person_ends_while_it_is_judged_promotes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The champion was moved first, and only then it was seen that the release had ended.
+    look = ReleaseController.evidence
+
+    def evidence(self: ReleaseController, *about: Any, **when: Any) -> Evidence:
+        found = look(self, *about, **when)
+        assert end_release(world.workspace, "tumours", who="ann", why="it is slow")
+        return replace(found, canary_rows=100, champion_rows=100, low=-0.1, high=0.1)
+
+    with world.operator() as operator:
+        release = released(world, operator)
+        state = release.state | {"step": 1}
+        world.workspace.ledger.releases.advance(
+            release.id, state, "running", outcome="canary 60%", who="test", why="on"
+        )
+        monkeypatch.setattr(ReleaseController, "evidence", evidence)
+        with pytest.raises(ConflictError, match="is rolled back already"):
+            operator.tick(day(4))
+    assert champion(world) == "1.0.0"
+
+
+def test_a_champion_that_a_person_chose_while_a_release_was_judged_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, third = ReleaseController.evidence, third_version(world)
+
+    def evidence(self: ReleaseController, *about: Any, **when: Any) -> Evidence:
+        found = look(self, *about, **when)
+        point(world.workspace, third)
+        return replace(found, canary_rows=100, champion_rows=100, low=-0.1, high=0.1)
+
+    with world.operator() as operator:
+        release = released(world, operator)
+        state = release.state | {"step": 1}
+        world.workspace.ledger.releases.advance(
+            release.id, state, "running", outcome="canary 60%", who="test", why="on"
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(ReleaseController, "evidence", evidence)
+            with pytest.raises(ConflictError, match=r"champion is 1\.0\.2 by now"):
+                operator.tick(day(4))
+        operator.tick(day(4))
+    assert champion(world) == "1.0.2"
+    assert world.workspace.ledger.releases.get(release.id).status == "rolled_back"

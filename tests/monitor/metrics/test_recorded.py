@@ -29,6 +29,7 @@ def test_the_ledger_counts_what_was_decided_and_the_newest_window(busy_ledger: L
         ("raymlops_releases_total", MODEL, "rolled_back"): 1,
         ("raymlops_releases_running", MODEL): 0,
         ("raymlops_version_info", MODEL, "champion", "1.0.0"): 1,
+        ("raymlops_version_info", MODEL, "challenger", "1.0.1"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "drifted"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "steady"): 1,
         ("raymlops_drift_statistic", *temp): 0.6,
