@@ -8,11 +8,14 @@ from typing import Any
 
 from raymlops import serve
 from raymlops.errors import ReleaseError
-from raymlops.ledger import AliasMove, ModelVersion, Release
+from raymlops.ledger import AliasMove, ModelVersion, Release, Version
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish
 from raymlops.serve import TrafficTable
+
+_ROLLED_BACK = "from"
+"""The version that was rolled back, in the evidence of the move that did so."""
 
 
 def promote(
@@ -39,26 +42,44 @@ def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMo
     """Moves the champion alias back to the version it named before, and the traffic with it, at
     once: the replicas follow in about `serve.POLL_S` seconds.
 
+    One more goes further back, never to a version that was rolled back.
+
     Raises:
-        ReleaseError: the alias never named another version.
+        ReleaseError: the alias named no other version before.
         ConflictError: somebody else has just moved it.
     """
     registry = workspace.ledger.registry
-    current = registry.alias(model, "champion")
-    moves = registry.moves(model, "champion")
-    earlier = [move.version for move in moves if move.version != current]
-    if not earlier:
-        raise ReleaseError(f"{model} {current} is the only champion there ever was")
+    current, earlier = registry.alias(model, "champion"), _champion_before(workspace, model)
+    if earlier is None:
+        raise ReleaseError(
+            f"{model} {current} has no champion before it that was not rolled back: "
+            "`raymlops promote` names another"
+        )
     return registry.move(
         model,
         "champion",
-        earlier[-1],
+        earlier,
         who=who,
         why=why,
-        evidence={"from": str(current)},
+        evidence={_ROLLED_BACK: str(current)},
         seen=current,
-        traffic=TrafficTable.champion(model, str(earlier[-1])).to_dict(),
+        traffic=TrafficTable.champion(model, str(earlier)).to_dict(),
     )
+
+
+def _champion_before(workspace: Workspace, model: str) -> Version | None:
+    """The version before the champion of now, were the moves that were rolled back never made."""
+    moves = workspace.ledger.registry.moves(model, "champion")
+    decisions = workspace.ledger.decisions.list(model=model, kind="alias")
+    returns = {each.id for each in decisions if _ROLLED_BACK in each.evidence}
+    standing: list[Version] = []
+    for move in moves:
+        if move.decision_id in returns:
+            while len(standing) > 1 and standing[-1] != move.version:
+                standing.pop()
+        elif [move.version] != standing[-1:]:
+            standing.append(move.version)
+    return standing[-2] if len(standing) > 1 else None
 
 
 def release(

@@ -37,7 +37,7 @@ from raymlops.ledger.fencing import Fence
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
 from raymlops.monitor.concept import Baseline
-from raymlops.operate import Challenger, Operator, Workspace, end_release, rollback
+from raymlops.operate import Challenger, Operator, Workspace, end_release, releasing, rollback
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import ReleaseController
 from raymlops.release.canary import Evidence
@@ -627,6 +627,45 @@ def third_version(world: World) -> ModelVersion:
         signature=ledger.text(world.challenger.signature_digest),
         run_id=world.challenger.run_id,
     )
+
+
+def test_rolling_back_again_goes_further_back_and_never_to_what_was_rolled_back(
+    world: World,
+) -> None:
+    # A second `rollback`, by another person or since the first seemed to fail, gave the traffic
+    # back to the version that was just found bad.
+    workspace = world.workspace
+    third = third_version(world)
+    for version in (world.challenger, third):
+        point(workspace, version)
+    for expected in ("1.0.1", "1.0.0"):
+        rollback(workspace, "tumours", who="ann", why="it is slow")
+        assert champion(world) == expected
+    with pytest.raises(ReleaseError, match=r"tumours 1\.0\.0 has no champion before it"):
+        rollback(workspace, "tumours", who="ann", why="it is slow")
+    point(workspace, third)
+    rollback(workspace, "tumours", who="ann", why="it is slow")
+    assert champion(world) == "1.0.0"
+
+
+def test_of_two_who_roll_back_at_once_one_is_told_of_the_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, look = world.workspace, releasing._champion_before
+    for version in (world.challenger, third_version(world)):
+        point(workspace, version)
+
+    def look_and_wait(*about: Any) -> object:
+        found = look(*about)
+        with monkeypatch.context() as patch:
+            patch.setattr(releasing, "_champion_before", look)
+            rollback(workspace, "tumours", who="bob", why="it is slow")
+        return found
+
+    monkeypatch.setattr(releasing, "_champion_before", look_and_wait)
+    with pytest.raises(ConflictError, match=r"champion is 1\.0\.1 by now, .*, and was 1\.0\.2"):
+        rollback(workspace, "tumours", who="ann", why="it is slow")
+    assert champion(world) == "1.0.1"
 
 
 @pytest.mark.parametrize("running", [True, False])
