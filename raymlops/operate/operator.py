@@ -20,10 +20,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
 
-from raymlops.config import redact
+from raymlops.config import differences, redact
 from raymlops.coordination import Lease
 from raymlops.errors import RaymlopsError
-from raymlops.ledger import ConceptAlarm, Decision
+from raymlops.ledger import ConceptAlarm, Decision, Release
 from raymlops.models import Bundle
 from raymlops.monitor import WindowReport, read_reports, unjudged_rows
 from raymlops.operate.challenger import Challenger, judge_challenger
@@ -36,7 +36,7 @@ from raymlops.operate.triggers import (
 )
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
-from raymlops.release.controller import Publish
+from raymlops.release.controller import Publish, policy_of
 from raymlops.serve import TrafficTable
 
 WHO = "raymlops operator"
@@ -93,6 +93,7 @@ class Operator:
             self._lease = stack.enter_context(self._lock)
             fence.enter_context(self._fenced())
             if (release := self._ledger.releases.running(self._model)) is not None:
+                self._warn_of_its_policy(release)
                 self._controller.resume(release)
             elif (trigger := self._unanswered_trigger()) is not None:
                 self._train(trigger)
@@ -143,6 +144,19 @@ class Operator:
         self._monitor.watch(self._model)
         self._consider_alarms(now)
         return tuple(self._ledger.decisions.list(model=self._model)[len(before) :])
+
+    def _warn_of_its_policy(self, release: Release) -> None:
+        began, wanted = policy_of(release).to_dict(), self._workspace.settings.release.to_dict()
+        if began != wanted:
+            _logger.warning(
+                "release %d of %s %s goes on by what it began with (%s), and not by the settings "
+                "of now; to end it: `raymlops rollback %s --why ...`",
+                release.id,
+                self._model,
+                release.challenger,
+                ", ".join(differences(began, wanted)),
+                self._model,
+            )
 
     def _follow_alias(self) -> None:
         """The alias is what is wanted: traffic follows it, also when a person has moved it."""

@@ -49,6 +49,13 @@ class CanaryPolicy:
                 "positive and not above the second"
             )
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"shares": list(self.shares)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CanaryPolicy:
+        return cls(**{**values, "shares": tuple(values["shares"])})
+
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -26,6 +25,8 @@ from raymlops.release.canary import (
 )
 from raymlops.serve.traffic import TrafficTable
 
+_STRATEGY = "canary"
+
 Publish = Callable[[TrafficTable], None]
 """Makes all replicas follow a table; returns once they do."""
 
@@ -34,7 +35,8 @@ class ReleaseController:
     """Everything it knows lies in the ledger, so another controller can go on at the same step.
 
     An act is written before it is published: after a crash in between, `resume` publishes what
-    the ledger says.
+    the ledger says. A release goes on by the policy it began with, which the ledger holds;
+    `policy` is for those that start.
     """
 
     def __init__(self, ledger: Ledger, policy: CanaryPolicy, publish: Publish) -> None:
@@ -59,7 +61,7 @@ class ReleaseController:
             model=challenger.model,
             champion=champion,
             challenger=challenger.version,
-            strategy={"canary": asdict(self._policy)},
+            strategy={_STRATEGY: self._policy.to_dict()},
             state=state.to_dict(),
             outcome=f"canary {self._policy.shares[0]:.0%}",
             who=who,
@@ -70,16 +72,7 @@ class ReleaseController:
 
     def resume(self, release: Release) -> None:
         """Publishes the traffic the ledger says this release stands at."""
-        champion = str(self._ledger.registry.alias(release.model, "champion"))
-        if release.status != "running":
-            self._publish(TrafficTable.champion(release.model, champion))
-            return
-        state = CanaryState.from_dict(release.state)
-        share = self._policy.shares[state.step]
-        challenger = str(release.challenger)
-        self._publish(
-            table(release.model, champion, challenger, share=share, release_id=release.id)
-        )
+        self._publish(self._table(release))
 
     def step(self, release: Release, *, now: datetime, who: str) -> Act:
         """Takes the next act of a running release, given what was seen by event time `now`.
@@ -87,12 +80,12 @@ class ReleaseController:
         A champion that was moved meanwhile ends it: a person did so, or a controller that was
         killed while it promoted the challenger.
         """
-        state = CanaryState.from_dict(release.state)
+        policy, state = policy_of(release), CanaryState.from_dict(release.state)
         champion = self._ledger.registry.alias(release.model, "champion")
         act: Act
         if champion == release.champion:
             evidence = self.evidence(release, since=state.since, now=now)
-            act = decide(self._policy, state, evidence, now)
+            act = decide(policy, state, evidence, now)
         else:
             evidence, act = None, _overtaken(release, champion)
         told = {} if evidence is None else evidence.to_dict()
@@ -101,7 +94,7 @@ class ReleaseController:
         )
         match act:
             case Advance():
-                share = f"canary {self._policy.shares[act.state.step]:.0%}"
+                share = f"canary {policy.shares[act.state.step]:.0%}"
                 release = advance(act.state.to_dict(), "running", outcome=share, why=act.why)
             case Promote():
                 release = advance(release.state, "promoted", outcome="promoted", why=act.why)
@@ -141,6 +134,15 @@ class ReleaseController:
             high=estimate.high,
         )
 
+    def _table(self, release: Release) -> TrafficTable:
+        """The traffic the ledger says this release stands at."""
+        champion = str(self._ledger.registry.alias(release.model, "champion"))
+        if release.status != "running":
+            return TrafficTable.champion(release.model, champion)
+        share = policy_of(release).shares[CanaryState.from_dict(release.state).step]
+        challenger = str(release.challenger)
+        return table(release.model, champion, challenger, share=share, release_id=release.id)
+
     def _follow(self, release: Release, who: str, now: datetime) -> Release:
         """Publishes what the ledger says; a canary no replica can serve is rolled back."""
         try:
@@ -159,6 +161,11 @@ class ReleaseController:
             )
             self.resume(release)
         return release
+
+
+def policy_of(release: Release) -> CanaryPolicy:
+    """What the release began with."""
+    return CanaryPolicy.from_dict(release.strategy[_STRATEGY])
 
 
 def _overtaken(release: Release, champion: Version) -> Act:

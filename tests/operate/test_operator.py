@@ -740,3 +740,23 @@ def test_a_champion_that_a_person_chose_while_a_release_was_judged_stays(
         operator.tick(day(4))
     assert champion(world) == "1.0.2"
     assert world.workspace.ledger.releases.get(release.id).status == "rolled_back"
+
+
+def test_a_release_goes_on_by_what_it_began_with(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # With fewer shares in the settings no operator could be started any more: IndexError.
+    with world.operator() as operator:
+        release = released(world, operator)
+        world.workspace.ledger.releases.advance(
+            release.id, release.state | {"step": 1}, "running", outcome="60%", who="a", why="on"
+        )
+    changed = [f"home={world.workspace.home}", "release.shares=[0.5]"]
+    with Workspace.open(tmp_path / "tumours.yaml", overrides=changed) as world.workspace:
+        with world.operator() as operator:
+            assert operator.tick(day(1)) == ()
+        assert [arm.share for arm in world.tables[-1].arms] == [0.4, 0.6]
+        assert (
+            "release 1 of tumours 1.0.1 goes on by what it began with (shares [0.3, 0.6], not "
+            "[0.5]), and not by the settings of now"
+        ) in caplog.text
