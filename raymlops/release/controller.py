@@ -20,6 +20,7 @@ from raymlops.release.canary import (
     Evidence,
     Promote,
     RollBack,
+    Wait,
     decide,
     table,
 )
@@ -35,8 +36,8 @@ class ReleaseController:
     """Everything it knows lies in the ledger, so another controller can go on at the same step.
 
     An act is written before it is published: after a crash in between, `resume` publishes what
-    the ledger says. A release goes on by the policy it began with, which the ledger holds;
-    `policy` is for those that start.
+    the ledger says, and so does a `step` that finds another table published. A release goes on by
+    the policy it began with, which the ledger holds; `policy` is for those that start.
     """
 
     def __init__(self, ledger: Ledger, policy: CanaryPolicy, publish: Publish) -> None:
@@ -100,7 +101,7 @@ class ReleaseController:
                 release = advance(release.state, "promoted", outcome="promoted", why=act.why)
             case RollBack():
                 release = advance(release.state, "rolled_back", outcome="rolled back", why=act.why)
-            case _:
+            case Wait() if not self._is_behind(release):
                 return act
         self._follow(release, who, now)
         return act
@@ -142,6 +143,13 @@ class ReleaseController:
         share = policy_of(release).shares[CanaryState.from_dict(release.state).step]
         challenger = str(release.challenger)
         return table(release.model, champion, challenger, share=share, release_id=release.id)
+
+    def _is_behind(self, release: Release) -> bool:
+        """Whether another table is published: who wrote the last act could not publish it."""
+        published = self._ledger.releases.published(release.model)
+        return published is not None and (
+            TrafficTable.from_dict(published[1]) != self._table(release)
+        )
 
     def _follow(self, release: Release, who: str, now: datetime) -> Release:
         """Publishes what the ledger says; a canary no replica can serve is rolled back."""

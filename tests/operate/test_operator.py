@@ -18,6 +18,7 @@ from raymlops.data import TableSchema, between, num_rows, read_columns, take
 from raymlops.errors import (
     ConflictError,
     CoordinationError,
+    LedgerError,
     ReleaseError,
     StaleLeaseError,
     TrainingError,
@@ -740,6 +741,42 @@ def test_a_champion_that_a_person_chose_while_a_release_was_judged_stays(
         operator.tick(day(4))
     assert champion(world) == "1.0.2"
     assert world.workspace.ledger.releases.get(release.id).status == "rolled_back"
+
+
+def deployed(world: World) -> None:
+    """Replicas follow the champion, and from then on what operators publish."""
+    releases, tables = world.workspace.ledger.releases, world.tables
+
+    class Published(list[TrafficTable]):
+        def append(self, table: TrafficTable) -> None:
+            releases.publish("tumours", table.to_dict())
+            super().append(table)
+
+    world.tables = Published(tables)
+    world.tables.append(TrafficTable.champion("tumours", "1.0.0"))
+
+
+def away(*_: object, **__: object) -> None:
+    raise LedgerError("the ledger at postgresql://db did not answer")
+
+
+def test_a_step_that_could_not_be_published_is_by_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The canary got no traffic until it was rolled back, `max_days` later, for want of rows.
+    deployed(world)
+    with world.operator() as operator:
+        with monkeypatch.context() as patch:
+            patch.setattr(operator._controller, "_publish", away)
+            with pytest.raises(LedgerError):
+                released(world, operator)
+        assert operator.tick(day(1)) == ()
+        assert [(arm.version, arm.share) for arm in published(world).arms] == [
+            ("1.0.0", 0.7), ("1.0.1", 0.3),
+        ]  # fmt: skip
+        assert len(world.tables) == 2
+        operator.tick(day(1))
+        assert len(world.tables) == 2
 
 
 def test_a_release_goes_on_by_what_it_began_with(
