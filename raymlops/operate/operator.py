@@ -279,7 +279,7 @@ class Operator:
     def _unanswered_trigger(self) -> Decision | None:
         """The trigger whose challenger was never gated, because an operator died in between."""
         triggers = [decision for decision in self._triggers() if decision.outcome == "retrain"]
-        gates = self._ledger.decisions.list(model=self._model, kind="gate")
+        gates = _own(self._ledger.decisions.list(model=self._model, kind="gate"))
         if triggers and (not gates or gates[-1].id < triggers[-1].id):
             return triggers[-1]
         return None
@@ -310,12 +310,17 @@ class Operator:
 
 
 def _unreleased_gate(decisions: Sequence[Decision]) -> Decision | None:
-    """The gate that a challenger passed and nothing came after: no release of it, no other champion
-    and no other challenger."""
+    """The operator's gate that a challenger passed and nothing came after: no release of it, no
+    other champion and no other challenger."""
     for decision in reversed(decisions):
         match decision.kind, decision.outcome.split():
-            case "gate", [*_, said]:
+            case "gate", [*_, said] if _own([decision]):
                 return decision if said == _PASSED else None
             case ("release", _) | ("alias", ["champion", *_]) | ("trigger", ["retrain"]):
                 return None
     return None
+
+
+def _own(gates: Sequence[Decision]) -> list[Decision]:
+    """Those an operator held: what a person's job found to be better waits for that person."""
+    return [decision for decision in gates if decision.who == WHO]

@@ -797,3 +797,28 @@ def test_a_release_goes_on_by_what_it_began_with(
             "release 1 of tumours 1.0.1 goes on by what it began with (shares [0.3, 0.6], not "
             "[0.5]), and not by the settings of now"
         ) in caplog.text
+
+
+def gate_of(world: World, who: str) -> None:
+    world.workspace.ledger.decisions.add(
+        model="tumours", kind="gate", outcome="1.0.1 passed", who=who, why="better", evidence={}
+    )
+
+
+def test_what_a_person_held_against_the_champion_is_released_by_nobody(world: World) -> None:
+    # `jobs/retrain.py` without --release: a `watch` beside it released the challenger.
+    gate_of(world, "jobs/retrain.py")
+    with world.operator() as operator:
+        assert operator.tick(day(1)) == ()
+    gate_of(world, "raymlops operator")
+    with world.operator() as operator:
+        assert operator.tick(day(1))[0].outcome == "1.0.1 canary 30%"
+
+
+def test_a_gate_of_a_person_answers_no_trigger(world: World) -> None:
+    with world.operator() as operator:
+        assert play(world, operator, 0, 7) == ["trigger: retrain"]
+    gate_of(world, "jobs/retrain.py")
+    with world.operator() as operator:
+        assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
+    assert world.trainings == [day(7), day(7)]
