@@ -95,7 +95,7 @@ class Operator:
             if (release := self._ledger.releases.running(self._model)) is not None:
                 self._warn_of_its_policy(release)
                 self._controller.resume(release)
-            elif (trigger := self._unanswered_trigger()) is not None:
+            if (trigger := self._unanswered_trigger()) is not None:
                 self._train(trigger)
             self._held = stack.pop_all()
         return self

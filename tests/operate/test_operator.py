@@ -822,3 +822,13 @@ def test_a_gate_of_a_person_answers_no_trigger(world: World) -> None:
     with world.operator() as operator:
         assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
     assert world.trainings == [day(7), day(7)]
+
+
+def test_a_trigger_is_answered_though_a_person_began_a_release(world: World) -> None:
+    # An operator that found both went on with the release, and forgot the trigger.
+    with world.operator() as operator:
+        assert play(world, operator, 0, 7) == ["trigger: retrain"]
+        released(world, operator)
+    with world.operator() as operator:
+        operator.wait_for_training(30)
+    assert world.trainings == [day(7), day(7)]
