@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from raymlops.config import differences, redact
 from raymlops.coordination import Lease
-from raymlops.errors import RaymlopsError
+from raymlops.errors import LedgerError, RaymlopsError, UnavailableError
 from raymlops.ledger import ConceptAlarm, Decision, Release
 from raymlops.models import Bundle
 from raymlops.monitor import WindowReport, read_reports, unjudged_rows
@@ -249,18 +249,21 @@ class Operator:
         return self._ledger.fenced(self._lease)
 
     def _gate(self, training: Future[Challenger], now: datetime) -> None:
-        self._training = None
         try:
             challenger = training.result()
             verdict = judge_challenger(self._workspace, challenger)
         except Exception as error:  # an unanswered trigger would be trained for again and again
+            if training.exception() is None and _may_pass(error):
+                raise  # the next look judges again
             if not isinstance(error, RaymlopsError):
                 _logger.exception("no challenger of %s could be made", self._model)
             why = redact(f"no challenger could be made and judged: {error}")
             self._decide("gate", "refused", why, {}, now)
+            self._training = None
             return
         outcome = f"{challenger.version.version} {_PASSED if verdict.passed else 'refused'}"
         gate = self._decide("gate", outcome, verdict.why, verdict.evidence, now)
+        self._training = None  # only now: a verdict that could not be written is given again
         if verdict.passed:
             self._release(gate, now)
 
@@ -319,6 +322,11 @@ def _unreleased_gate(decisions: Sequence[Decision]) -> Decision | None:
             case ("release", _) | ("alias", ["champion", *_]) | ("trigger", ["retrain"]):
                 return None
     return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it says that ledger or store are away, and nothing of what was asked for."""
+    return isinstance(error, UnavailableError) or type(error) is LedgerError
 
 
 def _own(gates: Sequence[Decision]) -> list[Decision]:

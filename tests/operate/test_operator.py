@@ -832,3 +832,22 @@ def test_a_trigger_is_answered_though_a_person_began_a_release(world: World) -> 
     with world.operator() as operator:
         operator.wait_for_training(30)
     assert world.trainings == [day(7), day(7)]
+
+
+@pytest.mark.parametrize("where", ["the verdict", "its record"])
+def test_a_challenger_waits_for_its_gate_while_the_ledger_is_away(
+    world: World, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was refused for that, or trained in vain: nobody gated it until another operator came.
+    with world.operator() as operator:
+        assert play(world, operator, 0, 7) == ["trigger: retrain"]
+        operator.wait_for_training(30)
+        with monkeypatch.context() as patch:
+            if where == "the verdict":
+                patch.setattr("raymlops.operate.operator.judge_challenger", away)
+            else:
+                patch.setattr(operator, "_decide", away)
+            with pytest.raises(LedgerError):
+                operator.tick(day(7))
+        assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
+    assert world.trainings == [day(7)]
