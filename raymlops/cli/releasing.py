@@ -22,7 +22,7 @@ from raymlops.cli.options import (
 )
 from raymlops.cli.output import emit_json, emit_json_line, emit_lines, person
 from raymlops.cli.signals import ended_by_signal
-from raymlops.errors import RaymlopsError
+from raymlops.errors import RaymlopsError, StaleLeaseError
 
 if TYPE_CHECKING:
     from raymlops.operate import Operator
@@ -139,6 +139,8 @@ def watch(
 def _look(operator: Operator, model: str, *, json: bool) -> None:
     try:
         decisions = operator.tick(datetime.now(UTC))
+    except StaleLeaseError:  # it holds for every look to come
+        raise
     except RaymlopsError:  # the next look may find the monitor, or the replicas, back
         _logger.exception("this look at %s failed; the next is due", model)
         return

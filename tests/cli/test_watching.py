@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raymlops.cli import app
-from raymlops.errors import DataError
+from raymlops.errors import DataError, StaleLeaseError
 from raymlops.ledger import Decision
 from raymlops.operate import Workspace
 from tests.cli.test_cli import config, home, registered, run, table
@@ -93,3 +93,20 @@ def test_a_signal_ends_it_whatever_ray_does_at_signals(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert told == "watching  tumours 1.0.1, every 1 s\n"
+
+
+@pytest.mark.usefixtures("registered", "ended_at_once")
+def test_an_operator_that_another_replaced_ends(
+    home: Path, config: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It looked in vain for ever, and who supervises processes saw one that lives.
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+
+    class Operator:
+        def tick(self, _: datetime) -> list[Decision]:
+            raise StaleLeaseError("this write carries token 1 of the lock 'operator-tumours'")
+
+    monkeypatch.setattr("raymlops.cli.releasing.ended_by_signal", threading.Event)
+    monkeypatch.setattr("raymlops.operate.watch", lambda *_: nullcontext(Operator()))
+    with pytest.raises(StaleLeaseError, match="carries token 1 of the lock"):
+        run("watch", config, "--data", table, "--every-s", "1", "--home", home)
