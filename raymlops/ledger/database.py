@@ -45,6 +45,25 @@ _TAKE_WRITE_LOCK = {
     "postgresql": "SELECT pg_advisory_xact_lock(7241905)",
 }
 
+# A cut cable says nothing: without these a client waits for two hours for an answer that was lost
+# on the way, and a server as long for a writer whose machine is gone, with all others behind it.
+_SILENCE_S = 30
+_CLIENT_SIDE = {
+    "connect_timeout": 10,
+    "keepalives_idle": _SILENCE_S // 2,
+    "keepalives_interval": _SILENCE_S // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": _SILENCE_S * 1000,
+}
+_SERVER_SIDE = {
+    "tcp_keepalives_idle": f"{_SILENCE_S // 2}s",
+    "tcp_keepalives_interval": f"{_SILENCE_S // 6}s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": f"{_SILENCE_S}s",
+    "idle_in_transaction_session_timeout": f"{_BUSY_TIMEOUT_S}s",
+}
+_LIBPQ = ("psycopg", "psycopg2")
+
 # PostgreSQL's class of what exceeds its limits, such as a text too long for an index.
 _PROGRAM_LIMIT = "54"
 
@@ -88,7 +107,11 @@ class Database:
             except OSError as error:
                 raise LedgerError(f"ledger {path} has no folder: {error}") from error
         try:
-            self._engine = create_engine(parsed, pool_pre_ping=backend == "postgresql")
+            self._engine = create_engine(
+                parsed,
+                pool_pre_ping=backend == "postgresql",
+                connect_args=_noticing_silence(parsed),
+            )
         except ModuleNotFoundError as error:
             raise LedgerError(
                 f"ledger.url names {parsed.drivername}, but {error.name} is not installed; "
@@ -96,6 +119,8 @@ class Database:
             ) from error
         if backend == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
+        elif "options" not in parsed.query:  # a URL's own settings hold
+            event.listen(self._engine, "connect", _prepare_postgresql)
         event.listen(self._engine, "begin", partial(_take_write_lock, _TAKE_WRITE_LOCK[backend]))
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pid = os.getpid()
@@ -311,6 +336,19 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _noticing_silence(url: URL) -> dict[str, int]:
+    """What the driver is told of the network, but what the URL says itself."""
+    if url.get_driver_name() not in _LIBPQ:
+        return {}
+    return {key: value for key, value in _CLIENT_SIDE.items() if key not in url.query}
+
+
+def _prepare_postgresql(connection: Any, _: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(f"SET {key} = '{value}'" for key, value in _SERVER_SIDE.items()))
+    connection.commit()
 
 
 def _take_write_lock(statement: str, connection: Connection) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy import text
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import Code, Ledger, Run, diff, why
+from raymlops.ledger import Code, Ledger, Run, database, diff, why
 from tests.servers.postgresql import create_database, postgresql
 
 
@@ -97,3 +100,43 @@ def test_writing_says_that_nothing_was_acknowledged(away: tuple[Ledger, str], na
     )
     assert "swordfish" not in said
     assert "INSERT" not in said
+
+
+def test_a_writer_that_stands_still_keeps_nobody_waiting_for_ever(
+    postgresql_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stopped, or on a machine that was lost, it held the lock of all writers for two hours.
+    monkeypatch.setitem(database._SERVER_SIDE, "idle_in_transaction_session_timeout", "1s")
+    url = create_database(postgresql_server, "still")
+
+    def write(slow: Ledger, quick: Ledger) -> None:
+        with slow.database.write() as connection:
+            connection.execute(text("SELECT 1"))
+            started.append(start(quick))
+            connection.execute(text("SELECT 1"))
+
+    started: list[Run] = []
+    with Ledger(url) as slow, Ledger(url) as quick:
+        with pytest.raises(LedgerError, match="did not acknowledge a write"):
+            write(slow, quick)
+        assert slow.runs.get(started[0].id).status == "running"
+
+
+@pytest.mark.parametrize(
+    ("said", "idle_s", "unsent_ms"),
+    [("", 15, 30_000), ("?keepalives_idle=7&tcp_user_timeout=9000", 7, 9_000)],
+)
+def test_a_cut_cable_is_noticed_in_time(
+    postgresql_server: str, said: str, idle_s: int, unsent_ms: int
+) -> None:
+    # A client waited for two hours for an answer that was lost on the way.
+    with (
+        Ledger(f"{create_database(postgresql_server, f'cut-{idle_s}')}{said}") as ledger,
+        ledger.database.read() as connection,
+    ):
+        driver = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as found:
+            tcp = socket.IPPROTO_TCP
+            assert found.getsockopt(tcp, socket.TCP_KEEPIDLE) == idle_s
+            assert found.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == unsent_ms
+        assert connection.scalar(text("SHOW tcp_user_timeout")) == "30000"
