@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from raymlops.data import SCORE
 from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.monitor import WindowReport
+from raymlops.release.days import MOST_DAYS
 
 Cause = Literal["performance", "expected", "drift", "concept"]
 
@@ -38,13 +40,18 @@ class RetrainPolicy:
     def __post_init__(self) -> None:
         if not 0 < self.min_drifted_share <= 1:
             raise ValueError(f"min_drifted_share is {self.min_drifted_share}, not in (0, 1]")
-        if self.cooldown_days < 0 or self.budget < 0:
+        if math.isnan(self.max_log_loss_increase):
+            raise ValueError("max_log_loss_increase is nan, which nothing exceeds; .inf says so")
+        if not 0 <= self.cooldown_days <= MOST_DAYS or self.budget < 0:
             raise ValueError(
                 f"cooldown_days is {self.cooldown_days} and budget {self.budget}; "
-                "neither may be negative"
+                f"neither may be negative, and the first is at most {MOST_DAYS}"
             )
-        if self.budget_days <= 0:
-            raise ValueError(f"budget_days is {self.budget_days}; a budget holds for some time")
+        if not 0 < self.budget_days <= MOST_DAYS:
+            raise ValueError(
+                f"budget_days is {self.budget_days}; a budget holds for some time, at most "
+                f"{MOST_DAYS}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

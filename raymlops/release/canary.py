@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from raymlops.release.days import MOST_DAYS
 from raymlops.serve.traffic import Arm, TrafficTable
 
 CHAMPION = "champion"
@@ -41,13 +42,16 @@ class CanaryPolicy:
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip(self.shares, self.shares[1:], strict=False))
-        if not self.shares or not rising or self.shares[0] <= 0 or self.shares[-1] >= 1:
+        if not self.shares or not rising or not 0 < self.shares[0] <= self.shares[-1] < 1:
             raise ValueError(f"shares are {self.shares}; give rising shares between 0 and 1")
-        if not 0 < self.min_days <= self.max_days:
+        if not 0 < self.min_days <= self.max_days <= MOST_DAYS:
             raise ValueError(
                 f"min_days is {self.min_days} and max_days {self.max_days}; the first must be "
-                "positive and not above the second"
+                f"positive and not above the second, and that at most {MOST_DAYS}"
             )
+        for name in ("max_error_rate_increase", "max_log_loss_increase"):
+            if math.isnan(getattr(self, name)):
+                raise ValueError(f"{name} is nan, which nothing exceeds; .inf says so")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"shares": list(self.shares)}

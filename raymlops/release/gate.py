@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from raymlops.release.days import MOST_DAYS
+
 
 @dataclass(frozen=True, kw_only=True)
 class GatePolicy:
@@ -19,9 +21,12 @@ class GatePolicy:
     min_rows: int = 1000
 
     def __post_init__(self) -> None:
-        if self.holdout_days < 5:
-            raise ValueError(f"holdout_days is {self.holdout_days}; an interval needs at least 5")
-        if self.min_gain < 0:
+        if not 5 <= self.holdout_days <= MOST_DAYS:
+            raise ValueError(
+                f"holdout_days is {self.holdout_days}; an interval needs at least 5, and at most "
+                f"{MOST_DAYS} are held out"
+            )
+        if not self.min_gain >= 0:
             raise ValueError(f"min_gain is {self.min_gain}, not zero or more")
 
 

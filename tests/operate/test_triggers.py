@@ -204,3 +204,18 @@ def test_a_budget_of_one_in_a_day() -> None:
     assert suppressed_because(policy, past, START + timedelta(days=1)) is None
     with pytest.raises(ValueError, match="budget_days is 0"):
         replace(POLICY, budget_days=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cooldown_days", float("inf")),
+        ("cooldown_days", float("nan")),
+        ("budget_days", float("inf")),
+        ("max_log_loss_increase", float("nan")),
+    ],
+)
+def test_what_no_date_ends_and_nothing_exceeds_is_refused(name: str, value: float) -> None:
+    # `watch` took it, and ended at its first trigger, which may be months later.
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        replace(POLICY, **{name: value})

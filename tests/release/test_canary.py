@@ -107,3 +107,21 @@ def test_the_state_survives_the_ledger() -> None:
 def test_shares_that_do_not_rise_are_refused(shares: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="give rising shares between 0 and 1"):
         CanaryPolicy(shares=shares)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "why"),
+    [
+        # The first look at a release ended `watch`: no date is so far away.
+        ("max_days", math.inf, "max_days inf; .* at most 36500"),
+        ("min_days", math.nan, "min_days is nan"),
+        ("shares", (math.nan,), "give rising shares between 0 and 1"),
+        # Nothing is above it, so the guard was none.
+        ("max_error_rate_increase", math.nan, "max_error_rate_increase is nan, which nothing"),
+        ("max_log_loss_increase", math.nan, "max_log_loss_increase is nan, which nothing"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(setting: str, value: object, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        CanaryPolicy(**{setting: value})  # type: ignore[arg-type]
+    assert CanaryPolicy(max_log_loss_increase=math.inf).max_log_loss_increase == math.inf

@@ -50,3 +50,9 @@ def test_anything_less_is_refused(comparison: Comparison, reason: str) -> None:
 def test_a_holdout_too_short_for_an_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="holdout_days is 3; an interval needs at least 5"):
         GatePolicy(holdout_days=3)
+
+
+@pytest.mark.parametrize("setting", [{"min_gain": float("nan")}, {"holdout_days": 10**9}])
+def test_a_gate_that_can_only_refuse_is_none(setting: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        GatePolicy(**setting)  # type: ignore[arg-type]

@@ -13,6 +13,8 @@ from raymlops.monitor.alerts.sinks.log import Log
 from raymlops.monitor.alerts.sinks.smtp import Smtp
 from raymlops.monitor.alerts.sinks.webhook import Webhook
 
+_MOST = 36_500  # days of a century; what is infinite is no time to wait, nor between two dates
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlertSettings:
@@ -33,8 +35,10 @@ class AlertSettings:
 
     def __post_init__(self) -> None:
         for name in ("resolve_after_days", "every_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
+            if not 0 < getattr(self, name) <= _MOST:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, it must be positive, and at most {_MOST}"
+                )
 
 
 def open_sinks(settings: AlertSettings) -> tuple[Sink, ...]:
