@@ -183,8 +183,10 @@ def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) 
     is started later would follow the table of a version that nobody can load."""
     before = [workspace.ledger.releases.published(version.model) for version in versions]
     for version in versions:
-        _give_all_traffic(workspace, version)
+        _refuse_release(workspace, version.model)
     try:
+        for version in versions:
+            _give_all_traffic(workspace, version)
         yield
     except RaymlopsError:
         for version, published in zip(versions, before, strict=True):
@@ -196,14 +198,16 @@ def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) 
         raise
 
 
+def _refuse_release(workspace: Workspace, model: str) -> None:
+    if (running := workspace.ledger.releases.running(model)) is not None:
+        raise ReleaseError(
+            f"release {running.id} of {model} {running.challenger} is running; let "
+            f"`raymlops watch` finish it, or end it by `raymlops rollback {model} --why ...`"
+        )
+
+
 def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
     """From when the model is served; until then nothing answers by that."""
-    if (running := workspace.ledger.releases.running(version.model)) is not None:
-        raise ReleaseError(
-            f"release {running.id} of {version.model} {running.challenger} is running; let "
-            "`raymlops watch` finish it, or end it by "
-            f"`raymlops rollback {version.model} --why ...`"
-        )
     start_monitor(workspace, version.model)
     start_exporter(workspace)
     start_sentinel(workspace)

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.errors import ClusterError, ConfigError, NotFoundError, RaymlopsError
-from raymlops.ledger import Code
+from raymlops.errors import (
+    ClusterError,
+    ConfigError,
+    NotFoundError,
+    RaymlopsError,
+    ReleaseError,
+)
+from raymlops.ledger import Code, Version
 from raymlops.models import Field, Signature
 from raymlops.operate import Workspace, deploy, deploy_pool, undeploy, undeploy_pool
 from raymlops.serve import HttpLimits, TrafficTable
@@ -59,6 +65,42 @@ def test_traffic_goes_back_where_replicas_do_not_start(
     published = workspace.ledger.releases.published("m")
     assert published is not None
     assert published[1] == TrafficTable.champion("m", "1.0.0").to_dict()
+
+
+def release_of(workspace: Workspace, model: str) -> None:
+    registry = workspace.ledger.registry
+    run_id = registry.get("m", Version(1, 0, 0)).run_id
+    for _ in range(2):
+        registry.register(model, bundle="b", signature="{}", run_id=run_id)
+    workspace.ledger.releases.start(
+        model=model, champion=Version(1, 0, 0), challenger=Version(1, 0, 1), strategy={}, state={},
+        outcome="canary 5%", who="test", why="it is better",
+    )  # fmt: skip
+
+
+def test_a_pool_that_is_refused_for_one_model_moves_no_other(workspace: Workspace) -> None:
+    # Those before the one whose release runs had their traffic moved, and kept it so.
+    release_of(workspace, "n")
+    with pytest.raises(ReleaseError, match=r"release 1 of n 1\.0\.1 is running"):
+        deploy_pool(workspace, "p", ["m@1.0.1", "n@1.0.0"])
+    assert workspace.ledger.releases.published("m") is None
+
+
+def test_a_pool_whose_monitor_does_not_start_moves_no_model(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: Workspace, model: str) -> None:
+        if model == "n":
+            raise ClusterError("actor raymlops-monitor-n does not start")
+
+    release_of(workspace, "n")
+    workspace.ledger.releases.advance(
+        1, {}, "rolled_back", outcome="rolled back", who="test", why="it is not"
+    )
+    monkeypatch.setattr("raymlops.operate.serving.start_monitor", start)
+    with pytest.raises(ClusterError, match="monitor-n does not start"):
+        deploy_pool(workspace, "p", ["m@1.0.1", "n@1.0.0"])
+    assert workspace.ledger.releases.published("m") is None
 
 
 def test_what_is_undeployed_has_no_traffic_until_it_is_deployed_again(
