@@ -10,14 +10,18 @@ from pathlib import Path
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Make `text` the content of `path`; a reader sees the old or the new, never a part.
+    """Make `text` the content of `path`; a reader sees the old or the new, never a part, also
+    after a power cut.
 
     Raises:
         OSError: the disk is full, or not to be written; then nothing is left there.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text)
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else the name may be on the disk and its content not
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)

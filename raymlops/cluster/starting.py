@@ -18,6 +18,7 @@ from typing import Any
 
 from raymlops.cluster.files import replace_text
 from raymlops.cluster.process import SessionLeader
+from raymlops.errors import ClusterError
 
 _STARTING = "starting"
 # Nothing runs on it yet.
@@ -66,4 +67,9 @@ def _read(path: Path) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise ClusterError(
+            f"{path}, which tells of the node that was started here, is damaged: {error}; see by "
+            "`ps -ef | grep 'ray start'` whether that still runs, end it, and delete the file"
+        ) from error
     return fields

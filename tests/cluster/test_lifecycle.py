@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -31,14 +32,34 @@ def test_a_home_that_cannot_be_made_is_told() -> None:
 
 
 def test_a_full_disk_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(path: Path, _: str) -> None:
-        path.touch()
+    def write(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", write)
+    monkeypatch.setattr(os, "fsync", write)
     with pytest.raises(OSError, match="No space left"):
         replace_text(tmp_path / "cluster.json", "{}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # After a power cut there may have been an empty file, which no `up` and no `status` could read.
+    path, sync, seen = tmp_path / "cluster.json", os.fsync, []
+
+    def look(file: int) -> None:
+        sync(file)
+        seen.append((os.fstat(file).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", look)
+    replace_text(path, "{}")
+    assert seen == [(2, False)]
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").touch()
+    with pytest.raises(ClusterError, match=r"cluster\.json, which .*, is damaged: Expecting value"):
+        up(None, home=tmp_path)
 
 
 @pytest.mark.cluster

@@ -56,20 +56,26 @@ class AlertBook:
 
     def read(self) -> Book:
         """As it was written last."""
-        try:
-            return _BOOK.validate_json(self.path.read_bytes())
-        except FileNotFoundError:
-            return Book()
+        text = self._text()
+        return Book() if text is None else _BOOK.validate_json(text)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Book]:
-        """The book, to be changed; it is written back at the end of the block."""
+        """The book, to be changed; if it was, it is written back at the end of the block."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.with_suffix(".lock")):
+            before = self._text()
             book = self.read()
             yield book
             _trim(book)
-            replace_text(self.path, _json(book, self._options))
+            if (after := _json(book, self._options)) != before:
+                replace_text(self.path, after)
+
+    def _text(self) -> str | None:
+        try:
+            return self.path.read_text()
+        except FileNotFoundError:
+            return None
 
 
 def _trim(book: Book) -> None:
