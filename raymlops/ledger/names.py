@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LONGEST = 180
+"""Locks, actors and files have a word before it, and at most 200 or 255 characters."""
 
 
 def check_name(name: str, *, of: str) -> None:
@@ -17,4 +19,9 @@ def check_name(name: str, *, of: str) -> None:
         raise ValueError(
             f"{of} '{name}' cannot be part of a URL, nor of NAME@VERSION: use letters, digits, "
             "_ . -, and begin with a letter or digit"
+        )
+    if len(name) > _LONGEST:
+        raise ValueError(
+            f"{of} '{name[:20]}...' has {len(name)} characters, and would be too long for the "
+            f"names of its lock and files: at most {_LONGEST} are taken"
         )

@@ -16,6 +16,7 @@ import pytest
 from raymlops.config import Secret
 from raymlops.data import TableSchema, between, num_rows, read_columns, take
 from raymlops.errors import (
+    ConfigError,
     ConflictError,
     CoordinationError,
     LedgerError,
@@ -851,3 +852,17 @@ def test_a_challenger_waits_for_its_gate_while_the_ledger_is_away(
                 operator.tick(day(7))
         assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
     assert world.trainings == [day(7)]
+
+
+def test_the_longest_name_there_may_be_can_be_watched(tmp_path: Path) -> None:
+    # A longer one could be trained and deployed, and its operator not be made: ValueError.
+    def overrides(length: int) -> list[str]:
+        return [f"home={tmp_path / 'home'}", f"model={'m' * length}"]
+
+    with (
+        Workspace.open(overrides=overrides(180)) as workspace,
+        workspace.coordinator.hold(f"operator-{workspace.model}") as lease,
+    ):
+        assert lease.name == f"operator-{'m' * 180}"
+    with pytest.raises(ConfigError, match=r"model 'm{20}\.\.\.' has 181 characters"):
+        Workspace.open(overrides=overrides(181))
