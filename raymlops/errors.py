@@ -28,6 +28,7 @@
     ├── RequestError         a request is refused; carries the HTTP status
     │   └── EngineError      the engine that had it died, through no fault of the request
     └── ReleaseError         a release cannot start or go on
+        └── UnservableError  a replica cannot load what it was told to serve
 
 Errors cross process boundaries by pickle: each hands every constructor argument to
 `super().__init__`, or it would come back as another type.
@@ -216,3 +217,7 @@ class EngineError(RequestError):
 
 class ReleaseError(RaymlopsError):
     """A release cannot start or go on."""
+
+
+class UnservableError(ReleaseError):
+    """A replica has tried to load what it was told to serve, and cannot."""

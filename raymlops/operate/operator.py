@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from raymlops.config import differences, redact
 from raymlops.coordination import Lease
-from raymlops.errors import LedgerError, RaymlopsError, UnavailableError
+from raymlops.errors import LedgerError, RaymlopsError, UnavailableError, UnservableError
 from raymlops.ledger import ConceptAlarm, Decision, Release
 from raymlops.models import Bundle
 from raymlops.monitor import WindowReport, read_reports, unjudged_rows
@@ -159,12 +159,21 @@ class Operator:
             )
 
     def _follow_alias(self) -> None:
-        """The alias is what is wanted: traffic follows it, also when a person has moved it."""
+        """The alias is what is wanted: traffic follows it, also when a person has moved it.
+
+        A version that cannot be served gets no traffic, and is tried again at the next look: a
+        replica that is started meanwhile has to load what the table names.
+        """
         published = self._ledger.releases.published(self._model)
         champion = str(self._ledger.registry.alias(self._model, "champion"))
         wanted = TrafficTable.champion(self._model, champion)
-        if published is not None and TrafficTable.from_dict(published[1]) != wanted:
+        if published is None or (former := TrafficTable.from_dict(published[1])) == wanted:
+            return
+        try:
             self._publish(wanted)
+        except UnservableError:
+            self._publish(former)
+            raise
 
     def _unconsidered(self) -> list[WindowReport]:
         """Windows judged and never considered: the operator that the monitor told of them may be

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raymlops.errors import ReleaseError
+from raymlops.errors import ReleaseError, UnservableError
 from raymlops.ledger import Version, open_ledger
 from raymlops.serve.traffic import TrafficTable
 
@@ -132,14 +132,15 @@ class TrafficBoard:
         """The replicas that follow `generation`, once that is every one, and at least one.
 
         Raises:
-            ReleaseError: a replica cannot serve that table, or not all did within `timeout_s`.
+            UnservableError: a replica cannot serve that table.
+            ReleaseError: not all did within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             now = time.monotonic()
             verdict = judge(self._seen.get(model, {}).values(), generation, now)
             if verdict.refusals:
-                raise ReleaseError(
+                raise UnservableError(
                     f"table {generation} of {model} is refused: {'; '.join(verdict.refusals)}"
                 )
             settled = now - self._born >= _SETTLE_S

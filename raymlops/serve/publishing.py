@@ -35,7 +35,8 @@ def wait_applied(
     """The replicas that follow table `generation`, once all do.
 
     Raises:
-        ReleaseError: a replica cannot serve that table, or not all did within `timeout_s`.
+        UnservableError: a replica cannot serve that table.
+        ReleaseError: not all did within `timeout_s`.
         ClusterError: the board does not answer.
     """
     replicas: tuple[str, ...] = _ask(

@@ -23,6 +23,7 @@ from raymlops.errors import (
     ReleaseError,
     StaleLeaseError,
     TrainingError,
+    UnservableError,
 )
 from raymlops.ledger import (
     Dataset,
@@ -452,6 +453,29 @@ def test_traffic_follows_an_alias_that_a_person_moved(world: World) -> None:
         point(world.workspace, world.challenger)
         operator.tick(day(0))
     assert world.tables == [TrafficTable.champion("tumours", "1.0.1")]
+
+
+def test_traffic_stays_where_a_champion_cannot_be_served(world: World) -> None:
+    # The table named what no replica could load: one that was started later did not come up, and
+    # no later look said anything.
+    deployed(world)
+    publish = world.tables.append
+
+    def refuse(table: TrafficTable) -> None:
+        publish(table)
+        if table.versions == ("1.0.1",):
+            raise UnservableError("table 2 of tumours is refused: IntegrityError")
+
+    with world.operator() as operator:
+        operator._publish_unfenced = refuse
+        point(world.workspace, world.challenger)
+        for _ in range(2):
+            with pytest.raises(UnservableError):
+                operator.tick(day(0))
+            assert published(world) == TrafficTable.champion("tumours", "1.0.0")
+        operator._publish_unfenced = publish
+        operator.tick(day(0))
+        assert published(world) == TrafficTable.champion("tumours", "1.0.1")
 
 
 def test_one_operator_watches_a_model(world: World) -> None:
