@@ -104,10 +104,10 @@ class Workspace:
             yield session
 
     def close(self) -> None:
-        if "coordinator" in self.__dict__:
-            self.coordinator.close()
-        if "ledger" in self.__dict__:
-            self.ledger.close()
+        """Lets go of what was reached; whoever uses it again reaches it anew."""
+        for name in ("coordinator", "ledger"):
+            if (opened := self.__dict__.pop(name, None)) is not None:
+                opened.close()
 
     def __enter__(self) -> Workspace:
         return self

@@ -14,6 +14,7 @@ from raymlops.operate import Workspace, mirror, start_mirror
 from raymlops.operate.mirror import MIRROR_NAME
 from tests.coordination.processes import until
 from tests.servers.mlflow import mlflow_client
+from tests.servers.zookeeper import zookeeper
 
 MODULE = importlib.import_module("raymlops.operate.mirror")  # the package shows the function
 
@@ -50,6 +51,20 @@ def test_two_mirrors_do_not_copy_at_once(
         pytest.raises(CoordinationError, match="'mirror' is held by process"),
     ):
         mirror(workspace)
+
+
+def test_a_workspace_that_was_closed_takes_its_locks_again(tmp_path: Path) -> None:
+    # The mirror's actor closes it after an error and goes on with it: with ZooKeeper every later
+    # attempt failed, since the coordinator was closed.
+    with zookeeper() as ensemble:
+        url = f"coordination.url=zookeeper://{ensemble.hosts}/here"
+        workspace = Workspace.open(overrides=[f"home={tmp_path / 'home'}", url])
+        for _ in range(2):
+            with workspace, workspace.coordinator.hold("mirror", timeout_s=10.0) as lease:
+                assert lease.token > 0
+                start(workspace)
+        with workspace:
+            assert len(workspace.ledger.runs.list()) == 2
 
 
 def test_without_mlflow_installed_ray_is_joined_all_the_same(
