@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from raymlops.coordination.embedded import EmbeddedBackend
 from raymlops.coordination.embedded.numbers import Numbers
 from raymlops.errors import CoordinationError
 from tests.coordination.places import Place
@@ -153,3 +154,25 @@ def test_no_watch_left_is_an_error_with_the_setting_to_raise(
     monkeypatch.setattr(inotify._libc, "inotify_init1", lambda flags: -1)
     with pytest.raises(CoordinationError, match=r"fs\.inotify\.max_user_instances"):
         values.watch("a").__enter__()
+
+
+def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
+    # A full one ended `watch` and whoever else took a lock in a traceback.
+    (tmp_path / "home").touch()
+    backend = EmbeddedBackend(tmp_path / "home")
+    refused = (
+        r"are kept in \S*/home/\S*, which cannot be written: .*; see that its disk is not full"
+    )
+    with (
+        pytest.raises(CoordinationError, match=refused),
+        backend.lock("a", name="a", owner="me").hold(),
+    ):
+        pass
+    keys = backend.key_value("keys")
+    for write in (
+        lambda: keys.set("a", b"1"),
+        lambda: keys.compare_and_set("a", b"1", version=0),
+        lambda: keys.delete("a"),
+    ):
+        with pytest.raises(CoordinationError, match=refused):
+            write()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from raymlops.errors import CoordinationError
 
 
 def make_folder(folder: Path) -> None:
@@ -21,3 +25,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Tells what the disk refuses as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise CoordinationError(
+            f"locks and keys are kept in {folder}, which cannot be written: {error}; see that its "
+            "disk is not full and may be written, or give another home"
+        ) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raymlops.coordination.base import Entry, checked_value
-from raymlops.coordination.embedded.disk import make_folder, sync_folder
+from raymlops.coordination.embedded.disk import explained, make_folder, sync_folder
 from raymlops.coordination.embedded.inotify import changes_in
 from raymlops.coordination.embedded.numbers import Numbers
 from raymlops.coordination.names import name_of, segment
@@ -31,18 +31,18 @@ class EmbeddedKeyValue:
         return Entry(value=value, version=int(version))
 
     def set(self, key: str, value: bytes) -> Entry:
-        with self._versions.next() as version:
+        with explained(self._values), self._versions.next() as version:
             return self._write(key, value, version)
 
     def compare_and_set(self, key: str, value: bytes, *, version: int) -> Entry | None:
-        with self._versions.next() as next_version:
+        with explained(self._values), self._versions.next() as next_version:
             present = self.get(key)
             if (present.version if present else 0) != version:
                 return None
             return self._write(key, value, next_version)
 
     def delete(self, key: str) -> bool:
-        with self._versions.next():
+        with explained(self._values), self._versions.next():
             try:
                 self._path(key).unlink()
             except FileNotFoundError:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from raymlops.coordination.base import Holder, Lease
 from raymlops.coordination.deadline import Deadline
+from raymlops.coordination.embedded.disk import explained
 from raymlops.coordination.embedded.numbers import Numbers
 from raymlops.coordination.embedded.private_files import close_private, open_private
 from raymlops.coordination.names import name_of, segment
@@ -63,7 +64,7 @@ class EmbeddedLock:
         path = pipe = None
         try:
             # Within `next` the place becomes visible before anybody can draw a larger number.
-            with self._numbers.next() as number:
+            with explained(self._folder), self._numbers.next() as number:
                 path = self._folder / f"{number}-{owner}"
                 os.mkfifo(path, 0o600)
                 pipe = open_private(path, os.O_RDWR)
