@@ -13,7 +13,7 @@ from raymlops.data.drift.cells import MIN_EXPECTED, table_of
 class ChiSquare(DriftTest):
     """Total variation distance; missing and unknown values are categories like others.
 
-    Rare cells are pooled into one; numbers are judged by tenths of the reference.
+    Rare cells are put together; numbers are judged by tenths of the reference.
     """
 
     name = "chi2"
@@ -22,12 +22,16 @@ class ChiSquare(DriftTest):
 
     def measure(self, bins: Bins, reference: Counts, window: Counts) -> Reading:
         table = table_of(bins, reference, window, MIN_EXPECTED)
-        degrees = table.shape[1] - 1
-        if degrees == 0:
+        whole = table.whole
+        if whole.shape[1] == 1:
             return ALIKE
-        rows = table.sum(axis=1)
-        expected = np.outer(rows, table.sum(axis=0) / rows.sum())
-        statistic = float(((table - expected) ** 2 / expected).sum())
-        shares = table / rows[:, None]
+        shares = whole / whole.sum(axis=1, keepdims=True)
         effect = float(np.abs(shares[1] - shares[0]).sum() / 2)
-        return Reading(effect, float(chdtrc(degrees, statistic)))
+        return Reading(effect, table.p_value(_p_value))
+
+
+def _p_value(table: Counts) -> float:
+    rows = table.sum(axis=1)
+    expected = np.outer(rows, table.sum(axis=0) / rows.sum())
+    statistic = float(((table - expected) ** 2 / expected).sum())
+    return float(chdtrc(table.shape[1] - 1, statistic))

@@ -7,7 +7,7 @@ from scipy.special import chdtrc, rel_entr
 
 from raymlops.data.bins import Bins, Counts
 from raymlops.data.drift.base import ALIKE, DriftTest, Reading
-from raymlops.data.drift.cells import MIN_EXPECTED, table_of
+from raymlops.data.drift.cells import MIN_EXPECTED_OF_LOGARITHMS, table_of
 
 
 class JensenShannon(DriftTest):
@@ -22,14 +22,18 @@ class JensenShannon(DriftTest):
     threshold = 0.05
 
     def measure(self, bins: Bins, reference: Counts, window: Counts) -> Reading:
-        table = table_of(bins, reference, window, MIN_EXPECTED)
-        degrees = table.shape[1] - 1
-        if degrees == 0:
+        table = table_of(bins, reference, window, MIN_EXPECTED_OF_LOGARITHMS)
+        whole = table.whole
+        if whole.shape[1] == 1:
             return ALIKE
-        rows = table.sum(axis=1)
-        shares = table / rows[:, None]
+        shares = whole / whole.sum(axis=1, keepdims=True)
         divergence = rel_entr(shares, shares.mean(axis=0)).sum() / 2 / np.log(2)
-        expected = np.outer(rows, table.sum(axis=0) / rows.sum())
-        statistic = 2.0 * float(rel_entr(table, expected).sum())
         distance = float(np.sqrt(max(0.0, divergence)))
-        return Reading(distance, float(chdtrc(degrees, max(0.0, statistic))))
+        return Reading(distance, table.p_value(_p_value))
+
+
+def _p_value(table: Counts) -> float:
+    rows = table.sum(axis=1)
+    expected = np.outer(rows, table.sum(axis=0) / rows.sum())
+    statistic = 2.0 * float(rel_entr(table, expected).sum())
+    return float(chdtrc(table.shape[1] - 1, max(0.0, statistic)))

@@ -7,10 +7,8 @@ from scipy.special import chdtrc
 
 from raymlops.data.bins import Bins, Counts
 from raymlops.data.drift.base import ALIKE, DriftTest, Reading
-from raymlops.data.drift.cells import table_of
+from raymlops.data.drift.cells import MIN_EXPECTED_OF_LOGARITHMS, table_of
 
-# The statistic's tail is heavier than chi-square's while few rows are expected in a cell.
-_MIN_EXPECTED = 25.0
 _PRIOR = 0.5  # rows added to each cell, so that an empty one is not infinitely far
 
 
@@ -28,11 +26,18 @@ class PopulationStability(DriftTest):
     threshold = 0.1
 
     def measure(self, bins: Bins, reference: Counts, window: Counts) -> Reading:
-        table = table_of(bins, reference, window, _MIN_EXPECTED)
-        degrees = table.shape[1] - 1
-        if degrees == 0:
+        table = table_of(bins, reference, window, MIN_EXPECTED_OF_LOGARITHMS)
+        whole = table.whole
+        if whole.shape[1] == 1:
             return ALIKE
-        m, n = table.sum(axis=1)
-        p, q = (table + _PRIOR) / (table + _PRIOR).sum(axis=1, keepdims=True)
-        index = float(((q - p) * np.log(q / p)).sum())
-        return Reading(index, float(chdtrc(degrees, index / (1 / m + 1 / n))))
+        return Reading(_index(whole), table.p_value(_p_value))
+
+
+def _index(table: Counts) -> float:
+    p, q = (table + _PRIOR) / (table + _PRIOR).sum(axis=1, keepdims=True)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def _p_value(table: Counts) -> float:
+    m, n = table.sum(axis=1)
+    return float(chdtrc(table.shape[1] - 1, _index(table) / (1 / m + 1 / n)))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raymlops.data import NumberBins
+from raymlops.data.bins import CategoryBins, NumberBins
 from raymlops.data.drift import TESTS, TestName
 from raymlops.demo.flights import load_flights
 from tests.data.drift.counted import categories, measure, numbers
@@ -108,6 +108,46 @@ def test_a_new_category_is_seen(name: TestName) -> None:
     effect, p_value = measure(name, categories(old, new))
     assert effect > TESTS[name].threshold
     assert p_value < 1e-12
+
+
+@pytest.mark.parametrize("name", OF_CATEGORIES)
+@pytest.mark.parametrize("num_rows", [500, 2_000])
+def test_the_rarest_category_is_missed_where_it_went_missing(
+    name: TestName, num_rows: int, flights: pd.DataFrame
+) -> None:
+    """Of a long reference few rows are expected to be missing: they were put into one cell with
+    the rarest airport, whose flights they were, and a third of all rows went missing unseen."""
+    origins = flights["origin"].to_numpy()[:80_000]
+    window = [None if each == "LGA" else each for each in origins[-num_rows:]]
+    effect, p_value = measure(name, categories(origins, window))
+    assert effect > TESTS[name].threshold
+    assert p_value < 1e-12
+
+
+@pytest.mark.parametrize("name", [name for name in OF_CATEGORIES if name != "missing"])
+@pytest.mark.parametrize("new", [range(300, 600), range(150)], ids=["others", "half of them"])
+def test_many_categories_are_told_apart_in_few_rows(name: TestName, new: range) -> None:
+    """Each is rare in 500 rows; all were put into one cell, and nothing was seen."""
+    rng = np.random.default_rng(0)
+    reference = rng.integers(300, size=80_000).astype(str).tolist()
+    window = rng.choice(new, 500).astype(str).tolist()
+    effect, p_value = measure(name, categories(reference, window))
+    assert effect > TESTS[name].threshold
+    assert p_value < 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name in OF_CATEGORIES if name != "missing"])
+@pytest.mark.parametrize(("m", "n"), [(80_000, 500), (80_000, 2_000), (1_000, 1_000)])
+def test_rare_categories_make_no_false_alarms(name: TestName, m: int, n: int) -> None:
+    rng = np.random.default_rng(2)
+    shares = np.append(1.0 / np.arange(1, 301), 0.0005 * 6.0)  # as Zipf has it, then missing
+    bins = CategoryBins(name="c", categories=tuple(map(str, range(299))))
+    shares /= shares.sum()
+    reference, window = (rng.multinomial(size, shares, size=1_500) for size in (m, n))
+    pairs = zip(reference, window, strict=True)
+    p_values = np.array([measure(name, (bins, *pair)).p_value for pair in pairs])
+    for level in (0.2, 0.05, 0.01):
+        assert (p_values < level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 1_500)
 
 
 # Shares of a skewed feature in 24 bins, a fifth of it missing; expected counts of 4 to 60 rows.
