@@ -2,7 +2,7 @@
 
     replicas ──snapshots, 1/s──► put ──► Gathered ──┐
                                                     ├──► GET /metrics
-    ledger ──read at a scrape, at most every 5 s────┘
+    ledger, open alerts ──at most every 5 s─────────┘
 
 It keeps nothing: one that was killed has all counts again once each replica has sent its next
 snapshot, and those of replicas that are gone are lost, which Prometheus takes for a restart.
@@ -26,7 +26,8 @@ from raymlops.config import redact
 from raymlops.data.drift import DriftPolicy
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import Ledger, open_ledger
-from raymlops.monitor.metrics.recorded import recorded_series
+from raymlops.monitor.alerts.book import AlertBook
+from raymlops.monitor.metrics.recorded import alert_series, recorded_series
 from raymlops.telemetry import Gathered, Series, Snapshot, catalogue, families
 
 _LEDGER_EVERY_S = 5.0
@@ -74,7 +75,7 @@ class Exporter:
         self._lock = threading.Lock()
         registry = CollectorRegistry(auto_describe=False)
         ledger = open_ledger(ledger_url)
-        registry.register(_Scrape(self._series, _Recorded(ledger, drift)))
+        registry.register(_Scrape(self._series, _Recorded(ledger, drift, AlertBook(home))))
         self._server, self._thread = start_http_server(
             settings.port, addr=settings.host, registry=registry
         )
@@ -111,11 +112,12 @@ class Exporter:
 
 
 class _Recorded:
-    """What the ledger tells, read again once it is some seconds old."""
+    """What ledger and alert book tell, read again once it is some seconds old."""
 
-    def __init__(self, ledger: Ledger, policy: DriftPolicy) -> None:
+    def __init__(self, ledger: Ledger, policy: DriftPolicy, book: AlertBook) -> None:
         self._ledger = ledger
         self._policy = policy
+        self._book = book
         self._lock = threading.Lock()
         self._read: tuple[Series, ...] = ()
         self._due_s = 0.0
@@ -123,7 +125,7 @@ class _Recorded:
     def series(self) -> tuple[Series, ...]:
         with self._lock:
             if time.monotonic() >= self._due_s:
-                self._read = self._read_ledger()
+                self._read = (*self._read_ledger(), *self._read_book())
                 self._due_s = time.monotonic() + _LEDGER_EVERY_S
             return self._read
 
@@ -135,6 +137,13 @@ class _Recorded:
             _logger.warning("the ledger cannot be read for its metrics: %s", redact(str(error)))
             return (Series(catalogue.LEDGER_UP.name, (), 0),)
         return (*found, Series(catalogue.LEDGER_UP.name, (), 1))
+
+    def _read_book(self) -> tuple[Series, ...]:
+        try:
+            return tuple(alert_series(self._book.read()))
+        except (OSError, ValueError) as error:
+            _logger.warning("the open alerts cannot be read for their metric: %s", error)
+            return ()
 
 
 class _Scrape(Collector):

@@ -6,6 +6,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from raymlops.data.drift import DriftPolicy
 from raymlops.ledger import Ledger
+from raymlops.monitor.alerts import AlertBook, Signal, advance
 from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.telemetry import CATALOGUE, RequestMeter, Series, Snapshot
 from tests.monitor.metrics.conftest import MODEL
@@ -74,6 +76,15 @@ def test_replicas_and_ledger_are_scraped_as_one(exporter: Exporter) -> None:
     assert found["raymlops_request_duration_seconds_sum", *arm] == pytest.approx(0.036)
     assert found["raymlops_exporter_sources",] == 2
     assert found["raymlops_ledger_up",] == 1
+
+
+def test_open_alerts_are_scraped(exporter: Exporter, tmp_path: Path) -> None:
+    """The metric was in the catalogue and on a dashboard, and nobody exported it."""
+    trouble = [Signal(name=name, model=MODEL, firing=True) for name in ("drift", "gate")]
+    with AlertBook(tmp_path).open() as book:
+        book.episodes, _ = advance((), trouble, datetime.now(UTC))
+    text = scrape(exporter)
+    assert f'raymlops_alerts_open{{model="{MODEL}",severity="warning"}} 2.0' in text
 
 
 def test_the_scraped_text_keeps_the_conventions(exporter: Exporter) -> None:
