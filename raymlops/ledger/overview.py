@@ -39,7 +39,8 @@ class Overview:
             return {(model, alias): version for model, alias, version in connection.execute(query)}
 
     def newest_drift(self) -> Sequence[Drift]:
-        """The rows of each model's newest window that was judged."""
+        """The rows of each model's newest window that was judged; none where that had too few rows
+        to look for drift."""
         return [Drift(**values) for values in self._newest_windows(schema.drift)]
 
     def newest_performance(self) -> Sequence[Performance]:
@@ -68,9 +69,10 @@ class Overview:
             return {tuple(keys): number for *keys, number in connection.execute(query)}
 
     def _newest_windows(self, table: Table) -> list[dict[str, Any]]:
+        judged = schema.performance.c  # every window that was judged has rows there
         newest = (
-            select(table.c.model, func.max(table.c.window_end).label("end"))
-            .group_by(table.c.model)
+            select(judged.model, func.max(judged.window_end).label("end"))
+            .group_by(judged.model)
             .subquery()
         )
         same = and_(table.c.model == newest.c.model, table.c.window_end == newest.c.end)

@@ -28,6 +28,21 @@ def drift(feature: str, effect: float, *, start: datetime = JULY, drifted: bool 
     )
 
 
+def log_loss(*, start: datetime = JULY, end: datetime = AUGUST) -> Performance:
+    return Performance(
+        model=MODEL,
+        version=str(Version(1, 0, 0)),
+        arm="champion",
+        window_start=start,
+        window_end=end,
+        metric="log_loss",
+        num_rows=27_000,
+        value=0.7,
+        low=0.6,
+        high=float("nan"),
+    )
+
+
 def decide(ledger: Ledger, kind: str, outcome: str, why: str = "a reason") -> int:
     decision = ledger.decisions.add(
         model=MODEL, kind=kind, outcome=outcome, who="test", why=why, evidence={}, event_time=JULY
@@ -75,20 +90,5 @@ def busy_ledger(ledger: Ledger) -> Ledger:
     roll_back(ledger, start_release(ledger))
     ledger.observations.add_drift([drift("temp", 0.2, start=JUNE)])
     ledger.observations.add_drift([drift("temp", 0.6), drift("wind", 0.01, drifted=False)])
-    ledger.observations.add_performance(
-        [
-            Performance(
-                model=MODEL,
-                version=str(Version(1, 0, 0)),
-                arm="champion",
-                window_start=JULY,
-                window_end=AUGUST,
-                metric="log_loss",
-                num_rows=27_000,
-                value=0.7,
-                low=0.6,
-                high=float("nan"),
-            )
-        ]
-    )
+    ledger.observations.add_performance([log_loss()])
     return ledger

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from raymlops.data import SCORE
 from raymlops.data.drift import DriftPolicy
 from raymlops.ledger import Ledger
 from raymlops.monitor.metrics import recorded_series
 from raymlops.monitor.metrics.recorded import MAX_FEATURES
-from tests.monitor.metrics.conftest import MODEL, drift, make_champion, roll_back, start_release
+from tests.monitor.metrics.conftest import (
+    AUGUST,
+    MODEL,
+    drift,
+    log_loss,
+    make_champion,
+    roll_back,
+    start_release,
+)
 
 
 def read(ledger: Ledger) -> dict[tuple[str, ...], float]:
@@ -71,6 +81,18 @@ def test_what_is_counted_begins_at_0_with_the_model(ledger: Ledger) -> None:
 def test_of_a_thousand_features_the_farthest_are_shown_and_the_score(ledger: Ledger) -> None:
     many = [drift(f"x{number}", number / 1000) for number in range(1000)]
     ledger.observations.add_drift([*many, drift(SCORE, 0.0)])
+    ledger.observations.add_performance([log_loss()])
     shown = {key[3] for key in read(ledger) if key[0] == "raymlops_drift_statistic"}
     assert shown == {SCORE, *(f"x{number}" for number in range(1000 - MAX_FEATURES, 1000))}
     assert read(ledger)["raymlops_drift_features", MODEL, "1.0.0", "drifted"] == 1000
+
+
+def test_a_window_that_is_not_judged_for_drift_ends_that_of_the_one_before(
+    busy_ledger: Ledger,
+) -> None:
+    """With too few rows from August on, an alert on July's drift went on for ever."""
+    september = datetime(2013, 9, 1, tzinfo=UTC)
+    busy_ledger.observations.add_performance([log_loss(start=AUGUST, end=september)])
+    found = read(busy_ledger)
+    assert not [key for key in found if key[0].startswith("raymlops_drift")]
+    assert found["raymlops_performance", MODEL, "1.0.0", "champion", "log_loss", "value"] == 0.7
