@@ -150,6 +150,10 @@ class RequestMeter:
             self._sums[part, :num] += _sums(series, spent, num)
 
     def _series(self) -> Iterator[Series]:
+        # Of a series that begins with the first failures Prometheus sees no increase.
+        for names in dict.fromkeys((key.version, key.arm) for key in self._keys):
+            for outcome in _STATUS_OF:
+                yield Series(catalogue.REQUESTS.name, (self._model, *names, outcome), 0)
         for index, (version, arm, status) in enumerate(self._keys):
             labels = (self._model, version, arm)
             count = int(self._requests[index])

@@ -121,8 +121,18 @@ def test_what_there_is_no_room_for_is_counted_as_other() -> None:
     meter = RequestMeter("m", capacity=7, max_series=4)
     for number in range(1000):
         meter.note(f"1.0.{number}", "champion", (200, 400, 500)[number % 3], rows=1, total_s=1e-8)
-    series = [each for each in meter.series() if each.metric == "raymlops_requests_total"]
+    requests = [each for each in meter.series() if each.metric == "raymlops_requests_total"]
+    series = [each for each in requests if each.value]
     assert len(series) == 4 + 3
+    assert len(requests) == (4 + 1) * 3
     assert sum(each.value for each in series) == 1000
     outcomes = Counter(each.labels[3] for each in series if each.labels[1] == "other")
     assert outcomes == {"ok": 1, "refused": 1, "failed": 1}
+
+
+def test_an_arm_has_no_failures_from_its_first_request_on() -> None:
+    meter = RequestMeter("m")
+    meter.note("1.0.0", "canary", 200, rows=1, total_s=1e-3)
+    counts = {each.labels: each.value for each in meter.series() if "requests_total" in each.metric}
+    canary = ("m", "1.0.0", "canary")
+    assert counts == {(*canary, "ok"): 1, (*canary, "refused"): 0, (*canary, "failed"): 0}

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from raymlops.ledger import Ledger
 from raymlops.monitor.metrics import recorded_series
 from raymlops.monitor.metrics.prometheus import filled_in
 from raymlops.operate.settings import packaged_config
-from raymlops.telemetry import CATALOGUE, FROM_RAY, Series
+from raymlops.telemetry import CATALOGUE, FROM_RAY, RequestMeter, Series
 from tests.monitor.metrics.conftest import decide, make_champion, roll_back, start_release
 from tests.servers.process import program
 from tests.servers.prometheus import promtool
@@ -87,24 +88,47 @@ def test_the_first_rollback_and_the_first_refusal_of_a_model_alert(
     before = read()
     roll_back(ledger, start_release(ledger))
     decide(ledger, "gate", "1.0.2 refused")
+    alerts = ("RaymlopsReleaseRolledBack", "RaymlopsChallengerRefused")
+    _assert_alerts([before, *[read()] * 6], "3m", alerts, tmp_path)
+
+
+def test_the_first_requests_of_a_version_that_fail_alert(tmp_path: Path) -> None:
+    """Ten seconds in which every second request failed were told to nobody: to Prometheus a
+    series that begins with them has not increased."""
+    meter = RequestMeter("flights")
+
+    def after(answered: int, failed: int) -> dict[str, float]:
+        for status in [200] * answered + [500] * failed:
+            meter.note("1.0.0", "champion", status, rows=1, total_s=1e-3)
+        counts = [each for each in meter.series() if each.metric == "raymlops_requests_total"]
+        return {_written(each): each.value for each in counts}
+
+    steps = [after(100, 0), after(100, 0), after(100, 100), *(after(100, 0) for _ in range(4))]
+    _assert_alerts(steps, "5m", ("RaymlopsRequestsFail",), tmp_path)
+
+
+def _assert_alerts(
+    steps: Sequence[Mapping[str, float]], eval_time: str, alerts: Sequence[str], folder: Path
+) -> None:
+    """Of series as they are at each minute."""
+    names = dict.fromkeys(name for step in steps for name in step)
     case = {
         "interval": "1m",
         "input_series": [
-            {"series": name, "values": f"{before.get(name, '_')} {value}x5"}
-            for name, value in read().items()
+            {"series": name, "values": " ".join(str(step.get(name, "_")) for step in steps)}
+            for name in names
         ],
         "promql_expr_test": [
             {
-                "expr": "count by (alertname) (ALERTS)",
-                "eval_time": "3m",
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": eval_time,
                 "exp_samples": [
-                    {"labels": '{alertname="RaymlopsReleaseRolledBack"}', "value": 1},
-                    {"labels": '{alertname="RaymlopsChallengerRefused"}', "value": 1},
+                    {"labels": f'{{alertname="{name}"}}', "value": 1} for name in alerts
                 ],
             }
         ],
     }
-    path = tmp_path / "first_test.yml"
+    path = folder / "alerts_test.yml"
     rules = str(CONFIGS / "rules" / "raymlops.yml")
     path.write_text(yaml.safe_dump({"rule_files": [rules], "tests": [case]}))
     assert "SUCCESS" in promtool("test", "rules", path)
