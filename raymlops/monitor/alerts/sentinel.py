@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from threading import Thread
 
 from raymlops.config import redact
 from raymlops.ledger import Decision, Ledger
@@ -18,6 +21,7 @@ from raymlops.monitor.alerts.signals import signals_of
 from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink, deliver
 
 _DECISIONS_A_LOOK = 500
+_PATIENCE_S = 5.0  # with sinks that were just begun with; a mail takes a second or two
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class Sentinel:
         self._sinks = {sink.name: sink for sink in sinks}
         self._watch = watch
         self._log = log
+        self._couriers: dict[str, Future[None]] = {}
 
     def begin(self) -> None:
         """Of a home without a book: from here on decisions are looked at, not those of before."""
@@ -66,8 +71,23 @@ class Sentinel:
         return alerts
 
     def deliver(self, now: datetime) -> None:
-        """Tries every letter that is due."""
-        while letters := due(self._book.read().letters, now):
+        """Tries every letter that is due, those to each sink in a thread of their own.
+
+        Returns once all were tried, or without those that take longer: a sink that hangs keeps
+        its own letters waiting, and no look.
+        """
+        sinks = {letter.sink for letter in due(self._book.read().letters, now)}
+        free = [name for name in sinks if name not in self._couriers]
+        self._couriers |= {name: _in_thread(partial(self._carry, name, now)) for name in free}
+        wait([self._couriers[name] for name in free], timeout=_PATIENCE_S)
+        for name in [name for name, courier in self._couriers.items() if courier.done()]:
+            self._couriers.pop(name).result()
+
+    def _carry(self, sink: str, now: datetime) -> None:
+        """Tries what is due to one sink, one letter after the other."""
+        while letters := [
+            each for each in due(self._book.read().letters, now) if each.sink == sink
+        ]:
             self._try(letters, now)
 
     def resend(self, now: datetime) -> int:
@@ -146,6 +166,22 @@ class Sentinel:
                 _logger.error("alert %s did not reach %s: %s", letter.alert.id, sink.name, why)
             return after
         return None
+
+
+def _in_thread(work: Callable[[], None]) -> Future[None]:
+    """`work` begun in a thread that outlives no process."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # raised where somebody asks for the result
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    Thread(target=run, daemon=True).start()
+    return done
 
 
 def _replaced(

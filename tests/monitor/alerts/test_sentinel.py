@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -24,6 +25,7 @@ from raymlops.monitor.alerts import (
     Silence,
     signals_of,
 )
+from raymlops.monitor.alerts import sentinel as sentinel_module
 from tests.monitor.alerts.receivers import Hook, webhook
 from tests.monitor.metrics.conftest import MODEL, decide
 
@@ -340,3 +342,49 @@ def test_the_book_is_json_that_people_can_read(world: World) -> None:
     fields = json.loads(world.book.path.read_text())
     assert fields["episodes"][0]["name"] == "gate"
     assert logging.getLogger("raymlops").name == "raymlops"
+
+
+@dataclass
+class Hanging(Recorder):
+    """A sink that takes for ever, as a server does that answers byte by byte."""
+
+    name: str = "hanging"
+    answer: Event = field(default_factory=Event)
+
+    def send(self, alert: Alert) -> None:
+        assert self.answer.wait(30)
+        super().send(alert)
+
+
+def test_a_sink_that_hangs_keeps_only_its_own_alerts_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No timeout ended a send whose server sent a byte now and then, and every other sink waited
+    for it, and every look."""
+    monkeypatch.setattr(sentinel_module, "_PATIENCE_S", 0.2)
+    hanging = Hanging()
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [hanging, world.sink])
+    decide(world.ledger, "gate", "1.0.2 refused")
+    sentinel.look(NOW)
+    decide(world.ledger, "gate", "1.0.3 passed")
+    sentinel.look(NOW + timedelta(minutes=1))
+    told = [("gate", "firing", "warning"), ("gate", "resolved", "warning")]
+    assert (world.sink.told, hanging.told) == (told, [])
+    hanging.answer.set()
+    monkeypatch.setattr(sentinel_module, "_PATIENCE_S", 30.0)
+    while len(hanging.told) < 2:
+        sentinel.look(NOW + timedelta(minutes=2))
+    assert hanging.told == told
+    assert not world.book.read().letters
+
+
+def test_what_breaks_a_delivery_ends_the_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Sentinel, "_try", full)
+    decide(world.ledger, "gate", "1.0.2 refused")
+    with pytest.raises(OSError, match="no space left"):
+        world.look(1)
