@@ -24,9 +24,9 @@ from scipy.special import xlogy
 from raymlops.data import Counts
 from raymlops.data.reliability import Reliability, Vector
 from raymlops.ledger import Outcome, Performance
-from raymlops.monitor.intervals import Estimate, mean, ratio, undefined
+from raymlops.monitor.intervals import Estimate, counted_mean, mean, ratio, undefined
 from raymlops.monitor.measures import log_losses
-from raymlops.monitor.performance import clusters_of
+from raymlops.monitor.performance import MIN_DAYS, clusters_of
 
 GAP = "estimate_gap_log_loss"
 """The metric that tells by how much the real log loss exceeds the expected one."""
@@ -39,8 +39,8 @@ def expected(
 ) -> tuple[Estimate, ...]:
     """Expected metrics of a window from the counts of its scores by day, each [cells].
 
-    Intervals take days as clusters: they tell how much the traffic varies, not how far the
-    calibration may be off.
+    Intervals take days as clusters, or rows while there are fewer than five days: they tell how
+    much the traffic varies, not how far the calibration may be off.
     """
     counts = np.array(days, dtype=np.float64).reshape(len(days), -1)
     if not counts.any():
@@ -54,12 +54,17 @@ def expected(
         "expected_brier": c * (1.0 - s) ** 2 + (1.0 - c) * s**2,
         "expected_label_rate": c,
     }
-    total, numbers = counts.sum(axis=1), np.arange(len(counts))
-    found = [
-        ratio(name, counts @ cost, total, numbers, high=math.inf) for name, cost in by_cell.items()
-    ]
+    found = [_mean(name, cost, counts) for name, cost in by_cell.items()]
     found.append(_roc_auc(counts.sum(axis=0), c))
-    return tuple(replace(each, num_rows=int(total.sum())) for each in found)
+    return tuple(replace(each, num_rows=int(counts.sum())) for each in found)
+
+
+def _mean(metric: str, costs: Vector, counts: Vector) -> Estimate:
+    """Of what a row costs, by cell [cells], over rows counted by day and cell."""
+    by_day = counts.sum(axis=1)
+    if np.count_nonzero(by_day) < MIN_DAYS:
+        return counted_mean(metric, costs, counts.sum(axis=0), high=math.inf)
+    return ratio(metric, counts @ costs, by_day, np.arange(len(counts)), high=math.inf)
 
 
 def gap(reliability: Reliability, outcomes: Sequence[Outcome]) -> Estimate:

@@ -49,6 +49,21 @@ def mean(
     return estimate(metric, centre, (values - centre) / values.size, clusters, low, high)
 
 
+def counted_mean(
+    metric: str, values: Vector, counts: Vector, low: float = 0.0, high: float = 1.0
+) -> Estimate:
+    """Of `values`, each of which `counts` rows have, every row a cluster of its own."""
+    total = float(counts.sum())
+    if total == 0.0:
+        return undefined(metric, 0)
+    centre = float(counts @ values) / total
+    margin = math.nan
+    if total > 1:
+        error = math.sqrt(float(counts @ (values - centre) ** 2) / (total - 1) / total)
+        margin = float(stdtrit(total - 1, 0.975)) * error
+    return _within(metric, int(total), centre, margin, low, high)
+
+
 def ratio(
     metric: str,
     above: Vector,
@@ -75,9 +90,15 @@ def estimate(
     if sums.size > 1:
         error = math.sqrt(sums.size / (sums.size - 1) * float(sums @ sums))
         margin = float(stdtrit(sums.size - 1, 0.975)) * error
+    return _within(metric, influence.size, value, margin, low, high)
+
+
+def _within(
+    metric: str, num_rows: int, value: float, margin: float, low: float, high: float
+) -> Estimate:
     return Estimate(
         metric=metric,
-        num_rows=influence.size,
+        num_rows=num_rows,
         value=value,
         low=float(np.maximum(value - margin, low)),
         high=float(np.minimum(value + margin, high)),

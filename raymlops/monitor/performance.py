@@ -27,7 +27,9 @@ __all__ = [
     "paired_difference",
 ]
 
-_MIN_DAYS = 5
+MIN_DAYS = 5
+"""Fewer days say too little of how days differ; see `clusters_of` for what is a cluster then."""
+
 _DAY_S = 86_400
 
 
@@ -107,5 +109,5 @@ def clusters_of(outcomes: Sequence[Outcome]) -> Clusters:
     """The day of each row, [rows], or its request while there are fewer than five days."""
     days = np.array([int(outcome.event_time.timestamp() // _DAY_S) for outcome in outcomes])
     requests = np.arange(len(outcomes))
-    clusters = days if len(np.unique(days)) >= _MIN_DAYS else requests
+    clusters = days if len(np.unique(days)) >= MIN_DAYS else requests
     return np.repeat(clusters, [len(outcome.labels) for outcome in outcomes])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 from sklearn.datasets import load_digits
 from sklearn.isotonic import IsotonicRegression
@@ -110,6 +111,23 @@ def test_rows_that_got_harder_are_expected_to_cost_more(
     assert harder.value == pytest.approx(real, abs=0.06)
 
 
+@pytest.mark.parametrize("num_days", [1, 4])
+def test_a_few_days_have_the_interval_of_their_rows(
+    digits: tuple[Profile, Rows, Rows], num_days: int
+) -> None:
+    """One day had none, so windows of a day never called for a model by what was expected."""
+    profile, _, (scores, _) = digits
+    reliability = reliability_of(profile)
+    days = [profile.bins[-1].count(part) for part in np.array_split(scores, num_days)]
+    found = {each.metric: each for each in expected(reliability, days, threshold=0.5)}
+    hoped = reliability.probabilities[reliability.cells_of(scores)]
+    wanted = stats.bootstrap((hoped,), np.mean, n_resamples=5_000, rng=0).confidence_interval
+    rate = found["expected_label_rate"]
+    assert (rate.low, rate.high) == pytest.approx((wanted.low, wanted.high), abs=0.005)
+    loss = found["expected_log_loss"]
+    assert 0 < loss.low < loss.value < loss.high
+
+
 def test_labels_that_turned_round_are_flagged(digits: tuple[Profile, Rows, Rows]) -> None:
     profile, _, (scores, labels) = digits
     found = gap(reliability_of(profile), outcomes(scores, ~labels))
@@ -122,6 +140,8 @@ def test_nothing_is_expected_of_no_rows(digits: tuple[Profile, Rows, Rows]) -> N
     reliability = reliability_of(profile)
     empty = np.zeros_like(cells(profile, np.array([0.5]))[0])
     assert expected(reliability, [empty], threshold=0.5) == ()
+    no_numbers = cells(profile, np.array([np.nan]))[0]
+    assert all(math.isnan(each.value) for each in expected(reliability, [no_numbers], threshold=0))
     assert math.isnan(gap(reliability, []).value)
     assert not is_off([_row(gap(reliability, []))])
 
