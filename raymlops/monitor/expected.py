@@ -26,7 +26,7 @@ from raymlops.data.reliability import Reliability, Vector
 from raymlops.ledger import Outcome, Performance
 from raymlops.monitor.intervals import Estimate, counted_mean, mean, ratio, undefined
 from raymlops.monitor.measures import log_losses
-from raymlops.monitor.performance import MIN_DAYS, clusters_of
+from raymlops.monitor.performance import MIN_DAYS, clusters_of, scored
 
 GAP = "estimate_gap_log_loss"
 """The metric that tells by how much the real log loss exceeds the expected one."""
@@ -69,6 +69,7 @@ def _mean(metric: str, costs: Vector, counts: Vector) -> Estimate:
 
 def gap(reliability: Reliability, outcomes: Sequence[Outcome]) -> Estimate:
     """Real less expected log loss, over the rows whose labels are known."""
+    outcomes = scored(outcomes)
     if not outcomes:
         return undefined(GAP, 0)
     scores = np.concatenate([outcome.scores for outcome in outcomes]).astype(np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,10 @@ def measure(
 ) -> tuple[Estimate, ...]:
     """Every metric of `outcomes`, whose scores are probabilities; see `classification`.
 
-    Each version has decided by its own of `thresholds`.
+    Each version has decided by its own of `thresholds`. Rows whose score is no number are left
+    out: one of them would leave nothing to be said of all others. Drift of the score counts them.
     """
+    outcomes = scored(outcomes)
     rows = _rows(outcomes)
     num_rows = [len(outcome.labels) for outcome in outcomes]
     threshold = np.repeat([thresholds[outcome.version] for outcome in outcomes], num_rows)
@@ -49,8 +51,9 @@ def measure(
 
 
 def measure_numbers(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:
-    """Every metric of `outcomes` of a model that says numbers; see `regression`."""
-    rows = _rows(outcomes)
+    """Every metric of `outcomes` of a model that says numbers, but for rows of which it said none;
+    see `regression`."""
+    rows = _rows(scored(outcomes))
     return regression(rows.scores, rows.labels, rows.clusters)
 
 
@@ -103,6 +106,16 @@ def _rows(outcomes: Sequence[Outcome]) -> _Rows:
         np.concatenate([outcome.labels for outcome in outcomes]).astype(np.float64),
         clusters_of(outcomes),
     )
+
+
+def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """`outcomes` without the rows whose score is no number; their slices are let go."""
+    known = [~np.isnan(outcome.scores) for outcome in outcomes]
+    return [
+        replace(each, scores=each.scores[rows], labels=each.labels[rows], slices=None)
+        for each, rows in zip(outcomes, known, strict=True)
+        if rows.any()
+    ]
 
 
 def clusters_of(outcomes: Sequence[Outcome]) -> Clusters:

@@ -96,11 +96,19 @@ def test_one_cluster_has_no_interval() -> None:
     assert math.isnan(loss.high)
 
 
-def test_nothing_and_scores_that_are_no_numbers_are_undefined() -> None:
+def test_nothing_is_undefined() -> None:
     assert all(math.isnan(found.value) for found in measure([], label_rate=0.3, thresholds={}))
-    found = _by_name([_outcome([0.2, math.nan], [0, 1])])
+    found = _by_name([_outcome([math.nan], [1])])
     assert math.isnan(found["log_loss"].value)
-    assert math.isnan(found["roc_auc"].value)
+    assert found["log_loss"].num_rows == 0
+
+
+def test_a_score_that_is_no_number_says_nothing_and_hides_no_other() -> None:
+    """One of them made the whole window's performance NaN, which calls for no new model."""
+    days = [_outcome([0.9, 0.2, 0.4], [1, 0, 1], day=day) for day in range(6)]
+    odd = [_outcome([0.9, math.nan, 0.2, 0.4], [1, 1, 0, 1], day=day) for day in range(6)]
+    lost = [_outcome([math.nan], [1], day=7)]
+    assert _by_name([*odd, *lost]) == _by_name(days)
 
 
 def _month(rng: np.random.Generator, num_days: int = 30, shift: float = 0.0) -> list[Outcome]:
