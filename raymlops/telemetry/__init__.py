@@ -12,7 +12,7 @@ Policy alone: where snapshots travel and who listens for a scrape is the affair 
 from raymlops.telemetry.catalogue import CATALOGUE, FROM_RAY, OTHER, Metric
 from raymlops.telemetry.exposition import families
 from raymlops.telemetry.requests import NONE, RequestMeter
-from raymlops.telemetry.snapshot import Gathered, Series, Snapshot
+from raymlops.telemetry.snapshot import Gathered, Series, Snapshot, Told
 
 __all__ = [
     "CATALOGUE",
@@ -24,5 +24,6 @@ __all__ = [
     "RequestMeter",
     "Series",
     "Snapshot",
+    "Told",
     "families",
 ]

@@ -6,9 +6,10 @@ nothing: the next one says it all. Counts of a source that has gone stay, its ga
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from raymlops.telemetry.catalogue import CATALOGUE
@@ -39,6 +40,16 @@ class Snapshot:
     series: tuple[Series, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """All that was gathered: the newest snapshot of each source, what those counted that are gone,
+    and the last sequence of each of these."""
+
+    newest: tuple[Snapshot, ...]
+    gone: tuple[Series, ...]
+    left: Mapping[str, int]
+
+
 class Gathered:
     """The newest snapshot of each source, and what sources counted that are gone.
 
@@ -54,6 +65,22 @@ class Gathered:
         self._gone: tuple[Series, ...] = ()
         # The last sequence of each source in that sum; ten thousand take 1.4 MB.
         self._left: dict[str, int] = {}
+
+    def told(self) -> Told:
+        """Everything that `series` tells of, for `recall` in another life."""
+        newest = tuple(snapshot for _, snapshot in self._newest.values())
+        return Told(newest=newest, gone=self._gone, left=dict(self._left))
+
+    def recall(self, told: Told) -> None:
+        """Goes on where `told` was gathered. Its sources are silent until they are heard again.
+
+        Series that the catalogue has no more, or otherwise, are left out.
+        """
+        self._gone = _of_catalogue(told.gone)
+        self._left = dict(told.left)
+        for each in told.newest:
+            known = replace(each, series=_of_catalogue(each.series))
+            self._newest[each.source] = (-math.inf, known)
 
     def put(self, snapshot: Snapshot, *, now_s: float) -> None:
         """Takes a snapshot in; one that a newer of its source has overtaken is none."""
@@ -109,6 +136,17 @@ def _both(first: Series, second: Series) -> Series:
         return first if first.value >= second.value else second
     buckets = tuple(a + b for a, b in zip(first.buckets, second.buckets, strict=True))
     return first._replace(value=first.value + second.value, buckets=buckets)
+
+
+def _of_catalogue(series: Iterable[Series]) -> tuple[Series, ...]:
+    """Those that can be added to what is counted today."""
+    return tuple(
+        each
+        for each in series
+        if (metric := CATALOGUE.get(each.metric)) is not None
+        and len(each.labels) == len(metric.labels)
+        and len(each.buckets) == (len(metric.bounds) + 1 if metric.bounds else 0)
+    )
 
 
 def _counts(series: Iterable[Series]) -> tuple[Series, ...]:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymlops.telemetry import Gathered, Series, Snapshot
+from raymlops.telemetry import Gathered, Series, Snapshot, Told
 from raymlops.telemetry.snapshot import merge
 
 REQUESTS = ("raymlops_requests_total", ("m", "1.0.0", "champion", "ok"))
@@ -104,6 +105,35 @@ def test_lost_doubled_and_late_snapshots_change_nothing(
     newest = {name: max(n for source, n in sent if source == name) for name, _ in sent}
     found = values(gathered, 0.0).get(REQUESTS[0], 0)
     assert found == sum(10 * sequence for sequence in newest.values())
+
+
+def test_what_was_gathered_goes_on_in_another_life() -> None:
+    gathered = Gathered(quiet_after_s=10, max_quiet=0)
+    gathered.put(snapshot("gone", 3, 100), now_s=0.0)
+    gathered.put(snapshot("a", 5, 7), now_s=20.0)
+    gathered.put(snapshot("b", 5, 1), now_s=20.0)
+    told = msgspec.json.decode(msgspec.json.encode(gathered.told()), type=Told)
+    again = Gathered(quiet_after_s=10, max_quiet=0)
+    again.recall(told)
+    assert again.num_sources(now_s=0.0) == 0
+    assert values(again, 0.0)[REQUESTS[0]] == 108
+    for late in (snapshot("gone", 3, 100), snapshot("a", 5, 7), snapshot("a", 6, 9)):
+        again.put(late, now_s=1.0)
+        assert values(again, 1.0)[REQUESTS[0]] in (108, 110)
+    assert again.num_sources(now_s=1.0) == 1
+    assert values(again, 1.0)[REQUESTS[0]] == 110
+
+
+def test_what_the_catalogue_has_no_more_is_not_recalled() -> None:
+    old = (
+        Series("raymlops_of_old_total", ("m",), 3),
+        Series(REQUESTS[0], ("m",), 3),
+        Series(ROWS[0], ("m", "1.0.0"), 3, (1, 2)),
+    )
+    gathered = Gathered()
+    newest = (Snapshot(source="a", sequence=0, series=old),)
+    gathered.recall(Told(newest=newest, gone=old, left={}))
+    assert gathered.series(now_s=0.0) == ()
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,8 +4,9 @@
                                                     ├──► GET /metrics
     ledger, open alerts ──at most every 5 s─────────┘
 
-It keeps nothing: one that was killed has all counts again once each replica has sent its next
-snapshot, and those of replicas that are gone are lost, which Prometheus takes for a restart.
+What it has told it keeps in a file, so that no count falls when it is replaced: Prometheus takes a
+counter that falls for one that began anew at 0, and all that a model ever did for what it did just
+now.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.registry import Collector
 
@@ -28,9 +30,11 @@ from raymlops.errors import RaymlopsError
 from raymlops.ledger import Ledger, open_ledger
 from raymlops.monitor.alerts.book import AlertBook
 from raymlops.monitor.metrics.recorded import alert_series, recorded_series
-from raymlops.telemetry import Gathered, Series, Snapshot, catalogue, families
+from raymlops.telemetry import Gathered, Series, Snapshot, Told, catalogue, families
 
 _LEDGER_EVERY_S = 5.0
+# No rule looks back farther at what replicas count; a new cluster begins anew.
+_RECALLED_FOR_S = 600.0
 
 _logger = logging.getLogger(__name__)
 
@@ -52,10 +56,15 @@ def targets_file(home: Path) -> Path:
     return home / "prometheus" / "raymlops.json"
 
 
+def _counts_file(home: Path) -> Path:
+    return home / "prometheus" / "counts.json"
+
+
 class Exporter:
     """Gathers snapshots and answers scrapes, as a plain object or spawned as an actor.
 
-    In the home folder it says where it is, in each life anew, and reads which alerts are open.
+    In the home folder it says where it is, in each life anew, reads which alerts are open, and
+    keeps what it has told for its next life.
     """
 
     def __init__(
@@ -71,7 +80,10 @@ class Exporter:
             "home": home,
             "drift": drift,
         }
+        targets_file(home).parent.mkdir(parents=True, exist_ok=True)
         self._gathered = Gathered()
+        self._counts = _counts_file(home)
+        self._recall()
         self._lock = threading.Lock()
         registry = CollectorRegistry(auto_describe=False)
         ledger = open_ledger(ledger_url)
@@ -82,7 +94,6 @@ class Exporter:
         self._ledger = ledger
         self._address = f"{settings.host}:{self._server.server_port}"
         targets = targets_file(home)
-        targets.parent.mkdir(parents=True, exist_ok=True)
         replace_text(targets, json.dumps([{"targets": [self._address], "labels": {}}]) + "\n")
 
     def made_from(self) -> Mapping[str, object]:
@@ -108,7 +119,25 @@ class Exporter:
         now_s = time.monotonic()
         with self._lock:
             sources = Series(catalogue.SOURCES.name, (), self._gathered.num_sources(now_s=now_s))
+            self._remember()
             return (*self._gathered.series(now_s=now_s), sources)
+
+    def _remember(self) -> None:
+        """Before it is told: a life that is killed has told nothing that the next does not know."""
+        try:
+            replace_text(self._counts, msgspec.json.encode(self._gathered.told()).decode())
+        except OSError as error:
+            _logger.warning("what was counted cannot be kept for the next exporter: %s", error)
+
+    def _recall(self) -> None:
+        try:
+            if time.time() - self._counts.stat().st_mtime > _RECALLED_FOR_S:
+                return
+            self._gathered.recall(msgspec.json.decode(self._counts.read_bytes(), type=Told))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            _logger.warning("counting begins anew, %s cannot be read: %s", self._counts, error)
 
 
 class _Recorded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -102,6 +103,47 @@ def test_without_a_ledger_the_requests_are_still_scraped(
     assert "raymlops_ledger_up 0.0" in text
     assert 'outcome="ok"' in text
     assert "raymlops_drift" not in text
+
+
+def test_no_count_falls_when_the_exporter_is_replaced(
+    exporter: Exporter, busy_ledger: Ledger, tmp_path: Path
+) -> None:
+    """Those of replicas that were gone were lost, and to Prometheus all requests that the others
+    ever answered were new: a day-old outage alerted once more."""
+    fed(exporter)
+    before = scrape(exporter)
+    for number in (1, 2):
+        heir = Exporter(busy_ledger.url, ExporterSettings(), tmp_path, DriftPolicy())
+        if number == 2:
+            fed(heir)  # which it knows already
+        counts = [line for line in scrape(heir).splitlines() if "_total{" in line]
+        heir.close()
+        assert counts == [line for line in before.splitlines() if "_total{" in line]
+
+
+def test_what_was_told_long_ago_is_forgotten(
+    exporter: Exporter, busy_ledger: Ledger, tmp_path: Path
+) -> None:
+    """Else every version that was ever served would be told of for ever."""
+    fed(exporter)
+    scrape(exporter)
+    an_hour_ago = time.time() - 3600
+    os.utime(tmp_path / "prometheus" / "counts.json", (an_hour_ago, an_hour_ago))
+    heir = Exporter(busy_ledger.url, ExporterSettings(), tmp_path, DriftPolicy())
+    assert "raymlops_requests_total{" not in scrape(heir)
+    heir.close()
+
+
+def test_an_exporter_begins_anew_where_it_cannot_know(
+    busy_ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "prometheus" / "counts.json"
+    path.parent.mkdir()
+    path.write_text('{"newest": ')
+    exporter = Exporter(busy_ledger.url, ExporterSettings(), tmp_path, DriftPolicy())
+    assert "raymlops_exporter_sources 0.0" in scrape(exporter)
+    exporter.close()
+    assert "counting begins anew" in caplog.text
 
 
 def test_a_real_prometheus_finds_and_scrapes_it(exporter: Exporter, tmp_path: Path) -> None:
