@@ -9,6 +9,7 @@ may have been told of others since.
 from __future__ import annotations
 
 import zlib
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,21 +70,31 @@ def _beside(categories: tuple[str, ...], name: str) -> str:
 
 
 def _ranges(bins: Bins, counts: NDArray[np.int64]) -> list[str]:
-    """Neighbouring cells of numbers, put together so that each part has as many rows."""
+    """Neighbouring cells of numbers, put together so that each part has as many rows; one without
+    any, such as that above all that was seen, belongs to the part below."""
     assert not isinstance(bins, CategoryBins), "categories have no order"
     before = np.cumsum(counts) - counts
     numbers = np.minimum(before * _NUM_PARTS // max(1, int(counts.sum())), _NUM_PARTS - 1)
-    lows = [-np.inf, *bins.edges]
-    highs = [*bins.edges, np.inf]
-    names = {}
-    for number in np.unique(numbers).tolist():
-        inside = np.flatnonzero(numbers == number)
-        names[number] = _range(lows[inside[0]], highs[inside[-1]])
-    return [names[number] for number in numbers.tolist()]
+    numbers = np.maximum.accumulate(np.where(counts > 0, numbers, 0))
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    cuts = _told_apart([bins.edges[start - 1] for start in starts[1:].tolist()])
+    names = _parts_between(cuts)
+    return np.repeat(names, np.diff([*starts, len(numbers)])).tolist()
 
 
-def _range(low: float, high: float) -> str:
-    """A part [low, high), as people say it."""
-    if np.isinf(low):
-        return "all" if np.isinf(high) else f"below {high:g}"
-    return f"from {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
+def _told_apart(edges: list[float]) -> list[str]:
+    """Each in the digits, six at least, that it takes to tell it from all others: times are large
+    numbers that differ by little."""
+    for digits in range(6, 17):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(texts)) == len(edges):
+            return texts
+    return list(map(repr, edges))
+
+
+def _parts_between(cuts: list[str]) -> list[str]:
+    """The parts [low, high) that are cut there, as people say it."""
+    if not cuts:
+        return ["all"]
+    between = [f"{low} to {high}" for low, high in pairwise(cuts)]
+    return [f"below {cuts[0]}", *between, f"from {cuts[-1]}"]

@@ -62,6 +62,30 @@ def test_no_part_has_the_name_of_another() -> None:
     ]
 
 
+def _parts_of_numbers(values: Sequence[float]) -> list[str]:
+    columns = {"x": np.array(values, dtype=np.float64)}
+    scores = np.zeros(len(values), dtype=np.float32)
+    features = (Feature(name="x", kind="number"),)
+    profile = Profile.of(features, columns, scores, label_rate=0.5, log_loss=0.6)
+    return list(dict.fromkeys(parts_of(profile, "x")))
+
+
+def test_parts_of_large_numbers_that_differ_by_little_are_told_apart() -> None:
+    """In six digits two of four days were called alike, and were measured as one."""
+    assert _parts_of_numbers(range(20130101, 20130105)) == [
+        "below 20130102",
+        "20130102 to 20130103",
+        "20130103 to 20130104",
+        "from 20130104",
+        "missing",
+    ]
+
+
+def test_a_flag_has_two_parts_and_a_constant_one() -> None:
+    assert _parts_of_numbers([0, 1, 1, 0]) == ["below 1", "from 1", "missing"]
+    assert _parts_of_numbers([5] * 9) == ["all", "missing"]
+
+
 def test_rows_whose_profile_does_not_know_the_feature_are_no_part() -> None:
     profile = _profile("admin")
     outcome = _outcome(profile, ("team", "job"), (200, "admin"))
