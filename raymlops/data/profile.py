@@ -10,8 +10,9 @@ bit for bit.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -94,7 +95,7 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         return {
             "bins": [
-                {"name": bins.name, "edges": bins.edges}
+                {"name": bins.name, "edges": [*map(_to_json, bins.edges)]}
                 if isinstance(bins, NumberBins)
                 else {"name": bins.name, "categories": bins.categories}
                 for bins in self.bins
@@ -108,7 +109,7 @@ class Profile:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Profile:
         bins = tuple(
-            NumberBins(name=row["name"], edges=tuple(row["edges"]))
+            NumberBins(name=row["name"], edges=_from_json(row["edges"]))
             if "edges" in row
             else CategoryBins(name=row["name"], categories=tuple(row["categories"]))
             for row in values["bins"]
@@ -121,6 +122,21 @@ class Profile:
             log_loss=values["log_loss"],
             reliability=None if known is None else Reliability.from_dict(known),
         )
+
+
+def _to_json(edge: float) -> float | str:
+    """JSON has no infinite numbers: they are `inf` and `-inf`, which `float` reads."""
+    return edge if math.isfinite(edge) else str(edge)
+
+
+def _from_json(edges: Sequence[float | str | None]) -> tuple[float, ...]:
+    """Older bundles have null where an edge is infinite, which only the outermost can be."""
+    last = len(edges) - 1
+    infinite = [math.inf if index == last else -math.inf for index in range(len(edges))]
+    return tuple(
+        instead if edge is None else float(edge)
+        for edge, instead in zip(edges, infinite, strict=True)
+    )
 
 
 def _count(bins: tuple[Bins, ...], columns: Columns, scores: NDArray[np.float32]) -> Counts:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -47,6 +48,21 @@ def test_shards_add_up_to_the_whole_bit_for_bit(profile: tuple[Profile, Columns]
 def test_a_profile_survives_its_file(profile: tuple[Profile, Columns]) -> None:
     made, _ = profile
     assert Profile.from_dict(made.to_dict()) == made
+
+
+def test_infinite_values_survive_the_file_of_a_bundle() -> None:
+    """JSON made null of their edges, and a replica counted none of the rows it answered."""
+    values = np.array([-np.inf, 0.0, 1.0, np.inf] * 100)
+    columns = {"x": values, "c": np.full(len(values), "a", dtype=object)}
+    made = profile_of(columns)
+    read = Profile.from_dict(orjson.loads(orjson.dumps(made.to_dict())))
+    assert read == made
+    old = orjson.loads(
+        orjson.dumps(made.to_dict()).replace(b'"-inf"', b"null").replace(b'"inf"', b"null")
+    )
+    assert Profile.from_dict(old) == made
+    scores = np.zeros(len(values), dtype=np.float32)
+    assert read.count(columns, scores)[:5].tolist() == [0, 100, 100, 100, 100]
 
 
 def test_values_never_seen_have_their_cells() -> None:
