@@ -25,7 +25,7 @@ class AlertSettings:
     """
 
     min_severity: Severity = "info"
-    resolve_after_days: float = 14.0
+    resolve_after_days: float = 35.0  # what months say again is not over between them
     every_s: float = 2.0
     maintenance: tuple[Maintenance, ...] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)

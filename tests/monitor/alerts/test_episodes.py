@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymlops.monitor.alerts import Alert, Episode, Severity, Signal, advance
+from raymlops.monitor.alerts import Alert, AlertSettings, Episode, Severity, Signal, advance
 from raymlops.monitor.alerts.episodes import SEVERITIES
 
 START = datetime(2013, 7, 1, tzinfo=UTC)
@@ -71,6 +71,17 @@ def test_what_nobody_renews_is_over_at_last() -> None:
     episodes, alerts = advance(episodes, [], START + 14 * day, resolve_after=14 * day)
     assert [alert.status for alert in alerts] == ["resolved"]
     assert episodes == ()
+
+
+def test_what_every_month_says_again_is_not_over_between_them() -> None:
+    """After 14 days a model as bad as before was said to be well, until the next month's end."""
+    resolve_after = timedelta(days=AlertSettings().resolve_after_days)
+    episodes, _ = advance((), [fires()], START)
+    for day in range(1, 100):
+        again = [fires()] if day % 31 == 0 else []
+        now = START + timedelta(days=day)
+        episodes, alerts = advance(episodes, again, now, resolve_after=resolve_after)
+        assert alerts == ()
 
 
 def test_episodes_of_one_trouble_share_a_fingerprint_and_have_ids_of_their_own() -> None:
