@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,21 @@ def test_what_a_mail_server_refuses_for_good_is_told_apart(
     with pytest.raises(DeliveryError, match=reply[:3]) as caught:
         box.sink.send(FIRING)
     assert caught.value.permanent == permanent
+
+
+@pytest.mark.parametrize(("reply", "permanent"), [("450 later", False), ("550 never", True)])
+def test_one_of_two_recipients_that_is_refused_is_told_of(
+    box: Mailbox, reply: str, permanent: bool
+) -> None:
+    """The other one got the mail, so nobody heard that one gets none."""
+    box.refused["gone@example.org"] = reply
+    assert isinstance(box.sink, Smtp)
+    both = replace(box.sink, recipients=("ops@example.org", "gone@example.org"))
+    with pytest.raises(DeliveryError, match=f"gone@example.org.*{reply[:3]}") as caught:
+        both.send(FIRING)
+    assert caught.value.permanent == permanent
+    assert len(box.mails) == 1
+    assert parsedate_to_datetime(box.mails[0]["Date"]).tzinfo is not None
 
 
 @pytest.mark.parametrize(

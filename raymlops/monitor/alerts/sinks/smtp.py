@@ -6,7 +6,9 @@ import json
 import smtplib
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.utils import format_datetime
 from typing import Literal
 
 from raymlops.config import Secret
@@ -18,7 +20,8 @@ _TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Smtp:
-    """A mail an alert; those of one episode are one thread.
+    """A mail an alert; those of one episode are one thread. Where a server takes it for some
+    recipients, and others may be tried later, it is sent to all of them again.
 
     `security` is starttls, tls from the first byte, or none, with which no password is sent.
     """
@@ -52,14 +55,17 @@ class Smtp:
                     server.starttls(context=ssl.create_default_context())
                 if self.user is not None and self.password is not None:
                     server.login(self.user, self.password.reveal())
-                server.send_message(self._message(alert))
+                # smtplib raises only where none is left who takes it.
+                if refused := server.send_message(self._message(alert)):
+                    raise smtplib.SMTPRecipientsRefused(refused)
         except smtplib.SMTPResponseException as error:
             permanent = 500 <= error.smtp_code < 600
             told = f"{error.smtp_code} {error.smtp_error!r}"
             raise DeliveryError(f"the mail server answered {told}", permanent) from None
         except smtplib.SMTPRecipientsRefused as error:
             codes = {code for code, _ in error.recipients.values()}
-            raise DeliveryError(f"recipients were refused: {error}", min(codes) >= 500) from None
+            told = f"recipients were refused: {error.recipients}"
+            raise DeliveryError(told, min(codes) >= 500) from None
         except UnicodeError as error:
             told = f"host, user or password cannot be sent: {error}"
             raise DeliveryError(told, True) from None
@@ -75,6 +81,7 @@ class Smtp:
     def _message(self, alert: Alert) -> EmailMessage:
         message = EmailMessage()
         message["From"] = self.sender
+        message["Date"] = format_datetime(datetime.now(UTC))
         message["To"] = ", ".join(self.recipients)
         # A header is one line, whatever a model is called.
         message["Subject"] = " ".join(headline(alert).split())
