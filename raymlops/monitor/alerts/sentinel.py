@@ -13,12 +13,12 @@ from threading import Thread
 from raymlops.config import redact
 from raymlops.ledger import Decision, Ledger
 from raymlops.monitor.alerts.book import AlertBook, Book
-from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Signal, advance
+from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Severity, Signal, advance
 from raymlops.monitor.alerts.outbox import Letter, due, failed, revived
 from raymlops.monitor.alerts.quiet import is_quiet
 from raymlops.monitor.alerts.settings import AlertSettings
 from raymlops.monitor.alerts.signals import signals_of
-from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink, deliver
+from raymlops.monitor.alerts.sinks.base import DeliveryError, Forgetful, Sink, deliver
 
 _DECISIONS_A_LOOK = 500
 _PATIENCE_S = 5.0  # with sinks that were just begun with; a mail takes a second or two
@@ -51,6 +51,7 @@ class Sentinel:
         self._watch = watch
         self._log = log
         self._couriers: dict[str, Future[None]] = {}
+        self._repeated: dict[str, datetime] = {}
 
     def begin(self) -> None:
         """Of a home without a book: from here on decisions are looked at, not those of before."""
@@ -71,12 +72,14 @@ class Sentinel:
         return alerts
 
     def deliver(self, now: datetime) -> None:
-        """Tries every letter that is due, those to each sink in a thread of their own.
+        """Tries every letter that is due, and repeats what is not over to sinks that forget, in a
+        thread a sink.
 
         Returns once all were tried, or without those that take longer: a sink that hangs keeps
         its own letters waiting, and no look.
         """
         sinks = {letter.sink for letter in due(self._book.read().letters, now)}
+        sinks |= {name for name in self._sinks if self._is_to_repeat(name, now)}
         free = [name for name in sinks if name not in self._couriers]
         self._couriers |= {name: _in_thread(partial(self._carry, name, now)) for name in free}
         wait([self._couriers[name] for name in free], timeout=_PATIENCE_S)
@@ -84,11 +87,43 @@ class Sentinel:
             self._couriers.pop(name).result()
 
     def _carry(self, sink: str, now: datetime) -> None:
-        """Tries what is due to one sink, one letter after the other."""
+        """Tries what is due to one sink, one letter after the other; then it is reminded."""
         while letters := [
             each for each in due(self._book.read().letters, now) if each.sink == sink
         ]:
             self._try(letters, now)
+        if self._is_to_repeat(sink, now):
+            self._repeated[sink] = now
+            self._repeat(self._sinks[sink])
+
+    def _is_to_repeat(self, name: str, now: datetime) -> bool:
+        sink = self._sinks.get(name)
+        if not isinstance(sink, Forgetful):
+            return False
+        last = self._repeated.get(name)
+        return last is None or now - last >= timedelta(seconds=sink.repeat_every_s)
+
+    def _repeat(self, sink: Sink) -> None:
+        """Tells of what was told and is not over; what fails is told again the next time."""
+        book = self._book.read()
+        waiting = {
+            letter.alert.id
+            for letter in book.letters
+            if letter.sink == sink.name and not letter.is_dead
+        }
+        told = [
+            replace(each, severity=each.told)
+            for each in book.episodes
+            if each.told is not None and each.id not in waiting and self._is_told_of(each.told)
+        ]
+        for episode in told:
+            try:
+                deliver(sink, _without_secrets(Alert.of(episode)))
+            except DeliveryError as error:
+                _logger.warning(
+                    "open alerts cannot be repeated to %s: %s", sink.name, redact(error.message)
+                )
+                return
 
     def resend(self, now: datetime) -> int:
         """Tries the dead letters to its own sinks once more; how many there were.
@@ -139,8 +174,10 @@ class Sentinel:
             quiet=lambda each: is_quiet(each, now, silences=silences, maintenance=maintenance),
             resolve_after=timedelta(days=self._settings.resolve_after_days),
         )
-        least = SEVERITIES.index(self._settings.min_severity)
-        return tuple(each for each in alerts if SEVERITIES.index(each.severity) >= least)
+        return tuple(each for each in alerts if self._is_told_of(each.severity))
+
+    def _is_told_of(self, severity: Severity) -> bool:
+        return SEVERITIES.index(severity) >= SEVERITIES.index(self._settings.min_severity)
 
     def _address(self, book: Book, alerts: Sequence[Alert], now: datetime) -> None:
         book.told = (*book.told, *alerts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -26,7 +26,7 @@ from raymlops.monitor.alerts import (
     signals_of,
 )
 from raymlops.monitor.alerts import sentinel as sentinel_module
-from tests.monitor.alerts.receivers import Hook, webhook
+from tests.monitor.alerts.receivers import Hook, manager, webhook
 from tests.monitor.metrics.conftest import MODEL, decide
 
 NOW = datetime(2013, 7, 1, 12, tzinfo=UTC)
@@ -388,3 +388,41 @@ def test_what_breaks_a_delivery_ends_the_look(
     decide(world.ledger, "gate", "1.0.2 refused")
     with pytest.raises(OSError, match="no space left"):
         world.look(1)
+
+
+@dataclass
+class Amnesiac(Recorder):
+    name: str = "amnesiac"
+    repeat_every_s: float = 60.0
+
+
+def test_a_sink_that_forgets_is_told_again_of_what_is_not_over(world: World) -> None:
+    forgetful = Amnesiac()
+    settings = replace(SETTINGS, min_severity="warning")
+    sentinel = Sentinel(world.ledger, world.book, settings, [forgetful, world.sink])
+    decide(world.ledger, "gate", "1.0.2 refused")
+    for seconds in (0, 30, 61, 90):
+        sentinel.look(NOW + timedelta(seconds=seconds))
+    again = ("gate", "firing", "warning")
+    assert (forgetful.told, world.sink.told) == ([again] * 3, [again])
+    forgetful.error = DeliveryError("it is away")
+    sentinel.look(NOW + timedelta(seconds=130))
+    assert not world.book.read().letters
+    forgetful.error = None
+    decide(world.ledger, "gate", "1.0.3 passed")
+    for seconds in (150, 400):
+        sentinel.look(NOW + timedelta(seconds=seconds))
+    assert forgetful.told[3:] == [("gate", "resolved", "warning")]
+
+
+def test_an_alertmanager_that_was_started_again_knows_what_is_open(
+    world: World, tmp_path: Path
+) -> None:
+    """It keeps nothing on its disk, so nobody was reminded any more of what was still wrong."""
+    decide(world.ledger, "release", "1.0.2 rolled back")
+    for minute in (0, 1):
+        with manager(tmp_path) as found:
+            Sentinel(world.ledger, world.book, SETTINGS, [found.sink]).look(
+                NOW + timedelta(minutes=minute)
+            )
+            assert [told.severity for told in found.told()] == ["critical"]

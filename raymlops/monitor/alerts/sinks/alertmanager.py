@@ -12,11 +12,14 @@ from raymlops.monitor.alerts.sinks.http import post
 
 # Alertmanager forgets what nobody repeats; our episodes end when we say so.
 _FAR = timedelta(days=365)
+_REPEAT_EVERY_S = 60.0  # what Prometheus does
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alertmanager:
     """`url` is where it listens, such as http://127.0.0.1:9093.
+
+    It keeps alerts in memory alone, and expects whoever sends them to go on, as Prometheus does.
 
     Routes match the label `severity`. Labels are what tells alerts apart there, so an episode that
     becomes worse is another alert, and the one of before is over.
@@ -27,6 +30,10 @@ class Alertmanager:
     @property
     def name(self) -> str:
         return "alertmanager"
+
+    @property
+    def repeat_every_s(self) -> float:
+        return _REPEAT_EVERY_S
 
     def send(self, alert: Alert) -> None:
         milder = SEVERITIES[: SEVERITIES.index(alert.severity)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from raymlops.errors import RaymlopsError
 from raymlops.monitor.alerts.episodes import Alert
@@ -37,6 +37,15 @@ class Sink(Protocol):
             DeliveryError: it is not, or nobody knows.
         """
         ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A sink that forgets what is wrong when it is started again: every `repeat_every_s` it is
+    told once more of what is not over."""
+
+    @property
+    def repeat_every_s(self) -> float: ...
 
 
 def deliver(sink: Sink, alert: Alert) -> None:
