@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -14,6 +16,7 @@ from raymlops.serve import application_name, pool_name
 
 _MODEL_PREFIX, _POOL_PREFIX = application_name(""), pool_name("")
 _OURS = (_MODEL_PREFIX, _POOL_PREFIX)
+_CALM_S = 300.0
 _LOST = ("UNHEALTHY", "DEPLOY_FAILED")
 
 _logger = logging.getLogger(__name__)
@@ -57,17 +60,22 @@ class LostReplicas:
     """What became of the replicas since the last look.
 
     Serve says which applications have none; one that died and was replaced in between is in the
-    count of a door alone. A look without another loss ends the episode. While Serve says nothing,
-    nothing is told; what is lost meanwhile is told of afterwards.
+    count of a door alone. Five minutes without another loss end the episode: replicas that die
+    again and again are one. While Serve says nothing, nothing is told; what is lost meanwhile is
+    told of afterwards.
     """
 
     def __init__(
         self,
         read_statuses: Callable[[], Mapping[str, str]],
         read_losses: Callable[[], Mapping[str, int]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read_statuses = read_statuses
         self._read_losses = read_losses
+        self._clock = clock
+        self._lost_at_s: dict[str, float] = {}
         self._before: Counter[str] | None = None
 
     def look(self) -> tuple[Signal, ...]:
@@ -82,10 +90,17 @@ class LostReplicas:
         }
         # The models of a pool have no application of their own; doors count what each lost.
         told |= {model: None for model in self._before or () if model not in told}
-        return tuple(
+        signals = [
             _signal(subject, status, died[subject])
             for subject, status in told.items()
             if status in (*_LOST, "RUNNING", None)
+        ]
+        now_s = self._clock()
+        self._lost_at_s |= {signal.model: now_s for signal in signals if signal.firing}
+        return tuple(
+            signal
+            for signal in signals
+            if signal.firing or now_s - self._lost_at_s.get(signal.model, -math.inf) >= _CALM_S
         )
 
     def _died(self) -> Counter[str]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from raymlops.cli import app
 from raymlops.errors import ConfigError, NotFoundError
-from raymlops.monitor.alerts import Alert, AlertBook
+from raymlops.monitor.alerts import Alert, AlertBook, Episode, advance
 from raymlops.monitor.alerts.sinks.log import Log
 from raymlops.operate import Workspace, open_sentinel
 from raymlops.operate.lost_replicas import LostReplicas, serve_statuses
@@ -135,13 +135,38 @@ def test_serves_status_says_which_replicas_are_lost() -> None:
 
 def test_a_replica_of_a_pool_that_was_replaced_is_told_of_its_models() -> None:
     losses = iter([{"a": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 1}])
-    watch = LostReplicas(lambda: {"raymlops-pool-shared": "RUNNING"}, lambda: next(losses))
+    times_s = iter([0.0, 2.0, 302.0])
+    watch = LostReplicas(
+        lambda: {"raymlops-pool-shared": "RUNNING"},
+        lambda: next(losses),
+        clock=lambda: next(times_s),
+    )
     looks = [{signal.model: signal.firing for signal in watch.look()} for _ in range(3)]
     assert looks == [
         {"pool shared": False, "a": False},
         {"pool shared": False, "a": True, "b": True},
         {"pool shared": False, "a": False, "b": False},
     ]
+
+
+def test_replicas_that_die_again_and_again_are_one_episode() -> None:
+    """A replica that died every 20 s had six messages a minute sent to every sink."""
+    died = {"a": 0}
+    seconds = 0.0
+    watch = LostReplicas(
+        lambda: {"raymlops-model-a": "RUNNING"}, lambda: dict(died), clock=lambda: seconds
+    )
+    start = datetime(2013, 7, 1, tzinfo=UTC)
+    episodes: tuple[Episode, ...] = ()
+    told = []
+    while seconds < 1_000:
+        if seconds < 600 and seconds % 20 == 10:
+            died["a"] += 1
+        now = start + timedelta(seconds=seconds)
+        episodes, alerts = advance(episodes, watch.look(), now)
+        told += [(alert.status, seconds) for alert in alerts]
+        seconds += 2
+    assert told == [("firing", 10), ("resolved", 890)]
 
 
 def test_serves_status_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
