@@ -11,6 +11,9 @@ u_1 .. u_G,
 
 K.-Y. Liang, S. L. Zeger (1986), Longitudinal data analysis using generalized linear models.
 
+Where all clusters agree on the best or the worst there is, their variance is none, and the interval
+is that of something that was never seen.
+
 What cannot be said is NaN: an interval from one cluster, anything about a value that is NaN.
 """
 
@@ -90,7 +93,17 @@ def estimate(
     if sums.size > 1:
         error = math.sqrt(sums.size / (sums.size - 1) * float(sums @ sums))
         margin = float(stdtrit(sums.size - 1, 0.975)) * error
+        if error == 0.0 and value in (low, high) and math.isfinite(high - low):
+            margin = _never_seen(sums.size) * (high - low)
     return _within(metric, influence.size, value, margin, low, high)
+
+
+def _never_seen(num_clusters: int) -> float:
+    """How frequent something may be that none of so many clusters has, with 97.5 % confidence.
+
+    C. Clopper, E. Pearson (1934), The use of confidence or fiducial limits.
+    """
+    return float(-np.expm1(math.log(0.025) / num_clusters))
 
 
 def _within(

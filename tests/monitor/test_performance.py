@@ -138,6 +138,23 @@ def months() -> tuple[dict[str, float], list[dict[str, Estimate]]]:
     return truth, [_by_name(_month(rng)) for _ in range(400)]
 
 
+def test_a_few_right_answers_do_not_make_a_model_certain() -> None:
+    """A model that is right in 95 % gives 20 right answers in a row every third time; its accuracy
+    was said to be 1 then, for certain."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        right = rng.random(20) < 0.95
+        answers = [_outcome([0.9], [int(each)], day=0.01 * n) for n, each in enumerate(right)]
+        found = _by_name(answers)["accuracy"]
+        held += found.low <= 0.95 <= found.high
+    assert held / 400 >= 0.93
+    some, many = ([_outcome([0.9], [1], day=0.001 * n) for n in range(num)] for num in (3, 300))
+    assert _by_name(some)["accuracy"].low == pytest.approx(1 - 0.7076, abs=1e-4)
+    assert _by_name(many)["accuracy"].low == pytest.approx(0.9878, abs=1e-4)
+    assert _by_name(many)["label_rate"].high == 1.0
+
+
 def test_a_paired_difference_sees_what_separate_intervals_cannot() -> None:
     rng = np.random.default_rng(1)
     champion = _month(rng, shift=0.8)
