@@ -66,8 +66,8 @@ def list_alerts(home: HomeOption = None, env: EnvOption = None, json: JsonOption
             *(
                 (
                     "silence",
-                    f"{each.id}: {each.model} {each.name} until {each.ends_at:%Y-%m-%d %H:%M}, "
-                    f"{each.why}",
+                    f"{each.id}: {each.model} {each.name} until {each.ends_at:%Y-%m-%d %H:%M} "
+                    f"UTC, {each.why}",
                 )
                 for each in book.silences
             ),
@@ -84,7 +84,7 @@ def silence(
     why: WhyOption,
     model: Annotated[str, typer.Option(help="The model; * is any.")] = "*",
     name: Annotated[
-        str, typer.Option(help="drift, performance, gate, release, replica; * is any.")
+        str, typer.Option(help="Of the alert, such as drift, gate or replica; * is any.")
     ] = "*",
     length: Annotated[str, typer.Option("--for", help="How long, such as 90m, 2h, 3d.")] = "1h",
     end: Annotated[list[str], typer.Option(help="End this silence instead; may be repeated.")] = [],  # noqa: B006
@@ -103,7 +103,9 @@ def silence(
         made = operate.silence(
             workspace, model=model, name=name, length=_length(length), who=person(), why=why
         )
-    emit_json(made) if json else emit_lines((("silence", f"{made.id} until {made.ends_at:%c}"),))
+    emit_json(made) if json else emit_lines(
+        (("silence", f"{made.id} until {made.ends_at:%Y-%m-%d %H:%M} UTC"),)
+    )
 
 
 @_alerts.command("test")

@@ -6,10 +6,12 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 
 from raymlops.config import redact
 from raymlops.errors import NotFoundError
 from raymlops.monitor.alerts import (
+    NAMES,
     Alert,
     AlertBook,
     DeliveryError,
@@ -24,7 +26,13 @@ from raymlops.operate.workspace import Workspace
 def silence(
     workspace: Workspace, *, model: str, name: str, length: timedelta, who: str, why: str
 ) -> Silence:
-    """Has nobody told of what `model` and `name` fit, from now on for so long."""
+    """Has nobody told of what `model` and `name` fit, from now on for so long.
+
+    Raises:
+        NotFoundError: no alert is called so.
+    """
+    if not any(fnmatchcase(known, name) for known in NAMES):
+        raise NotFoundError(f"no alert is called '{name}'; there are: {', '.join(NAMES)}")
     now = datetime.now(UTC)
     made = Silence(
         id=secrets.token_hex(4),

@@ -56,6 +56,16 @@ def test_a_silence_is_made_listed_and_ended(home: Path) -> None:
         run("alerts", "silence", "--end", made["id"], "--why", "again", *at_home)
 
 
+def test_a_silence_of_no_alert_is_refused(home: Path) -> None:
+    options = ("--why", "x", "--home", str(home))
+    names = "performance, expected, drift, concept, gate, release, replica"
+    with pytest.raises(NotFoundError, match=f"no alert is called 'drfit'; there are: {names}"):
+        run("alerts", "silence", "--name", "drfit", *options)
+    for name in ("concept", "re*"):
+        run("alerts", "silence", "--name", name, *options)
+    assert [each.name for each in AlertBook(home).read().silences] == ["concept", "re*"]
+
+
 def test_a_length_that_is_none_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match="'soon' is no length; write 30s, 90m, 2h or 3d"):
         run("alerts", "silence", "--for", "soon", "--why", "x", "--home", str(home))

@@ -10,10 +10,11 @@ from raymlops.monitor.alerts.outbox import Letter, RetryPolicy
 from raymlops.monitor.alerts.quiet import Maintenance, Silence
 from raymlops.monitor.alerts.sentinel import Sentinel
 from raymlops.monitor.alerts.settings import AlertSettings, open_sinks
-from raymlops.monitor.alerts.signals import signals_of
+from raymlops.monitor.alerts.signals import NAMES, signals_of
 from raymlops.monitor.alerts.sinks.base import DeliveryError, Sink, deliver
 
 __all__ = [
+    "NAMES",
     "Alert",
     "AlertBook",
     "AlertSettings",

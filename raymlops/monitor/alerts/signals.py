@@ -22,6 +22,8 @@ _CAUSES: Mapping[str, Severity] = {
     DRIFT: "warning",
     CONCEPT: "warning",
 }
+NAMES = (*_CAUSES, GATE, RELEASE, REPLICA)
+"""Of all that can be wrong."""
 
 
 def signals_of(decision: Decision) -> tuple[Signal, ...]:
