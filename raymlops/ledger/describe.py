@@ -6,6 +6,8 @@ from datetime import datetime
 
 from raymlops.ledger.diff import Difference
 from raymlops.ledger.lineage import Ancestors, Descendants, Lineage, Reign
+from raymlops.ledger.provenance import NO_COMMIT
+from raymlops.ledger.records import Code
 
 _MAX_ALARMS = 5  # of a version, the newest
 
@@ -50,12 +52,10 @@ def lineage_lines(lineage: Lineage) -> Lines:
                 f"{alarm.recent_rate:.3f}",
             )
         )
-    dirty = run.code.dirty_digest
-    changes = f"with uncommitted changes {dirty[:12]}" if dirty else "nothing uncommitted"
     packages = len(lineage.environment.splitlines()) - 1
     return (
         *lines,
-        ("commit", f"{run.code.commit[:12]}, {changes}"),
+        ("commit", _code_text(run.code)),
         ("config", f"digest {run.config_digest[:12]}, {len(lineage.config.splitlines())} lines"),
         ("environment", f"digest {run.environment_digest[:12]}, {packages} packages"),
     )
@@ -108,6 +108,14 @@ def difference_lines(difference: Difference) -> Lines:
     ]
     config = [("config", line) for line in difference.config[2:]]
     return (*rows, *config) or (("same", f"{difference.first} and {difference.second}"),)
+
+
+def _code_text(code: Code) -> str:
+    digest = (code.dirty_digest or "")[:12]
+    if code.commit == NO_COMMIT:
+        return f"none, no git checkout; digest of the folder's Python files {digest}"
+    changes = f"with uncommitted changes {digest}" if digest else "nothing uncommitted"
+    return f"{code.commit[:12]}, {changes}"
 
 
 def _value(value: object) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -77,6 +78,20 @@ def test_why_follows_a_request_to_its_data(ledger: Ledger, version: ModelVersion
     text = dict(lineage_lines(lineage))
     assert text["arm"] == "canary, on replica r1"
     assert text["commit"] == f"{'c' * 12}, nothing uncommitted"
+
+
+def test_code_that_no_commit_holds_is_told_as_what_it_is(
+    ledger: Ledger, version: ModelVersion
+) -> None:
+    lineage = why(ledger, "tumours@1.0.0")
+    told = []
+    for commit in ("c" * 40, "none"):
+        run = replace(lineage.run, code=Code(commit=commit, dirty_digest="d" * 64))
+        told.append(dict(lineage_lines(replace(lineage, run=run)))["commit"])
+    assert told == [
+        f"{'c' * 12}, with uncommitted changes {'d' * 12}",
+        f"none, no git checkout; digest of the folder's Python files {'d' * 12}",
+    ]
 
 
 def test_why_takes_a_version_too(ledger: Ledger, version: ModelVersion) -> None:
