@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from raymlops.config import build, file_layer, merge
-from raymlops.operate import load_settings
+from raymlops.config import Configured, Layer, Variable, build, file_layer, merge
+from raymlops.config.schema import fields_of, type_at
+from raymlops.data.rules import Rule
+from raymlops.operate import Settings, load_settings
 from raymlops.train import ParallelPlan, TrainSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
-SITE = [page for page in PAGES if page.startswith(("docs/monitoring/", "docs/serving/"))]
-TRAINING = [page for page in PAGES if page not in SITE]
+REFERENCE = "docs/settings.md"
+SITE = [
+    page
+    for page in PAGES
+    if page.startswith(("docs/monitoring/", "docs/serving/", "docs/table", "docs/releases"))
+]
+TRAINING = [page for page in PAGES if page not in (*SITE, REFERENCE)]
 OF_ALL_LAYOUTS = ("docs/layouts/elastic.md", "docs/layouts/metrics.md")
 
 
@@ -52,6 +60,54 @@ def test_settings_are_those_of_a_spec(page: str, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         assert build(TrainSpec, merge([whole, file_layer(path)])).settings.name == "digits"
+
+
+def test_rules_of_a_table_can_be_declared_and_are_all_there_are(tmp_path: Path) -> None:
+    rules = re.findall(r"^\| `(\{rule: .*?\})`", (ROOT / "docs" / "table.md").read_text(), re.M)
+    path = tmp_path / "rules.yaml"
+    declared = "\n".join(f"    - {rule}" for rule in rules)
+    path.write_text(f"{_yaml('docs/table.md')[0]}{declared}\n")
+    schema = load_settings([path], environ={}).settings.data
+    assert schema is not None
+    kinds = {get_args(get_type_hints(rule)["rule"])[0] for rule in get_args(get_args(Rule)[0])}
+    # A function cannot be declared in YAML.
+    assert {rule.rule for rule in schema.expectations} == kinds - {"function"}
+
+
+def test_every_setting_stands_in_the_reference_with_its_default(tmp_path: Path) -> None:
+    site, optional, model, spec = _layers(REFERENCE, tmp_path)
+    factories = {key: value for key, value in spec.values.items() if key[0] in ("model", "data")}
+    required = Layer(values=factories, origins=dict.fromkeys(factories, "page"))
+    for shown, default in (
+        (build(Settings, merge([site, model])), build(Settings, merge([]))),
+        (build(TrainSpec, spec), build(TrainSpec, required)),
+    ):
+        assert _values(shown) == _values(default)
+        assert [key for key, _, origin in shown.explain() if origin == "default"] == []
+    variables = {
+        name: Variable(text="x", origin="here") for name in ("ALERTS_TOKEN", "MAIL_PASSWORD")
+    }
+    chosen = build(Settings, merge([site, model, optional]), variables=variables)
+    assert [key for key, _, origin in chosen.explain() if origin == "default"] == []
+    unset = {key for key, value, _ in chosen.explain() if value is None and _is_section(key)}
+    assert unset == {"data"}  # which docs/table.md shows
+
+
+def _is_section(key: str) -> bool:
+    return fields_of(type_at(Settings, tuple(key.split(".")))) is not None
+
+
+def _values(configured: Configured[Any]) -> dict[str, Any]:
+    return {key: value for key, value, _ in configured.explain()}
+
+
+def _layers(page: str, folder: Path) -> list[Layer]:
+    found = []
+    for number, block in enumerate(_yaml(page)):
+        path = folder / f"{number}.yaml"
+        path.write_text(block)
+        found.append(file_layer(path))
+    return found
 
 
 def _yaml(page: str) -> list[str]:
