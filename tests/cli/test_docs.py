@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
+from raymlops.cli.app import app
 from raymlops.config import Configured, Layer, Variable, build, file_layer, merge
 from raymlops.config.schema import fields_of, type_at
 from raymlops.data.rules import Rule
@@ -20,10 +25,20 @@ REFERENCE = "docs/settings.md"
 SITE = [
     page
     for page in PAGES
-    if page.startswith(("docs/monitoring/", "docs/serving/", "docs/table", "docs/releases"))
+    if page.startswith(
+        ("docs/monitoring/", "docs/serving/", "docs/table", "docs/releases", "docs/site")
+    )
 ]
 TRAINING = [page for page in PAGES if page not in (*SITE, REFERENCE)]
 OF_ALL_LAYOUTS = ("docs/layouts/elastic.md", "docs/layouts/metrics.md")
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, TyperCommand]]:
+    if not isinstance(command, TyperGroup):
+        yield " ".join(path), command
+        return
+    for name, member in command.commands.items():
+        yield from _commands(member, (*path, name))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -33,6 +48,26 @@ def test_links_and_scripts_are_there(page: str) -> None:
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
     named = re.findall(r"\b(?:jobs|configs)/[\w/]+\.\w+", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+COMMANDS = dict(_commands(get_command(app)))
+FRONT = ["README.md", *PAGES]
+
+
+@pytest.mark.parametrize("page", FRONT)
+def test_commands_can_be_typed(page: str) -> None:
+    for block in re.findall(r"```\w*\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        for line in re.findall(r"^raymlops .+", block, re.MULTILINE):
+            for part in line.split(" && "):
+                words = shlex.split(part, comments=True)[1:]
+                depth = 1 if words[0] in COMMANDS else 2
+                name = " ".join(words[:depth])
+                COMMANDS[name].make_context(name, words[depth:])  # parses, and refuses
+
+
+def test_every_command_is_told() -> None:
+    told = "\n".join((ROOT / page).read_text() for page in FRONT)
+    assert [name for name in COMMANDS if f"raymlops {name}" not in told] == []
 
 
 @pytest.mark.parametrize("page", TRAINING)
