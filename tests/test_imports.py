@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import getsource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +22,8 @@ HOUSES = (
     "models", "train", "tune", "serve", "monitor", "release", "operate", "demo", "cli",
 )  # fmt: skip
 PACKAGE = Path(raymlops.__file__).parent
+ROOT = PACKAGE.parent
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 # Modules that decide and nothing else: no clock, no cluster, no network.
 POLICIES = (
@@ -108,6 +115,42 @@ def test_a_house_imports_only_from_those_above_it(house: str) -> None:
 def test_every_house_is_listed() -> None:
     found = {house_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__"}
     assert found == set(HOUSES)
+
+
+def test_the_codemap_lists_the_houses_in_their_order_with_names_that_are_there() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (`.*`) \|$", ARCHITECTURE, re.MULTILINE)
+    assert tuple(house for house, _ in rows) == HOUSES
+    for house, names in rows:
+        for name in re.findall(r"`([^`]+)`", names):
+            stem, _, members = name.rstrip("}").partition("{")
+            for member in members.split(","):
+                assert reached(house, f"{stem}{member}"), f"{house} has no {stem}{member}"
+
+
+def reached(house: str, name: str) -> bool:
+    """Whether importing and asking for attributes leads to `name` within the house."""
+    found: Any = import_module(f"raymlops.{house}")
+    for part in name.split("."):
+        if hasattr(found, part):
+            found = getattr(found, part)
+        elif isinstance(found, type):
+            return f"self.{part} = " in getsource(found)
+        elif find_spec(f"{found.__name__}.{part}") is None:
+            return False
+        else:
+            found = import_module(f"{found.__name__}.{part}")
+    return True
+
+
+def test_files_that_the_architecture_names_are_there() -> None:
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", ARCHITECTURE)
+    paths = [path for folder in (PACKAGE, ROOT / "tests") for path in folder.rglob("*")]
+    there = [f"/{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in paths]
+    assert [
+        name
+        for name in named
+        if not (ROOT / name).exists() and not any(path.endswith(f"/{name}") for path in there)
+    ] == []
 
 
 @pytest.mark.parametrize("module", POLICIES)
