@@ -16,7 +16,14 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from raymlops.errors import DataError, ModelError, UntrustedError
-from raymlops.models import PROBABILITY, Bundle, Postprocessing, format_named, write_model
+from raymlops.models import (
+    FORMATS,
+    PROBABILITY,
+    Bundle,
+    Postprocessing,
+    format_named,
+    write_model,
+)
 from raymlops.operate import Workspace, register_model, trust_file
 
 PAGE = (Path(__file__).parents[2] / "docs/own_model.md").read_text()
@@ -54,6 +61,23 @@ def said(workspace: Workspace, reference: str, rows: pa.Table) -> dict[str, np.n
     version = workspace.ledger.registry.resolve(reference)
     columns = {name: rows[name].to_numpy() for name in rows.column_names if name != "label"}
     return Bundle.of_version(workspace.store, version).predict(columns)
+
+
+def test_the_page_names_every_format() -> None:
+    lines = re.findall(r"^\| `(\w+)`( \*)? \| (.*) \| (.*) \| (.*) \|$", PAGE, re.MULTILINE)
+    told = {
+        name: (tuple(re.findall(r"`(\.[\w.]+)`", files)), extra != "", kinds, "yes" in code)
+        for name, extra, files, kinds, code in lines
+    }
+    assert told == {
+        each.name: (
+            each.suffixes,
+            each.extra == "formats",
+            ", ".join(sorted(each.kinds)),
+            each.runs_code or each.name == "skops",  # which looks into the file first
+        )
+        for each in FORMATS
+    }
 
 
 def test_a_classifier_answers_as_it_did(workspace: Workspace) -> None:
