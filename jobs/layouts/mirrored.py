@@ -8,30 +8,14 @@ ray job submit --working-dir . -- python jobs/layouts/mirrored.py --home /shared
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-from raymlops.cluster import ClusterSettings
-from raymlops.data.loading import ArraySource
-from raymlops.train import Factory, KerasSpec, ParallelPlan, Trainer
-
-
-def network(width: int = 64) -> Any:
-    from tensorflow import keras
-
-    hidden = keras.layers.Dense(width, activation="relu")
-    return keras.Sequential([keras.layers.Input((64,)), hidden, keras.layers.Dense(10)])
-
-
-def digits() -> tuple[ArraySource, ArraySource]:
-    images, labels = load_digits(return_X_y=True)
-    columns = (images / 16).astype(np.float32), labels.astype(np.int64)
-    train, validation = zip(*(np.split(column, [1297]) for column in columns), strict=True)
-    return ArraySource(train), ArraySource(validation)
+from raymlops import operate
+from raymlops.cli.job import open_job
+from raymlops.demo.digits import sources
+from raymlops.train import Factory, KerasSpec, ParallelPlan
 
 
 def main() -> None:
@@ -41,15 +25,18 @@ def main() -> None:
     parser.add_argument("--plan", type=ParallelPlan.parse, default=ParallelPlan(data=2))
     parser.add_argument("--loop", choices=("custom", "fit"), default="custom")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--home", type=Path, default=Path(".raymlops"))
+    parser.add_argument("--home", type=Path, help="where ledger and checkpoints lie")
     arguments = parser.parse_args()
     spec = KerasSpec(
-        model=Factory(call="mirrored:network"), data=Factory(call="mirrored:digits"),
-        name="digits", loop=arguments.loop, epochs=arguments.epochs,
-    )  # fmt: skip
-    cluster = ClusterSettings(address="auto" if "RAY_ADDRESS" in os.environ else "local")
-    result = Trainer(spec, plan=arguments.plan, home=arguments.home, cluster=cluster).fit()
-    images, labels = digits()[1].columns
+        model=Factory(call="raymlops.demo.digits:keras_mlp"),
+        data=Factory(call="raymlops.demo.digits:sources"),
+        name="digits",
+        loop=arguments.loop,
+        epochs=arguments.epochs,
+    )
+    with open_job(argparse.Namespace(configs=[], home=arguments.home, set=[])) as workspace:
+        result = operate.fit(workspace, spec, arguments.plan)
+    images, labels = sources()[1].columns
     right = np.argmax(result.model()(images), axis=1) == labels
     print(f"run {result.run_id}: {result.steps} steps, accuracy {right.mean():.3f}")
 

@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, ConfigError
 
 _logger = logging.getLogger(__name__)
 
@@ -104,9 +104,18 @@ class Upload:
             )
 
 
-def in_upload(path: Path) -> bool:
-    """Whether `path` lies in such a copy, which Ray deletes once no job needs it."""
-    return _COPIES in zip(path.parts, path.parts[1:], strict=False)
+def refuse_upload(home: Path) -> None:
+    """Returns quietly unless `home` lies in such a copy, which Ray deletes once no job needs it.
+
+    Raises:
+        ConfigError: it does.
+    """
+    home = home.absolute()
+    if _COPIES in pairwise(home.parts):
+        raise ConfigError(
+            f"home is {home}, in the copy of a folder that Ray deletes after the job: give the "
+            "script --home, or set home, as an absolute path"
+        )
 
 
 def _travelling(folder: Path, excludes: Sequence[str]) -> frozenset[Path]:

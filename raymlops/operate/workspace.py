@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from raymlops.cluster import Session, connect
-from raymlops.cluster.uploads import in_upload
+from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import Configured
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
@@ -117,11 +117,7 @@ class Workspace:
 
 
 def _check_home(home: Path) -> None:
-    if in_upload(home):
-        raise ConfigError(
-            f"home is {home}, in the copy of a folder that Ray deletes after the job: give the "
-            "script --home, or set home, as an absolute path"
-        )
+    refuse_upload(home)
     there = next(path for path in (home, *home.parents) if os.path.exists(path))
     if not os.path.isdir(there):
         raise ConfigError(

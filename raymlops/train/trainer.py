@@ -26,6 +26,7 @@ from pydantic import TypeAdapter
 
 from raymlops.cluster import ClusterSettings, connect
 from raymlops.cluster.resources import free_cpus, node_resources
+from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
@@ -111,6 +112,7 @@ class Trainer:
         """The training, ended; `on_start` is given the run when it has begun, and returns at once.
 
         Raises:
+            ConfigError: `home` would go with the job.
             PlanError: the plan fits neither cluster, batch nor model; nothing was started.
             OutOfMemoryError: a worker ran out of memory.
             TrainingError: a worker fits on no node, one failed, or more were lost than
@@ -131,9 +133,11 @@ class Trainer:
         `on_start` is as for `fit`.
 
         Raises:
+            ConfigError: `home` would go with the job.
             TrainingError: the ledger does not hold what is needed to go on, the run left no
                 checkpoint, or another goes on already with its checkpoints.
         """
+        refuse_upload(home)
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
             recorded = resumable(run, ledger)
@@ -182,6 +186,7 @@ class Trainer:
         self, parent: Run | None, folder: str | None, on_start: Callable[[Run], None] | None
     ) -> TrainResult:
         _require_driver()
+        refuse_upload(self.home)
         url = self.ledger_url or _ledger_below(self.home)
         with connect(self.cluster, home=self.home), open_ledger(url) as ledger:
             self._require_room()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import runpy
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from raymlops.cli import layout_job
-from raymlops.train import Trainer, TrainSpec
+from raymlops.train import TrainSpec
 
 LAYOUTS = Path(__file__).parents[2] / "jobs" / "layouts"
 SPEC = """
@@ -50,7 +51,6 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainSpec]:
     monkeypatch.setattr(layout_job, "open_job", opened)
     monkeypatch.setattr(layout_job, "following", opened)
     monkeypatch.setattr("raymlops.operate.fit", lambda _, spec, *args, **kwargs: fit(spec))
-    monkeypatch.setattr(Trainer, "fit", lambda trainer: fit(trainer.spec))
     return found
 
 
@@ -82,3 +82,21 @@ def test_a_timeline_is_drawn_where_there_are_checkpoints(
     """A spec without checkpoints was refused for a timeline that nobody had asked for."""
     run(monkeypatch, "pipeline.py", "--set", f"checkpoints.every_steps={every_steps}")
     assert [spec.pipeline.timeline for spec in trained] == [timeline]
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in LAYOUTS.glob("*.py")))
+def test_no_script_has_a_home_of_its_own(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a job, two kept their ledger in the copy of the working directory that Ray deletes."""
+    homes: list[Path | None] = []
+
+    def open_job(arguments: argparse.Namespace) -> None:
+        homes.append(arguments.home)
+        raise SystemExit
+
+    monkeypatch.setattr("raymlops.cli.job.open_job", open_job)
+    monkeypatch.setattr(layout_job, "open_job", open_job)
+    monkeypatch.setattr(sys, "argv", [script])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(LAYOUTS / script), run_name="__main__")
+    assert homes == [None]  # so that the settings say it, or who submitted the job

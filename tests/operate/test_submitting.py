@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from raymlops.cluster import down, up
 from raymlops.config import literal
 from raymlops.errors import ConfigError
 from raymlops.operate import Workspace, load_settings, submit
+from raymlops.train import Factory, Trainer, TrainSpec
 
 AUTO = "cluster.address=auto"
 
@@ -78,6 +80,13 @@ def test_a_home_that_ray_deletes_is_refused(
     with pytest.raises(ConfigError, match=r"_ray_pkg_1/\.raymlops, .* deletes .* give .* --home"):
         Workspace.open()
     Workspace.open(overrides=[f"home={tmp_path}"]).close()
+    nothing = Factory(call="builtins:list")
+    for start in (
+        Trainer(TrainSpec(model=nothing, data=nothing)).fit,
+        partial(Trainer.resume, "r"),
+    ):
+        with pytest.raises(ConfigError, match=r"_ray_pkg_1/\.raymlops, .* deletes"):
+            start()
 
 
 @pytest.fixture
