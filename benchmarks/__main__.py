@@ -16,8 +16,8 @@ NAMES = (
     "startup", "drift", "concept", "monitor_tap", "monitor_merging", "records",
     "metrics",
     "train", "checkpoints", "pipeline", "parameter_server", "loader", "compression",
-    "batching", "model_cache", "protocols", "serving", "serving_growth",
-    "serving_faults", "serving_nodes",
+    "batching", "model_cache", "model_pool", "protocols", "serving", "serving_growth",
+    "serving_grpc", "serving_faults", "serving_nodes",
 )  # fmt: skip
 PACKAGES = ("raymlops", "ray", "torch", "onnxruntime", "numpy", "scipy")
 

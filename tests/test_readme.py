@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.__main__ import NAMES
 from raymlops.data import between
 from raymlops.demo.flights import load_flights
 
@@ -53,3 +54,13 @@ def test_the_examples_run_as_they_stand(tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", (ROOT / page).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_make_bench_runs_whatever_reports_figures() -> None:
+    found = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if _reports(path)}
+    packages = {path.parent.name for path in (ROOT / "benchmarks").glob("*/__main__.py")}
+    assert found | packages == set(NAMES)
+
+
+def _reports(path: Path) -> bool:
+    return re.search(r"^    .*\breport\(", path.read_text(), re.MULTILINE) is not None

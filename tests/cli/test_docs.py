@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_wine
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -68,6 +70,20 @@ def test_commands_can_be_typed(page: str) -> None:
 def test_every_command_is_told() -> None:
     told = "\n".join((ROOT / page).read_text() for page in FRONT)
     assert [name for name in COMMANDS if f"raymlops {name}" not in told] == []
+
+
+def test_functions_of_ones_own_are_as_the_page_writes_them(tmp_path: Path) -> None:
+    (code,) = re.findall(
+        r"```python\n(import numpy.*?)```", (ROOT / "docs/README.md").read_text(), re.DOTALL
+    )
+    wine = load_wine(as_frame=True).frame
+    wine.to_csv(tmp_path / "wine.csv", index=False)
+    names: dict[str, Any] = {}
+    exec(compile(code, "wine.py", "exec"), names)
+    train, validation = names["rows"](path=str(tmp_path / "wine.csv"))
+    assert (len(train), len(validation)) == (138, 40)
+    inputs, targets = validation.take(np.arange(2))
+    assert (inputs.shape, inputs.dtype, targets.tolist()) == ((2, 13), np.float32, [2, 2])
 
 
 @pytest.mark.parametrize("page", TRAINING)
