@@ -46,6 +46,7 @@ from raymlops.ledger.records import (
     Run,
     RunStatus,
     SlicePerformance,
+    class_labels,
     number_labels,
 )
 from raymlops.ledger.taps import TapMessage
@@ -90,6 +91,7 @@ __all__ = [
     "TapMessage",
     "Version",
     "at",
+    "class_labels",
     "datasets_of",
     "diff",
     "lineage_of",

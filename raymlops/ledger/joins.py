@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 from raymlops.ledger import schema
 from raymlops.ledger.conflicts import add_counts, insert_new
 from raymlops.ledger.packed import PackedPredictions
-from raymlops.ledger.records import Labels, label_values
+from raymlops.ledger.records import Labels, label_values, score_width
 
 Fate = Literal[
     "joined", "waiting", "repeated", "contradicted", "misfit", "too_late", "overflow", "expired"
@@ -33,7 +33,8 @@ joined        with their prediction
 waiting       for it, when they arrived
 repeated      they were there already, the same
 contradicted  others were there already, which stay
-misfit        as many labels as rows are needed, and classes are 0 and 1; these are not
+misfit        as many labels as rows are needed, 0 and 1 where the model says a probability, and
+              classes where it says those of several; these are not
 too_late      they follow the prediction's event time by more than `max_age_days`
 overflow      they waited, and `max_waiting` newer ones did, too
 expired       they waited for longer than `max_age_days`
@@ -65,10 +66,12 @@ class JoinPolicy:
                 "positive number of days is needed, and no negative number of labels"
             )
 
-    def fate(self, labels: Labels, *, num_rows: int, event_time: datetime) -> Fate:
-        """What becomes of labels whose prediction is known and has none."""
+    def fate(self, labels: Labels, *, num_rows: int, width: int, event_time: datetime) -> Fate:
+        """What becomes of labels whose prediction is known, has `width` scores a row and none."""
         values = label_values(labels.labels, num_rows)
         if values is None or (values.dtype == np.int8 and not np.isin(values, (0, 1)).all()):
+            return "misfit"
+        if (width > 1) != (values.dtype == object):
             return "misfit"
         if labels.at - event_time > timedelta(days=self.max_age_days):
             return "too_late"
@@ -117,7 +120,10 @@ def join_waiting(
             labels = Labels(**{name: row._mapping[name] for name in Labels.__dataclass_fields__})
             packed, number = places[labels.model, labels.request_id]
             fate = policy.fate(
-                labels, num_rows=int(packed.num_rows[number]), event_time=packed.happened(number)
+                labels,
+                num_rows=int(packed.num_rows[number]),
+                width=packed.width(number),
+                event_time=packed.happened(number),
             )
             fates[labels.model, fate] += 1
             if fate == "joined":
@@ -146,7 +152,12 @@ def _fates(
         if prediction is None:
             fate: Fate = "waiting"
         else:
-            fate = policy.fate(row, num_rows=prediction.num_rows, event_time=prediction.event_time)
+            fate = policy.fate(
+                row,
+                num_rows=prediction.num_rows,
+                width=score_width(prediction.size_bytes, prediction.num_rows),
+                event_time=prediction.event_time,
+            )
         if fate in ("joined", "waiting"):
             known[key] = row.labels
         yield index, fate
@@ -196,7 +207,8 @@ def _labels(connection: Connection, table: Table, ids: set[str]) -> dict[_Key, b
 
 def _predictions(connection: Connection, ids: set[str]) -> dict[_Key, Any]:
     columns = schema.predictions.c
-    query = select(columns.model, columns.request_id, columns.num_rows, columns.event_time)
+    size = func.length(columns.scores).label("size_bytes")
+    query = select(columns.model, columns.request_id, columns.num_rows, columns.event_time, size)
     rows = connection.execute(query.where(columns.request_id.in_(ids)))
     return {(row.model, row.request_id): row for row in rows}
 

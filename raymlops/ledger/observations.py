@@ -27,6 +27,7 @@ from raymlops.ledger import joins, schema, taps
 from raymlops.ledger.database import Database
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.records import (
+    CLASSES,
     NUMBERS,
     Drift,
     Labels,
@@ -36,6 +37,7 @@ from raymlops.ledger.records import (
     Prediction,
     SlicePerformance,
     label_values,
+    score_width,
 )
 from raymlops.ledger.taps import TapMessage, pane_of
 
@@ -221,6 +223,7 @@ def _outcome_query(*extra: ColumnElement[Any]) -> Select[Any]:
     # Ledgers hold labels that were once held against another answer under their id.
     fits = func.length(labels.labels) == case(
         (func.substr(labels.labels, 1, 1) == NUMBERS, 4 * predictions.num_rows + 1),
+        (func.substr(labels.labels, 1, 1) == CLASSES, func.length(labels.labels)),
         else_=predictions.num_rows,
     )
     query = select(schema.predictions, labels.labels, *extra).join(schema.labels, same)
@@ -233,12 +236,15 @@ def _outcome(row: Row[Any]) -> Outcome:
         slices = np.frombuffer(row.slices, dtype="<u2").reshape(-1, row.num_rows)
     labels = label_values(row.labels, row.num_rows)
     assert labels is not None, "only those that fit are asked for"
+    scores = np.frombuffer(row.scores, dtype="<f4")
+    if (width := score_width(len(row.scores), row.num_rows)) > 1:
+        scores = scores.reshape(row.num_rows, width)
     return Outcome(
         request_id=row.request_id,
         version=row.version,
         arm=row.arm,
         event_time=row.event_time,
-        scores=np.frombuffer(row.scores, dtype="<f4"),
+        scores=scores,
         labels=labels,
         slices=slices,
     )

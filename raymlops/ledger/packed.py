@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate, repeat
+from itertools import accumulate, pairwise, repeat
 from typing import Any, overload
 
 import numpy as np
@@ -25,7 +25,8 @@ class PackedPredictions(Sequence[Prediction]):
     """Predictions of one replica, each made only where it is looked at.
 
     `arms` are the (version, arm) that `arm_of` [requests] names, `scores` [rows] those of all
-    requests, one after the other; times are seconds since 1970.
+    requests, one after the other; times are seconds since 1970. A row has as many scores as
+    `widths` says of its arm, one where that is left out.
     """
 
     model: str
@@ -39,6 +40,7 @@ class PackedPredictions(Sequence[Prediction]):
     event_time: NDArray[np.float64]
     slices: NDArray[np.uint16] | None = None
     """[1 + features to slice by, rows], see `Prediction`."""
+    widths: Sequence[int] = ()
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> PackedPredictions:
@@ -51,9 +53,11 @@ class PackedPredictions(Sequence[Prediction]):
                 f"predictions are of {first.model} by {first.replica} and of "
                 f"{' by '.join(min(others))}; pack those of each apart"
             )
-        numbers: dict[tuple[str, str], int] = {}
+        widths: dict[tuple[str, str], int] = {}
         for each in predictions:
-            numbers.setdefault((each.version, each.arm), len(numbers))
+            arm = each.version, each.arm
+            widths[arm] = max(each.width, widths.get(arm, 1))
+        numbers = {arm: number for number, arm in enumerate(widths)}
         num_rows = np.array([each.num_rows for each in predictions], dtype=np.int32)
         slices = None
         if first.slices is not None:
@@ -74,6 +78,7 @@ class PackedPredictions(Sequence[Prediction]):
             served_at=np.array([each.served_at.timestamp() for each in predictions]),
             event_time=np.array([each.event_time.timestamp() for each in predictions]),
             slices=slices,
+            widths=tuple(widths.values()),
         )
 
     def __len__(self) -> int:
@@ -87,14 +92,15 @@ class PackedPredictions(Sequence[Prediction]):
         if isinstance(index, slice):
             return tuple(self)[index]
         number = range(len(self))[index]
-        start = int(self.num_rows[:number].sum())
-        return self._at(number, start)
+        return self._at(number, self._rows()[number], self._scores()[number])
 
     def __iter__(self) -> Iterator[Prediction]:
-        start = 0
-        for number, size in enumerate(self.num_rows.tolist()):
-            yield self._at(number, start)
-            start += size
+        for number, (rows, scores) in enumerate(zip(self._rows(), self._scores(), strict=True)):
+            yield self._at(number, rows, scores)
+
+    def width(self, number: int) -> int:
+        """How many scores a row one of them has."""
+        return self.widths[self.arm_of[number]] if self.widths else 1
 
     def happened(self, number: int) -> datetime:
         """The event time of one of them."""
@@ -102,9 +108,7 @@ class PackedPredictions(Sequence[Prediction]):
 
     def stored(self, backend: str) -> Iterator[tuple[Any, ...]]:
         """What a database keeps of each, in the order of `COLUMNS`."""
-        number, sizes = len(self), self.num_rows.tolist()
-        ends = list(accumulate(sizes))
-        spans = [(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        number, spans = len(self), self._rows()
         raw = self.scores.astype("<f4", copy=False).tobytes()
         arms = [self.arms[each] for each in self.arm_of.tolist()]
         return zip(
@@ -112,8 +116,8 @@ class PackedPredictions(Sequence[Prediction]):
             repeat(self.model, number),
             [version for version, _ in arms],
             [arm for _, arm in arms],
-            sizes,
-            [raw[4 * start : 4 * end] for start, end in spans],
+            self.num_rows.tolist(),
+            [raw[4 * start : 4 * end] for start, end in self._scores()],
             stored_times(self.served_at, backend),
             stored_times(self.event_time, backend),
             repeat(self.replica, number),
@@ -121,24 +125,39 @@ class PackedPredictions(Sequence[Prediction]):
             strict=True,
         )
 
+    def _rows(self) -> list[tuple[int, int]]:
+        """Where the rows of each request lie."""
+        return _spans(self.num_rows)
+
+    def _scores(self) -> list[tuple[int, int]]:
+        """Where its scores lie."""
+        if set(self.widths) <= {1}:
+            return self._rows()
+        return _spans(self.num_rows * np.array(self.widths)[self.arm_of])
+
     def _slices(self, start: int, end: int) -> bytes | None:
         return None if self.slices is None else self.slices[:, start:end].astype("<u2").tobytes()
 
-    def _at(self, number: int, start: int) -> Prediction:
+    def _at(self, number: int, rows: tuple[int, int], scores: tuple[int, int]) -> Prediction:
         version, arm = self.arms[self.arm_of[number]]
-        end = start + int(self.num_rows[number])
         return Prediction(
             request_id=self.request_ids[number],
             model=self.model,
             version=version,
             arm=arm,
-            scores=self.scores[start:end].astype("<f4").tobytes(),
-            num_rows=end - start,
+            scores=self.scores[slice(*scores)].astype("<f4").tobytes(),
+            num_rows=int(self.num_rows[number]),
             served_at=datetime.fromtimestamp(self.served_at[number], UTC),
             event_time=self.happened(number),
             replica=self.replica,
-            slices=self._slices(start, end),
+            slices=self._slices(*rows),
         )
+
+
+def _spans(sizes: NDArray[np.integer]) -> list[tuple[int, int]]:
+    """(start, end) of parts of these sizes, one after the other."""
+    ends = [0, *accumulate(sizes.tolist())]
+    return list(pairwise(ends))
 
 
 COLUMNS = (

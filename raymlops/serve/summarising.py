@@ -71,7 +71,14 @@ def _columns(answered: Iterable[Block]) -> Columns:
 
 
 def _scores(answered: Iterable[Block]) -> NDArray[np.float32]:
+    """Of blocks of one version, [rows] or [rows, classes]."""
     scores = [block.scores for block in answered if block.scores is not None]
+    return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+
+
+def _flat_scores(answered: Iterable[Block]) -> NDArray[np.float32]:
+    """Of blocks of any version, those of a row one after the other."""
+    scores = [block.scores.reshape(-1) for block in answered if block.scores is not None]
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 
@@ -84,6 +91,7 @@ def _pack(
 ) -> PackedPredictions:
     arms = [(block.version.version, block.arm) for block in answered]
     numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
+    widths = dict(zip(arms, map(_width, answered), strict=True))
     num_requests = [len(block.ids) for block in answered]
     times = [block.at if block.event_times is None else block.event_times for block in answered]
     return PackedPredictions(
@@ -93,11 +101,17 @@ def _pack(
         arms=tuple(numbers),
         arm_of=np.repeat(np.array([numbers[arm] for arm in arms], np.uint16), num_requests),
         num_rows=_joined([block.num_rows for block in answered], np.int32),
-        scores=_scores(answered),
+        scores=_flat_scores(answered),
         served_at=_joined([block.at for block in answered], np.float64),
         event_time=_joined(times, np.float64),
         slices=_slices(answered, slice_by) if slice_by and answered else None,
+        widths=tuple(widths[arm] for arm in numbers),
     )
+
+
+def _width(block: Block) -> int:
+    """How many scores a row has."""
+    return 1 if block.scores is None or block.scores.ndim == 1 else block.scores.shape[1]
 
 
 def _slices(answered: Sequence[Block], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:

@@ -51,6 +51,7 @@ class TapSummary:
                 ],
                 "ids": predictions.request_ids,
                 "arms": predictions.arms,
+                "widths": predictions.widths,
                 "num_slices": None if slices is None else len(slices),
                 "arrays": [(array.dtype.str, len(array)) for array in arrays],
             }
@@ -92,6 +93,7 @@ class TapSummary:
                 request_ids=head["ids"],
                 arms=[(version, arm) for version, arm in head["arms"]],
                 slices=slices,
+                widths=head.get("widths", ()),  # replicas of an earlier version tell none
                 **columns,
             ),
         )

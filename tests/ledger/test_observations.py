@@ -20,6 +20,7 @@ from raymlops.ledger import (
     Pane,
     Prediction,
     TapMessage,
+    class_labels,
     joins,
     number_labels,
     schema,
@@ -336,3 +337,27 @@ def test_models_asked_under_one_id_are_told_apart(ledger: Ledger, labels_first: 
         observations.prediction("q")
     with pytest.raises(NotFoundError, match="no prediction of other for request 'q'"):
         observations.prediction("q", "other")
+
+
+def test_classes_join_probabilities_of_several_and_nothing_else(ledger: Ledger) -> None:
+    observations = ledger.observations
+    three = replace(prediction("a"), scores=np.arange(6, dtype="<f4").tobytes())
+    came = replace(labels("a"), labels=class_labels(["versicolor", "größer"]))
+    odd = [
+        replace(came, labels=class_labels(["versicolor"])),
+        replace(came, labels=labels("a", 0, 1).labels),
+        replace(came, labels=b"c]"),
+    ]
+    observations.add_tap("r1", 0, [], [three, replace(three, request_id="c"), prediction("b")])
+    assert observations.join_labels(odd) == {"misfit": 3}
+    other = replace(came, request_id="b")
+    assert observations.join_labels([other]) == {"misfit": 1}
+    assert observations.join_labels([came, came]) == {"joined": 1, "repeated": 1}
+    waiting = replace(came, request_id="later", labels=class_labels([7, 3]))
+    assert observations.join_labels([waiting]) == {"waiting": 1}
+    observations.add_tap("r1", 1, [], [replace(three, request_id="later")])
+    first, second = observations.outcomes("flights", start=START, end=START + timedelta(days=1))
+    assert first.scores.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert first.labels.tolist() == ["versicolor", "größer"]
+    assert second.labels.tolist() == [7, 3]
+    assert len(observations.joined("flights", after=0, limit=10)) == 2

@@ -46,3 +46,19 @@ def test_an_answer_that_came_twice_is_kept_once(ledger: Ledger) -> None:
 def test_predictions_of_two_replicas_are_not_packed_together() -> None:
     with pytest.raises(ValueError, match="of flights by r and of flights by s; pack those"):
         PackedPredictions.of([prediction(1), replace(prediction(2), replica="s")])
+
+
+def test_a_row_has_as_many_scores_as_its_version_knows_classes(ledger: Ledger) -> None:
+    three = replace(prediction(0), scores=np.arange(6, dtype="<f4").tobytes(), num_rows=2)
+    four = replace(prediction(1), scores=np.arange(4, dtype="<f4").tobytes(), num_rows=1)
+    sent = [
+        replace(each, slices=np.arange(2 * each.num_rows, dtype="<u2").tobytes())
+        for each in (three, four, prediction(2, num_rows=3))
+    ]
+    sent[2] = replace(sent[2], version="0.9.0")  # which said one probability
+    packed = PackedPredictions.of(sent)
+    assert [packed.width(number) for number in range(3)] == [3, 4, 1]
+    assert list(packed) == sent
+    assert packed[1] == sent[1]
+    ledger.observations.add_taps([TapMessage("r", 0, [], packed)])
+    assert [ledger.observations.prediction(each.request_id) for each in sent] == sent

@@ -1,13 +1,16 @@
 """What the ledger hands out: frozen rows with aware UTC times."""
 
 from raymlops.ledger.records.answers import (
+    CLASSES,
     NUMBERS,
     Labels,
     Outcome,
     Pane,
     Prediction,
+    class_labels,
     label_values,
     number_labels,
+    score_width,
 )
 from raymlops.ledger.records.data import Check, Dataset
 from raymlops.ledger.records.tracking import Artifact, Code, Metric, Owner, Run, RunStatus
@@ -21,6 +24,7 @@ from raymlops.ledger.records.versions import (
 )
 
 __all__ = [
+    "CLASSES",
     "NUMBERS",
     "AliasMove",
     "Artifact",
@@ -43,6 +47,8 @@ __all__ = [
     "Run",
     "RunStatus",
     "SlicePerformance",
+    "class_labels",
     "label_values",
     "number_labels",
+    "score_width",
 ]

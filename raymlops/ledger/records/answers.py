@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +17,8 @@ NUMBERS = b"f"
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One answered request: float32 `scores` [rows], in the order of the request's rows.
+    """One answered request: float32 `scores` [rows], in the order of the request's rows, or
+    [rows, classes], row after row.
 
     `slices` are little-endian uint16 [1 + features to slice by, rows], a mark of which features
     these are and the cell of the version's reference profile that each row falls into; None where
@@ -33,11 +36,21 @@ class Prediction:
     replica: str
     slices: bytes | None = None
 
+    @property
+    def width(self) -> int:
+        """How many scores a row has."""
+        return score_width(len(self.scores), self.num_rows)
+
+
+def score_width(size_bytes: int, num_rows: int) -> int:
+    """How many scores a row has, where those of all rows have so many bytes."""
+    return max(1, size_bytes // (4 * max(1, num_rows)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
     """What came true for one request, `labels` [rows] in the request's row order: 0/1 as int8, or
-    what `number_labels` makes of numbers."""
+    what `number_labels` makes of numbers, `class_labels` of classes."""
 
     request_id: str
     model: str
@@ -50,8 +63,25 @@ def number_labels(values: NDArray[Any]) -> bytes:
     return NUMBERS + values.astype("<f4").tobytes()
 
 
+CLASSES = b"c"
+"""Before classes. They are told themselves and not by their number: versions of a model may know
+others, or have them in another order, and which one answered need not be known yet."""
+
+
+def class_labels(values: Sequence[str | int]) -> bytes:
+    """The labels of a model that says one of several classes, `values` [rows]."""
+    return CLASSES + json.dumps(list(values), ensure_ascii=False).encode()
+
+
 def label_values(labels: bytes, num_rows: int) -> NDArray[Any] | None:
-    """`labels` as int8 or float32 [rows]; None when they are of another number of rows."""
+    """`labels` as int8 or float32, or classes as objects, [rows]; None when they are of another
+    number of rows."""
+    if labels[:1] == CLASSES:
+        try:
+            classes = np.array(json.loads(labels[1:]), dtype=object)
+        except ValueError:
+            return None
+        return classes if classes.shape == (num_rows,) else None
     if labels[:1] == NUMBERS:
         numbers = labels[1:]
         return np.frombuffer(numbers, dtype="<f4") if len(numbers) == 4 * num_rows else None
@@ -61,7 +91,7 @@ def label_values(labels: bytes, num_rows: int) -> NDArray[Any] | None:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """A prediction whose labels have arrived: `scores` float32 and `labels` int8 or float32, both
-    [rows].
+    [rows]; of several classes the scores are [rows, classes], and the labels classes as objects.
 
     `slices` [1 + features to slice by, rows] are a mark of which features these are and cells of
     the version's profile; None is not sliced.
