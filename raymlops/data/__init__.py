@@ -1,6 +1,7 @@
 """Tables: what their columns mean, the rules they keep, their versions and their profiles."""
 
 from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins
+from raymlops.data.classes import Class, class_numbers, read_classes
 from raymlops.data.datasets import (
     Versions,
     add_dataset,
@@ -20,15 +21,18 @@ from raymlops.data.features import (
 )
 from raymlops.data.grouped import GroupedColumns, Layout, num_rows
 from raymlops.data.hashing import FileHasher
-from raymlops.data.profile import SCORE, Profile
+from raymlops.data.profile import CONFIDENCE, OUTPUTS, SCORE, Profile
 from raymlops.data.rules import Finding
 from raymlops.data.schema import TableSchema
 from raymlops.data.sources import Source, open_source
 
 __all__ = [
+    "CONFIDENCE",
+    "OUTPUTS",
     "SCORE",
     "Bins",
     "CategoryBins",
+    "Class",
     "Column",
     "Columns",
     "Counts",
@@ -46,11 +50,13 @@ __all__ = [
     "as_table",
     "between",
     "check",
+    "class_numbers",
     "enforce",
     "load_dataset",
     "num_rows",
     "open_dataset",
     "open_source",
+    "read_classes",
     "read_columns",
     "read_table",
     "take",

@@ -22,11 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins, bins_of, quantile_bins
-from raymlops.data.features import Columns, Feature
+from raymlops.data.classes import Class, class_losses
+from raymlops.data.features import Column, Columns, Feature
 from raymlops.data.reliability import Reliability
 
 SCORE = "score"
 """The name under which a profile keeps the distribution of the model's own output."""
+
+CONFIDENCE = "score confidence"
+"""That of the probability of the class it says, where it tells several apart."""
+
+OUTPUTS = (SCORE, CONFIDENCE)
 
 # Below this many values a second thread costs more than it saves.
 _MIN_VALUES_A_THREAD = 1 << 20
@@ -39,6 +45,9 @@ class Profile:
     `label_rate` and `log_loss` are the share of positives and the model's loss on rows it was
     not trained on: what later months are held against. `reliability` tells what came true of the
     scores on those rows; None where nobody kept it.
+
+    Of a model of several classes the score is the class it says, and its confidence has bins of its
+    own; `class_rates` are their shares, in their order, and `label_rate` is the largest of these.
     """
 
     bins: tuple[Bins, ...]
@@ -46,6 +55,7 @@ class Profile:
     label_rate: float
     log_loss: float
     reliability: Reliability | None = None
+    class_rates: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -67,6 +77,31 @@ class Profile:
             bins=bins, reference=tuple(counts.tolist()), label_rate=label_rate, log_loss=log_loss
         )
 
+    @classmethod
+    def of_classes(
+        cls,
+        features: Iterable[Feature],
+        columns: Columns,
+        scores: NDArray[np.float32],
+        classes: Sequence[Class],
+        *,
+        class_rates: Sequence[float],
+        log_loss: float,
+    ) -> Profile:
+        """The same with `scores` [rows, classes], the probabilities of `classes`."""
+        bins = (
+            *(bins_of(feature, columns[feature.name]) for feature in features),
+            CategoryBins(name=SCORE, categories=tuple(map(str, classes))),
+            quantile_bins(CONFIDENCE, scores.max(axis=1).astype(np.float64)),
+        )
+        return cls(
+            bins=bins,
+            reference=tuple(_count(bins, columns, scores).tolist()),
+            label_rate=max(class_rates),
+            log_loss=log_loss,
+            class_rates=tuple(class_rates),
+        )
+
     def with_reliability(
         self, scores: NDArray[Any], labels: NDArray[Any], *, threshold: float
     ) -> Profile:
@@ -74,6 +109,17 @@ class Profile:
         bins = self.bins[-1]
         assert isinstance(bins, NumberBins), "the score is a number, and the last of the bins"
         return replace(self, reliability=Reliability.of(bins, scores, labels, threshold=threshold))
+
+    def with_certainty(self, scores: NDArray[Any], labels: NDArray[np.int64]) -> Profile:
+        """The same profile of classes with what came true, their numbers `labels`, of `scores`
+        [rows, classes] on unseen rows: how often it was right, and what it lost, by how sure it
+        was."""
+        bins = self.bins[-1]
+        assert isinstance(bins, NumberBins), "the confidence is a number, and the last of the bins"
+        right = scores.argmax(axis=1) == labels
+        losses = class_losses(scores, labels)
+        found = Reliability.of(bins, scores.max(axis=1), right, threshold=0.0, losses=losses)
+        return replace(self, reliability=found)
 
     @property
     def num_cells(self) -> int:
@@ -89,10 +135,12 @@ class Profile:
         }
 
     def count(self, columns: Columns, scores: NDArray[np.float32]) -> Counts:
-        """Rows by cell; columns outside the profile are ignored."""
+        """Rows by cell, given `scores` [rows] or [rows, classes]; columns outside the profile are
+        ignored."""
         return _count(self.bins, columns, scores)
 
     def to_dict(self) -> dict[str, Any]:
+        """Without classes as it always was."""
         return {
             "bins": [
                 {"name": bins.name, "edges": [*map(_to_json, bins.edges)]}
@@ -104,6 +152,7 @@ class Profile:
             "label_rate": self.label_rate,
             "log_loss": self.log_loss,
             "reliability": None if self.reliability is None else self.reliability.to_dict(),
+            **({"class_rates": self.class_rates} if self.class_rates else {}),
         }
 
     @classmethod
@@ -121,6 +170,7 @@ class Profile:
             label_rate=values["label_rate"],
             log_loss=values["log_loss"],
             reliability=None if known is None else Reliability.from_dict(known),
+            class_rates=tuple(values.get("class_rates", ())),
         )
 
 
@@ -141,9 +191,21 @@ def _from_json(edges: Sequence[float | str | None]) -> tuple[float, ...]:
 
 def _count(bins: tuple[Bins, ...], columns: Columns, scores: NDArray[np.float32]) -> Counts:
     """Column by column, large ones in as many threads as there are cores: numpy sorts in all."""
-    columns = {**columns, SCORE: scores.astype(np.float64)}
+    columns = {**columns, **_outputs(bins, scores)}
     num_threads = min(os.cpu_count() or 1, len(bins) * len(scores) // _MIN_VALUES_A_THREAD)
     if num_threads < 2:
         return np.concatenate([each.count(columns[each.name]) for each in bins])
     with ThreadPoolExecutor(num_threads) as threads:
         return np.concatenate(list(threads.map(lambda each: each.count(columns[each.name]), bins)))
+
+
+def _outputs(bins: tuple[Bins, ...], scores: NDArray[np.float32]) -> dict[str, Column]:
+    """What is counted of `scores`: the numbers themselves, or which class is said and how sure."""
+    if scores.ndim == 1:
+        return {SCORE: scores.astype(np.float64)}
+    said_in = next(each for each in bins if each.name == SCORE)
+    assert isinstance(said_in, CategoryBins), "several scores a row are those of classes"
+    confidence = scores.max(axis=1).astype(np.float64)  # NaN where any of them is
+    said = np.array(said_in.categories, dtype=object)[scores.argmax(axis=1)]
+    said[np.isnan(confidence)] = None
+    return {SCORE: said, CONFIDENCE: confidence}

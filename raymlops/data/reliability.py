@@ -18,19 +18,31 @@ Vector = NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
     """By cell of the score's bins [cells]: how many rows had a score in it, how many of them were
-    positive, and the sum of their scores. `error_rate` is the share of wrong decisions."""
+    positive, and the sum of their scores. `error_rate` is the share of wrong decisions.
+
+    Of a model of several classes the score is how sure it is of the one it says, and a row is
+    positive where that came true; what it lost then depends on the others, so `loss_sums` has its
+    log loss by cell."""
 
     edges: tuple[float, ...]
     rows: tuple[int, ...]
     positives: tuple[int, ...]
     score_sums: tuple[float, ...]
     error_rate: float
+    loss_sums: tuple[float, ...] = ()
 
     @classmethod
     def of(
-        cls, bins: NumberBins, scores: NDArray[Any], labels: NDArray[Any], *, threshold: float
+        cls,
+        bins: NumberBins,
+        scores: NDArray[Any],
+        labels: NDArray[Any],
+        *,
+        threshold: float,
+        losses: NDArray[Any] | None = None,
     ) -> Reliability:
-        """That of `scores`, which say yes from `threshold` on, and 0/1 `labels`, both [rows].
+        """That of `scores`, which say yes from `threshold` on, and 0/1 `labels`, both [rows], as
+        are `losses`.
 
         Raises:
             ValueError: there is no row, or a score is no number.
@@ -52,10 +64,15 @@ class Reliability:
             positives=tuple(np.bincount(cells[positive], minlength=bins.num_cells).tolist()),
             score_sums=tuple(by_cell(scores)),
             error_rate=float(((scores >= threshold) != positive).mean()),
+            loss_sums=() if losses is None else tuple(by_cell(losses)),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without losses as it always was."""
+        values = asdict(self)
+        if not self.loss_sums:
+            del values["loss_sums"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Reliability:
@@ -71,6 +88,11 @@ class Reliability:
     def scores(self) -> Vector:
         """The mean score in each cell; where there was no row, that of its neighbours."""
         return self._filled(np.array(self.score_sums))
+
+    @cached_property
+    def losses(self) -> Vector | None:
+        """The mean loss in each cell, likewise; None where no loss was kept."""
+        return self._filled(np.array(self.loss_sums)) if self.loss_sums else None
 
     @cached_property
     def probabilities(self) -> Vector:

@@ -19,7 +19,7 @@ from raymlops.models.formats import (
 )
 from raymlops.models.inspection import Inspection, inspect_model
 from raymlops.models.onnx import OnnxScorer, Scorer, export
-from raymlops.models.postprocessing import PROBABILITY, Postprocessing
+from raymlops.models.postprocessing import PROBABILITIES, PROBABILITY, Postprocessing
 from raymlops.models.predictors import Predictor
 from raymlops.models.preprocessing import Preprocessing
 from raymlops.models.requirements import RequirementWarning
@@ -28,6 +28,7 @@ from raymlops.models.verification import Verification, verify_bundle, verify_mod
 
 __all__ = [
     "FORMATS",
+    "PROBABILITIES",
     "PROBABILITY",
     "Artifact",
     "Bundle",

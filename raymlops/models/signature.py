@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from raymlops.data.classes import Class
 from raymlops.data.features import Column, Columns
 from raymlops.data.schema import TableSchema
 from raymlops.errors import SignatureError
@@ -30,7 +31,7 @@ _FP16_MAX = 65504.0
 class Field:
     """A column of a request or of an answer: in each row one value, or values of `shape`.
 
-    `low` and `high` hold for every value of a row.
+    `low` and `high` hold for every value of a row; `classes` are all that a label may be.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Field:
     low: float | None = None
     high: float | None = None
     shape: tuple[int, ...] = ()
+    classes: tuple[Class, ...] = ()
 
     def __post_init__(self) -> None:
         if self.datatype not in _DATATYPES:
@@ -52,15 +54,18 @@ class Field:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """One value a row has no shape, so such fields read as they always did."""
+        """One value a row has no shape, and what is no label no classes, so such fields read as
+        they always did."""
         values = asdict(self)
-        if not self.shape:
-            del values["shape"]
+        for name in ("shape", "classes"):
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Field:
-        return cls(**{**values, "shape": tuple(values.get("shape", ()))})
+        lists = {name: tuple(values.get(name, ())) for name in ("shape", "classes")}
+        return cls(**{**values, **lists})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,16 @@ class Signature:
             for feature in schema.features
         )
         return cls(inputs=inputs, outputs=outputs)
+
+    @property
+    def label(self) -> Field | None:
+        """The output that names one of several classes, in the order of their probabilities."""
+        return next((field for field in self.outputs if field.classes), None)
+
+    @property
+    def classes(self) -> tuple[Class, ...]:
+        """What the label may be; none where the model says a probability or a number."""
+        return () if self.label is None else self.label.classes
 
     def check(self, columns: Columns) -> None:
         """Returns quietly when `columns` are what the model takes.

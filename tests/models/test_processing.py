@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,35 @@ def test_a_logit_becomes_a_probability_and_a_decision() -> None:
     assert outputs["late"].tolist() == [True, False, True]
     with pytest.raises(ValueError, match=r"threshold is 1\.0, not between 0 and 1"):
         Postprocessing(label="late", threshold=1.0)
+
+
+def test_logits_of_several_classes_become_their_probabilities() -> None:
+    postprocessing = Postprocessing(label="fruit", classes=("fig", "kiwi", "plum"))
+    outputs = postprocessing.apply(np.array([[0.0, 0.0, 1.0], [50.0, 0.0, -50.0]], np.float32))
+    np.testing.assert_allclose(outputs["probabilities"][0], [0.2119416, 0.2119416, 0.5761169], 1e-6)
+    np.testing.assert_allclose(outputs["probability"], [0.5761169, 1.0])
+    assert outputs["fruit"].tolist() == ["plum", "fig"]
+    assert Postprocessing.from_dict(postprocessing.to_dict()) == postprocessing
+    assert "classes" not in Postprocessing(label="late").to_dict()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": ("fig",)}, "there are 1 classes; give 2 to 256"),
+        ({"classes": tuple(range(257))}, "there are 257 classes"),
+        ({"classes": ("fig", 1)}, "classes 'fig' and 1 are not of one type"),
+        ({"classes": (True, False)}, "class True is no name and no whole number"),
+        ({"classes": ("fig", "plum", "fig")}, "class 'fig' is given twice"),
+        ({"classes": (1, 2**53)}, "class 9007199254740992 is beyond"),
+        ({"classes": ("a", "b"), "reads": "number"}, "a number is of no class"),
+        ({"classes": ("a", "b"), "threshold": 0.4}, "the likeliest is said: leave it out"),
+        ({"classes": ("a", "b"), "label": "probability"}, "the label is called 'probability'"),
+    ],
+)
+def test_classes_that_no_model_can_say_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Postprocessing(**{"label": "fruit", **values})
 
 
 def test_numbers_of_one_matrix_encode_like_columns_of_their_own() -> None:

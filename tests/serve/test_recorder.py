@@ -23,6 +23,7 @@ from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.outbox import Sink
 from raymlops.serve.recorder import Recorder
 from raymlops.serve.summarising import summarise
+from tests import irises
 from tests.serve.conftest import MODEL, World, read_columns
 
 JULY_1 = datetime(2013, 7, 1, 23, 59, tzinfo=UTC)
@@ -217,6 +218,40 @@ def test_a_summary_comes_out_of_its_bytes_as_it_was(world: World) -> None:
         assert vars(mine) | {"cells": mine.cells.tolist()} == vars(theirs) | {
             "cells": theirs.cells.tolist()
         }
+
+
+def test_a_message_holds_versions_of_several_classes_and_of_none(world: World) -> None:
+    async def test() -> None:
+        plain, monitor = Traffic(world), Monitor()
+        bundle = irises.bundle()
+        version = LoadedVersion(
+            version="2.0.0", bundle=bundle, batcher=Batcher(bundle.predict, BatchPolicy())
+        )
+        flowers = {name: values[:4] for name, values in irises.columns().items()}
+        asked = Exchange(
+            id="flowers",
+            event_time=JULY_1,
+            arm="canary",
+            version=version,
+            columns=flowers,
+            num_rows=4,
+            outputs=bundle.predict(flowers),
+            status=200,
+        )
+        recorder = make(monitor)
+        recorder.note([plain.exchange(slice(0, 2)), asked, plain.exchange(slice(2, 3))])
+        await finish(recorder)
+        (summary,) = monitor.summaries
+        kept = {each.request_id: each for each in summary.predictions}
+        assert [kept[name].width for name in ("r-1", "flowers", "r-2")] == [1, 3, 1]
+        wanted = bundle.predict(flowers)["probabilities"]
+        assert kept["flowers"].scores == wanted.tobytes()
+        pane = next(each for each in summary.panes if each.arm == "canary")
+        said = dict(zip(irises.SPECIES, pane.cells[bundle.profile.cells["score"]], strict=False))
+        assert said == {"setosa": 4, "versicolor": 0, "virginica": 0}
+        assert pane.cells[bundle.profile.cells["score confidence"]].sum() == 4
+
+    run(test)
 
 
 def test_lost_messages_and_lost_acknowledgements_count_once(world: World) -> None:

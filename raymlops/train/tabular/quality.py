@@ -1,4 +1,4 @@
-"""How good probabilities are: log loss, ROC AUC, Brier score, calibration error."""
+"""How good probabilities are: log loss, ROC AUC, Brier score, calibration error, accuracy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from raymlops.data.classes import class_losses
 
 _NUM_BINS = 10
 
@@ -23,6 +25,15 @@ class Quality:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassQuality(Quality):
+    """The same of several classes: `roc_auc` is the mean of each against all others, NaN where one
+    does not occur, `calibration_error` that of the class it says."""
+
+    accuracy: float
+    macro_f1: float
+
+
 def judge(probabilities: NDArray[np.floating], labels: NDArray[np.number]) -> Quality:
     """The quality of `probabilities` [rows] of label 1, given 0/1 `labels` [rows]."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
@@ -35,6 +46,41 @@ def judge(probabilities: NDArray[np.floating], labels: NDArray[np.number]) -> Qu
         brier=float(brier_score_loss(labels, probabilities)),
         calibration_error=calibration_error(probabilities, labels),
     )
+
+
+def judge_classes(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> ClassQuality:
+    """The quality of `probabilities` [rows, classes], given the numbers `labels` [rows] of the
+    classes that came true."""
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    probabilities = probabilities.astype(np.float64)
+    num_classes = probabilities.shape[1]
+    is_true = labels[:, None] == np.arange(num_classes)
+    right = probabilities.argmax(axis=1) == labels
+    areas = [
+        roc_auc_score(is_true[:, each], probabilities[:, each])
+        for each in range(num_classes)
+        if 0 < is_true[:, each].sum() < len(labels)
+    ]
+    return ClassQuality(
+        log_loss=float(class_losses(probabilities, labels).mean()),
+        roc_auc=float(np.mean(areas)) if len(areas) == num_classes else float("nan"),
+        brier=float(((probabilities - is_true) ** 2).sum(axis=1).mean()),
+        calibration_error=calibration_error(probabilities.max(axis=1), right),
+        accuracy=float(right.mean()),
+        macro_f1=float(f1_score(labels, probabilities.argmax(axis=1), average="macro")),
+    )
+
+
+def class_rates(labels: NDArray[np.int64], num_classes: int) -> list[float]:
+    """The share of each class among the numbers `labels` [rows]."""
+    rates: list[float] = (np.bincount(labels, minlength=num_classes) / len(labels)).tolist()
+    return rates
+
+
+def constant_loss(labels: NDArray[np.int64], rates: list[float]) -> float:
+    """The mean log loss of always saying `rates` [classes]."""
+    return float(class_losses(np.tile(rates, (len(labels), 1)), labels).mean())
 
 
 def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.number]) -> float:

@@ -38,7 +38,10 @@ def model_metadata(
 
 
 def tensor_metadata(field: Field) -> dict[str, Any]:
-    return {"name": field.name, "datatype": field.datatype, "shape": [-1, *field.shape]}
+    """As the protocol has it; of a label also the classes it names, in the order of their
+    probabilities."""
+    tensor = {"name": field.name, "datatype": field.datatype, "shape": [-1, *field.shape]}
+    return tensor | {"parameters": {"classes": field.classes}} if field.classes else tensor
 
 
 def platform(format: str) -> str:

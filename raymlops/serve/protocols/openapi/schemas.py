@@ -90,6 +90,8 @@ def _scalar(field: Field, *, output: bool) -> Schema:
         high = min(_limit(field, "max"), float("inf") if high is None else high)
     elif field.datatype == "FP16":
         low, high = -65504.0 if low is None else low, 65504.0 if high is None else high
+    if field.classes:
+        return {"enum": list(field.classes)}
     if low is not None:
         schema["minimum"] = low
     if high is not None:

@@ -1,7 +1,7 @@
 """What a model says of classes and of numbers, told from its outputs.
 
 A bundle's postprocessing gives a score and the label it stands for, such as `probability` and
-`late`: two classes, late and not late.
+`late`: two classes, late and not late. Of several classes it gives the probabilities of all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from raymlops.errors import RequestError
-from raymlops.models import Field
+from raymlops.models import PROBABILITIES, Field
 from raymlops.serve.form import Form
 from raymlops.serve.inference import Result
 from raymlops.serve.protocols.datatypes import FLOATS
@@ -18,18 +18,23 @@ from raymlops.serve.protocols.replies import plain_outputs
 
 def check_classifies(form: Form) -> None:
     """Raises RequestError, 400, when the model gives no score of a label."""
-    if _score(form) is None or _label(form) is None:
+    if not form.signature.classes and (_score(form) is None or _label(form) is None):
         raise RequestError(400, f"the model is no classifier: it gives {_given(form)}; :predict it")
 
 
 def check_regresses(form: Form) -> None:
-    """Raises RequestError, 400, when the model gives no number a row."""
+    """Raises RequestError, 400, when the model gives no number a row, or only how sure it is."""
+    if form.signature.classes:
+        raise RequestError(400, "the model tells classes apart, and gives no number; :classify it")
     if _score(form) is None:
         raise RequestError(400, f"the model gives no number: it gives {_given(form)}; :predict it")
 
 
 def classes(result: Result) -> list[list[tuple[str, float]]]:
-    """For each row both classes with their scores."""
+    """For each row all classes with their scores."""
+    if several := tuple(map(str, result.form.signature.classes)):
+        (rows,) = plain_outputs(result, [PROBABILITIES]).values()
+        return [list(zip(several, row, strict=True)) for row in rows]
     label = _label(result.form)
     assert label is not None, "check_classifies was called"
     return [[(label, score), (f"not {label}", 1.0 - score)] for score in values(result)]

@@ -115,6 +115,8 @@ Method = Callable[[Any, grpc.aio.ServicerContext], Any]
 def _methods(service: Service) -> Mapping[str, Method]:
     def metadata(request: Any, _: Any) -> Any:
         found = service.metadata(request.name, request.version or None)
+        for tensor in found["outputs"]:
+            tensor.pop("parameters", None)  # Triton's message has no place for them
         return response_class("ModelMetadata")(**found)
 
     def statistics(request: Any, _: Any) -> Any:
