@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,13 @@ def read_classes(column: pa.ChunkedArray, like: Class, *, name: str) -> NDArray[
 
 def class_numbers(values: NDArray[Any], classes: Sequence[Class]) -> NDArray[np.int64]:
     """Which of `classes` each of `values` [rows] is, counted from 0; `UNKNOWN` where none."""
-    numbers = {each: number for number, each in enumerate(classes)}
+    numbers = _numbers(tuple(classes))
     return np.array([numbers.get(each, UNKNOWN) for each in values.tolist()], dtype=np.int64)
+
+
+@lru_cache(maxsize=64)
+def _numbers(classes: tuple[Class, ...]) -> dict[Class, int]:
+    return {each: number for number, each in enumerate(classes)}
 
 
 def class_losses(probabilities: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from raymlops.data import SCORE
+from raymlops.data import OUTPUTS
 from raymlops.ledger import Decision, Drift
 from raymlops.ledger.describe import Lines
 from raymlops.monitor import ALL, WindowReport
@@ -94,6 +94,6 @@ class Narrator:
 
 def _drift_of_main_version(report: WindowReport) -> list[Drift]:
     """The inputs' drift from what the version that answered most rows was trained on."""
-    inputs = [row for row in report.drift if row.feature != SCORE]
+    inputs = [row for row in report.drift if row.feature not in OUTPUTS]
     main = max(inputs, key=lambda row: row.num_rows, default=None)
     return [row for row in inputs if main is not None and row.version == main.version]

@@ -14,6 +14,7 @@ from raymlops.monitor.performance import (
     Estimate,
     difference,
     log_losses,
+    loss_difference,
     measure,
     paired_difference,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "due",
     "holm",
     "log_losses",
+    "loss_difference",
     "measure",
     "paired_difference",
     "read_reports",

@@ -175,6 +175,7 @@ class DriftMonitor:
         return Baseline(
             threshold=bundle.postprocessing.threshold,
             error_rate=None if known is None else known.error_rate,
+            classes=bundle.postprocessing.classes,
         )
 
     def _is_regression(self, model: str, version: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.data import Class, class_numbers
 from raymlops.ledger import ConceptAlarm, Outcome
 from raymlops.monitor.detectors import DETECTORS, Detector, DetectorName
 
@@ -22,11 +23,12 @@ _MAX_STREAMS = 32  # versions and arms that are remembered, the ones last heard 
 
 
 class Baseline(NamedTuple):
-    """What is known of a version: from which score on it says yes, and its error rate on rows it
-    was not trained on, None when nobody recorded that."""
+    """What is known of a version: from which score on it says yes, or of several classes which it
+    says; and its error rate on rows it was not trained on, None when nobody recorded that."""
 
     threshold: float
     error_rate: float | None
+    classes: Sequence[Class] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,22 +94,34 @@ def watch(
     for (version, arm), group in _by_stream(outcomes).items():
         key = f"{version} {arm}"
         kept = streams.pop(key, None)
-        stream = _Stream(**kept) if kept else _begin(baseline(version))
-        alarms += _follow(policy, model, stream, group)
+        known = baseline(version)
+        stream = _Stream(**kept) if kept else _begin(known)
+        alarms += _follow(policy, model, stream, group, known.classes)
         streams[key] = asdict(stream)
     newest = dict(list(streams.items())[-_MAX_STREAMS:])
     return {"policy": _id(policy), "streams": newest}, alarms
 
 
-def errors_of(outcome: Outcome, threshold: float) -> NDArray[np.float64]:
+def errors_of(
+    outcome: Outcome, threshold: float, classes: Sequence[Class] = ()
+) -> NDArray[np.float64]:
     """1 where what the model said did not come true, [rows]."""
+    if outcome.scores.ndim == 2:
+        came = class_numbers(outcome.labels, classes)
+        return np.asarray(outcome.scores.argmax(axis=1) != came, dtype=np.float64)
     return np.asarray((outcome.scores >= threshold) != (outcome.labels > 0), dtype=np.float64)
 
 
 def _follow(
-    policy: ConceptPolicy, model: str, stream: _Stream, outcomes: Sequence[Outcome]
+    policy: ConceptPolicy,
+    model: str,
+    stream: _Stream,
+    outcomes: Sequence[Outcome],
+    classes: Sequence[Class],
 ) -> list[ConceptAlarm]:
-    errors, source = _units(policy, stream.threshold, outcomes)
+    errors, source = _units(
+        policy, [errors_of(outcome, stream.threshold, classes) for outcome in outcomes]
+    )
     if stream.reference is None:
         num = max(0, policy.num_learned - len(stream.learned))
         stream.learned += errors[:num].tolist()
@@ -146,10 +160,10 @@ def _follow(
 
 
 def _units(
-    policy: ConceptPolicy, threshold: float, outcomes: Sequence[Outcome]
+    policy: ConceptPolicy, errors: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(the error of each unit, the number of the outcome it belongs to)."""
-    errors = [errors_of(outcome, threshold) for outcome in outcomes]
+    """(the error of each unit, the number of the outcome it belongs to), given those of the rows of
+    each outcome."""
     if policy.unit == "row":
         sizes = [len(each) for each in errors]
         return np.concatenate(errors), np.repeat(np.arange(len(errors)), sizes)

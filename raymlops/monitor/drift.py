@@ -10,7 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
-from raymlops.data import SCORE, Counts, Profile
+from raymlops.data import OUTPUTS, SCORE, Counts, Profile
 from raymlops.data.drift import (
     DriftPolicy,
     FeatureDrift,
@@ -76,8 +76,8 @@ def compare(
         (bins, reference[cells], counts[cells])
         for bins, cells in zip(profile.bins, profile.cells.values(), strict=True)
     ]
-    inputs = [each for each in counted if each[0].name != SCORE]
-    score = [each for each in counted if each[0].name == SCORE]
+    inputs = [each for each in counted if each[0].name not in OUTPUTS]
+    score = [each for each in counted if each[0].name in OUTPUTS]
     return (
         *judge(inputs, num_rows, policy, look=look),
         *judge(score, num_rows, policy, look=look),

@@ -10,6 +10,9 @@ idea is that of confidence-based performance estimation in NannyML. It sees what
 inputs does to the model. It is blind where the same inputs come to mean something else (concept
 drift), so it is checked: once labels come, the expected loss of their rows is held against the
 real one, and where the two differ for certain, the estimate is not to be believed.
+
+A model of several classes says how sure it is of one of them. Then c is how often that came true
+where it was as sure as that, and what such rows lost at training is what they are expected to lose.
 """
 
 from __future__ import annotations
@@ -21,12 +24,12 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import xlogy
 
-from raymlops.data import Counts
+from raymlops.data import Class, Counts
 from raymlops.data.reliability import Reliability, Vector
 from raymlops.ledger import Outcome, Performance
 from raymlops.monitor.intervals import Estimate, counted_mean, mean, ratio, undefined
 from raymlops.monitor.measures import log_losses
-from raymlops.monitor.performance import MIN_DAYS, clusters_of, scored
+from raymlops.monitor.performance import MIN_DAYS, clusters_of, losses_of, scored
 
 GAP = "estimate_gap_log_loss"
 """The metric that tells by how much the real log loss exceeds the expected one."""
@@ -47,15 +50,20 @@ def expected(
         return ()
     counts[:, -1] = 0.0  # scores that are no numbers
     c, s = reliability.probabilities, _safe(reliability.scores)
-    says_yes = s >= threshold
-    by_cell = {
-        "expected_log_loss": -xlogy(c, s) - xlogy(1.0 - c, 1.0 - s),
-        "expected_error_rate": np.where(says_yes, 1.0 - c, c),
-        "expected_brier": c * (1.0 - s) ** 2 + (1.0 - c) * s**2,
-        "expected_label_rate": c,
-    }
+    by_cell: dict[str, Vector]
+    if reliability.losses is not None:
+        by_cell = {"expected_log_loss": reliability.losses, "expected_error_rate": 1.0 - c}
+    else:
+        says_yes = s >= threshold
+        by_cell = {
+            "expected_log_loss": np.asarray(-xlogy(c, s) - xlogy(1.0 - c, 1.0 - s), np.float64),
+            "expected_error_rate": np.where(says_yes, 1.0 - c, c),
+            "expected_brier": c * (1.0 - s) ** 2 + (1.0 - c) * s**2,
+            "expected_label_rate": c,
+        }
     found = [_mean(name, cost, counts) for name, cost in by_cell.items()]
-    found.append(_roc_auc(counts.sum(axis=0), c))
+    if reliability.losses is None:
+        found.append(_roc_auc(counts.sum(axis=0), c))
     return tuple(replace(each, num_rows=int(counts.sum())) for each in found)
 
 
@@ -67,16 +75,22 @@ def _mean(metric: str, costs: Vector, counts: Vector) -> Estimate:
     return ratio(metric, counts @ costs, by_day, np.arange(len(counts)), high=math.inf)
 
 
-def gap(reliability: Reliability, outcomes: Sequence[Outcome]) -> Estimate:
-    """Real less expected log loss, over the rows whose labels are known."""
+def gap(
+    reliability: Reliability, outcomes: Sequence[Outcome], classes: Sequence[Class] = ()
+) -> Estimate:
+    """Real less expected log loss, over the rows whose labels are known, of a version that says
+    these `classes`."""
     outcomes = scored(outcomes)
     if not outcomes:
         return undefined(GAP, 0)
     scores = np.concatenate([outcome.scores for outcome in outcomes]).astype(np.float64)
-    labels = np.concatenate([outcome.labels for outcome in outcomes])
-    c = reliability.probabilities[reliability.cells_of(scores)]
-    hoped = c * log_losses(scores, np.ones_like(c)) + (1 - c) * log_losses(scores, np.zeros_like(c))
-    real = log_losses(scores, labels)
+    if reliability.losses is not None:
+        hoped = reliability.losses[reliability.cells_of(scores.max(axis=1))]
+    else:
+        c = reliability.probabilities[reliability.cells_of(scores)]
+        yes, no = np.ones_like(c), np.zeros_like(c)
+        hoped = c * log_losses(scores, yes) + (1 - c) * log_losses(scores, no)
+    real = losses_of(outcomes, lambda _: classes)
     return mean(GAP, real - hoped, clusters_of(outcomes), low=-math.inf, high=math.inf)
 
 

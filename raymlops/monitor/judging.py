@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from raymlops.data import SCORE
+from raymlops.data import CONFIDENCE, SCORE
 from raymlops.ledger import Drift, Ledger, Outcome, Pane, Performance, SlicePerformance
 from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
 from raymlops.monitor.expected import expected, gap
-from raymlops.monitor.performance import Estimate, measure, measure_numbers
+from raymlops.monitor.performance import (
+    Estimate,
+    Known,
+    measure,
+    measure_classes,
+    measure_each_class,
+    measure_numbers,
+)
 from raymlops.monitor.references import reference_of
-from raymlops.monitor.slices import measure_slices
+from raymlops.monitor.slices import SliceEstimate, measure_slices
 from raymlops.monitor.windows import Window
 from raymlops.storage import Store
 
@@ -100,14 +107,28 @@ class Judge:
     def _performance_rows(
         self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
     ) -> Iterable[Performance]:
-        is_regression = any(
-            self._bundles.of(model, pane.version).postprocessing.is_regression for pane in panes
-        )
+        saying = [self._bundles.of(model, pane.version).postprocessing for pane in panes]
+        is_regression = any(each.is_regression for each in saying)
+        are_classes = any(each.classes for each in saying)
         for (version, arm), group in _by_arm(outcomes).items():
-            estimates = measure_numbers(group) if is_regression else self._classified(model, group)
+            if is_regression:
+                estimates = measure_numbers(group)
+            elif are_classes:
+                # Where other versions said one probability, both have no measure in common.
+                several = [outcome for outcome in group if outcome.scores.ndim == 2]
+                estimates = measure_classes(several, known=self._known(model, several))
+            else:
+                estimates = self._classified(model, group)
             yield from _rows(model, version, arm, window, estimates)
 
-    def _classified(self, model: str, group: list[Outcome]) -> Iterable[Estimate]:
+    def _known(self, model: str, outcomes: Iterable[Outcome]) -> dict[str, Known]:
+        bundles = {each: self._bundles.of(model, each) for each in {o.version for o in outcomes}}
+        return {
+            version: Known(bundle.postprocessing.classes, bundle.profile.class_rates)
+            for version, bundle in bundles.items()
+        }
+
+    def _classified(self, model: str, group: list[Outcome]) -> tuple[Estimate, ...]:
         """By the thresholds of all versions in `group`, against the mean of their label rates."""
         bundles = {each: self._bundles.of(model, each) for each in {o.version for o in group}}
         num_rows = [len(outcome.labels) for outcome in group]
@@ -125,26 +146,41 @@ class Judge:
             if version == ALL:
                 continue
             bundle = self._bundles.of(model, version)
-            of_part = (
-                measure_numbers
-                if bundle.postprocessing.is_regression
-                else partial(
-                    measure,
-                    label_rate=bundle.profile.label_rate,
-                    thresholds={version: bundle.postprocessing.threshold},
+            found = list(
+                measure_slices(
+                    group, self._slice_by, bundle.profile, self._measure_of(model, version)
                 )
             )
-            for found in measure_slices(group, self._slice_by, bundle.profile, of_part):
+            if bundle.postprocessing.classes:
+                label, known = bundle.postprocessing.label, self._known(model, group)
+                for part, estimate in measure_each_class(group, known=known):
+                    found.append(SliceEstimate(feature=label, part=part, estimate=estimate))
+            for each in found:
                 yield SlicePerformance(
                     model=model,
                     version=version,
                     arm=arm,
                     window_start=window.start,
                     window_end=window.end,
-                    feature=found.feature,
-                    part=found.part,
-                    **asdict(found.estimate),
+                    feature=each.feature,
+                    part=each.part,
+                    **asdict(each.estimate),
                 )
+
+    def _measure_of(
+        self, model: str, version: str
+    ) -> Callable[[Sequence[Outcome]], Sequence[Estimate]]:
+        """What measures rows of that version."""
+        bundle = self._bundles.of(model, version)
+        saying, profile = bundle.postprocessing, bundle.profile
+        if saying.is_regression:
+            return measure_numbers
+        if saying.classes:
+            known = {version: Known(saying.classes, profile.class_rates)}
+            return partial(measure_classes, known=known)
+        return partial(
+            measure, label_rate=profile.label_rate, thresholds={version: saying.threshold}
+        )
 
     def _expected_rows(
         self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
@@ -156,14 +192,15 @@ class Judge:
             bundle = self._bundles.of(model, version)
             if (reliability := bundle.profile.reliability) is None:
                 continue
-            cells = bundle.profile.cells[SCORE]
+            classes = bundle.postprocessing.classes
+            cells = bundle.profile.cells[CONFIDENCE if classes else SCORE]
             mine = [pane for pane in panes if (pane.version, pane.arm) == (version, arm)]
             estimates = expected(
                 reliability,
                 [pane.cells[cells] for pane in mine],
                 threshold=bundle.postprocessing.threshold,
             )
-            contradiction = gap(reliability, labelled.get((version, arm), []))
+            contradiction = gap(reliability, labelled.get((version, arm), []), classes)
             yield from _rows(model, version, arm, window, (*estimates, contradiction))
 
 

@@ -7,22 +7,30 @@ Clusters are UTC days of event time, or requests while there are fewer than five
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.data import Class, class_numbers
+from raymlops.data.classes import class_losses
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, mean, undefined
-from raymlops.monitor.measures import classification, log_losses, regression
+from raymlops.monitor.measures import classification, log_losses, of_class, regression, several
 
 __all__ = [
+    "ClassesOf",
     "Estimate",
+    "Known",
     "difference",
     "log_losses",
+    "loss_difference",
     "measure",
+    "measure_classes",
+    "measure_each_class",
     "measure_numbers",
     "paired_difference",
 ]
@@ -31,6 +39,17 @@ MIN_DAYS = 5
 """Fewer days say too little of how days differ; see `clusters_of` for what is a cluster then."""
 
 _DAY_S = 86_400
+_MAX_CLASSES = 50  # of which each is told, the most frequent
+
+ClassesOf = Callable[[str], Sequence[Class]]
+"""The classes that a version says the probabilities of, in their order."""
+
+
+class Known(NamedTuple):
+    """The classes that a version says, and how frequent each was in its training."""
+
+    classes: Sequence[Class]
+    rates: Sequence[float]
 
 
 def measure(
@@ -50,6 +69,44 @@ def measure(
     )
 
 
+def measure_classes(
+    outcomes: Sequence[Outcome], *, known: Mapping[str, Known]
+) -> tuple[Estimate, ...]:
+    """Every metric of `outcomes`, whose scores are the probabilities of several classes; see
+    `several`.
+
+    What versions `known` say may differ: a class that a version does not know has the probability
+    0 there, as has one that came true and none of them knows.
+    """
+    outcomes = scored(outcomes)
+    rows = _class_rows(outcomes, known)
+    baseline = [
+        class_losses(
+            np.tile(rates, (len(outcome.labels), 1)), class_numbers(outcome.labels, classes)
+        )
+        for outcome in outcomes
+        for classes, rates in [known[outcome.version]]
+    ]
+    return several(
+        rows.scores, rows.labels, rows.clusters, baseline=np.concatenate([np.empty(0), *baseline])
+    )
+
+
+def measure_each_class(
+    outcomes: Sequence[Outcome], *, known: Mapping[str, Known]
+) -> Iterator[tuple[str, Estimate]]:
+    """(class, metric) of each class that came true or was said, the most frequent first; see
+    `of_class`."""
+    rows = _class_rows(scored(outcomes), known)
+    names = [str(each) for each in rows.classes]
+    counts = np.bincount(rows.labels, minlength=len(names))
+    said = np.bincount(rows.scores.argmax(axis=1), minlength=len(names))
+    for number in np.argsort(-counts, kind="stable")[:_MAX_CLASSES].tolist():
+        if counts[number] or said[number]:
+            for found in of_class(number, rows.scores, rows.labels, rows.clusters, names=names):
+                yield names[number], found
+
+
 def measure_numbers(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:
     """Every metric of `outcomes` of a model that says numbers, but for rows of which it said none;
     see `regression`."""
@@ -63,22 +120,32 @@ def paired_difference(
     challenger: NDArray[Any],
     clusters: NDArray[np.int64],
 ) -> Estimate:
+    """`loss_difference` of probabilities that the 0/1 `labels` are 1; all [rows]."""
+    return loss_difference(log_losses(champion, labels), log_losses(challenger, labels), clusters)
+
+
+def loss_difference(champion: Vector, challenger: Vector, clusters: NDArray[np.int64]) -> Estimate:
     """Mean log loss of the challenger less that of the champion on the same rows; all [rows].
 
     Below zero where the challenger is better. What makes a row hard for both cancels.
     """
-    losses = log_losses(challenger, labels) - log_losses(champion, labels)
+    losses = challenger - champion
     return mean("log_loss_difference", losses, clusters, low=-math.inf, high=math.inf)
 
 
-def difference(champion: Sequence[Outcome], challenger: Sequence[Outcome]) -> Estimate:
-    """Mean log loss of the challenger's rows less that of the champion's, on different rows.
+def difference(
+    champion: Sequence[Outcome],
+    challenger: Sequence[Outcome],
+    classes_of: ClassesOf = lambda _: (),
+) -> Estimate:
+    """Mean log loss of the challenger's rows less that of the champion's, on different rows;
+    `classes_of` is asked where scores are those of several classes.
 
     Both arms live through the same days: a bad day raises both losses, and cancels here because
     a cluster holds the rows of both arms.
     """
-    rows = _rows([*champion, *challenger])
-    losses = log_losses(rows.scores, rows.labels)
+    both = [*champion, *challenger]
+    losses, clusters = losses_of(both, classes_of), clusters_of(both)
     num_champion = sum(len(outcome.labels) for outcome in champion)
     arms = losses[:num_champion], losses[num_champion:]
     if not all(arm.size for arm in arms):
@@ -88,7 +155,23 @@ def difference(champion: Sequence[Outcome], challenger: Sequence[Outcome]) -> Es
         [-(arms[0] - means[0]) / arms[0].size, (arms[1] - means[1]) / arms[1].size]
     )
     value = means[1] - means[0]
-    return estimate("log_loss_difference", value, influence, rows.clusters, -math.inf, math.inf)
+    return estimate("log_loss_difference", value, influence, clusters, -math.inf, math.inf)
+
+
+def losses_of(outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Vector:
+    """The log loss of each row, [rows]; `classes_of` is asked where scores are those of several
+    classes."""
+    if any(outcome.scores.ndim == 2 for outcome in outcomes):
+        return np.concatenate([_losses(outcome, classes_of) for outcome in outcomes])
+    rows = _rows(outcomes)
+    return log_losses(rows.scores, rows.labels)
+
+
+def _losses(outcome: Outcome, classes_of: ClassesOf) -> Vector:
+    if outcome.scores.ndim == 1:
+        return log_losses(outcome.scores, outcome.labels)
+    numbers = class_numbers(outcome.labels, classes_of(outcome.version))
+    return class_losses(outcome.scores, numbers)
 
 
 @dataclass(frozen=True)
@@ -110,16 +193,46 @@ def _rows(outcomes: Sequence[Outcome]) -> _Rows:
 
 def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """`outcomes` without the rows whose score is no number; their slices are let go."""
-    known = [~np.isnan(outcome.scores) for outcome in outcomes]
-    return [
-        replace(each, scores=each.scores[rows], labels=each.labels[rows], slices=None)
-        for each, rows in zip(outcomes, known, strict=True)
-        if rows.any()
+    rows = [
+        ~np.isnan(outcome.scores.reshape(len(outcome.labels), -1)).any(axis=1)
+        for outcome in outcomes
     ]
+    return [
+        replace(each, scores=each.scores[known], labels=each.labels[known], slices=None)
+        for each, known in zip(outcomes, rows, strict=True)
+        if known.any()
+    ]
+
+
+@dataclass(frozen=True)
+class _ClassRows:
+    """`scores` [rows, classes] and the numbers of what came true, `labels` [rows]."""
+
+    classes: Sequence[Class]
+    scores: Vector
+    labels: NDArray[np.int64]
+    clusters: Clusters
+
+
+def _class_rows(outcomes: Sequence[Outcome], known: Mapping[str, Known]) -> _ClassRows:
+    """The rows of all versions side by side, under the classes that any of them knows and those
+    that came true."""
+    of_versions = [known[outcome.version].classes for outcome in outcomes]
+    came = [outcome.labels.tolist() for outcome in outcomes]
+    union = tuple(dict.fromkeys(chain(chain.from_iterable(of_versions), *came)))
+    scores = [np.zeros((0, max(1, len(union))))]
+    for outcome, classes in zip(outcomes, of_versions, strict=True):
+        wide = np.zeros((len(outcome.labels), len(union)))
+        wide[:, class_numbers(np.array(classes, dtype=object), union)] = outcome.scores
+        scores.append(wide)
+    labels = class_numbers(np.array([*chain.from_iterable(came)], dtype=object), union)
+    return _ClassRows(union, np.concatenate(scores), labels, clusters_of(outcomes))
 
 
 def clusters_of(outcomes: Sequence[Outcome]) -> Clusters:
     """The day of each row, [rows], or its request while there are fewer than five days."""
+    if not outcomes:
+        return np.empty(0, dtype=np.int64)
     days = np.array([int(outcome.event_time.timestamp() // _DAY_S) for outcome in outcomes])
     requests = np.arange(len(outcomes))
     clusters = days if len(np.unique(days)) >= MIN_DAYS else requests

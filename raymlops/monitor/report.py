@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raymlops.data import SCORE
+from raymlops.data import OUTPUTS
 from raymlops.errors import NotFoundError
 from raymlops.ledger import (
     Decision,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _MAX_SLICES = 20
 _LOSSES = {"log_loss": "Log loss", "mae": "Mean absolute error"}
+_CLASS_MEASURES = ("recall", "precision", "f1")
+_SAID = "said "
 _SLICE_MEASURES = {
     "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
     "mae": {"mae": "Mean absolute error", "rmse": "RMSE", "bias": "Bias"},
@@ -77,6 +79,17 @@ class _SliceRow:
     measures: tuple[SlicePerformance | None, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ClassRow:
+    """What became of a class; `taken_for` are the shares of other classes that were said of it."""
+
+    name: str
+    answered_by: str
+    num_rows: int
+    measures: tuple[SlicePerformance | None, ...]
+    taken_for: tuple[tuple[str, float], ...]
+
+
 def write_report(
     ledger: Ledger,
     model: str,
@@ -109,6 +122,7 @@ def write_report(
         slices=slices,
         slice_measures=list(_SLICE_MEASURES[slices[0].loss].values()) if slices else [],
         most_slices=_MAX_SLICES,
+        classes=_class_rows(ledger, model, reports[-1]) if reports else [],
         versions=_version_rows(ledger, model, versions),
         written_at=datetime.now(UTC),
     )
@@ -219,8 +233,8 @@ def _facts(
             facts.append(_Fact(label="Worst slice, last window", value=value, note=note))
         if latest.drift:
             farthest = latest.drifted[0].feature if latest.drifted else "none"
-            num_features = len({row.feature for row in latest.drift} - {SCORE})
-            value = f"{len({row.feature for row in latest.drifted} - {SCORE})} of {num_features}"
+            num_features = len({row.feature for row in latest.drift} - {*OUTPUTS})
+            value = f"{len({row.feature for row in latest.drifted} - {*OUTPUTS})} of {num_features}"
             facts.append(
                 _Fact(label="Drifted, last window", value=value, note=f"farthest: {farthest}")
             )
@@ -271,6 +285,28 @@ def _slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_Slice
             ),
         )
         for worst in _worst_slices(ledger, model, latest)[:_MAX_SLICES]
+    ]
+
+
+def _class_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[_ClassRow]:
+    """Of a model that tells classes apart, what each came to in the last window."""
+    found: dict[tuple[str, str, str], dict[str, SlicePerformance]] = {}
+    for row in _slices_in(ledger, model, latest.window):
+        found.setdefault((row.version, row.arm, row.part), {})[row.metric] = row
+    return [
+        _ClassRow(
+            name=name,
+            answered_by=f"{version} {arm}",
+            num_rows=of["recall"].num_rows,
+            measures=tuple(of.get(metric) for metric in _CLASS_MEASURES),
+            taken_for=tuple(
+                (metric.removeprefix(_SAID), row.value)
+                for metric, row in of.items()
+                if metric.startswith(_SAID)
+            ),
+        )
+        for (version, arm, name), of in found.items()
+        if "recall" in of
     ]
 
 

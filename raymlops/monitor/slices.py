@@ -13,7 +13,9 @@ from raymlops.data.slices import cells_by, parts_of
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Estimate
 
-_METRICS = ("log_loss", "roc_auc", "accuracy", "label_rate", "mae", "rmse", "bias")
+_METRICS = (
+    "log_loss", "roc_auc", "accuracy", "macro_f1", "label_rate", "mae", "rmse", "bias",
+)  # fmt: skip
 _MIN_ROWS = 100  # below that an interval is too wide to tell anything
 _MAX_PARTS = 20  # of one feature, the largest
 _UNKNOWN = -1  # the part of rows whose profile does not know the feature

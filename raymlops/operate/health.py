@@ -18,7 +18,7 @@ from typing import Literal
 from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
-from raymlops.data import SCORE
+from raymlops.data import OUTPUTS
 from raymlops.ledger import Decision, Drift, Ledger, Performance
 from raymlops.monitor import Window, WindowReport, unjudged_rows
 from raymlops.monitor.alerts import AlertBook, Book
@@ -121,7 +121,7 @@ def _models(ledger: Ledger, book: Book, found: ClusterStatus) -> tuple[ModelHeal
             champion=aliases.get((name, "champion")),
             challenger=aliases.get((name, "challenger")),
             training=[run.id for run in running if run.model == name],
-            drift=[row for row in drift if row.model == name and row.feature != SCORE],
+            drift=[row for row in drift if row.model == name and row.feature not in OUTPUTS],
             performance=[row for row in performance if row.model == name],
             book=book,
             found=found,

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from raymlops.data import as_table, open_source
+from raymlops.data import Class, as_table, class_numbers, open_source, read_classes
+from raymlops.data.classes import UNKNOWN
 from raymlops.data.sources import FilesSource
 from raymlops.errors import DataError
-from raymlops.ledger import Labels, number_labels
+from raymlops.ledger import Labels, class_labels, number_labels
 from raymlops.models import PROBABILITY, Signature
 from raymlops.operate.workspace import Workspace
 
@@ -58,12 +61,11 @@ def add_labels(
     Raises:
         NotFoundError: the ledger holds no such model.
         DataError: the file cannot be read, lacks a column, names no request in a line, or a label
-            is no number, or neither 0 nor 1 where the model says probabilities; or all labels come
-            too late.
+            is none that the model says: no number, neither 0 nor 1 where it says a probability,
+            all unknown to it where it tells classes apart; or all labels come too late.
     """
     newest = workspace.ledger.registry.newest(model)
     signature = Signature.from_json(workspace.ledger.text(newest.signature_digest))
-    are_numbers = PROBABILITY not in {output.name for output in signature.outputs}
     source = open_source(path)
     if isinstance(source, FilesSource):
         source = source.with_text(id_column)
@@ -73,7 +75,7 @@ def add_labels(
             f"{path} has no column '{missing[0]}', but {', '.join(table.column_names)}; say which "
             "it is with --id-column and --label-column"
         )
-    found = list(_labels(table, model, now, id_column, label_column, are_numbers))
+    found = list(_labels(table, model, now, id_column, label_column, signature))
     known = [each for each in found if each is not None]
     policy = workspace.settings.monitor.joins
     fates: Counter[str] = Counter()
@@ -104,7 +106,7 @@ def _labels(
     now: datetime,
     id_column: str,
     label_column: str,
-    are_numbers: bool,
+    signature: Signature,
 ) -> Iterator[Labels | None]:
     """Of each request, in the order of their ids; None where a label is not known."""
     if missing := table[id_column].null_count:
@@ -112,23 +114,57 @@ def _labels(
             f"column '{id_column}' names no request in {missing} lines; leave these out"
         )
     ids = np.asarray(pc.cast(table[id_column], pa.string()).to_pylist(), dtype=str)
-    values = _numbers(table[label_column], label_column)
-    is_odd = ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
-    if not are_numbers and is_odd.any():
-        line = int(np.argmax(is_odd))
-        raise DataError(
-            f"column '{label_column}' says {values[line]:g} of request '{ids[line]}'; {model} says "
-            "probabilities, and what came true of them is 0 or 1"
-        )
+    values, encoded = _told(table[label_column], label_column, ids, signature, model)
     order = np.argsort(ids, kind="stable")
     ends = np.flatnonzero(ids[order][1:] != ids[order][:-1]) + 1
     for rows in np.split(order, ends) if len(ids) else ():
         of_request = values[rows]
-        if np.isnan(of_request).any():
+        if _is_missing(of_request).any():
             yield None
             continue
-        told = number_labels(of_request) if are_numbers else of_request.astype(np.int8).tobytes()
-        yield Labels(request_id=str(ids[rows[0]]), model=model, labels=told, at=now)
+        request_id = str(ids[rows[0]])
+        yield Labels(request_id=request_id, model=model, labels=encoded(of_request), at=now)
+
+
+def _told(
+    column: pa.ChunkedArray, name: str, ids: NDArray[Any], signature: Signature, model: str
+) -> tuple[NDArray[Any], Callable[[NDArray[Any]], bytes]]:
+    """What the column says, missing values among it, and how the ledger keeps some of it."""
+    if signature.classes:
+        classes = read_classes(column, signature.classes[0], name=name)
+        _warn_of_unknown(classes, name, signature.classes, model)
+        return classes, lambda some: class_labels(some.tolist())
+    values = _numbers(column, name)
+    if PROBABILITY not in {output.name for output in signature.outputs}:
+        return values, number_labels
+    is_odd = ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
+    if is_odd.any():
+        line = int(np.argmax(is_odd))
+        raise DataError(
+            f"column '{name}' says {values[line]:g} of request '{ids[line]}'; {model} says "
+            "probabilities, and what came true of them is 0 or 1"
+        )
+    return values, lambda some: some.astype(np.int8).tobytes()
+
+
+def _warn_of_unknown(values: NDArray[Any], name: str, classes: Sequence[Class], model: str) -> None:
+    known = values[~_is_missing(values)]
+    unknown = known[class_numbers(known, classes) == UNKNOWN]
+    if not len(unknown):
+        return
+    why = (
+        f"column '{name}' says {unknown[0]!r}, which is no class of {model}: it knows "
+        f"{', '.join(map(repr, classes))}"
+    )
+    if len(unknown) == len(known):
+        raise DataError(why)
+    _logger.warning("%s; it was wrong in these %d of %d lines", why, len(unknown), len(known))
+
+
+def _is_missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    if values.dtype == object:
+        return np.array([value is None for value in values.tolist()], dtype=bool)
+    return np.asarray(np.isnan(values))
 
 
 def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from raymlops.data import SCORE
+from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.monitor import WindowReport
 from raymlops.release.days import MOST_DAYS
@@ -206,7 +206,7 @@ def _expected(
 def _drift(
     policy: RetrainPolicy, report: WindowReport, version: str, reference: float
 ) -> Trigger | None:
-    judged = [row for row in report.drift if row.version == version and row.feature != SCORE]
+    judged = [row for row in report.drift if row.version == version and row.feature not in OUTPUTS]
     drifted = [row for row in judged if row.drifted]
     if not judged or len(drifted) / len(judged) < policy.min_drifted_share:
         return None

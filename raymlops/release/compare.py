@@ -6,13 +6,22 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from raymlops.data import TableSchema, between, read_columns
+from raymlops.data import (
+    Columns,
+    TableSchema,
+    between,
+    class_numbers,
+    read_classes,
+    read_columns,
+)
+from raymlops.data.classes import class_losses
 from raymlops.errors import ReleaseError
-from raymlops.models import PROBABILITY, Bundle
-from raymlops.monitor import paired_difference
+from raymlops.models import Bundle
+from raymlops.monitor import log_losses, loss_difference
 from raymlops.release.gate import Comparison
-from raymlops.train import judge
+from raymlops.train import Quality, judge, judge_classes
 
 
 def compare(
@@ -34,12 +43,11 @@ def compare(
         raise ReleaseError(
             f"no labelled rows from {start:%Y-%m-%d} to {end:%Y-%m-%d} to compare them on"
         )
-    columns = read_columns(rows, schema.features)
-    labels = rows[schema.target].to_numpy()
-    old, new = champion.predict(columns)[PROBABILITY], challenger.predict(columns)[PROBABILITY]
+    columns, target = read_columns(rows, schema.features), rows[schema.target]
     days = rows[schema.event_time].to_numpy().astype("datetime64[D]").astype(np.int64)
-    estimate = paired_difference(labels, old, new, days)
-    old_quality, new_quality = judge(old, labels), judge(new, labels)
+    old_quality, old = _judged(champion, columns, target)
+    new_quality, new = _judged(challenger, columns, target)
+    estimate = loss_difference(old, new, days)
     return Comparison(
         start=start,
         end=end,
@@ -52,3 +60,18 @@ def compare(
         low=estimate.low,
         high=estimate.high,
     )
+
+
+def _judged(
+    bundle: Bundle, columns: Columns, target: pa.ChunkedArray
+) -> tuple[Quality, NDArray[np.float64]]:
+    """How good the bundle is, and its log loss on each row."""
+    said, classes = bundle.predict(columns), bundle.postprocessing.classes
+    scores = said[bundle.postprocessing.score]
+    if classes:
+        came = class_numbers(
+            read_classes(target, classes[0], name=bundle.postprocessing.label), classes
+        )
+        return judge_classes(scores, came), class_losses(scores, came)
+    labels = target.to_numpy()
+    return judge(scores, labels), log_losses(scores, labels)

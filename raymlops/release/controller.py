@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from raymlops.config import redact
+from raymlops.data import Class
 from raymlops.errors import ReleaseError
 from raymlops.ledger import Ledger, ModelVersion, Release, Version
+from raymlops.models import Signature
 from raymlops.monitor import difference
 from raymlops.release.canary import (
     CANARY,
@@ -118,7 +120,7 @@ class ReleaseController:
         canary_arm, champion_arm = _arms(release)
         canary = [row for row in outcomes if (row.arm, row.version) == canary_arm]
         champion = [row for row in outcomes if (row.arm, row.version) == champion_arm]
-        estimate = difference(champion, canary)
+        estimate = difference(champion, canary, partial(self._classes, release.model))
         end = now.date() + timedelta(days=1)
         panes = observations.panes(release.model, start=since.date(), end=end)
         of_canary = [pane for pane in panes if (pane.arm, pane.version) == canary_arm]
@@ -150,6 +152,10 @@ class ReleaseController:
         return published is not None and (
             TrafficTable.from_dict(published[1]) != self._table(release)
         )
+
+    def _classes(self, model: str, version: str) -> tuple[Class, ...]:
+        signature = self._ledger.registry.resolve(f"{model}@{version}").signature_digest
+        return Signature.from_json(self._ledger.text(signature)).classes
 
     def _follow(self, release: Release, who: str, now: datetime) -> Release:
         """Publishes what the ledger says; a canary no replica can serve is rolled back."""

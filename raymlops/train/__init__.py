@@ -18,12 +18,19 @@ from raymlops.train.spec import (
     TensorSpec,
     TrainSpec,
 )
-from raymlops.train.tabular.quality import Quality, calibration_error, judge
+from raymlops.train.tabular.quality import (
+    ClassQuality,
+    Quality,
+    calibration_error,
+    judge,
+    judge_classes,
+)
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.trainer import Trainer, TrainResult
 
 __all__ = [
     "CheckpointPolicy",
+    "ClassQuality",
     "CommunicationSpec",
     "Factory",
     "KerasSpec",
@@ -42,4 +49,5 @@ __all__ = [
     "Trainer",
     "calibration_error",
     "judge",
+    "judge_classes",
 ]

@@ -47,8 +47,10 @@ def register(workspace: Workspace, outputs: tuple[Field, ...]) -> None:
     )
 
 
-def predicted(workspace: Workspace, request_id: str, num_rows: int) -> None:
-    scores = np.full(num_rows, 0.5, dtype="<f4").tobytes()
+def predicted(
+    workspace: Workspace, request_id: str, num_rows: int, *, num_classes: int = 1
+) -> None:
+    scores = np.full(num_rows * num_classes, 0.5, dtype="<f4").tobytes()
     prediction = Prediction(
         request_id=request_id,
         model="flights",
@@ -186,3 +188,41 @@ def test_the_file_of_the_docs_is_told(workspace: Workspace, tmp_path: Path) -> N
     told = add_labels(workspace, "flights", path, now=NOW)
     assert (told.num_requests, told.num_new, told.num_unknown) == (3, 2, 1)
     assert outcomes(workspace) == {"booking-7": [1], "booking-8": [0, 1]}
+
+
+SEVERAL = Postprocessing(label="fruit", classes=("fig", "kiwi", "plum")).outputs
+WHOLE = Postprocessing(label="digit", classes=tuple(range(10))).outputs
+
+
+def test_classes_are_told_by_name(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(workspace, SEVERAL)
+    predicted(workspace, "q-1", 2, num_classes=3)
+    predicted(workspace, "q-2", 1, num_classes=3)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,plum\nq-2,kumquat\nq-1,fig\nq-3,\n")
+    told = add_labels(workspace, "flights", path, now=NOW)
+    assert (told.num_new, told.num_unknown) == (2, 1)
+    assert outcomes(workspace) == {"q-1": ["plum", "fig"], "q-2": ["kumquat"]}
+    assert caplog.messages == [
+        "column 'label' says 'kumquat', which is no class of flights: it knows 'fig', 'kiwi', "
+        "'plum'; it was wrong in these 1 of 3 lines"
+    ]
+    path.write_text("request_id,label\nq-1,Plum\nq-1,Fig\n")
+    with pytest.raises(DataError, match="says 'Plum', which is no class of flights"):
+        add_labels(workspace, "flights", path, now=NOW)
+
+
+def test_classes_that_are_whole_numbers_are_told_as_such(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    register(workspace, WHOLE)
+    predicted(workspace, "q-1", 2, num_classes=10)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,7\nq-1,0\nq-2,\n")
+    assert add_labels(workspace, "flights", path, now=NOW).num_new == 1
+    assert outcomes(workspace) == {"q-1": [7, 0]}
+    path.write_text("request_id,label\nq-1,7.5\n")
+    with pytest.raises(DataError, match="'label' is double, the classes are whole numbers such as"):
+        add_labels(workspace, "flights", path, now=NOW)

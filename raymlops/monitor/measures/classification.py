@@ -37,7 +37,7 @@ def classification(
         mean("log_loss_over_baseline", losses - baseline, clusters, low=-math.inf, high=math.inf),
         _roc_auc(scores, labels, clusters),
         mean("brier", (scores - labels) ** 2, clusters),
-        _calibration_error(scores, labels, clusters),
+        calibration_error(scores, labels, clusters),
         mean("label_rate", labels, clusters),
         *_decisions(scores, labels, clusters, threshold),
     )
@@ -89,7 +89,7 @@ def _share_below(values: Vector, others: Vector) -> Vector:
     return (left + right) / (2.0 * others.size)
 
 
-def _calibration_error(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
+def calibration_error(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
     """Mean gap between predicted and observed share, over ten equally wide bins of the score.
 
     C. Guo et al. (2017), On calibration of modern neural networks, equation 3. Noise in a bin

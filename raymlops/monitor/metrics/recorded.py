@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from raymlops.data import SCORE
+from raymlops.data import OUTPUTS
 from raymlops.data.drift import TESTS, DriftPolicy
 from raymlops.ledger import Drift, Ledger, Performance
 from raymlops.monitor.alerts.book import Book
@@ -79,7 +79,7 @@ def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:
     by_version = sorted(rows, key=lambda row: (row.model, row.version, -row.effect))
     for (model, version), group in groupby(by_version, key=lambda row: (row.model, row.version)):
         judged = list(group)
-        inputs = [row for row in judged if row.feature != SCORE]
+        inputs = [row for row in judged if row.feature not in OUTPUTS]
         drifted = sum(row.drifted for row in inputs)
         for verdict, number in (("drifted", drifted), ("steady", len(inputs) - drifted)):
             yield Series(catalogue.DRIFTED_FEATURES.name, (model, version, verdict), number)
@@ -94,8 +94,8 @@ def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:
 
 def _capped(farthest_first: Sequence[Drift]) -> Iterable[Drift]:
     """The score and as many features as there is room for: of a thousand few matter."""
-    score = [row for row in farthest_first if row.feature == SCORE]
-    inputs = [row for row in farthest_first if row.feature != SCORE]
+    score = [row for row in farthest_first if row.feature in OUTPUTS]
+    inputs = [row for row in farthest_first if row.feature not in OUTPUTS]
     return (*score, *inputs[:MAX_FEATURES])
 
 
