@@ -92,12 +92,19 @@ def expectations(schema: TableSchema) -> Iterator[Expectation]:
     yield RowCount(min=schema.min_rows)
     for feature in schema.features:
         yield from _of_feature(feature)
-    yield Typed(column=schema.target, type="0/1")
-    yield MissingShare(column=schema.target)
-    yield OneOf(column=schema.target, values=(0.0, 1.0))
+    yield from _of_target(schema)
     yield Typed(column=schema.event_time, type="timestamp with a zone")
     yield MissingShare(column=schema.event_time)
     yield from schema.expectations
+
+
+def _of_target(schema: TableSchema) -> Iterator[Expectation]:
+    names = tuple(each for each in schema.classes if isinstance(each, str))
+    numbers = tuple(float(each) for each in schema.classes if isinstance(each, int))
+    kind = "category" if names else "integer" if numbers else "0/1"
+    yield Typed(column=schema.target, type=kind)
+    yield MissingShare(column=schema.target)
+    yield OneOf(column=schema.target, values=names or numbers or (0.0, 1.0))
 
 
 def _of_feature(feature: Feature) -> Iterator[Expectation]:

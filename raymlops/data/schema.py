@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raymlops.data.classes import Class, check_classes
 from raymlops.data.features import Feature
-from raymlops.data.profile import SCORE
+from raymlops.data.profile import OUTPUTS
 from raymlops.data.rules import Rule
 from raymlops.ledger.names import check_name
 
@@ -18,6 +19,7 @@ from raymlops.ledger.names import check_name
 class TableSchema:
     """What a table must hold to train from: features, a 0/1 target and the time of each event.
 
+    With `classes` the target is one of these, names or whole numbers, and a model tells them apart.
     `expectations` are rules beyond what the features say, see `raymlops.data.rules`.
     """
 
@@ -25,6 +27,7 @@ class TableSchema:
     target: str
     event_time: str
     features: tuple[Feature, ...]
+    classes: tuple[Class, ...] = ()
     min_rows: int = 1
     expectations: tuple[Rule, ...] = ()
 
@@ -36,10 +39,12 @@ class TableSchema:
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"features declared twice: {', '.join(sorted(doubled))}")
-        if SCORE in names:
+        if taken := [name for name in OUTPUTS if name in names]:
             raise ValueError(
-                f"a feature is called '{SCORE}', as the model's own output is in profiles and "
+                f"a feature is called '{taken[0]}', as the model's own output is in profiles and "
                 "drift; give the column another name, in the data and here"
             )
+        if self.classes:
+            check_classes(self.classes)
         if self.target in names:
             raise ValueError(f"the target '{self.target}' is among the features; it would leak")

@@ -20,8 +20,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from raymlops.data import Class, Counts
@@ -50,13 +52,13 @@ def expected(
         return ()
     counts[:, -1] = 0.0  # scores that are no numbers
     c, s = reliability.probabilities, _safe(reliability.scores)
-    by_cell: dict[str, Vector]
+    by_cell: dict[str, NDArray[Any]]
     if reliability.losses is not None:
         by_cell = {"expected_log_loss": reliability.losses, "expected_error_rate": 1.0 - c}
     else:
         says_yes = s >= threshold
         by_cell = {
-            "expected_log_loss": np.asarray(-xlogy(c, s) - xlogy(1.0 - c, 1.0 - s), np.float64),
+            "expected_log_loss": -xlogy(c, s) - xlogy(1.0 - c, 1.0 - s),
             "expected_error_rate": np.where(says_yes, 1.0 - c, c),
             "expected_brier": c * (1.0 - s) ** 2 + (1.0 - c) * s**2,
             "expected_label_rate": c,

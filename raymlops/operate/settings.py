@@ -26,11 +26,13 @@ from raymlops.config import (
     override_layer,
 )
 from raymlops.coordination import CoordinationSettings
-from raymlops.data import SCORE, TableSchema
+from raymlops.data import CONFIDENCE, SCORE, TableSchema
+from raymlops.data.drift.base import Kind
 from raymlops.errors import ConfigError
 from raymlops.ledger import JoinPolicy
 from raymlops.ledger.mirror import FollowPolicy
 from raymlops.ledger.names import check_name
+from raymlops.models import Postprocessing
 from raymlops.monitor import ConceptPolicy, DriftPolicy, WindowPolicy
 from raymlops.monitor.alerts import AlertSettings
 from raymlops.monitor.metrics import ExporterSettings, PrometheusSettings
@@ -121,7 +123,16 @@ class Settings:
             check_name(self.model, of="model")
         if self.data is not None:
             kinds = {feature.name: feature.kind for feature in self.data.features}
-            self.monitor.drift.check({**kinds, SCORE: "number"})
+            # Refused here, and not when a training has begun.
+            Postprocessing(
+                label=self.data.target,
+                threshold=self.train.threshold,
+                classes=self.data.classes,
+            )
+            outputs: dict[str, Kind] = {SCORE: "number"}
+            if self.data.classes:
+                outputs = {SCORE: "category", CONFIDENCE: "number"}
+            self.monitor.drift.check({**kinds, **outputs})
             if unknown := [name for name in self.monitor.slice_by if name not in kinds]:
                 raise ValueError(
                     f"monitor.slice_by names '{unknown[0]}', which is no feature; there are: "

@@ -34,10 +34,11 @@ from raymlops.ledger import (
     Prediction,
     Release,
     Run,
+    class_labels,
     tables,
 )
 from raymlops.ledger.fencing import Fence
-from raymlops.models import PROBABILITY, Bundle
+from raymlops.models import Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport
 from raymlops.monitor.concept import Baseline
 from raymlops.operate import Challenger, Operator, Workspace, end_release, releasing, rollback
@@ -70,6 +71,7 @@ class World:
     fails: bool = False
     sequence: int = 0
     bundles: dict[str, Bundle] = field(default_factory=dict)
+    model: str = "tumours"
 
     def monitor(self) -> DriftMonitor:
         windows = WindowPolicy(unit="week", label_delay=timedelta(0))
@@ -105,18 +107,19 @@ class World:
 
     def _bundle(self, version: str) -> Bundle:
         if version not in self.bundles:
-            digest = self.workspace.ledger.registry.resolve(f"tumours@{version}").bundle
+            digest = self.workspace.ledger.registry.resolve(f"{self.model}@{version}").bundle
             self.bundles[version] = Bundle.load(self.workspace.store, digest)
         return self.bundles[version]
 
     def _answer(self, ledger: Ledger, hour: datetime, columns: object, labels: object) -> None:
-        table = self.tables[-1] if self.tables else TrafficTable.champion("tumours", "1.0.0")
+        table = self.tables[-1] if self.tables else TrafficTable.champion(self.model, "1.0.0")
         request_id = hour.isoformat()
         arm = table.arm_of(request_id)
         bundle = self._bundle(arm.version)
-        scores = bundle.predict(columns)[PROBABILITY]  # type: ignore[arg-type]
+        score = bundle.postprocessing.score
+        scores = bundle.predict(columns)[score]  # type: ignore[arg-type]
         pane = Pane(
-            model="tumours",
+            model=self.model,
             version=arm.version,
             arm=arm.name,
             day=hour.date(),
@@ -127,7 +130,7 @@ class World:
         )
         prediction = Prediction(
             request_id=request_id,
-            model="tumours",
+            model=self.model,
             version=arm.version,
             arm=arm.name,
             scores=scores.tobytes(),
@@ -138,8 +141,11 @@ class World:
         )
         ledger.observations.add_tap("r1", self.sequence, [pane], [prediction])
         self.sequence += 1
-        values = np.asarray(labels, dtype=np.int8).tobytes()
-        given = Labels(request_id=request_id, model="tumours", labels=values, at=hour)
+        if bundle.postprocessing.classes:
+            values = class_labels(np.asarray(labels).tolist())
+        else:
+            values = np.asarray(labels, dtype=np.int8).tobytes()
+        given = Labels(request_id=request_id, model=self.model, labels=values, at=hour)
         ledger.observations.add_labels([given])
 
 

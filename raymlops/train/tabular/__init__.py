@@ -1,1 +1,1 @@
-"""A binary classifier over a table: from a dataset version to a bundle."""
+"""A classifier over a table: from a dataset version to a bundle."""

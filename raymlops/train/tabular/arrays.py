@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """Encoded rows [rows, width] and their 0/1 labels [rows], to train on and to validate on."""
+    """Encoded rows [rows, width] and their labels [rows], to train on and to validate on.
+
+    Labels are 0/1 as float32, or of `num_classes` the number of one as int64.
+    """
 
     train: NDArray[np.float32]
-    train_labels: NDArray[np.float32]
+    train_labels: NDArray[Any]
     validation: NDArray[np.float32]
-    validation_labels: NDArray[np.float32]
+    validation_labels: NDArray[Any]
+    num_classes: int = 0
 
     @property
     def width(self) -> int:

@@ -1,4 +1,4 @@
-"""The network: a multilayer perceptron from an encoded row to a logit."""
+"""The network: a multilayer perceptron from an encoded row to a logit, or one for each class."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from torch import nn
 
 
 class Perceptron(nn.Module):
-    """Linear, ReLU and dropout a hidden width, then one logit: [rows, width] to [rows]."""
+    """Linear, ReLU and dropout a hidden width, then one logit: [rows, width] to [rows]; or with
+    `num_classes` a logit for each: [rows, width] to [rows, classes]."""
 
-    def __init__(self, width: int, hidden: tuple[int, ...], dropout: float) -> None:
+    def __init__(
+        self, width: int, hidden: tuple[int, ...], dropout: float, num_classes: int = 0
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for wide in hidden:
             layers += [nn.Linear(width, wide), nn.ReLU(), nn.Dropout(dropout)]
             width = wide
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(width, num_classes or 1))
+        self.num_classes = num_classes
 
     def forward(self, matrix: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.layers(matrix).squeeze(1)
-        return logits
+        logits: torch.Tensor = self.layers(matrix)
+        return logits if self.num_classes else logits.squeeze(1)

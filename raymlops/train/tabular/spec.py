@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TabularSpec:
-    """A binary classifier over a table: a multilayer perceptron, Adam, a fixed number of epochs.
+    """A classifier over a table: a multilayer perceptron, Adam, a fixed number of epochs.
 
     `batch_size` is global: every plan sees the same batches. `validation_share` is the newest part
-    of the table, which nothing is fitted on.
+    of the table, which nothing is fitted on. `threshold` is that of a 0/1 target: of several
+    classes the likeliest is said.
     """
 
     hidden: tuple[int, ...] = (64, 32)

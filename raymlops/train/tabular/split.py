@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from raymlops.data import Columns, TableSchema, read_columns, take
+from raymlops.data import Columns, TableSchema, class_numbers, read_classes, read_columns, take
 from raymlops.errors import TrainingError
 from raymlops.models import Preprocessing
 from raymlops.train.tabular.arrays import Arrays
@@ -33,12 +35,13 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
     """
     table = table.sort_by(schema.event_time)
     num_train = table.num_rows - round(table.num_rows * validation_share)
-    labels = table[schema.target].cast(pa.float32()).to_numpy()
+    labels = _labels(table[schema.target], schema)
     for name, part in (("training", labels[:num_train]), ("validation", labels[num_train:])):
         if len(np.unique(part)) < 2:
             raise TrainingError(
                 f"the {name} part has {len(part)} of {len(labels)} rows and "
-                f"{len(np.unique(part))} classes of '{schema.target}'; it needs both"
+                f"{len(np.unique(part))} classes of '{schema.target}'; it needs "
+                + ("two or more" if schema.classes else "both")
             )
     columns = read_columns(table, schema.features)
     older = take(columns, slice(0, num_train))
@@ -51,6 +54,16 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
             train_labels=labels[:num_train],
             validation=preprocessing.transform(take(columns, slice(num_train, None))),
             validation_labels=labels[num_train:],
+            num_classes=len(schema.classes),
         ),
         last_event=pc.max(table[schema.event_time]).as_py(),
     )
+
+
+def _labels(target: pa.ChunkedArray, schema: TableSchema) -> NDArray[Any]:
+    """0/1 as float32, or the number of each class as int64."""
+    if not schema.classes:
+        events: NDArray[Any] = target.cast(pa.float32()).to_numpy()
+        return events
+    values = read_classes(target, schema.classes[0], name=schema.target)
+    return class_numbers(values, schema.classes)

@@ -50,7 +50,7 @@ class TabularTrainer:
             call="raymlops.train.tabular.arrays:fetch", arguments={"arrays": [ray.put(arrays)]}
         )
         trainer = Trainer(
-            train_spec(self.spec, arrays.width, data),
+            train_spec(self.spec, arrays.width, data, num_classes=arrays.num_classes),
             plan=self.plan,
             cpus_per_worker=self.cpus_per_worker,
         )
@@ -82,22 +82,25 @@ def fit_alone(
             )
 
     # The data are given, so the factory is never called.
-    described = train_spec(spec, arrays.width, Factory(call="raymlops.train.tabular.arrays:fetch"))
+    data = Factory(call="raymlops.train.tabular.arrays:fetch")
+    described = train_spec(spec, arrays.width, data, num_classes=arrays.num_classes)
     train, validation = arrays.sources()
     loop = Loop(described, Seat(), sources=Sources(train=train, validation=validation), log=log)
     loop.run()
     return _perceptron(loop.parts[0])
 
 
-def train_spec(spec: TabularSpec, width: int, data: Factory) -> TrainSpec:
-    """The training of a network that reads rows of `width` columns."""
+def train_spec(spec: TabularSpec, width: int, data: Factory, *, num_classes: int = 0) -> TrainSpec:
+    """The training of a network that reads rows of `width` columns, and tells classes apart where
+    there are any."""
+    several = {"num_classes": num_classes} if num_classes else {}
     return TrainSpec(
         model=Factory(
             call="raymlops.train.tabular.network:Perceptron",
-            arguments={"width": width, "hidden": spec.hidden, "dropout": spec.dropout},
+            arguments={"width": width, "hidden": spec.hidden, "dropout": spec.dropout, **several},
         ),
         data=data,
-        loss="binary_cross_entropy",
+        loss="cross_entropy" if num_classes else "binary_cross_entropy",
         optimizer=OptimizerSpec(
             learning_rate=spec.learning_rate, arguments={"weight_decay": spec.weight_decay}
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from raymlops.data import Profile, TableSchema, load_dataset
 from raymlops.ledger import Code, Dataset, Ledger, Run
 from raymlops.models import (
-    PROBABILITY,
     Bundle,
     OnnxScorer,
     Postprocessing,
@@ -22,7 +22,7 @@ from raymlops.models import (
 from raymlops.storage import Store
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.tabular.arrays import Arrays
-from raymlops.train.tabular.quality import Quality, judge
+from raymlops.train.tabular.quality import Quality, class_rates, judge, judge_classes
 from raymlops.train.tabular.reference import constant, logistic_regression
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.tabular.split import Split, split_by_time
@@ -112,7 +112,7 @@ class TrainingJob:
     ) -> Quality:
         run = self.start(ledger, dataset, "reference", {"model": name}, parent_id=parent.id)
         with ledger.runs.recording(run):
-            quality = judge(REFERENCES[name](arrays), arrays.validation_labels)
+            quality = _judged(REFERENCES[name](arrays), arrays)
             ledger.runs.log(run.id, quality.to_dict())
         return quality
 
@@ -138,27 +138,51 @@ class TrainingJob:
 
     def _bundle(self, split: Split, onnx: bytes) -> tuple[Bundle, Quality]:
         """The bundle of the exported network, and its quality on the validation part."""
-        postprocessing = Postprocessing(label=self.schema.target, threshold=self.spec.threshold)
-        scorer = OnnxScorer(onnx)
+        postprocessing, arrays, scorer = self.postprocessing, split.arrays, OnnxScorer(onnx)
 
         def probabilities(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-            return postprocessing.apply(scorer(matrix))[PROBABILITY]
+            return postprocessing.apply(scorer(matrix))[postprocessing.score]
 
-        arrays = split.arrays
         validated = probabilities(arrays.validation)
-        quality = judge(validated, arrays.validation_labels)
-        profile = Profile.of(
-            self.schema.features,
-            split.columns,
-            np.concatenate([probabilities(arrays.train), validated]),
-            label_rate=float(arrays.train_labels.mean()),
-            log_loss=quality.log_loss,
-        ).with_reliability(validated, arrays.validation_labels, threshold=postprocessing.threshold)
+        scores = np.concatenate([probabilities(arrays.train), validated])
+        quality = _judged(validated, arrays)
         bundle = Bundle.of(
             signature=Signature.of(self.schema, postprocessing.outputs),
             preprocessing=split.preprocessing,
             model=onnx,
             postprocessing=postprocessing,
-            profile=profile,
+            profile=self._profile(split, scores, validated, quality.log_loss),
         )
         return bundle.with_answers(), quality
+
+    @property
+    def postprocessing(self) -> Postprocessing:
+        """How the network's logits are answers."""
+        return Postprocessing(
+            label=self.schema.target, threshold=self.spec.threshold, classes=self.schema.classes
+        )
+
+    def _profile(
+        self,
+        split: Split,
+        scores: NDArray[np.float32],
+        validated: NDArray[np.float32],
+        log_loss: float,
+    ) -> Profile:
+        """The profile of `scores` on all rows and `validated` on those that were not seen."""
+        arrays, features = split.arrays, self.schema.features
+        if classes := self.schema.classes:
+            rates = class_rates(arrays.train_labels, len(classes))
+            return Profile.of_classes(
+                features, split.columns, scores, classes, class_rates=rates, log_loss=log_loss
+            ).with_certainty(validated, arrays.validation_labels)
+        rate = float(arrays.train_labels.mean())
+        return Profile.of(
+            features, split.columns, scores, label_rate=rate, log_loss=log_loss
+        ).with_reliability(validated, arrays.validation_labels, threshold=self.spec.threshold)
+
+
+def _judged(probabilities: NDArray[Any], arrays: Arrays) -> Quality:
+    """How good they are on the validation part."""
+    judged = judge_classes if arrays.num_classes else judge
+    return judged(probabilities, arrays.validation_labels)

@@ -7,18 +7,21 @@ import signal
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
 from ray.tune.search.optuna import OptunaSearch
+from sklearn.datasets import load_wine
+from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
-from raymlops.data import TableSchema, add_dataset, read_columns
+from raymlops.data import Feature, TableSchema, add_dataset, read_columns
 from raymlops.errors import TrainingError
 from raymlops.ledger import Code, Dataset, Ledger
 from raymlops.models import PROBABILITY, export
 from raymlops.storage import Store
-from raymlops.train import ParallelPlan, TabularSpec, judge
+from raymlops.train import ClassQuality, ParallelPlan, TabularSpec, judge
 from raymlops.train.tabular.split import split_by_time
 from raymlops.train.tabular.trainer import Epoch, fit_alone
 from raymlops.train.tabular.training import NETWORK, Provenance, TrainingJob
@@ -46,6 +49,60 @@ def job(tumour_schema: TableSchema) -> TrainingJob:
 @pytest.fixture
 def data(ledger: Ledger, store: Store, tumours: pa.Table, tumour_schema: TableSchema) -> Dataset:
     return add_dataset(ledger, store, tumours, tumour_schema)
+
+
+CULTIVARS = ("barolo", "grignolino", "barbera")
+
+
+@pytest.fixture
+def wines() -> pa.Table:
+    """scikit-learn's wines as a table of events, one an hour, in an order that has all kinds."""
+    loaded = load_wine(as_frame=True)
+    frame = loaded.frame.sample(frac=1.0, random_state=0)[["alcohol", "flavanoids", "target"]]
+    times = pd.date_range("2024-01-01", periods=len(frame), freq="h", tz="UTC")
+    kinds = [CULTIVARS[each] for each in frame["target"]]
+    frame = frame.assign(seen_at=times.as_unit("us"), target=kinds)
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_network_learns_to_tell_classes_apart(
+    job: TrainingJob, ledger: Ledger, store: Store, wines: pa.Table
+) -> None:
+    schema = TableSchema(
+        dataset="wines",
+        target="target",
+        event_time="seen_at",
+        classes=CULTIVARS,
+        features=(
+            Feature(name="alcohol", kind="number"),
+            Feature(name="flavanoids", kind="number"),
+        ),
+    )
+    job = replace(job, model="wines", schema=schema, spec=replace(SPEC, epochs=20))
+    training = job.run(ledger, store, add_dataset(ledger, store, wines, schema))
+
+    arrays = split_by_time(wines, schema, SPEC.validation_share).arrays
+    alone = fit_alone(arrays, job.spec, on_epoch=lambda _: None)
+    with torch.no_grad():
+        logits = alone(torch.from_numpy(arrays.validation))
+        said = torch.softmax(logits.double(), dim=1).numpy()
+    columns = read_columns(wines.slice(len(arrays.train)), schema.features)
+    found = training.bundle.predict(columns)
+    np.testing.assert_allclose(found["probabilities"], said, atol=1e-4)
+    came = wines["target"].to_numpy()[len(arrays.train) :]
+    quality = training.qualities[NETWORK]
+    assert isinstance(quality, ClassQuality)
+    assert quality.accuracy == accuracy_score(came, found["target"])
+    assert quality.macro_f1 == pytest.approx(f1_score(came, found["target"], average="macro"))
+    assert quality.accuracy > 0.75
+    order = [CULTIVARS.index(each) for each in came]
+    assert quality.log_loss == pytest.approx(log_loss(order, said), abs=1e-4)
+    assert quality.roc_auc == pytest.approx(roc_auc_score(order, said, multi_class="ovr"))
+    assert training.qualities["logistic regression"].log_loss < 0.7
+    assert training.qualities["constant"].log_loss == pytest.approx(1.09, abs=0.03)
+    assert ledger.runs.last_metrics(training.run.id)["macro_f1"] == quality.macro_f1
+    assert training.bundle.signature.classes == CULTIVARS
 
 
 @pytest.mark.usefixtures("ray_cluster")
