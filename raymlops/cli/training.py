@@ -21,6 +21,15 @@ from raymlops.cli.output import emit_json, emit_lines, emit_table, person
 if TYPE_CHECKING:
     from raymlops.operate import Workspace
 
+_FIGURES = {
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "brier": "Brier",
+    "calibration_error": "calibration error",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     for verb in (train, tune):
@@ -90,12 +99,11 @@ def _train_table(workspace: Workspace, data: Path | None, *, json: bool) -> None
     if json:
         emit_json({"run": training.run, "version": version, "qualities": training.qualities})
         return
+    qualities = {name: quality.to_dict() for name, quality in training.qualities.items()}
+    figures = next(iter(qualities.values()))
     emit_table(
-        ("model", "log loss", "ROC AUC", "Brier", "calibration error"),
-        (
-            (name, *(f"{figure:.4f}" for figure in quality.to_dict().values()))
-            for name, quality in training.qualities.items()
-        ),
+        ("model", *(_FIGURES[figure] for figure in figures)),
+        ((name, *(f"{of[figure]:.4f}" for figure in figures)) for name, of in qualities.items()),
     )
     emit_lines((("version", str(version)),))
 

@@ -35,6 +35,9 @@ def performance_figure(
     constant = plots.Curve(
         label="constant guess", x=_middles(baseline), y=[row.value for row in baseline]
     )
+    second, title = "roc_auc", "Area under the ROC curve, higher is better"
+    if not any(row.metric == second for row in rows):  # of several classes there is no one curve
+        second, title = "accuracy", "Accuracy, higher is better"
     panels = (
         plots.Panel(
             title="Log loss, lower is better",
@@ -42,15 +45,13 @@ def performance_figure(
             marks=marks,
         ),
         plots.Panel(
-            title="Area under the ROC curve, higher is better",
-            curves=_arm_curves(rows, "roc_auc", hues),
-            marks=marks,
-            has_legend=False,
+            title=title, curves=_arm_curves(rows, second, hues), marks=marks, has_legend=False
         ),
     )
+    summary = f"Log loss and {'AUC' if second == 'roc_auc' else second} by window"
     return Figure(
         title="Performance",
-        svg=plots.timeline("performance", panels, summary="Log loss and AUC by window"),
+        svg=plots.timeline("performance", panels, summary=summary),
         caption="Each point is one window of event time with its 95 % interval, clustered by day. "
         "The dashed line is what always predicting the training label rate would cost. Hollow "
         "points are arms on trial. Dotted verticals: a release began, or the champion changed.",

@@ -111,11 +111,11 @@ class Judge:
         is_regression = any(each.is_regression for each in saying)
         are_classes = any(each.classes for each in saying)
         for (version, arm), group in _by_arm(outcomes).items():
+            # Of all arms together: what says one probability has no measure in common with these.
+            several = [outcome for outcome in group if outcome.scores.ndim == 2]
             if is_regression:
                 estimates = measure_numbers(group)
-            elif are_classes:
-                # Where other versions said one probability, both have no measure in common.
-                several = [outcome for outcome in group if outcome.scores.ndim == 2]
+            elif several or (are_classes and not group):
                 estimates = measure_classes(several, known=self._known(model, several))
             else:
                 estimates = self._classified(model, group)

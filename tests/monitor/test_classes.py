@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from raymlops.data import Class, take
+from raymlops.data.slices import cells_of
 from raymlops.ledger import (
     Labels,
     Ledger,
@@ -20,7 +22,7 @@ from raymlops.ledger import (
     Prediction,
     class_labels,
 )
-from raymlops.models import Bundle
+from raymlops.models import Bundle, Postprocessing, format_named
 from raymlops.monitor import (
     ConceptPolicy,
     DriftMonitor,
@@ -32,6 +34,7 @@ from raymlops.monitor import (
 )
 from raymlops.monitor.expected import GAP
 from raymlops.monitor.performance import Known, measure_classes, measure_each_class
+from raymlops.operate.own_models import bundle_of
 from raymlops.serve.latency import NUM_BUCKETS
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
@@ -68,6 +71,7 @@ class Garden:
             WindowPolicy(),
             DriftPolicy(min_rows=50),
             ConceptPolicy(parameters={"labels_per_false_alarm": 100}),
+            slice_by=("petal_length",),
         )
 
     def serve(
@@ -82,7 +86,7 @@ class Garden:
         """`bundle` answers as `version`, under which another may be `registered`."""
         profile, columns = (registered or bundle).profile, take(irises.columns(), ORDER)
         said = [bundle.predict(take(columns, rows(number))) for number in range(NUM_DAYS)]
-        scores = [each["probabilities"] for each in said]
+        scores = [each[bundle.postprocessing.score] for each in said]
         predictions = [
             Prediction(
                 request_id=f"{replica}-{number}",
@@ -94,6 +98,9 @@ class Garden:
                 served_at=day(number),
                 event_time=day(number),
                 replica=replica,
+                slices=cells_of(profile, ("petal_length",), take(columns, rows(number)))
+                .astype("<u2")
+                .tobytes(),
             )
             for number, each in enumerate(scores)
         ]
@@ -124,7 +131,9 @@ class Garden:
             Labels(
                 request_id=f"{replica}-{number}",
                 model=MODEL,
-                labels=class_labels(came[rows(number)].tolist()),
+                labels=came[rows(number)].astype(np.int8).tobytes()
+                if came.dtype == bool
+                else class_labels(came[rows(number)].tolist()),
                 at=day(number) + timedelta(days=1),
             )
             for number in range(NUM_DAYS)
@@ -144,6 +153,7 @@ def garden(tmp_path: Path) -> Iterator[Garden]:
 
 
 def test_a_window_is_measured_as_scikit_learn_does(garden: Garden, tmp_path: Path) -> None:
+    # Too few rows for slices by a feature: what is told is by class.
     garden.serve(garden.bundle, "1.0.0")
     garden.tell(CAME)
     report = garden.judged()
@@ -214,6 +224,46 @@ def test_versions_of_other_classes_are_measured_together(garden: Garden) -> None
     lost = [found[version, "log_loss"] for version in ("1.0.0", "1.0.1")]
     assert found["all", "log_loss"] == pytest.approx(np.mean(lost))
     assert lost[1] > 4.0  # a third of the rows were of a class that it does not know
+
+
+def test_slices_by_a_feature_are_measured_too(
+    garden: Garden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.monitor.slices._MIN_ROWS", 5)
+    garden.serve(garden.bundle, "1.0.0")
+    garden.tell(CAME)
+    report = garden.judged()
+    parts = [
+        row
+        for row in garden.ledger.observations.slices(MODEL)
+        if (row.feature, row.metric) == ("petal_length", "accuracy")
+    ]
+    (whole,) = (
+        row for row in report.performance if (row.version, row.metric) == ("1.0.0", "accuracy")
+    )
+    assert len(parts) > 1
+    assert sum(row.num_rows for row in parts) == 75
+    assert sum(row.num_rows * row.value for row in parts) == pytest.approx(75 * whole.value)
+
+
+def test_a_window_of_a_probability_and_of_classes_tells_of_each(garden: Garden) -> None:
+    is_virginica = LogisticRegression().fit(irises.MATRIX[::2], irises.TARGET[::2] == 2)
+    plain = bundle_of(
+        format_named("onnx").save(is_virginica, irises.MATRIX[:20]),
+        irises.rows((False, False, True)),
+        Postprocessing(label="species", reads="probability"),
+        recorded=lambda _: False,
+    )
+    register(garden.ledger, garden.store, MODEL, plain)
+    garden.serve(garden.bundle, "1.0.0")
+    garden.serve(plain, "1.0.1", replica="s", arm="canary")
+    garden.tell(CAME)
+    garden.tell(CAME == "virginica", replica="s")
+    assert garden.monitor.watch(MODEL) == ()
+    found = {(row.version, row.metric): row for row in garden.judged().performance}
+    assert found["1.0.0", "macro_f1"].num_rows == 75
+    assert found["1.0.1", "roc_auc"].value > 0.9
+    assert found["all", "macro_f1"].num_rows == 75
 
 
 def outcome(scores: list[list[float]], labels: list[Class], version: str = "1.0.0") -> Outcome:

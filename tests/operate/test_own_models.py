@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import log_loss
 
+from raymlops.demo.digits import sources
 from raymlops.errors import DataError, ModelError, UntrustedError
 from raymlops.models import (
     FORMATS,
@@ -29,6 +31,10 @@ from raymlops.models import (
     write_model,
 )
 from raymlops.operate import Workspace, register_model, trust_file
+from raymlops.train import TrainSpec
+from raymlops.train.loop import Loop
+from raymlops.train.seat import Seat
+from raymlops.train.sources import Sources
 from tests import irises
 
 PAGE = (Path(__file__).parents[2] / "docs/own_model.md").read_text()
@@ -238,7 +244,7 @@ def test_the_page_can_be_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAYMLOPS__HOME", str(tmp_path / "home"))
-    first, second = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(first, names)
     assert capsys.readouterr().out == "tumours 1.0.0\n"
@@ -249,3 +255,27 @@ def test_the_page_can_be_typed(
         logits = Postprocessing(label="benign", reads="logit")
         register_model(workspace, "logits", names["model"], names["rows"], postprocessing=logits)
         assert workspace.ledger.registry.models() == ["logits", "tumours"]
+    names["result"] = SimpleNamespace(model=trained_digits)
+    capsys.readouterr()
+    exec(third, names)
+    assert capsys.readouterr().out == "digits 1.0.0\n"
+    with Workspace.open() as workspace:
+        version = workspace.ledger.registry.resolve("digits@1.0.0")
+        known = Bundle.of_version(workspace.store, version).profile.reliability
+        assert known is not None
+        assert known.error_rate < 0.1
+
+
+def trained_digits() -> torch.nn.Module:
+    """What the spec of the digits has learned after a few epochs."""
+    spec = TrainSpec.read(Path(__file__).parents[2] / "configs/digits.yaml")
+    train, validation = sources()
+    loop = Loop(
+        replace(spec, epochs=8),
+        Seat(),
+        sources=Sources(train=train, validation=validation),
+        log=lambda *_: None,
+    )
+    loop.run()
+    network: torch.nn.Module = loop.parts[0]
+    return network
