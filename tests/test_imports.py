@@ -77,7 +77,7 @@ POLICIES = (
     "train/compression/half.py", "train/compression/blockwise.py",
     "train/compression/sparse.py", "train/compression/power_sgd.py",
     "train/compression/feedback.py",
-    "train/server/partition.py", "train/server/rows.py",
+    "train/server/partition.py", "train/server/rows.py", "train/server/fitting.py",
     "train/server/sync/synchronous.py", "train/server/sync/asynchronous.py",
     "train/server/sync/stale.py", "train/updaters/demands.py",
 )  # fmt: skip

@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from raymlops.errors import TrainingError
 from raymlops.train.server.arena import DENSE, Slots
+from raymlops.train.server.fitting import flat_gradients, keys_of, row_gradients, table_of
 from raymlops.train.server.link import Link
 from raymlops.train.server.local import LocalLink
 from raymlops.train.server.memory import SharedMemory
-from raymlops.train.server.partition import Array, Piece, Table
+from raymlops.train.server.partition import Array, Piece
 from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows, sum_rows
 from raymlops.train.server.settings import ServerSpec
@@ -82,7 +83,7 @@ class Client:
         Raises:
             ValueError: names, shapes or types differ from the parameters; nothing was sent.
         """
-        given = self._checked(gradients)
+        given = flat_gradients(self._partition, gradients)
         self._begin_push(DENSE)
         slot = self._slot(DENSE)
         flat = self._slots.dense(slot)
@@ -138,16 +139,9 @@ class Client:
         Raises:
             ValueError: keys or gradients do not fit the table; nothing was sent.
         """
-        block, found = self._table(table)
-        checked = self._checked_keys(found, keys)
-        values = np.asarray(gradients)
-        expected = (len(checked), found.width)
-        if values.shape != expected or values.dtype != self._partition.dtype:
-            raise ValueError(
-                f"gradients for {table!r} are {values.dtype} of shape {values.shape}; these keys "
-                f"need {self._partition.dtype} of shape {expected}"
-            )
-        rows = sum_rows(checked, values)
+        block, found = table_of(self._partition, table)
+        checked = keys_of(found, keys)
+        rows = sum_rows(checked, row_gradients(self._partition, found, checked, gradients))
         self._begin_push(block)
         slot = self._slot(block)
         for shard, link in enumerate(self._links):
@@ -166,8 +160,8 @@ class Client:
         Raises:
             ValueError: a key is not a row of the table.
         """
-        block, found = self._table(table)
-        checked = self._checked_keys(found, keys)
+        block, found = table_of(self._partition, table)
+        checked = keys_of(found, keys)
         self._weigh()
         result = np.empty((len(checked), found.width), self._partition.dtype)
         shards = checked % len(self._links)
@@ -302,44 +296,6 @@ class Client:
             )
             for name, offset in self._partition.offsets.items()
         }
-
-    def _checked(self, gradients: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-        shapes, dtype = self._partition.shapes, self._partition.dtype
-        if set(gradients) != set(shapes):
-            raise ValueError(
-                f"gradients are of {sorted(gradients)}, but the dense parameters are "
-                f"{sorted(shapes)}; push all of them"
-            )
-        given = {name: np.asarray(values) for name, values in gradients.items()}
-        for name, values in given.items():
-            if values.shape != shapes[name] or values.dtype != dtype:
-                raise ValueError(
-                    f"the gradient of {name!r} is {values.dtype} of shape {values.shape}; the "
-                    f"parameter is {dtype} of shape {shapes[name]}"
-                )
-        return {name: values.reshape(-1) for name, values in given.items()}
-
-    def _checked_keys(self, table: Table, keys: ArrayLike) -> NDArray[np.int64]:
-        found = np.asarray(keys)
-        if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
-            raise ValueError(
-                f"keys of {table.name!r} are {found.dtype} of shape {found.shape}; give a list "
-                "of integers"
-            )
-        found = found.astype(np.int64)
-        if found.size and not 0 <= found.min() <= found.max() < table.num_rows:
-            raise ValueError(
-                f"keys of {table.name!r} go from {found.min()} to {found.max()}; its rows are "
-                f"0 to {table.num_rows - 1}"
-            )
-        return found
-
-    def _table(self, name: str) -> tuple[int, Table]:
-        for block, table in enumerate(self._partition.tables, start=1):
-            if table.name == name:
-                return block, table
-        names = [table.name for table in self._partition.tables]
-        raise ValueError(f"{name!r} is not a table; those of this server: {names or 'none'}")
 
     def _count(self, **more: int) -> None:
         changed = {name: getattr(self.traffic, name) + count for name, count in more.items()}
