@@ -19,9 +19,9 @@ from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.data import OUTPUTS
-from raymlops.ledger import Decision, Drift, Ledger, Performance
+from raymlops.ledger import Decision, Drift, Ledger, Performance, Release
 from raymlops.monitor import Window, WindowReport, unjudged_rows
-from raymlops.monitor.alerts import AlertBook, Book
+from raymlops.monitor.alerts import AlertBook, Book, Episode
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
 from raymlops.operate.triggers import estimates_of
@@ -145,26 +145,14 @@ def _model(
     alerts = [each for each in book.episodes if each.model == name]
     release = ledger.releases.running(name)
     traffic = _traffic(ledger, name)
-    wanted = set(traffic) if champion is None else {champion}
-    if release is not None:
-        wanted.add(str(release.challenger))
-    problem = _traffic_problem(name, traffic, wanted, found)
-    health: Health = "attention" if alerts or problem else "ok"
-    if any(each.severity == "critical" for each in alerts):
-        health = "broken"
-    windows = [Window(row.window_start, row.window_end) for row in drift]
-    windows += [Window(row.window_start, row.window_end) for row in performance]
-    window = max(windows, key=lambda each: each.end, default=None)
+    problem = _traffic_problem(name, traffic, _wanted(traffic, champion, release), found)
+    window = _newest_window([*drift, *performance])
+    judged = [row for row in drift if window is not None and row.window_end == window.end]
     of_champion = {} if champion is None else estimates_of(champion, performance)
-    drift = [row for row in drift if window is not None and row.window_end == window.end]
-    num_unjudged = 0
-    if window is not None and champion is not None:
-        report = WindowReport(model=name, window=window, drift=tuple(drift), performance=())
-        num_unjudged = unjudged_rows(ledger, report, champion)
-    drift = [row for row in drift if row.version == champion] or drift
+    features = [row for row in judged if row.version == champion] or judged
     return ModelHealth(
         model=name,
-        health=health,
+        health=_worst_of(alerts, problem),
         champion=champion,
         challenger=None if challenger == champion else challenger,
         num_versions=len(ledger.registry.list(name)),
@@ -173,12 +161,40 @@ def _model(
         problem=problem,
         training=tuple(training),
         window_end=None if window is None else window.end,
-        num_drifted=len({row.feature for row in drift if row.drifted}),
-        num_features=len({row.feature for row in drift}),
-        num_unjudged=num_unjudged,
+        num_drifted=len({row.feature for row in features if row.drifted}),
+        num_features=len({row.feature for row in features}),
+        num_unjudged=_num_unjudged(ledger, name, window, champion, judged),
         performance={metric: row.value for metric, row in of_champion.items()},
         alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
     )
+
+
+def _worst_of(alerts: Sequence[Episode], problem: str | None) -> Health:
+    if any(each.severity == "critical" for each in alerts):
+        return "broken"
+    return "attention" if alerts or problem else "ok"
+
+
+def _newest_window(rows: Sequence[Drift | Performance]) -> Window | None:
+    windows = (Window(row.window_start, row.window_end) for row in rows)
+    return max(windows, key=lambda each: each.end, default=None)
+
+
+def _num_unjudged(
+    ledger: Ledger, model: str, window: Window | None, champion: str | None, drift: Sequence[Drift]
+) -> int:
+    if window is None or champion is None:
+        return 0
+    report = WindowReport(model=model, window=window, drift=tuple(drift), performance=())
+    return unjudged_rows(ledger, report, champion)
+
+
+def _wanted(
+    traffic: Mapping[str, float], champion: str | None, release: Release | None
+) -> Set[str]:
+    """The versions that alias and release say should answer."""
+    wanted = set(traffic) if champion is None else {champion}
+    return wanted if release is None else wanted | {str(release.challenger)}
 
 
 def _traffic(ledger: Ledger, model: str) -> dict[str, float]:
