@@ -1,0 +1,324 @@
+"""What is saved under one plan goes on under another, bit by bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raymlops.train import ParallelPlan
+from raymlops.train.factory import Factory
+from raymlops.train.progress import Progress
+from raymlops.train.seat import Seat
+from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, PipelineSpec, TrainSpec
+from tests.endurance import endurance
+from tests.train import gloo, models
+from tests.train.cutting import DROPPING, EVERY_5, merged, same_bits, train
+from tests.train.specs import MLP, TEXT
+
+# What nobody else loads torch warns of.
+RESTORED_ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+
+
+class Loud(torch.nn.Module):
+    """Gradients so large that scaled for fp16 the first ones overflow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = models.mlp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mlp(100 * x)
+
+
+class Unreached(torch.nn.Module):
+    """With a layer that nothing flows through, among blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(64, 64), torch.nn.Linear(64, 10)])
+        self.spare = torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Repeated(torch.nn.Module):
+    """One block three times, so that its parameters have three names each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU())
+        self.blocks = torch.nn.ModuleList([block, block, block])
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+class Centred(torch.nn.Module):
+    """Rows are seen from their running mean, which each worker takes of its own."""
+
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(64))
+        self.mlp = models.mlp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean.lerp_(x.mean(0), 0.1)
+        return self.mlp(x - self.mean)
+
+
+def train_alone(spec: TrainSpec, folder: Path) -> tuple[Progress, Mapping[str, Any]]:
+    """How far the training in `folder` came in this process, and its weights."""
+    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.loop import Loop
+
+    loop = Loop(spec, Seat(), checkpoints=Checkpoints(folder, spec.checkpoints, Seat()))
+    return loop.run(), loop.weights()
+
+
+@pytest.mark.parametrize(
+    ("plan", "asynchronous"),
+    [
+        ("data=2", True),
+        ("pipeline=2,microbatches=2", False),
+        ("data=2,server=2", True),
+        endurance("data=1", True),
+        endurance("data=1", False),
+        endurance("data=2", False),
+        endurance("pipeline=2,microbatches=2", True),
+        endurance("data=2,server=2", False),
+    ],
+)
+def test_a_training_that_was_cut_ends_as_one_that_was_not(
+    plan: str, asynchronous: bool, tmp_path: Path
+) -> None:
+    # Step 12 lies in the second epoch, whose order and dropout go on where they were.
+    layout = ParallelPlan.parse(plan)
+    spec = replace(DROPPING, checkpoints=replace(EVERY_5, asynchronous=asynchronous))
+    if layout.pipeline > 1:  # trainings that are compared are cut alike
+        spec = replace(spec, pipeline=PipelineSpec(starts=("0", "1.2")))
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    cut = replace(spec, max_steps=12)
+    before = gloo.run(layout, train, cut, tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+
+    assert before[0]["progress"].step == 12
+    assert sorted(after[0]["losses"]) == list(range(11, 21))  # from the checkpoint of step 10
+    assert same_bits(merged(after), merged(whole))
+    for rank in range(layout.num_workers):
+        assert torch.equal(after[rank]["generator"], whole[rank]["generator"])
+    expected = whole[0]["losses"]
+    assert all(after[0]["losses"][step] == expected[step] for step in range(11, 21))
+    assert after[0]["progress"] == whole[0]["progress"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "model", "changes", "num_stateless"),
+    [
+        ("data=2", "Loud", {"precision": "fp16"}, (6, 0)),
+        ("data=1", "Unreached", {}, (2, 2)),
+        ("shard=2", "Unreached", {"activation_checkpointing": True}, (2, 2)),
+        endurance("shard=2", "Loud", {"precision": "fp16"}, (6, 0)),
+    ],
+)
+def test_parameters_that_took_no_step_yet_go_on_without_a_state(
+    plan: str, model: str, changes: dict[str, Any], num_stateless: tuple[int, int], tmp_path: Path
+) -> None:
+    """A checkpoint lacks what torch makes to load one into, and could not be loaded."""
+    factory = Factory(call=f"tests.train.test_going_on:{model}")
+    policy = CheckpointPolicy(every_steps=1)
+    spec = replace(MLP, model=factory, max_steps=6, checkpoints=policy, **changes)
+    layout = ParallelPlan.parse(plan)
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    before = gloo.run(layout, train, replace(spec, max_steps=1), tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+    found = tuple(len(ranks[0]["model"]) - len(ranks[0]["state"]) for ranks in (before, after))
+    assert found == num_stateless
+    assert sorted(after[0]["losses"]) == [2, 3, 4, 5, 6]
+    assert same_bits(merged(after), merged(whole))
+    assert after[0]["progress"] == whole[0]["progress"]
+
+
+def decayed_and_not(parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Weights decay, biases do not; a group may have nothing in it."""
+    given = list(parameters)
+    return torch.optim.AdamW(
+        [
+            {"params": [each for each in given if each.ndim > 1], "weight_decay": 0.1},
+            {"params": [each for each in given if each.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=lr,
+    )
+
+
+class Counting(torch.nn.Module):
+    """Saves more than tensors: how often it ran, and the mean row it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = models.mlp()
+        self.num_passes, self.mean = 0, torch.zeros(64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.num_passes += 1
+            self.mean = self.mean.lerp(x.mean(0), 0.1)
+        return self.mlp(x + 0.01 * self.num_passes)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"num_passes": self.num_passes, "mean": self.mean}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.num_passes, self.mean = state["num_passes"], state["mean"]
+
+
+class Looked(torch.nn.Module):
+    """The sum of what sparse tables say of each pixel's sixteen values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(17 * 64, 10, sparse=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table((x * 16).long() + 17 * torch.arange(64)).sum(1)
+
+
+def without_biases() -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Linear(64, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 10, bias=False)
+    )
+
+
+@RESTORED_ALONE
+@pytest.mark.parametrize(
+    ("model", "optimizer", "arguments"),
+    [
+        ("without_biases", "tests.train.test_going_on:decayed_and_not", {}),
+        ("Counting", "adamw", {}),
+        ("Looked", "torch.optim:SparseAdam", {}),
+        ("Looked", "sgd", {"momentum": 0.9}),
+        ("Looked", "sgd", {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_models_and_optimizers_of_ones_own_go_on(
+    model: str, optimizer: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """What had been saved could not be loaded, and sparse momentum could not be saved."""
+    spec = replace(
+        MLP,
+        model=Factory(call=f"tests.train.test_going_on:{model}"),
+        optimizer=OptimizerSpec(name=optimizer, learning_rate=0.01, arguments=arguments),
+        checkpoints=CheckpointPolicy(every_steps=1),
+        max_steps=4,
+        clip_norm=None,
+    )
+    whole, expected = train_alone(spec, tmp_path / "whole")
+    train_alone(replace(spec, max_steps=2), tmp_path / "cut")
+    progress, weights = train_alone(spec, tmp_path / "cut")
+    assert progress == whole
+    torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "plans",
+    [
+        ("data=2,tensor=2", "pipeline=2,microbatches=2", "data=1"),
+        ("data=2,server=2", "shard=2"),
+        endurance(("data=2,tensor=2", "shard=4", "tensor=2")),
+        endurance(("shard=2,pipeline=2,microbatches=2", "pipeline=3,microbatches=3", "data=1")),
+        endurance(("data=2,server=2", "server=1")),
+        endurance(("data=2,server=3,sync=stale", "data=2", "data=2,server=1")),
+        endurance(("data=2", "data=2,server=2")),
+    ],
+    ids=" ".join,
+)
+def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(
+    plans: tuple[str, ...], tmp_path: Path
+) -> None:
+    spec = replace(TEXT, max_steps=6, checkpoints=CheckpointPolicy(every_steps=6))
+    saved, *loaded = (gloo.run(ParallelPlan.parse(plan), train, spec, tmp_path) for plan in plans)
+    for plan, ranks in zip(plans[1:], loaded, strict=True):
+        assert ranks[0]["losses"] == {}  # all steps are done
+        assert same_bits(merged(ranks), merged(saved)), plan
+
+
+@RESTORED_ALONE
+def test_a_module_of_several_names_goes_on_under_any_plan(tmp_path: Path) -> None:
+    """Stages of a pipeline knew the first alone, and torch gave back the first alone to DDP."""
+    factory = Factory(call="tests.train.test_going_on:Repeated")
+    spec = replace(MLP, model=factory, checkpoints=CheckpointPolicy(every_steps=1), max_steps=1)
+    for step, plan in enumerate(("pipeline=2,microbatches=2", "data=2"), start=1):
+        going_on = replace(spec, max_steps=step)
+        ranks = gloo.run(ParallelPlan.parse(plan), train, going_on, tmp_path)
+        assert sorted(ranks[0]["losses"]) == [step], plan
+    _, weights = train_alone(going_on, tmp_path)
+    assert weights.keys() == Repeated().state_dict().keys()
+
+
+def test_sparse_momentum_goes_on_at_a_server_and_comes_back(tmp_path: Path) -> None:
+    spec = replace(
+        MLP,
+        model=Factory(call="tests.train.test_going_on:Looked"),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.01, arguments={"momentum": 0.9}),
+        checkpoints=CheckpointPolicy(every_steps=1),
+    )
+    for step, plan in enumerate(("data=2", "data=2,server=1", "data=2"), start=1):
+        going_on = replace(spec, max_steps=step)
+        ranks = gloo.run(ParallelPlan.parse(plan), train, going_on, tmp_path)
+        assert sorted(ranks[0]["losses"]) == [step], plan
+
+
+@pytest.mark.parametrize("plan", ["shard=2", "data=2,server=1", endurance("data=2")])
+def test_buffers_of_the_first_worker_are_saved_and_given_to_all(plan: str, tmp_path: Path) -> None:
+    """A checkpoint held some of each worker, and of a server's workers one alone had them back."""
+    layout = ParallelPlan.parse(plan)
+    factory = Factory(call="tests.train.test_going_on:Centred")
+    spec = replace(MLP, model=factory, checkpoints=EVERY_5, max_steps=10)
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    gloo.run(layout, train, replace(spec, max_steps=5), tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+    assert sorted(after[0]["losses"]) == [6, 7, 8, 9, 10]
+    for rank in range(2):
+        assert same_bits(after[rank], whole[rank])
+    held = [rank["model"]["mean"] for rank in after if rank["model"]]
+    assert all(torch.equal(mean, held[0]) for mean in held)
+
+
+def test_no_row_is_seen_twice_or_skipped_by_another_number_of_workers(tmp_path: Path) -> None:
+    policy = CheckpointPolicy(every_steps=3)
+    spec = replace(DROPPING, epochs=1, max_steps=None, checkpoints=policy)
+    first = gloo.run(ParallelPlan(data=2), train, replace(spec, max_steps=3), tmp_path)
+    rest = gloo.run(ParallelPlan(shard=3), train, spec, tmp_path)
+    seen = np.concatenate([rank["rows"] for rank in first + rest])
+    assert sorted(seen) == list(range(333))
+    assert len(np.concatenate([rank["rows"] for rank in first])) == 150
+
+
+def test_a_training_that_goes_on_is_cut_where_it_was(tmp_path: Path) -> None:
+    plan = ParallelPlan(pipeline=2, microbatches=2)
+    spec = replace(DROPPING, max_steps=5)
+    gloo.run(plan, train, spec, tmp_path)
+    stages = tmp_path / "stages.json"
+    kept = json.loads(stages.read_text())
+    assert (kept["plan"], kept["starts"][0]) == (str(plan), "0")
+    for start in ("1.0", "1.4"):
+        stages.write_text(json.dumps({**kept, "starts": ["0", start]}))
+        _, last = gloo.run(plan, train, spec, tmp_path)
+        assert min(last["model"]) == f"{start}.bias"
+    gloo.run(replace(plan, microbatches=3), train, spec, tmp_path)
+    assert json.loads(stages.read_text())["plan"] == "pipeline=2,schedule=1f1b,microbatches=3"
