@@ -84,23 +84,8 @@ class ParameterServer:
         )
         nodes = _nodes()
         placement = place(num_shards, nodes)
-        others = replica_nodes(placement, nodes) if spec.settings.durability == "node" else ()
-        replicas, helpers, shards = [], [], []
-        for index, node in enumerate(others):
-            name = replica_name(spec, index)
-            replicas.append(_launch(Replica, spec, node, name, spec, index))
-        for node, share in shares(spec.partition, placement).items():
-            name = keeper_name(spec, node)
-            size_bytes = Arena.size_bytes(share, optimizer.num_states)
-            keeper = _launch(Keeper, spec, node, name, spec.name, share.shards, size_bytes)
-            helpers.append(keeper)
-            shards += [
-                _launch(ShardActor, spec, node, spec.actor(f"shard-{i}"), spec, share, i, node)
-                for i in share.shards
-            ]
-        server = cls(
-            spec=spec, placement=placement, shards=tuple(shards), helpers=(*replicas, *helpers)
-        )
+        replicas = _launch_replicas(spec, placement, nodes)
+        keepers, shards = _launch_shards(spec, placement)
         ray.get(
             [
                 shard.load.remote(snapshot.part_of(spec.partition, index), snapshot.version)
@@ -108,7 +93,7 @@ class ParameterServer:
             ]
         )
         _warn_of_neighbours(shards, replicas)
-        return server
+        return cls(spec=spec, placement=placement, shards=shards, helpers=(*replicas, *keepers))
 
     def client(self, *, worker: int) -> Client:
         """A client for this process, which is worker number `worker`: by shared memory to shards
@@ -161,6 +146,35 @@ class ParameterServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _launch_replicas(
+    spec: ServerSpec, placement: Sequence[str], nodes: Sequence[str]
+) -> tuple[Any, ...]:
+    """One a shard, on another node, where a node may be lost."""
+    if spec.settings.durability != "node":
+        return ()
+    return tuple(
+        _launch(Replica, spec, node, replica_name(spec, index), spec, index)
+        for index, node in enumerate(replica_nodes(placement, nodes))
+    )
+
+
+def _launch_shards(
+    spec: ServerSpec, placement: tuple[str, ...]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The keepers of their memory, one a node; and all shards, in order."""
+    keepers: list[Any] = []
+    shards: list[Any] = []
+    for node, share in shares(spec.partition, placement).items():
+        name = keeper_name(spec, node)
+        size_bytes = Arena.size_bytes(share, spec.optimizer.num_states)
+        keepers.append(_launch(Keeper, spec, node, name, spec.name, share.shards, size_bytes))
+        shards += [
+            _launch(ShardActor, spec, node, spec.actor(f"shard-{i}"), spec, share, i, node)
+            for i in share.shards
+        ]
+    return tuple(keepers), tuple(shards)
 
 
 def _warn_of_neighbours(shards: Sequence[Any], replicas: Sequence[Any]) -> None:
