@@ -318,7 +318,9 @@ class Door:
             case "taken":
                 self._hands[replica].settle()
             case "given":
-                visitor = Visitor(*self._hands[replica].take(message))
+                if (taken := self._hands[replica].take(message)) is None:
+                    return
+                visitor = Visitor(*taken)
                 models = self._roster.models_of(replica)
                 owner = self._next_owner(models, visitor.strayed)
                 if visitor.strayed is not None and owner in models:  # it would come back for ever

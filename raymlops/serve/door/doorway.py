@@ -158,7 +158,10 @@ class Doorway:
         assert self._hands is not None
         match message.kind:
             case "given":
-                self._adopt(*self._hands.take(message))
+                if (taken := self._hands.take(message)) is None:
+                    self._num_broken += 1
+                else:
+                    self._adopt(*taken)
             case "taken":
                 self._hands.settle()
             case "hold":

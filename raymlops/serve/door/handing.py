@@ -44,8 +44,16 @@ class Hands:
         self._given.append((kept, strayed))
         self._all_taken.clear()
 
-    def take(self, message: Message) -> tuple[socket.socket, Strayed | None]:
-        """The connected socket of a message "given", and the request that was read of it."""
+    def take(self, message: Message) -> tuple[socket.socket, Strayed | None] | None:
+        """The connected socket of a message "given", and the request that was read of it; None
+        where this process had no descriptor left for it. Its client is not kept waiting: who gave
+        it closes it, as it is told that it was taken."""
+        if len(message.descriptors) < (2 if "path_bytes" in message.values else 1):
+            for descriptor in message.descriptors:
+                os.close(descriptor)
+            with suppress(OSError):
+                self.channel.send("taken")
+            return None
         connection, strayed = socket.socket(fileno=message.descriptors[0]), None
         if len(message.descriptors) > 1:
             with os.fdopen(message.descriptors[1], "rb") as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from ssl import SSLContext
@@ -12,6 +14,12 @@ from raymlops.serve.door.tls import decrypt
 
 _BACKLOG = 4096
 _ACCEPT_AT_ONCE = 64
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_REST_S = 0.1
+"""How long nobody is accepted once there are no descriptors left: a socket with clients in its
+queue is ready again at once, and would take all of the event loop's time."""
+
+_logger = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
@@ -27,6 +35,7 @@ class Listeners:
         self._tls = tls
         self._tasks = tasks
         self._sockets: dict[Address, socket.socket] = {}
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def __iter__(self) -> Iterator[socket.socket]:
         return iter(self._sockets.values())
@@ -55,18 +64,32 @@ class Listeners:
             listening.close()
             return
         self._sockets[address] = listening
-        asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
+        self._go_on(listening)
 
     def close(self) -> None:
+        for timer in self._resting.values():
+            timer.cancel()
         for listening in self:
             asyncio.get_running_loop().remove_reader(listening.fileno())
             listening.close()
+
+    def _go_on(self, listening: socket.socket) -> None:
+        self._resting.pop(listening, None)
+        asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
+
+    def _rest(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.fileno())
+        self._resting[listening] = loop.call_later(_REST_S, self._go_on, listening)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPT_AT_ONCE):
             try:
                 connection, _ = listening.accept()
-            except OSError:  # nobody is left, or has gone again
+            except OSError as error:  # nobody is left, or has gone again
+                if error.errno in _EXHAUSTED:
+                    _logger.warning("nobody can be accepted at the moment: %s", error)
+                    self._rest(listening)
                 return
             connection.setblocking(False)
             if self._tls is None:

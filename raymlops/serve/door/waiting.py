@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from raymlops.serve.descriptors import most_open
 from raymlops.serve.http import Strayed
 
 _HELD_OPEN = 20_000
@@ -49,6 +50,7 @@ class WaitingRoom:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
+        self._held_open = most_open(_HELD_OPEN)
         self._silent: dict[Visitor, asyncio.TimerHandle | None] = {}
         self._unserved: dict[str, list[Visitor]] = {}
 
@@ -74,7 +76,7 @@ class WaitingRoom:
             self._silent[visitor] = None
             loop.add_reader(connection.fileno(), look)
         visitor.unread = unread
-        if len(self._silent) > _HELD_OPEN:
+        if len(self._silent) > self._held_open:
             self._release(oldest := next(iter(self._silent)))
             oldest.connection.close()
 

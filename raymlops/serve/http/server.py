@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 
+from raymlops.serve.descriptors import most_open
 from raymlops.serve.http.connection import Connection, HandOver
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
@@ -45,6 +46,7 @@ class HttpServer:
         self.heads = Heads(handler)
         self.encoder = Encoder(time.time())
         self.now = time.monotonic()
+        self.max_connections = most_open(limits.max_connections)
         self.connections: set[Connection] = set()
         self.num_accepted = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -109,7 +111,7 @@ class HttpServer:
         self.num_accepted += 1
         self.connections.add(connection)
         self._empty.clear()
-        if len(self.connections) > self.limits.max_connections:
+        if len(self.connections) > self.max_connections:
             connection.abort()
 
     def closed(self, connection: Connection) -> None:

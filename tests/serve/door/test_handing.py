@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from raymlops.serve.door.handing import Hands
-from raymlops.serve.door.wire import Channel
+from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import Strayed
 from tests.serve.door.world import INFER, Run, World, until
 
@@ -86,6 +86,26 @@ def _give(hands: Hands, said: bytes, strayed: Strayed | None = None) -> socket.s
     hands.give(server.fileno(), strayed)
     server.close()
     return client
+
+
+@pytest.mark.parametrize("said", [{}, {"path_bytes": 5}])
+def test_a_connection_that_no_descriptor_was_left_for_ends(said: dict[str, Any]) -> None:
+    """The kernel drops what the receiver has no room for. It was an error in the replica's log, a
+    client that waited for ever, and one connection more that the door believed the replica had."""
+
+    async def test() -> None:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        messages: list[Message] = []
+        hands = Hands(Channel(near, messages.append, lambda: None))
+        peer = Peer(far)
+        peer.say("given", **said)
+        await until(lambda: bool(messages))
+        assert hands.take(messages[0]) is None
+        assert peer.hear() == ("taken", [])
+        peer.die()
+        hands.close()
+
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize("notices_by", ["reading", "sending"])
