@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -254,11 +255,13 @@ class Pool:
             self._serving = asyncio.create_task(self._doorway.run(), name="doorway")
 
     async def _stop(self) -> None:
+        ends_at = time.monotonic() + (drain_s := self._spec.models[0].drain_timeout_s)
         if self._doorway is not None and self._serving is not None:
-            await self._doorway.leave(self._spec.models[0].drain_timeout_s)
+            await self._doorway.leave(drain_s)
             self._serving.cancel()
             self._doorway.close()
-        await _all(replica.stop() for replica in self._replicas.values())
+        left_s = max(0.0, ends_at - time.monotonic())
+        await _all(replica.stop(left_s) for replica in self._replicas.values())
 
 
 async def _all(waits: Iterable[Awaitable[None]]) -> None:

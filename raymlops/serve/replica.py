@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -225,15 +226,20 @@ class Replica:
         if self._grpc is not None and self._spec.grpc is not None:
             await self._grpc.start(*self._spec.grpc)
 
-    async def stop(self) -> None:
-        """Answers what is queued, tells the monitor of it, and lets go of everything."""
-        if self._grpc is not None:
-            await self._grpc.stop(self._spec.drain_timeout_s)
-        if self._doorway is not None:
-            await self._doorway.leave(self._spec.drain_timeout_s)
-            self._loops.pop("doorway").cancel()
-            self._doorway.close()
-        await self._deferring.close()
+    async def stop(self, drain_timeout_s: float | None = None) -> None:
+        """Answers what is queued, tells the monitor of it, and lets go of everything.
+
+        What lasts longer than `drain_timeout_s`, by default that of the specification, is given
+        up: a replica that takes much longer is killed, and the monitor is told of nothing.
+        """
+        drain_s = self._spec.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
+        ends_at = time.monotonic() + drain_s
+        async with asyncio.TaskGroup() as leaving:
+            if self._grpc is not None:
+                leaving.create_task(self._grpc.stop(drain_s))
+            if self._doorway is not None:
+                leaving.create_task(self._leave(self._doorway, drain_s))
+        await self._deferring.close(max(0.0, ends_at - time.monotonic()))
         for name in ("sweeper", "follower"):
             self._loops.pop(name).cancel()
         await self._follower.leave()
@@ -242,6 +248,11 @@ class Replica:
             self._loops.pop("keyring").cancel()
         await self._audience.leave(self._loops)
         self._ledger.close()
+
+    async def _leave(self, doorway: Doorway, timeout_s: float) -> None:
+        await doorway.leave(timeout_s)
+        self._loops.pop("doorway").cancel()
+        doorway.close()
 
 
 def _log_failure(loop: asyncio.Task[None]) -> None:

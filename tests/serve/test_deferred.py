@@ -72,7 +72,7 @@ class World:
 
         async def reply() -> None:
             self.waiting.pop(0)(Response(status, body, headers=(("x-arm", "champion"),)))
-            await self.deferring.close()
+            await self.deferring.close(10.0)
 
         self.runner.run(reply())
 
@@ -442,6 +442,27 @@ def test_accepted_work_goes_on_when_its_client_leaves(world: World) -> None:
     assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (200, {"outputs": []})
 
 
+def test_a_webhook_that_is_slow_keeps_no_replica_from_its_end(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three attempts of ten seconds are more than a replica has to drain, which was killed then
+    before it told the monitor of its last answers."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    world.deferring._call = never
+    world.submit("r-1", webhook="https://hooks.example/a/b")
+
+    async def end() -> None:
+        world.waiting.pop(0)(Response(200, b'"kept"'))
+        await asyncio.wait_for(world.deferring.close(0.2), 5.0)
+
+    world.runner.run(end())
+    assert world.ask("GET", f"{RESULTS}/r-1")[:2] == (200, "kept")
+    assert caplog.messages == ["1 deferred requests are given up"]
+
+
 def test_a_client_that_leaves_while_its_request_is_noted_leaves_no_id_behind(
     tmp_path: Path,
 ) -> None:
@@ -468,7 +489,7 @@ def test_a_client_that_leaves_while_its_request_is_noted_leaves_no_id_behind(
         request.abandon()
         await asyncio.sleep(0)  # which ends the task that would answer
         gone.set()
-        await deferring.close()
+        await deferring.close(10.0)
 
     asyncio.run(test())
     assert told == []

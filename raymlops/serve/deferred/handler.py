@@ -119,9 +119,15 @@ class Deferring(Sorting):
             except RaymlopsError as error:
                 _logger.warning("old results are not removed, the store refuses: %s", error)
 
-    async def close(self) -> None:
-        """Returns when what is pending is kept."""
-        await asyncio.gather(*self._pending, return_exceptions=True)
+    async def close(self, timeout_s: float) -> None:
+        """Returns when what is pending is kept and told; what takes longer is given up."""
+        if not self._pending:
+            return
+        _, late = await asyncio.wait(self._pending, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            _logger.warning("%d deferred requests are given up", len(late))
 
     async def _submitted(self, request: Request) -> Response:
         try:

@@ -123,7 +123,7 @@ class Listening:
 
     async def _stop(self) -> None:
         await self._grpc.stop(1.0)
-        await self._deferring.close()
+        await self._deferring.close(10.0)
         self._accepting.close()
         await self._http.drain(1.0)
         self._http.stop()
