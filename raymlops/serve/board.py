@@ -41,16 +41,23 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What a replica follows, and the newer table it tried in vain; 0 is none."""
+    """What a replica follows, the newer table it tried in vain, and the one whose versions it is
+    loading; 0 is none."""
 
     replica: str
     generation: int = 0
     refused: int = 0
     reason: str = ""
+    loading: int = 0
 
     @property
     def newest_known(self) -> int:
+        """That it has loaded, or could not."""
         return max(self.generation, self.refused)
+
+    @property
+    def newest_heard(self) -> int:
+        return max(self.newest_known, self.loading)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +117,7 @@ class TrafficBoard:
         return generation
 
     async def wait(self, model: str, standing: Standing) -> Published | None:
-        """The newest table the replica has not tried yet; None when there is none for `POLL_S`."""
+        """The newest table the replica has not heard of; None when there is none for `POLL_S`."""
         await self._sight(model, standing)
         published = await asyncio.to_thread(self._ledger.releases.published, model)
         if published is not None:
@@ -160,7 +167,7 @@ class TrafficBoard:
 
     def _has_news(self, model: str, standing: Standing) -> bool:
         newest = self._newest.get(model)
-        return newest is not None and newest.generation > standing.newest_known
+        return newest is not None and newest.generation > standing.newest_heard
 
     async def _learn(self, model: str, published: Published) -> None:
         async with self._changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import FIRST_COMPLETED
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,7 +29,9 @@ class Board(Protocol):
 class Follower:
     """Keeps `arms` at the newest published table that can be loaded.
 
-    While the board is away, what is loaded goes on serving.
+    While the board is away, what is loaded goes on serving. While a table is being loaded the board
+    is asked for a newer one, which ends that: loading may hang, and a release that is rolled back
+    must not wait for what it brought.
     """
 
     def __init__(self, arms: Arms, board: Board, replica: str) -> None:
@@ -36,6 +39,7 @@ class Follower:
         self._board = board
         self._standing = Standing(replica=replica)
         self._refused: Published | None = None
+        self._away = False
 
     async def start_with(self, published: Published) -> None:
         """Follows the first table, or raises what keeps it from being loaded."""
@@ -50,20 +54,54 @@ class Follower:
 
     async def run(self) -> None:
         """Never returns; cancel it to stop."""
-        away = False
+        loading: asyncio.Task[None] | None = None
+        try:
+            while True:
+                poll = asyncio.create_task(self._poll())
+                try:
+                    await asyncio.wait(
+                        {poll, loading} if loading else {poll}, return_when=FIRST_COMPLETED
+                    )
+                finally:
+                    poll.cancel()
+                if loading is not None and loading.done():
+                    loading = None
+                if not poll.done():  # the board has yet to hear what became of the table
+                    continue
+                # A quiet poll period is the time to try a refused table again: its store may be
+                # back.
+                attempt = poll.result() or (None if loading else self._refused)
+                if attempt is None:
+                    continue
+                if attempt.generation == self._standing.loading:  # so a board of an earlier version
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                await self._give_up(loading)
+                self._standing = replace(self._standing, loading=attempt.generation)
+                loading = asyncio.create_task(self.follow(attempt))
+        finally:
+            await self._give_up(loading)
+
+    async def _poll(self) -> Published | None:
+        """What the board says, once it is there."""
         while True:
             try:
                 published = await self._board.wait(self._standing)
             except ClusterError as error:
-                if not away:
+                if not self._away:
                     _logger.warning("the traffic board is away, its last table stays: %s", error)
-                away = True
+                self._away = True
                 await asyncio.sleep(RETRY_S)
-                continue
-            away = False
-            # A quiet poll period is the time to try a refused table again: its store may be back.
-            if attempt := published or self._refused:
-                await self.follow(attempt)
+            else:
+                self._away = False
+                return published
+
+    async def _give_up(self, loading: asyncio.Task[None] | None) -> None:
+        """Ends the loading of a table, if there is any; a thread that hangs in it is left."""
+        if loading is not None and not loading.done():
+            _logger.warning("table %d is given up while it is loaded", self._standing.loading)
+            loading.cancel()
+            await asyncio.wait({loading})
 
     async def follow(self, published: Published) -> None:
         """Applies a table; one that cannot be loaded changes nothing, and the board will hear."""
@@ -76,6 +114,7 @@ class Follower:
                 self._standing,
                 refused=published.generation,
                 reason=f"{type(error).__name__}: {error}",
+                loading=0,
             )
         else:
             self._refused = None

@@ -41,6 +41,27 @@ def test_a_generation_is_judged_by_the_replicas_that_are_alive() -> None:
     assert judge([seen("a", 6)], 5, POLL_S / 100).following == ("a",)
 
 
+def test_a_replica_that_loads_a_table_is_behind_and_hears_of_newer_ones_alone(
+    world: World,
+) -> None:
+    """It did not poll while it loaded, and after 30 s of that counted no more."""
+
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        first = await board.publish(MODEL, TABLES[0])
+        loading = Standing(replica="r", loading=first)
+        poll = asyncio.create_task(board.wait(MODEL, loading))
+        with pytest.raises(ReleaseError, match=r"not yet by \['r'\]"):
+            await board.applied(MODEL, first, 0.1)
+        assert await poll is None
+        second = await board.publish(MODEL, TABLES[1])
+        published = await board.wait(MODEL, loading)
+        assert published is not None
+        assert published.generation == second
+
+    run(test)
+
+
 def test_a_waiting_replica_is_woken_by_a_new_table(world: World) -> None:
     async def test() -> None:
         board = TrafficBoard(world.ledger_url)

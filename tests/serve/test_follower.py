@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,13 +22,19 @@ def published(generation: int, version: str) -> Published:
 
 
 class ScriptedBoard:
-    """Answers polls one after the other, and then ends the follower."""
+    """Answers polls one after the other, and then ends the follower; has no news while a table is
+    being loaded, but those in `meanwhile`."""
 
     def __init__(self, *answers: Published | ClusterError | None) -> None:
         self.answers = list(answers)
+        self.meanwhile: list[Published] = []
         self.standings: list[Standing] = []
 
     async def wait(self, standing: Standing) -> Published | None:
+        if standing.loading:
+            if self.meanwhile:
+                return self.meanwhile.pop(0)
+            await asyncio.Event().wait()
         self.standings.append(standing)
         if not self.answers:
             raise asyncio.CancelledError
@@ -38,8 +47,10 @@ class ScriptedBoard:
         raise ClusterError("away")
 
 
-def follow(board: ScriptedBoard, load: Any) -> tuple[str, ...]:
-    """The versions that are loaded at the end."""
+def follow(
+    board: ScriptedBoard, load: Any, *, then: Callable[[], None] = lambda: None
+) -> tuple[str, ...]:
+    """The versions that are loaded at the end, after which `then` is called."""
 
     async def run() -> tuple[str, ...]:
         arms = Arms(load, BatchPolicy())
@@ -49,6 +60,7 @@ def follow(board: ScriptedBoard, load: Any) -> tuple[str, ...]:
             await follower.run()
         await follower.leave()  # must not raise though the board is away
         versions = arms.versions
+        then()
         await arms.close()
         return versions
 
@@ -59,6 +71,29 @@ def test_new_tables_are_followed_and_acknowledged(bundles: dict[str, Bundle]) ->
     board = ScriptedBoard(published(2, "1.0.1"), None, published(3, "1.0.2"))
     assert follow(board, bundles.__getitem__) == ("1.0.2",)
     assert [standing.generation for standing in board.standings] == [1, 2, 2, 3]
+
+
+def test_a_newer_table_ends_the_loading_of_one_that_hangs(
+    bundles: dict[str, Bundle], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The replica heard of no table any more, and seemed healthy and gone to the board."""
+    comes = threading.Event()
+
+    def load(version: str) -> Bundle:
+        if version == "1.0.1":
+            comes.wait(30.0)
+        return bundles[version]
+
+    board = ScriptedBoard(published(2, "1.0.1"))
+    board.meanwhile += [published(2, "1.0.1"), published(3, "1.0.2")]
+    began = time.monotonic()
+    try:
+        assert follow(board, load, then=comes.set) == ("1.0.2",)
+    finally:
+        comes.set()
+    assert time.monotonic() - began < 20.0
+    assert [standing.generation for standing in board.standings] == [1, 3]
+    assert "table 2 is given up while it is loaded" in caplog.messages
 
 
 def test_serving_goes_on_while_the_board_is_away(
