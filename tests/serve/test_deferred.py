@@ -14,7 +14,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from raymlops.errors import RequestError
+from raymlops.errors import RequestError, StorageError
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results, Ticket
 from raymlops.serve.deferred.handler import call_back
 from raymlops.serve.web import Reply, Request, Response, answered
@@ -309,6 +309,18 @@ def test_a_sweep_reads_no_result_whose_time_is_known(world: World) -> None:
     assert [results.sweep(1100.0), results.sweep(1149.0)] == [0, 0]
     assert results.sweep(1150.0) == 1
     assert other.sweep(1150.0) == 1
+
+
+def test_what_is_no_result_is_left_alone(world: World) -> None:
+    """A file of somebody else's kept all results from being swept."""
+    files = Files(world.folder)
+    files.write("results/m/.DS_Store", b"\0\0\0\1Bud1")
+    world.results.finish(Ticket("r-1"), Response(200, b"a"), 1000.0)
+    assert world.results.sweep(1100.0) == 1
+    assert list(files.list("results/")) == ["results/m/.DS_Store"]
+    files.write("results/m/r-2", b"half a lin")
+    with pytest.raises(StorageError, match="results/m/r-2 is no result, remove it"):
+        world.results.sweep(1100.0)
 
 
 def test_what_was_lost_with_its_replica_can_be_asked_again(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
-from raymlops.errors import MissingFileError, RequestError
+from raymlops.errors import MissingFileError, RequestError, StorageError
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.web import Response
 from raymlops.storage import Files
@@ -130,7 +130,7 @@ class Results:
         A result that was found once is read again when its time has come, and not before: what
         many clients have asked for is much to read.
         """
-        names = list(self._files.list(f"{self._folder}/"))
+        names = [each for each in self._files.list(f"{self._folder}/") if _is_result(each)]
         lasting = {name: self._lasting.get(name, now) for name in names}
         self._lasting = {name: ends for name, ends in lasting.items() if ends > now}
         return sum(self._remove_if_old(name, now) for name in names if name not in self._lasting)
@@ -148,6 +148,8 @@ class Results:
             kept = Kept.from_bytes(self._files.read(name))
         except MissingFileError:
             return None
+        except (ValueError, LookupError, TypeError) as error:
+            raise StorageError(f"{name} is no result, remove it: {error!r}") from error
         lasts_s = self._policy.lost_after_s if kept.response is None else self._policy.ttl_s
         return kept if now - kept.at < lasts_s else None
 
@@ -158,3 +160,8 @@ class Results:
                 400, f"a result's id has up to 64 letters, digits, _ and -; it is {id[:80]!r}"
             )
         return "/".join(filter(None, (self._folder, ticket.owner, id)))
+
+
+def _is_result(name: str) -> bool:
+    """Whether it is named as one; what else lies there, such as .DS_Store, is somebody else's."""
+    return _ID.fullmatch(name.rpartition("/")[2]) is not None
