@@ -113,7 +113,8 @@ class TorchBackend:
         return None
 
     def _require_functions(self) -> None:
-        """Raises TrainingError where the spec names a function there is not."""
+        """Raises TrainingError where the spec names a function there is not, or a loss module that
+        cannot be one."""
         spec = self.spec
         loss = [spec.loss] if isinstance(spec.loss, Factory) else []
         names = [name for name in (spec.optimizer.name, spec.schedule.name) if ":" in name]
@@ -122,6 +123,11 @@ class TorchBackend:
                 factory.function()
             except ValueError as error:
                 raise TrainingError(str(error)) from error
+        # A function may load what is there in workers alone; a class, as of torch.nn, does not.
+        if any(isinstance(factory.function(), type) for factory in loss):
+            from raymlops.train.recipe import make_loss
+
+            make_loss(spec.loss)
 
     def _require_optimizer(self) -> None:
         """Raises TrainingError where an optimizer of torch does not take the spec's arguments."""

@@ -296,6 +296,9 @@ def test_a_loss_of_torch_that_returns_a_mean_is_refused() -> None:
     call = "torch.nn:CrossEntropyLoss"
     with pytest.raises(TrainingError, match=r"has reduction mean, .* give it reduction sum"):
         make_loss(Factory(call=call))
+    limits = Limits(max_workers=2, batch_size=64)
+    with pytest.raises(TrainingError, match="has reduction mean"):
+        TorchBackend(replace(MLP, loss=Factory(call=call))).limits(ParallelPlan(), limits)
     logits, classes = torch.zeros(2, 3), torch.tensor([0, 1])
     summed = make_loss(Factory(call=call, arguments={"reduction": "sum"}))
     assert summed(logits, classes) == pytest.approx(2 * math.log(3))
