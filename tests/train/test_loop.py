@@ -385,6 +385,17 @@ def test_a_factory_that_makes_no_module_is_named() -> None:
         fit(wrong)
 
 
+def frozen() -> torch.nn.Module:
+    return models.mlp().requires_grad_(False)
+
+
+def test_a_model_with_nothing_to_train_is_refused() -> None:
+    """Stages of a pipeline went through all steps, one process ended with what torch says."""
+    wrong = replace(PLAIN, model=Factory(call=f"{__name__}:frozen"))
+    with pytest.raises(TrainingError, match="frozen made a model without a parameter that requi"):
+        fit(wrong)
+
+
 def lazy() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(10))
 

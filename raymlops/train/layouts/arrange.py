@@ -17,6 +17,7 @@ from raymlops.train.layouts.model import (
     build_model,
     compile_model,
     require_constant_lookups,
+    require_trainable,
     warn_of_batch_norms,
 )
 from raymlops.train.layouts.recomputed import recompute
@@ -52,6 +53,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     model = build_model(spec).to(seat.device.where)
     if not model.training:  # as libraries hand out pretrained ones: no choice of what to freeze
         model.train()
+    require_trainable(spec, model)
     if seat.plan.num_replicas > 1 or seat.plan.server:
         require_constant_lookups(model)
     if seat.plan.num_replicas > 1 and seat.rank == 0:

@@ -40,6 +40,15 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_buffers()
 
 
+def require_trainable(spec: TrainSpec, model: nn.Module) -> None:
+    """Raises TrainingError where no parameter requires a gradient."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise TrainingError(
+            f"{spec.model.call} made a model without a parameter that requires a gradient: there "
+            "is nothing to train"
+        )
+
+
 def require_constant_lookups(model: nn.Module) -> None:
     """Raises TrainingError, with the way out, of a model that changes weights as it looks them up:
     among workers that share a batch each would change others, and not tell."""
