@@ -72,10 +72,10 @@ def _require_one_pass(name: str, optimizer: torch.optim.Optimizer) -> None:
 
 def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:
     """The share of the learning rate at each step, counted from 0: a function without a memory, so
-    that nothing of it has to be saved."""
+    that nothing of it has to be saved. One of a user's own raises TrainingError where it gives no
+    share of a rate."""
     if ":" in spec.name:
-        made: Schedule = Factory(call=spec.name).make()
-        return made
+        return partial(_checked_share, spec.name, Factory(call=spec.name).make())
     fall = _FALLS[spec.name]
 
     def share(step: int) -> float:
@@ -85,6 +85,20 @@ def make_schedule(spec: ScheduleSpec, *, num_steps: int) -> Schedule:
         return spec.final_share + (1 - spec.final_share) * fall(min(1.0, done))
 
     return (lambda _: 1.0) if spec == ScheduleSpec() else share
+
+
+def _checked_share(call: str, schedule: Schedule, step: int) -> float:
+    given: Any = schedule(step)
+    try:
+        share = float(given)
+    except (TypeError, ValueError):
+        share = math.nan
+    if 0.0 <= share < math.inf:
+        return share
+    raise TrainingError(
+        f"schedule {call} gives {given} at step {step}, counted from 0; it gives the share of the "
+        "learning rate as a function of the step, a number from 0"
+    )
 
 
 def _require_plain_sum(call: str, loss: torch.nn.Module) -> None:

@@ -316,3 +316,24 @@ def test_a_loss_that_would_have_to_be_trained_is_refused() -> None:
     make_loss(Factory(call=call, arguments={"trained": False}))
     with pytest.raises(TrainingError, match=r"Margins has parameters margins, .* into the model"):
         make_loss(Factory(call=call, arguments={"trained": True}))
+
+
+def shares(given: Any = math.nan) -> Callable[[int], Any]:
+    return lambda step: given if step == 3 else 0.5
+
+
+def uphill() -> Callable[[int], Any]:
+    return shares(-1.0)
+
+
+def nothing() -> Callable[[int], Any]:
+    return shares(None)
+
+
+@pytest.mark.parametrize("name", ["shares", "uphill", "nothing"])
+def test_a_schedule_of_ones_own_gives_shares_of_a_rate(name: str) -> None:
+    """Rates below 0 were taken, no number made weights none, and a server died of no value."""
+    schedule = make_schedule(ScheduleSpec(name=f"{__name__}:{name}"), num_steps=9)
+    assert schedule(2) == 0.5
+    with pytest.raises(TrainingError, match=f":{name} gives (nan|-1.0|None) at step 3, counted"):
+        schedule(3)

@@ -145,6 +145,7 @@ class Served(Updater):
 
     def _apply(self, step: int) -> None:
         self._require_unreached(step)
+        self.learning_rate(step)  # fails here rather than in a shard, which nobody would hear of
         started = time.perf_counter()
         gradients = {name: _gradient(p) for name, p in self._dense.items()}
         self._client.push(gradients, packing=self._packing)
