@@ -19,11 +19,13 @@ from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.data import OUTPUTS
+from raymlops.errors import CoordinationError
 from raymlops.ledger import Decision, Drift, Ledger, Performance, Release
 from raymlops.monitor import Window, WindowReport, unjudged_rows
 from raymlops.monitor.alerts import AlertBook, Book, Episode
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
+from raymlops.operate.operator import lock_name
 from raymlops.operate.triggers import estimates_of
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import TrafficTable, application_name, pool_name
@@ -93,7 +95,10 @@ def status(workspace: Workspace) -> Status:
     book = AlertBook(workspace.home).read()
     monitor = _monitor(workspace.home, book)
     models = _models(workspace.ledger, book, found)
-    problems = tuple(_problems(found, monitor, models, now=time.time()))
+    problems = (
+        *_problems(found, monitor, models, now=time.time()),
+        *_unwatched(workspace, models),
+    )
     worst: Health = "ok"
     if problems or any(each.health == "attention" for each in models):
         worst = "attention"
@@ -265,6 +270,21 @@ def _problems(
             yield each.problem
         if each.num_versions and each.champion is None:
             yield f"{each.model} has versions and no champion: `raymlops promote`"
+
+
+def _unwatched(workspace: Workspace, models: Iterable[ModelHealth]) -> Iterable[str]:
+    """Releases that nobody carries on: they stand where they are until somebody does."""
+    for each in models:
+        if each.release is None:
+            continue
+        release = f"release {each.release} of {each.model}"
+        try:
+            holder = workspace.coordinator.lock(lock_name(each.model)).holder()
+        except CoordinationError as error:
+            yield f"whether somebody carries on {release} cannot be told: {error}"
+        else:
+            if holder is None:
+                yield f"{release} runs, and no `raymlops watch` that takes its next step"
 
 
 def _problem(app: Application, now: float) -> str | None:

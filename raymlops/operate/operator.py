@@ -83,7 +83,7 @@ class Operator:
         )
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raymlops-train")
         self._training: Future[Challenger] | None = None
-        self._lock = workspace.coordinator.hold(f"operator-{self._model}", timeout_s=5.0)
+        self._lock = workspace.coordinator.hold(lock_name(self._model), timeout_s=5.0)
         self._lease: Lease | None = None
         self._held = ExitStack()
 
@@ -319,6 +319,11 @@ class Operator:
             event_time=now,
             window_end=window_end,
         )
+
+
+def lock_name(model: str) -> str:
+    """What the operator that watches a model holds."""
+    return f"operator-{model}"
 
 
 def _unreleased_gate(decisions: Sequence[Decision]) -> Decision | None:

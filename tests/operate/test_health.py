@@ -151,7 +151,15 @@ def test_traffic_that_alias_and_releases_do_not_ask_for_is_a_problem(workspace: 
         model=MODEL, champion=Version(1, 0, 0), challenger=Version(1, 0, 1), strategy={}, state={},
         outcome="canary 10%", who="test", why="it is asked for",
     )  # fmt: skip
-    assert (status(workspace).health, status(workspace).models[0].problem) == ("ok", None)
+    with workspace.coordinator.hold("operator-flights"):
+        found = status(workspace)
+    assert (found.health, found.models[0].problem) == ("ok", None)
+    # An operator that had died left its canary where it was for weeks, and all was said to be well.
+    found = status(workspace)
+    assert (found.health, found.problems) == (
+        "attention",
+        ("release 2: 1.0.1 of flights runs, and no `raymlops watch` that takes its next step",),
+    )
     workspace.ledger.releases.withdraw(MODEL)
     assert status(workspace).models[0].traffic == {}
 
