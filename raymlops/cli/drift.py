@@ -83,19 +83,22 @@ def roll(
     start: Annotated[str, typer.Option("--from", help="The first day of the new reference, UTC.")],
     end: Annotated[str, typer.Option("--to", help="The day after its last.")],
     why: WhyOption,
+    configs: ConfigOption = [],  # noqa: B006
     home: HomeOption = None,
     env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
     """Hold a version's coming windows against some days of its traffic, not its training data."""
     from raymlops.monitor import Window, roll_reference
 
-    with open_workspace(home=home, env=env) as workspace:
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         decision = roll_reference(
             workspace.ledger,
             workspace.store,
             workspace.ledger.registry.resolve(reference),
             Window(parse_time(start), parse_time(end)),
+            min_rows=workspace.settings.monitor.drift.min_rows,
             who=person(),
             why=why,
         )

@@ -48,14 +48,22 @@ def reference_of(
 
 
 def roll_reference(
-    ledger: Ledger, store: Store, version: ModelVersion, window: Window, *, who: str, why: str
+    ledger: Ledger,
+    store: Store,
+    version: ModelVersion,
+    window: Window,
+    *,
+    min_rows: int,
+    who: str,
+    why: str,
 ) -> Decision:
     """Makes the traffic `version` answered on the days of `window` its reference.
 
     Windows judged from now on are held against it, and their looks are counted anew.
 
     Raises:
-        DataError: it answered nothing then.
+        DataError: it answered fewer than `min_rows` rows then: hardly anything would differ from
+            them for certain.
     """
     profile = Bundle.of_version(store, version).profile
     name = str(version.version)
@@ -69,6 +77,12 @@ def roll_reference(
         raise DataError(
             f"{version.model} {name} answered nothing in {window}, so that cannot be its "
             f"reference; its traffic lies {_extent(ledger, version)}"
+        )
+    if num_rows < min_rows:
+        raise DataError(
+            f"{version.model} {name} answered {num_rows:,} rows in {window}, and "
+            f"monitor.drift.min_rows is {min_rows:,}: of so few hardly anything differs for "
+            "certain; name more days"
         )
     evidence = {
         "version": name,

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from raymlops.cli import app
 from raymlops.errors import DataError
-from raymlops.ledger import Drift, Ledger, ModelVersion
+from raymlops.ledger import Decision, Drift, Ledger, ModelVersion
 from raymlops.monitor import (
     DriftMonitor,
     DriftPolicy,
@@ -58,10 +58,22 @@ def watched(flights: pd.DataFrame, tmp_path: Path) -> Iterator[Watched]:
         yield Watched(ledger, service.store, model.row, monitor)
 
 
+def _roll(watched: Watched, window: Window, *, min_rows: int = 500, why: str = "?") -> Decision:
+    return roll_reference(
+        watched.ledger,
+        watched.store,
+        watched.version,
+        window,
+        min_rows=min_rows,
+        who="anna",
+        why=why,
+    )
+
+
 def test_a_rolled_reference_is_what_later_windows_are_held_against(watched: Watched) -> None:
-    ledger, store, version = watched.ledger, watched.store, watched.version
+    ledger, version = watched.ledger, watched.version
     assert watched.temperature(4).effect > 0.6
-    decision = roll_reference(ledger, store, version, SPRING, who="anna", why="spring is here")
+    decision = _roll(watched, SPRING, why="spring is here")
     assert (decision.kind, decision.outcome, decision.why) == (
         "reference", "rolled", "spring is here"
     )  # fmt: skip
@@ -77,9 +89,7 @@ def test_a_rolled_reference_is_what_later_windows_are_held_against(watched: Watc
 
 def test_looks_are_counted_anew_from_the_window_after_the_roll(watched: Watched) -> None:
     watched.temperature(4)
-    decision = roll_reference(
-        watched.ledger, watched.store, watched.version, SPRING, who="anna", why="new normal"
-    )
+    decision = _roll(watched, SPRING, why="new normal")
     watched.temperature(5)
     rows = watched.ledger.observations.drift("flights")
     end_of_june = datetime(2013, 7, 1, tzinfo=UTC)
@@ -104,7 +114,18 @@ def test_the_verbs_roll_and_restore(watched: Watched, tmp_path: Path) -> None:
 def test_a_time_without_traffic_is_no_reference(watched: Watched) -> None:
     window = Window(datetime(2013, 8, 1, tzinfo=UTC), datetime(2013, 9, 1, tzinfo=UTC))
     with pytest.raises(DataError, match=r"answered nothing in 2013-08-01 to .*2013-06-30"):
-        roll_reference(watched.ledger, watched.store, watched.version, window, who="anna", why="?")
+        _roll(watched, window)
+
+
+def test_a_few_rows_are_no_reference(watched: Watched, tmp_path: Path) -> None:
+    """Held against a single row, no window of any size had drifted."""
+    with pytest.raises(DataError, match=r"answered 3,\d\d\d rows in .*min_rows is 4,000"):
+        _roll(watched, SPRING, min_rows=4_000)
+    days = ("--from", "2013-04-01", "--to", "2013-05-01", "--why", "?", "--home", str(tmp_path))
+    few = ("--set", "monitor.drift.min_rows=4000")
+    refused = CliRunner().invoke(app, ["drift", "roll", "flights@1.0.0", *days, *few])
+    assert refused.exit_code == 1
+    assert watched.ledger.decisions.list(kind="reference") == []
 
 
 def test_the_training_data_is_not_restored_twice(watched: Watched) -> None:
