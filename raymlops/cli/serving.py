@@ -34,6 +34,7 @@ def status(
 ) -> None:
     """Tell addresses, models and replicas: versions, connections, requests, latency."""
     from raymlops import serve
+    from raymlops.serve.deployment import ANOTHER_CLUSTER
 
     with (
         open_workspace(home=home, env=env, overrides=overrides) as workspace,
@@ -43,6 +44,8 @@ def status(
     if json:
         emit_json(doors)
         return
+    if not doors:
+        emit_lines((("serves", f"nothing on this cluster; {ANOTHER_CLUSTER}"),))
     for door in doors:
         listens, models = ", ".join(door["addresses"]), ", ".join(door["models"])
         emit_lines(

@@ -90,7 +90,7 @@ class Registry:
         if versions := self.list(model):
             return versions[-1]
         names = ", ".join(self.models())
-        others = f"but {names}" if names else "nor any other"
+        others = f"but {names}" if names else "nor any other; `raymlops doctor` tells its home"
         raise NotFoundError(f"the ledger holds no model '{model}', {others}")
 
     def of_runs(self, run_ids: Collection[str]) -> Sequence[ModelVersion]:

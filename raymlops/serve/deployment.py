@@ -29,6 +29,10 @@ from raymlops.serve.proxy import start_serve
 from raymlops.serve.publishing import board_name, wait_applied
 from raymlops.serve.settings import ServeSettings
 
+ANOTHER_CLUSTER = (
+    "for another one set RAYMLOPS__CLUSTER__ADDRESS, to auto for that of `raymlops up`"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
@@ -146,8 +150,7 @@ def undeploy(model: str) -> None:
     elif model not in known:
         raise NotFoundError(
             f"'{model}' is not deployed on this cluster, which serves "
-            f"{', '.join(sorted(known)) or 'nothing'}; for another one set "
-            "RAYMLOPS__CLUSTER__ADDRESS, to auto for that of `raymlops up`"
+            f"{', '.join(sorted(known)) or 'nothing'}; {ANOTHER_CLUSTER}"
         )
     ask_all("forget", model)
 

@@ -50,3 +50,13 @@ def test_what_serves_is_told_to_people(monkeypatch: pytest.MonkeyPatch, home: Pa
         ["cancer-5f", "1.0.0", "3", "7", "1", "2.35"],
         ["flights-9a", "0"],
     ]
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_where_nothing_serves_the_way_to_another_cluster_is_told(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """Who forgot to join the cluster asked a Ray of the command's own, and read nothing at all."""
+    monkeypatch.setattr("raymlops.serve.standing", list)
+    told = " ".join(run("serve", "status", "--home", home).split())
+    assert told.startswith("serves nothing on this cluster; for another one set RAYMLOPS__CLUSTER_")

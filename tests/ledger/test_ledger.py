@@ -128,7 +128,7 @@ def test_versions_are_numbered_from_the_largest_and_never_overwritten(
 
 
 def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) -> None:
-    with pytest.raises(NotFoundError, match="holds no model 'tumours', nor any other"):
+    with pytest.raises(NotFoundError, match="no model 'tumours', nor any other; `raymlops doctor`"):
         ledger.registry.resolve("tumours@champion")
     first = ledger.registry.register("tumours", bundle="b", signature="{}", run_id=run.id)
     ledger.registry.move(
