@@ -7,8 +7,7 @@ ray job submit --working-dir . -- python jobs/layouts/data_parallel.py --home /s
 
 from __future__ import annotations
 
-from raymlops.cli.layout_job import layout_parser, train_layout
-from raymlops.train import ParallelPlan
+from raymlops.cli.layout_job import layout_parser, plan_of, train_layout
 
 
 def main() -> None:
@@ -19,7 +18,7 @@ def main() -> None:
     changes = []
     if arguments.compressor is not None:
         changes.append(f"communication.compressor={arguments.compressor}")
-    trained = train_layout(arguments, ParallelPlan(data=arguments.workers), *changes)
+    trained = train_layout(arguments, plan_of(parser, data=arguments.workers), *changes)
     parameter_bytes = sum(weight.nbytes for weight in trained.result.weights().values())
     print(f"{parameter_bytes / 2**10:,.1f} KiB of parameters in each of {arguments.workers} copies")
     if "sent_mb" in trained.metrics:

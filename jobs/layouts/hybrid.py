@@ -7,7 +7,7 @@ ray job submit --working-dir . -- python jobs/layouts/hybrid.py --home /shared/r
 
 from __future__ import annotations
 
-from raymlops.cli.layout_job import layout_parser, train_layout
+from raymlops.cli.layout_job import layout_parser, plan_argument, train_layout
 from raymlops.train import ParallelPlan
 from raymlops.train.plan import AXES
 
@@ -15,7 +15,7 @@ from raymlops.train.plan import AXES
 def main() -> None:
     parser = layout_parser(__doc__)
     parser.add_argument(
-        "--plan", type=ParallelPlan.parse, default=ParallelPlan(data=2, tensor=2),
+        "--plan", type=plan_argument, default=ParallelPlan(data=2, tensor=2),
         help="axes and their sizes",
     )  # fmt: skip
     arguments = parser.parse_args()

@@ -14,6 +14,7 @@ import numpy as np
 
 from raymlops import operate
 from raymlops.cli.job import open_job
+from raymlops.cli.layout_job import plan_argument
 from raymlops.demo.digits import sources
 from raymlops.train import Factory, KerasSpec, ParallelPlan
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--plan", type=ParallelPlan.parse, default=ParallelPlan(data=2))
+    parser.add_argument("--plan", type=plan_argument, default=ParallelPlan(data=2))
     parser.add_argument("--loop", choices=("custom", "fit"), default="custom")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--home", type=Path, help="where ledger and checkpoints lie")

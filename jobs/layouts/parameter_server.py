@@ -7,10 +7,7 @@ ray job submit --working-dir . -- python jobs/layouts/parameter_server.py --home
 
 from __future__ import annotations
 
-import sys
-
-from raymlops.cli.layout_job import layout_parser, train_layout
-from raymlops.train import ParallelPlan
+from raymlops.cli.layout_job import layout_parser, plan_of, train_layout
 
 
 def main() -> None:
@@ -20,15 +17,13 @@ def main() -> None:
     parser.add_argument("--sync", default="synchronous", help="or asynchronous, or stale")
     parser.add_argument("--staleness", type=int, default=0, help="steps one may be ahead")
     arguments = parser.parse_args()
-    try:
-        plan = ParallelPlan(
-            data=arguments.workers,
-            server=arguments.shards,
-            sync=arguments.sync,
-            staleness=arguments.staleness,
-        )
-    except ValueError as error:
-        sys.exit(str(error))
+    plan = plan_of(
+        parser,
+        data=arguments.workers,
+        server=arguments.shards,
+        sync=arguments.sync,
+        staleness=arguments.staleness,
+    )
     weights = train_layout(arguments, plan).result.weights()
     held = sum(weight.nbytes for weight in weights.values()) / 2**10
     print(f"{held:,.1f} KiB of parameters in {plan.server} shards, {held / plan.server:,.1f} each")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raymlops.cli.layout_job import layout_parser, train_layout
-from raymlops.train import ParallelPlan, TrainSpec
+from raymlops.cli.layout_job import layout_parser, plan_of, train_layout
+from raymlops.train import TrainSpec
 from raymlops.train.layouts.recorded import TEXT
 from raymlops.train.pipeline import SCHEDULES
 
@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--microbatches", type=int, default=4, help="pieces of a batch")
     parser.add_argument("--schedule", choices=sorted(SCHEDULES), default="1f1b")
     arguments = parser.parse_args()
-    plan = ParallelPlan(
+    plan = plan_of(
+        parser,
         pipeline=arguments.stages,
         microbatches=arguments.microbatches,
         schedule=arguments.schedule,

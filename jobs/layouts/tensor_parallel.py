@@ -6,8 +6,7 @@ ray job submit --working-dir . -- python jobs/layouts/tensor_parallel.py --home 
 
 from __future__ import annotations
 
-from raymlops.cli.layout_job import layout_parser, train_layout
-from raymlops.train import ParallelPlan
+from raymlops.cli.layout_job import layout_parser, plan_of, train_layout
 from raymlops.train.layouts.slices import find_slices
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     parser = layout_parser(__doc__)
     parser.add_argument("--slices", type=int, default=2, help="workers that share each layer")
     arguments = parser.parse_args()
-    result = train_layout(arguments, ParallelPlan(tensor=arguments.slices)).result
+    result = train_layout(arguments, plan_of(parser, tensor=arguments.slices)).result
     for name, kind in find_slices(result.model(), result.spec.tensor).layers.items():
         print(f"layer {name}: a {kind} slice in each of {arguments.slices} workers")
 

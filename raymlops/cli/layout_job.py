@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -40,6 +41,22 @@ def layout_parser(description: str | None) -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the spec or the site"
     )
     return parser
+
+
+def plan_of(parser: argparse.ArgumentParser, **settings: Any) -> ParallelPlan:
+    """The plan of these settings; what is wrong with them ends the script in a line."""
+    try:
+        return ParallelPlan(**settings)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def plan_argument(text: str) -> ParallelPlan:
+    """The plan that an argument names; argparse tells no other error's own words."""
+    try:
+        return ParallelPlan.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def train_layout(

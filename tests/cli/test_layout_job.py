@@ -100,3 +100,29 @@ def test_no_script_has_a_home_of_its_own(script: str, monkeypatch: pytest.Monkey
     with pytest.raises(SystemExit):
         runpy.run_path(str(LAYOUTS / script), run_name="__main__")
     assert homes == [None]  # so that the settings say it, or who submitted the job
+
+
+@pytest.mark.parametrize(
+    ("script", "mistake", "told"),
+    [
+        ("data_parallel.py", "--workers=0", "data is 0; a plan has at least one worker on each"),
+        ("fsdp.py", "--shards=0", "shard is 0; a plan has"),
+        ("hybrid.py", "--plan=data=0", "argument --plan: data is 0; a plan has"),
+        ("mirrored.py", "--plan=data=0", "argument --plan: data is 0; a plan has"),
+        ("parameter_server.py", "--sync=bogus", "sync is 'bogus', not one of synchronous"),
+        ("pipeline.py", "--stages=0", "pipeline is 0; a plan has"),
+        ("tensor_parallel.py", "--slices=0", "tensor is 0; a plan has"),
+    ],
+)
+def test_a_plan_that_is_none_is_told_in_a_line(
+    script: str,
+    mistake: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script, mistake])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(LAYOUTS / script), run_name="__main__")
+    assert ended.value.code == 2
+    assert f"{script}: error: {told}" in capsys.readouterr().err
