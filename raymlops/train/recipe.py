@@ -137,10 +137,14 @@ def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
             f"{list(targets.shape)}, and loss cross_entropy takes logits [..., classes] of classes "
             "[...]: move the classes last in the model, or give a loss of your own"
         )
+    if not targets.is_floating_point():  # torch takes int64 and uint8, tables have int32 and int8
+        targets = targets.long()
     return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="sum")
 
 
 def _binary_cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if not targets.is_floating_point():
+        targets = targets.to(outputs.dtype)
     return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
 
 

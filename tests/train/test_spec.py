@@ -291,6 +291,16 @@ def test_cross_entropy_of_logits_whose_classes_are_not_last_is_refused() -> None
     assert make_loss("cross_entropy")(torch.zeros(5, 3), column) == pytest.approx(5 * math.log(3))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.int64, torch.bool])
+def test_labels_may_be_whole_numbers_of_any_type(dtype: torch.dtype) -> None:
+    """Those of a pandas category ended the first step, as did 0 and 1 that are no floats."""
+    labels = torch.tensor([0, 1]).to(dtype)
+    assert make_loss("cross_entropy")(torch.zeros(2, 3), labels) == pytest.approx(2 * math.log(3))
+    assert make_loss("binary_cross_entropy")(torch.zeros(2), labels) == pytest.approx(
+        2 * math.log(2)
+    )
+
+
 def test_a_loss_of_torch_that_returns_a_mean_is_refused() -> None:
     """It was divided by the number of targets once more, and plans did not agree."""
     call = "torch.nn:CrossEntropyLoss"
