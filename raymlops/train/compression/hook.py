@@ -48,6 +48,7 @@ class CompressionHook:
         self._feedback = Feedback(compressor)
         self._exchange = Exchange(group)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="raymlops-compression")
+        self._unused: list[tuple[torch.Tensor, torch.Tensor]] = []
         model.register_comm_hook(self, _launch)
 
     @property
@@ -59,6 +60,14 @@ class CompressionHook:
         """Ends a step, which was skipped unless all was `finite`; needed where other workers or a
         look at the loss may have it skipped although the averages are finite."""
         self._feedback.settle(finite=finite)
+
+    def hand_on(self) -> None:
+        """Gives parameters that no worker used in the last backward pass what came for them: it was
+        not sent in steps before, and DDP leaves them without a gradient."""
+        for parameter, mean in self._unused:
+            if parameter.grad is None and bool(mean.any()):
+                parameter.grad = mean.to(parameter.dtype)
+        self._unused.clear()
 
     def rescale(self, factor: float) -> None:
         """Must be told when a loss scaler changes its scale by `factor`."""
@@ -100,7 +109,13 @@ class CompressionHook:
         def run() -> None:
             try:
                 rounds = self._feedback.average(gradient, self._exchange.seat)
-                future.set_result(self._exchange.run(rounds).to(buffer.dtype))
+                mean = self._exchange.run(rounds)
+                self._unused += [
+                    (each, part.clone())
+                    for each, part in zip(parameters, gradient.parts(mean), strict=True)
+                    if each.grad is None
+                ]
+                future.set_result(mean.to(buffer.dtype))
             except Exception as error:  # whatever it is, the training waits for an answer
                 future.set_exception(error)  # type: ignore[arg-type]  # torch says: of the result's type
 

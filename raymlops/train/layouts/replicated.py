@@ -44,14 +44,17 @@ class Replicated(Whole):
             process_group=seat.replicas,
             find_unused_parameters=compressor is not None or searches > 0,
         )
+        self._hook = None
         if compressor is not None:
-            self.compression = CompressionHook(compressor, self._copies)
+            self.compression = self._hook = CompressionHook(compressor, self._copies)
         self._copies._set_ddp_runtime_logging_sample_rate(_SAMPLE_EVERY)  # type: ignore[no-untyped-call]
         self._num_exchanges = 0
         super().__init__(self._copies, loss, computing=computing, unreached=unreached)
 
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
         loss = super().backward(rows, scale=scale, last=last)
+        if last and self._hook is not None:
+            self._hook.hand_on()
         self._num_exchanges += last
         if last and self._num_exchanges % _SAMPLE_EVERY == 0:
             told = self._copies._get_ddp_logging_data()  # type: ignore[no-untyped-call]  # in ns

@@ -220,6 +220,39 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one() -> None:
     assert run_ranks(2, resume) == [True, True]
 
 
+class OneOf(nn.Module):
+    """Uses one of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor, number: int) -> Tensor:
+        outputs: Tensor = self.layers[number](x)
+        return outputs
+
+
+def use_once() -> Tensor:
+    """All that comes for a layer that the first step alone uses."""
+    layers = OneOf()
+    model = DistributedDataParallel(layers, find_unused_parameters=True)
+    received = torch.zeros(4, 4)
+    with CompressionHook(RandomK(ratio=0.25), model) as hook:
+        for step in range(80):
+            model.zero_grad()
+            torch.autograd.backward(model(torch.ones(3, 4), int(step == 0)).sum())
+            hook.hand_on()
+            gradient = layers.layers[1].weight.grad
+            received += 0.0 if gradient is None else gradient
+    return received
+
+
+def test_what_was_not_sent_arrives_at_a_layer_that_is_no_longer_used() -> None:
+    """It was sent, and DDP left it where it was."""
+    for received in run_ranks(2, use_once):
+        assert torch.allclose(received, torch.full((4, 4), 3.0))
+
+
 class Breaking(TopK):
     def average(self, gradient: Gradient, memory: Memory, seat: Seat) -> Rounds:
         raise FloatingPointError("no such gradient")
