@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What file systems without hard links say: some that are mounted from elsewhere.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _PASSES = {errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.EHOSTDOWN, errno.ENETUNREACH}
+
+# Nobody writes so slowly, and clocks of machines that share a disk do not differ so much.
+_LEFT_BEHIND_S = 7 * 24 * 3600.0
 
 
 class LocalDisk:
@@ -43,21 +47,19 @@ class LocalDisk:
         path = self._resolved(name)
         with _explained(path):
             _make_folder(path.parent)
-            _make_folder(self._root / STAGING)
-            replace(path, chunks, staging=self._root / STAGING, durable=True)
+            replace(path, chunks, staging=self._staging(), durable=True)
 
     def create(self, name: str, data: bytes) -> bool:
         """Writes the file unless there is one; of all who do so at once, one is told True."""
         path = self._resolved(name)
         with _explained(path):
             _make_folder(path.parent)
-            _make_folder(self._root / STAGING)
             try:
                 _appear(
                     path,
                     lambda staged: staged.write_bytes(data),
                     put=_put_new,
-                    staging=self._root / STAGING,
+                    staging=self._staging(),
                     durable=True,
                 )
             except FileExistsError:
@@ -91,8 +93,7 @@ class LocalDisk:
         path = self._resolved(target)
         with _explained(path):
             _make_folder(path.parent)
-            _make_folder(self._root / STAGING)
-            self._copy(source, path, staging=self._root / STAGING, durable=True)
+            self._copy(source, path, staging=self._staging(), durable=True)
 
     def copy_out(self, name: str, path: Path) -> None:
         """Copies the file to `path`, outside, by the kernel; it appears when it is complete.
@@ -119,6 +120,18 @@ class LocalDisk:
         with _explained(path), contextlib.suppress(FileNotFoundError):
             path.unlink()
             _sync(path.parent)
+
+    def _staging(self) -> Path:
+        """Where half-written files wait; those of writers that were killed go by and by."""
+        folder = self._root / STAGING
+        _make_folder(folder)
+        left_behind = time.time() - _LEFT_BEHIND_S
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # it is just put into place
+                    if entry.stat(follow_symlinks=False).st_mtime < left_behind:
+                        os.unlink(entry.path)
+        return folder
 
     def _resolved(self, name: str) -> Path:
         path = Path(os.path.realpath(self._root / name))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,18 @@ files.write("smaller", bytes(2 << 20))
     assert "the disk is full" in error
     assert "free some space and call again" in error
     assert left == "['small'] []"
+
+
+def test_what_a_killed_writer_left_goes_in_the_end(tmp_path: Path) -> None:
+    # Gigabytes of a model whose upload was killed stayed for ever, where nobody lists them.
+    staging = tmp_path / ".staging"
+    staging.mkdir()
+    for name, days in (("old", 8), ("new", 6)):
+        (staging / f".{name}.part").write_bytes(b"half")
+        then = time.time() - days * 24 * 3600
+        os.utime(staging / f".{name}.part", (then, then))
+    Files(str(tmp_path)).write("a", b"whole")
+    assert os.listdir(staging) == [".new.part"]
 
 
 def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
