@@ -70,8 +70,7 @@ def _numbers(classes: tuple[Class, ...]) -> dict[Class, int]:
 def class_losses(probabilities: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
     """The log loss of each row in nats: `probabilities` [rows, classes] of what came true,
     `numbers` [rows]. What is `UNKNOWN` was taken as impossible."""
-    rows = np.arange(len(numbers))
-    known = numbers != UNKNOWN
-    p = np.where(known, np.asarray(probabilities, np.float64)[rows, np.where(known, numbers, 0)], 0)
+    of_true = probabilities[np.arange(len(numbers)), numbers].astype(np.float64)
+    p = np.where(numbers == UNKNOWN, 0.0, of_true)
     losses: NDArray[np.float64] = -np.log(np.clip(p, _EPSILON, 1.0 - _EPSILON))
     return losses

@@ -9,17 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data import Class, class_numbers
-from raymlops.data.classes import class_losses
+from raymlops.data.classes import UNKNOWN, class_losses
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, mean, undefined
-from raymlops.monitor.measures import classification, log_losses, of_class, regression, several
+from raymlops.monitor.measures import (
+    ClassRows,
+    classification,
+    log_losses,
+    of_class,
+    regression,
+    several,
+)
 
 __all__ = [
     "ClassesOf",
@@ -75,21 +82,10 @@ def measure_classes(
     """Every metric of `outcomes`, whose scores are the probabilities of several classes; see
     `several`.
 
-    What versions `known` say may differ: a class that a version does not know has the probability
-    0 there, as has one that came true and none of them knows.
+    What versions `known` say may differ. A class that came true and that its version does not know
+    costs what a certain and wrong prediction does.
     """
-    outcomes = scored(outcomes)
-    rows = _class_rows(outcomes, known)
-    baseline = [
-        class_losses(
-            np.tile(rates, (len(outcome.labels), 1)), class_numbers(outcome.labels, classes)
-        )
-        for outcome in outcomes
-        for classes, rates in [known[outcome.version]]
-    ]
-    return several(
-        rows.scores, rows.labels, rows.clusters, baseline=np.concatenate([np.empty(0), *baseline])
-    )
+    return several(_class_rows(scored(outcomes), known)[0])
 
 
 def measure_each_class(
@@ -97,13 +93,12 @@ def measure_each_class(
 ) -> Iterator[tuple[str, Estimate]]:
     """(class, metric) of each class that came true or was said, the most frequent first; see
     `of_class`."""
-    rows = _class_rows(scored(outcomes), known)
-    names = [str(each) for each in rows.classes]
-    counts = np.bincount(rows.labels, minlength=len(names))
-    said = np.bincount(rows.scores.argmax(axis=1), minlength=len(names))
+    rows, names = _class_rows(scored(outcomes), known)
+    counts = np.bincount(rows.came, minlength=len(names))
+    said = np.bincount(rows.said, minlength=len(names))
     for number in np.argsort(-counts, kind="stable")[:_MAX_CLASSES].tolist():
         if counts[number] or said[number]:
-            for found in of_class(number, rows.scores, rows.labels, rows.clusters, names=names):
+            for found in of_class(number, rows, names):
                 yield names[number], found
 
 
@@ -204,29 +199,51 @@ def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
     ]
 
 
-@dataclass(frozen=True)
-class _ClassRows:
-    """`scores` [rows, classes] and the numbers of what came true, `labels` [rows]."""
+def _class_rows(
+    outcomes: Sequence[Outcome], known: Mapping[str, Known]
+) -> tuple[ClassRows, list[str]]:
+    """The rows, version by version, and the names of the classes that any version knows and of
+    those that came true, by number."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.version)
+    versions = {version: [*group] for version, group in groupby(ordered, lambda of: of.version)}
+    of_versions = chain.from_iterable(known[version].classes for version in versions)
+    came = chain.from_iterable(outcome.labels.tolist() for outcome in ordered)
+    union = tuple(dict.fromkeys(chain(of_versions, came)))
+    parts = [_said(group, known[version], union) for version, group in versions.items()]
+    columns = {
+        name: np.concatenate([nothing, *(part[name] for part in parts)])
+        for name, nothing in _NOTHING.items()
+    }
+    return ClassRows(**columns, clusters=clusters_of(ordered)), [str(each) for each in union]
 
-    classes: Sequence[Class]
-    scores: Vector
-    labels: NDArray[np.int64]
-    clusters: Clusters
+
+def _said(
+    outcomes: Sequence[Outcome], known: Known, union: Sequence[Class]
+) -> dict[str, NDArray[Any]]:
+    """What `ClassRows` tell of rows of one version, their classes numbered as in `union`."""
+    scores = np.concatenate([outcome.scores for outcome in outcomes])
+    labels = np.concatenate([outcome.labels for outcome in outcomes])
+    came = class_numbers(labels, known.classes)
+    of_true = np.where(came == UNKNOWN, 0.0, scores[np.arange(len(came)), came])
+    return {
+        "said": class_numbers(np.array(known.classes, object), union)[scores.argmax(axis=1)],
+        "came": class_numbers(labels, union),
+        "confidence": scores.max(axis=1).astype(np.float64),
+        "losses": class_losses(scores, came),
+        "squares": np.einsum("rc,rc->r", scores, scores, dtype=np.float64) - 2.0 * of_true + 1.0,
+        "baseline": class_losses(np.broadcast_to(known.rates, scores.shape), came),
+    }
 
 
-def _class_rows(outcomes: Sequence[Outcome], known: Mapping[str, Known]) -> _ClassRows:
-    """The rows of all versions side by side, under the classes that any of them knows and those
-    that came true."""
-    of_versions = [known[outcome.version].classes for outcome in outcomes]
-    came = [outcome.labels.tolist() for outcome in outcomes]
-    union = tuple(dict.fromkeys(chain(chain.from_iterable(of_versions), *came)))
-    scores = [np.zeros((0, max(1, len(union))))]
-    for outcome, classes in zip(outcomes, of_versions, strict=True):
-        wide = np.zeros((len(outcome.labels), len(union)))
-        wide[:, class_numbers(np.array(classes, dtype=object), union)] = outcome.scores
-        scores.append(wide)
-    labels = class_numbers(np.array([*chain.from_iterable(came)], dtype=object), union)
-    return _ClassRows(union, np.concatenate(scores), labels, clusters_of(outcomes))
+_NOTHING = {
+    "said": np.empty(0, np.int64),
+    "came": np.empty(0, np.int64),
+    "confidence": np.empty(0),
+    "losses": np.empty(0),
+    "squares": np.empty(0),
+    "baseline": np.empty(0),
+}
+"""What they tell of no rows."""
 
 
 def clusters_of(outcomes: Sequence[Outcome]) -> Clusters:
