@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,11 @@ UNKNOWN = -1
 
 _EPSILON = float(np.finfo(np.float32).eps)  # a certain and wrong prediction costs 16, not infinity
 _MAX_CLASSES = 256  # of each row that is served all probabilities are kept, 4 bytes a class
+
+
+def plain_classes(classes: Iterable[Any]) -> tuple[Any, ...]:
+    """The same as Python has them: scikit-learn's `classes_` are numpy's texts and numbers."""
+    return tuple(np.asarray(each).item() for each in classes)
 
 
 def check_classes(classes: Sequence[Class]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from raymlops.data.classes import Class, check_classes
+from raymlops.data.classes import Class, check_classes, plain_classes
 from raymlops.errors import ModelError
 from raymlops.models.signature import Field
 
@@ -43,7 +43,8 @@ class Postprocessing:
             raise ValueError(f"reads is {self.reads!r}, not 'logit', 'probability' or 'number'")
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"threshold is {self.threshold}, not between 0 and 1")
-        if self.classes:
+        if len(self.classes):
+            object.__setattr__(self, "classes", plain_classes(self.classes))
             self._check_classes()
 
     def _check_classes(self) -> None:

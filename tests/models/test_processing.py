@@ -84,6 +84,8 @@ def test_logits_of_several_classes_become_their_probabilities() -> None:
     assert outputs["fruit"].tolist() == ["plum", "fig"]
     assert Postprocessing.from_dict(postprocessing.to_dict()) == postprocessing
     assert "classes" not in Postprocessing(label="late").to_dict()
+    numpys = Postprocessing(label="fruit", classes=np.array(["fig", "kiwi", "plum"]))  # type: ignore[arg-type]
+    assert numpys == postprocessing
 
 
 @pytest.mark.parametrize(
