@@ -92,11 +92,13 @@ class PackedPredictions(Sequence[Prediction]):
         if isinstance(index, slice):
             return tuple(self)[index]
         number = range(len(self))[index]
-        return self._at(number, self._rows()[number], self._scores()[number])
+        rows = self._rows()
+        return self._at(number, rows[number], self._scores(rows)[number])
 
     def __iter__(self) -> Iterator[Prediction]:
-        for number, (rows, scores) in enumerate(zip(self._rows(), self._scores(), strict=True)):
-            yield self._at(number, rows, scores)
+        rows = self._rows()
+        for number, each in enumerate(zip(rows, self._scores(rows), strict=True)):
+            yield self._at(number, *each)
 
     def width(self, number: int) -> int:
         """How many scores a row one of them has."""
@@ -117,7 +119,7 @@ class PackedPredictions(Sequence[Prediction]):
             [version for version, _ in arms],
             [arm for _, arm in arms],
             self.num_rows.tolist(),
-            [raw[4 * start : 4 * end] for start, end in self._scores()],
+            [raw[4 * start : 4 * end] for start, end in self._scores(spans)],
             stored_times(self.served_at, backend),
             stored_times(self.event_time, backend),
             repeat(self.replica, number),
@@ -129,10 +131,10 @@ class PackedPredictions(Sequence[Prediction]):
         """Where the rows of each request lie."""
         return _spans(self.num_rows)
 
-    def _scores(self) -> list[tuple[int, int]]:
-        """Where its scores lie."""
+    def _scores(self, rows: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Where its scores lie, given where its rows do."""
         if set(self.widths) <= {1}:
-            return self._rows()
+            return rows
         return _spans(self.num_rows * np.array(self.widths)[self.arm_of])
 
     def _slices(self, start: int, end: int) -> bytes | None:

@@ -91,7 +91,8 @@ def _pack(
 ) -> PackedPredictions:
     arms = [(block.version.version, block.arm) for block in answered]
     numbers = {arm: number for number, arm in enumerate(dict.fromkeys(arms))}
-    widths = dict(zip(arms, map(_width, answered), strict=True))
+    one_of = dict(zip(arms, answered, strict=True))  # all blocks of an arm are of one version
+    widths = tuple([_width(one_of[arm]) for arm in numbers])
     num_requests = [len(block.ids) for block in answered]
     times = [block.at if block.event_times is None else block.event_times for block in answered]
     return PackedPredictions(
@@ -101,11 +102,11 @@ def _pack(
         arms=tuple(numbers),
         arm_of=np.repeat(np.array([numbers[arm] for arm in arms], np.uint16), num_requests),
         num_rows=_joined([block.num_rows for block in answered], np.int32),
-        scores=_flat_scores(answered),
+        scores=_scores(answered) if set(widths) <= {1} else _flat_scores(answered),
         served_at=_joined([block.at for block in answered], np.float64),
         event_time=_joined(times, np.float64),
         slices=_slices(answered, slice_by) if slice_by and answered else None,
-        widths=tuple(widths[arm] for arm in numbers),
+        widths=widths,
     )
 
 
