@@ -23,7 +23,7 @@ from raymlops.serve.protocols.documents import about, load, mapping, sequence, s
 from raymlops.serve.protocols.json_tensors import read_json
 from raymlops.serve.protocols.open_inference.answers import EVERY_OUTPUT, Wanted, encode_answer
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, split_binary
-from raymlops.serve.protocols.open_inference.fitted import Envelope, fitted_reader
+from raymlops.serve.protocols.open_inference.fitted import fitted_reader
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
 from raymlops.serve.protocols.open_inference.plain import PlainTensor, read_request, read_tensors
 from raymlops.serve.protocols.shapes import read_shape
@@ -56,7 +56,8 @@ def parse_infer(
     """
     request_id: Any
     read: Callable[[Form], Columns]
-    if json_length is None and (fitted := _fitted(body, likely)) is not None:
+    reader = None if likely is None or json_length is not None else fitted_reader(likely)
+    if reader is not None and (fitted := reader.read(body)) is not None:
         envelope, columns = fitted
         request_id, parameters, outputs = envelope.id, envelope.parameters, envelope.outputs
         read = partial(_read_fitted, columns, body)
@@ -98,11 +99,6 @@ class OpenInferenceAsk(BaseAsk):
 
     def encode(self, result: Result) -> Response:
         return encode_answer(self.about.id, result, self.wanted)
-
-
-def _fitted(body: bytes, likely: Form | None) -> tuple[Envelope, GroupedColumns] | None:
-    reader = None if likely is None else fitted_reader(likely)
-    return None if reader is None else reader.read(body)
 
 
 def _read_fitted(columns: GroupedColumns, body: bytes, form: Form) -> Columns:
