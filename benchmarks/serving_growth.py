@@ -88,11 +88,11 @@ def parts(folder: Path) -> list[Figure]:
     requests = [_request(body.encode()) for body in lines]
     form, run = Form(bundle.signature), BundleRunner(bundle, EngineSettings())
     bodies = [line.encode() for line in lines[:BATCH]]
-    asks = [parse_infer(body) for body in bodies]
+    asks = [parse_infer(body, likely=form) for body in bodies]
     columns = [ask.columns(form) for ask in asks]
     joined = concatenated(columns)
     outputs = run(joined)
-    heads = Heads()
+    heads = Heads(_ignore)
     for each in requests[:BATCH] * 3:
         machine = Machine(_ignore, _ignore, _ignore, heads=heads, **_of_server())
         machine.feed(each)
@@ -107,7 +107,9 @@ def parts(folder: Path) -> list[Figure]:
     steps: dict[str, Callable[[], object]] = {
         "head": lambda: [heads.find(each) for each in requests[:BATCH]],
         "key": lambda: [gate.admit(asking) for _ in range(BATCH)],
-        "parse_and_check": lambda: [parse_infer(each).columns(form) for each in bodies],
+        "parse_and_check": lambda: [
+            parse_infer(each, likely=form).columns(form) for each in bodies
+        ],
         "join": lambda: concatenated(columns),
         "engine": lambda: run(joined),
         "encode": encode,
