@@ -11,7 +11,7 @@ from raymlops.errors import PlanError
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.feasibility import Divisible, Limits, require
-from raymlops.train.proposal import ModelSize, memory_of, propose, sent_by
+from raymlops.train.proposal import ModelSize, memory_of, propose, sent_by, waits_of
 from raymlops.train.torch_backend import TorchBackend
 from tests.train.models import transformer
 from tests.train.specs import MLP, TEXT
@@ -44,6 +44,19 @@ def test_small_activations_make_slices_cheaper_than_gradients() -> None:
     assert found.memory_bytes == 4 * (4 + 24) * MIB
 
 
+def test_of_a_small_model_few_waits_count_for_more_than_few_bytes() -> None:
+    """Slices of an MLP on digits send half of what its copies do, at a sixth of their rows/s."""
+    small = ModelSize(
+        parameter_bytes=52_000, sliced_bytes=50_000, num_pairs=1, activation_bytes=256
+    )
+    limits = Limits(max_workers=2, batch_size=64)
+    copies, slices = ParallelPlan(data=2), ParallelPlan(tensor=2)
+    assert sent_by(slices, small, 64) < sent_by(copies, small, 64)
+    assert (waits_of(copies, small), waits_of(slices, small)) == (1, 2)
+    assert waits_of(ParallelPlan(data=2, shard=2), replace(small, num_blocks=4)) == 13
+    assert propose(small, limits, memory_bytes=MIB).plan == copies
+
+
 def test_a_model_is_measured_without_its_weights() -> None:
     from raymlops.train.layouts.limits import propose_plan, size_of
 
@@ -51,7 +64,7 @@ def test_a_model_is_measured_without_its_weights() -> None:
     size = size_of(TEXT)
     assert size.sliced_bytes == 4 * 2 * (4 * 16 * 16 + 2 * 16 * 64)
     assert size.parameter_bytes == 4 * sum(p.numel() for p in transformer().parameters())
-    assert (size.num_pairs, size.activation_bytes) == (4, 4 * 16 * 16)
+    assert (size.num_pairs, size.activation_bytes, size.num_blocks) == (4, 4 * 16 * 16, 2)
     assert propose_plan(TEXT, max_workers=2, memory_bytes=MIB).plan == ParallelPlan(data=2)
 
 

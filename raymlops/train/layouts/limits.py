@@ -95,6 +95,7 @@ def size_of(spec: TrainSpec) -> ModelSize:
         model(*(torch.from_numpy(column).to("meta") for column in columns[:-1]))
     return ModelSize(
         parameter_bytes=sum(parameter.nbytes for parameter in model.parameters()),
+        num_blocks=max(1, len(blocks_of(model))),
         sliced_bytes=sum(model.get_parameter(f"{name}.weight").nbytes for name in slices.layers),
         num_pairs=len(rows),
         activation_bytes=summed[0] // max(1, len(rows)),
