@@ -90,6 +90,11 @@ class Connection(asyncio.Protocol):
         self.machine.finish()
         self._attend()
 
+    def give_up(self, refusal: Response) -> None:
+        """Answers what is being read with `refusal`, and closes."""
+        self.machine.refuse(refusal)
+        self._attend()
+
     def leave(self, hand_over: HandOver) -> None:
         """Goes to another process as soon as nothing of the client's is held here."""
         if self._leaves_by is None:
@@ -122,9 +127,9 @@ class Connection(asyncio.Protocol):
         ):
             if machine.phase is _IDLE:
                 machine.finish()
+                self._attend()
             else:
-                machine.refuse(Response.error(408, reason))
-            self._attend()
+                self.give_up(Response.error(408, reason))
         elif self._leaves_by is not None:  # its last answer may have been on its way until now
             self._attend()
 

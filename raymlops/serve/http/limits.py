@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Phase(Enum):
@@ -34,6 +38,17 @@ class HttpLimits:
         for name, value in vars(self).items():
             if value <= 0:
                 raise ValueError(f"{name} is {value}, it must be positive")
+
+
+def surplus(sizes: Mapping[T, int], limit: int) -> list[T]:
+    """The largest of `sizes`, so many that the others are within `limit` together."""
+    left, found = sum(sizes.values()), []
+    for each in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if left <= limit:
+            break
+        left -= sizes[each]
+        found.append(each)
+    return found
 
 
 def overdue(phase: Phase, *, in_phase_s: float, silent_s: float, limits: HttpLimits) -> str | None:

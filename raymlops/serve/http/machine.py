@@ -152,6 +152,11 @@ class Machine:
         return self.phase is not _DONE and self.strayed is None
 
     @property
+    def unfinished_bytes(self) -> int:
+        """Of a body that is not complete."""
+        return self._body_size if self.phase is _BODY else 0
+
+    @property
     def num_outstanding(self) -> int:
         """Requests whose answer is not written yet, one that is being read among them."""
         return len(self._replies)

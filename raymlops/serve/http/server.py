@@ -6,15 +6,19 @@ import asyncio
 import socket
 import time
 
+from raymlops.errors import RequestError
 from raymlops.serve.descriptors import most_open
 from raymlops.serve.http.connection import Connection, HandOver
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
-from raymlops.serve.http.limits import HttpLimits
+from raymlops.serve.http.limits import HttpLimits, surplus
 from raymlops.serve.http.machine import Belongs
-from raymlops.serve.web import Admit, Handler, Refused, untold
+from raymlops.serve.web import Admit, Handler, Refused, Response, untold
 
 _SWEEP_S = 0.5
+_MAX_BODIES = 32
+"""So many of the largest size are held while they are not complete, looked at twice a second."""
+_TOO_MUCH = "too many bodies are being received; try again"
 
 
 class HttpServer:
@@ -124,4 +128,10 @@ class HttpServer:
         self.encoder.tick(time.time())
         for connection in tuple(self.connections):
             connection.sweep(self.now)
+        self._give_up_surplus()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+    def _give_up_surplus(self) -> None:
+        unfinished = {each: each.machine.unfinished_bytes for each in self.connections}
+        for connection in surplus(unfinished, _MAX_BODIES * self.limits.max_body_bytes):
+            connection.give_up(Response.refusal(RequestError(503, _TOO_MUCH)))

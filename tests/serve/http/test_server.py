@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from raymlops.serve.http import HttpLimits, HttpServer, Strayed
+from raymlops.serve.http.limits import surplus
 from raymlops.serve.web import Reply, Request, Response, Routes
 
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -343,6 +344,30 @@ def test_a_request_for_another_model_takes_its_connection_along(run: Run) -> Non
                 assert (len(ours.connections), len(theirs.connections)) == (0, 1)
 
     run(test)
+
+
+def test_bodies_that_never_end_fill_no_memory(run: Run) -> None:
+    """The largest are given up, and of the others each is still waited for."""
+
+    async def test() -> None:
+        async with serving(limits=HttpLimits(max_body_bytes=1000)) as (_, _, port):
+            callers = [await Caller.to(port) for _ in range(40)]
+            for caller in callers[1:]:
+                caller.writer.write(POST % (1000, b"x" * 810))
+            callers[0].writer.write(POST % (1000, b"x" * 820))
+            status, _, closes = await callers[0].answer()
+            assert (status, closes) == (503, True)
+            callers[1].writer.write(b"x" * 190)
+            assert (await callers[1].answer())[0] == 200
+
+    run(test)
+
+
+def test_the_largest_are_too_much() -> None:
+    sizes = {"a": 5, "b": 9, "c": 0, "d": 7}
+    assert [surplus(sizes, limit) for limit in (21, 20, 12, 11, 0)] == [
+        [], ["b"], ["b"], ["b", "d"], ["b", "d", "a"],
+    ]  # fmt: skip
 
 
 def test_connections_beyond_the_limit_are_cut(run: Run) -> None:
