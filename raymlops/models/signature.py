@@ -134,12 +134,19 @@ class Signature:
         """
         if self == older:
             return "patch"
-        inputs_hold = {f.name for f in self.inputs} == {f.name for f in older.inputs} and all(
+        outputs_hold = set(older.outputs) <= set(self.outputs)
+        return "minor" if self._accepts_all_of(older) and outputs_hold else "major"
+
+    def takes_all_of(self, older: Signature) -> bool:
+        """Whether every request that `older` takes is taken, also one that names its outputs."""
+        outputs = {field.name for field in self.outputs}
+        return self._accepts_all_of(older) and outputs >= {field.name for field in older.outputs}
+
+    def _accepts_all_of(self, older: Signature) -> bool:
+        return {f.name for f in self.inputs} == {f.name for f in older.inputs} and all(
             _accepts_all(new, old)
             for new, old in zip(_sorted(self.inputs), _sorted(older.inputs), strict=True)
         )
-        outputs_hold = set(older.outputs) <= set(self.outputs)
-        return "minor" if inputs_hold and outputs_hold else "major"
 
     def to_dict(self) -> dict[str, Any]:
         return {

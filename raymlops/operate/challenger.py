@@ -14,7 +14,7 @@ from raymlops.ledger import Dataset, ModelVersion
 from raymlops.models import Bundle
 from raymlops.operate.training import register, train
 from raymlops.operate.workspace import Workspace
-from raymlops.release import Verdict, compare, judge
+from raymlops.release import Verdict, compare, judge, refused_callers
 
 Source = Callable[[datetime], pa.Table]
 """All rows whose labels are known at an event time."""
@@ -50,9 +50,12 @@ def make_challenger(workspace: Workspace, source: Source, known_at: datetime) ->
 
 
 def judge_challenger(workspace: Workspace, challenger: Challenger) -> Verdict:
-    """The gate's verdict on the challenger against the champion of now, on the holdout."""
+    """The gate's verdict on the challenger against the champion of now, on the holdout; one that
+    would refuse some of its callers is refused."""
     registry = workspace.ledger.registry
     champion = registry.resolve(f"{challenger.version.model}@champion")
+    if (why := refused_callers(workspace.ledger, champion, challenger.version)) is not None:
+        return Verdict(passed=False, why=why, evidence={})
     comparison = compare(
         Bundle.of_version(workspace.store, champion),
         Bundle.of_version(workspace.store, challenger.version),

@@ -1,5 +1,6 @@
 """Releases: the gate a challenger must pass, and the canary it is released by."""
 
+from raymlops.release.callers import refused_callers
 from raymlops.release.canary import (
     CANARY,
     CHAMPION,
@@ -35,4 +36,5 @@ __all__ = [
     "compare",
     "decide",
     "judge",
+    "refused_callers",
 ]

@@ -12,6 +12,7 @@ from raymlops.errors import ReleaseError
 from raymlops.ledger import Ledger, ModelVersion, Release, Version
 from raymlops.models import Signature
 from raymlops.monitor import difference
+from raymlops.release.callers import refused_callers
 from raymlops.release.canary import (
     CANARY,
     CHAMPION,
@@ -53,12 +54,15 @@ class ReleaseController:
         The release that comes back is rolled back already if no replica can serve the challenger.
 
         Raises:
-            ReleaseError: the challenger is the champion.
+            ReleaseError: the challenger is the champion, or would refuse some of its callers.
             ConflictError: another release of this model is running.
         """
         champion = self._ledger.registry.alias(challenger.model, "champion")
         if champion == challenger.version:
             raise ReleaseError(f"{challenger} is the champion already")
+        asked = self._ledger.registry.resolve(f"{challenger.model}@{champion}")
+        if (problem := refused_callers(self._ledger, asked, challenger)) is not None:
+            raise ReleaseError(problem)
         state = CanaryState(step=0, since=now)
         release = self._ledger.releases.start(
             model=challenger.model,

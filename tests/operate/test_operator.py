@@ -300,6 +300,27 @@ def test_a_challenger_that_is_no_better_is_refused_and_does_not_retrigger(world:
     assert world.tables == []
 
 
+def test_a_challenger_that_would_refuse_callers_gets_none_of_them(world: World) -> None:
+    """Refused requests get no labels, and are their callers' fault to guards: such a canary kept
+    its share of them until `max_days`."""
+    ledger = world.workspace.ledger
+    signature = json.loads(ledger.text(world.challenger.signature_digest))
+    signature["inputs"][0] |= {"low": 10.0, "high": 11.0}
+    world.challenger = ledger.registry.register(
+        "tumours",
+        bundle=world.challenger.bundle,
+        signature=json.dumps(signature),
+        run_id=world.challenger.run_id,
+        bump="major",
+    )
+    with world.operator() as operator:
+        assert play(world, operator, 0, 8) == ["trigger: retrain", "gate: 2.0.0 refused"]
+    told = r"tumours 2\.0\.0 refuses requests that tumours 1\.0\.0 takes"
+    with pytest.raises(ReleaseError, match=told):
+        releasing.release(world.workspace, world.challenger, now=START, who="ann", why="try")
+    assert world.tables == []
+
+
 def test_a_training_that_fails_is_a_refusal_with_its_reason(world: World) -> None:
     world.fails = True
     with world.operator() as operator:
