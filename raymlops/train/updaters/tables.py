@@ -17,19 +17,14 @@ def find_tables(model: nn.Module) -> dict[str, Lookup]:
     """The embeddings whose gradients are sparse, by the name of their weight.
 
     Raises:
-        ValueError: a weight is used, or changed, by more than lookups.
+        ValueError: a weight is used by more than lookups.
     """
     tables = {
         f"{name}.weight".removeprefix("."): module
         for name, module in model.named_modules()
         if isinstance(module, Lookup) and module.sparse and module.weight.requires_grad
     }
-    for name, module in tables.items():
-        if module.max_norm is not None:
-            raise ValueError(
-                f"{name} has max_norm {module.max_norm}, which changes rows as they are looked up: "
-                "a server would not hear of it; leave it out"
-            )
+    for module in tables.values():
         uses = [n for n, p in model.named_parameters(remove_duplicate=False) if p is module.weight]
         if len(uses) > 1:
             raise ValueError(

@@ -93,7 +93,7 @@ def test_what_a_server_can_honour_is_not_refused() -> None:
         (
             {"model": Factory(call="tests.train.updaters.test_demands:renormed")},
             SERVED,
-            "weight has max_norm 1.0, which changes rows as they are looked up",
+            "0 has max_norm 1, which changes rows as they are looked up",
         ),
         (
             {"model": Factory(call="tests.train.updaters.test_demands:half")},
