@@ -23,6 +23,8 @@ BOARD = "raymlops-traffic-board"
 POLL_S = 20.0
 """How long a poll waits for news. Each looks into the ledger first, so what was written there
 alone is followed after no longer than that and its loading."""
+LOADING_S = 600.0
+"""How long a table is waited for while replicas say that they load what it names."""
 RETRY_S = 0.5
 """How long a replica that cannot reach the board waits before it tries again."""
 
@@ -74,10 +76,12 @@ class Sighting:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Which replicas follow a generation, are still to follow it, or cannot."""
+    """Which replicas follow a generation, are still `behind`, some of them `loading` it, or cannot
+    follow it."""
 
     following: tuple[str, ...]
     behind: tuple[str, ...]
+    loading: tuple[str, ...]
     refusals: tuple[str, ...]
 
 
@@ -87,6 +91,9 @@ def judge(sightings: Iterable[Sighting], generation: int, now: float) -> Verdict
     return Verdict(
         following=tuple(each.replica for each in alive if each.generation >= generation),
         behind=tuple(each.replica for each in alive if each.newest_known < generation),
+        loading=tuple(
+            each.replica for each in alive if each.newest_known < generation <= each.loading
+        ),
         refusals=tuple(
             f"{each.replica}: {each.reason}"
             for each in alive
@@ -140,9 +147,9 @@ class TrafficBoard:
 
         Raises:
             UnservableError: a replica cannot serve that table.
-            ReleaseError: not all did within `timeout_s`.
+            ReleaseError: not all did within `timeout_s`, or `LOADING_S` where one is loading it.
         """
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
         while True:
             now = time.monotonic()
             verdict = judge(self._seen.get(model, {}).values(), generation, now)
@@ -153,12 +160,13 @@ class TrafficBoard:
             settled = now - self._born >= _SETTLE_S
             if settled and verdict.following and not verdict.behind:
                 return verdict.following
-            if now >= deadline:
+            patience_s = max(timeout_s, LOADING_S) if verdict.loading else timeout_s
+            if now >= began + patience_s:
                 raise ReleaseError(
                     f"table {generation} of {model} is followed by {list(verdict.following)} and "
-                    f"after {timeout_s:g} s not yet by {list(verdict.behind) or 'any other'}"
+                    f"after {patience_s:g} s not yet by {list(verdict.behind) or 'any other'}"
                 )
-            await self._change(min(_TICK_S, deadline - now))
+            await self._change(min(_TICK_S, began + patience_s - now))
 
     def _write(self, model: str, table: TrafficTable) -> int:
         for version in table.versions:

@@ -9,7 +9,15 @@ from typing import Any
 from raymlops.cluster import spawn
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
-from raymlops.serve.board import BOARD, POLL_S, RETRY_S, Published, Standing, TrafficBoard
+from raymlops.serve.board import (
+    BOARD,
+    LOADING_S,
+    POLL_S,
+    RETRY_S,
+    Published,
+    Standing,
+    TrafficBoard,
+)
 from raymlops.serve.link import ActorLink
 from raymlops.serve.traffic import TrafficTable
 
@@ -36,11 +44,11 @@ def wait_applied(
 
     Raises:
         UnservableError: a replica cannot serve that table.
-        ReleaseError: not all did within `timeout_s`.
+        ReleaseError: not all did within `timeout_s`, or `LOADING_S` where one is loading it.
         ClusterError: the board does not answer.
     """
     replicas: tuple[str, ...] = _ask(
-        ledger_url, "applied", model, generation, timeout_s, wait_s=timeout_s
+        ledger_url, "applied", model, generation, timeout_s, wait_s=max(timeout_s, LOADING_S)
     )
     return replicas
 

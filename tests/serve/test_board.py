@@ -25,6 +25,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A board that trusts its memory at once, and polls that end soon."""
     monkeypatch.setattr(board, "_SETTLE_S", 0.0)
     monkeypatch.setattr(board, "POLL_S", 0.2)
+    monkeypatch.setattr(board, "LOADING_S", 0.15)
 
 
 def seen(replica: str, generation: int, *, refused: int = 0, at: float = 0.0) -> Sighting:
@@ -51,13 +52,35 @@ def test_a_replica_that_loads_a_table_is_behind_and_hears_of_newer_ones_alone(
         first = await board.publish(MODEL, TABLES[0])
         loading = Standing(replica="r", loading=first)
         poll = asyncio.create_task(board.wait(MODEL, loading))
-        with pytest.raises(ReleaseError, match=r"not yet by \['r'\]"):
+        with pytest.raises(ReleaseError, match=r"after 0\.15 s not yet by \['r'\]"):
             await board.applied(MODEL, first, 0.1)
         assert await poll is None
         second = await board.publish(MODEL, TABLES[1])
         published = await board.wait(MODEL, loading)
         assert published is not None
         assert published.generation == second
+
+    run(test)
+
+
+def test_a_replica_that_loads_for_long_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of minutes could be deployed and never released: as one that no replica serves."""
+    monkeypatch.setattr(board, "LOADING_S", 10.0)
+
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        first = await board.publish(MODEL, TABLES[0])
+        polls = [asyncio.create_task(board.wait(MODEL, Standing(replica="r", loading=first)))]
+        applied = asyncio.create_task(board.applied(MODEL, first, 0.05))
+        await asyncio.sleep(0.15)
+        assert not applied.done()
+        polls.append(
+            asyncio.create_task(board.wait(MODEL, Standing(replica="r", generation=first)))
+        )
+        assert await applied == ("r",)
+        await asyncio.gather(*polls)
 
     run(test)
 
