@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,6 @@ from raymlops.cli.options import (
 from raymlops.cli.output import emit_json, emit_lines
 from raymlops.cli.signals import ended_by_signal
 from raymlops.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_to(app: typer.Typer) -> None:
