@@ -15,7 +15,7 @@ from raymlops.errors import ConfigError, ExpectationError
 from raymlops.models import Artifact, Bundle, Postprocessing
 from raymlops.operate import Workspace, promote, register_model
 from tests import irises
-from tests.operate.test_operator import START, World, play
+from tests.operate.world import START, World, play
 
 CONFIG = """
 model: irises
