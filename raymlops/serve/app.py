@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from raymlops.serve.inference import Inference
-from raymlops.serve.inflation import Inflating
 from raymlops.serve.protocols import PROTOCOLS
-from raymlops.serve.traced import Traced
 from raymlops.serve.web import Handler, Routes
+from raymlops.serve.web.inflation import Inflating
+from raymlops.serve.web.traced import Traced
 
 
 def model_handler(inference: Inference, *, max_body_bytes: int) -> Handler:

@@ -10,7 +10,6 @@ from typing import Any
 
 from raymlops.cluster.address import is_this_machine
 from raymlops.cluster.resources import free_cpus, node_cpus
-from raymlops.serve.asgi import App
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door.actor import door_path, local_door
@@ -25,6 +24,7 @@ from raymlops.serve.replica import Replica
 from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.web.asgi import App
 from raymlops.telemetry import Snapshot
 
 _logger = logging.getLogger(__name__)

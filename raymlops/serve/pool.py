@@ -25,7 +25,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from raymlops.errors import RaymlopsError, RequestError
-from raymlops.serve.asgi import Application
 from raymlops.serve.caching import ModelCache, ModelCachePolicy
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door import Doorway
@@ -45,6 +44,7 @@ from raymlops.serve.web import (
     answered,
     later,
 )
+from raymlops.serve.web.asgi import Application
 
 _logger = logging.getLogger(__name__)
 

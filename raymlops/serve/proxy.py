@@ -9,9 +9,9 @@ from typing import Any
 
 from raymlops.cluster.address import free_port
 from raymlops.errors import ClusterError, ConfigError
-from raymlops.serve.asgi import App, Application
 from raymlops.serve.front import front_routes
 from raymlops.serve.settings import ServeSettings
+from raymlops.serve.web.asgi import App, Application
 
 _logger = logging.getLogger(__name__)
 

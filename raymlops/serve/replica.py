@@ -17,11 +17,9 @@ from raymlops.ledger import open_ledger
 from raymlops.serve.access import Gate, Keyring, owner_of
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
-from raymlops.serve.asgi import Application
 from raymlops.serve.audience import Audience
 from raymlops.serve.board import Published
 from raymlops.serve.client.messages import Answer, Columns
-from raymlops.serve.cors import CrossOrigin, sharing
 from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
@@ -34,6 +32,8 @@ from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.web import Admit, Handler
+from raymlops.serve.web.asgi import Application
+from raymlops.serve.web.cors import CrossOrigin, sharing
 from raymlops.storage import Files, Store
 from raymlops.telemetry import Series, catalogue
 

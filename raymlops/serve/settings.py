@@ -8,13 +8,13 @@ from pathlib import Path
 from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCachePolicy
-from raymlops.serve.cors import CorsPolicy
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.swapping import SwapPolicy
+from raymlops.serve.web.cors import CorsPolicy
 from raymlops.telemetry.logs import LogPolicy
 
 

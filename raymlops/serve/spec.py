@@ -7,12 +7,12 @@ from pathlib import Path
 
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy
-from raymlops.serve.cors import CorsPolicy
 from raymlops.serve.deferred import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.swapping import SwapPolicy
+from raymlops.serve.web.cors import CorsPolicy
 from raymlops.telemetry.logs import LogPolicy
 
 

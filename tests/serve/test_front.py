@@ -5,8 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from raymlops.serve.asgi import Application
 from raymlops.serve.front import front_routes
+from raymlops.serve.web.asgi import Application
 
 
 def ask(method: str, path: str, *, is_ready: bool = True) -> httpx.Response:

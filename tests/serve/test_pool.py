@@ -28,10 +28,10 @@ from raymlops.serve import (
 )
 from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.board import Published, Standing
-from raymlops.serve.cors import CorsPolicy
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.web import Request, answered
+from raymlops.serve.web.cors import CorsPolicy
 from raymlops.storage import Store
 from raymlops.telemetry import Series, Snapshot
 from tests.serve.conftest import VERSIONS, World, read_columns, register

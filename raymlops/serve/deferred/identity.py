@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from raymlops.serve.inflation import inflate
 from raymlops.serve.protocols.documents import load, text
 from raymlops.serve.protocols.open_inference.binary import split_binary
 from raymlops.serve.web import Request
+from raymlops.serve.web.inflation import inflate
 
 _INFER, _PREDICT = "/infer", "/predict"
 _INFERRING = (_INFER, _PREDICT, ":predict", ":classify", ":regress")

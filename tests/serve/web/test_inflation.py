@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from raymlops.errors import RequestError
-from raymlops.serve.inflation import inflate
+from raymlops.serve.web.inflation import inflate
 
 
 @pytest.mark.parametrize(

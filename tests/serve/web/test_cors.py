@@ -6,12 +6,12 @@ import pytest
 
 from raymlops.operate import load_settings
 from raymlops.serve import ServeSettings
-from raymlops.serve.cors import CorsPolicy, CrossOrigin, sharing
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.limits import HttpLimits
 from raymlops.serve.http.machine import Machine
 from raymlops.serve.placing import spec_of
 from raymlops.serve.web import Handler, Reply, Request, Response, Routes, sorted_out
+from raymlops.serve.web.cors import CorsPolicy, CrossOrigin, sharing
 
 APP = "https://app.example.com"
 PATH = "/v2/models/flights/infer"
