@@ -28,10 +28,10 @@ from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature, ex
 from raymlops.serve import BatchPolicy, HttpLimits, TrafficTable
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
-from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Metrics
+from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.recorder import Recorder
 from raymlops.serve.witnesses import Witness, Witnesses
 

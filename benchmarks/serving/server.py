@@ -19,7 +19,7 @@ from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSum
 from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.board import Published, Standing
 from raymlops.serve.door import Door, Roster
-from raymlops.serve.garbage import spare_what_is_loaded
+from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.web import Handler, Reply, Request, Response
 from raymlops.telemetry import Snapshot
 from raymlops.telemetry.logs import LogPolicy

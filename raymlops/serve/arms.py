@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from raymlops.errors import ModelError, RequestError
 from raymlops.models import Bundle
-from raymlops.serve import memory
 from raymlops.serve.batching import BatchPolicy, Outputs
 from raymlops.serve.caching import CachePolicy, LruCache
 from raymlops.serve.caching.predictions import Key
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.form import Form
 from raymlops.serve.loaded import LoadedVersion, Loader, Preparer
+from raymlops.serve.process import memory
 from raymlops.serve.swapping import SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
 from raymlops.telemetry import Series, catalogue

@@ -13,11 +13,11 @@ from raymlops.cluster.resources import free_cpus, node_cpus
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door.actor import door_path, local_door
-from raymlops.serve.garbage import spare_what_is_loaded
 from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.pool import Pool, PoolSpec
+from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.proxy import run_application
 from raymlops.serve.publishing import RemoteBoard
 from raymlops.serve.replica import Replica

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
-from raymlops.serve import memory
 from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Outputs, Run, warm_up
 from raymlops.serve.caching import LruCache, PredictionCache
 from raymlops.serve.caching.predictions import Enqueue, Key
@@ -23,6 +22,7 @@ from raymlops.serve.engines import (
     pin,
 )
 from raymlops.serve.form import Form, form_of
+from raymlops.serve.process import memory
 from raymlops.serve.swapping import Footprint
 from raymlops.storage import Store
 

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from raymlops.serve.descriptors import most_open
 from raymlops.serve.http import Strayed
+from raymlops.serve.process.descriptors import most_open
 
 _HELD_OPEN = 20_000
 """Connections that may wait at once; beyond that the oldest is closed."""

@@ -7,12 +7,12 @@ import socket
 import time
 
 from raymlops.errors import RequestError
-from raymlops.serve.descriptors import most_open
 from raymlops.serve.http.connection import Connection, HandOver
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import HttpLimits, surplus
 from raymlops.serve.http.machine import Belongs
+from raymlops.serve.process.descriptors import most_open
 from raymlops.serve.web import Admit, Handler, Refused, Response, untold
 
 _SWEEP_S = 0.5

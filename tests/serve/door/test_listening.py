@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from raymlops.serve.descriptors import most_open
 from raymlops.serve.door.listening import Listeners
 from raymlops.serve.door.tasks import Tasks
+from raymlops.serve.process.descriptors import most_open
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What a serving process has of its machine: memory, connections, its search for garbage."""
