@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.figures import Figure, report, seconds
 from benchmarks.monitor_tap import MODEL, trained
 from raymlops.cluster import spawn
+from raymlops.cluster.link import ActorLink
 from raymlops.data import Columns
 from raymlops.errors import RefusedError
 from raymlops.ledger import Ledger
@@ -29,7 +30,6 @@ from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import TapSummary
 from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.link import ActorLink
 from raymlops.serve.outbox import Outbox
 from raymlops.serve.summarising import summarise
 

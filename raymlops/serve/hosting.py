@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.cluster.address import is_this_machine
+from raymlops.cluster.link import ActorLink
 from raymlops.cluster.resources import free_cpus, node_cpus
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door.actor import door_path, local_door
-from raymlops.serve.link import ActorLink
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.pool import Pool, PoolSpec

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from raymlops.cluster import spawn
+from raymlops.cluster.link import ActorLink
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
 from raymlops.serve.board import (
@@ -18,7 +19,6 @@ from raymlops.serve.board import (
     Standing,
     TrafficBoard,
 )
-from raymlops.serve.link import ActorLink
 from raymlops.serve.traffic import TrafficTable
 
 _ATTEMPTS = 5

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from raymlops.cluster import find, spawn
+from raymlops.cluster.link import ActorLink
 from raymlops.errors import ClusterError, LedgerError, RefusedError
-from raymlops.serve.link import ActorLink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
