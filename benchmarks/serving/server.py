@@ -17,9 +17,9 @@ import uvloop
 from benchmarks.serving.places import KEY, MODEL, ledger_url, store_uri
 from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary
 from raymlops.serve.access import ApiKey, Keyring, digest_of
-from raymlops.serve.board import Published, Standing
 from raymlops.serve.door import Door, Roster
 from raymlops.serve.process.garbage import spare_what_is_loaded
+from raymlops.serve.traffic.board import Published, Standing
 from raymlops.serve.web import Handler, Reply, Request, Response
 from raymlops.telemetry import Snapshot
 from raymlops.telemetry.logs import LogPolicy

@@ -8,7 +8,6 @@ publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 
 from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
-from raymlops.serve.board import POLL_S
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
 from raymlops.serve.deployment import Deployment, check_deployment, deploy, model_handle, undeploy
@@ -17,12 +16,13 @@ from raymlops.serve.http import HttpLimits
 from raymlops.serve.latency import quantile_s
 from raymlops.serve.placing import application_name, pool_name, standing
 from raymlops.serve.pooled import check_pool, deploy_pool, undeploy_pool
-from raymlops.serve.publishing import publish, wait_applied
 from raymlops.serve.replica import Replica
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.traffic import Arm, TrafficTable
+from raymlops.serve.traffic.board import POLL_S
+from raymlops.serve.traffic.publishing import publish, wait_applied
 
 __all__ = [
     "POLL_S",

@@ -26,8 +26,8 @@ from raymlops.serve.placing import (
     standing,
 )
 from raymlops.serve.proxy import start_serve
-from raymlops.serve.publishing import board_name, wait_applied
 from raymlops.serve.settings import ServeSettings
+from raymlops.serve.traffic.publishing import board_name, wait_applied
 
 ANOTHER_CLUSTER = (
     "for another one set RAYMLOPS__CLUSTER__ADDRESS, to auto for that of `raymlops up`"

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from raymlops.errors import ClusterError
 from raymlops.serve.arms import Arms
-from raymlops.serve.board import RETRY_S, Published, Standing
 from raymlops.serve.traffic import TrafficTable
+from raymlops.serve.traffic.board import RETRY_S, Published, Standing
 
 _logger = logging.getLogger(__name__)
 

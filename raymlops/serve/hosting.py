@@ -19,11 +19,11 @@ from raymlops.serve.outbox import Sink
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.proxy import run_application
-from raymlops.serve.publishing import RemoteBoard
 from raymlops.serve.replica import Replica
 from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.traffic.publishing import RemoteBoard
 from raymlops.serve.web.asgi import App
 from raymlops.telemetry import Snapshot
 

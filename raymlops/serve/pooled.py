@@ -18,8 +18,8 @@ from raymlops.serve.placing import (
 )
 from raymlops.serve.pool import PoolSpec
 from raymlops.serve.proxy import start_serve
-from raymlops.serve.publishing import wait_applied
 from raymlops.serve.settings import ServeSettings
+from raymlops.serve.traffic.publishing import wait_applied
 
 
 def deploy_pool(

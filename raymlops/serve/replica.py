@@ -18,7 +18,6 @@ from raymlops.serve.access import Gate, Keyring, owner_of
 from raymlops.serve.app import model_handler
 from raymlops.serve.arms import Arms
 from raymlops.serve.audience import Audience
-from raymlops.serve.board import Published
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.direct import infer_directly
@@ -31,6 +30,7 @@ from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.traffic.board import Published
 from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.asgi import Application
 from raymlops.serve.web.cors import CrossOrigin, sharing

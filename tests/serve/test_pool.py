@@ -27,9 +27,9 @@ from raymlops.serve import (
     TrafficTable,
 )
 from raymlops.serve.access import ApiKey, Keyring, digest_of
-from raymlops.serve.board import Published, Standing
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.pool import Pool, PoolSpec
+from raymlops.serve.traffic.board import Published, Standing
 from raymlops.serve.web import Request, answered
 from raymlops.serve.web.cors import CorsPolicy
 from raymlops.storage import Store

@@ -12,7 +12,7 @@ from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Ledger
 from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary, TrafficTable
 from raymlops.serve.access import ApiKey, Keyring, digest_of
-from raymlops.serve.board import Published, Standing
+from raymlops.serve.traffic.board import Published, Standing
 from raymlops.telemetry import Snapshot
 from tests.serve.conftest import MODEL, World
 from tests.serve.test_app import INFER, body

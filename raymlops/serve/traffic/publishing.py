@@ -10,7 +10,8 @@ from raymlops.cluster import spawn
 from raymlops.cluster.link import ActorLink
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
-from raymlops.serve.board import (
+from raymlops.serve.traffic import TrafficTable
+from raymlops.serve.traffic.board import (
     BOARD,
     LOADING_S,
     POLL_S,
@@ -19,7 +20,6 @@ from raymlops.serve.board import (
     Standing,
     TrafficBoard,
 )
-from raymlops.serve.traffic import TrafficTable
 
 _ATTEMPTS = 5
 _TIMEOUT_S = 90.0

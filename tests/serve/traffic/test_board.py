@@ -8,9 +8,10 @@ import pytest
 
 from raymlops.errors import NotFoundError, ReleaseError
 from raymlops.ledger import Ledger
-from raymlops.serve import TrafficTable, board
-from raymlops.serve.board import POLL_S, Sighting, Standing, TrafficBoard, judge
-from raymlops.serve.publishing import board_name
+from raymlops.serve import TrafficTable
+from raymlops.serve.traffic import board
+from raymlops.serve.traffic.board import POLL_S, Sighting, Standing, TrafficBoard, judge
+from raymlops.serve.traffic.publishing import board_name
 from tests.serve.conftest import MODEL, World
 
 TABLES = [TrafficTable.champion(MODEL, version).to_dict() for version in ("1.0.0", "1.0.1")]
