@@ -28,7 +28,6 @@ from raymlops.models import Bundle
 from raymlops.serve import BatchPolicy, HttpLimits, TrafficTable
 from raymlops.serve.access import ApiKey, Gate, digest_of
 from raymlops.serve.app import model_handler
-from raymlops.serve.arms import Arms
 from raymlops.serve.batching.outputs import concatenated
 from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.engines import BundleRunner, EngineSettings
@@ -37,9 +36,10 @@ from raymlops.serve.http import HttpServer
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.machine import Machine
 from raymlops.serve.inference import Inference, Result
-from raymlops.serve.loaded import bundle_loader
 from raymlops.serve.metrics import Metrics
 from raymlops.serve.protocols.open_inference.ask import parse_infer
+from raymlops.serve.versions.arms import Arms
+from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.web import Request
 from raymlops.serve.witnesses import Witnesses
 from raymlops.storage import Store

@@ -43,7 +43,7 @@ POLICIES = (
     "serve/batching/policy.py", "serve/batching/queue.py", "serve/batching/bisection.py",
     "serve/batching/speed.py", "serve/batching/outputs.py", "serve/batching/padding.py",
     "serve/caching/keys.py", "serve/caching/lru.py", "serve/caching/sizes.py",
-    "serve/swapping.py", "serve/caching/ranking.py",
+    "serve/versions/swapping.py", "serve/caching/ranking.py",
     "serve/http/limits.py", "serve/http/encode.py", "serve/http/machine.py",
     "serve/http/framing.py", "serve/http/replies.py",
     "serve/door/roster.py", "serve/door/crowds.py",

@@ -20,7 +20,7 @@ from raymlops.data import Columns
 from raymlops.serve.batching import Outputs
 from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.loaded import LoadedVersion
+from raymlops.serve.versions.loaded import LoadedVersion
 
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1)

@@ -13,7 +13,7 @@ from raymlops.data import Columns
 from raymlops.errors import SignatureError
 from raymlops.serve.batching import Outputs, Times
 from raymlops.serve.batching.shares import Share
-from raymlops.serve.loaded import LoadedVersion
+from raymlops.serve.versions.loaded import LoadedVersion
 from raymlops.telemetry import trace
 from raymlops.telemetry.trace import Trace
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from raymlops.errors import ClusterError
-from raymlops.serve.arms import Arms
 from raymlops.serve.traffic import TrafficTable
 from raymlops.serve.traffic.board import RETRY_S, Published, Standing
+from raymlops.serve.versions.arms import Arms
 
 _logger = logging.getLogger(__name__)
 

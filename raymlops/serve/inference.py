@@ -19,12 +19,12 @@ import msgspec
 
 from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError, SignatureError
-from raymlops.serve.arms import Arms
 from raymlops.serve.batching import Outputs
 from raymlops.serve.batching.shares import Share
 from raymlops.serve.exchange import Exchange, Record
 from raymlops.serve.form import Form
 from raymlops.serve.statistics import Statistics
+from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Request, Response, unicode_of
 
 _logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
 from raymlops.serve.access import Gate, Keyring, owner_of
 from raymlops.serve.app import model_handler
-from raymlops.serve.arms import Arms
 from raymlops.serve.audience import Audience
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deferred import Deferring, Results
@@ -24,13 +23,14 @@ from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
-from raymlops.serve.loaded import bundle_loader
 from raymlops.serve.metrics import Outlet
 from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.traffic.board import Published
+from raymlops.serve.versions.arms import Arms
+from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.asgi import Application
 from raymlops.serve.web.cors import CrossOrigin, sharing

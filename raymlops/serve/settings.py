@@ -13,7 +13,7 @@ from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
-from raymlops.serve.swapping import SwapPolicy
+from raymlops.serve.versions.swapping import SwapPolicy
 from raymlops.serve.web.cors import CorsPolicy
 from raymlops.telemetry.logs import LogPolicy
 

@@ -11,7 +11,7 @@ from raymlops.serve.deferred import DeferredPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
-from raymlops.serve.swapping import SwapPolicy
+from raymlops.serve.versions.swapping import SwapPolicy
 from raymlops.serve.web.cors import CorsPolicy
 from raymlops.telemetry.logs import LogPolicy
 

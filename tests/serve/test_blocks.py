@@ -10,8 +10,8 @@ from raymlops.serve.batching import Batcher
 from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.summarising import summarise
+from raymlops.serve.versions.loaded import LoadedVersion
 from tests.serve.conftest import MODEL, World
 
 MIDNIGHT = datetime(2013, 7, 2, tzinfo=UTC)

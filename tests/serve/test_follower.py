@@ -12,9 +12,9 @@ import pytest
 from raymlops.errors import ClusterError, IntegrityError
 from raymlops.models import Bundle
 from raymlops.serve import BatchPolicy, TrafficTable, follower
-from raymlops.serve.arms import Arms
 from raymlops.serve.follower import Follower
 from raymlops.serve.traffic.board import Published, Standing
+from raymlops.serve.versions.arms import Arms
 
 
 def published(generation: int, version: str) -> Published:

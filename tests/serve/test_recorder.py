@@ -19,10 +19,10 @@ from raymlops.serve.batching import Batcher
 from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.latency import bucket
-from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.outbox import Sink
 from raymlops.serve.recorder import Recorder
 from raymlops.serve.summarising import summarise
+from raymlops.serve.versions.loaded import LoadedVersion
 from tests import irises
 from tests.serve.conftest import MODEL, World, read_columns
 

@@ -9,13 +9,13 @@ import numpy as np
 import orjson
 
 from raymlops.serve.inference import Inference
-from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.protocols.openapi.paths import (
     Described,
     open_inference_paths,
     predict_paths,
     tensorflow_serving_paths,
 )
+from raymlops.serve.versions.loaded import LoadedVersion
 from raymlops.serve.web import Reply, Request, Response, Routes
 
 _NUM_EXAMPLES = 2

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 
 from raymlops.serve.inference import Ask, Inference
-from raymlops.serve.loaded import LoadedVersion
 from raymlops.serve.protocols.tensorflow_serving import describe
 from raymlops.serve.protocols.tensorflow_serving.ask import (
     parse_classify,
     parse_predict,
     parse_regress,
 )
+from raymlops.serve.versions.loaded import LoadedVersion
 from raymlops.serve.web import Reply, Request, Response, Routes
 
 Parse = Callable[[Request, str | None], Ask[Response]]

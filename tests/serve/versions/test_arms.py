@@ -17,12 +17,12 @@ from raymlops.errors import IntegrityError, ModelError, NotFoundError, RequestEr
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle, Preprocessing
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
-from raymlops.serve.arms import Arms
 from raymlops.serve.batching import EngineSpeed
 from raymlops.serve.caching import CachePolicy
 from raymlops.serve.engines import EngineSettings
-from raymlops.serve.loaded import bundle_loader
-from raymlops.serve.swapping import SwapPolicy
+from raymlops.serve.versions.arms import Arms
+from raymlops.serve.versions.loaded import bundle_loader
+from raymlops.serve.versions.swapping import SwapPolicy
 from raymlops.storage import Store
 from tests.serve.conftest import MODEL, VERSIONS, World
 

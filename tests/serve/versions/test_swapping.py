@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.serve.process.memory import free_bytes, resident_bytes
-from raymlops.serve.swapping import Footprint, SwapPolicy, expected_bytes, shortage
+from raymlops.serve.versions.swapping import Footprint, SwapPolicy, expected_bytes, shortage
 
 MIB = 2**20
 

@@ -15,10 +15,10 @@ from raymlops.serve.caching import CachePolicy, LruCache
 from raymlops.serve.caching.predictions import Key
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.form import Form
-from raymlops.serve.loaded import LoadedVersion, Loader, Preparer
 from raymlops.serve.process import memory
-from raymlops.serve.swapping import SwapPolicy, expected_bytes, shortage
 from raymlops.serve.traffic import TrafficTable
+from raymlops.serve.versions.loaded import LoadedVersion, Loader, Preparer
+from raymlops.serve.versions.swapping import SwapPolicy, expected_bytes, shortage
 from raymlops.telemetry import Series, catalogue
 
 _logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from raymlops.serve.engines import (
 )
 from raymlops.serve.form import Form, form_of
 from raymlops.serve.process import memory
-from raymlops.serve.swapping import Footprint
+from raymlops.serve.versions.swapping import Footprint
 from raymlops.storage import Store
 
 _logger = logging.getLogger(__name__)
