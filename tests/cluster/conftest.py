@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.cluster import ClusterRecord, down, up
+from raymlops.cluster import ClusterRecord, ClusterSettings, connect, down, up
 
 
 @pytest.fixture(scope="package")
@@ -22,3 +22,10 @@ def cluster(home: Path) -> Iterator[ClusterRecord]:
     record = up(None, home=home, num_cpus=2)
     yield record
     down(home)
+
+
+@pytest.fixture
+def joined(cluster: ClusterRecord, home: Path) -> Iterator[None]:
+    """This process is a driver on it."""
+    with connect(ClusterSettings(address="auto"), home=home):
+        yield

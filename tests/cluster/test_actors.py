@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,7 @@ def counter_class() -> type:
     return Counter
 
 
-@pytest.fixture
-def _joined(cluster: ClusterRecord, home: Path) -> Iterator[None]:
-    with connect(ClusterSettings(address="auto"), home=home):
-        yield
-
-
-@pytest.mark.usefixtures("_joined")
+@pytest.mark.usefixtures("joined")
 def test_an_actor_is_made_once_and_found_by_name() -> None:
     import ray
 
@@ -62,7 +55,7 @@ def test_a_detached_actor_outlives_its_driver_and_another_does_not(
         ray.kill(find("kept"))
 
 
-@pytest.mark.usefixtures("_joined")
+@pytest.mark.usefixtures("joined")
 def test_calls_of_an_actor_that_lists_none_are_no_tasks_of_ray() -> None:
     import ray
 

@@ -10,7 +10,7 @@ from raymlops.cluster import find, spawn
 from raymlops.cluster.link import ActorLink
 from raymlops.errors import ClusterError, LedgerError, RefusedError
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("joined")]
 
 LISTENER = "listener"
 
