@@ -28,10 +28,10 @@ from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import TapSummary
-from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.outbox import Outbox
-from raymlops.serve.summarising import summarise
+from raymlops.serve.tap.blocks import blocks_of
+from raymlops.serve.tap.outbox import Outbox
+from raymlops.serve.tap.summarising import summarise
 
 NUM_SENDERS = 64
 NUM_THREADS = 64  # as of each monitor that raymlops starts

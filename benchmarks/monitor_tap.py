@@ -31,7 +31,7 @@ from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Metrics
 from raymlops.serve.process.garbage import spare_what_is_loaded
-from raymlops.serve.recorder import Recorder
+from raymlops.serve.tap.recorder import Recorder
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.witnesses import Witness, Witnesses
 

@@ -32,7 +32,7 @@ POLICIES = (
     "serve/deferred/policy.py", "serve/protocols/documents.py",
     "serve/protocols/open_inference/binary.py",
     "serve/protocols/json_tensors.py", "serve/protocols/open_inference/texts.py",
-    "serve/latency.py",
+    "serve/tap/latency.py",
     "telemetry/catalogue.py", "telemetry/requests.py", "telemetry/snapshot.py",
     "telemetry/exposition.py", "telemetry/trace.py",
     "monitor/alerts/episodes.py", "monitor/alerts/quiet.py", "monitor/alerts/outbox.py",

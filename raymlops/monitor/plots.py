@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.serve.latency import BOUNDS_S, quantile_s
+from raymlops.serve.tap.latency import BOUNDS_S, quantile_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -36,7 +36,7 @@ from raymlops.monitor.figures import (
 from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
 from raymlops.monitor.period import EVER, Period
 from raymlops.monitor.windows import Window
-from raymlops.serve.latency import quantile_s
+from raymlops.serve.tap.latency import quantile_s
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -10,11 +10,11 @@ from typing import Any
 
 from raymlops.serve.exchange import Record
 from raymlops.serve.metrics import Metrics, Outlet, Reader
-from raymlops.serve.outbox import Sink
-from raymlops.serve.recorder import Recorder
 from raymlops.serve.requestlog import RequestLog
 from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.tap.outbox import Sink
+from raymlops.serve.tap.recorder import Recorder
 from raymlops.serve.witnesses import Witnesses
 
 _logger = logging.getLogger(__name__)

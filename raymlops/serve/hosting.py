@@ -15,7 +15,6 @@ from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door.actor import door_path, local_door
 from raymlops.serve.metrics import Outlet
-from raymlops.serve.outbox import Sink
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.proxy import run_application
@@ -23,6 +22,7 @@ from raymlops.serve.replica import Replica
 from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.traffic.publishing import RemoteBoard
 from raymlops.serve.web.asgi import App
 from raymlops.telemetry import Snapshot

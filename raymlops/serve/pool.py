@@ -31,10 +31,10 @@ from raymlops.serve.door import Doorway
 from raymlops.serve.door.sorting import model_of
 from raymlops.serve.follower import Board
 from raymlops.serve.metrics import Outlet
-from raymlops.serve.outbox import Sink
 from raymlops.serve.replica import Replica
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.web import (
     LONGEST_REMEMBERED,
     Handler,

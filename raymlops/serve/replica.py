@@ -24,10 +24,10 @@ from raymlops.serve.door import Doorway
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
 from raymlops.serve.metrics import Outlet
-from raymlops.serve.outbox import Sink
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.traffic.board import Published
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.versions.loaded import bundle_loader

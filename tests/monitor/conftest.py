@@ -28,8 +28,8 @@ from raymlops.ledger import (
 )
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport, log_losses
-from raymlops.serve.latency import NUM_BUCKETS, bucket
 from raymlops.serve.tap import TapSummary
+from raymlops.serve.tap.latency import NUM_BUCKETS, bucket
 from raymlops.storage import Store
 
 NUMBERS = ("temp", "humid", "wind_speed", "precip", "pressure", "visib", "distance", "hour")

@@ -35,8 +35,8 @@ from raymlops.monitor import (
 from raymlops.monitor.expected import GAP
 from raymlops.monitor.performance import Known, measure_classes, measure_each_class
 from raymlops.operate.own_models import bundle_of
-from raymlops.serve.latency import NUM_BUCKETS
 from raymlops.serve.tap import TapSummary
+from raymlops.serve.tap.latency import NUM_BUCKETS
 from raymlops.storage import Store
 from tests import irises
 from tests.serve.conftest import register

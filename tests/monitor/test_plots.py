@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from raymlops.monitor import plots
-from raymlops.serve.latency import NUM_BUCKETS
+from raymlops.serve.tap.latency import NUM_BUCKETS
 
 
 def _panel(title: str, *curves: plots.Curve) -> plots.Panel:

@@ -24,8 +24,8 @@ from raymlops.ledger import (
 )
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport, write_report
-from raymlops.serve.latency import NUM_BUCKETS
 from raymlops.serve.tap import TapSummary
+from raymlops.serve.tap.latency import NUM_BUCKETS
 from raymlops.storage import Store
 
 FEATURES = (

@@ -21,7 +21,7 @@ from raymlops.monitor.metrics import Exporter, ExporterSettings
 from raymlops.operate import Workspace, open_sentinel, status
 from raymlops.operate.exporter import exporter_address
 from raymlops.serve import Arm, TrafficTable
-from raymlops.serve.latency import NUM_BUCKETS
+from raymlops.serve.tap.latency import NUM_BUCKETS
 from tests.cli.test_cli import run
 from tests.cluster.test_status import no_http
 from tests.monitor.metrics.conftest import AUGUST, MODEL, busy_ledger, decide, drift

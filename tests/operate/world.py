@@ -26,7 +26,7 @@ from raymlops.models import Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.operate import Challenger, Operator, Workspace
 from raymlops.serve import TrafficTable
-from raymlops.serve.latency import NUM_BUCKETS
+from raymlops.serve.tap.latency import NUM_BUCKETS
 
 WINDOW_DAYS = 7
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from raymlops.errors import ReleaseError, UnservableError
 from raymlops.ledger import Version, open_ledger
-from raymlops.serve.traffic import TrafficTable
+from raymlops.serve.traffic.table import TrafficTable
 
 BOARD = "raymlops-traffic-board"
 POLL_S = 20.0

@@ -10,7 +10,6 @@ from raymlops.cluster import spawn
 from raymlops.cluster.link import ActorLink
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
-from raymlops.serve.traffic import TrafficTable
 from raymlops.serve.traffic.board import (
     BOARD,
     LOADING_S,
@@ -20,6 +19,7 @@ from raymlops.serve.traffic.board import (
     Standing,
     TrafficBoard,
 )
+from raymlops.serve.traffic.table import TrafficTable
 
 _ATTEMPTS = 5
 _TIMEOUT_S = 90.0

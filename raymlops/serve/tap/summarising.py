@@ -15,9 +15,9 @@ from raymlops.data import Columns
 from raymlops.data.slices import cells_of
 from raymlops.ledger import PackedPredictions, Pane
 from raymlops.serve.batching.outputs import concatenated
-from raymlops.serve.blocks import Block
-from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS
-from raymlops.serve.tap import TapSummary
+from raymlops.serve.tap.blocks import Block
+from raymlops.serve.tap.latency import BOUNDS_S, NUM_BUCKETS
+from raymlops.serve.tap.summary import TapSummary
 
 
 def summarise(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from raymlops.errors import ClusterError, RefusedError
-from raymlops.serve import outbox
-from raymlops.serve.outbox import Outbox, Sink
+from raymlops.serve.tap import outbox
+from raymlops.serve.tap.outbox import Outbox, Sink
 
 BAD = {0, 7, 8, 99, 199}  # messages that can never be stored
 

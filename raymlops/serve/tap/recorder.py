@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from raymlops.errors import RefusedError
-from raymlops.serve.blocks import Block, blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.outbox import Outbox, Sink
-from raymlops.serve.summarising import summarise
+from raymlops.serve.tap.blocks import Block, blocks_of
+from raymlops.serve.tap.outbox import Outbox, Sink
+from raymlops.serve.tap.summarising import summarise
 
 _logger = logging.getLogger(__name__)
 

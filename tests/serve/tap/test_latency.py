@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from raymlops.serve.latency import BOUNDS_S, NUM_BUCKETS, bucket, quantile_s
+from raymlops.serve.tap.latency import BOUNDS_S, NUM_BUCKETS, bucket, quantile_s
 
 
 def test_every_latency_has_a_bucket() -> None:

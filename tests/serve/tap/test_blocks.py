@@ -8,9 +8,9 @@ from raymlops.models import PROBABILITY
 from raymlops.serve import BatchPolicy
 from raymlops.serve.batching import Batcher
 from raymlops.serve.batching.shares import Batch, Share
-from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.summarising import summarise
+from raymlops.serve.tap.blocks import blocks_of
+from raymlops.serve.tap.summarising import summarise
 from raymlops.serve.versions.loaded import LoadedVersion
 from tests.serve.conftest import MODEL, World
 

@@ -14,14 +14,15 @@ from raymlops.errors import ClusterError, RefusedError
 from raymlops.ledger import JoinPolicy, Labels, Ledger, PackedPredictions, SlicePerformance
 from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
-from raymlops.serve import BatchPolicy, TapSummary, outbox, recorder
+from raymlops.serve import BatchPolicy, TapSummary
 from raymlops.serve.batching import Batcher
-from raymlops.serve.blocks import blocks_of
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.latency import bucket
-from raymlops.serve.outbox import Sink
-from raymlops.serve.recorder import Recorder
-from raymlops.serve.summarising import summarise
+from raymlops.serve.tap import outbox, recorder
+from raymlops.serve.tap.blocks import blocks_of
+from raymlops.serve.tap.latency import bucket
+from raymlops.serve.tap.outbox import Sink
+from raymlops.serve.tap.recorder import Recorder
+from raymlops.serve.tap.summarising import summarise
 from raymlops.serve.versions.loaded import LoadedVersion
 from tests import irises
 from tests.serve.conftest import MODEL, World, read_columns
