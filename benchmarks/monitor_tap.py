@@ -29,11 +29,11 @@ from raymlops.serve import BatchPolicy, HttpLimits, TrafficTable
 from raymlops.serve.app import model_handler
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
-from raymlops.serve.metrics import Metrics
 from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.tap.recorder import Recorder
 from raymlops.serve.versions.arms import Arms
-from raymlops.serve.witnesses import Witness, Witnesses
+from raymlops.serve.witnesses.base import Witness, Witnesses
+from raymlops.serve.witnesses.metrics import Metrics
 
 MODEL = "tumours"
 NUM_FEATURES = 10

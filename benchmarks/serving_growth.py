@@ -36,12 +36,12 @@ from raymlops.serve.http import HttpServer
 from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.machine import Machine
 from raymlops.serve.inference import Inference, Result
-from raymlops.serve.metrics import Metrics
 from raymlops.serve.protocols.open_inference.ask import parse_infer
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.web import Request
-from raymlops.serve.witnesses import Witnesses
+from raymlops.serve.witnesses.base import Witnesses
+from raymlops.serve.witnesses.metrics import Metrics
 from raymlops.storage import Store
 
 BATCH = 32

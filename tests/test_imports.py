@@ -27,7 +27,7 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 # Modules that decide and nothing else: no clock, no cluster, no network.
 POLICIES = (
-    "serve/traffic/table.py", "serve/form.py", "serve/statistics.py",
+    "serve/traffic/table.py", "serve/form.py", "serve/witnesses/statistics.py",
     "serve/client/messages.py", "serve/client/retrying.py", "serve/client/conversation.py",
     "serve/deferred/policy.py", "serve/protocols/documents.py",
     "serve/protocols/open_inference/binary.py",

@@ -14,7 +14,6 @@ from raymlops.cluster.resources import free_cpus, node_cpus
 from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door.actor import door_path, local_door
-from raymlops.serve.metrics import Outlet
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.proxy import run_application
@@ -25,6 +24,7 @@ from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.traffic.publishing import RemoteBoard
 from raymlops.serve.web.asgi import App
+from raymlops.serve.witnesses.metrics import Outlet
 from raymlops.telemetry import Snapshot
 
 _logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from raymlops.serve.batching import Outputs
 from raymlops.serve.batching.shares import Share
 from raymlops.serve.exchange import Exchange, Record
 from raymlops.serve.form import Form
-from raymlops.serve.statistics import Statistics
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Request, Response, unicode_of
+from raymlops.serve.witnesses.statistics import Statistics
 
 _logger = logging.getLogger(__name__)
 

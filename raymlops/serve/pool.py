@@ -30,7 +30,6 @@ from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.sorting import model_of
 from raymlops.serve.follower import Board
-from raymlops.serve.metrics import Outlet
 from raymlops.serve.replica import Replica
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
@@ -45,6 +44,7 @@ from raymlops.serve.web import (
     later,
 )
 from raymlops.serve.web.asgi import Application
+from raymlops.serve.witnesses.metrics import Outlet
 
 _logger = logging.getLogger(__name__)
 

@@ -16,14 +16,12 @@ from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
 from raymlops.serve.access import Gate, Keyring, owner_of
 from raymlops.serve.app import model_handler
-from raymlops.serve.audience import Audience
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
 from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
-from raymlops.serve.metrics import Outlet
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.spec import ReplicaSpec
@@ -34,6 +32,8 @@ from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.asgi import Application
 from raymlops.serve.web.cors import CrossOrigin, sharing
+from raymlops.serve.witnesses.audience import Audience
+from raymlops.serve.witnesses.metrics import Outlet
 from raymlops.storage import Files, Store
 from raymlops.telemetry import Series, catalogue
 

@@ -27,11 +27,11 @@ from raymlops.serve import (
     TrafficTable,
 )
 from raymlops.serve.access import ApiKey, Keyring, digest_of
-from raymlops.serve.metrics import Outlet
 from raymlops.serve.pool import Pool, PoolSpec
 from raymlops.serve.traffic.board import Published, Standing
 from raymlops.serve.web import Request, answered
 from raymlops.serve.web.cors import CorsPolicy
+from raymlops.serve.witnesses.metrics import Outlet
 from raymlops.storage import Store
 from raymlops.telemetry import Series, Snapshot
 from tests.serve.conftest import VERSIONS, World, read_columns, register

@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from raymlops.models import Field, Signature
-from raymlops.serve.statistics import Tally
+from raymlops.serve.witnesses.statistics import Tally
 
 NAME = "raymlops"
 EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")

@@ -7,8 +7,8 @@ from typing import Any
 from raymlops.errors import RequestError
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
-from raymlops.serve.statistics import Tally
 from raymlops.serve.versions.loaded import LoadedVersion
+from raymlops.serve.witnesses.statistics import Tally
 
 
 class Service:

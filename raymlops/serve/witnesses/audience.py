@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.serve.exchange import Record
-from raymlops.serve.metrics import Metrics, Outlet, Reader
-from raymlops.serve.requestlog import RequestLog
-from raymlops.serve.spans import Spans, otlp_exporter
 from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.tap.recorder import Recorder
-from raymlops.serve.witnesses import Witnesses
+from raymlops.serve.witnesses.base import Witnesses
+from raymlops.serve.witnesses.metrics import Metrics, Outlet, Reader
+from raymlops.serve.witnesses.request_log import RequestLog
+from raymlops.serve.witnesses.spans import Spans, otlp_exporter
 
 _logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from opentelemetry.trace import StatusCode
 
 from raymlops.errors import ConfigError
 from raymlops.serve.exchange import Exchange
-from raymlops.serve.spans import Spans, otlp_exporter
+from raymlops.serve.witnesses.spans import Spans, otlp_exporter
 from raymlops.telemetry.trace import parse
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
