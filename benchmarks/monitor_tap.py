@@ -26,10 +26,10 @@ from benchmarks.figures import Figure, report
 from raymlops.data import Columns, Feature, Profile, TableSchema
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature, export
 from raymlops.serve import BatchPolicy, HttpLimits, TrafficTable
-from raymlops.serve.app import model_handler
 from raymlops.serve.http import HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.process.garbage import spare_what_is_loaded
+from raymlops.serve.replica.app import model_handler
 from raymlops.serve.tap.recorder import Recorder
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.witnesses.base import Witness, Witnesses

@@ -27,7 +27,6 @@ from raymlops.ledger import Ledger
 from raymlops.models import Bundle
 from raymlops.serve import BatchPolicy, HttpLimits, TrafficTable
 from raymlops.serve.access import ApiKey, Gate, digest_of
-from raymlops.serve.app import model_handler
 from raymlops.serve.batching.outputs import concatenated
 from raymlops.serve.batching.shares import Batch, Share
 from raymlops.serve.engines import BundleRunner, EngineSettings
@@ -37,6 +36,7 @@ from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.machine import Machine
 from raymlops.serve.inference import Inference, Result
 from raymlops.serve.protocols.open_inference.ask import parse_infer
+from raymlops.serve.replica.app import model_handler
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.web import Request

@@ -15,9 +15,9 @@ from raymlops.serve.door.actor import warn_of_doors
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.placing import application_name, pool_name, standing
 from raymlops.serve.pooled import check_pool, deploy_pool, undeploy_pool
-from raymlops.serve.replica import Replica
+from raymlops.serve.replica.replica import Replica
+from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.settings import ServeSettings
-from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.tap.latency import quantile_s
 from raymlops.serve.traffic import Arm, TrafficTable

@@ -16,8 +16,8 @@ from raymlops.serve.placing import (
     pools,
     spec_of,
 )
-from raymlops.serve.pool import PoolSpec
 from raymlops.serve.proxy import start_serve
+from raymlops.serve.replica.pool import PoolSpec
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic.publishing import wait_applied
 

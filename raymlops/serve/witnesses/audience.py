@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.serve.exchange import Record
-from raymlops.serve.spec import ReplicaSpec
+from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.tap.recorder import Recorder
 from raymlops.serve.witnesses.base import Witnesses

@@ -15,12 +15,12 @@ import pytest
 
 from raymlops.models import Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
-from raymlops.serve.app import model_handler
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
+from raymlops.serve.replica.app import model_handler
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Handler, Request, Response
 from raymlops.storage import Files

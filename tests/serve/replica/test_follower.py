@@ -11,8 +11,9 @@ import pytest
 
 from raymlops.errors import ClusterError, IntegrityError
 from raymlops.models import Bundle
-from raymlops.serve import BatchPolicy, TrafficTable, follower
-from raymlops.serve.follower import Follower
+from raymlops.serve import BatchPolicy, TrafficTable
+from raymlops.serve.replica import follower
+from raymlops.serve.replica.follower import Follower
 from raymlops.serve.traffic.board import Published, Standing
 from raymlops.serve.versions.arms import Arms
 

@@ -15,16 +15,16 @@ from typing import Any
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
 from raymlops.serve.access import Gate, Keyring, owner_of
-from raymlops.serve.app import model_handler
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
-from raymlops.serve.follower import Board, Follower
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
+from raymlops.serve.replica.app import model_handler
+from raymlops.serve.replica.follower import Board, Follower
+from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.routing import RoutingName
-from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.traffic.board import Published
 from raymlops.serve.versions.arms import Arms

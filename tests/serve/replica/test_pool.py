@@ -27,7 +27,7 @@ from raymlops.serve import (
     TrafficTable,
 )
 from raymlops.serve.access import ApiKey, Keyring, digest_of
-from raymlops.serve.pool import Pool, PoolSpec
+from raymlops.serve.replica.pool import Pool, PoolSpec
 from raymlops.serve.traffic.board import Published, Standing
 from raymlops.serve.web import Request, answered
 from raymlops.serve.web.cors import CorsPolicy
@@ -35,7 +35,7 @@ from raymlops.serve.witnesses.metrics import Outlet
 from raymlops.storage import Store
 from raymlops.telemetry import Series, Snapshot
 from tests.serve.conftest import VERSIONS, World, read_columns, register
-from tests.serve.test_replica import QuietBoard, Server
+from tests.serve.replica.test_replica import QuietBoard, Server
 
 WARDS = tuple(f"ward-{number}" for number in range(6))
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
-from raymlops.serve.app import model_handler, model_routes
 from raymlops.serve.engines import BundleRunner
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.inference import Inference
+from raymlops.serve.replica.app import model_handler, model_routes
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Request
 from raymlops.serve.web.asgi import Application

@@ -29,10 +29,10 @@ from raymlops.serve.caching import ModelCache, ModelCachePolicy
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.sorting import model_of
-from raymlops.serve.follower import Board
-from raymlops.serve.replica import Replica
+from raymlops.serve.replica.follower import Board
+from raymlops.serve.replica.replica import Replica
+from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.routing import RoutingName
-from raymlops.serve.spec import ReplicaSpec
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.web import (
     LONGEST_REMEMBERED,

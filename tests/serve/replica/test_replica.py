@@ -15,7 +15,7 @@ from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.traffic.board import Published, Standing
 from raymlops.telemetry import Snapshot
 from tests.serve.conftest import MODEL, World
-from tests.serve.test_app import INFER, body
+from tests.serve.replica.test_app import INFER, body
 
 
 class QuietBoard:
