@@ -34,7 +34,7 @@ def status(
 ) -> None:
     """Tell addresses, models and replicas: versions, connections, requests, latency."""
     from raymlops import serve
-    from raymlops.serve.deployment import ANOTHER_CLUSTER
+    from raymlops.serve.deployment.deployment import ANOTHER_CLUSTER
 
     with (
         open_workspace(home=home, env=env, overrides=overrides) as workspace,

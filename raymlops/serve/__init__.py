@@ -6,15 +6,21 @@ with Client(deployment.url) as client:
 publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
 """
 
-from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCache, ModelCachePolicy, memoize
 from raymlops.serve.client import Answer, AsyncClient, Client
-from raymlops.serve.deployment import Deployment, check_deployment, deploy, model_handle, undeploy
+from raymlops.serve.deployment.autoscaling import Autoscaling
+from raymlops.serve.deployment.deployment import (
+    Deployment,
+    check_deployment,
+    deploy,
+    model_handle,
+    undeploy,
+)
+from raymlops.serve.deployment.placing import application_name, pool_name, standing
+from raymlops.serve.deployment.pooled import check_pool, deploy_pool, undeploy_pool
 from raymlops.serve.door.actor import warn_of_doors
 from raymlops.serve.http import HttpLimits
-from raymlops.serve.placing import application_name, pool_name, standing
-from raymlops.serve.pooled import check_pool, deploy_pool, undeploy_pool
 from raymlops.serve.replica.replica import Replica
 from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.settings import ServeSettings

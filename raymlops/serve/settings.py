@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raymlops.serve.autoscaling import Autoscaling
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCachePolicy
 from raymlops.serve.deferred.policy import DeferredPolicy
+from raymlops.serve.deployment.autoscaling import Autoscaling
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits

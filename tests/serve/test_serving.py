@@ -41,7 +41,7 @@ from raymlops.serve import (
     undeploy,
     wait_applied,
 )
-from raymlops.serve.autoscaling import Autoscaling
+from raymlops.serve.deployment.autoscaling import Autoscaling
 from raymlops.serve.door.actor import all_doors
 from raymlops.serve.protocols.open_inference.grpc.messages import request_class, response_class
 from tests.serve.asking import ask, requests_of_all_kinds

@@ -6,10 +6,10 @@ import pytest
 
 from raymlops.operate import load_settings
 from raymlops.serve import ServeSettings
+from raymlops.serve.deployment.placing import spec_of
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.limits import HttpLimits
 from raymlops.serve.http.machine import Machine
-from raymlops.serve.placing import spec_of
 from raymlops.serve.web import Handler, Reply, Request, Response, Routes, sorted_out
 from raymlops.serve.web.cors import CorsPolicy, CrossOrigin, sharing
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from raymlops.errors import ClusterError
-from raymlops.serve.proxy import run_application
+from raymlops.serve.deployment.proxy import run_application
 
 
 class FakeServe:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from raymlops.errors import ClusterError, ConfigError, NotFoundError
-from raymlops.serve.door.actor import ask_all
-from raymlops.serve.hosting import Origin, check_room, run_replicas
-from raymlops.serve.placing import (
+from raymlops.serve.deployment.hosting import Origin, check_room, run_replicas
+from raymlops.serve.deployment.placing import (
     check_place,
     ensure_table,
     is_alone,
@@ -16,7 +15,8 @@ from raymlops.serve.placing import (
     pools,
     spec_of,
 )
-from raymlops.serve.proxy import start_serve
+from raymlops.serve.deployment.proxy import start_serve
+from raymlops.serve.door.actor import ask_all
 from raymlops.serve.replica.pool import PoolSpec
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic.publishing import wait_applied

@@ -11,15 +11,15 @@ from typing import Any
 from raymlops.cluster.address import is_this_machine
 from raymlops.cluster.link import ActorLink
 from raymlops.cluster.resources import free_cpus, node_cpus
-from raymlops.serve.autoscaling import WorkMeter
 from raymlops.serve.client.messages import Answer, Columns
+from raymlops.serve.deployment.autoscaling import WorkMeter
+from raymlops.serve.deployment.proxy import run_application
+from raymlops.serve.deployment.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.door.actor import door_path, local_door
 from raymlops.serve.process.garbage import spare_what_is_loaded
-from raymlops.serve.proxy import run_application
 from raymlops.serve.replica.pool import Pool, PoolSpec
 from raymlops.serve.replica.replica import Replica
 from raymlops.serve.replica.spec import ReplicaSpec
-from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.traffic.publishing import RemoteBoard

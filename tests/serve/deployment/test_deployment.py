@@ -14,10 +14,9 @@ from raymlops.serve import (
     ServeSettings,
     check_pool,
     deploy,
-    deployment,
-    placing,
     undeploy,
 )
+from raymlops.serve.deployment import deployment, placing
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from raymlops.cluster.address import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.cluster

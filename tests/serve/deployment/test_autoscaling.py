@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raymlops.serve import ServeSettings
-from raymlops.serve.autoscaling import Autoscaling, WorkMeter, wanted
+from raymlops.serve.deployment.autoscaling import Autoscaling, WorkMeter, wanted
 
 
 def test_replicas_are_wanted_for_all_that_is_in_work() -> None:

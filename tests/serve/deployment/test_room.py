@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raymlops.errors import ClusterError
-from raymlops.serve.room import Claim, cpus_needed_first, surge_percent
+from raymlops.serve.deployment.room import Claim, cpus_needed_first, surge_percent
 
 
 def claim(num_replicas: int, num_cpus: float) -> Claim:

@@ -8,8 +8,8 @@ from typing import Any
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import open_ledger
 from raymlops.ledger.names import check_name
+from raymlops.serve.deployment.proxy import http_url
 from raymlops.serve.door.actor import ask, ask_all, local_door
-from raymlops.serve.proxy import http_url
 from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic import TrafficTable

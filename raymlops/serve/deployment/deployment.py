@@ -12,9 +12,8 @@ from typing import Any
 
 from raymlops.cluster.address import free_port, is_this_machine
 from raymlops.errors import ClusterError, ConfigError, NotFoundError
-from raymlops.serve.door.actor import ask_all
-from raymlops.serve.hosting import Origin, check_room, run_replicas
-from raymlops.serve.placing import (
+from raymlops.serve.deployment.hosting import Origin, check_room, run_replicas
+from raymlops.serve.deployment.placing import (
     application_name,
     check_place,
     ensure_table,
@@ -25,7 +24,8 @@ from raymlops.serve.placing import (
     spec_of,
     standing,
 )
-from raymlops.serve.proxy import start_serve
+from raymlops.serve.deployment.proxy import start_serve
+from raymlops.serve.door.actor import ask_all
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic.publishing import board_name, wait_applied
 
