@@ -9,7 +9,7 @@ from typing import Any
 
 from raymlops.cluster.address import free_port
 from raymlops.errors import ClusterError, ConfigError
-from raymlops.serve.front import front_routes
+from raymlops.serve.protocols.front import front_routes
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.web.asgi import App, Application
 

@@ -23,8 +23,8 @@ from raymlops.serve.door.lookout import Lookout, door_name, living_nodes
 from raymlops.serve.door.neighbours import Card
 from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.tls import TlsFiles
-from raymlops.serve.front import front_routes
 from raymlops.serve.http import HttpLimits
+from raymlops.serve.protocols.front import front_routes
 from raymlops.serve.web import Handler
 
 _logger = logging.getLogger(__name__)

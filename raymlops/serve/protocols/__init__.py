@@ -1,6 +1,7 @@
 """The protocols a model speaks: each module adds its routes to the model's table.
 
 To add one, write `register(routes, inference)` in a module of its own, and name it here.
+`front` answers for the server as a whole.
 """
 
 from __future__ import annotations

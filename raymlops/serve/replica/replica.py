@@ -15,9 +15,9 @@ from typing import Any
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
 from raymlops.serve.access import Gate, Keyring, owner_of
+from raymlops.serve.client.direct import infer_directly
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deferred import Deferring, Results
-from raymlops.serve.direct import infer_directly
 from raymlops.serve.door import Doorway
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer

@@ -20,7 +20,7 @@ from raymlops.data.features import as_floats
 from raymlops.errors import DataError
 from raymlops.ledger import ModelVersion, open_ledger
 from raymlops.models import Bundle, Field, Signature
-from raymlops.serve.parts import SUFFIX, Parts
+from raymlops.serve.offline.parts import SUFFIX, Parts
 from raymlops.storage import Store
 
 _BATCH_ROWS = 8192

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from raymlops.serve.front import front_routes
+from raymlops.serve.protocols.front import front_routes
 from raymlops.serve.web.asgi import Application
 
 

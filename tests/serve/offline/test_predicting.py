@@ -14,7 +14,7 @@ from raymlops.cluster import Session
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle, format_named
-from raymlops.serve.offline import num_actors, predict_parquet, predict_table
+from raymlops.serve.offline.predicting import num_actors, predict_parquet, predict_table
 from tests.serve.conftest import MODEL, World, make_world
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymlops.errors import DataError
-from raymlops.serve.parts import Parts, parquet_files, spans
+from raymlops.serve.offline.parts import Parts, parquet_files, spans
 
 
 def rows(parts: Parts, name: str) -> list[object]:
