@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Figure, report
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, TrainSpec
+from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
-from raymlops.train.seat import Seat
 from tests.train import gloo
 
 WINDOW = 10

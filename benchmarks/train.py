@@ -28,7 +28,7 @@ from benchmarks.figures import Figure, report
 from raymlops.cluster import ClusterSettings
 from raymlops.ledger import Run, open_ledger
 from raymlops.train import Factory, ParallelPlan, TensorSpec, Trainer, TrainSpec
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from tests.train import gloo
 from tests.train.server.threads import start_threads
 from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT

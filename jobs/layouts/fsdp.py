@@ -10,7 +10,7 @@ from __future__ import annotations
 from raymlops.cli.layout_job import layout_parser, plan_of, train_layout
 from raymlops.train import ParallelPlan
 from raymlops.train.layouts.limits import size_of
-from raymlops.train.proposal import memory_of
+from raymlops.train.plan.proposal import memory_of
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raymlops.ledger import Run
     from raymlops.operate import Workspace
     from raymlops.train import ParallelPlan, TrainResult
-    from raymlops.train.proposal import Proposal
+    from raymlops.train.plan.proposal import Proposal
 
 AUTO = "auto"
 

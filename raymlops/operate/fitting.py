@@ -13,7 +13,7 @@ from raymlops.train import ParallelPlan, Trainer, TrainResult, TrainSpec
 
 if TYPE_CHECKING:
     from raymlops.train.backend import Spec
-    from raymlops.train.proposal import Proposal
+    from raymlops.train.plan.proposal import Proposal
 
 
 def fit(

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate
 
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 
 
 def settle(parameters: Iterable[torch.Tensor]) -> None:

@@ -11,7 +11,7 @@ import torch
 from raymlops.data.loading import Loaded, Loader, Order, Position, Source, Tensors
 from raymlops.train.batches import pieces
 from raymlops.train.layouts import Rows
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TrainSpec
 
 Columns: TypeAlias = tuple[torch.Tensor, ...]

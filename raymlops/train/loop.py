@@ -22,9 +22,9 @@ from raymlops.train.layouts.model import build_model
 from raymlops.train.loading import make_order
 from raymlops.train.meter import Meter
 from raymlops.train.modes import in_evaluation, train_but
+from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
-from raymlops.train.seat import Seat
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
 from raymlops.train.state import State

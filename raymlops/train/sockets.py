@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from raymlops.errors import TrainingError
 from raymlops.train.communication import SocketSpec
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 
 End: TypeAlias = tuple[str, int]
 

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from raymlops.train.compression import Compression, saved
 from raymlops.train.pipeline.passage import unwrapped
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)  # by parameter, so that parts merge
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # on rank 0 alone

@@ -12,9 +12,9 @@ from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
 from raymlops.train.factory import Factory
-from raymlops.train.feasibility import Limits
 from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import Axis, ParallelPlan
+from raymlops.train.plan.feasibility import Limits
 from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
 from raymlops.train.worker import WEIGHTS, work

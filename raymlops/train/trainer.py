@@ -33,8 +33,8 @@ from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.attempt import attempt
 from raymlops.train.backend import SPECS, Spec, backend_of
-from raymlops.train.feasibility import Limits, require
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.resumption import newest_step, require_first, resumable, spec_as_json
 from raymlops.train.room import room_on
 from raymlops.train.worker import Task

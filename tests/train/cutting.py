@@ -15,7 +15,7 @@ from raymlops.data.loading import ArraySource, Columns
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
 from raymlops.train.loading import LoadingSpec
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, TrainSpec
 from tests.train import models
 from tests.train.server.threads import start_threads

@@ -17,6 +17,6 @@ def run(plan: ParallelPlan, body: Callable[..., Any], *arguments: Any) -> list[A
 
 
 def _seated(plan: ParallelPlan, body: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    from raymlops.train.seat import Seat
+    from raymlops.train.plan.seat import Seat
 
     return body(Seat.take(plan), *arguments)

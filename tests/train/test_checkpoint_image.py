@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from raymlops.train.checkpoint_image import Image
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from tests.train import gloo, models
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is (disabled|unavailable)")

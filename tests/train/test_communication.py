@@ -24,9 +24,9 @@ from raymlops.train import (
 )
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
-from raymlops.train.feasibility import Limits, require
 from raymlops.train.loading import LoadingSpec
-from raymlops.train.seat import Seat
+from raymlops.train.plan.feasibility import Limits, require
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import (
     CheckpointPolicy,
     OptimizerSpec,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, TrainSpec
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from tests.endurance import endurance
 from tests.train import gloo
 from tests.train.specs import MLP

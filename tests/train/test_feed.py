@@ -26,7 +26,7 @@ from raymlops.train.feed import Feed
 from raymlops.train.loading import LoadingSpec, make_order
 from raymlops.train.loop import Loop
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
 from tests.train import models

@@ -14,8 +14,8 @@ import torch
 
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
+from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
-from raymlops.train.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, PipelineSpec, TrainSpec
 from tests.endurance import endurance
 from tests.train import gloo, models

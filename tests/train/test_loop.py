@@ -19,9 +19,9 @@ from raymlops.train.checkpoints import Checkpoints
 from raymlops.train.factory import Factory
 from raymlops.train.loading import LoadingSpec
 from raymlops.train.loop import Loop
+from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
-from raymlops.train.seat import Seat
 from raymlops.train.sources import Sources
 from raymlops.train.spec import (
     CheckpointPolicy,

@@ -15,7 +15,7 @@ from raymlops.cluster import Session
 from raymlops.data.loading import ArraySource, RayDataSource, Source
 from raymlops.train import Factory, ParallelPlan, Trainer, TrainSpec
 from raymlops.train.loop import Loop
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 
 pytestmark = pytest.mark.cluster
 

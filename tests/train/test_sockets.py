@@ -10,7 +10,7 @@ import pytest
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan, SocketSpec
 from raymlops.train import sockets as tuning
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.sockets import Tuned, between_workers, tune
 from tests.train import gloo
 

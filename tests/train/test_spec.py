@@ -12,10 +12,10 @@ import torch
 from raymlops.errors import ConfigError, TrainingError
 from raymlops.train.communication import CommunicationSpec, NcclSpec
 from raymlops.train.factory import Factory
-from raymlops.train.feasibility import Limits
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.plan.feasibility import Limits
 from raymlops.train.recipe import Loss, make_loss, make_optimizer, make_schedule
 from raymlops.train.spec import (
     CheckpointPolicy,

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from raymlops.errors import TrainingError
 from raymlops.storage import Files
-from raymlops.train.feasibility import Limits
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import load_weights
 from raymlops.train.keras.worker import PROGRESS, WEIGHTS, work
 from raymlops.train.plan import Axis, ParallelPlan
+from raymlops.train.plan.feasibility import Limits
 from raymlops.train.progress import Progress
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from raymlops.train.layouts.recomputed import recompute
 from raymlops.train.layouts.shards import gathered
 from raymlops.train.layouts.unreached import find_unreached
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.plan.seat import Seat
 from raymlops.train.recipe import Loss, make_loss
-from raymlops.train.seat import Seat
 from raymlops.train.spec import TrainSpec
 
 

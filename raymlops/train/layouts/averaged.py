@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import nn
 
 from raymlops.train.layouts.base import Context, Rows, Whole
+from raymlops.train.plan.seat import Seat
 from raymlops.train.recipe import Loss
 from raymlops.train.replay import Recorder, Replays
-from raymlops.train.seat import Seat
 
 
 class Averaged(Whole):

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from raymlops.errors import TrainingError
-from raymlops.train.feasibility import Limits
 from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.model import build_model, require_constant_lookups
 from raymlops.train.layouts.shards import gathered, require_shardable
@@ -19,7 +18,8 @@ from raymlops.train.pipeline.chain import find_chain
 from raymlops.train.pipeline.modules import require_cuttable
 from raymlops.train.pipeline.split import split_by_hand
 from raymlops.train.plan import Axis, ParallelPlan
-from raymlops.train.proposal import ModelSize, Proposal, propose
+from raymlops.train.plan.feasibility import Limits
+from raymlops.train.plan.proposal import ModelSize, Proposal, propose
 from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
 from raymlops.train.updaters.demanding import demands_of

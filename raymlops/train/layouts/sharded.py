@@ -19,8 +19,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from raymlops.train.layouts.base import Context, Rows, Whole
 from raymlops.train.layouts.clocked import Clock
 from raymlops.train.layouts.shards import require_shardable
+from raymlops.train.plan.seat import Seat
 from raymlops.train.recipe import Loss
-from raymlops.train.seat import Seat
 
 
 def mesh_of(seat: Seat) -> DeviceMesh:

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from raymlops.errors import TrainingError
-from raymlops.train.feasibility import Divisible
 from raymlops.train.layouts.blocks import blocks_of, num_holders
+from raymlops.train.plan.feasibility import Divisible
 from raymlops.train.spec import Slice, TensorSpec
 
 # Layers that work on each number alone, so that slices may pass through them.

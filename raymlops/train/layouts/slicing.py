@@ -25,7 +25,7 @@ from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.modes import keeping_modes
 from raymlops.train.pipeline.costs import untouched
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TensorSpec
 
 _TOLERANCE = 1e-3

@@ -32,8 +32,8 @@ from raymlops.train.pipeline import (
 from raymlops.train.pipeline.loss import Targets
 from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.plan.seat import Seat
 from raymlops.train.recipe import Loss
-from raymlops.train.seat import Seat
 
 _STAGES = "stages.json"
 

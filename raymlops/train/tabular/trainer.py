@@ -64,7 +64,7 @@ def fit_alone(
 ) -> Perceptron:
     """The network trained in this process: the reference every plan is held against."""
     from raymlops.train.loop import Loop
-    from raymlops.train.seat import Seat
+    from raymlops.train.plan.seat import Seat
     from raymlops.train.sources import Sources
 
     number = 0

@@ -17,9 +17,9 @@ from torch import nn
 
 from raymlops.train import clipping
 from raymlops.train.compression import Compression
+from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
 from raymlops.train.recipe import Schedule
-from raymlops.train.seat import Seat
 from raymlops.train.spec import TrainSpec
 
 

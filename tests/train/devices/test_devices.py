@@ -17,10 +17,10 @@ from raymlops.operate import propose_plan
 from raymlops.train import ParallelPlan
 from raymlops.train.devices import Cpu, Cuda, Device, Xla, group_backend, make_device
 from raymlops.train.devices.peaks import known_flops_per_s
-from raymlops.train.feasibility import Limits, require
 from raymlops.train.loop import Loop
 from raymlops.train.meter import Meter, host_memory_bytes
-from raymlops.train.seat import Seat
+from raymlops.train.plan.feasibility import Limits, require
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import DeviceName, Precision
 from raymlops.train.torch_backend import TorchBackend
 from tests.train import gloo

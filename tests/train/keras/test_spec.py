@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 
 from raymlops.errors import ConfigError, PlanError, TrainingError
 from raymlops.train import OptimizerSpec, ParallelPlan, StoppingPolicy
-from raymlops.train.feasibility import Limits, require
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.strategy import make_strategy
+from raymlops.train.plan.feasibility import Limits, require
 from tests.train.keras.specs import MLP
 
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from raymlops.train.factory import Factory
 from raymlops.train.plan import ParallelPlan
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from tests.train import gloo, models
 from tests.train.specs import MLP
 

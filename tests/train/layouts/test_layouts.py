@@ -12,9 +12,9 @@ import torch
 from raymlops.errors import PlanError, TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.factory import Factory
-from raymlops.train.feasibility import Limits, require
 from raymlops.train.pipeline.costs import untouched
-from raymlops.train.seat import Seat
+from raymlops.train.plan.feasibility import Limits, require
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import (
     OptimizerSpec,
     PipelineSpec,

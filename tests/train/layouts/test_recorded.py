@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.train import CheckpointPolicy, ParallelPlan, TrainSpec
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import PipelineSpec
 from tests.train import gloo
 from tests.train.specs import MLP

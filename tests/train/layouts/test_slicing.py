@@ -11,7 +11,7 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.layouts.slicing import slice_layers
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TensorSpec
 from tests.train.models import Transformer
 

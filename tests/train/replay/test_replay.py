@@ -15,9 +15,9 @@ from raymlops.train import ParallelPlan
 from raymlops.train.devices import Cpu, Cuda, Device
 from raymlops.train.factory import Factory
 from raymlops.train.loop import Loop
+from raymlops.train.plan.seat import Seat
 from raymlops.train.replay import Replays
 from raymlops.train.replay.base import decide, form_of
-from raymlops.train.seat import Seat
 from raymlops.train.spec import Precision, TrainSpec
 from tests.train import gloo
 from tests.train.replay.tape import Tape, TapedCpu

@@ -16,10 +16,10 @@ from raymlops.train import (
     ScheduleSpec,
     TrainSpec,
 )
-from raymlops.train.feasibility import Limits, problems, require
 from raymlops.train.layouts.limits import within
 from raymlops.train.loop import Loop
-from raymlops.train.seat import Seat
+from raymlops.train.plan.feasibility import Limits, problems, require
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import StoppingPolicy
 from tests.train.specs import MLP, SERVED_MLP
 

@@ -21,7 +21,7 @@ from raymlops.train import (
     ParallelPlan,
     ScheduleSpec,
 )
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import StoppingPolicy, TrainSpec
 from tests.endurance import endurance
 from tests.train import gloo, models

@@ -7,8 +7,8 @@ import pytest
 
 from raymlops.errors import PlanError
 from raymlops.train import ParallelPlan
-from raymlops.train.feasibility import Divisible, Limits, nearest, problems, require
 from raymlops.train.plan import AXES, checked
+from raymlops.train.plan.feasibility import Divisible, Limits, nearest, problems, require
 
 HYBRID = ParallelPlan(data=2, shard=2, tensor=2)
 

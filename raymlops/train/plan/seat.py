@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from raymlops.train.devices import Cpu, Device
-from raymlops.train.plan import AXES, SHARING_ROWS, ParallelPlan
+from raymlops.train.plan.plan import AXES, SHARING_ROWS, ParallelPlan
 
 _PATIENCE = timedelta(minutes=10)
 

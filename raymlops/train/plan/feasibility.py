@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from raymlops.errors import PlanError
-from raymlops.train.plan import AXES, Axis, ParallelPlan
+from raymlops.train.plan.plan import AXES, Axis, ParallelPlan
 from raymlops.train.updaters.demands import Demands
 
 _NUM_NEAREST = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from raymlops.train import ParallelPlan
-from raymlops.train.seat import Seat
+from raymlops.train.plan.seat import Seat
 from tests.train import gloo
 
 

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from raymlops.errors import PlanError
-from raymlops.train.feasibility import Limits, axis_sizes, problems
-from raymlops.train.plan import ParallelPlan
+from raymlops.train.plan.feasibility import Limits, axis_sizes, problems
+from raymlops.train.plan.plan import ParallelPlan
 
 # Of each byte of an fp32 parameter: itself, its gradient, two moments of Adam.
 _BYTES_PER_BYTE = 4
