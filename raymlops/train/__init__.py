@@ -6,9 +6,7 @@ A classifier over a table goes from dataset to bundle in `raymlops.train.tabular
 """
 
 from raymlops.train.communication import CommunicationSpec, NcclSpec, SocketSpec
-from raymlops.train.factory import Factory
 from raymlops.train.keras import KerasSpec
-from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import (
     CheckpointPolicy,
@@ -18,6 +16,8 @@ from raymlops.train.spec import (
     TensorSpec,
     TrainSpec,
 )
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.loading import LoadingSpec
 from raymlops.train.tabular.quality import (
     ClassQuality,
     Quality,

@@ -19,14 +19,14 @@ from raymlops.train.feed import Batch, Feed
 from raymlops.train.flops import count_flops
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.model import build_model
-from raymlops.train.loading import make_order
 from raymlops.train.meter import Meter
 from raymlops.train.modes import in_evaluation, train_but
 from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
-from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.loading import make_order
+from raymlops.train.spec.sources import Sources
 from raymlops.train.state import State
 from raymlops.train.updaters.make import make_updater
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
-from raymlops.train.factory import Factory
 from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.plan.feasibility import Limits
 from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.factory import Factory
 from raymlops.train.worker import WEIGHTS, work
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class TorchBackend:
                 raise TrainingError(str(error)) from error
         # A function may load what is there in workers alone; a class, as of torch.nn, does not.
         if any(isinstance(factory.function(), type) for factory in loss):
-            from raymlops.train.recipe import make_loss
+            from raymlops.train.spec.recipe import make_loss
 
             make_loss(spec.loss)
 
@@ -133,7 +133,7 @@ class TorchBackend:
         """Raises TrainingError where an optimizer of torch does not take the spec's arguments."""
         import torch
 
-        from raymlops.train.recipe import make_optimizer
+        from raymlops.train.spec.recipe import make_optimizer
 
         spec = self.spec.optimizer
         if ":" in spec.name:  # which may want to know the model's parameters

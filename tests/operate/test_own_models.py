@@ -34,7 +34,7 @@ from raymlops.operate import Workspace, register_model, trust_file
 from raymlops.train import TrainSpec
 from raymlops.train.loop import Loop
 from raymlops.train.plan.seat import Seat
-from raymlops.train.sources import Sources
+from raymlops.train.spec.sources import Sources
 from tests import irises
 
 PAGE = (Path(__file__).parents[2] / "docs/own_model.md").read_text()

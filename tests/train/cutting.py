@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from raymlops.data.loading import ArraySource, Columns
 from raymlops.train import ParallelPlan
-from raymlops.train.factory import Factory
-from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, TrainSpec
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.loading import LoadingSpec
 from tests.train import models
 from tests.train.server.threads import start_threads
 from tests.train.specs import MLP
@@ -56,7 +56,7 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
 
     from raymlops.train.checkpoints import Checkpoints
     from raymlops.train.loop import Loop
-    from raymlops.train.sources import Sources
+    from raymlops.train.spec.sources import Sources
 
     sources = Sources.make(spec.data)
     watched = Watched(sources.train)  # type: ignore[arg-type]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raymlops.train.factory import Factory
 from raymlops.train.spec import OptimizerSpec, PipelineSpec, ScheduleSpec, TensorSpec, TrainSpec
+from raymlops.train.spec.factory import Factory
 
 MLP = TrainSpec(
     model=Factory(call="tests.train.models:mlp"),

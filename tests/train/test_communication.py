@@ -24,7 +24,6 @@ from raymlops.train import (
 )
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
-from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import (
@@ -34,6 +33,7 @@ from raymlops.train.spec import (
     ScheduleSpec,
     StoppingPolicy,
 )
+from raymlops.train.spec.loading import LoadingSpec
 from raymlops.train.torch_backend import TorchBackend
 from tests.endurance import endurance
 from tests.train import gloo, models

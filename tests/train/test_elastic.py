@@ -14,8 +14,8 @@ import torch
 
 from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
-from raymlops.train.factory import Factory
 from raymlops.train.spec import CheckpointPolicy
+from raymlops.train.spec.factory import Factory
 from tests.train import gloo
 from tests.train.specs import MLP
 from tests.train.test_trainer import train

@@ -23,12 +23,12 @@ from raymlops.data.loading import (
 )  # fmt: skip
 from raymlops.errors import TrainingError
 from raymlops.train.feed import Feed
-from raymlops.train.loading import LoadingSpec, make_order
 from raymlops.train.loop import Loop
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
-from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.loading import LoadingSpec, make_order
+from raymlops.train.spec.sources import Sources
 from tests.train import models
 from tests.train.specs import MLP
 

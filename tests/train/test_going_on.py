@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from raymlops.train import ParallelPlan
-from raymlops.train.factory import Factory
 from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
 from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, PipelineSpec, TrainSpec
+from raymlops.train.spec.factory import Factory
 from tests.endurance import endurance
 from tests.train import gloo, models
 from tests.train.cutting import DROPPING, EVERY_5, merged, same_bits, train

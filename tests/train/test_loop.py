@@ -16,13 +16,10 @@ from raymlops.errors import TrainingError
 from raymlops.train import clipping
 from raymlops.train.batches import pieces
 from raymlops.train.checkpoints import Checkpoints
-from raymlops.train.factory import Factory
-from raymlops.train.loading import LoadingSpec
 from raymlops.train.loop import Loop
 from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
 from raymlops.train.scale import LossScale
-from raymlops.train.sources import Sources
 from raymlops.train.spec import (
     CheckpointPolicy,
     OptimizerSpec,
@@ -30,6 +27,9 @@ from raymlops.train.spec import (
     StoppingPolicy,
     TrainSpec,
 )
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.loading import LoadingSpec
+from raymlops.train.spec.sources import Sources
 from tests.train import models
 from tests.train.specs import MLP
 

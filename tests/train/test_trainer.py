@@ -19,9 +19,9 @@ from raymlops.cluster import Session
 from raymlops.errors import OutOfMemoryError, PlanError, TrainingError
 from raymlops.ledger import Ledger
 from raymlops.train import CommunicationSpec, ParallelPlan, SocketSpec, Trainer
-from raymlops.train.factory import Factory
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, TrainSpec
+from raymlops.train.spec.factory import Factory
 from tests.train import gloo
 from tests.train.specs import MLP, TEXT
 

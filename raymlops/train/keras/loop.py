@@ -17,7 +17,7 @@ from raymlops.train.keras.share import share
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
 from raymlops.train.progress import Progress
-from raymlops.train.sources import Sources
+from raymlops.train.spec.sources import Sources
 
 if TYPE_CHECKING:
     import tensorflow as tf

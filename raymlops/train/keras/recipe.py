@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from raymlops.errors import TrainingError
-from raymlops.train.factory import Factory
 from raymlops.train.spec import OptimizerSpec
+from raymlops.train.spec.factory import Factory
 
 _LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "cross_entropy": ("SparseCategoricalCrossentropy", {"from_logits": True}),

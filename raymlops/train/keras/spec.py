@@ -8,8 +8,6 @@ from typing import Literal, TypeAlias
 
 from raymlops.config import build, file_layer
 from raymlops.train.checks import require_choice, require_counts, require_known, require_positive
-from raymlops.train.factory import Factory
-from raymlops.train.framework import framework_of
 from raymlops.train.spec import (
     LOSSES,
     CheckpointPolicy,
@@ -17,6 +15,8 @@ from raymlops.train.spec import (
     OptimizerSpec,
     StoppingPolicy,
 )
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.framework import framework_of
 
 LoopName: TypeAlias = Literal["custom", "fit"]
 

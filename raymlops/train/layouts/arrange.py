@@ -25,8 +25,8 @@ from raymlops.train.layouts.shards import gathered
 from raymlops.train.layouts.unreached import find_unreached
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import Loss, make_loss
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.recipe import Loss, make_loss
 
 
 def arrange(spec: TrainSpec, seat: Seat, probe: Rows, folder: Path | None = None) -> Layout:

@@ -16,8 +16,8 @@ from torch import nn
 
 from raymlops.train.layouts.base import Context, Rows, Whole
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import Loss
 from raymlops.train.replay import Recorder, Replays
+from raymlops.train.spec.recipe import Loss
 
 
 class Averaged(Whole):

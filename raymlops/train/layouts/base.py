@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from raymlops.train.compression import Compression
-from raymlops.train.recipe import Loss
+from raymlops.train.spec.recipe import Loss
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 

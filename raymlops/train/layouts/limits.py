@@ -20,8 +20,8 @@ from raymlops.train.pipeline.split import split_by_hand
 from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.plan.feasibility import Limits
 from raymlops.train.plan.proposal import ModelSize, Proposal, propose
-from raymlops.train.sources import Sources
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.sources import Sources
 from raymlops.train.updaters.demanding import demands_of
 
 _FIRST_ROW = np.zeros(1, dtype=np.int64)

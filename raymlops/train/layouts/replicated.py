@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from raymlops.train.compression import CompressionHook, Compressor
 from raymlops.train.layouts.base import Context, Rows, Whole
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import Loss
+from raymlops.train.spec.recipe import Loss
 
 # DDP's timers cost a GPU some waiting, and reading them a CPU some microseconds.
 _SAMPLE_EVERY = 10

@@ -20,7 +20,7 @@ from raymlops.train.layouts.base import Context, Rows, Whole
 from raymlops.train.layouts.clocked import Clock
 from raymlops.train.layouts.shards import require_shardable
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import Loss
+from raymlops.train.spec.recipe import Loss
 
 
 def mesh_of(seat: Seat) -> DeviceMesh:

@@ -33,7 +33,7 @@ from raymlops.train.pipeline.loss import Targets
 from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import Loss
+from raymlops.train.spec.recipe import Loss
 
 _STAGES = "stages.json"
 

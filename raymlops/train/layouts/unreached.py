@@ -7,7 +7,7 @@ from torch import nn
 
 from raymlops.train.layouts.base import Context, Rows
 from raymlops.train.pipeline.costs import untouched
-from raymlops.train.recipe import Loss
+from raymlops.train.spec.recipe import Loss
 
 
 def find_unreached(model: nn.Module, loss: Loss, rows: Rows, computing: Context) -> list[str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raymlops.storage import Store
-from raymlops.train.factory import Factory
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import OptimizerSpec, TrainSpec
+from raymlops.train.spec.factory import Factory
 from raymlops.train.tabular.arrays import Arrays
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.trainer import Trainer
@@ -65,7 +65,7 @@ def fit_alone(
     """The network trained in this process: the reference every plan is held against."""
     from raymlops.train.loop import Loop
     from raymlops.train.plan.seat import Seat
-    from raymlops.train.sources import Sources
+    from raymlops.train.spec.sources import Sources
 
     number = 0
 

@@ -19,8 +19,8 @@ from raymlops.train import clipping
 from raymlops.train.compression import Compression
 from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
-from raymlops.train.recipe import Schedule
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.recipe import Schedule
 
 
 class Updater(ABC):

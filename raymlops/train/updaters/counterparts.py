@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from raymlops.train.recipe import Schedule, make_schedule
 from raymlops.train.server.optimizers import Adagrad, Adam, AdamW, Momentum, Optimizer, Rate, Sgd
 from raymlops.train.spec import OptimizerSpec, ScheduleSpec
+from raymlops.train.spec.recipe import Schedule, make_schedule
 
 # By name in a spec, the arguments a server honours.
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {

@@ -11,8 +11,8 @@ from torch.distributed.tensor import DTensor
 
 from raymlops.errors import TrainingError
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import Schedule, make_optimizer
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.recipe import Schedule, make_optimizer
 from raymlops.train.updaters.base import Updater
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from raymlops.train.plan.seat import Seat
-from raymlops.train.recipe import make_schedule
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.recipe import make_schedule
 from raymlops.train.updaters.base import Updater
 from raymlops.train.updaters.local import Local
 

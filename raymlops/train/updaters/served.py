@@ -26,12 +26,12 @@ from raymlops.train.compression import make_compressor
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
 from raymlops.train.progress import Progress
-from raymlops.train.recipe import Schedule, make_optimizer
 from raymlops.train.server.client import Client
 from raymlops.train.server.optimizers import AdamW, Optimizer
 from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Asynchronous, Stale, Sync, Synchronous
 from raymlops.train.spec import TrainSpec
+from raymlops.train.spec.recipe import Schedule, make_optimizer
 from raymlops.train.updaters.base import Updater
 from raymlops.train.updaters.counterparts import COUNTING, STATES, ScheduledRate, counterpart
 from raymlops.train.updaters.demanding import demands_of

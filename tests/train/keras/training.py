@@ -17,7 +17,7 @@ from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.state import load_weights
 from raymlops.train.keras.worker import loop_named
 from raymlops.train.progress import Progress
-from raymlops.train.sources import Sources
+from raymlops.train.spec.sources import Sources
 
 
 @dataclass(frozen=True, kw_only=True)

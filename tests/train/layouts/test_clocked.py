@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from raymlops.train.factory import Factory
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
+from raymlops.train.spec.factory import Factory
 from tests.train import gloo, models
 from tests.train.specs import MLP
 

@@ -11,7 +11,6 @@ import torch
 
 from raymlops.errors import PlanError, TrainingError
 from raymlops.train import ParallelPlan
-from raymlops.train.factory import Factory
 from raymlops.train.pipeline.costs import untouched
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.plan.seat import Seat
@@ -23,6 +22,7 @@ from raymlops.train.spec import (
     TensorSpec,
     TrainSpec,
 )
+from raymlops.train.spec.factory import Factory
 from raymlops.train.torch_backend import TorchBackend
 from tests.endurance import endurance
 from tests.train import gloo

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from raymlops.train import ParallelPlan
-from raymlops.train.factory import Factory
 from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.shards import gathered
 from raymlops.train.plan.feasibility import Limits, problems
+from raymlops.train.spec.factory import Factory
 from raymlops.train.torch_backend import TorchBackend
 from tests.train.models import mlp
 from tests.train.specs import MLP

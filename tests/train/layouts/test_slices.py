@@ -11,11 +11,11 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
-from raymlops.train.factory import Factory
 from raymlops.train.layouts.limits import within
 from raymlops.train.layouts.slices import find_slices
 from raymlops.train.plan.feasibility import Limits, problems
 from raymlops.train.spec import TensorSpec, TrainSpec
+from raymlops.train.spec.factory import Factory
 from tests.train.models import Transformer, mlp
 from tests.train.specs import BOTH, LOSS, TEXT
 

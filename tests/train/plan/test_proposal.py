@@ -9,9 +9,9 @@ from torch import nn
 
 from raymlops.errors import PlanError
 from raymlops.train import ParallelPlan
-from raymlops.train.factory import Factory
 from raymlops.train.plan.feasibility import Divisible, Limits, require
 from raymlops.train.plan.proposal import ModelSize, memory_of, propose, sent_by, waits_of
+from raymlops.train.spec.factory import Factory
 from raymlops.train.torch_backend import TorchBackend
 from tests.train.models import transformer
 from tests.train.specs import MLP, TEXT

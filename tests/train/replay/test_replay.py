@@ -13,12 +13,12 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.devices import Cpu, Cuda, Device
-from raymlops.train.factory import Factory
 from raymlops.train.loop import Loop
 from raymlops.train.plan.seat import Seat
 from raymlops.train.replay import Replays
 from raymlops.train.replay.base import decide, form_of
 from raymlops.train.spec import Precision, TrainSpec
+from raymlops.train.spec.factory import Factory
 from tests.train import gloo
 from tests.train.replay.tape import Tape, TapedCpu
 from tests.train.specs import CNN, MLP, TEXT

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from raymlops.errors import TrainingError
-from raymlops.train.factory import Factory
-from raymlops.train.spec import OptimizerSpec, ScheduleSpec
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.spec import OptimizerSpec, ScheduleSpec
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Schedule: TypeAlias = Callable[[int], float]

@@ -10,8 +10,8 @@ import torch
 
 from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
-from raymlops.train.factory import Factory
-from raymlops.train.sources import Sources
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.sources import Sources
 
 ROWS = np.arange(4.0)
 SOURCE = ArraySource([ROWS, ROWS])
@@ -37,7 +37,9 @@ def give(name: str) -> Any:
 
 
 def made(name: str) -> Sources:
-    return Sources.make(Factory(call="tests.train.test_sources:give", arguments={"name": name}))
+    return Sources.make(
+        Factory(call="tests.train.spec.test_sources:give", arguments={"name": name})
+    )
 
 
 @pytest.mark.parametrize(

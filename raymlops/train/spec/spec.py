@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias
 from raymlops.config import build, file_layer, merge, override_layer
 from raymlops.train.checks import require_choice, require_counts, require_known, require_positive
 from raymlops.train.communication import CommunicationSpec
-from raymlops.train.factory import Factory
-from raymlops.train.framework import framework_of
-from raymlops.train.loading import LoadingSpec
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.framework import framework_of
+from raymlops.train.spec.loading import LoadingSpec
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 DeviceName: TypeAlias = Literal["cpu", "cuda", "xla"]

@@ -11,12 +11,9 @@ import torch
 
 from raymlops.errors import ConfigError, TrainingError
 from raymlops.train.communication import CommunicationSpec, NcclSpec
-from raymlops.train.factory import Factory
 from raymlops.train.keras.spec import KerasSpec
-from raymlops.train.loading import LoadingSpec
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits
-from raymlops.train.recipe import Loss, make_loss, make_optimizer, make_schedule
 from raymlops.train.spec import (
     CheckpointPolicy,
     OptimizerSpec,
@@ -25,6 +22,9 @@ from raymlops.train.spec import (
     TensorSpec,
     TrainSpec,
 )
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.loading import LoadingSpec
+from raymlops.train.spec.recipe import Loss, make_loss, make_optimizer, make_schedule
 from raymlops.train.torch_backend import TorchBackend
 from tests.train.specs import MLP
 
@@ -261,7 +261,7 @@ def own(kind: str) -> Callable[[torch.Tensor, torch.Tensor], Any]:
 
 
 def own_loss(kind: str) -> Loss:
-    return make_loss(Factory(call="tests.train.test_spec:own", arguments={"kind": kind}))
+    return make_loss(Factory(call="tests.train.spec.test_spec:own", arguments={"kind": kind}))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import TypeGuard
 
 from raymlops.data.loading import Source
 from raymlops.errors import TrainingError
-from raymlops.train.factory import Factory
-from raymlops.train.spec import StoppingPolicy
+from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.spec import StoppingPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
