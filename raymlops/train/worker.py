@@ -18,7 +18,7 @@ from raymlops.train.naming import name_of, take_name
 from raymlops.train.plan import ParallelPlan
 
 if TYPE_CHECKING:
-    from raymlops.train.sockets import Tuned
+    from raymlops.train.communication.sockets import Tuned
 
 WEIGHTS = "weights.pt"
 
@@ -44,11 +44,11 @@ def work(config: dict[str, Any]) -> None:
     from ray import train
 
     from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.communication.sockets import tune
     from raymlops.train.devices import make_device
     from raymlops.train.loop import Loop
     from raymlops.train.plan.seat import Seat
     from raymlops.train.server import ParameterServer
-    from raymlops.train.sockets import tune
 
     task: Task = config["task"]
     torch.set_num_threads(task.num_threads)

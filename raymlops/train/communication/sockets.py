@@ -19,7 +19,7 @@ from typing import TypeAlias
 import torch.distributed as dist
 
 from raymlops.errors import TrainingError
-from raymlops.train.communication import SocketSpec
+from raymlops.train.communication.spec import SocketSpec
 from raymlops.train.plan.seat import Seat
 
 End: TypeAlias = tuple[str, int]

@@ -159,7 +159,7 @@ def rescaled(seat: Seat, spec: TrainSpec) -> list[float]:
 def test_what_was_not_sent_follows_the_scale_of_the_loss() -> None:
     spec = replace(
         compressed(MLP, "top_k"),
-        data=Factory(call="tests.train.test_communication:spoilt_digits"),
+        data=Factory(call="tests.train.communication.test_spec:spoilt_digits"),
         precision="fp16",
         stopping=StoppingPolicy(on_nan="skip"),
         max_steps=7,  # an epoch

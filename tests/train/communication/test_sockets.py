@@ -9,9 +9,9 @@ import pytest
 
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan, SocketSpec
-from raymlops.train import sockets as tuning
+from raymlops.train.communication import sockets as tuning
+from raymlops.train.communication.sockets import Tuned, between_workers, tune
 from raymlops.train.plan.seat import Seat
-from raymlops.train.sockets import Tuned, between_workers, tune
 from tests.train import gloo
 
 BOTH = SocketSpec(nodelay=False, send_buffer_bytes=65_536, receive_buffer_bytes=32_768)
@@ -71,7 +71,7 @@ def told(seat: Seat, spec: SocketSpec) -> list[str]:
     import logging
 
     records: list[logging.LogRecord] = []
-    logger = logging.getLogger("raymlops.train.sockets")
+    logger = logging.getLogger("raymlops.train.communication.sockets")
     logger.addFilter(lambda record: not records.append(record))
     tune(spec, seat)
     return [record.getMessage() for record in records]
