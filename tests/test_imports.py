@@ -68,7 +68,7 @@ POLICIES = (
     "coordination/zookeeper/order.py",
     "train/plan/plan.py", "train/plan/feasibility.py", "train/plan/proposal.py",
     "train/batches.py", "train/progress.py", "train/scale.py",
-    "train/room.py", "train/failures.py", "train/communication/spec.py",
+    "train/workers/room.py", "train/workers/failures.py", "train/communication/spec.py",
     "train/keras/share.py", "train/replay/base.py", "train/devices/peaks.py",
     "train/pipeline/schedules.py", "train/pipeline/order.py", "train/pipeline/timeline.py",
     "train/pipeline/drawing.py", "train/pipeline/split.py", "train/pipeline/microbatches.py",

@@ -17,7 +17,7 @@ from raymlops.train.plan.feasibility import Limits
 from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.factory import Factory
-from raymlops.train.worker import WEIGHTS, work
+from raymlops.train.workers.worker import WEIGHTS, work
 
 if TYPE_CHECKING:
     import torch

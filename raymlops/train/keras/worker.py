@@ -13,8 +13,8 @@ import numpy as np
 from raymlops.storage import Files
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import LoopName
-from raymlops.train.naming import name_of, take_name
-from raymlops.train.worker import Recorder, Task, recorder
+from raymlops.train.workers.naming import name_of, take_name
+from raymlops.train.workers.worker import Recorder, Task, recorder
 
 if TYPE_CHECKING:
     from raymlops.train.keras.loop import Loop

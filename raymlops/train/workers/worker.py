@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from raymlops.config import SecretUrl
 from raymlops.ledger import MetricLogger, open_ledger
 from raymlops.storage import Files
-from raymlops.train.naming import name_of, take_name
 from raymlops.train.plan import ParallelPlan
+from raymlops.train.workers.naming import name_of, take_name
 
 if TYPE_CHECKING:
     from raymlops.train.communication.sockets import Tuned

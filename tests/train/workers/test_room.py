@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raymlops.errors import TrainingError
-from raymlops.train.room import Room, room_on
 from raymlops.train.spec import DeviceName
+from raymlops.train.workers.room import Room, room_on
 
 HOST = {"CPU": 4.0}
 ONE_GPU, EIGHT_GPUS = {"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 8.0}

@@ -36,7 +36,7 @@ def test_a_training_goes_on_with_fewer_machines_and_takes_more_in_again(
     most: int, two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One worker fills a machine, so that the loss of one of `most` machines is that of one."""
-    monkeypatch.setattr("raymlops.train.attempt._RESIZE_INTERVAL_S", 1.0)
+    monkeypatch.setattr("raymlops.train.workers.attempt._RESIZE_INTERVAL_S", 1.0)
     home, gate = tmp_path / "home", tmp_path / "gate"
     home.mkdir()
     gate.mkdir()

@@ -14,7 +14,7 @@ import ray
 
 from raymlops.ledger import Run
 from raymlops.train import Factory, ParallelPlan, Trainer
-from raymlops.train.naming import name_of, take_name
+from raymlops.train.workers.naming import name_of, take_name
 from tests.train.specs import MLP
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from raymlops.errors import OutOfMemoryError, TrainingError
-from raymlops.train.tracebacks import Raised, place_of, read_traceback
+from raymlops.train.workers.tracebacks import Raised, place_of, read_traceback
 
 Kind: TypeAlias = Literal["memory", "raised", "lost"]
 

@@ -10,9 +10,9 @@ import pytest
 from raymlops.config import Secret
 from raymlops.errors import OutOfMemoryError, TrainingError
 from raymlops.train import Trainer
-from raymlops.train.attempt import _text
-from raymlops.train.failures import cause_of
-from raymlops.train.tracebacks import leaving_traceback
+from raymlops.train.workers.attempt import _text
+from raymlops.train.workers.failures import cause_of
+from raymlops.train.workers.tracebacks import leaving_traceback
 from tests.train.specs import MLP
 
 # As Ray Train handed them on.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import TrainingError
 from raymlops.train.backend import backend_of
-from raymlops.train.failures import Failure, cause_of
-from raymlops.train.room import ACCELERATORS
-from raymlops.train.tracebacks import leaving_traceback
-from raymlops.train.worker import Task
+from raymlops.train.workers.failures import Failure, cause_of
+from raymlops.train.workers.room import ACCELERATORS
+from raymlops.train.workers.tracebacks import leaving_traceback
+from raymlops.train.workers.worker import Task
 
 if TYPE_CHECKING:
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
