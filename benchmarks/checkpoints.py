@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Figure, report
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, TrainSpec
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
 from tests.train import gloo
 
 WINDOW = 10
@@ -86,7 +86,7 @@ def measure(
     """Median seconds, by the clock and of the processor, that a checkpoint of each kind adds on
     rank 0."""
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     class InTurn(Checkpoints):
         """Saves at the first step of each window, in the window's way."""

@@ -177,7 +177,7 @@ def _steps_of(home: Path, runs: Sequence[Run]) -> list[float]:
 
 
 def weights(seat: Seat, spec: TrainSpec) -> Mapping[str, Any]:
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, seat, start_server=start_threads)
     loop.run()

@@ -17,7 +17,7 @@ PROCESSES.set_forkserver_preload(
         "tests.coordination.processes",
         "tests.ledger.mirror.test_outages",
         "tests.ledger.writers",
-        "raymlops.train.loop",
+        "raymlops.train.loop.loop",
         "raymlops.train.server.service",
         "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
         "torch.distributed.fsdp",

@@ -67,7 +67,7 @@ POLICIES = (
     "ledger/tracking/comparison.py", "ledger/tracking/liveness.py", "ledger/tracking/search.py",
     "coordination/zookeeper/order.py",
     "train/plan/plan.py", "train/plan/feasibility.py", "train/plan/proposal.py",
-    "train/batches.py", "train/progress.py", "train/scale.py",
+    "train/loop/batches.py", "train/loop/progress.py", "train/loop/scale.py",
     "train/workers/room.py", "train/workers/failures.py", "train/communication/spec.py",
     "train/keras/share.py", "train/replay/base.py", "train/devices/peaks.py",
     "train/pipeline/schedules.py", "train/pipeline/order.py", "train/pipeline/timeline.py",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from raymlops.config import build, file_layer, merge, override_layer
 from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import KerasSpec
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits
-from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.framework import framework_of
 from raymlops.train.torch_backend import TorchBackend

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from raymlops.errors import TrainingError
 from raymlops.storage.local import replace
-from raymlops.train.progress import Progress
+from raymlops.train.loop.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
 
 _COMPLETE = "complete.json"

@@ -26,8 +26,8 @@ from raymlops.errors import TrainingError
 from raymlops.storage.local import replace
 from raymlops.train.checkpoint_folder import CheckpointFolder
 from raymlops.train.checkpoint_image import Image
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
 
 # One process loads without torch.distributed on purpose.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
+from raymlops.train.loop.progress import Progress
 from raymlops.train.pipeline.schedules import find_schedule
 from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.plan.feasibility import Limits
-from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.factory import Factory
 from raymlops.train.workers.worker import WEIGHTS, work

@@ -32,7 +32,7 @@ from raymlops.models import (
 )
 from raymlops.operate import Workspace, register_model, trust_file
 from raymlops.train import TrainSpec
-from raymlops.train.loop import Loop
+from raymlops.train.loop.loop import Loop
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.sources import Sources
 from tests import irises

@@ -55,7 +55,7 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
     from raymlops.train.spec.sources import Sources
 
     sources = Sources.make(spec.data)

@@ -11,8 +11,8 @@ import torch
 
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
 from raymlops.train.spec.factory import Factory
 from tests.train import gloo
 from tests.train.cutting import ALONE, DROPPING, EVERY_5, train

@@ -21,7 +21,7 @@ from tests.train.specs import MLP
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[Mapping[str, Any], int]:
     """The weights in the end, and at which step this attempt started."""
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     checkpoints = Checkpoints(folder, spec.checkpoints, seat)
     start = checkpoints.latest() or 0

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from raymlops.train import ParallelPlan
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
 from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, PipelineSpec, TrainSpec
 from raymlops.train.spec.factory import Factory
 from tests.endurance import endurance
@@ -85,7 +85,7 @@ class Centred(torch.nn.Module):
 def train_alone(spec: TrainSpec, folder: Path) -> tuple[Progress, Mapping[str, Any]]:
     """How far the training in `folder` came in this process, and its weights."""
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, Seat(), checkpoints=Checkpoints(folder, spec.checkpoints, Seat()))
     return loop.run(), loop.weights()

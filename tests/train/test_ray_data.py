@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from raymlops.cluster import Session
 from raymlops.data.loading import ArraySource, RayDataSource, Source
 from raymlops.train import Factory, ParallelPlan, Trainer, TrainSpec
-from raymlops.train.loop import Loop
+from raymlops.train.loop.loop import Loop
 from raymlops.train.plan.seat import Seat
 
 pytestmark = pytest.mark.cluster

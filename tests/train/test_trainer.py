@@ -32,7 +32,7 @@ EVERY_4 = CheckpointPolicy(every_steps=4, asynchronous=False)  # there when a wo
 
 def train(seat: Seat, spec: TrainSpec) -> tuple[list[float], Mapping[str, Any]]:
     """The losses and weights of the same training without Ray."""
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     losses: list[float] = []
 

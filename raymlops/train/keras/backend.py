@@ -18,9 +18,9 @@ from raymlops.storage import Files
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import load_weights
 from raymlops.train.keras.worker import PROGRESS, WEIGHTS, work
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.plan.feasibility import Limits
-from raymlops.train.progress import Progress
 
 if TYPE_CHECKING:
     from ray.train.backend import BackendConfig

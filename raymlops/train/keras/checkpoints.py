@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raymlops.train.checkpoint_folder import CheckpointFolder
 from raymlops.train.keras.state import State
-from raymlops.train.progress import Progress
+from raymlops.train.loop.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
 
 _ARRAYS = "arrays.npz"

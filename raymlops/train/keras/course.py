@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 from raymlops.errors import TrainingError
-from raymlops.train.batches import Batch, epoch_batches, num_steps
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
-from raymlops.train.meter import Meter
-from raymlops.train.progress import Progress
+from raymlops.train.loop.batches import Batch, epoch_batches, num_steps
+from raymlops.train.loop.meter import Meter
+from raymlops.train.loop.progress import Progress
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes values and the step they belong to; one worker has it, and it must not take long."""

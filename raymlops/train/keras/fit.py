@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from raymlops.train.batches import Batch
 from raymlops.train.keras.loop import Loop
 from raymlops.train.keras.recipe import make_optimizer
+from raymlops.train.loop.batches import Batch
 
 
 class FitLoop(Loop):

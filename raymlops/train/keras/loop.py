@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data.loading import Source
-from raymlops.train.batches import Batch, batches_of
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.course import Course, Log
 from raymlops.train.keras.recipe import make_loss, make_model, make_optimizer
 from raymlops.train.keras.share import share
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
-from raymlops.train.progress import Progress
+from raymlops.train.loop.batches import Batch, batches_of
+from raymlops.train.loop.progress import Progress
 from raymlops.train.spec.sources import Sources
 
 if TYPE_CHECKING:

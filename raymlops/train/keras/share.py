@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.train.batches import Batch
+from raymlops.train.loop.batches import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

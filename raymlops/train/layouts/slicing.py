@@ -23,7 +23,7 @@ from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context
 from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
-from raymlops.train.modes import keeping_modes
+from raymlops.train.loop.modes import keeping_modes
 from raymlops.train.pipeline.costs import untouched
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TensorSpec

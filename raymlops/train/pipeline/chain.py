@@ -21,8 +21,8 @@ import torch
 from torch import fx, nn
 
 from raymlops.errors import TrainingError
-from raymlops.train.buffers import copy_buffers, put_back
-from raymlops.train.modes import keeping_modes
+from raymlops.train.loop.buffers import copy_buffers, put_back
+from raymlops.train.loop.modes import keeping_modes
 
 _WAY_OUT = "give the model a method pipeline_blocks() that names its modules in order"
 

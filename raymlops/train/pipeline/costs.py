@@ -64,7 +64,7 @@ def untouched(*models: nn.Module) -> Iterator[None]:
     """What runs inside leaves neither buffers (running means) nor random numbers changed."""
     import torch
 
-    from raymlops.train.buffers import copy_buffers, put_back
+    from raymlops.train.loop.buffers import copy_buffers, put_back
 
     buffers = copy_buffers(models)
     devices = {p.device for model in models for p in model.parameters() if p.device.type == "cuda"}

@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.pipelining.schedules import PipelineScheduleSingle, get_schedule_class
 
 from raymlops.errors import TrainingError
-from raymlops.train.modes import keeping_modes
+from raymlops.train.loop.modes import keeping_modes
 from raymlops.train.pipeline.forward import run_forward
 from raymlops.train.pipeline.loss import BatchLoss, Loss, Targets
 from raymlops.train.pipeline.microbatches import Microbatches

@@ -63,7 +63,7 @@ def fit_alone(
     arrays: Arrays, spec: TabularSpec, *, on_epoch: Callable[[Epoch], None]
 ) -> Perceptron:
     """The network trained in this process: the reference every plan is held against."""
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
     from raymlops.train.plan.seat import Seat
     from raymlops.train.spec.sources import Sources
 

@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from raymlops.train import clipping
 from raymlops.train.compression import Compression
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.recipe import Schedule
+from raymlops.train.updaters import clipping
 
 
 class Updater(ABC):

@@ -23,9 +23,9 @@ from torch import nn
 
 from raymlops.errors import PlanError, TrainingError
 from raymlops.train.compression import make_compressor
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
 from raymlops.train.server.client import Client
 from raymlops.train.server.optimizers import AdamW, Optimizer
 from raymlops.train.server.snapshot import Snapshot

@@ -46,7 +46,7 @@ def work(config: dict[str, Any]) -> None:
     from raymlops.train.checkpoints import Checkpoints
     from raymlops.train.communication.sockets import tune
     from raymlops.train.devices import make_device
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
     from raymlops.train.plan.seat import Seat
     from raymlops.train.server import ParameterServer
 

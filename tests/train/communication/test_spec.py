@@ -58,7 +58,7 @@ def compressed(spec: TrainSpec, name: CompressorName | None, **arguments: Any) -
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[dict[str, Any], list[float]]:
     """The weights, and the MiB that each step sent."""
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     sent: list[float] = []
 
@@ -74,7 +74,7 @@ def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[dict[str, Any], li
 def train_in_full(seat: Seat, spec: TrainSpec, folder: Path) -> torch.Tensor:
     """The weights of this rank's copy."""
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, seat, checkpoints=Checkpoints(folder, spec.checkpoints, seat))
     loop.run()
@@ -142,7 +142,7 @@ def spoilt_digits() -> ArraySource:
 def rescaled(seat: Seat, spec: TrainSpec) -> list[float]:
     """By what the unsent gradients were multiplied."""
     from raymlops.train.compression import CompressionHook
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     factors: list[float] = []
     rescale = CompressionHook.rescale
@@ -169,7 +169,7 @@ def test_what_was_not_sent_follows_the_scale_of_the_loss() -> None:
 
 def unsent(seat: Seat, spec: TrainSpec) -> set[str]:
     """Of which parameters something was not sent in the end."""
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, seat)
     loop.run()

@@ -17,8 +17,8 @@ from raymlops.operate import propose_plan
 from raymlops.train import ParallelPlan
 from raymlops.train.devices import Cpu, Cuda, Device, Xla, group_backend, make_device
 from raymlops.train.devices.peaks import known_flops_per_s
-from raymlops.train.loop import Loop
-from raymlops.train.meter import Meter, host_memory_bytes
+from raymlops.train.loop.loop import Loop
+from raymlops.train.loop.meter import Meter, host_memory_bytes
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import DeviceName, Precision
@@ -213,6 +213,6 @@ def test_a_cpu_claims_no_memory_of_its_own() -> None:
 def test_memory_is_that_of_the_process_and_not_of_who_started_it() -> None:
     large = bytearray(700 * 2**20)
     large[::4096] = b"x" * len(large[::4096])
-    script = "from raymlops.train.meter import host_memory_bytes; print(host_memory_bytes())"
+    script = "from raymlops.train.loop.meter import host_memory_bytes; print(host_memory_bytes())"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert int(told.stdout) < len(large)

@@ -10,7 +10,7 @@ from typing import Any
 from raymlops.train import CheckpointPolicy
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.course import Course
-from raymlops.train.progress import Progress
+from raymlops.train.loop.progress import Progress
 from tests.train.keras.specs import MLP
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raymlops.train.batches import Batch
 from raymlops.train.keras.share import share
+from raymlops.train.loop.batches import Batch
 
 
 def shares_of(rows: list[int], num_replicas: int) -> list[tuple[list[int], list[float]]]:

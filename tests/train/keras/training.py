@@ -16,7 +16,7 @@ from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.state import load_weights
 from raymlops.train.keras.worker import loop_named
-from raymlops.train.progress import Progress
+from raymlops.train.loop.progress import Progress
 from raymlops.train.spec.sources import Sources
 
 

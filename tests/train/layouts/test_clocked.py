@@ -41,7 +41,7 @@ def late_mlp() -> torch.nn.Module:
 
 
 def steps(seat: Seat) -> list[Mapping[str, float]]:
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     logged: list[Mapping[str, float]] = []
 

@@ -49,7 +49,7 @@ COMPILED: dict[str, Any] = {"compile": "aot_eager"}
 
 def train(seat: Seat, spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any], int]:
     """What one rank logged, the weights of the whole model, and the numbers it held of it."""
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     logged: list[Mapping[str, float]] = []
 
@@ -277,7 +277,7 @@ def dropping_twice() -> torch.nn.Module:
 
 
 def dropped(seat: Seat, spec: TrainSpec) -> list[torch.Tensor]:
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, seat)
     loop.run()

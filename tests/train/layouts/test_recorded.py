@@ -25,7 +25,7 @@ SPEC = replace(
 
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> None:
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     Loop(spec, seat, checkpoints=Checkpoints(folder, spec.checkpoints, seat)).run()
 

@@ -13,7 +13,7 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.devices import Cpu, Cuda, Device
-from raymlops.train.loop import Loop
+from raymlops.train.loop.loop import Loop
 from raymlops.train.plan.seat import Seat
 from raymlops.train.replay import Replays
 from raymlops.train.replay.base import decide, form_of

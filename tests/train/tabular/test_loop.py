@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan, TabularSpec
-from raymlops.train.batches import epoch_batches
+from raymlops.train.loop.batches import epoch_batches
 from raymlops.train.tabular.arrays import Arrays
 from raymlops.train.tabular.trainer import Epoch, fit_alone
 

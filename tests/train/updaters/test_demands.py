@@ -17,7 +17,7 @@ from raymlops.train import (
     TrainSpec,
 )
 from raymlops.train.layouts.limits import within
-from raymlops.train.loop import Loop
+from raymlops.train.loop.loop import Loop
 from raymlops.train.plan.feasibility import Limits, problems, require
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import StoppingPolicy

@@ -65,7 +65,7 @@ def train(
 ) -> tuple[dict[str, torch.Tensor], list[Mapping[str, float]]]:
     """The weights of the whole model on rank 0, and what it logged."""
     from raymlops.train.checkpoints import Checkpoints
-    from raymlops.train.loop import Loop
+    from raymlops.train.loop.loop import Loop
 
     logged: list[Mapping[str, float]] = []
 

@@ -12,22 +12,22 @@ import torch
 
 from raymlops.data.loading import InOrder, Position
 from raymlops.errors import TrainingError
-from raymlops.train.batches import num_steps
-from raymlops.train.buffers import copy_buffers, put_back
 from raymlops.train.checkpoints import Checkpoints
-from raymlops.train.feed import Batch, Feed
-from raymlops.train.flops import count_flops
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.model import build_model
-from raymlops.train.meter import Meter
-from raymlops.train.modes import in_evaluation, train_but
+from raymlops.train.loop.batches import num_steps
+from raymlops.train.loop.buffers import copy_buffers, put_back
+from raymlops.train.loop.feed import Batch, Feed
+from raymlops.train.loop.flops import count_flops
+from raymlops.train.loop.meter import Meter
+from raymlops.train.loop.modes import in_evaluation, train_but
+from raymlops.train.loop.progress import Progress
+from raymlops.train.loop.scale import LossScale
+from raymlops.train.loop.state import State
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
-from raymlops.train.scale import LossScale
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.loading import make_order
 from raymlops.train.spec.sources import Sources
-from raymlops.train.state import State
 from raymlops.train.updaters.make import make_updater
 
 if TYPE_CHECKING:

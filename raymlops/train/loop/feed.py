@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from raymlops.data.loading import Loaded, Loader, Order, Position, Source, Tensors
-from raymlops.train.batches import pieces
 from raymlops.train.layouts import Rows
+from raymlops.train.loop.batches import pieces
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TrainSpec
 

@@ -13,13 +13,12 @@ import torch
 
 from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
-from raymlops.train import clipping
-from raymlops.train.batches import pieces
 from raymlops.train.checkpoints import Checkpoints
-from raymlops.train.loop import Loop
+from raymlops.train.loop.batches import pieces
+from raymlops.train.loop.loop import Loop
+from raymlops.train.loop.progress import Progress
+from raymlops.train.loop.scale import LossScale
 from raymlops.train.plan.seat import Seat
-from raymlops.train.progress import Progress
-from raymlops.train.scale import LossScale
 from raymlops.train.spec import (
     CheckpointPolicy,
     OptimizerSpec,
@@ -30,6 +29,7 @@ from raymlops.train.spec import (
 from raymlops.train.spec.factory import Factory
 from raymlops.train.spec.loading import LoadingSpec
 from raymlops.train.spec.sources import Sources
+from raymlops.train.updaters import clipping
 from tests.train import models
 from tests.train.specs import MLP
 
@@ -303,7 +303,9 @@ class FreezingItself(torch.nn.Linear):
 
 
 def test_a_model_may_have_a_way_to_train_of_its_own() -> None:
-    logged, _, _ = fit(replace(PLAIN, model=Factory(call="tests.train.test_loop:FreezingItself")))
+    logged, _, _ = fit(
+        replace(PLAIN, model=Factory(call="tests.train.loop.test_loop:FreezingItself"))
+    )
     losses = [values["loss"] for values in logged if "loss" in values]
     assert losses[-1] < losses[0]  # without outputs there would be nothing to learn
 
@@ -314,7 +316,7 @@ def handed_out() -> torch.nn.Module:
 
 def test_a_model_in_evaluation_mode_as_a_whole_is_trained() -> None:
     # Libraries hand out pretrained models so; nobody chose what to freeze.
-    _, trained, _ = fit(replace(PLAIN, model=Factory(call="tests.train.test_loop:handed_out")))
+    _, trained, _ = fit(replace(PLAIN, model=Factory(call="tests.train.loop.test_loop:handed_out")))
     assert int(trained.get_submodule("1").get_buffer("num_batches_tracked")) > 0
 
 
@@ -329,7 +331,7 @@ def slow_head(parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.opti
 def test_groups_of_parameters_keep_rates_of_their_own(interrupted: bool, tmp_path: Path) -> None:
     spec = replace(
         PLAIN,
-        optimizer=OptimizerSpec(name="tests.train.test_loop:slow_head", learning_rate=0.5),
+        optimizer=OptimizerSpec(name="tests.train.loop.test_loop:slow_head", learning_rate=0.5),
         schedule=ScheduleSpec(name="tests.train.updaters.test_served:falling"),
         checkpoints=CheckpointPolicy(every_steps=1),
         max_steps=8,
@@ -409,7 +411,7 @@ def test_a_model_whose_layers_wait_for_rows_is_refused() -> None:
 
 
 def test_operations_are_counted_without_weights() -> None:
-    from raymlops.train.flops import count_flops
+    from raymlops.train.loop.flops import count_flops
 
     # 2 operations a weight and row; forward, and backward by weights and by inputs, the first
     # layer's inputs excepted.
@@ -439,7 +441,7 @@ class OnTheHost(torch.nn.Linear):
 
 def test_operations_of_all_outputs_are_counted() -> None:
     """A model that returned a tuple ended its run, though its loss knew what to do with it."""
-    from raymlops.train.flops import count_flops
+    from raymlops.train.loop.flops import count_flops
 
     expected = 2 * (2 * 64 * 32 + 3 * 32 * 10)
     assert count_flops(TwoHeads, (torch.zeros(2, 64),)) == expected
@@ -448,7 +450,7 @@ def test_operations_of_all_outputs_are_counted() -> None:
 def test_a_model_whose_operations_cannot_be_counted_trains(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from raymlops.train.flops import count_flops
+    from raymlops.train.loop.flops import count_flops
 
     assert count_flops(lambda: OnTheHost(64, 10), (torch.zeros(2, 64),)) is None
     assert "no MFU: the model's operations cannot be counted (Assertion" in caplog.text

@@ -22,8 +22,8 @@ from raymlops.data.loading import (
     write_arrays,
 )  # fmt: skip
 from raymlops.errors import TrainingError
-from raymlops.train.feed import Feed
-from raymlops.train.loop import Loop
+from raymlops.train.loop.feed import Feed
+from raymlops.train.loop.loop import Loop
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TrainSpec

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from raymlops.train.scale import LossScale
+from raymlops.train.loop.scale import LossScale
 from raymlops.train.spec import Precision, StoppingPolicy
 
 
