@@ -85,7 +85,7 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Median seconds, by the clock and of the processor, that a checkpoint of each kind adds on
     rank 0."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     class InTurn(Checkpoints):

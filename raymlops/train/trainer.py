@@ -32,9 +32,14 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import SPECS, Spec, backend_of
+from raymlops.train.checkpoints.resumption import (
+    newest_step,
+    require_first,
+    resumable,
+    spec_as_json,
+)
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
-from raymlops.train.resumption import newest_step, require_first, resumable, spec_as_json
 from raymlops.train.workers.attempt import attempt
 from raymlops.train.workers.room import room_on
 from raymlops.train.workers.worker import Task

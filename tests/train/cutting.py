@@ -54,7 +54,7 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
     """What one rank holds in the end: whole tensors, the rows it read, the losses it logged."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
     from raymlops.train.spec.sources import Sources
 

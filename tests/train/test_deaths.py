@@ -20,7 +20,7 @@ from tests.train.specs import MLP
 
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[Mapping[str, Any], int]:
     """The weights in the end, and at which step this attempt started."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     checkpoints = Checkpoints(folder, spec.checkpoints, seat)

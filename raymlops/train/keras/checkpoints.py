@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.keras.state import State
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec import CheckpointPolicy

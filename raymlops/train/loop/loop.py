@@ -12,7 +12,7 @@ import torch
 
 from raymlops.data.loading import InOrder, Position
 from raymlops.errors import TrainingError
-from raymlops.train.checkpoints import Checkpoints
+from raymlops.train.checkpoints.checkpoints import Checkpoints
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.model import build_model
 from raymlops.train.loop.batches import num_steps

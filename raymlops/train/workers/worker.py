@@ -43,7 +43,7 @@ def work(config: dict[str, Any]) -> None:
     import torch
     from ray import train
 
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.communication.sockets import tune
     from raymlops.train.devices import make_device
     from raymlops.train.loop.loop import Loop

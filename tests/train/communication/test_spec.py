@@ -57,7 +57,7 @@ def compressed(spec: TrainSpec, name: CompressorName | None, **arguments: Any) -
 
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[dict[str, Any], list[float]]:
     """The weights, and the MiB that each step sent."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     sent: list[float] = []
@@ -73,7 +73,7 @@ def train(seat: Seat, spec: TrainSpec, folder: Path) -> tuple[dict[str, Any], li
 
 def train_in_full(seat: Seat, spec: TrainSpec, folder: Path) -> torch.Tensor:
     """The weights of this rank's copy."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, seat, checkpoints=Checkpoints(folder, spec.checkpoints, seat))

@@ -24,7 +24,7 @@ SPEC = replace(
 
 
 def train(seat: Seat, spec: TrainSpec, folder: Path) -> None:
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     Loop(spec, seat, checkpoints=Checkpoints(folder, spec.checkpoints, seat)).run()

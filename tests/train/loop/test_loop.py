@@ -13,7 +13,7 @@ import torch
 
 from raymlops.data.loading import ArraySource
 from raymlops.errors import TrainingError
-from raymlops.train.checkpoints import Checkpoints
+from raymlops.train.checkpoints.checkpoints import Checkpoints
 from raymlops.train.loop.batches import pieces
 from raymlops.train.loop.loop import Loop
 from raymlops.train.loop.progress import Progress

@@ -64,7 +64,7 @@ def train(
     seat: Seat, spec: TrainSpec, folder: Path | None = None
 ) -> tuple[dict[str, torch.Tensor], list[Mapping[str, float]]]:
     """The weights of the whole model on rank 0, and what it logged."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     logged: list[Mapping[str, float]] = []

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run
 from raymlops.train.backend import Spec
-from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.spec import CheckpointPolicy
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.distributed import checkpoint
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from raymlops.train.checkpoint_image import Image
+from raymlops.train.checkpoints.image import Image
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
 from tests.train import gloo, models

@@ -34,7 +34,7 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("removed", ["step-00000005", "step-00000005/__0_0.distcp"])
 def test_a_checkpoint_removed_while_written_is_not_published(removed: str, tmp_path: Path) -> None:
     """Its folder was made anew, with nothing in it that could be loaded."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
 
     folder = tmp_path / "training"
     saved = Checkpoints(
@@ -75,13 +75,13 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def save_on_a_full_disk(seat: Seat, folder: Path) -> str:
-    from raymlops.train import checkpoint_image, checkpoints
+    from raymlops.train.checkpoints import checkpoints, image
 
     def full(path: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     if seat.rank == 1:
-        checkpoint_image.write_direct = full
+        image.write_direct = full
     saved = checkpoints.Checkpoints(folder, EVERY_5, seat)
     saved.save({"model": {"weight": torch.ones(3)}}, Progress(step=5))
     with pytest.raises(TrainingError) as raised:

@@ -1,10 +1,10 @@
 """Checkpoints: tensors by torch's distributed checkpoint, the rest as JSON.
 
     FOLDER/step-00000040/*.distcp, .metadata    tensors, each worker writes those it holds
-                         complete.json          published last, see `checkpoint_folder`
+                         complete.json          published last, see `folder`
 
 Tensors are stored under the names of the whole model, whatever slices of them the workers held, so
-that a training saved under one plan is loaded under another; `checkpoint_image` lays them out.
+that a training saved under one plan is loaded under another; `image` lays them out.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from raymlops.errors import TrainingError
 from raymlops.storage.local import replace
-from raymlops.train.checkpoint_folder import CheckpointFolder
-from raymlops.train.checkpoint_image import Image
+from raymlops.train.checkpoints.folder import CheckpointFolder
+from raymlops.train.checkpoints.image import Image
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import CheckpointPolicy

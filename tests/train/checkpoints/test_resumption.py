@@ -14,9 +14,9 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train import Trainer
-from raymlops.train.checkpoint_folder import CheckpointFolder
+from raymlops.train.checkpoints.folder import CheckpointFolder
+from raymlops.train.checkpoints.resumption import newest_step, require_first, spec_as_json
 from raymlops.train.loop.progress import Progress
-from raymlops.train.resumption import newest_step, require_first, spec_as_json
 from raymlops.train.spec import CheckpointPolicy
 from tests.train.specs import MLP
 

@@ -84,7 +84,7 @@ class Centred(torch.nn.Module):
 
 def train_alone(spec: TrainSpec, folder: Path) -> tuple[Progress, Mapping[str, Any]]:
     """How far the training in `folder` came in this process, and its weights."""
-    from raymlops.train.checkpoints import Checkpoints
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.loop.loop import Loop
 
     loop = Loop(spec, Seat(), checkpoints=Checkpoints(folder, spec.checkpoints, Seat()))
@@ -140,7 +140,7 @@ def test_parameters_that_took_no_step_yet_go_on_without_a_state(
     plan: str, model: str, changes: dict[str, Any], num_stateless: tuple[int, int], tmp_path: Path
 ) -> None:
     """A checkpoint lacks what torch makes to load one into, and could not be loaded."""
-    factory = Factory(call=f"tests.train.test_going_on:{model}")
+    factory = Factory(call=f"tests.train.checkpoints.test_going_on:{model}")
     policy = CheckpointPolicy(every_steps=1)
     spec = replace(MLP, model=factory, max_steps=6, checkpoints=policy, **changes)
     layout = ParallelPlan.parse(plan)
@@ -208,7 +208,7 @@ def without_biases() -> torch.nn.Module:
 @pytest.mark.parametrize(
     ("model", "optimizer", "arguments"),
     [
-        ("without_biases", "tests.train.test_going_on:decayed_and_not", {}),
+        ("without_biases", "tests.train.checkpoints.test_going_on:decayed_and_not", {}),
         ("Counting", "adamw", {}),
         ("Looked", "torch.optim:SparseAdam", {}),
         ("Looked", "sgd", {"momentum": 0.9}),
@@ -221,7 +221,7 @@ def test_models_and_optimizers_of_ones_own_go_on(
     """What had been saved could not be loaded, and sparse momentum could not be saved."""
     spec = replace(
         MLP,
-        model=Factory(call=f"tests.train.test_going_on:{model}"),
+        model=Factory(call=f"tests.train.checkpoints.test_going_on:{model}"),
         optimizer=OptimizerSpec(name=optimizer, learning_rate=0.01, arguments=arguments),
         checkpoints=CheckpointPolicy(every_steps=1),
         max_steps=4,
@@ -260,7 +260,7 @@ def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(
 @RESTORED_ALONE
 def test_a_module_of_several_names_goes_on_under_any_plan(tmp_path: Path) -> None:
     """Stages of a pipeline knew the first alone, and torch gave back the first alone to DDP."""
-    factory = Factory(call="tests.train.test_going_on:Repeated")
+    factory = Factory(call="tests.train.checkpoints.test_going_on:Repeated")
     spec = replace(MLP, model=factory, checkpoints=CheckpointPolicy(every_steps=1), max_steps=1)
     for step, plan in enumerate(("pipeline=2,microbatches=2", "data=2"), start=1):
         going_on = replace(spec, max_steps=step)
@@ -273,7 +273,7 @@ def test_a_module_of_several_names_goes_on_under_any_plan(tmp_path: Path) -> Non
 def test_sparse_momentum_goes_on_at_a_server_and_comes_back(tmp_path: Path) -> None:
     spec = replace(
         MLP,
-        model=Factory(call="tests.train.test_going_on:Looked"),
+        model=Factory(call="tests.train.checkpoints.test_going_on:Looked"),
         optimizer=OptimizerSpec(name="sgd", learning_rate=0.01, arguments={"momentum": 0.9}),
         checkpoints=CheckpointPolicy(every_steps=1),
     )
@@ -287,7 +287,7 @@ def test_sparse_momentum_goes_on_at_a_server_and_comes_back(tmp_path: Path) -> N
 def test_buffers_of_the_first_worker_are_saved_and_given_to_all(plan: str, tmp_path: Path) -> None:
     """A checkpoint held some of each worker, and of a server's workers one alone had them back."""
     layout = ParallelPlan.parse(plan)
-    factory = Factory(call="tests.train.test_going_on:Centred")
+    factory = Factory(call="tests.train.checkpoints.test_going_on:Centred")
     spec = replace(MLP, model=factory, checkpoints=EVERY_5, max_steps=10)
     whole = gloo.run(layout, train, spec, tmp_path / "whole")
     gloo.run(layout, train, replace(spec, max_steps=5), tmp_path / "cut")
