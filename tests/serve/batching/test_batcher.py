@@ -5,69 +5,14 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import numpy as np
 import pytest
 
 from raymlops.data import Columns, num_rows
-from raymlops.errors import EngineError, ModelError, RequestError
-from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Outputs
-
-POISON = -1.0
-
-
-def rows(*values: float) -> Columns:
-    return {"x": np.array(values)}
-
-
-class Engine:
-    """Answers x + 1; stops at a gate, so that a test decides when it is free."""
-
-    def __init__(self, *, is_open: bool = True) -> None:
-        self.gate = threading.Event()
-        self.batches: list[list[float]] = []
-        self.started = threading.Semaphore(0)
-        if is_open:
-            self.gate.set()
-
-    def __call__(self, columns: Columns) -> Outputs:
-        self.batches.append(columns["x"].tolist())
-        self.started.release()
-        assert self.gate.wait(10.0)
-        if POISON in columns["x"]:
-            raise ZeroDivisionError("poison")
-        return {"y": columns["x"] + 1}
-
-
-_made: list[Batcher] = []
-
-
-def make(*args: Any, **kwargs: Any) -> Batcher:
-    """A batcher that `run` closes, and so ends its threads."""
-    _made.append(Batcher(*args, **kwargs))
-    return _made[-1]
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def test_and_close() -> None:
-        await asyncio.wait_for(test(), 20.0)
-        while _made:
-            await _made.pop().close()
-
-    asyncio.run(test_and_close())
-
-
-async def busy(engine: Engine) -> None:
-    """Returns when the engine has begun a batch."""
-    await asyncio.to_thread(engine.started.acquire)
-
-
-async def settle() -> None:
-    """Lets every task that can run do so."""
-    for _ in range(10):
-        await asyncio.sleep(0)
+from raymlops.errors import RequestError
+from raymlops.serve.batching import BatchPolicy, EngineSpeed, Outputs
+from tests.serve.batching.engine import POISON, Engine, busy, make, rows, run, settle
 
 
 def test_every_caller_is_answered_not_only_the_one_that_fills_the_batch() -> None:
@@ -149,34 +94,6 @@ def test_a_client_that_disconnects_does_not_wedge_the_batcher() -> None:
     run(test)
 
 
-def test_an_engine_error_answers_everybody_and_only_the_culprit_fails() -> None:
-    async def test() -> None:
-        engine = Engine(is_open=False)
-        batcher = make(engine, BatchPolicy())
-        first = asyncio.create_task(batcher.submit(rows(0)))
-        await busy(engine)
-        calls = [asyncio.create_task(batcher.submit(rows(x))) for x in (1.0, POISON, 2.0)]
-        await settle()
-        engine.gate.set()
-        await first
-        good, poison, other = await asyncio.gather(*calls, return_exceptions=True)
-        assert good["y"].tolist() == [2.0]
-        assert isinstance(poison, ZeroDivisionError)
-        assert other["y"].tolist() == [3.0]
-        assert (await batcher.submit(rows(7)))["y"].tolist() == [8.0]
-
-    run(test)
-
-
-def test_an_engine_that_loses_rows_answers_nobody_wrongly() -> None:
-    async def test() -> None:
-        batcher = make(lambda columns: {"y": columns["x"][1:]}, BatchPolicy())
-        with pytest.raises(ModelError, match="output 'y' has 2 rows for 3 rows"):
-            await batcher.submit(rows(1, 2, 3))
-
-    run(test)
-
-
 def test_rows_come_back_to_the_caller_they_came_from() -> None:
     async def test() -> None:
         rng = np.random.default_rng(7)
@@ -193,22 +110,6 @@ def test_rows_come_back_to_the_caller_they_came_from() -> None:
         assert len(engine.batches) < 1000
 
     run(test)
-
-
-def test_a_caller_that_breaks_as_it_is_told_takes_no_mate_with_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def test() -> None:
-        batcher = make(Engine(), BatchPolicy())
-
-        def broken(_: Outputs | Exception) -> None:
-            raise ZeroDivisionError
-
-        batcher.enqueue(rows(1), broken)
-        assert (await batcher.submit(rows(2)))["y"].tolist() == [3.0]
-
-    run(test)
-    assert "could not be told" in caplog.text
 
 
 def test_a_full_queue_refuses_and_recovers() -> None:
@@ -249,42 +150,6 @@ def test_closing_answers_what_is_queued_and_refuses_the_rest() -> None:
     run(test)
 
 
-def test_a_poisoned_request_among_many_costs_few_runs() -> None:
-    async def test() -> None:
-        engine = Engine(is_open=False)
-        batcher = make(engine, BatchPolicy())
-        first = asyncio.create_task(batcher.submit(rows(0)))
-        await busy(engine)
-        values = [POISON if i == 37 else float(i) for i in range(64)]
-        calls = [asyncio.create_task(batcher.submit(rows(x))) for x in values]
-        await settle()
-        engine.gate.set()
-        await first
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert [i for i, each in enumerate(answers) if isinstance(each, Exception)] == [37]
-        assert len(engine.batches) <= 1 + 2 * 6 + 1
-
-    run(test)
-
-
-def test_an_engine_that_died_fails_its_batch_at_once() -> None:
-    calls = []
-
-    def dead(columns: Columns) -> Outputs:
-        calls.append(columns)
-        raise EngineError(503, "the engine has died")
-
-    async def test() -> None:
-        batcher = make(dead, BatchPolicy())
-        answers = [asyncio.create_task(batcher.submit(rows(i))) for i in range(8)]
-        for answer in answers:
-            with pytest.raises(EngineError, match="has died"):
-                await answer
-        assert len(calls) == 1
-
-    run(test)
-
-
 def test_a_request_whose_deadline_has_passed_is_told_and_never_runs() -> None:
     async def test() -> None:
         engine = Engine(is_open=False)
@@ -300,23 +165,6 @@ def test_a_request_whose_deadline_has_passed_is_told_and_never_runs() -> None:
         await asyncio.gather(first, patient)
         assert engine.batches == [[0.0], [2.0]]
         assert batcher.num_waiting_rows == batcher.num_unanswered == 0
-
-    run(test)
-
-
-def test_an_engine_that_hangs_is_found_and_its_requests_are_told() -> None:
-    async def test() -> None:
-        engine = Engine(is_open=False)
-        batcher = make(engine, BatchPolicy(timeout_s=0.02, hang_after_s=0.01))
-        batcher.check_health()
-        calls = [asyncio.create_task(batcher.submit(rows(i))) for i in range(3)]
-        for call in calls:
-            with pytest.raises(RequestError, match="in the engine, which has not answered"):
-                await call
-        with pytest.raises(RuntimeError, match=r"a batch of 3 requests has been running for 0\."):
-            batcher.check_health()
-        await batcher.close()
-        engine.gate.set()
 
     run(test)
 
@@ -393,24 +241,6 @@ def test_an_engine_that_proved_fast_runs_without_a_thread() -> None:
         assert {*threads[:-1]} == {"MainThread"}
         assert threads[-1] == "engine"
         await batcher.close()
-
-    run(test)
-
-
-def test_clients_that_leave_while_the_engine_hangs_leave_nothing_behind() -> None:
-    async def test() -> None:
-        engine = Engine(is_open=False)
-        batcher = make(engine, BatchPolicy(max_rows=1))
-        first = asyncio.create_task(batcher.submit(rows(0)))
-        await busy(engine)
-        for i in range(1000):
-            batcher.enqueue(rows(i), lambda _: None)()
-        assert batcher.num_waiting_rows == 0
-        assert sum(map(len, batcher._queue._lanes.values())) < 200
-        engine.gate.set()
-        await first
-        await batcher.close()
-        assert engine.batches == [[0.0]]
 
     run(test)
 
