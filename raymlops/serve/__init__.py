@@ -4,6 +4,14 @@ deployment = deploy("flights", ledger_url=..., store_uri=...)
 with Client(deployment.url) as client:
     client.infer("flights", {"dep_hour": [7.0], "carrier": ["AA"]})
 publish(TrafficTable(model="flights", arms=(...)), ledger_url=...)
+
+Where to look:
+
+    a request     door, routing, http, web, access, protocols, inference, deferred
+    its model     traffic, versions, batching, engines, caching
+    its replica   replica, process, deployment
+    afterwards    witnesses, tap
+    elsewhere     client, offline, bench
 """
 
 from raymlops.serve.batching import BatchPolicy
