@@ -28,9 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from raymlops.errors import ClusterError
+from raymlops.serve.door.answering import Answering
 from raymlops.serve.door.clients import client_of
 from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.listening import Address, Listeners, address_of
@@ -41,8 +40,8 @@ from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor, WaitingRoom, has_ended
 from raymlops.serve.door.wire import Channel, Message
-from raymlops.serve.http import HttpLimits, HttpServer, Strayed
-from raymlops.serve.web import Handler, Reply, Request, Response
+from raymlops.serve.http import HttpLimits, Strayed
+from raymlops.serve.web import Handler
 
 _logger = logging.getLogger(__name__)
 
@@ -82,15 +81,13 @@ class Door:
         self._neighbours = Neighbours(
             self._roster, tls=tls, tasks=self._tasks, give=self._give, pass_on=self._pass_on
         )
-        answers = handler(self._roster)
-        self._own = HttpServer(
-            answers,
+        self._answering = Answering(
+            handler(self._roster),
             limits,
             belongs=lambda requested: self._roster.owner(requested) is None,
             hand_over=self._take_back,
+            tasks=self._tasks,
         )
-        self._last = HttpServer(_for_the_last_time(answers), limits)
-        self._sorry = HttpServer(_say_later, limits)
 
     def start(self) -> None:
         """Lets replicas in; the loop this is called on is the door's."""
@@ -101,9 +98,7 @@ class Door:
         self._rendezvous.listen(128)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._rendezvous.fileno(), self._let_in)
-        self._own.start()
-        self._last.start()
-        self._sorry.start()
+        self._answering.start()
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
     def close(self) -> None:
@@ -120,9 +115,7 @@ class Door:
             channel.close()
         self._tasks.cancel()
         self._waiting.close()
-        self._own.stop()
-        self._last.stop()
-        self._sorry.stop()
+        self._answering.stop()
 
     # What is asked of it.
 
@@ -161,7 +154,7 @@ class Door:
         """The model is deployed no more: who asks for it is told so."""
         self._roster.forget(model)
         for visitor in self._waiting.take(model):
-            self._adopt(self._own, visitor)
+            self._answering.answer(visitor)
 
     def card(self, host: str, asker: str) -> Card:
         """For the door of the node `asker`, which reaches this one at `host`."""
@@ -242,7 +235,7 @@ class Door:
 
     def _pass_on(self, visitor: Visitor, model: str | None) -> None:
         if model is None:
-            self._adopt(self._own, visitor)
+            self._answering.answer(visitor)
             return
         if self._roster.keeps_sessions(model) and not self._recognise(visitor):
             return
@@ -270,9 +263,6 @@ class Door:
         assert strayed is not None
         visitor = Visitor(socket.socket(fileno=os.dup(descriptor)), strayed)
         self._pass_on(visitor, self._roster.owner(strayed.path))
-
-    def _adopt(self, server: HttpServer, visitor: Visitor) -> None:
-        self._tasks.start(server.adopt(visitor.connection, visitor.read))
 
     # Replicas.
 
@@ -324,7 +314,7 @@ class Door:
                 models = self._roster.models_of(replica)
                 owner = self._next_owner(models, visitor.strayed)
                 if visitor.strayed is not None and owner in models:  # it would come back for ever
-                    self._adopt(self._last, visitor)
+                    self._answering.answer_once(visitor)
                 else:
                     self._pass_on(visitor, owner)
 
@@ -358,7 +348,7 @@ class Door:
         for visitor in silent:
             visitor.connection.close()
         for visitor in unserved:
-            self._adopt(self._sorry, visitor)
+            self._answering.say_later(visitor)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
 
@@ -370,17 +360,3 @@ def _unread(connection: socket.socket) -> bytes | None:
         return None
     except OSError:
         return b""
-
-
-def _for_the_last_time(handler: Handler) -> Handler:
-    """Answers as `handler` does, after which the client has to connect anew."""
-
-    def handle(request: Request, reply: Reply) -> None:
-        handler(request, lambda response: reply(replace(response, closes=True)))
-
-    return handle
-
-
-def _say_later(request: Request, reply: Reply) -> None:
-    message = f"no replica answers for {request.path} at the moment; try again"
-    reply(replace(Response.error(503, message, ("retry-after", "1")), closes=True))
