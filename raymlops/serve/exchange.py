@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -57,6 +57,28 @@ class Exchange(Times, kw_only=True, eq=False):
         if self.status < 400:
             return "ok"
         return "refused" if self.status < 500 else "failed"
+
+
+class Run(NamedTuple):
+    """Exchanges in a row that `version` answered in one arm with one status."""
+
+    version: LoadedVersion | None
+    arm: str
+    status: int
+    exchanges: list[Exchange]
+
+
+def runs_of(exchanges: Iterable[Exchange]) -> list[Run]:
+    """All of them, in their order: of a batch nearly always one run."""
+    runs: list[Run] = []
+    version, arm, status = None, None, -1
+    kin: list[Exchange] = []
+    for exchange in exchanges:
+        if exchange.version is not version or exchange.arm is not arm or exchange.status != status:
+            version, arm, status, kin = exchange.version, exchange.arm, exchange.status, []
+            runs.append(Run(version, arm, status, kin))
+        kin.append(exchange)
+    return runs
 
 
 Record = Callable[[Exchange], None]

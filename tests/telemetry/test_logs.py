@@ -6,13 +6,13 @@ import stat
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from raymlops.config import Secret
-from raymlops.telemetry.logs import LineWriter, LogPolicy, reason_to_log, shown_inputs
+from raymlops.telemetry.logs import LineWriter, LogPolicy, chosen, shown_inputs
 
 
 def writer(path: Path, **options: Any) -> LineWriter:
@@ -38,20 +38,25 @@ def test_an_impossible_rule_is_refused(wrong: dict[str, Any], problem: str) -> N
         LogPolicy(**wrong)
 
 
+class Asked(NamedTuple):
+    id: str = "a"
+    status: int = 200
+    latency_s: float = 0.001
+
+
 def test_errors_and_slow_requests_are_always_logged() -> None:
     policy = LogPolicy(share=0.0, slow_s=0.5)
-    assert reason_to_log(policy, "a", status=400, latency_s=0.001) == "error"
-    assert reason_to_log(policy, "a", status=500, latency_s=2.0) == "error"
-    assert reason_to_log(policy, "a", status=200, latency_s=0.5) == "slow"
-    assert reason_to_log(policy, "a", status=200, latency_s=0.499) is None
-    assert reason_to_log(LogPolicy(share=1.0), "a", status=200, latency_s=0.1) == "share"
+    bad, failed, slow = Asked(status=400), Asked(status=500, latency_s=2.0), Asked(latency_s=0.5)
+    logged = chosen(policy, [bad, Asked(latency_s=0.499), failed, slow])
+    assert logged == [(bad, "error"), (failed, "error"), (slow, "slow")]
+    assert chosen(LogPolicy(share=1.0), [Asked()]) == [(Asked(), "share")]
 
 
 def test_of_the_rest_a_share_is_logged_always_the_same() -> None:
     policy = LogPolicy(share=0.1)
-    ids = [f"request-{number}" for number in range(20_000)]
+    requests = [Asked(f"request-{number}") for number in range(20_000)]
     kept, again, more = (
-        {each for each in ids if reason_to_log(rule, each, status=200, latency_s=0.0)}
+        {each.id for each, _ in chosen(rule, requests)}
         for rule in (policy, policy, LogPolicy(share=0.2))
     )
     assert kept == again

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from raymlops.errors import ClusterError
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.telemetry import NONE, RequestMeter, Series, Snapshot, catalogue
 
 _PERIOD_S = 1.0
@@ -38,19 +38,9 @@ class Metrics:
         self._away = False
 
     def note(self, exchanges: Sequence[Exchange]) -> None:
-        note = self._meter.note
-        for exchange in exchanges:
-            version = exchange.version
-            note(
-                NONE if version is None else version.version,
-                exchange.arm or NONE,
-                exchange.status,
-                exchange.num_rows,
-                exchange.latency_s,
-                exchange.queue_s,
-                exchange.batch_s,
-                exchange.engine_s,
-            )
+        for version, arm, status, kin in runs_of(exchanges):
+            name = NONE if version is None else version.version
+            self._meter.note_all(name, arm or NONE, status, kin)
 
     def count_dropped_rows(self, number: int) -> None:
         self._dropped_rows += number

@@ -11,7 +11,7 @@ from raymlops.config import HIDDEN
 from raymlops.serve.exchange import Exchange
 from raymlops.serve.web import unicode_of
 from raymlops.telemetry import Series, catalogue
-from raymlops.telemetry.logs import LineWriter, LogPolicy, Reason, reason_to_log, shown_inputs
+from raymlops.telemetry.logs import LineWriter, LogPolicy, Reason, chosen, shown_inputs
 
 
 class RequestLog:
@@ -38,15 +38,10 @@ class RequestLog:
 
     def note(self, exchanges: Sequence[Exchange]) -> None:
         """Logs exchanges, or leaves them out; never blocks."""
-        policy = self._policy
-        for exchange in exchanges:
-            reason = reason_to_log(
-                policy, exchange.id, status=exchange.status, latency_s=exchange.latency_s
-            )
-            if reason is None:
-                self._num_left_out += 1
-            else:
-                self._writer.put(self._document(exchange, reason))
+        wanted = chosen(self._policy, exchanges)
+        self._num_left_out += len(exchanges) - len(wanted)
+        for exchange, reason in wanted:
+            self._writer.put(self._document(exchange, reason))
 
     def series(self) -> tuple[Series, ...]:
         """How many lines were written, left out and dropped."""

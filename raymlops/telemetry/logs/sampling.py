@@ -7,8 +7,9 @@ same requests, and the same request is kept or not however often it is asked abo
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 Reason = Literal["error", "slow", "share"]
 
@@ -55,14 +56,34 @@ class LogPolicy:
         return self.inputs and column not in self.hidden
 
 
-def reason_to_log(
-    policy: LogPolicy, request_id: str, *, status: int, latency_s: float
-) -> Reason | None:
-    """Why a request is logged, None where it is not."""
-    if status >= 400:
-        return "error"
-    if latency_s >= policy.slow_s:
-        return "slow"
-    if zlib.crc32(request_id.encode()) < policy.share * _HASHES:
-        return "share"
-    return None
+class Logged(Protocol):
+    """A request that ended with an HTTP `status`."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def latency_s(self) -> float: ...
+
+
+L = TypeVar("L", bound=Logged)
+
+
+def chosen(policy: LogPolicy, requests: Iterable[L]) -> list[tuple[L, Reason]]:
+    """Those of `requests` that are logged, and why."""
+    slow_s, hashes, found = policy.slow_s, policy.share * _HASHES, []
+    for each in requests:
+        reason: Reason
+        if each.status >= 400:
+            reason = "error"
+        elif each.latency_s >= slow_s:
+            reason = "slow"
+        elif zlib.crc32(each.id.encode()) < hashes:
+            reason = "share"
+        else:
+            continue
+        found.append((each, reason))
+    return found
