@@ -76,12 +76,15 @@ Parse = Callable[[R], Ask[T]]
 
 
 class Inference:
-    """Answers requests to `model` from `arms`, and tells `record` of each."""
+    """Answers requests to `model` from `arms`, and tells `record` of each; whoever is told counts
+    them in `statistics`, from which protocols answer."""
 
-    def __init__(self, model: str, arms: Arms, record: Record) -> None:
+    def __init__(
+        self, model: str, arms: Arms, record: Record, statistics: Statistics | None = None
+    ) -> None:
         self.model = model
         self.arms = arms
-        self.statistics = Statistics()
+        self.statistics = statistics or Statistics()
         self._record = record
 
     def check_model(self, model: str) -> None:
@@ -165,7 +168,6 @@ class Inference:
     def _note(self, exchange: Exchange, status: int) -> None:
         exchange.status = status
         exchange.latency_s = time.perf_counter() - exchange.started
-        self.statistics.note(exchange)
         self._record(exchange)
 
 

@@ -231,7 +231,7 @@ class Batcher:
         request.answered = True
         request.done = _not_again  # or it would live on in a cycle, as a request knows its batch
         self._num_unanswered -= 1
-        if not request.is_running:
+        if not request.closed_at:
             self._queue.drop(request)
         if self._drained is not None and not self._num_unanswered and not self._drained.done():
             self._drained.set_result(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -61,8 +61,3 @@ class Share(Mapping[str, NDArray[Any]]):
         if isinstance(columns, GroupedColumns):
             return columns.rows(self.start, self.end)
         return take(columns, slice(self.start, self.end))
-
-    def each(self, make: Callable[[Outputs], Sequence[T] | None]) -> Sequence[T] | None:
-        """The share of what `make` gives for the rows of the whole batch, or None."""
-        made = self.batch.made_by(make)
-        return None if made is None else made[self.start : self.end]

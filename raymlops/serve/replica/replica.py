@@ -70,7 +70,9 @@ class Replica:
         self._audience = Audience(spec, name, sink=sink, outlet=outlet)
         self._audience.watch(self._cache_series)
         self._audience.watch(partial(self._arms.series, spec.model))
-        self._inference = Inference(spec.model, self._arms, self._audience.note)
+        self._inference = Inference(
+            spec.model, self._arms, self._audience.note, self._audience.statistics
+        )
         max_body_bytes = spec.http.max_body_bytes
         self._deferring = Deferring(
             before(model_handler(self._inference, max_body_bytes=max_body_bytes)),

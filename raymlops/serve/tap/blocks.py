@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from raymlops.serve.versions.loaded import LoadedVersion
 
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1)
+_event_time = attrgetter("event_time")
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -50,7 +52,7 @@ class Block:
 
 def blocks_of(exchanges: Sequence[Exchange]) -> Iterator[Block]:
     """The exchanges that came to a version and were not refused, in their order."""
-    if _are_kin(exchanges):
+    if exchanges and _are_kin(exchanges):
         yield from _blocks(exchanges)
         return
     known = [each for each in exchanges if each.num_rows and not 400 <= each.status < 500]
@@ -66,17 +68,21 @@ def _kinship(exchange: Exchange) -> tuple[Batch | Exchange, str, int, float]:
 
 
 def _are_kin(exchanges: Sequence[Exchange]) -> bool:
-    """Whether all were answered and share their kinship, as those of a batch nearly always do:
-    found without a call for each of them."""
-    shared = {
-        (each.arm, each.status, each.event_time, getattr(each.outputs, "batch", None))
-        for each in exchanges
-    }
-    if len(shared) != 1:
-        return False
-    ((_, status, _, batch),) = shared
+    """Whether all were answered when they came and share their kinship, as those of a batch nearly
+    always do: found without a call for each of them."""
     first, last = exchanges[0], exchanges[-1]  # in the order in which they came
-    return batch is not None and status < 400 and _kinship(first) == _kinship(last)
+    arm, batch = first.arm, getattr(first.outputs, "batch", None)
+    for each in exchanges:
+        outputs = each.outputs
+        if (
+            type(outputs) is not Share
+            or outputs.batch is not batch
+            or each.arm is not arm
+            or each.status >= 400
+            or each.event_time is not None
+        ):
+            return False
+    return first.at // _DAY_S == last.at // _DAY_S
 
 
 def _blocks(kin: Sequence[Exchange]) -> Iterator[Block]:
@@ -100,7 +106,6 @@ def _block(kin: Sequence[Exchange], outputs: Outputs | None) -> Block:
     if outputs is not None and first.status < 400:
         columns = outputs.columns if isinstance(outputs, Share) else first.columns
         scores = outputs[version.bundle.postprocessing.score]
-    times = {each.event_time for each in kin}
     return Block(
         version=version,
         arm=first.arm,
@@ -108,12 +113,16 @@ def _block(kin: Sequence[Exchange], outputs: Outputs | None) -> Block:
         ids=[each.id for each in kin],
         num_rows=num_rows,
         at=array("d", [each.at for each in kin]),
-        event_times=None if times == {None} else array("d", map(_happened, kin)),
+        event_times=_event_times(kin),
         latencies_s=array("d", [each.latency_s for each in kin]),
         columns=columns,
         scores=scores,
         size=sum(num_rows),
     )
+
+
+def _event_times(kin: Sequence[Exchange]) -> array[float] | None:
+    return array("d", map(_happened, kin)) if any(map(_event_time, kin)) else None
 
 
 def _happened(exchange: Exchange) -> float:

@@ -56,6 +56,8 @@ class Arms:
         self._preparer = Preparer(policy, self._engine, self.answers)
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
+        self.likely_form: Form | None = None
+        """That of the version which answers most requests, as its arm is named first."""
         self._is_parked = False
         self._changing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -81,11 +83,6 @@ class Arms:
     @property
     def versions(self) -> tuple[str, ...]:
         return tuple(self._loaded)
-
-    @property
-    def likely_form(self) -> Form | None:
-        """That of the version which answers most requests, as its arm is named first."""
-        return next(iter(self._loaded.values())).form if self._loaded else None
 
     @property
     def rows_per_s(self) -> float:
@@ -135,7 +132,7 @@ class Arms:
             raise
         known = self._loaded | fresh
         replaced = self._replaced_by(table).values()
-        self._loaded = {version: known[version] for version in table.versions}
+        self._hold({version: known[version] for version in table.versions})
         self._table = table
         for old in replaced:
             self._retire(old)
@@ -208,7 +205,11 @@ class Arms:
     def _let_go(self) -> None:
         for version in self._loaded.values():
             self._retire(version)
-        self._loaded = {}
+        self._hold({})
+
+    def _hold(self, loaded: dict[str, LoadedVersion]) -> None:
+        self._loaded = loaded
+        self.likely_form = next(iter(loaded.values())).form if loaded else None
 
     def _replaced_by(self, table: TrafficTable) -> dict[str, LoadedVersion]:
         return {name: each for name, each in self._loaded.items() if name not in table.versions}
@@ -232,8 +233,8 @@ class Arms:
         if policy.mode == "beside" or not replaced:
             raise ModelError(reason)
         _logger.warning("unloading %s first: %s", ", ".join(replaced), reason)
-        for name, old in replaced.items():
-            del self._loaded[name]
+        self._hold({name: each for name, each in self._loaded.items() if name not in replaced})
+        for old in replaced.values():
             self._retire(old)
         await asyncio.gather(*self._retiring)
 
@@ -246,7 +247,8 @@ class Arms:
             await asyncio.gather(*self._retiring)  # until what was loaded for that table is gone
         for version in unloaded:
             bundle = await asyncio.to_thread(self._load, version)
-            self._loaded[version] = await self._preparer.prepare(version, bundle)
+            loaded = await self._preparer.prepare(version, bundle)
+            self._hold({**self._loaded, version: loaded})
 
     def _retire(self, version: LoadedVersion) -> None:
         if self.answers is not None:

@@ -16,6 +16,7 @@ from raymlops.serve.witnesses.base import Witnesses
 from raymlops.serve.witnesses.metrics import Metrics, Outlet, Reader
 from raymlops.serve.witnesses.request_log import RequestLog
 from raymlops.serve.witnesses.spans import Spans, otlp_exporter
+from raymlops.serve.witnesses.statistics import Statistics
 
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Audience:
         self._spans: Spans | None = None
         if spec.traces_to is not None:
             self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
-        wanted = (self._metrics, self._log, self._spans, self._recorder)
+        self.statistics = Statistics()
+        wanted = (self.statistics, self._metrics, self._log, self._spans, self._recorder)
         self._witnesses = Witnesses([each.note for each in wanted if each is not None])
         self.note: Record = self._witnesses.note
         """Tells them soon, of an exchange and of others together."""

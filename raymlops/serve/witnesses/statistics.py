@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raymlops.serve.exchange import Exchange
@@ -26,24 +27,25 @@ class Tally:
 
 
 class Statistics:
-    """`of` each version, since this replica began."""
+    """`of` each version, from the exchanges that this is told of."""
 
     def __init__(self) -> None:
         self.of: dict[str, Tally] = {}
 
-    def note(self, exchange: Exchange) -> None:
-        """Counts an exchange; those that came to no version belong to none."""
-        if exchange.version is None:
-            return
-        version = exchange.version.version
-        tally = self.of.get(version)
-        if tally is None:
-            tally = self.of[version] = Tally()
-        tally.last = exchange.at
-        if exchange.outputs is None or exchange.status >= 400:
-            tally.num_failed += 1
-            tally.failed_s += exchange.latency_s
-            return
-        tally.num_ok += 1
-        tally.ok_s += exchange.latency_s
-        tally.num_rows += exchange.num_rows
+    def note(self, exchanges: Sequence[Exchange]) -> None:
+        """Counts exchanges; those that came to no version belong to none."""
+        for exchange in exchanges:
+            if exchange.version is None:
+                continue
+            version = exchange.version.version
+            tally = self.of.get(version)
+            if tally is None:
+                tally = self.of[version] = Tally()
+            tally.last = exchange.at
+            if exchange.outputs is None or exchange.status >= 400:
+                tally.num_failed += 1
+                tally.failed_s += exchange.latency_s
+            else:
+                tally.num_ok += 1
+                tally.ok_s += exchange.latency_s
+                tally.num_rows += exchange.num_rows

@@ -23,6 +23,7 @@ from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.replica.app import model_handler
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Handler, Request, Response
+from raymlops.serve.witnesses.statistics import Statistics
 from raymlops.storage import Files
 from tests.serve.conftest import MODEL
 
@@ -90,7 +91,13 @@ class Listening:
         self._thread.start()
         self.arms = Arms(bundles.__getitem__, BatchPolicy())
         self.exchanges: deque[Exchange] = deque(maxlen=100)
-        self.inference = Inference(self._traffic.model, self.arms, self.exchanges.append)
+        statistics = Statistics()
+
+        def record(exchange: Exchange) -> None:
+            self.exchanges.append(exchange)
+            statistics.note([exchange])
+
+        self.inference = Inference(self._traffic.model, self.arms, record, statistics)
         policy = DeferredPolicy()
         self._deferring = Deferring(
             model_handler(self.inference, max_body_bytes=max_body_bytes),

@@ -24,6 +24,7 @@ from raymlops.serve.replica.app import model_handler, model_routes
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Request
 from raymlops.serve.web.asgi import Application
+from raymlops.serve.witnesses.statistics import Statistics
 from tests.serve.conftest import MODEL, World
 
 MAX_BODY_BYTES = 10_000
@@ -47,7 +48,13 @@ async def serving(
 
 
 def application(arms: Arms, exchanges: list[Exchange]) -> Application:
-    inference = Inference(MODEL, arms, exchanges.append)
+    statistics = Statistics()
+
+    def record(exchange: Exchange) -> None:
+        exchanges.append(exchange)
+        statistics.note([exchange])
+
+    inference = Inference(MODEL, arms, record, statistics)
     handler = model_handler(inference, max_body_bytes=MAX_BODY_BYTES)
     return Application(handler, max_body_bytes=MAX_BODY_BYTES, refused=inference.refused)
 

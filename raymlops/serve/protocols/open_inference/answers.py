@@ -66,8 +66,10 @@ def _written_row(request_id: str, result: Result) -> bytes | None:
     if not isinstance(outputs, Share) or outputs.num_rows != 1:
         return None
     pattern = _pattern(result.form, result.model, result.version, result.arm)
-    rows = outputs.each(pattern)
-    return None if rows is None else pattern.template % (orjson.dumps(request_id), *rows[0])
+    rows = outputs.batch.made_by(pattern)
+    if rows is None:
+        return None
+    return pattern.template % (orjson.dumps(request_id), *rows[outputs.start])
 
 
 class _Pattern:
