@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from raymlops.errors import RequestError
 from raymlops.serve.access.bucket import TokenBucket
 from raymlops.serve.access.keys import ApiKey, digest_of
-from raymlops.serve.web import Request, Response
+from raymlops.serve.web import Admitting, Request, Response, Ticket, welcome
 
 _OPEN = ("/v2/health/live", "/v2/health/ready")
 _REMEMBERED = 1024
 
 
-class Gate:
+class Gate(Admitting):
     """Lets requests to `model` in that carry a key which is good for it, as often as that allows.
 
     The key comes as `Authorization: Bearer KEY` or `X-API-Key: KEY`. It is looked up by its
@@ -39,12 +40,16 @@ class Gate:
         self._buckets = {key: buckets.get(key) or _bucket(key, now) for key in keys}
         self._welcome.clear()
 
-    def admit(self, request: Request) -> Response | None:
-        """None lets the request in; 401, 403 and 429 say why not."""
-        if request.path in _OPEN:
-            return None
+    def ticket(self, head: Request) -> Ticket:
+        """None lets a request with that head in; 401, 403 and 429 say why not."""
+        return welcome if head.path in _OPEN else partial(self._admit, presented(head.headers))
+
+    def _admit(self, key: str | None) -> Response | None:
+        known = None if key is None else self._welcome.get(key)
+        if known is not None and not known.rate_per_s:
+            return None  # as nearly always
         try:
-            self.check(presented(request.headers))
+            self.check(key)
         except RequestError as error:
             refusal = Response.refusal(error)
             if error.status == 401:

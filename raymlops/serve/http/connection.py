@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: HttpServer, read: bytes = b"") -> None:
         self._server = server
+        self._max_pipelined = server.limits.max_pipelined
         self._read = read
         self._received = 0
         self._is_stopped = False
@@ -65,7 +66,7 @@ class Connection(asyncio.Protocol):
         machine.feed(data)
         if machine.phase is _DONE:
             self._attend()
-        elif machine.num_outstanding > self._server.limits.max_pipelined:
+        elif len(machine.unanswered) > self._max_pipelined:
             self._is_full = True
             self._transport.pause_reading()
 
@@ -147,7 +148,7 @@ class Connection(asyncio.Protocol):
         elif self._leaves_by is not None and machine.is_between_requests:
             if self._transport.get_write_buffer_size() == 0:
                 self._move(self._leaves_by, None)
-        elif self._is_full and machine.num_outstanding <= self._server.limits.max_pipelined // 2:
+        elif self._is_full and len(machine.unanswered) <= self._max_pipelined // 2:
             self._is_full = False
             self._read_on()
 
@@ -202,7 +203,7 @@ class _Seen:
 
     def look(self, now: float, machine: Machine, received: int, is_stopped: bool) -> None:
         progress = (machine.phase, machine.num_requests)
-        waits_for_us = machine.phase is _IDLE and machine.num_outstanding > 0
+        waits_for_us = machine.phase is _IDLE and len(machine.unanswered) > 0
         if progress != self.progress or waits_for_us:
             self.progress, self.phase_at = progress, now
         if received != self.received:

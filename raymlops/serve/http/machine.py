@@ -10,7 +10,7 @@ llhttp's; limits and how a connection ends are here, the order of the answers is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote
 
@@ -18,7 +18,7 @@ import httptools
 
 from raymlops.serve.http import framing
 from raymlops.serve.http.encode import Encoder
-from raymlops.serve.http.heads import Heads
+from raymlops.serve.http.heads import Heads, Known
 from raymlops.serve.http.limits import HttpLimits, Phase
 from raymlops.serve.http.replies import Replies, Slot
 from raymlops.serve.web import Admit, Handler, Refused, Request, Response, untold
@@ -56,7 +56,8 @@ class Machine:
     """`write` is called with bytes to send, `settle` after what was answered has been written.
 
     `is_over` says that the connection should end; `strayed` holds a first request that does not
-    belong here, once one came.
+    belong here, once one came; of `unanswered` requests the answer is not written yet, and one of
+    them may not be read to its end.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class Machine:
         self.strayed: Strayed | None = None
         self._handler = handler
         self._replies = Replies(write, settle, self._stop_reading, encoder)
+        self.unanswered: Sized = self._replies.slots
         self._limits = limits
-        self._heads = Heads(handler) if heads is None else heads
+        self._heads = Heads(handler, admit) if heads is None else heads
         self._admit = admit
         self._refused = refused
         self._belongs = belongs
@@ -96,7 +98,7 @@ class Machine:
         if self.phase is _DONE:
             return
         begins = self.phase is _IDLE
-        if begins and (known := self._heads.find(data)) is not None and self._take(*known):
+        if begins and (known := self._heads.find(data)) is not None and self._take(known, data):
             return
         before = self._position
         if self._belongs is not None:
@@ -157,18 +159,13 @@ class Machine:
         return self._body_size if self.phase is _BODY else 0
 
     @property
-    def num_outstanding(self) -> int:
-        """Requests whose answer is not written yet, one that is being read among them."""
-        return len(self._replies)
-
-    @property
     def is_between_requests(self) -> bool:
         """Whether nothing of the client's is held here, so that another could go on reading."""
-        return self.phase is _IDLE and not self._replies and not self._replies.is_closing
+        return self.phase is _IDLE and not self.unanswered and not self._replies.is_closing
 
     @property
     def is_over(self) -> bool:
-        return self.phase is _DONE and not self._replies
+        return self.phase is _DONE and not self.unanswered
 
     # What llhttp calls.
 
@@ -296,11 +293,13 @@ class Machine:
         head = Request(read.method, read.path, read.query, self._headers)
         self._heads.learn(data, head, self._body_size)
 
-    def _take(self, head: Request, handler: Handler, body: bytes) -> bool:
-        """Has `handler` answer a whole request, whose head was read before; False when it is not
-        for here."""
+    def _take(self, known: Known, data: bytes) -> bool:
+        """Has the whole request in `data` answered, whose head was read before; False when it is
+        not for here, or no more."""
+        head, handler, ticket, start, _ = known
         if self._belongs is not None and not self._belongs(head.path):
             return False
+        body = data[start:]
         request = Request(
             head.method, head.path, head.query, head.headers, body, self._peer, head.params
         )
@@ -309,8 +308,7 @@ class Machine:
         if self._replies.is_closing:
             slot.closes = True
             self.phase = _DONE
-        refusal = None if self._admit is None else self._admit(request)
-        if refusal is not None:
+        if (refusal := ticket()) is not None:
             slot.reply(refusal)
             self._refused(request, refusal)
         else:
@@ -328,7 +326,7 @@ class Machine:
     def _keep(self, data: bytes) -> None:
         """Holds on to what was read since the request began, unless others came before it."""
         if self.phase is _IDLE:
-            self._chunks = None if self._replies else [data]
+            self._chunks = None if self.unanswered else [data]
             self._has_begun = False
         elif self.phase is _HEAD and self._chunks is not None:
             self._chunks.append(data)

@@ -12,7 +12,7 @@ from raymlops.serve.web import Request, Response
 
 
 class Replies:
-    """A place for each request that was begun; `len` of them are not answered yet.
+    """A place for each request that was begun, in `slots` until it is answered.
 
     `settle` is called after what was due has been written, `end` when the last answer there will
     be is written; `is_closing` says that no request follows those that are here.
@@ -30,59 +30,56 @@ class Replies:
         self._settle = settle
         self._end = end
         self._encoder = encoder
-        self._slots: deque[Slot] = deque()
-
-    def __len__(self) -> int:
-        return len(self._slots)
+        self.slots: deque[Slot] = deque()
 
     def open(self, request: Request | None = None) -> Slot:
         """The place of the next answer."""
         slot = Slot(self, request, request is not None and request.method == "HEAD")
-        self._slots.append(slot)
+        self.slots.append(slot)
         return slot
 
     def answer(self, slot: Slot, response: Response) -> None:
-        """Writes `response` when all before it are; one that comes twice is a handler's mistake."""
+        """Writes `response` when all before it are, and what waited for that behind it."""
         slot.is_answered = True
-        slots = self._slots
-        if slots and slots[0] is slot:
-            self._send(slot, response)
-            slots.popleft()
-            while slots and (ready := slots[0].response) is not None:
-                self._send(slots[0], ready)
-                slots.popleft()
-            if slots:
-                self.proceed()
-            self._settle()
-        else:
+        slots = self.slots
+        if not slots or slots[0] is not slot:
             slot.response = response
+            return
+        while True:
+            if response.closes:
+                self._forget_after(slot)
+            last = slot.closes or (self.is_closing and len(slots) == 1)
+            if last:
+                self._end()
+            self._write(self._encoder.encode(response, close=last, head_only=slot.is_head))
+            slots.popleft()
+            if not slots:
+                break
+            slot = slots[0]
+            if slot.response is None:
+                self.proceed()
+                break
+            response = slot.response
+        self._settle()
 
     def proceed(self) -> None:
         """Says that a body may come, once its answer would be the next."""
-        slot = self._slots[0]
+        slot = self.slots[0]
         if slot.continues:
             slot.continues = False
             self._write(CONTINUE)
 
     def lose(self) -> None:
         """Nobody waits for any of them: whoever works on one is told."""
-        while self._slots:
-            self._slots.pop().forget()
+        while self.slots:
+            self.slots.pop().forget()
         self._write = self._settle = self._end = _nobody
-
-    def _send(self, slot: Slot, response: Response) -> None:
-        if response.closes:
-            self._forget_after(slot)
-        last = slot.closes or (self.is_closing and len(self._slots) == 1)
-        if last:
-            self._end()
-        self._write(self._encoder.encode(response, close=last, head_only=slot.is_head))
 
     def _forget_after(self, last: Slot) -> None:
         """The client gets no answer beyond `last`, and may ask again elsewhere."""
         last.closes = True
-        while self._slots[-1] is not last:
-            self._slots.pop().forget()
+        while self.slots[-1] is not last:
+            self.slots.pop().forget()
 
 
 class Slot(msgspec.Struct, eq=False):
@@ -98,6 +95,7 @@ class Slot(msgspec.Struct, eq=False):
     is_answered: bool = False
 
     def reply(self, response: Response) -> None:
+        """Answers; once more is a handler's mistake, and changes nothing."""
         if not self.is_answered:
             self.replies.answer(self, response)
 

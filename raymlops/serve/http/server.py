@@ -47,7 +47,7 @@ class HttpServer:
         self.refused = refused
         self.belongs = belongs
         self.hand_over = hand_over
-        self.heads = Heads(handler)
+        self.heads = Heads(handler, admit)
         self.encoder = Encoder(time.time())
         self.now = time.monotonic()
         self.max_connections = most_open(limits.max_connections)

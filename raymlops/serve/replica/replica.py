@@ -86,7 +86,7 @@ class Replica:
         self.handler: Handler = self._deferring
         self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)
         self._gate = None if self._keyring is None else Gate(spec.model, self._keyring.read())
-        self.admit: Admit | None = None if self._gate is None else self._gate.admit
+        self.admit: Admit | None = self._gate
         if spec.cors.origins:
             self.handler = CrossOrigin(self.handler, spec.cors)
             self.admit = self.admit and sharing(self.admit, spec.cors)

@@ -9,8 +9,8 @@ for it; `later` makes a handler of a coroutine where that does not matter. Two s
 own. Around a handler stand `cors`, `inflation` and `traced`.
 """
 
+from raymlops.serve.web.admission import Admit, Admitting, Ticket, ticket_of, welcome
 from raymlops.serve.web.handlers import (
-    Admit,
     Handler,
     Refused,
     Reply,
@@ -26,6 +26,7 @@ from raymlops.serve.web.routes import LONGEST_REMEMBERED, Routes
 __all__ = [
     "LONGEST_REMEMBERED",
     "Admit",
+    "Admitting",
     "Handler",
     "Refused",
     "Reply",
@@ -33,9 +34,12 @@ __all__ = [
     "Response",
     "Routes",
     "Sorting",
+    "Ticket",
     "answered",
     "later",
     "sorted_out",
+    "ticket_of",
     "unicode_of",
     "untold",
+    "welcome",
 ]

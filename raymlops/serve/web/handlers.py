@@ -14,8 +14,6 @@ _logger = logging.getLogger(__name__)
 
 Reply = Callable[[Response], None]
 Handler = Callable[[Request, Reply], None]
-Admit = Callable[[Request], Response | None]
-"""Refuses a request by its head alone, before any of its body is read; None lets it in."""
 Refused = Callable[[Request, Response], None]
 """Is told of a request that was answered with an error before any handler had it."""
 

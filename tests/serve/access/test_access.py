@@ -37,7 +37,7 @@ def gate(clock: Clock, **options: object) -> Gate:
 
 def ask(gate: Gate, **headers: str) -> tuple[int, dict[str, str]]:
     request = Request("POST", "/v2/models/flights/infer", headers=headers)
-    response = gate.admit(request)
+    response = gate(request)
     return (200, {}) if response is None else (response.status, dict(response.headers))
 
 
@@ -70,7 +70,7 @@ def test_a_key_is_good_for_its_models() -> None:
 
 
 def test_health_needs_no_key() -> None:
-    assert gate(Clock()).admit(Request("GET", "/v2/health/ready")) is None
+    assert gate(Clock())(Request("GET", "/v2/health/ready")) is None
 
 
 def test_who_asks_too_often_is_told_when_to_come_back() -> None:
@@ -81,6 +81,22 @@ def test_who_asks_too_often_is_told_when_to_come_back() -> None:
     assert statuses[2][1] == {"retry-after": "2"}
     clock.now = 2.0
     assert ask(limited, **{"x-api-key": KEY})[0] == 200
+
+
+def test_a_ticket_says_what_holds_now() -> None:
+    # A server reads a head once, and asks again whenever it comes.
+    clock = Clock()
+    checked = gate(clock)
+    ticket = checked.ticket(Request("POST", "/v2/models/flights/infer", headers={"x-api-key": KEY}))
+    assert ticket() is None
+    checked.trust([])
+    refusal = ticket()
+    assert refusal is not None
+    assert refusal.status == 401
+    checked.trust([ApiKey(name="ci", digest=digest_of(KEY), rate_per_s=1.0)])
+    assert [getattr(ticket(), "status", 200) for _ in range(2)] == [200, 429]
+    clock.now = 1.0
+    assert ticket() is None
 
 
 @given(

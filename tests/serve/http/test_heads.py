@@ -39,11 +39,11 @@ def test_heads_that_came_before_are_read_as_the_first_time(
         return {
             "heads": heads,
             "belongs": lambda path: belongs or path != "/no",
-            "admit": lambda request: Response(401) if request.method == "GET" else None,
+            "admit": _no_get,
         }
 
     switch = _Switch()
-    known = Heads(switch)
+    known = Heads(switch, _no_get)
     for sent in ALIKE * 3:
         Talk(options=options(known)).feed(sent)
     ours, reference = Talk(options=options(known)), Talk(options=options(_Forgetful(switch)))
@@ -57,6 +57,10 @@ def test_heads_that_came_before_are_read_as_the_first_time(
     assert [request for request, _ in map(_plain, ours.asked)] == [
         request for request, _ in map(_plain, reference.asked)
     ]
+
+
+def _no_get(request: Request) -> Response | None:
+    return Response(401) if request.method == "GET" else None
 
 
 @dataclass
@@ -87,7 +91,9 @@ def test_a_head_is_known_from_its_second_time_on_and_only_with_its_length() -> N
     heads.learn(head + b"ab", request, 2)
     assert heads.find(head + b"ab") is None
     heads.learn(head + b"cd", request, 2)
-    assert heads.find(head + b"ef") == (request, handler, b"ef")
+    found = heads.find(head + b"ef")
+    assert found is not None
+    assert (found.head, found.handler, found.start) == (request, handler, len(head))
     assert heads.find(head + b"e") is None
     assert heads.find(head + b"efg") is None
     assert heads.find(head) is None
@@ -110,7 +116,7 @@ def test_a_known_head_holds_nothing_of_the_request_it_was_learned_from() -> None
     assert came_with == [{"host", "content-length"}] * 4
     found = heads.find(ALIKE[0])
     assert found is not None
-    assert (found[0].body, found[0].on_gone) == (b"", None)
+    assert (found.head.body, found.head.on_gone) == (b"", None)
 
 
 def test_what_a_head_decides_is_asked_once() -> None:

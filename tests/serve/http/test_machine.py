@@ -160,7 +160,7 @@ def test_answers_come_in_the_order_of_the_requests(order: list[int]) -> None:
     for number in order:
         talk.asked[number][1](Response(200, b"%d" % number))
     assert [body for _, body, _ in talk.answers] == [b"0", b"1", b"2", b"3", b"4"]
-    assert talk.machine.num_outstanding == 0
+    assert len(talk.machine.unanswered) == 0
 
 
 def test_a_second_answer_is_ignored() -> None:

@@ -49,7 +49,7 @@ def test_what_no_handler_sees_is_told_of(sent: bytes, status: int, is_known: boo
     def refused(request: Request, response: Response) -> None:
         told.append((request.path, response.status))
 
-    heads = Heads(lambda _, reply: reply(Response(200)))
+    heads = Heads(lambda _, reply: reply(Response(200)), refuse)
     for _ in range(2 if is_known else 0):
         Talk(options={"heads": heads}).feed(sent)
     talk = Talk(options={"heads": heads, "admit": refuse, "refused": refused}).feed(sent)

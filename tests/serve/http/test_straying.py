@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymlops.serve.http.heads import Heads
 from raymlops.serve.http.limits import Phase
 from raymlops.serve.http.machine import Strayed
+from raymlops.serve.web import Response
 from tests.serve.http.talking import HEAD, Talk
 
 
@@ -38,6 +40,19 @@ def test_a_request_that_belongs_elsewhere_is_kept_whole(cut: int) -> None:
         assert talk.machine.strayed == Strayed("/theirs", sent[:cut])
     assert [status for status, *_ in talk.answers] == [200]
     assert talk.machine.phase is Phase.DONE
+
+
+def test_what_belonged_here_may_belong_elsewhere_later() -> None:
+    """As to a door what is asked of a model that has no replica yet, head for head the same."""
+    at_home = True
+    heads = Heads(lambda _, reply: reply(Response(404)))
+    talk = Talk(options={"belongs": lambda _: at_home, "heads": heads})
+    sent = b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n"
+    talk.feed(sent, sent, sent)
+    assert heads.find(sent) is not None
+    at_home = False
+    talk.feed(sent)
+    assert talk.machine.strayed == Strayed("/ready", sent)
 
 
 def test_a_request_behind_others_that_belongs_elsewhere_is_sent_to_another_connection() -> None:
