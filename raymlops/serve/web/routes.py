@@ -73,6 +73,8 @@ class Routes(Sorting):
 
 def _guarded(handler: Handler) -> Handler:
     """`handler`, and an answer also where it raises."""
+    if isinstance(handler, Sorting):
+        return _Guarded(handler)
 
     def handle(request: Request, reply: Reply) -> None:
         try:
@@ -84,6 +86,20 @@ def _guarded(handler: Handler) -> Handler:
             reply(Response.error(500, "internal error, logged"))
 
     return handle
+
+
+class _Guarded(Sorting):
+    """The same of one that tells by the head who answers, and may refuse it by raising
+    RequestError."""
+
+    def __init__(self, handler: Sorting) -> None:
+        self._handler = handler
+
+    def sort(self, head: Request) -> Handler:
+        try:
+            return _guarded(self._handler.sort(head))
+        except RequestError as error:
+            return _refusing(Response.refusal(error))
 
 
 def _refusing(response: Response) -> Handler:

@@ -11,7 +11,7 @@ from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.ask import OpenInferenceAsk, parse_infer
 from raymlops.serve.protocols.open_inference.service import Service
-from raymlops.serve.web import Handler, Reply, Request, Response, Routes
+from raymlops.serve.web import Handler, Reply, Request, Response, Routes, Sorting
 
 _JSON_LENGTH = "inference-header-content-length"
 
@@ -20,7 +20,7 @@ def register(routes: Routes, inference: Inference) -> None:
     service = Service(inference)
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     for path in (model, version):
-        routes.add("POST", f"{path}/infer", _infer(service))
+        routes.add("POST", f"{path}/infer", _Infer(inference))
     register_server(routes)
     routes.add("GET", "/v2/health/ready", _ready(service))
     routes.add("GET", "/v2/models/stats", _told(lambda _: service.statistics(None, None)))
@@ -44,22 +44,29 @@ def register_server(routes: Routes) -> None:
     routes.add("GET", "/v2/health/live", _told(lambda _: {"live": True}))
 
 
-def _infer(service: Service) -> Handler:
-    inference = service.inference
+class _Infer(Sorting):
+    """Of a request to infer, the head says all but the tensors."""
 
-    def parse(request: Request) -> OpenInferenceAsk:
-        return parse_infer(
-            request.body,
-            version=request.params.get("version"),
-            json_length=request.headers.get(_JSON_LENGTH),
-            likely=inference.arms.likely_form,
-        )
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
 
-    def infer(request: Request, reply: Reply) -> None:
-        inference.check_model(request.params["model"])
-        request.on_gone = inference.infer(request, reply, parse=parse, refuse=Response.refusal)
+    def sort(self, head: Request) -> Handler:
+        inference = self._inference
+        inference.check_model(head.params["model"])
+        version, json_length = head.params.get("version"), head.headers.get(_JSON_LENGTH)
 
-    return infer
+        def parse(request: Request) -> OpenInferenceAsk:
+            return parse_infer(
+                request.body,
+                version=version,
+                json_length=json_length,
+                likely=inference.arms.likely_form,
+            )
+
+        def infer(request: Request, reply: Reply) -> None:
+            request.on_gone = inference.infer(request, reply, parse=parse, refuse=Response.refusal)
+
+        return infer
 
 
 def _ready(service: Service) -> Handler:
