@@ -321,13 +321,13 @@ class Batcher:
                     self._tell(request, result)
             return
         batch, engine_s = result
-        start, now = 0, time.monotonic()
+        batch_s = max(0.0, time.monotonic() - part[0].closed_at - engine_s)
+        start = 0
         for request in part:
             end = start + request.num_rows
             if not request.answered:
                 if (times := request.times) is not None:
-                    times.engine_s = engine_s
-                    times.batch_s = max(0.0, now - request.closed_at - engine_s)
+                    times.batch_s, times.engine_s = batch_s, engine_s
                 self._tell(request, Share(batch, start, end))
             start = end
 

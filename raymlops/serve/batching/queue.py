@@ -97,6 +97,8 @@ class WaitingQueue:
         """
         lanes, num_rows = self._next_lanes(), 0
         max_rows = self._policy.full_at(lanes[0][0].length) if lanes else 0
+        if len(self._lanes) == 1 and self.num_rows <= max_rows and not self._num_dropped:
+            return self._take_all(lanes[0], now)
         batch: list[Waiting] = []
         while lanes:
             lane = lanes[0]
@@ -111,6 +113,14 @@ class WaitingQueue:
                 continue
             self._trim(lane)
             lanes = self._ordered([lane for lane in lanes if lane])
+        return batch
+
+    def _take_all(self, lane: _Lane, now: float) -> list[Waiting]:
+        batch = list(lane)
+        lane.clear()
+        self.num_rows = 0
+        for request in batch:
+            request.closed_at = now
         return batch
 
     def _next_lanes(self) -> list[_Lane]:
