@@ -28,7 +28,7 @@ from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import TapSummary
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.serve.tap.blocks import blocks_of
 from raymlops.serve.tap.outbox import Outbox
 from raymlops.serve.tap.summarising import summarise
@@ -108,7 +108,7 @@ def _messages(
         )
 
     first = summarise(
-        list(blocks_of([exchange(f"q-{index}") for index in range(requests)])),
+        list(blocks_of(runs_of([exchange(f"q-{index}") for index in range(requests)]))),
         model=MODEL,
         replica="",
         sequence=0,

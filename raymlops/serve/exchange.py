@@ -60,7 +60,7 @@ class Exchange(Times, kw_only=True, eq=False):
 
 
 class Run(NamedTuple):
-    """Exchanges in a row that `version` answered in one arm with one status."""
+    """Exchanges in a row that `version` answered in one arm with one status; at least one."""
 
     version: LoadedVersion | None
     arm: str

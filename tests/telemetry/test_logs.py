@@ -40,23 +40,23 @@ def test_an_impossible_rule_is_refused(wrong: dict[str, Any], problem: str) -> N
 
 class Asked(NamedTuple):
     id: str = "a"
-    status: int = 200
     latency_s: float = 0.001
 
 
 def test_errors_and_slow_requests_are_always_logged() -> None:
     policy = LogPolicy(share=0.0, slow_s=0.5)
-    bad, failed, slow = Asked(status=400), Asked(status=500, latency_s=2.0), Asked(latency_s=0.5)
-    logged = chosen(policy, [bad, Asked(latency_s=0.499), failed, slow])
-    assert logged == [(bad, "error"), (failed, "error"), (slow, "slow")]
-    assert chosen(LogPolicy(share=1.0), [Asked()]) == [(Asked(), "share")]
+    quick, slow = Asked(latency_s=0.499), Asked(latency_s=0.5)
+    for status in (400, 500):
+        assert chosen(policy, status, [quick, slow]) == [(quick, "error"), (slow, "error")]
+    assert chosen(policy, 200, [quick, slow]) == [(slow, "slow")]
+    assert chosen(LogPolicy(share=1.0), 200, [quick]) == [(quick, "share")]
 
 
 def test_of_the_rest_a_share_is_logged_always_the_same() -> None:
     policy = LogPolicy(share=0.1)
     requests = [Asked(f"request-{number}") for number in range(20_000)]
     kept, again, more = (
-        {each.id for each, _ in chosen(rule, requests)}
+        {each.id for each, _ in chosen(rule, 200, requests)}
         for rule in (policy, policy, LogPolicy(share=0.2))
     )
     assert kept == again

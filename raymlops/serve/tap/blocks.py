@@ -8,7 +8,7 @@ while it is still hot: to keep it would cost more than all that the tap does wit
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from raymlops.data import Columns
 from raymlops.serve.batching import Outputs
 from raymlops.serve.batching.shares import Batch, Share
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, Run
 from raymlops.serve.versions.loaded import LoadedVersion
 
 _DAY_S = 86_400
@@ -50,37 +50,34 @@ class Block:
     """Rows of all requests."""
 
 
-def blocks_of(exchanges: Sequence[Exchange]) -> Iterator[Block]:
+def blocks_of(runs: Iterable[Run]) -> Iterator[Block]:
     """The exchanges that came to a version and were not refused, in their order."""
-    if exchanges and _are_kin(exchanges):
-        yield from _blocks(exchanges)
-        return
-    known = [each for each in exchanges if each.num_rows and not 400 <= each.status < 500]
-    for _, kin in groupby(known, key=_kinship):
-        yield from _blocks(list(kin))
+    for version, _, status, exchanges in runs:
+        if version is None or 400 <= status < 500:
+            continue
+        if _lie_together(exchanges):
+            yield from _blocks(exchanges)
+            continue
+        known = [each for each in exchanges if each.num_rows]
+        for _, kin in groupby(known, key=_kinship):
+            yield from _blocks(list(kin))
 
 
-def _kinship(exchange: Exchange) -> tuple[Batch | Exchange, str, int, float]:
-    """What requests share that lie together: the batch that answered them, the arm and the day."""
+def _kinship(exchange: Exchange) -> tuple[Batch | Exchange, float]:
+    """What those of a run share that lie together: the batch that answered them, and the day."""
     outputs = exchange.outputs
     batch = outputs.batch if isinstance(outputs, Share) else exchange
-    return batch, exchange.arm, exchange.status, _happened(exchange) // _DAY_S
+    return batch, _happened(exchange) // _DAY_S
 
 
-def _are_kin(exchanges: Sequence[Exchange]) -> bool:
-    """Whether all were answered when they came and share their kinship, as those of a batch nearly
-    always do: found without a call for each of them."""
+def _lie_together(exchanges: Sequence[Exchange]) -> bool:
+    """Whether all share their kinship and are about the moment at which they came, as those of a
+    batch nearly always do: found without a call for each of them."""
     first, last = exchanges[0], exchanges[-1]  # in the order in which they came
-    arm, batch = first.arm, getattr(first.outputs, "batch", None)
+    batch = getattr(first.outputs, "batch", None)
     for each in exchanges:
         outputs = each.outputs
-        if (
-            type(outputs) is not Share
-            or outputs.batch is not batch
-            or each.arm is not arm
-            or each.status >= 400
-            or each.event_time is not None
-        ):
+        if type(outputs) is not Share or outputs.batch is not batch or each.event_time is not None:
             return False
     return first.at // _DAY_S == last.at // _DAY_S
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from raymlops.errors import RefusedError
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Run
 from raymlops.serve.tap.blocks import Block, blocks_of
 from raymlops.serve.tap.outbox import Outbox, Sink
 from raymlops.serve.tap.summarising import summarise
@@ -65,9 +65,9 @@ class Recorder:
         self._due = asyncio.Event()
         self._closing = False
 
-    def note(self, exchanges: Sequence[Exchange]) -> None:
+    def note(self, runs: Sequence[Run]) -> None:
         """Remembers those that a version answered or failed to answer."""
-        for block in blocks_of(exchanges):
+        for block in blocks_of(runs):
             self._ring.append(block)
             self._rows += block.size
             self._requests += len(block.ids)

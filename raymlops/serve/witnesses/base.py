@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, Run, runs_of
 
-Witness = Callable[[Sequence[Exchange]], None]
+Witness = Callable[[Sequence[Run]], None]
 """Is told of exchanges in the order of their answers; it must not block."""
 
 
 class Witnesses:
     """Tells `witnesses` at the next turn of the event loop, when a batch is answered as a whole.
 
-    So nobody waits for an answer while others are counted, and counting looks up once a batch
-    what all its requests share.
+    So nobody waits for an answer while others are counted, and what the requests of a batch share
+    is found once for all who are told.
     """
 
     def __init__(self, witnesses: Sequence[Witness]) -> None:
@@ -29,6 +29,6 @@ class Witnesses:
 
     def tell(self) -> None:
         """Tells what is not told yet."""
-        exchanges, self._untold = self._untold, []
+        runs, self._untold = runs_of(self._untold), []
         for witness in self._witnesses:
-            witness(exchanges)
+            witness(runs)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from raymlops.errors import ClusterError
-from raymlops.serve.exchange import Exchange, runs_of
+from raymlops.serve.exchange import Run
 from raymlops.telemetry import NONE, RequestMeter, Series, Snapshot, catalogue
 
 _PERIOD_S = 1.0
@@ -37,8 +37,8 @@ class Metrics:
         self._sequence = 0
         self._away = False
 
-    def note(self, exchanges: Sequence[Exchange]) -> None:
-        for version, arm, status, kin in runs_of(exchanges):
+    def note(self, runs: Sequence[Run]) -> None:
+        for version, arm, status, kin in runs:
             name = NONE if version is None else version.version
             self._meter.note_all(name, arm or NONE, status, kin)
 

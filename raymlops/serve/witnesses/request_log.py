@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.config import HIDDEN
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, Run
 from raymlops.serve.web import unicode_of
 from raymlops.telemetry import Series, catalogue
 from raymlops.telemetry.logs import LineWriter, LogPolicy, Reason, chosen, shown_inputs
@@ -36,12 +36,13 @@ class RequestLog:
         """Returns once everything is on disk."""
         self._writer.close()
 
-    def note(self, exchanges: Sequence[Exchange]) -> None:
+    def note(self, runs: Sequence[Run]) -> None:
         """Logs exchanges, or leaves them out; never blocks."""
-        wanted = chosen(self._policy, exchanges)
-        self._num_left_out += len(exchanges) - len(wanted)
-        for exchange, reason in wanted:
-            self._writer.put(self._document(exchange, reason))
+        for run in runs:
+            wanted = chosen(self._policy, run.status, run.exchanges)
+            self._num_left_out += len(run.exchanges) - len(wanted)
+            for exchange, reason in wanted:
+                self._writer.put(self._document(exchange, reason))
 
     def series(self) -> tuple[Series, ...]:
         """How many lines were written, left out and dropped."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import ConfigError
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, Run
 from raymlops.telemetry.trace import Trace
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class Spans:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("raymlops.serve")
 
-    def note(self, exchanges: Sequence[Exchange]) -> None:
-        for exchange in exchanges:
+    def note(self, runs: Sequence[Run]) -> None:
+        for exchange in chain.from_iterable([run.exchanges for run in runs]):
             if exchange.trace is not None and exchange.trace.sampled:
                 self._export(exchange, exchange.trace)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Run
 
 
 @dataclass(slots=True)
@@ -27,25 +27,25 @@ class Tally:
 
 
 class Statistics:
-    """`of` each version, from the exchanges that this is told of."""
+    """`of` each version, from the exchanges that these are told of."""
 
     def __init__(self) -> None:
         self.of: dict[str, Tally] = {}
 
-    def note(self, exchanges: Sequence[Exchange]) -> None:
+    def note(self, runs: Sequence[Run]) -> None:
         """Counts exchanges; those that came to no version belong to none."""
-        for exchange in exchanges:
-            if exchange.version is None:
+        for version, _, status, kin in runs:
+            if version is None:
                 continue
-            version = exchange.version.version
-            tally = self.of.get(version)
+            tally = self.of.get(version.version)
             if tally is None:
-                tally = self.of[version] = Tally()
-            tally.last = exchange.at
-            if exchange.outputs is None or exchange.status >= 400:
-                tally.num_failed += 1
-                tally.failed_s += exchange.latency_s
+                tally = self.of[version.version] = Tally()
+            tally.last = kin[-1].at
+            spent_s = sum([each.latency_s for each in kin])
+            if status >= 400:
+                tally.num_failed += len(kin)
+                tally.failed_s += spent_s
             else:
-                tally.num_ok += 1
-                tally.ok_s += exchange.latency_s
-                tally.num_rows += exchange.num_rows
+                tally.num_ok += len(kin)
+                tally.ok_s += spent_s
+                tally.num_rows += sum([each.num_rows for each in kin])

@@ -57,13 +57,10 @@ class LogPolicy:
 
 
 class Logged(Protocol):
-    """A request that ended with an HTTP `status`."""
+    """A request that ended."""
 
     @property
     def id(self) -> str: ...
-
-    @property
-    def status(self) -> int: ...
 
     @property
     def latency_s(self) -> float: ...
@@ -72,14 +69,15 @@ class Logged(Protocol):
 L = TypeVar("L", bound=Logged)
 
 
-def chosen(policy: LogPolicy, requests: Iterable[L]) -> list[tuple[L, Reason]]:
-    """Those of `requests` that are logged, and why."""
-    slow_s, hashes, found = policy.slow_s, policy.share * _HASHES, []
+def chosen(policy: LogPolicy, status: int, requests: Iterable[L]) -> list[tuple[L, Reason]]:
+    """Those of `requests`, which all ended with an HTTP `status`, that are logged, and why."""
+    if status >= 400:
+        return [(each, "error") for each in requests]
+    slow_s, hashes = policy.slow_s, policy.share * _HASHES
+    found: list[tuple[L, Reason]] = []
     for each in requests:
         reason: Reason
-        if each.status >= 400:
-            reason = "error"
-        elif each.latency_s >= slow_s:
+        if each.latency_s >= slow_s:
             reason = "slow"
         elif zlib.crc32(each.id.encode()) < hashes:
             reason = "share"

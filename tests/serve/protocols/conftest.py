@@ -16,7 +16,7 @@ import pytest
 from raymlops.models import Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.deferred import DeferredPolicy, Deferring, Results
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
@@ -95,7 +95,7 @@ class Listening:
 
         def record(exchange: Exchange) -> None:
             self.exchanges.append(exchange)
-            statistics.note([exchange])
+            statistics.note(runs_of([exchange]))
 
         self.inference = Inference(self._traffic.model, self.arms, record, statistics)
         policy = DeferredPolicy()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve import Arm, BatchPolicy, TrafficTable
 from raymlops.serve.engines import BundleRunner
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.serve.inference import Inference
 from raymlops.serve.replica.app import model_handler, model_routes
 from raymlops.serve.versions.arms import Arms
@@ -52,7 +52,7 @@ def application(arms: Arms, exchanges: list[Exchange]) -> Application:
 
     def record(exchange: Exchange) -> None:
         exchanges.append(exchange)
-        statistics.note([exchange])
+        statistics.note(runs_of([exchange]))
 
     inference = Inference(MODEL, arms, record, statistics)
     handler = model_handler(inference, max_body_bytes=MAX_BODY_BYTES)

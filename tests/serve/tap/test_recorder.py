@@ -16,7 +16,7 @@ from raymlops.models import PROBABILITY
 from raymlops.monitor import ConceptPolicy, DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.serve import BatchPolicy, TapSummary
 from raymlops.serve.batching import Batcher
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.serve.tap import outbox, recorder
 from raymlops.serve.tap.blocks import blocks_of
 from raymlops.serve.tap.latency import bucket
@@ -115,7 +115,7 @@ def test_rows_that_can_never_be_stored_are_counted_and_logged(
     async def test() -> None:
         traffic = Traffic(world)
         recorder = make(refuse, on_drop=dropped.append)
-        recorder.note([traffic.exchange(slice(0, 5)), traffic.exchange(slice(5, 20))])
+        recorder.note(runs_of([traffic.exchange(slice(0, 5)), traffic.exchange(slice(5, 20))]))
         await finish(recorder)
         assert recorder.pending_messages == 0
 
@@ -132,13 +132,15 @@ def test_rows_become_counts_by_arm_and_day(world: World) -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
         recorder.note(
-            [
-                traffic.exchange(slice(0, 5), latency_s=0.001),
-                traffic.exchange(slice(5, 20), latency_s=0.1),
-                traffic.exchange(slice(20, 30), time=JULY_2),
-                traffic.exchange(slice(30, 40), time=JULY_2, status=500),
-                traffic.exchange(slice(40, 50), time=JULY_2, status=413),
-            ]
+            runs_of(
+                [
+                    traffic.exchange(slice(0, 5), latency_s=0.001),
+                    traffic.exchange(slice(5, 20), latency_s=0.1),
+                    traffic.exchange(slice(20, 30), time=JULY_2),
+                    traffic.exchange(slice(30, 40), time=JULY_2, status=500),
+                    traffic.exchange(slice(40, 50), time=JULY_2, status=413),
+                ]
+            )
         )
         await finish(recorder)
         (summary,) = monitor.summaries
@@ -159,7 +161,7 @@ def test_predictions_carry_scores_in_row_order(world: World) -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
         exchange = traffic.exchange(slice(0, 7))
-        recorder.note([exchange])
+        recorder.note(runs_of([exchange]))
         await finish(recorder)
         (prediction,) = monitor.summaries[0].predictions
         assert exchange.outputs is not None
@@ -181,7 +183,7 @@ def test_packed_predictions_are_those_of_each_request(world: World) -> None:
             traffic.exchange(slice(4, 9)),
         ]
         exchanges[1].arm = "canary"
-        recorder.note(exchanges)
+        recorder.note(runs_of(exchanges))
         await finish(recorder)
         packed = monitor.summaries[0].predictions
         assert list(PackedPredictions.of(list(packed))) == list(packed)
@@ -205,7 +207,7 @@ def test_a_summary_comes_out_of_its_bytes_as_it_was(world: World) -> None:
         traffic.exchange(slice(301, 310), time=JULY_2, status=500),
     ]
     sent = summarise(
-        list(blocks_of(exchanges)),
+        list(blocks_of(runs_of(exchanges))),
         model=MODEL,
         replica="r",
         sequence=7,
@@ -240,7 +242,7 @@ def test_a_message_holds_versions_of_several_classes_and_of_none(world: World) -
             status=200,
         )
         recorder = make(monitor)
-        recorder.note([plain.exchange(slice(0, 2)), asked, plain.exchange(slice(2, 3))])
+        recorder.note(runs_of([plain.exchange(slice(0, 2)), asked, plain.exchange(slice(2, 3))]))
         await finish(recorder)
         (summary,) = monitor.summaries
         kept = {each.request_id: each for each in summary.predictions}
@@ -264,7 +266,7 @@ def test_lost_messages_and_lost_acknowledgements_count_once(world: World) -> Non
         sent = 0
         for _ in range(4):
             for _ in range(12):
-                recorder.note([traffic.exchange(slice(0, 100))])
+                recorder.note(runs_of([traffic.exchange(slice(0, 100))]))
                 sent += 100
             await monitor.arrivals.get()
         recorder.close()
@@ -284,7 +286,7 @@ def test_while_the_monitor_is_dead_the_oldest_rows_are_dropped_and_counted(
         recorder = make(monitor, on_drop=dropped.append, ring_rows=100)
         traffic = Traffic(world)
         for i in range(15):
-            recorder.note([traffic.exchange(slice(i * 10, i * 10 + 10))])
+            recorder.note(runs_of([traffic.exchange(slice(i * 10, i * 10 + 10))]))
         assert recorder.pending_rows == 100
         await finish(recorder)
         assert sum(dropped) == 50
@@ -313,7 +315,7 @@ def test_a_monitor_that_stands_still_costs_rows_and_never_a_request(world: World
         exchange = Traffic(world).exchange(slice(0, 100))
         most = 0
         for _ in range(200):
-            recorder.note([exchange])  # plain code: there is nothing in it that could wait
+            recorder.note(runs_of([exchange]))  # plain code: there is nothing in it that could wait
             most = max(most, recorder.pending_rows)
             await asyncio.sleep(0)
         assert most <= 2_000
@@ -341,10 +343,10 @@ def test_rows_that_fall_out_behind_a_full_outbox_are_told_while_it_is_full(
         running = asyncio.create_task(tap.run())
         exchange = Traffic(world).exchange(slice(0, 10))
         while tap.pending_messages < 16:
-            tap.note([exchange])
+            tap.note(runs_of([exchange]))
             await asyncio.sleep(0)
         while not dropped:
-            tap.note([exchange])
+            tap.note(runs_of([exchange]))
             await asyncio.sleep(0)
         assert tap.pending_rows == 100
         assert tap.pending_messages == 16
@@ -372,7 +374,7 @@ def test_requests_are_answered_between_two_messages(
         traffic, monitor = Traffic(world), Monitor()
         tap = make(monitor)
         for _ in range(6):
-            tap.note([traffic.exchange(slice(0, 10))])
+            tap.note(runs_of([traffic.exchange(slice(0, 10))]))
         running = asyncio.create_task(finish(tap))
         while not running.done():
             turn += 1
@@ -391,7 +393,7 @@ def test_a_message_holds_no_more_requests_than_the_ledger_takes(
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
         for _ in range(10):
-            recorder.note([traffic.exchange(slice(0, 3))])
+            recorder.note(runs_of([traffic.exchange(slice(0, 3))]))
         await finish(recorder)
         assert [len(summary.predictions) for summary in monitor.summaries] == [4, 4, 2]
         assert monitor.rows == 30
@@ -403,7 +405,7 @@ def test_failures_alone_make_an_empty_pane(world: World) -> None:
     async def test() -> None:
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor)
-        recorder.note([traffic.exchange(slice(0, 3), status=503)])
+        recorder.note(runs_of([traffic.exchange(slice(0, 3), status=503)]))
         await finish(recorder)
         (pane,) = monitor.summaries[0].panes
         assert (pane.num_rows, pane.num_failed, pane.cells.sum()) == (0, 1, 0)
@@ -418,7 +420,7 @@ def test_an_answer_that_could_not_be_written_counts_as_failed(world: World) -> N
         recorder = make(monitor)
         exchange = traffic.exchange(slice(0, 3))
         exchange.status = 500
-        recorder.note([exchange])
+        recorder.note(runs_of([exchange]))
         await finish(recorder)
         (pane,) = monitor.summaries[0].panes
         assert (pane.num_rows, pane.num_failed) == (0, 1)
@@ -437,7 +439,7 @@ def sliced(
         traffic, monitor = Traffic(world), Monitor()
         recorder = make(monitor, slice_by=told)
         for start in range(0, 560, 40):
-            recorder.note([traffic.exchange(slice(start, start + 40), time=JULY_2)])
+            recorder.note(runs_of([traffic.exchange(slice(start, start + 40), time=JULY_2)]))
         await finish(recorder)
         summaries.extend(monitor.summaries)
 
@@ -523,7 +525,7 @@ def test_only_a_large_message_is_made_beside_the_loop(
         traffic, monitor = Traffic(world), Monitor()
         tap = make(monitor)
         for _ in range(num_rows // 100):
-            tap.note([traffic.exchange(slice(0, 100))])
+            tap.note(runs_of([traffic.exchange(slice(0, 100))]))
         await finish(tap)
         assert [maker is not threading.current_thread() for maker in makers] == [beside]
         assert monitor.rows == num_rows

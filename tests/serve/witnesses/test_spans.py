@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from raymlops.errors import ConfigError
-from raymlops.serve.exchange import Exchange
+from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.serve.witnesses.spans import Spans, otlp_exporter
 from raymlops.telemetry.trace import parse
 
@@ -26,7 +26,7 @@ def test_a_request_is_a_span_below_its_callers() -> None:
     spans = Spans("flights", exporter)
     good, bad = exchange(status=200), exchange(status=500, error="it broke")
     unwanted = [exchange("00", status=200), Exchange(at=AT, status=200)]
-    spans.note([good, bad, *unwanted])
+    spans.note(runs_of([good, bad, *unwanted]))
     spans.close()
     first, second = exporter.get_finished_spans()
     assert first.parent is not None
