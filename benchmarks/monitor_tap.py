@@ -38,8 +38,9 @@ from raymlops.serve.witnesses.metrics import Metrics
 MODEL = "tumours"
 NUM_FEATURES = 10
 NUM_CONNECTIONS = 16
-ROUND_REQUESTS = 1024
-"""Few, so that a round and the one it is compared with see the same machine."""
+ROUND_REQUESTS = 4096
+"""As many as the tap makes a message of, and few, so that a round and the one it is compared with
+see the same machine."""
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
     figures = []
     for num_rows in (1, 20):
         off, control, on = asyncio.run(
-            cpu_a_request(bundle, columns, num_rows, 60 if quick else 200)
+            cpu_a_request(bundle, columns, num_rows, 40 if quick else 150)
         )
         growth, noise = paired_growth(off, on), paired_growth(off, control)
         figures += [

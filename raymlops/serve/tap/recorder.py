@@ -23,12 +23,11 @@ from raymlops.serve.tap.summarising import summarise
 _logger = logging.getLogger(__name__)
 
 _PERIOD_S = 0.25
-# A column of 4096 rows is counted in twice the time of one of 1024.
+# A column of 4096 rows is counted in twice the time of one of 1024, and a call by Ray takes a
+# millisecond of processor time, for a small message as for a large one.
 _FLUSH_ROWS = 4096
-_FLUSH_REQUESTS = 1024
 _RING_ROWS = 65536
-# A message stays well below what Ray would rather put into its object store.
-_MESSAGE_REQUESTS = 4096
+_MESSAGE_REQUESTS = 4096  # a quarter of a megabyte
 # So many are counted in less than a millisecond, and handing them to a thread, which then takes the
 # interpreter from the event loop and gives it back at every step, would take as long again.
 _AT_ONCE_VALUES = 1 << 16
@@ -59,7 +58,6 @@ class Recorder:
         self._slice_by = slice_by
         self._ring: deque[Block] = deque()
         self._rows = 0
-        self._requests = 0
         self._dropped_rows = 0
         self._sequence = 0
         self._due = asyncio.Event()
@@ -70,7 +68,6 @@ class Recorder:
         for block in blocks_of(runs):
             self._ring.append(block)
             self._rows += block.size
-            self._requests += len(block.ids)
         while self._rows > self._ring_rows:
             self._dropped_rows += self._pop().size
         if self._is_enough:
@@ -99,7 +96,7 @@ class Recorder:
 
     @property
     def _is_enough(self) -> bool:
-        return self._rows >= _FLUSH_ROWS or self._requests >= _FLUSH_REQUESTS
+        return self._rows >= _FLUSH_ROWS
 
     async def _pack(self) -> None:
         """Makes messages of what is in the ring, and closes the outbox behind the last."""
@@ -137,7 +134,6 @@ class Recorder:
     def _pop(self) -> Block:
         oldest = self._ring.popleft()
         self._rows -= oldest.size
-        self._requests -= len(oldest.ids)
         return oldest
 
     async def _message(self, blocks: list[Block]) -> bytes:
