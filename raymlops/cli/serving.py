@@ -53,6 +53,7 @@ def status(
                 ("listens", listens or "nowhere"),
                 ("models", models or "none"),
                 ("passed on to other nodes", f"{door['relays']:,}"),
+                *((("problem", door["problem"]),) if door.get("problem") else ()),
             )
         )
         columns = ("replica", "versions", "connections", "requests", "failed", "mean_ms")

@@ -17,6 +17,7 @@ STANDING = {
     "waiting": 0,
     "lost": {},
     "relays": 1234,
+    "problem": "TLS with certificate a.pem: [SSL] PEM lib",
     "replicas": [
         {
             "replica": "cancer-5f",
@@ -46,6 +47,7 @@ def test_what_serves_is_told_to_people(monkeypatch: pytest.MonkeyPatch, home: Pa
         ["listens", "127.0.0.1:8000"],
         ["models", "cancer,", "flights"],
         ["passed", "on", "to", "other", "nodes", "1,234"],
+        ["problem", "TLS", "with", "certificate", "a.pem:", "[SSL]", "PEM", "lib"],
         ["replica", "versions", "connections", "requests", "failed", "mean_ms"],
         ["cancer-5f", "1.0.0", "3", "7", "1", "2.35"],
         ["flights-9a", "0"],

@@ -37,7 +37,7 @@ from raymlops.serve.door.neighbours import Card, Neighbours
 from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.sorting import may_have_path, may_have_session, path_of, session_of
 from raymlops.serve.door.tasks import Tasks
-from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.door.tls import Encryption, TlsFiles
 from raymlops.serve.door.waiting import Visitor, WaitingRoom, has_ended
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, Strayed
@@ -58,7 +58,8 @@ class Door:
 
     Args:
         handler: answers what no replica can, given the models and those that have no replica.
-        tls: what connections are encrypted by; plain ones are refused then.
+        tls: what connections are encrypted by; plain ones are refused then. Files that are replaced
+            are taken for new connections.
     """
 
     def __init__(
@@ -72,14 +73,18 @@ class Door:
         self._path = path
         self._roster = Roster()
         self._tasks = Tasks()
-        context = None if tls is None else tls.context()
-        self._listeners = Listeners(self._welcome, tls=context, tasks=self._tasks)
+        self._tls = None if tls is None else Encryption(tls)
+        self._listeners = Listeners(self._welcome, tls=self._tls, tasks=self._tasks)
         self._brought = asyncio.Event()
         self._hands: dict[str, Hands] = {}
         self._strangers: set[Channel] = set()
         self._waiting = WaitingRoom(_WAIT_S)
         self._neighbours = Neighbours(
-            self._roster, tls=tls, tasks=self._tasks, give=self._give, pass_on=self._pass_on
+            self._roster,
+            tls=self._tls,
+            tasks=self._tasks,
+            give=self._give,
+            pass_on=self._pass_on,
         )
         self._answering = Answering(
             handler(self._roster),
@@ -184,6 +189,7 @@ class Door:
             "waiting": len(self._waiting),
             "lost": dict(self._roster.lost),
             "relays": self._neighbours.num_relays,
+            "problem": None if self._tls is None else self._tls.problem,
             "replicas": [
                 {
                     "replica": place.replica,
@@ -342,6 +348,8 @@ class Door:
             _logger.info("a replica has gone before it could be told to %s: %s", kind, error)
 
     def _tick(self) -> None:
+        if self._tls is not None:
+            self._tls.renew()
         for replica, number in self._roster.overloaded().items():
             self._try(self._hands[replica].channel, "keep", number=number)
         silent, unserved = self._waiting.overdue()

@@ -7,10 +7,9 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from ssl import SSLContext
 
 from raymlops.serve.door.tasks import Tasks
-from raymlops.serve.door.tls import decrypt
+from raymlops.serve.door.tls import Encryption, decrypt
 
 _BACKLOG = 4096
 _ACCEPT_AT_ONCE = 64
@@ -29,7 +28,7 @@ class Listeners:
     event loop."""
 
     def __init__(
-        self, on_plain: Callable[[socket.socket], None], *, tls: SSLContext | None, tasks: Tasks
+        self, on_plain: Callable[[socket.socket], None], *, tls: Encryption | None, tasks: Tasks
     ) -> None:
         self._on_plain = on_plain
         self._tls = tls
@@ -95,7 +94,7 @@ class Listeners:
             if self._tls is None:
                 self._on_plain(connection)
             else:
-                self._tasks.start(decrypt(connection, self._tls, self._on_plain))
+                self._tasks.start(decrypt(connection, self._tls.context, self._on_plain))
 
 
 def address_of(listening: socket.socket) -> Address:

@@ -23,7 +23,7 @@ from raymlops.serve.door.relay import (
 )
 from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.tasks import Tasks
-from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.door.tls import Encryption
 from raymlops.serve.door.waiting import Visitor
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Neighbours:
         self,
         roster: Roster,
         *,
-        tls: TlsFiles | None,
+        tls: Encryption | None,
         tasks: Tasks,
         give: Callable[[Visitor, str], bool],
         pass_on: Callable[[Visitor, str], None],
@@ -63,9 +63,8 @@ class Neighbours:
         self._tasks = tasks
         self._give = give
         self._pass_on = pass_on
-        self._certificate = None if tls is None else tls.certificate.read_text()
-        context = None if tls is None else tls.context()
-        self._listeners = Listeners(self._let_in, tls=context, tasks=tasks)
+        self._tls = tls
+        self._listeners = Listeners(self._let_in, tls=tls, tasks=tasks)
         self._inner: socket.socket | None = None
         self._secrets: dict[str, bytes] = {}
         self._entrances: dict[str, Entrance] = {}
@@ -85,7 +84,7 @@ class Neighbours:
             host=host,
             port=address_of(self._inner)[1],
             secret=self._secrets.setdefault(asker, new_secret()),
-            certificate=self._certificate,
+            certificate=None if self._tls is None else self._tls.certificate.decode(),
         )
         relays: dict[str, frozenset[str]] = {}
         for node, model in +self._relays:

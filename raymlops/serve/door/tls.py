@@ -9,6 +9,7 @@ bytes, which plain connections spare it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from raymlops.serve.door.clients import client_of, name_after
 from raymlops.serve.door.copying import Side
 
 _HANDSHAKE_S = 10.0
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,59 @@ class TlsFiles:
                 f"TLS with certificate {self.certificate} and key {self.key}: {error}"
             ) from error
         return context
+
+
+class Encryption:
+    """What new connections are encrypted by: `files` as they were when they last fitted.
+
+    A certificate lasts for weeks, a server for months. Connections keep what they began with.
+    Whoever renews the files may write one after the other, or break them: nobody is refused then.
+
+    Raises ConfigError when the files do not fit at first.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self.files = files
+        self.problem: str | None = None
+        self._seen = _stamps(files)
+        self._read()
+
+    def renew(self) -> bool:
+        """Whether `context` and the bytes are others now, since the files were replaced by others
+        that fit; cheap enough to be asked of every connection."""
+        if (found := _stamps(self.files)) == self._seen:
+            return False
+        self._seen = found
+        try:
+            self._read()
+        except ConfigError as error:
+            self.problem = str(error)
+            _logger.error("the certificate of before is used, the new one cannot be: %s", error)
+            return False
+        self.problem = None
+        _logger.info("new connections have what %s holds now", self.files.certificate)
+        return True
+
+    def _read(self) -> None:
+        context = self.files.context()
+        try:
+            certificate, key = self.files.certificate.read_bytes(), self.files.key.read_bytes()
+        except OSError as error:  # removed this moment
+            raise ConfigError(f"TLS with certificate {self.files.certificate}: {error}") from error
+        self.context, self.certificate, self.key = context, certificate, key
+
+
+def _stamps(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:
+    """Differ once a file was replaced or written, also behind a link."""
+    return tuple(_stamp(path) for path in (files.certificate, files.key))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 async def decrypt(

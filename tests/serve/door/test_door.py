@@ -16,6 +16,7 @@ from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor
 from raymlops.serve.web import Response
+from tests.serve.door.conftest import make_certificate
 from tests.serve.door.world import INFER, Run, World, until
 
 
@@ -390,6 +391,41 @@ def test_tls_ends_at_the_door_and_plain_connections_are_refused(
                 await client.get(INFER.format("flights"))
 
     run(test)
+
+
+def test_a_renewed_certificate_is_taken_and_a_broken_one_is_told(
+    tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until the cluster was started anew, clients were shown the one that had run out."""
+    certificate, key = make_certificate(tmp_path)
+    first = certificate.read_bytes()
+
+    async def test(world: World) -> None:
+        world.doors.pop().close()
+        del world.port
+        door = await world.open(TlsFiles(certificate=certificate, key=key))
+        await world.replica("one", "flights")
+        url = f"https://127.0.0.1:{world.port}"
+
+        async def shown() -> bytes:
+            host = ("127.0.0.1", world.port)
+            return (await asyncio.to_thread(ssl.get_server_certificate, host)).encode()
+
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False) as client:
+            assert (await client.get(INFER.format("flights"))).text == "one"
+            assert await shown() == first
+            certificate.write_bytes(first[:200])
+            await until(lambda: door.standing()["problem"] is not None)
+            assert await shown() == first
+            assert f"TLS with certificate {certificate}" in door.standing()["problem"]
+            make_certificate(tmp_path)
+            await until(lambda: door.standing()["problem"] is None)
+            assert await shown() == certificate.read_bytes() != first
+            assert (await client.get(INFER.format("flights"))).text == "one"  # as it began
+
+    run(test)
+    assert "the certificate of before is used, the new one cannot be" in caplog.text
 
 
 def test_tls_files_that_do_not_fit_are_refused(certificate: tuple[Path, Path]) -> None:

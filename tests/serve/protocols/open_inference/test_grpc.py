@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -29,7 +30,7 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
 from raymlops.serve.protocols.open_inference.grpc.proto import parse_proto
 from raymlops.serve.web import Request, Response
 from tests.serve.conftest import MODEL, read_columns
-from tests.serve.door.conftest import certificate
+from tests.serve.door.conftest import certificate, make_certificate
 from tests.serve.protocols.conftest import Listening
 from tests.servers import triton_client
 
@@ -340,5 +341,32 @@ def test_calls_may_be_encrypted(server: Listening, certificate: tuple[Path, Path
     own, port = server.run(start())
     trusted = grpc.ssl_channel_credentials(certificate[0].read_bytes())
     with grpc.secure_channel(f"127.0.0.1:{port}", trusted) as channel:
+        assert call(channel, "ServerLive").live
+    server.run(own.stop(0.0))
+
+
+def test_calls_are_encrypted_by_the_newest_certificate_that_fits(
+    server: Listening, tmp_path: Path
+) -> None:
+    """A replica showed the one it had started with, also once that had run out."""
+    certificate, key = make_certificate(tmp_path)
+
+    async def start() -> tuple[GrpcServer, int]:
+        tls = TlsFiles(certificate=certificate, key=key)
+        own = GrpcServer(server.inference, max_body_bytes=1000, tls=tls)
+        return own, await own.start("127.0.0.1", 0)
+
+    def shown() -> bytes:
+        return ssl.get_server_certificate(("127.0.0.1", port)).encode()
+
+    own, port = server.run(start())
+    first = certificate.read_bytes()
+    trusted = grpc.ssl_channel_credentials(first)
+    with grpc.secure_channel(f"127.0.0.1:{port}", trusted) as channel:
+        assert call(channel, "ServerLive").live
+        certificate.write_bytes(b"")
+        assert shown() == first
+        make_certificate(tmp_path)
+        assert shown() == certificate.read_bytes() != first
         assert call(channel, "ServerLive").live
     server.run(own.stop(0.0))

@@ -14,7 +14,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from raymlops.errors import ClusterError, RequestError
-from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.door.tls import Encryption, TlsFiles
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.grpc.access import Access
@@ -98,14 +98,23 @@ class GrpcServer:
         if self._tls is None:
             port: int = server.add_insecure_port(address)
             return port
-        pair = self._tls.key.read_bytes(), self._tls.certificate.read_bytes()
-        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        port = server.add_secure_port(address, _credentials(Encryption(self._tls)))
         return port
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more requests, and ends those that last longer than `grace_s`."""
         if self._server is not None:
             await self._server.stop(grace_s)
+
+
+def _credentials(encryption: Encryption) -> grpc.ServerCredentials:
+    """Those of the files as they are when somebody connects."""
+
+    def now() -> grpc.ServerCertificateConfiguration:
+        pair = encryption.key, encryption.certificate
+        return grpc.ssl_server_certificate_configuration([pair])
+
+    return grpc.dynamic_ssl_server_credentials(now(), lambda: now() if encryption.renew() else None)
 
 
 Method = Callable[[Any, grpc.aio.ServicerContext], Any]
