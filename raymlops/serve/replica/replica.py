@@ -95,7 +95,7 @@ class Replica:
         if spec.grpc is not None:
             self._grpc = GrpcServer(
                 self._inference,
-                max_body_bytes=max_body_bytes,
+                limits=spec.http,
                 admit=self.admit,
                 tls=spec.tls,
             )

@@ -125,7 +125,9 @@ class Listening:
         self._http = HttpServer(self._deferring, HttpLimits(max_body_bytes=self._max_body_bytes))
         self._http.start()
         self._accepting = await self._http.listen(listening)
-        self._grpc = GrpcServer(self.inference, max_body_bytes=self._max_body_bytes)
+        self._grpc = GrpcServer(
+            self.inference, limits=HttpLimits(max_body_bytes=self._max_body_bytes)
+        )
         self.grpc = f"127.0.0.1:{await self._grpc.start('127.0.0.1', 0)}"
 
     async def _stop(self) -> None:

@@ -21,6 +21,7 @@ from raymlops.data import take
 from raymlops.errors import ClusterError
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.serve.door.tls import TlsFiles
+from raymlops.serve.http import HttpLimits
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
@@ -42,6 +43,11 @@ _PROTOC_MADE = (
     "service_pb2.DESCRIPTOR.CopyToProto(file); "
     "sys.stdout.buffer.write(file.SerializeToString())"
 )
+
+
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_AGREED = b"\0\0\0\4\1\0\0\0\0"
+"""Of HTTP/2, what a client says first, and that it has taken the server's settings."""
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +310,7 @@ def test_a_call_without_a_key_is_refused_before_it_is_read(server: Listening) ->
         return Response.error(401, "no key")
 
     async def start() -> tuple[GrpcServer, int]:
-        own = GrpcServer(server.inference, max_body_bytes=1000, admit=admit)
+        own = GrpcServer(server.inference, limits=HttpLimits(), admit=admit)
         return own, await own.start("127.0.0.1", 0)
 
     own, port = server.run(start())
@@ -326,7 +332,7 @@ def test_a_call_without_a_key_is_refused_before_it_is_read(server: Listening) ->
 def test_an_address_that_is_taken_is_told(server: Listening) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        own = GrpcServer(server.inference, max_body_bytes=1000)
+        own = GrpcServer(server.inference, limits=HttpLimits())
         with pytest.raises(ClusterError, match=f"gRPC cannot listen on 127.0.0.1:{port}"):
             server.run(own.start("127.0.0.1", port))
         server.run(own.stop(0.0))
@@ -335,7 +341,7 @@ def test_an_address_that_is_taken_is_told(server: Listening) -> None:
 def test_calls_may_be_encrypted(server: Listening, certificate: tuple[Path, Path]) -> None:
     async def start() -> tuple[GrpcServer, int]:
         tls = TlsFiles(certificate=certificate[0], key=certificate[1])
-        own = GrpcServer(server.inference, max_body_bytes=1000, tls=tls)
+        own = GrpcServer(server.inference, limits=HttpLimits(), tls=tls)
         return own, await own.start("127.0.0.1", 0)
 
     own, port = server.run(start())
@@ -353,7 +359,7 @@ def test_calls_are_encrypted_by_the_newest_certificate_that_fits(
 
     async def start() -> tuple[GrpcServer, int]:
         tls = TlsFiles(certificate=certificate, key=key)
-        own = GrpcServer(server.inference, max_body_bytes=1000, tls=tls)
+        own = GrpcServer(server.inference, limits=HttpLimits(), tls=tls)
         return own, await own.start("127.0.0.1", 0)
 
     def shown() -> bytes:
@@ -369,4 +375,83 @@ def test_calls_are_encrypted_by_the_newest_certificate_that_fits(
         make_certificate(tmp_path)
         assert shown() == certificate.read_bytes() != first
         assert call(channel, "ServerLive").live
+    server.run(own.stop(0.0))
+
+
+def frame(kind: int, flags: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2, of the first call."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, 1) + payload
+
+
+def beginning_of_a_call() -> bytes:
+    """Its head, and the first byte of a message of 100."""
+    head = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": f"/{SERVICE}/ModelInfer",
+        ":authority": "server",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    written = b"".join(
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in head.items()
+    )
+    return frame(1, 4, written) + frame(0, 0, b"\0\0\0\0\x64!")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", _GREETING[:10], _GREETING, _GREETING + _AGREED],
+    ids=["nothing", "half a greeting", "no word after it", "no call"],
+)
+def test_who_says_nothing_is_not_waited_for(server: Listening, said: bytes) -> None:
+    """Who had agreed on settings could keep any number of connections for ever."""
+    limits = HttpLimits(head_timeout_s=0.1, idle_timeout_s=0.1)
+    own = GrpcServer(server.inference, limits=limits)
+    port = server.run(own.start("127.0.0.1", 0))
+    with socket.create_connection(("127.0.0.1", port), timeout=10.0) as client:
+        client.sendall(said)
+        while client.recv(4096):
+            pass
+    server.run(own.stop(0.0))
+
+
+def test_a_message_without_an_end_is_not_waited_for(
+    server: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serve.protocols.open_inference.grpc.server._AGE_S", 0.1)
+    own = GrpcServer(server.inference, limits=HttpLimits(body_timeout_s=0.1))
+    port = server.run(own.start("127.0.0.1", 0))
+    with socket.create_connection(("127.0.0.1", port), timeout=10.0) as client:
+        client.sendall(_GREETING + _AGREED + beginning_of_a_call())
+        while client.recv(4096):
+            pass
+    server.run(own.stop(0.0))
+
+
+def test_beyond_its_connections_a_server_takes_none(server: Listening) -> None:
+    own = GrpcServer(server.inference, limits=HttpLimits(max_connections=1))
+    port = server.run(own.start("127.0.0.1", 0))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert call(channel, "ServerLive").live
+        with socket.create_connection(("127.0.0.1", port), timeout=10.0) as other:
+            assert other.recv(4096) == b""
+        assert call(channel, "ServerLive").live
+    server.run(own.stop(0.0))
+
+
+def test_clients_do_not_notice_that_a_connection_begins_anew(
+    server: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serve.protocols.open_inference.grpc.server._AGE_S", 0.02)
+    own = GrpcServer(server.inference, limits=HttpLimits())
+    port = server.run(own.start("127.0.0.1", 0))
+    states: list[grpc.ChannelConnectivity] = []
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        channel.subscribe(states.append)
+        ask = channel.unary_unary(f"/{SERVICE}/ServerLive")
+        while states.count(grpc.ChannelConnectivity.IDLE) < 5:
+            for answer in [ask.future(b"", timeout=20.0) for _ in range(200)]:
+                assert answer.result() == b"\x08\x01"
     server.run(own.stop(0.0))

@@ -14,7 +14,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from raymlops.errors import ClusterError, RequestError
+from raymlops.serve.descriptors import most_open
 from raymlops.serve.door.tls import Encryption, TlsFiles
+from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.grpc.access import Access
@@ -36,13 +38,17 @@ _ENVELOPE_BYTES = 64 * 1024
 
 _TRACE = "traceparent"
 
+_AGE_S = 600.0
+"""After so long a connection is asked to begin anew, as its client does unnoticed: it comes to
+replicas that were not there before, and whoever sends a message without an end is rid of."""
+
 
 class GrpcServer:
     """Serves `inference`; several replicas of a node may share an address, and get connections
     in turn.
 
     Args:
-        max_body_bytes: no request may have more.
+        limits: what one client may use.
         admit: refuses calls by their metadata, e.g. for want of a key.
         tls: lets in encrypted connections only.
     """
@@ -51,12 +57,12 @@ class GrpcServer:
         self,
         inference: Inference,
         *,
-        max_body_bytes: int,
+        limits: HttpLimits,
         admit: Admit | None = None,
         tls: TlsFiles | None = None,
     ) -> None:
         self._inference = inference
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
         self._admit = admit
         self._tls = tls
         self._server: grpc.aio.Server | None = None
@@ -82,11 +88,7 @@ class GrpcServer:
             access.append(Access(inference.model, self._admit, inference.refused))
         server = grpc.aio.server(
             interceptors=access,
-            options=[
-                ("grpc.max_receive_message_length", self._max_body_bytes + _ENVELOPE_BYTES),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 1),
-            ],
+            options=_options(self._limits),
         )
         methods = _methods(Service(self._inference))
         refused = self._inference.refused
@@ -105,6 +107,26 @@ class GrpcServer:
         """Takes no more requests, and ends those that last longer than `grace_s`."""
         if self._server is not None:
             await self._server.stop(grace_s)
+
+
+def _options(limits: HttpLimits) -> list[tuple[str, int]]:
+    """What grpc has to bound its clients by; not how slowly a message may come, and not how many
+    calls at once: of a burst beyond its `max_concurrent_streams` some are reset."""
+    return [
+        ("grpc.max_receive_message_length", limits.max_body_bytes + _ENVELOPE_BYTES),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_allowed_incoming_connections", most_open(limits.max_connections)),
+        ("grpc.server_handshake_timeout_ms", _ms(limits.head_timeout_s)),
+        ("grpc.http2.settings_timeout", _ms(limits.head_timeout_s)),
+        ("grpc.max_connection_idle_ms", _ms(limits.idle_timeout_s)),
+        ("grpc.max_connection_age_ms", _ms(_AGE_S)),
+        ("grpc.max_connection_age_grace_ms", _ms(limits.body_timeout_s)),
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return round(1000.0 * seconds)
 
 
 def _credentials(encryption: Encryption) -> grpc.ServerCredentials:
