@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from raymlops.errors import ModelError, RequestError
 from raymlops.models import Bundle
@@ -17,6 +18,7 @@ from raymlops.serve.engines import EngineSettings
 from raymlops.serve.form import Form
 from raymlops.serve.process import memory
 from raymlops.serve.traffic import TrafficTable
+from raymlops.serve.versions.attempts import Attempts
 from raymlops.serve.versions.loaded import LoadedVersion, Loader, Preparer
 from raymlops.serve.versions.swapping import SwapPolicy, expected_bytes, shortage
 from raymlops.telemetry import Series, catalogue
@@ -53,7 +55,8 @@ class Arms:
         self._swap = swap or SwapPolicy()
         self._free_bytes = free_bytes
         self.answers: LruCache[Key, Outputs] | None = None if cache is None else LruCache(cache)
-        self._preparer = Preparer(policy, self._engine, self.answers)
+        self._attempts = Attempts()
+        self._preparer = Preparer(policy, self._engine, self.answers, self._attempts)
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
         self.likely_form: Form | None = None
@@ -144,7 +147,7 @@ class Arms:
             for version in table.versions:
                 if version not in self._loaded:
                     began = time.monotonic()
-                    bundle = await asyncio.to_thread(self._load, version)
+                    bundle = await self._attempts.run(version, partial(self._load, version))
                     if self._loaded or fresh:
                         await self._make_room(version, bundle, table, beside=fresh)
                     loaded = await self._preparer.prepare(version, bundle)
@@ -246,7 +249,7 @@ class Arms:
         if unloaded:
             await asyncio.gather(*self._retiring)  # until what was loaded for that table is gone
         for version in unloaded:
-            bundle = await asyncio.to_thread(self._load, version)
+            bundle = await self._attempts.run(version, partial(self._load, version))
             loaded = await self._preparer.prepare(version, bundle)
             self._hold({**self._loaded, version: loaded})
 

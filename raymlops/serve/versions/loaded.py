@@ -23,6 +23,7 @@ from raymlops.serve.engines import (
 )
 from raymlops.serve.form import Form, form_of
 from raymlops.serve.process import memory
+from raymlops.serve.versions.attempts import Attempts
 from raymlops.serve.versions.swapping import Footprint
 from raymlops.storage import Store
 
@@ -81,15 +82,17 @@ class Preparer:
         policy: BatchPolicy,
         settings: EngineSettings,
         answers: LruCache[Key, Outputs] | None,
+        attempts: Attempts,
     ) -> None:
         self._policy = policy
         self._settings = settings
         self._answers = answers
+        self._attempts = attempts
 
     async def prepare(self, version: str, bundle: Bundle) -> LoadedVersion:
         """The version, once its engine has been warmed up; raises what that does."""
         before = memory.resident_bytes()
-        run, speed = await asyncio.to_thread(self._warm, bundle)
+        run, speed = await self._attempts.run(version, partial(self._warm, bundle))
         grown_bytes = memory.resident_bytes() - before
         _logger.info("loaded version %s, %.0f MiB", version, grown_bytes / 2**20)
         batcher = Batcher(
