@@ -55,18 +55,24 @@ class Files:
         """Copies the local file `path`, in bounded memory."""
         self.write_chunks(name, lambda: source_chunks(path))
 
-    def write(self, name: str, data: bytes) -> None:
-        self.write_chunks(name, lambda: bytes_chunks(data))
+    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """On a disk a private file, and the folders that are made for it, is open to nobody else;
+        who reads what lies in s3 or hdfs is decided there."""
+        if private and isinstance(disk := self._backend, LocalDisk):
+            checked = checked_name(name)
+            self._tried(lambda: disk.write(checked, bytes_chunks(data), private=True))
+        else:
+            self.write_chunks(name, lambda: bytes_chunks(data))
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Writes the file unless there is one already; whether it did.
+    def create(self, name: str, data: bytes, *, private: bool = False) -> bool:
+        """Writes the file as `write` does, unless there is one already; whether it did.
 
         Of several who create one file at once, on a disk one does; s3 and hdfs have no such write
         here, and all who looked before the first had written do.
         """
         if isinstance(disk := self._backend, LocalDisk):
             checked = checked_name(name)
-            return self._tried(lambda: disk.create(checked, data))
+            return self._tried(lambda: disk.create(checked, data, private=private))
         if self.exists(name):
             return False
         self.write(name, data)

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from raymlops.errors import MissingFileError, StorageError, UnavailableError
@@ -43,21 +44,21 @@ class LocalDisk:
         with _explained(path):
             yield from file_chunks(path, start)
 
-    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+    def write(self, name: str, chunks: Iterable[bytes], *, private: bool = False) -> None:
         path = self._resolved(name)
         with _explained(path):
-            _make_folder(path.parent)
-            replace(path, chunks, staging=self._staging(), durable=True)
+            _make_folder(path.parent, private=private)
+            replace(path, chunks, staging=self._staging(), durable=True, private=private)
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, *, private: bool = False) -> bool:
         """Writes the file unless there is one; of all who do so at once, one is told True."""
         path = self._resolved(name)
         with _explained(path):
-            _make_folder(path.parent)
+            _make_folder(path.parent, private=private)
             try:
                 _appear(
                     path,
-                    lambda staged: staged.write_bytes(data),
+                    lambda staged: _write_new(staged, (data,), private=private),
                     put=_put_new,
                     staging=self._staging(),
                     durable=True,
@@ -146,18 +147,30 @@ class LocalDisk:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
 
 
-def replace(path: Path, chunks: Iterable[bytes], *, staging: Path, durable: bool) -> None:
+def replace(
+    path: Path,
+    chunks: Iterable[bytes],
+    *,
+    staging: Path,
+    durable: bool,
+    private: bool = False,
+) -> None:
     """Makes `chunks` the content of `path` at once; `staging` is on the same file system.
 
-    A durable one survives a power cut from then on.
+    A durable one survives a power cut from then on; a private one nobody else can read.
     """
 
     def write(staged: Path) -> None:
-        with staged.open("xb", buffering=0) as file:
-            for chunk in chunks:
-                _write_all(file.fileno(), chunk)
+        _write_new(staged, chunks, private=private)
 
     _appear(path, write, staging=staging, durable=durable)
+
+
+def _write_new(path: Path, chunks: Iterable[bytes], *, private: bool) -> None:
+    mode = 0o600 if private else 0o666
+    with open(path, "xb", buffering=0, opener=partial(os.open, mode=mode)) as file:
+        for chunk in chunks:
+            _write_all(file.fileno(), chunk)
 
 
 def _appear(
@@ -217,12 +230,13 @@ def _write_all(file: int, chunk: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def _make_folder(folder: Path) -> None:
-    """Makes a folder that is still there after a power cut."""
+def _make_folder(folder: Path, *, private: bool = False) -> None:
+    """Makes a folder that is still there after a power cut; a private one is open to nobody else,
+    nor are those above it that are made with it."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    _make_folder(folder.parent, private=private)
+    folder.mkdir(0o700 if private else 0o777, exist_ok=True)
     _sync(folder.parent)
 
 

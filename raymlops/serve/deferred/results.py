@@ -89,7 +89,7 @@ class Results:
             RequestError: 409 when the same owner has asked something else under that id.
         """
         name, pending = self._name(ticket), Kept(at=now, asked=ticket.asked).to_bytes()
-        if self._files.create(name, pending):
+        if self._files.create(name, pending, private=True):
             return True
         found = self._find(name, now)
         if found is not None and found.asked and found.asked != ticket.asked:
@@ -99,12 +99,12 @@ class Results:
             )
         if found is not None and not found.may_pass:
             return False
-        self._files.write(name, pending)
+        self._files.write(name, pending, private=True)
         return True
 
     def finish(self, ticket: Ticket, response: Response, now: float) -> None:
         kept = Kept(at=now, response=response, asked=ticket.asked)
-        self._files.write(self._name(ticket), kept.to_bytes())
+        self._files.write(self._name(ticket), kept.to_bytes(), private=True)
 
     def get(self, ticket: Ticket, now: float) -> Response | None:
         """The response; None while it is pending.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,20 @@ def test_what_was_lost_with_its_replica_can_be_asked_again(world: World) -> None
     assert world.ask("GET", f"{RESULTS}/r-1")[0] == 404
     assert world.submit("r-1")[0] == 202
     assert len(world.asked) == 1
+
+
+def test_results_are_open_to_nobody_else(tmp_path: Path) -> None:
+    """They are what a key finds, and every user of the machine could read them."""
+    results = Results(Files(str(tmp_path)), "m", POLICY)
+    ticket = Ticket("r-1", "owner", "")
+
+    def modes() -> set[int]:
+        found = (tmp_path / "results").rglob("*")
+        return {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "results", *found)}
+
+    assert results.begin(ticket, 1.0)
+    assert modes() == {0o700, 0o600}
+    results.finish(ticket, Response(503), 2.0)
+    assert modes() == {0o700, 0o600}
+    assert results.begin(ticket, 3.0)
+    assert modes() == {0o700, 0o600}
