@@ -21,6 +21,7 @@ _NO_ORIGIN = r"http:.*:80$|https:.*:443$|.*//\*([.:]|$)"
 _ORIGIN = re.compile(rf"(?!{_NO_ORIGIN})[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
 _METHODS = "GET, HEAD, POST, DELETE"
 _MAX_AGE_S = 600
+_VARY = ("vary", "Origin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,14 @@ class CrossOrigin(Sorting):
         self._policy = policy
 
     def sort(self, head: Request) -> Handler:
-        if not self._policy.lets_in(head):
-            return self._handler
-        return _permit if _is_preflight(head) else self._share
+        if self._policy.lets_in(head):
+            return _permit if _is_preflight(head) else self._share
+        # A cache may keep what was got without an origin, and give it to a page, which could then
+        # not read it. Answers to other methods are not kept.
+        return self._tell_apart if head.method in ("GET", "HEAD") else self._handler
+
+    def _tell_apart(self, request: Request, reply: Reply) -> None:
+        self._handler(request, lambda response: reply(_with(response, _VARY)))
 
     def _share(self, request: Request, reply: Reply) -> None:
         self._handler(request, lambda response: reply(_shared(request, response)))
@@ -86,9 +92,13 @@ def _permit(request: Request, reply: Reply) -> None:
 
 
 def _shared(request: Request, response: Response) -> Response:
-    headers = (
+    return _with(
+        response,
         ("access-control-allow-origin", request.headers["origin"]),
         ("access-control-expose-headers", "*"),
-        ("vary", "Origin"),
+        _VARY,
     )
+
+
+def _with(response: Response, *headers: tuple[str, str]) -> Response:
     return replace(response, headers=(*response.headers, *headers))

@@ -52,6 +52,14 @@ def test_others_are_answered_as_ever(origin: str) -> None:
     assert ask(handler(APP), "OPTIONS", **preflight) == (405, {"allow": "POST"})
 
 
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://other.example.com"}])
+def test_a_cache_is_told_that_what_it_keeps_is_not_for_pages(headers: dict[str, str]) -> None:
+    """It gave a page what it had kept of a program, which the page's browser then hid."""
+    for method in ("GET", "HEAD"):
+        assert ask(handler(APP), method, **headers) == (405, {"allow": "POST", "vary": "Origin"})
+    assert ask(handler(APP), **headers) == (200, {"x-request-id": "7"})
+
+
 def test_any_page_reads_what_is_for_all_and_none_sends_credentials() -> None:
     status, told = ask(handler("*"), origin=APP)
     assert (status, told) == (200, {"x-request-id": "7"} | SHARED)
