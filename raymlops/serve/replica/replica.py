@@ -65,7 +65,14 @@ class Replica:
         self._model = spec.model
         self._ledger = open_ledger(spec.ledger_url)
         loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
-        self._arms = Arms(loader, spec.batch, spec.engine, cache=spec.cache, swap=spec.swap)
+        self._arms = Arms(
+            loader,
+            spec.batch,
+            spec.engine,
+            cache=spec.cache,
+            swap=spec.swap,
+            discreet=bool(spec.log.hidden),
+        )
         self._follower = Follower(self._arms, board, name)
         self._audience = Audience(spec, name, sink=sink, outlet=outlet)
         self._audience.watch(self._cache_series)

@@ -48,6 +48,7 @@ class Arms:
         *,
         cache: CachePolicy | None = None,
         swap: SwapPolicy | None = None,
+        discreet: bool = False,
         free_bytes: Callable[[], int] = memory.free_bytes,
     ) -> None:
         self._load = load
@@ -56,7 +57,9 @@ class Arms:
         self._free_bytes = free_bytes
         self.answers: LruCache[Key, Outputs] | None = None if cache is None else LruCache(cache)
         self._attempts = Attempts()
-        self._preparer = Preparer(policy, self._engine, self.answers, self._attempts)
+        self._preparer = Preparer(
+            policy, self._engine, self.answers, self._attempts, discreet=discreet
+        )
         self._table: TrafficTable | None = None
         self._loaded: dict[str, LoadedVersion] = {}
         self.likely_form: Form | None = None

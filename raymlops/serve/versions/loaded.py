@@ -16,6 +16,7 @@ from raymlops.serve.caching import LruCache, PredictionCache
 from raymlops.serve.caching.predictions import Enqueue, Key
 from raymlops.serve.engines import (
     BundleRunner,
+    Discreet,
     EngineSettings,
     IsolatedRunner,
     check_cpus,
@@ -75,7 +76,7 @@ class LoadedVersion:
 
 class Preparer:
     """Makes bundles answer: by engines as `settings` say, in batches as `policy` says, with what
-    was asked before in `answers`."""
+    was asked before in `answers`; their failures quote no values where they are `discreet`."""
 
     def __init__(
         self,
@@ -83,11 +84,14 @@ class Preparer:
         settings: EngineSettings,
         answers: LruCache[Key, Outputs] | None,
         attempts: Attempts,
+        *,
+        discreet: bool,
     ) -> None:
         self._policy = policy
         self._settings = settings
         self._answers = answers
         self._attempts = attempts
+        self._discreet = discreet
 
     async def prepare(self, version: str, bundle: Bundle) -> LoadedVersion:
         """The version, once its engine has been warmed up; raises what that does."""
@@ -96,7 +100,7 @@ class Preparer:
         grown_bytes = memory.resident_bytes() - before
         _logger.info("loaded version %s, %.0f MiB", version, grown_bytes / 2**20)
         batcher = Batcher(
-            run,
+            Discreet(run) if self._discreet else run,
             self._policy,
             num_instances=self._settings.num_instances,
             # The event loop is not pinned, and must not wait for another process.

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from raymlops.data import Columns
 from raymlops.errors import ClusterError, NotFoundError
 from raymlops.ledger import Ledger
 from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary, TrafficTable
 from raymlops.serve.access import ApiKey, Keyring, digest_of
+from raymlops.serve.batching import Outputs
+from raymlops.serve.engines import BundleRunner
 from raymlops.serve.traffic.board import Published, Standing
 from raymlops.telemetry import Snapshot
+from raymlops.telemetry.logs import LogPolicy
 from tests.serve.conftest import MODEL, World
 from tests.serve.replica.test_app import INFER, body
 
@@ -159,6 +164,40 @@ def test_metrics_that_nobody_takes_cost_no_request(
 
     asyncio.run(test())
     assert "nobody takes the metrics of tumours: nobody is there" in caplog.messages
+
+
+@pytest.mark.parametrize("hidden", [(), ("size",)])
+def test_what_a_model_raises_is_logged_without_hidden_values(
+    world: World,
+    hidden: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """The request log hid a column, and the replica's own quoted it, as the library had."""
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+
+    def fail(_: BundleRunner, columns: Columns) -> Outputs:
+        try:
+            return {"benign": np.array([float(columns["size"][0])])}
+        except ValueError as error:
+            raise KeyError(columns["size"][0]) from error
+
+    async def test() -> None:
+        log = LogPolicy(enabled=True, inputs=True, hidden=hidden)
+        shy = dataclasses.replace(spec(world), log=log, log_folder=str(tmp_path))
+        replica = Replica(shy, board=QuietBoard(), sink=None, outlet=None)
+        await replica.load()
+        monkeypatch.setattr(BundleRunner, "__call__", fail)
+        async with Server(replica.app) as client:
+            answer = await client.post(INFER, content=body(world))
+            assert (answer.status_code, "large" in answer.text) == (500, False)
+
+    asyncio.run(test())
+    assert ("large" in caplog.text) == (not hidden)
+    assert "KeyError" in caplog.text
+    assert "raise KeyError(columns" in caplog.text
 
 
 def test_a_replica_without_a_table_does_not_start(world: World) -> None:
