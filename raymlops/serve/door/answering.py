@@ -47,7 +47,7 @@ class Answering:
         self._adopt(self._last, visitor)
 
     def say_later(self, visitor: Visitor) -> None:
-        """No replica came in time: 503."""
+        """No replica came in time, or has room: 503."""
         self._adopt(self._sorry, visitor)
 
     @property

@@ -79,6 +79,7 @@ class Door:
         self._hands: dict[str, Hands] = {}
         self._strangers: set[Channel] = set()
         self._waiting = WaitingRoom(_WAIT_S)
+        self._full: set[str] = set()
         self._neighbours = Neighbours(
             self._roster,
             tls=self._tls,
@@ -249,8 +250,20 @@ class Door:
             self._neighbours.send(visitor, model, node)
         elif self._give(visitor, model):
             visitor.connection.close()
+        elif self._roster.is_full(model):  # places become free by the minute, not by the moment
+            self._turn_away(visitor, model)
         else:
             self._waiting.wait(model, visitor)
+
+    def _turn_away(self, visitor: Visitor, model: str) -> None:
+        if model not in self._full:
+            self._full.add(model)
+            _logger.warning(
+                "replicas of %s have all connections that they take (serve.http.max_connections, "
+                "descriptors of a process): more are answered 503",
+                model,
+            )
+        self._answering.say_later(visitor)
 
     def _give(self, visitor: Visitor, model: str) -> bool:
         """Whether a replica of this node has the connection now."""
@@ -291,8 +304,9 @@ class Door:
         self._strangers.discard(channel)
         channel.listen_to(partial(self._hear, replica), partial(self._lose, replica))
         self._hands[replica] = Hands(channel)
-        routing = message.values.get("routing")  # replicas of earlier versions say nothing of it
-        self._roster.enter(replica, models, message.values["open"], routing)
+        # Replicas of earlier versions say nothing of the last two.
+        routing, most = message.values.get("routing"), message.values.get("most")
+        self._roster.enter(replica, models, message.values["open"], routing, most)
         for descriptor in message.descriptors:
             self._listeners.open(socket.socket(fileno=descriptor))
         if message.descriptors:
@@ -350,6 +364,7 @@ class Door:
     def _tick(self) -> None:
         if self._tls is not None:
             self._tls.renew()
+        self._full = {model for model in self._full if self._roster.is_full(model)}
         for replica, number in self._roster.overloaded().items():
             self._try(self._hands[replica].channel, "keep", number=number)
         silent, unserved = self._waiting.overdue()

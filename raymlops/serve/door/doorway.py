@@ -145,6 +145,7 @@ class Doorway:
                 models=self._models,
                 open=self._reported[0],
                 routing=self._routing,
+                most=self.server.max_connections,
             )
 
     def _lose(self) -> None:

@@ -19,12 +19,14 @@ _TOLERATED_RATIO = 1.2
 
 @dataclass(slots=True, kw_only=True)
 class Place:
-    """A replica, as the door sees it."""
+    """A replica, as the door sees it; of the `most` connections it takes, earlier versions say
+    nothing."""
 
     replica: str
     models: frozenset[str]
     number: int
     routing: RoutingName | None = None
+    most: int | None = None
     open: int = 0
     given: int = 0
     received: int = 0
@@ -41,6 +43,10 @@ class Place:
     def is_standing(self) -> bool:
         """Whether it is given connections."""
         return not (self.is_leaving or self.is_dying)
+
+    @property
+    def has_room(self) -> bool:
+        return self.most is None or self.connections < self.most
 
     @property
     def load(self) -> ReplicaLoad:
@@ -111,7 +117,12 @@ class Roster:
         self.far.forget(model)
 
     def enter(
-        self, replica: str, models: Iterable[str], open: int, routing: RoutingName | None = None
+        self,
+        replica: str,
+        models: Iterable[str],
+        open: int,
+        routing: RoutingName | None = None,
+        most: int | None = None,
     ) -> None:
         self._models.update(models)
         self._entered += 1
@@ -120,6 +131,7 @@ class Roster:
             models=frozenset(models),
             number=self._entered,
             routing=routing,
+            most=most,
             open=open,
         )
 
@@ -174,13 +186,18 @@ class Roster:
 
     def choose(self, model: str, session: str = "") -> str | None:
         """The replica that its routing says, or the one with the fewest connections, the newest of
-        equals; None if there is none."""
-        standing = self._standing(model)
-        if not standing:
+        equals, of those with room; None if there is none."""
+        roomy = [place for place in self._standing(model) if place.has_room]
+        if not roomy:
             return None
         if (dealing := self._dealing(model)) is not None:
-            return dealing.choose([place.load for place in standing], session)
-        return min(standing, key=lambda place: (place.connections, -place.number)).replica
+            return dealing.choose([place.load for place in roomy], session)
+        return min(roomy, key=lambda place: (place.connections, -place.number)).replica
+
+    def is_full(self, model: str) -> bool:
+        """Whether there are replicas here, and each has as many connections as it takes."""
+        standing = self._standing(model)
+        return bool(standing) and not any(place.has_room for place in standing)
 
     def choose_far(self, model: str, session: str = "") -> str | None:
         """The node that the next connection should go to: by its routing, if one is set, else if

@@ -15,6 +15,7 @@ from raymlops.errors import ClusterError, ConfigError
 from raymlops.serve.door import Doorway
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor
+from raymlops.serve.http import HttpLimits
 from raymlops.serve.web import Response
 from tests.serve.door.conftest import make_certificate
 from tests.serve.door.world import INFER, Run, World, until
@@ -368,6 +369,28 @@ def test_a_port_that_something_else_has_is_refused_with_a_way_out(
         assert await world.doors[0].listen("127.0.0.1", 0) == ("127.0.0.1", world.port)
 
     run(test)
+
+
+def test_beyond_the_connections_of_all_replicas_clients_are_told_when_to_come_again(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were cut without a word, which looked like a crash, and came again at once."""
+
+    async def test(world: World) -> None:
+        one = await world.replica("one", limits=HttpLimits(max_connections=2))
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(world.client()) for _ in range(4)]
+            answers = [await client.get(INFER.format("flights")) for client in clients]
+            assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
+            assert answers[2].headers["retry-after"] == "1"
+            assert answers[2].headers["connection"] == "close"
+            await clients[0].aclose()
+            await until(lambda: one.connections == 1)
+            await until(lambda: not world.doors[0]._roster.is_full("flights"))
+            assert (await clients[3].get(INFER.format("flights"))).text == "one"
+
+    run(test)
+    assert sum("have all connections that they take" in text for text in caplog.messages) == 1
 
 
 def test_tls_ends_at_the_door_and_plain_connections_are_refused(

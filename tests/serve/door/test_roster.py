@@ -71,6 +71,21 @@ def test_who_has_too_many_gives_back_down_to_the_mean(
     assert roster(**connections).overloaded() == wanted
 
 
+@pytest.mark.parametrize("routing", [None, "consistent_hash", "weighted_round_robin"])
+def test_a_replica_that_is_full_is_given_no_more(routing: RoutingName | None) -> None:
+    found = Roster()
+    assert not found.is_full("flights")
+    found.enter("a", ["flights"], 0, routing, most=2)
+    found.enter("b", ["flights"], 0, routing, most=1)
+    assert sorted(dealt(found, *"123")) == ["a", "a", "b"]
+    assert (found.choose("flights", "4"), found.is_full("flights")) == (None, True)
+    found.report("a", open=1, received=2)
+    assert (found.choose("flights", "4"), found.is_full("flights")) == ("a", False)
+    found.enter("c", ["flights"], 10_000, routing)  # of an earlier version: it does not say
+    found.give("a")
+    assert (found.choose("flights", "5"), found.is_full("flights")) == ("c", False)
+
+
 def dealt(found: Roster, *sessions: str) -> str:
     """Whose a connection of each session is, a letter each."""
     chosen = []

@@ -31,6 +31,7 @@ class Replica:
         *,
         routing: RoutingName | None = None,
         rows_per_s: float = 1.0,
+        limits: HttpLimits | None = None,
     ) -> None:
         self.name = name
         self.held: list[Reply] | None = None
@@ -39,7 +40,7 @@ class Replica:
             models=models,
             replica=name,
             handler=self.handle,
-            limits=HttpLimits(),
+            limits=limits or HttpLimits(),
             describe=lambda: {"rows_per_s": rows_per_s},
             routing=routing,
         )
