@@ -238,6 +238,19 @@ def test_what_does_not_fit_is_refused_by_name(
     assert message in details
 
 
+@pytest.mark.parametrize("asked", ["classification", "shared_memory_region"])
+def test_an_output_in_a_way_that_is_not_offered_is_refused(
+    channel: grpc.Channel, asked: str
+) -> None:
+    """It was told as ever, which clients took for scores by class, or did not find."""
+    output = {"name": "probability", "parameters": {asked: {"int64_param": 2}}}
+    code, details = refusal(
+        channel, "ModelInfer", model_name=MODEL, inputs=typed(), outputs=[output]
+    )
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith("output 'probability': ")
+
+
 def test_what_is_not_here_has_a_code_of_its_own(channel: grpc.Channel) -> None:
     code, details = refusal(channel, "ModelInfer", model_name="other", inputs=typed())
     assert (code, details) == (grpc.StatusCode.NOT_FOUND, "no model 'other' is deployed here")

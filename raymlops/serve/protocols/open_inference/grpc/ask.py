@@ -35,6 +35,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+_NOT_OFFERED = {"classification": "classification", "shared_memory_region": "shared memory"}
 
 
 def parse_message(message: Any, *, left_s: float | None) -> GrpcAsk:
@@ -49,7 +50,7 @@ def parse_message(message: Any, *, left_s: float | None) -> GrpcAsk:
     raw, inputs = message.raw_input_contents, message.inputs
     if raw and len(raw) != len(inputs):
         raise RequestError(400, f"there are {len(raw)} raw_input_contents for {len(inputs)} inputs")
-    names = [text(output.name, "outputs.name") for output in message.outputs]
+    names = [_wanted(output) for output in message.outputs]
     return GrpcAsk(about_it, message.model_version or None, message, names)
 
 
@@ -96,6 +97,14 @@ class GrpcAsk(BaseAsk):
                 write_binary(outputs[name], fields[name].datatype) for name in names
             ],
         )
+
+
+def _wanted(output: Any) -> str:
+    name = text(output.name, "outputs.name")
+    for asked, what in _NOT_OFFERED.items():
+        if asked in output.parameters:
+            raise RequestError(400, f"output '{name}': {what} is not offered")
+    return name
 
 
 def _read_plain(
