@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 _REQUEST_LINE = re.compile(rb"(?:\r?\n)*[A-Z-]+ (?:https?://[^/ ]*)?(/[^ ?\r\n]*)")
 _MODEL = re.compile(r"/v[12]/(?:repository/)?models/([^/:]+)")
+_OF_ALL_MODELS = "/v2/models/stats"
 _HEALTH = "/v2/health/"
 _HEAD_END = b"\r\n\r\n"
 # The blanks around it are left to `strip`: here a header of blanks alone would take the square of
@@ -49,7 +50,7 @@ def may_have_session(sent: bytes) -> bool:
 def model_of(path: str) -> str | None:
     """The model a path names, in any of the protocols; None when it names none."""
     found = _MODEL.match(path)
-    return None if found is None else found[1]
+    return None if found is None or path == _OF_ALL_MODELS else found[1]
 
 
 def is_health(path: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from raymlops.errors import RequestError
+from raymlops.serve.door.sorting import model_of
 from raymlops.serve.protocols.open_inference.rest import register_server
 from raymlops.serve.web import Reply, Request, Response, Routes, later
 
@@ -21,11 +22,17 @@ def front_routes(is_ready: Callable[[], Awaitable[bool]]) -> Routes:
     routes = Routes()
     register_server(routes)
     routes.add("GET", "/v2/health/ready", later(ready))
+    routes.add("GET", "/v2/models/stats", _of_one_model)
     for method in ("GET", "POST"):
-        routes.add(method, "/v2/models/{model}", _no_model)
-        routes.add(method, "/v2/models/{model}/{rest:path}", _no_model)
+        for models in ("/v1/models", "/v2/models", "/v2/repository/models"):
+            routes.add(method, f"{models}/{{model}}", _no_model)
+            routes.add(method, f"{models}/{{model}}/{{rest:path}}", _no_model)
     return routes
 
 
 def _no_model(request: Request, _: Reply) -> None:
-    raise RequestError(404, f"no model '{request.params['model']}' is deployed")
+    raise RequestError(404, f"no model '{model_of(request.path)}' is deployed")
+
+
+def _of_one_model(_: Request, __: Reply) -> None:
+    raise RequestError(404, "no model alone is deployed here: ask for /v2/models/MODEL/stats")

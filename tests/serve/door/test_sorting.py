@@ -83,6 +83,8 @@ def test_a_session_is_waited_for_while_it_may_come(cut: int) -> None:
         ("/v2/repository/models/flights/load", "flights"),
         ("/v1/models/flights:predict", "flights"),
         ("/v1/models/flights/versions/1:predict", "flights"),
+        ("/v2/models/stats/infer", "stats"),
+        ("/v2/models/stats", None),  # of all models, as Triton has it
         ("/v2/health/ready", None),
         ("/predict", None),
     ],

@@ -42,6 +42,15 @@ def test_ready_means_every_model_is() -> None:
         ("GET", "/v2/nothing", 404, "there is nothing at /v2/nothing"),
         ("POST", "/v2/models/flights/infer", 404, "no model 'flights' is deployed"),
         ("GET", "/v2/models/flights/versions/1.0.0", 404, "no model 'flights' is deployed"),
+        ("POST", "/v1/models/flights:predict", 404, "no model 'flights' is deployed"),
+        ("GET", "/v1/models/flights/metadata", 404, "no model 'flights' is deployed"),
+        ("POST", "/v2/repository/models/flights/load", 404, "no model 'flights' is deployed"),
+        (
+            "GET",
+            "/v2/models/stats",
+            404,
+            "no model alone is deployed here: ask for /v2/models/MODEL/stats",
+        ),
     ],
 )
 def test_what_is_not_there_is_said_in_json(method: str, path: str, status: int, error: str) -> None:
