@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,7 +52,12 @@ def promote(
 
 
 def rollback(
-    model: str,
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL[@VERSION]", help="What is to answer no more; a name is in no doubt."
+        ),
+    ],
     why: WhyOption,
     home: HomeOption = None,
     env: EnvOption = None,
@@ -60,23 +65,25 @@ def rollback(
 ) -> None:
     """End the release that runs, or else move champion back to the version it named before.
 
+    Soon after another rollback, the version has to be named.
     Replicas follow by themselves, in about 20 seconds.
     """
     from raymlops import operate
+    from raymlops.ledger import Release
     from raymlops.serve import POLL_S
 
     with open_workspace(home=home, env=env) as workspace:
-        if ended := operate.end_release(workspace, model, who=person(), why=why):
-            told: Any = ended
-            line = (f"release {ended.id}", f"{model} {ended.challenger} rolled back")
-        else:
-            told = move = operate.rollback(workspace, model, who=person(), why=why)
-            line = (move.alias, f"{model} {move.version}")
+        told = operate.rollback(workspace, reference, who=person(), why=why)
+        model = told.model
         champion = workspace.ledger.registry.alias(model, "champion")
         served = workspace.ledger.releases.published(model) is not None
     if json:
         emit_json(told)
         return
+    if isinstance(told, Release):
+        line = (f"release {told.id}", f"{model} {told.challenger} rolled back")
+    else:
+        line = (told.alias, f"{model} {told.version}")
     traffic = f"goes to {champion}, in about {POLL_S:g} s at every replica"
     emit_lines((line, *((("traffic", traffic),) if served else ())))
 

@@ -12,7 +12,7 @@ from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.own_models import register_model
-from raymlops.operate.releasing import end_release, promote, publisher, release, rollback
+from raymlops.operate.releasing import promote, publisher, release, rollback
 from raymlops.operate.sentinel import open_sentinel, start_sentinel
 from raymlops.operate.serving import (
     deploy,
@@ -48,7 +48,6 @@ __all__ = [
     "deploy",
     "deploy_pool",
     "down",
-    "end_release",
     "end_silences",
     "fit",
     "inspect",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from raymlops import serve
 from raymlops.errors import ReleaseError
-from raymlops.ledger import AliasMove, ModelVersion, Release, Version
+from raymlops.ledger import AliasMove, Decision, ModelVersion, Release, Version
 from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish
@@ -16,6 +16,9 @@ from raymlops.serve import TrafficTable
 
 _ROLLED_BACK = "from"
 """The version that was rolled back, in the evidence of the move that did so."""
+
+_DOUBT = timedelta(minutes=10)
+"""Who asks so soon after something was rolled back may not know of that."""
 
 
 def promote(
@@ -38,24 +41,62 @@ def promote(
     )
 
 
-def rollback(workspace: Workspace, model: str, *, who: str, why: str) -> AliasMove:
-    """Moves the champion alias back to the version it named before, and the traffic with it, at
-    once: the replicas follow in about `serve.POLL_S` seconds.
+def rollback(workspace: Workspace, reference: str, *, who: str, why: str) -> Release | AliasMove:
+    """Takes its traffic from MODEL@VERSION, at once: ends the release of it that runs, or moves
+    the champion alias back to the version it named before. MODEL alone is the release that runs,
+    or else the champion. The replicas follow in about `serve.POLL_S` seconds.
 
     One more goes further back, never to a version that was rolled back.
 
     Raises:
-        ReleaseError: the alias named no other version before.
-        ConflictError: somebody else has just moved it.
+        ReleaseError: that version answers nothing, or the alias named no other before it; or none
+            is named, and a guard or somebody else has just rolled one back: what answers now may
+            well be healthy.
+        ConflictError: somebody else has just moved the alias, or the release has just ended.
     """
-    registry = workspace.ledger.registry
-    current, earlier = registry.alias(model, "champion"), _champion_before(workspace, model)
-    if earlier is None:
+    model, _, named = reference.partition("@")
+    champion = workspace.ledger.registry.alias(model, "champion")
+    running = workspace.ledger.releases.running(model)
+    if named:
+        version = workspace.ledger.registry.resolve(reference).version
+        if running is not None and version == running.challenger:
+            return _end_release(workspace, running, who=who, why=why)
+        if version != champion:
+            raise ReleaseError(
+                f"there is nothing to roll back: {model} {version} is neither the champion, which "
+                f"is {champion}, nor in a release that runs"
+            )
+    elif running is not None:
+        return _end_release(workspace, running, who=who, why=why)
+    else:
+        _refuse_in_doubt(workspace, model, champion)
+    return _step_back(workspace, model, champion, who=who, why=why)
+
+
+def _end_release(workspace: Workspace, running: Release, *, who: str, why: str) -> Release:
+    """Rolls back a release that runs: traffic goes back to the champion."""
+    model = running.model
+    champion = workspace.ledger.registry.alias(model, "champion")
+    return workspace.ledger.releases.advance(
+        running.id,
+        running.state,
+        "rolled_back",
+        outcome="rolled back",
+        who=who,
+        why=why,
+        traffic=TrafficTable.champion(model, str(champion)).to_dict(),
+    )
+
+
+def _step_back(
+    workspace: Workspace, model: str, current: Version, *, who: str, why: str
+) -> AliasMove:
+    if (earlier := _champion_before(workspace, model)) is None:
         raise ReleaseError(
             f"{model} {current} has no champion before it that was not rolled back: "
             "`raymlops promote` names another"
         )
-    return registry.move(
+    return workspace.ledger.registry.move(
         model,
         "champion",
         earlier,
@@ -82,6 +123,32 @@ def _champion_before(workspace: Workspace, model: str) -> Version | None:
     return standing[-2] if len(standing) > 1 else None
 
 
+def _refuse_in_doubt(workspace: Workspace, model: str, champion: Version) -> None:
+    """Raises ReleaseError where nothing has changed who answers since a rollback of just now."""
+    if (last := _last_rollback(workspace, model)) is None:
+        return
+    ended, decision = last
+    if datetime.now(UTC) - decision.at < _DOUBT:
+        raise ReleaseError(
+            f"{model} {ended} was rolled back at {decision.at:%H:%M:%S} UTC by {decision.who} "
+            f"({decision.why}), and {champion} has answered since: there is nothing more to roll "
+            f"back. If {champion} is bad, too: `raymlops rollback {model}@{champion} --why ...`"
+        )
+
+
+def _last_rollback(workspace: Workspace, model: str) -> tuple[str, Decision] | None:
+    """The newest decision on who answers and the version it took the traffic from, if it did."""
+    for decision in reversed(workspace.ledger.decisions.list(model=model)):
+        match decision.kind, decision.outcome.split():
+            case "release", [str(ended), "rolled", "back"]:
+                return ended, decision
+            case "alias", ["champion", *_] if _ROLLED_BACK in decision.evidence:
+                return decision.evidence[_ROLLED_BACK], decision
+            case ("release", _) | ("alias", ["champion", *_]):
+                return None
+    return None
+
+
 def release(
     workspace: Workspace, version: ModelVersion, *, now: datetime, who: str, why: str
 ) -> Release:
@@ -94,28 +161,6 @@ def release(
         workspace.ledger, workspace.settings.release, publisher(workspace)
     )
     return controller.start(version, now=now, who=who, why=why)
-
-
-def end_release(workspace: Workspace, model: str, *, who: str, why: str) -> Release | None:
-    """Rolls back the release of `model` that runs, if one does: traffic goes back to the champion,
-    whom the replicas follow in about `serve.POLL_S` seconds.
-
-    Raises:
-        ConflictError: it has just ended.
-    """
-    releases = workspace.ledger.releases
-    if (running := releases.running(model)) is None:
-        return None
-    champion = workspace.ledger.registry.alias(model, "champion")
-    return releases.advance(
-        running.id,
-        running.state,
-        "rolled_back",
-        outcome="rolled back",
-        who=who,
-        why=why,
-        traffic=TrafficTable.champion(model, str(champion)).to_dict(),
-    )
 
 
 def publisher(workspace: Workspace) -> Publish:

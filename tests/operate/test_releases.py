@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raymlops.errors import ConflictError, LedgerError, ReleaseError, UnservableError
-from raymlops.ledger import tables
-from raymlops.operate import Operator, Workspace, end_release, releasing, rollback
+from raymlops.ledger import Release, tables
+from raymlops.operate import Operator, Workspace, releasing, rollback
 from raymlops.release import ReleaseController
 from raymlops.release.canary import Evidence
 from raymlops.serve import TrafficTable
@@ -177,12 +178,11 @@ def test_a_person_ends_a_release_and_traffic_goes_back(world: World) -> None:
         release = released(world, operator)
         ledger.releases.publish("tumours", world.tables[-1].to_dict())
         assert len(world.tables[-1].arms) == 2
-        ended = end_release(world.workspace, "tumours", who="ann", why="it is slow")
-        assert ended is not None
+        ended = rollback(world.workspace, "tumours", who="ann", why="it is slow")
+        assert isinstance(ended, Release)
         assert (ended.id, ended.status) == (release.id, "rolled_back")
         # It said so, and nothing but an operator's next tick took the canary's requests away.
         assert published(world) == TrafficTable.champion("tumours", "1.0.0")
-        assert end_release(world.workspace, "tumours", who="ann", why="again") is None
     decision = ledger.decisions.list(model="tumours")[-1]
     assert (decision.outcome, decision.who, decision.why) == (
         "1.0.1 rolled back", "ann", "it is slow",
@@ -202,14 +202,62 @@ def test_rolling_back_again_goes_further_back_and_never_to_what_was_rolled_back(
     third = third_version(world)
     for version in (world.challenger, third):
         point(workspace, version)
-    for expected in ("1.0.1", "1.0.0"):
-        rollback(workspace, "tumours", who="ann", why="it is slow")
+    for bad, expected in (("1.0.2", "1.0.1"), ("1.0.1", "1.0.0")):
+        rollback(workspace, f"tumours@{bad}", who="ann", why="it is slow")
         assert champion(world) == expected
     with pytest.raises(ReleaseError, match=r"tumours 1\.0\.0 has no champion before it"):
-        rollback(workspace, "tumours", who="ann", why="it is slow")
+        rollback(workspace, "tumours@1.0.0", who="ann", why="it is slow")
     point(workspace, third)
     rollback(workspace, "tumours", who="ann", why="it is slow")
     assert champion(world) == "1.0.0"
+
+
+@pytest.mark.parametrize("by", ["a person", "a guard"])
+def test_a_second_rollback_leaves_the_healthy_champion(
+    world: World, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first had ended the canary; the second, by whoever had seen the same alert, gave the
+    # traffic of a healthy champion to the one before it.
+    workspace = world.workspace
+    point(workspace, world.challenger)
+    third = third_version(world)
+    with world.operator() as operator:
+        operator._controller.start(third, now=day(0), who="ann", why="by hand")
+        if by == "a person":
+            rollback(workspace, "tumours", who="ann", why="it is slow")
+        else:
+            seen(world, "1.0.2", arm="canary", failed=20, answered=0, on=day(0))
+            operator.tick(day(1))
+    for _ in range(2):
+        with pytest.raises(
+            ReleaseError,
+            match=r"tumours 1\.0\.2 was rolled back .* `raymlops rollback tumours@1\.0\.1",
+        ):
+            rollback(workspace, "tumours", who="bob", why="it is slow")
+    with pytest.raises(ReleaseError, match=r"nothing to roll back: tumours 1\.0\.2 is neither"):
+        rollback(workspace, "tumours@1.0.2", who="bob", why="it is slow")
+    assert champion(world) == "1.0.1"
+    # Whoever means the champion says so, or asks when nobody can be in doubt any more.
+    with monkeypatch.context() as patch:
+        patch.setattr(releasing, "_DOUBT", timedelta(0))
+        rollback(workspace, "tumours", who="bob", why="it is slow")
+    assert champion(world) == "1.0.0"
+
+
+def test_a_rollback_takes_back_what_was_promoted_since_another(world: World) -> None:
+    workspace = world.workspace
+    for version in (world.challenger, third_version(world)):
+        point(workspace, version)
+        rollback(workspace, "tumours", who="ann", why="it is slow")
+        assert champion(world) == "1.0.0"
+
+
+def test_a_canary_is_rolled_back_by_name(world: World) -> None:
+    with world.operator() as operator:
+        release = released(world, operator)
+        ended = rollback(world.workspace, "tumours@1.0.1", who="ann", why="it is slow")
+    assert isinstance(ended, Release)
+    assert (ended.id, ended.status, champion(world)) == (release.id, "rolled_back", "1.0.0")
 
 
 def test_of_two_who_roll_back_at_once_one_is_told_of_the_other(
@@ -247,13 +295,12 @@ def test_a_way_back_that_is_cut_off_has_not_begun(
         point(workspace, world.challenger)
         ledger.releases.publish("tumours", TrafficTable.champion("tumours", "1.0.1").to_dict())
     before, decided = published(world), ledger.decisions.list()
-    back = end_release if running else rollback
     with monkeypatch.context() as patch:
         patch.setattr(tables, "publish", killed)
         with pytest.raises(KeyboardInterrupt):
-            back(workspace, "tumours", who="ann", why="it is slow")
+            rollback(workspace, "tumours", who="ann", why="it is slow")
     assert (published(world), ledger.decisions.list()) == (before, decided)
-    back(workspace, "tumours", who="ann", why="it is slow")
+    rollback(workspace, "tumours", who="ann", why="it is slow")
     assert published(world) == TrafficTable.champion("tumours", "1.0.0")
     assert champion(world) == "1.0.0"
 
@@ -266,7 +313,7 @@ def test_a_release_that_a_person_ends_while_it_is_judged_promotes_nothing(
 
     def evidence(self: ReleaseController, *about: Any, **when: Any) -> Evidence:
         found = look(self, *about, **when)
-        assert end_release(world.workspace, "tumours", who="ann", why="it is slow")
+        rollback(world.workspace, "tumours", who="ann", why="it is slow")
         return replace(found, canary_rows=100, champion_rows=100, low=-0.1, high=0.1)
 
     with world.operator() as operator:
