@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raymlops import serve
 from raymlops.cluster import renew
 from raymlops.cluster.settings import LOCAL
-from raymlops.errors import ConfigError, NotFoundError, RaymlopsError, ReleaseError
+from raymlops.errors import ConfigError, NotFoundError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
@@ -179,23 +179,29 @@ def monitor_name(model: str) -> str:
 
 @contextmanager
 def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) -> Iterator[None]:
-    """Where that fails inside, the traffic goes back to what had it, be it nothing: a replica that
-    is started later would follow the table of a version that nobody can load."""
-    before = [workspace.ledger.releases.published(version.model) for version in versions]
+    """Where that fails inside, or is interrupted, the traffic goes back to what had it, be it
+    nothing: a replica that is started later would follow the table of a version that nobody can
+    load."""
     for version in versions:
         _refuse_release(workspace, version.model)
-    try:
+    with ExitStack() as undo:
         for version in versions:
+            undo.callback(_give_back, workspace, version.model, _table_of(workspace, version.model))
             _give_all_traffic(workspace, version)
         yield
-    except RaymlopsError:
-        for version, published in zip(versions, before, strict=True):
-            if published is None:
-                workspace.ledger.releases.withdraw(version.model)
-            else:
-                table = TrafficTable.from_dict(published[1])
-                serve.publish(table, ledger_url=workspace.ledger_url)
-        raise
+        undo.pop_all()
+
+
+def _table_of(workspace: Workspace, model: str) -> Mapping[str, Any]:
+    """The published table of `model`; the empty one of what is withdrawn where it has none."""
+    published = workspace.ledger.releases.published(model)
+    return {} if published is None else published[1]
+
+
+def _give_back(workspace: Workspace, model: str, table: Mapping[str, Any]) -> None:
+    """In the ledger alone, where replicas look at every poll: whoever interrupted it may have done
+    so since the board hangs."""
+    workspace.ledger.releases.publish(model, table)
 
 
 def _refuse_release(workspace: Workspace, model: str) -> None:

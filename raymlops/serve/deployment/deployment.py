@@ -7,6 +7,7 @@ anything.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,12 +106,16 @@ def deploy(
 
 
 def _run(model: str, origin: Origin) -> None:
-    try:
+    with ExitStack() as undo:
+        undo.callback(_forget_what_is_gone, model)
         run_replicas(origin, application=application_name(model), route=f"/v2/models/{model}")
-    except ClusterError:
-        if not is_alone(model):  # nor was it before: clients need not wait for it
-            ask_all("forget", model)
-        raise
+        undo.pop_all()
+
+
+def _forget_what_is_gone(model: str) -> None:
+    """Clients need not wait for it, nor did they before."""
+    if not is_alone(model):
+        ask_all("forget", model)
 
 
 def check_deployment(model: str, settings: ServeSettings) -> None:

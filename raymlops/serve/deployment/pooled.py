@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 
-from raymlops.errors import ClusterError, ConfigError, NotFoundError
+from raymlops.errors import ConfigError, NotFoundError
 from raymlops.serve.deployment.hosting import Origin, check_room, run_replicas
 from raymlops.serve.deployment.placing import (
     check_place,
@@ -70,11 +71,10 @@ def deploy_pool(
 
 
 def _run(name: str, origin: Origin, *, newcomers: Iterable[str]) -> None:
-    try:
+    with ExitStack() as undo:
+        undo.callback(_forget, newcomers)
         run_replicas(origin, application=pool_name(name), route=None)
-    except ClusterError:
-        _forget(newcomers)
-        raise
+        undo.pop_all()
 
 
 def _forget(models: Iterable[str]) -> None:

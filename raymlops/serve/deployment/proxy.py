@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from itertools import dropwhile
 from typing import Any
@@ -58,24 +59,25 @@ def run_application(
 
     Where they do not start, the application that ran `before` is run again: Serve goes by what it
     was given last, and would start none in place of those that still run and die later. One that
-    is new is taken off again.
+    is new is taken off again, also where this is interrupted.
 
     Raises:
         ClusterError: they do not start; the message tells why.
     """
     from ray import serve
 
-    is_new = name not in serve.status().applications
-    try:
-        serve.run(application, name=name, route_prefix=route_prefix)
-    except RuntimeError as error:  # all that Serve raises when replicas do not start
-        failure = f"application {name} does not start: {_reasons(name) or error}"
-        if is_new:
-            serve.delete(name)
-        if before is None:
-            raise ClusterError(failure) from error
-    else:
-        return
+    with contextlib.ExitStack() as undo:
+        if name not in serve.status().applications:
+            undo.callback(serve.delete, name)
+        try:
+            serve.run(application, name=name, route_prefix=route_prefix)
+        except RuntimeError as error:  # all that Serve raises when replicas do not start
+            failure = f"application {name} does not start: {_reasons(name) or error}"
+            if before is None:
+                raise ClusterError(failure) from error
+        else:
+            undo.pop_all()
+            return
     try:
         serve.run(before, name=name, route_prefix=route_prefix)
     except RuntimeError as error:

@@ -89,6 +89,24 @@ def test_what_is_new_and_does_not_start_is_taken_off_again_and_says_why(
     assert fake.known == set()
 
 
+@pytest.mark.parametrize("ran", ["old", None])
+def test_what_is_new_and_interrupted_is_taken_off_again(
+    monkeypatch: pytest.MonkeyPatch, ran: str | None
+) -> None:
+    """It came up some time later, and answered by a traffic table that was withdrawn."""
+    fake = FakeServe(ran=ran)
+
+    def interrupt(*_: object, name: str, **__: object) -> None:
+        fake.known.add(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "run", interrupt)
+    fake.stand_in(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run_application("new", name="m", route_prefix=None, before=ran)
+    assert fake.known == (set() if ran is None else {"m"})
+
+
 def test_an_update_that_starts_is_all_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeServe("new", ran="old")
     fake.stand_in(monkeypatch)
