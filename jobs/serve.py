@@ -6,10 +6,9 @@ ray job submit --working-dir . -- python jobs/serve.py configs/flights.yaml --ho
 
 from __future__ import annotations
 
-import signal
-
 from raymlops import operate
 from raymlops.cli.job import job_parser, open_job
+from raymlops.cli.signals import ended_by_signal
 from raymlops.cluster.settings import LOCAL
 
 
@@ -22,7 +21,8 @@ def main() -> None:
         deployment = operate.deploy(workspace, reference)
         print(f"{deployment.url}/v2/models/{deployment.model}/infer", flush=True)
         if workspace.settings.cluster.address == LOCAL:
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            ended_by_signal().wait()
+            operate.undeploy(workspace, deployment.model)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +20,7 @@ from raymlops.cluster import ClusterSettings, down, submit, up
 from raymlops.data import between
 from raymlops.demo.flights import load_flights
 from raymlops.ledger import Ledger
+from raymlops.operate import Workspace
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,6 +107,27 @@ def test_models_live_by_scripts_alone(home: Path, flights: Path) -> None:
         assert kinds.count("trial") == 2
         (gate,) = ledger.decisions.list(model="flights", kind="gate")
         assert gate.who == "jobs/retrain.py"
+
+
+def test_what_a_private_ray_served_has_no_traffic_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `raymlops deploy` withdrew its table, the script did not: `status` told who answers.
+    def deploy(workspace: Workspace, _: str) -> SimpleNamespace:
+        workspace.ledger.releases.publish("flights", {"model": "flights"})
+        return SimpleNamespace(url="http://127.0.0.1:1", model="flights")
+
+    ended = threading.Event()
+    ended.set()
+    monkeypatch.setattr(Workspace, "connect", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr("raymlops.operate.deploy", deploy)
+    monkeypatch.setattr("raymlops.serve.undeploy", lambda _: None)
+    monkeypatch.setattr("raymlops.cli.signals.ended_by_signal", lambda: ended)
+    config, home = ROOT / "configs" / "flights.yaml", tmp_path / "home"
+    monkeypatch.setattr(sys, "argv", ["serve.py", str(config), "--home", str(home)])
+    runpy.run_path(str(ROOT / "jobs" / "serve.py"), run_name="__main__")
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        assert ledger.releases.published("flights") is None
 
 
 @pytest.mark.parametrize(
