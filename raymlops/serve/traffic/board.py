@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raymlops.errors import ReleaseError, UnservableError
-from raymlops.ledger import Version, open_ledger
+from raymlops.ledger import Version, fencing, open_ledger
+from raymlops.ledger.fencing import Fence
 from raymlops.serve.traffic.table import TrafficTable
 
 BOARD = "raymlops-traffic-board"
@@ -112,14 +113,20 @@ class TrafficBoard:
         self._changed = asyncio.Condition()
         self._born = time.monotonic()
 
-    async def publish(self, model: str, table: Mapping[str, Any]) -> int:
+    async def publish(
+        self, model: str, table: Mapping[str, Any], fences: Sequence[Fence] = ()
+    ) -> int:
         """Writes `table` to the ledger, wakes the replicas, and returns the table's generation.
 
+        The write carries the `fences` of who asked for it, as it would had he written it himself.
+
         Raises:
+            StaleLeaseError: a newer holder of one of these locks has written.
             ValueError: the table is malformed.
             NotFoundError: it names a version the ledger does not hold.
         """
-        generation = await asyncio.to_thread(self._write, model, TrafficTable.from_dict(table))
+        checked = TrafficTable.from_dict(table)
+        generation = await asyncio.to_thread(self._write, model, checked, fences)
         await self._learn(model, Published(generation=generation, table=table))
         return generation
 
@@ -168,10 +175,11 @@ class TrafficBoard:
                 )
             await self._change(min(_TICK_S, began + patience_s - now))
 
-    def _write(self, model: str, table: TrafficTable) -> int:
+    def _write(self, model: str, table: TrafficTable, fences: Sequence[Fence]) -> int:
         for version in table.versions:
             self._ledger.registry.get(model, Version.parse(version))
-        return self._ledger.releases.publish(model, table.to_dict())
+        with fencing.carrying(self._ledger.url, *fences):
+            return self._ledger.releases.publish(model, table.to_dict())
 
     def _has_news(self, model: str, standing: Standing) -> bool:
         newest = self._newest.get(model)

@@ -10,6 +10,7 @@ from raymlops.cluster import spawn
 from raymlops.cluster.link import ActorLink
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
+from raymlops.ledger import fencing
 from raymlops.serve.traffic.board import (
     BOARD,
     LOADING_S,
@@ -30,10 +31,12 @@ def publish(table: TrafficTable, *, ledger_url: str) -> int:
     """Splits the traffic of `table.model` by `table` from now on; returns the generation of that.
 
     Raises:
+        StaleLeaseError: this thread is fenced, and a newer holder of its lock has written.
         NotFoundError: the table names a version the ledger does not hold.
         ClusterError: the board does not answer; whether the table was published is unknown.
     """
-    generation: int = _ask(ledger_url, "publish", table.model, table.to_dict())
+    fences = fencing.carried(ledger_url)
+    generation: int = _ask(ledger_url, "publish", table.model, table.to_dict(), fences)
     return generation
 
 

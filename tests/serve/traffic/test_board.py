@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from raymlops.errors import NotFoundError, ReleaseError
+from raymlops.errors import NotFoundError, ReleaseError, StaleLeaseError
 from raymlops.ledger import Ledger
+from raymlops.ledger.fencing import Fence
 from raymlops.serve import TrafficTable
-from raymlops.serve.traffic import board
+from raymlops.serve.traffic import board, publishing
 from raymlops.serve.traffic.board import POLL_S, Sighting, Standing, TrafficBoard, judge
 from raymlops.serve.traffic.publishing import board_name
 from tests.serve.conftest import MODEL, World
@@ -136,6 +137,32 @@ def test_a_table_of_unknown_versions_is_not_published(world: World) -> None:
             assert ledger.releases.published(MODEL) is None
 
     run(test)
+
+
+def test_a_table_of_a_holder_that_was_replaced_is_not_published(world: World) -> None:
+    # An operator that slept after it had looked at its lock had its table written by the board,
+    # which carried no token.
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        newest = await board.publish(MODEL, TABLES[1], (Fence(name="operator-m", token=2),))
+        with pytest.raises(StaleLeaseError, match="token 1 of the lock 'operator-m'"):
+            await board.publish(MODEL, TABLES[0], (Fence(name="operator-m", token=1),))
+        with Ledger(world.ledger_url) as ledger:
+            assert ledger.releases.published(MODEL) == (newest, TABLES[1])
+
+    run(test)
+
+
+def test_what_is_published_carries_the_fences_of_its_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(publishing, "_ask", lambda *about: asked.append(about))
+    fence = Fence(name="operator-m", token=2)
+    with Ledger(world.ledger_url) as ledger, ledger.fenced(fence):
+        publishing.publish(TrafficTable.champion(MODEL, "1.0.0"), ledger_url=world.ledger_url)
+    ((*_, fences),) = asked
+    assert fences == [fence]
 
 
 def test_applied_waits_for_every_replica(world: World) -> None:
