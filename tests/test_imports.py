@@ -54,7 +54,7 @@ POLICIES = (
     "monitor/detectors/page_hinkley.py", "monitor/intervals.py", "monitor/expected.py",
     "monitor/measures/classification.py", "monitor/measures/ranking.py",
     "monitor/measures/regression.py", "data/reliability.py",
-    "release/gate.py", "release/canary.py", "operate/triggers.py",
+    "release/gate.py", "release/canary.py", "operate/attempts.py", "operate/triggers.py",
     "data/bins.py", "data/expectations.py", "data/profile.py", "data/statistics.py",
     "data/drift/base.py", "data/drift/cells.py", "data/drift/chi_square.py",
     "data/drift/correction.py", "data/drift/jointly.py", "data/views.py", "data/table_drift.py",

@@ -2,6 +2,7 @@
 
     tick(now):  a release runs          -> it takes its next step
                 a challenger is trained -> the gate releases it or refuses it
+                its training failed     -> it is tried again after a while, not for ever
                 one passed, and no more -> its release begins: an operator died in between
                 none of these           -> traffic follows the champion alias
                 a window closed badly,
@@ -22,10 +23,18 @@ from typing import Any, Protocol
 
 from raymlops.config import differences, redact
 from raymlops.coordination import Lease
-from raymlops.errors import LedgerError, RaymlopsError, UnavailableError, UnservableError
+from raymlops.errors import RaymlopsError, UnservableError
 from raymlops.ledger import ConceptAlarm, Decision, Release
 from raymlops.models import Bundle
 from raymlops.monitor import WindowReport, read_reports, unjudged_rows
+from raymlops.operate.attempts import (
+    Attempt,
+    is_away,
+    may_pass,
+    newest_attempt,
+    told_of,
+    wait_after,
+)
 from raymlops.operate.challenger import Challenger, judge_challenger
 from raymlops.operate.triggers import (
     Trigger,
@@ -41,6 +50,10 @@ from raymlops.serve import TrafficTable
 
 WHO = "raymlops operator"
 _PASSED = "passed"
+_OPERATOR_ENDED = (
+    "the operator was stopped, or killed, before its challenger was judged; where that takes the "
+    "memory of the machine, the kernel's log says so"
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -95,8 +108,9 @@ class Operator:
             if (release := self._ledger.releases.running(self._model)) is not None:
                 self._warn_of_its_policy(release)
                 self._controller.resume(release)
-            if (trigger := self._unanswered_trigger()) is not None:
-                self._train(trigger)
+            attempt = self._newest_attempt()
+            if attempt is not None and attempt.again_at is None:
+                self._go_on_after(attempt)
             self._held = stack.pop_all()
         return self
 
@@ -138,6 +152,7 @@ class Operator:
             self._release(gate, now)
         else:
             self._follow_alias()
+        self._try_again(now)
         self._monitor.advance(self._model, now)
         for report in self._unconsidered():
             self._consider_window(report, now)
@@ -241,9 +256,43 @@ class Operator:
             self._train(decision)
 
     def _train(self, trigger: Decision) -> None:
-        assert trigger.event_time is not None, "the operator's decisions have an event time"
         _logger.info("training a challenger for %s: %s", self._model, trigger.why)
-        self._training = self._threads.submit(self._make_fenced, trigger.event_time)
+        self._training = self._threads.submit(self._make_fenced, _time_of(trigger))
+
+    def _try_again(self, now: datetime) -> None:
+        """Begins the next attempt of a training where that is due."""
+        attempt = self._newest_attempt()
+        if attempt is not None and attempt.again_at is not None and attempt.again_at <= now:
+            self._begin_after(attempt, now)
+
+    def _go_on_after(self, attempt: Attempt) -> None:
+        """Writes down that an operator died in that attempt, and begins the next at once."""
+        now = _time_of(attempt.trigger)
+        again_at = None if wait_after(attempt.number) is None else now
+        self._fail(attempt, _OPERATOR_ENDED, now, again_at=again_at)
+        if again_at is not None:
+            self._begin_after(attempt, now)
+
+    def _begin_after(self, attempt: Attempt, now: datetime) -> None:
+        number = attempt.number + 1
+        why = f"why attempt {attempt.number} failed may have passed: {attempt.trigger.why}"
+        self._decide("training", f"attempt {number}", why, told_of(number), now)
+        self._train(attempt.trigger)
+
+    def _fail(
+        self, attempt: Attempt, why: str, now: datetime, *, again_at: datetime | None
+    ) -> None:
+        """Writes down that it failed: it waits for the next one, or is refused where there is
+        none."""
+        number = attempt.number
+        if again_at is not None:
+            self._decide(
+                "training", f"attempt {number} failed", why, told_of(number, again_at), now
+            )
+            return
+        tried = f" in {number} attempts" if number > 1 else ""
+        refusal = f"no challenger could be made and judged{tried}: {why}"
+        self._decide("gate", "refused", refusal, {}, now)
 
     def _make_fenced(self, known_at: datetime) -> Challenger:
         with self._fenced():  # a thread does not inherit the fence of the one that started it
@@ -262,12 +311,16 @@ class Operator:
             challenger = training.result()
             verdict = judge_challenger(self._workspace, challenger)
         except Exception as error:  # an unanswered trigger would be trained for again and again
-            if training.exception() is None and _may_pass(error):
+            if training.exception() is None and is_away(error):
                 raise  # the next look judges again
             if not isinstance(error, RaymlopsError):
                 _logger.exception("no challenger of %s could be made", self._model)
-            why = redact(f"no challenger could be made and judged: {error}")
-            self._decide("gate", "refused", why, {}, now)
+            attempt = self._newest_attempt()
+            assert attempt is not None, "the trigger of what is trained has no gate yet"
+            passes = training.exception() is not None and may_pass(error)
+            wait = wait_after(attempt.number) if passes else None
+            again_at = None if wait is None else now + wait
+            self._fail(attempt, redact(str(error)), now, again_at=again_at)
             self._training = None
             return
         outcome = f"{challenger.version.version} {_PASSED if verdict.passed else 'refused'}"
@@ -284,17 +337,14 @@ class Operator:
     def _busy_with(self) -> str | None:
         if self._training is not None:
             return "a challenger is being trained already"
+        if self._newest_attempt() is not None:
+            return "the training of a challenger has failed, and is tried again"
         if (release := self._ledger.releases.running(self._model)) is not None:
             return f"the release of {release.challenger} is not over"
         return None
 
-    def _unanswered_trigger(self) -> Decision | None:
-        """The trigger whose challenger was never gated, because an operator died in between."""
-        triggers = [decision for decision in self._triggers() if decision.outcome == "retrain"]
-        gates = _own(self._ledger.decisions.list(model=self._model, kind="gate"))
-        if triggers and (not gates or gates[-1].id < triggers[-1].id):
-            return triggers[-1]
-        return None
+    def _newest_attempt(self) -> Attempt | None:
+        return newest_attempt(_own(self._ledger.decisions.list(model=self._model)))
 
     def _triggers(self) -> list[Decision]:
         return list(self._ledger.decisions.list(model=self._model, kind="trigger"))
@@ -338,11 +388,12 @@ def _unreleased_gate(decisions: Sequence[Decision]) -> Decision | None:
     return None
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether it says that ledger or store are away, and nothing of what was asked for."""
-    return isinstance(error, UnavailableError) or type(error) is LedgerError
+def _own(decisions: Sequence[Decision]) -> list[Decision]:
+    """Those of operators: a challenger that a person's job found to be better waits for that
+    person."""
+    return [decision for decision in decisions if decision.who == WHO]
 
 
-def _own(gates: Sequence[Decision]) -> list[Decision]:
-    """Those an operator held: what a person's job found to be better waits for that person."""
-    return [decision for decision in gates if decision.who == WHO]
+def _time_of(trigger: Decision) -> datetime:
+    assert trigger.event_time is not None, "the operator's decisions have an event time"
+    return trigger.event_time

@@ -52,6 +52,7 @@ class World:
     tables: list[TrafficTable] = field(default_factory=list)
     trainings: list[datetime] = field(default_factory=list)
     fails: bool = False
+    failures: list[Exception] = field(default_factory=list)
     sequence: int = 0
     bundles: dict[str, Bundle] = field(default_factory=dict)
     model: str = "tumours"
@@ -73,6 +74,8 @@ class World:
         self.trainings.append(known_at)
         if self.fails:
             raise TrainingError(f"the store at {SECRET.reveal()} is gone")
+        if self.failures:
+            raise self.failures.pop(0)
         start = known_at - timedelta(days=7)
         schema = self.workspace.schema
         holdout = between(self.table, schema.event_time, start, known_at)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from raymlops.errors import TrainingError
+from raymlops.errors import LostWorkerError
 from raymlops.train.backend import backend_of
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.room import ACCELERATORS
@@ -31,7 +31,7 @@ def attempt(
     so many.
 
     Raises:
-        TrainingError: Ray Train itself failed.
+        LostWorkerError: Ray Train itself failed.
     """
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
@@ -44,7 +44,7 @@ def attempt(
     except WorkerGroupError as error:
         return cause_of({rank: _text(failed) for rank, failed in error.worker_failures.items()})
     except TrainingFailedError as error:
-        raise TrainingError(f"run {task.run_id}: {error}") from error
+        raise LostWorkerError(f"run {task.run_id}: {error}") from error
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from raymlops.errors import OutOfMemoryError, TrainingError
+from raymlops.errors import LostWorkerError, OutOfMemoryError, TrainingError
 from raymlops.train.workers.tracebacks import Raised, place_of, read_traceback
 
 Kind: TypeAlias = Literal["memory", "raised", "lost"]
@@ -72,7 +72,9 @@ class Failure:
                 "more shards"
             )
         if self.kind == "lost":
-            return TrainingError(f"run {run_id}: worker {self.rank} was lost{tried}: {self.reason}")
+            return LostWorkerError(
+                f"run {run_id}: worker {self.rank} was lost{tried}: {self.reason}"
+            )
         return TrainingError(f"run {run_id}: worker {self.rank} failed{tried}: {self.reason}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from raymlops.config import Secret
-from raymlops.errors import OutOfMemoryError, TrainingError
+from raymlops.errors import LostWorkerError, OutOfMemoryError, TrainingError
 from raymlops.train import Trainer
 from raymlops.train.workers.attempt import _text
 from raymlops.train.workers.failures import cause_of
@@ -53,7 +53,7 @@ def test_the_error_names_the_way_out() -> None:
     assert "worker 2 ran out of memory" in str(hungry)
     assert "use a smaller batch_size" in str(hungry)
     lost = cause_of({0: KILLED}).error("digits-1", 3)
-    assert type(lost) is TrainingError
+    assert type(lost) is LostWorkerError
     assert "worker 0 was lost after 3 restarts: The actor is dead" in str(lost)
 
 
