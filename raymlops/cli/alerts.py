@@ -60,6 +60,7 @@ def list_alerts(home: HomeOption = None, env: EnvOption = None, json: JsonOption
             )
             for each in book.episodes
         ),
+        if_none="nothing is wrong that anybody was to be told of; `raymlops status` tells the rest",
     )
     emit_lines(
         (

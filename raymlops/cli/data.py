@@ -102,7 +102,7 @@ def check(
 def list_(home: HomeOption = None, env: EnvOption = None, json: JsonOption = False) -> None:
     """List dataset versions."""
     with open_workspace(home=home, env=env) as workspace:
-        datasets = workspace.ledger.datasets.list()
+        datasets, ledger = workspace.ledger.datasets.list(), workspace.shown_ledger
     if json:
         emit_json(datasets)
         return
@@ -112,6 +112,7 @@ def list_(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fal
             (d.name, d.version, f"{d.num_rows:,}", d.format, d.digest[:12], d.description)
             for d in datasets
         ),
+        if_none=f"no dataset is in {ledger}: `raymlops data add FILE CONFIG` adds one",
     )
 
 

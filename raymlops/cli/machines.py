@@ -56,7 +56,7 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
     from raymlops import operate
 
     with open_workspace(home=home, env=env) as workspace:
-        found = operate.status(workspace)
+        found, ledger = operate.status(workspace), workspace.shown_ledger
     if json:
         emit_json(found)
         return
@@ -72,6 +72,11 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
             *(("application", f"{app.name} {app.status}") for app in there.applications),
             *_monitor_lines(found.monitor),
             *(line for model in found.models for line in _model_lines(model)),
+            *(
+                ()
+                if found.models
+                else (("models", f"none in {ledger}: `raymlops train` makes one"),)
+            ),
             *(
                 ("decided", f"{each.at:%Y-%m-%d %H:%M} {each.model} {each.kind}: {each.outcome}")
                 for each in found.decisions

@@ -47,6 +47,7 @@ def list_(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fal
             for name in registry.models()
             for move in registry.moves(name)
         }
+        ledger = workspace.shown_ledger
     aliases = {
         version: [
             alias
@@ -69,6 +70,10 @@ def list_(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fal
                 f"{version.created_at:%Y-%m-%d %H:%M:%S}",
             )
             for version in versions
+        ),
+        if_none=(
+            f"no model version is in {ledger}: `raymlops train CONFIG --data FILE` trains and "
+            "registers one"
         ),
     )
 

@@ -59,8 +59,15 @@ def emit_lines(lines: Iterable[tuple[str, str]]) -> None:
         console.print(f"[dim]{escape(label):>{width}}[/]  {escape(text)}")
 
 
-def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints rows under headings; nothing is cut off, whatever the width of the screen."""
+def emit_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, if_none: str = ""
+) -> None:
+    """Prints rows under headings, or else `if_none`; nothing is cut off, whatever the width of the
+    screen."""
+    rows = list(rows)
+    if not rows and if_none:
+        emit_lines((("none", if_none),))
+        return
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH

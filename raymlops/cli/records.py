@@ -85,6 +85,9 @@ def decisions(
     if json:
         emit_json(found)
         return
+    if not found:
+        told = f"nothing was decided about {model}: `raymlops promote {model}@VERSION --why ...`"
+        emit_lines((("none", told),))
     for decision in found:
         when = decision.event_time or decision.at
         emit_lines(((f"{when:%Y-%m-%d} {decision.kind}", f"{decision.outcome}: {decision.why}"),))

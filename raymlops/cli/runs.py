@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from raymlops.cli.output import emit_json, emit_lines, emit_table
 from raymlops.errors import TrainingError
 
 _runs = typer.Typer(help="Trainings, searches and their trials.", no_args_is_help=True)
+
+_LOSSES = ("log_loss", "validation_loss", "loss")
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
 KindOption = Annotated[
@@ -49,7 +52,7 @@ def list_(
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List runs with the latest log loss of each, oldest first unless sorted."""
+    """List runs with the latest loss of each, oldest first unless sorted."""
     known = ("running", "finished", "failed", "lost")
     if status is not None and status not in known:
         raise typer.BadParameter(f"'{status}' is none of {', '.join(known)}")
@@ -64,20 +67,26 @@ def list_(
             limit=limit,
         )
         last = workspace.ledger.runs.last_metrics_of([run.id for run in found])
+        ledger = workspace.shown_ledger
     if json:
         emit_json([{"run": run, "metrics": last.get(run.id, {})} for run in found])
         return
     emit_table(
-        ("run", "kind", "status", "started", "log loss"),
+        ("run", "kind", "status", "started", "result"),
         (
             (
                 run.id,
                 run.kind,
                 run.status,
                 f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-                _shown(last.get(run.id, {}).get("log_loss")),
+                _result(last.get(run.id, {})),
             )
             for run in found
+        ),
+        if_none=(
+            f"no run of {ledger} is one like that"
+            if any((model, kind, status, parent, where))
+            else f"no run is in {ledger}: `raymlops train CONFIG --data FILE` begins one"
         ),
     )
 
@@ -195,6 +204,13 @@ def best(
         emit_json({"run": run, metric: value})
     else:
         emit_lines((("run", run.id), (metric, _shown(value))))
+
+
+def _result(metrics: Mapping[str, float]) -> str:
+    """The loss by which a run of its kind is judged, with its name: trials and specs have others
+    than models of tables."""
+    name = next((name for name in _LOSSES if name in metrics), None)
+    return "" if name is None else f"{name} {_shown(metrics[name])}"
 
 
 def _shown(value: Any) -> str:

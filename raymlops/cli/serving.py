@@ -57,7 +57,8 @@ def status(
             )
         )
         columns = ("replica", "versions", "connections", "requests", "failed", "mean_ms")
-        emit_table(columns, [_row(replica) for replica in door["replicas"]])
+        none = "no replica is behind this door"
+        emit_table(columns, [_row(replica) for replica in door["replicas"]], if_none=none)
 
 
 @_keys.command()
@@ -104,7 +105,8 @@ def list_keys(
         emit_json(keys)
     else:
         rows = [(key.name, ", ".join(key.models) or "all", key.rate_per_s) for key in keys]
-        emit_table(("name", "models", "rate_per_s"), rows)
+        none = "no key is in that file, so nobody is let in: `raymlops keys make NAME` makes one"
+        emit_table(("name", "models", "rate_per_s"), rows, if_none=none)
 
 
 @_keys.command()

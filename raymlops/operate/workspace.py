@@ -11,7 +11,7 @@ from pathlib import Path
 
 from raymlops.cluster import Session, connect
 from raymlops.cluster.uploads import refuse_upload
-from raymlops.config import Configured
+from raymlops.config import Configured, SecretUrl
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
@@ -58,6 +58,11 @@ class Workspace:
         if self.settings.ledger.url is None:
             return f"sqlite:///{self.home / 'ledger.db'}"
         return self.settings.ledger.url.reveal()
+
+    @property
+    def shown_ledger(self) -> str:
+        """Which one it is, for people: without a password."""
+        return f"the ledger {SecretUrl(self.ledger_url)}"
 
     @property
     def store_uri(self) -> str:

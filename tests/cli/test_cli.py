@@ -119,6 +119,43 @@ def test_a_broken_file_is_refused(home: Path, config: Path, table: Path, tumours
         run("data", "add", table, config, "--home", home)
 
 
+@pytest.mark.parametrize(
+    ("verb", "next_step"),
+    [
+        (
+            ("models", "list"),
+            "no model version is in the ledger sqlite:///{home}/ledger.db: `raymlops",
+        ),
+        (
+            ("data", "list"),
+            "no dataset is in the ledger sqlite:///{home}/ledger.db: `raymlops data add",
+        ),
+        (("runs", "list"), "no run is in the ledger sqlite:///{home}/ledger.db: `raymlops train"),
+        (("runs", "list", "--kind", "trial"), "no run of the ledger sqlite:///{home}/ledger.db is"),
+        (("status",), "none in the ledger sqlite:///{home}/ledger.db: `raymlops train"),
+        (("alerts", "list"), "nothing is wrong that anybody was to be told of"),
+    ],
+)
+def test_an_empty_list_says_of_what_and_what_to_do(
+    home: Path, verb: tuple[str, ...], next_step: str
+) -> None:
+    # Headings alone told nobody that this was another ledger than he meant.
+    assert next_step.format(home=home) in run(*verb, "--home", home)
+
+
+def test_runs_are_listed_with_the_loss_that_their_kind_has(home: Path, registered: str) -> None:
+    # Trials have no log loss, and were listed without any result.
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        trial = ledger.runs.start(
+            kind="trial", model="tumours", params={}, code=Code(commit="c", dirty_digest=None),
+            config="{}", environment="", inputs={},
+        )  # fmt: skip
+        ledger.runs.log(trial.id, {"train_loss": 0.5, "validation_loss": 0.25})
+    listed = run("runs", "list", "--home", home)
+    assert "validation_loss 0.2500" in listed
+    assert "log_loss 0.1235" in listed
+
+
 def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> None:
     run("promote", "tumours@1.0.0", "--why", "first", "--home", home)
     run("promote", "tumours@1.0.1", "--why", "better", "--home", home)
