@@ -19,6 +19,7 @@ from raymlops.cli.options import (
     open_workspace,
 )
 from raymlops.cli.output import emit_json, emit_lines, emit_table, person
+from raymlops.config import MOST_DAYS
 from raymlops.errors import ConfigError
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -155,4 +156,7 @@ def _length(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None or not float(match[1]):
         raise ConfigError(f"'{text}' is no length; write 30s, 90m, 2h or 3d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    unit = timedelta(**{_UNITS[match[2]]: 1})
+    if float(match[1]) > timedelta(days=MOST_DAYS) / unit:
+        raise ConfigError(f"'{text}' is longer than {MOST_DAYS}d, the most there may be")
+    return float(match[1]) * unit

@@ -22,6 +22,7 @@ from raymlops.cli.options import (
 )
 from raymlops.cli.output import emit_json, emit_json_line, emit_lines, person
 from raymlops.cli.signals import ended_by_signal
+from raymlops.config import MOST_S
 from raymlops.errors import RaymlopsError, StaleLeaseError
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ def watch(
     from raymlops import operate
     from raymlops.data import read_table
 
-    refuse(not every_s >= 1, f"--every-s is {every_s:g}, at least 1 is needed")
+    refuse(
+        not 1 <= every_s <= MOST_S,
+        f"--every-s is {every_s:g}, at least 1 is needed, and at most {MOST_S}",
+    )
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         operate.check_rows(workspace, data)
         champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")

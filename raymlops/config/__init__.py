@@ -9,6 +9,7 @@
 from raymlops.config.build import build
 from raymlops.config.configured import DEFAULT, Configured
 from raymlops.config.differences import differences
+from raymlops.config.durations import MOST_DAYS, MOST_S, check_durations
 from raymlops.config.layers import Layer, merge
 from raymlops.config.problems import Problems
 from raymlops.config.references import literal
@@ -24,6 +25,8 @@ from raymlops.config.variables import (
 __all__ = [
     "DEFAULT",
     "HIDDEN",
+    "MOST_DAYS",
+    "MOST_S",
     "Configured",
     "Layer",
     "Problems",
@@ -32,6 +35,7 @@ __all__ = [
     "Variable",
     "Variables",
     "build",
+    "check_durations",
     "differences",
     "dotenv_variables",
     "environment_layer",

@@ -11,6 +11,8 @@ from raymlops.config import Secret
 from raymlops.coordination.coordinator import Coordinator
 from raymlops.coordination.embedded import EmbeddedBackend
 
+_MOST_S = 24 * 60 * 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinationSettings:
@@ -33,8 +35,11 @@ class CoordinationSettings:
             raise ValueError("user and password go together; one of them is missing")
         if self.user is not None and ":" in self.user:
             raise ValueError(f"user '{self.user}' has a colon, which ends a user's name")
-        if self.session_timeout_s <= 0:
-            raise ValueError(f"session_timeout_s is {self.session_timeout_s}; it must be above 0")
+        if not 0 < self.session_timeout_s <= _MOST_S:
+            raise ValueError(
+                f"session_timeout_s is {self.session_timeout_s}; it must be above 0, and at most "
+                f"{_MOST_S}: so long nobody takes over from a holder that died"
+            )
 
     @property
     def hosts(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from sqlalchemy import Connection, Table, delete, func, insert, select
 
+from raymlops.config import check_durations
 from raymlops.ledger import schema
 from raymlops.ledger.conflicts import add_counts, insert_new
 from raymlops.ledger.packed import PackedPredictions
@@ -60,11 +61,9 @@ class JoinPolicy:
     max_waiting: int = 100_000
 
     def __post_init__(self) -> None:
-        if self.max_age_days <= 0 or self.max_waiting < 0:
-            raise ValueError(
-                f"max_age_days is {self.max_age_days} and max_waiting {self.max_waiting}; a "
-                "positive number of days is needed, and no negative number of labels"
-            )
+        check_durations(self, "max_age_days")
+        if self.max_waiting < 0:
+            raise ValueError(f"max_waiting is {self.max_waiting}, no number of labels")
 
     def fate(self, labels: Labels, *, num_rows: int, width: int, event_time: datetime) -> Fate:
         """What becomes of labels whose prediction is known, has `width` scores a row and none."""

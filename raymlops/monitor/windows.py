@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from raymlops.config import MOST_DAYS, check_durations
+
 Unit = Literal["day", "week", "month"]
+
+_DAYS: dict[Unit, int] = {"day": 1, "week": 7, "month": 31}
+"""At most."""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,12 +39,14 @@ class WindowPolicy:
     label_delay: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
-        if self.unit not in ("day", "week", "month"):
+        if self.unit not in _DAYS:
             raise ValueError(f"unit is '{self.unit}', not day, week or month")
-        if self.span < 1:
-            raise ValueError(f"span is {self.span}; a window is one {self.unit} at least")
-        if self.label_delay < timedelta(0):
-            raise ValueError(f"label_delay is {self.label_delay}; labels follow their window")
+        most = MOST_DAYS // _DAYS[self.unit]
+        if not 1 <= self.span <= most:
+            raise ValueError(
+                f"span is {self.span}; a window is one {self.unit} at least, and at most {most}"
+            )
+        check_durations(self, "label_delay", may_be_zero=True)
 
 
 def window_of(time: datetime, unit: Unit) -> Window:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from raymlops.config import MOST_DAYS
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.monitor import WindowReport
-from raymlops.release.days import MOST_DAYS
 
 Cause = Literal["performance", "expected", "drift", "concept"]
 

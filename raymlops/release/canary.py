@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from raymlops.release.days import MOST_DAYS
+from raymlops.config import MOST_DAYS
 from raymlops.serve.traffic import Arm, TrafficTable
 
 CHAMPION = "champion"

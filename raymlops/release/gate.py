@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from raymlops.release.days import MOST_DAYS
+from raymlops.config import MOST_DAYS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raymlops.config import check_durations
 from raymlops.serve.batching import BatchPolicy
 from raymlops.serve.caching import CachePolicy, ModelCachePolicy
 from raymlops.serve.deferred.policy import DeferredPolicy
@@ -75,5 +76,4 @@ class ServeSettings:
             )
         if self.num_cpus < 0:
             raise ValueError(f"num_cpus is {self.num_cpus}, it cannot be negative")
-        if self.drain_timeout_s <= 0:
-            raise ValueError(f"drain_timeout_s is {self.drain_timeout_s}, it must be positive")
+        check_durations(self, "drain_timeout_s")

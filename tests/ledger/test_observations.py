@@ -228,7 +228,7 @@ def test_labels_that_follow_too_late_are_counted_and_left_out(ledger: Ledger) ->
 
 
 def test_impossible_bounds_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_age_days is 0 and max_waiting 5"):
+    with pytest.raises(ValueError, match="max_age_days is 0, it must be positive"):
         JoinPolicy(max_age_days=0, max_waiting=5)
 
 

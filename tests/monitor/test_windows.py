@@ -92,7 +92,7 @@ def test_sliding_windows_end_once_with_every_unit(
 def test_an_impossible_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="a window is one week at least"):
         WindowPolicy(unit="week", span=0)
-    with pytest.raises(ValueError, match="labels follow their window"):
+    with pytest.raises(ValueError, match="label_delay is -1 day"):
         WindowPolicy(label_delay=timedelta(days=-1))
     with pytest.raises(ValueError, match="not day, week or month"):
         WindowPolicy(unit="year")

@@ -36,7 +36,7 @@ def workspace(home: Path, *overrides: str) -> Workspace:
     ("wrong", "problem"),
     [
         ({"port": 70000}, "port is 70000, not within 0 and 65535"),
-        ({"retention_days": 0}, "retention_days is 0, at least 1 is needed"),
+        ({"retention_days": 0}, "retention_days is 0, it must be positive, and at most 36500"),
         ({"alertmanager": "http://host"}, "'http://host', expected 'local', 'auto' or HOST:PORT"),
     ],
 )

@@ -185,3 +185,37 @@ def test_a_dotenv_file_sets_the_environment_and_settings(
 
 def _reveal(value: object) -> str:
     return value.reveal() if isinstance(value, Secret) else str(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "most"),
+    [
+        ("monitor.windows.label_delay", "P99999999D", "36500 days"),
+        ("monitor.windows.span", "999999999", "1177"),  # the monitor counted months for ever
+        ("monitor.joins.max_age_days", "1e308", "36500"),
+        ("monitor.prometheus.retention_days", "99999999", "36500"),
+        ("ledger.mlflow.follow.longest_s", ".inf", "3153600000"),
+        ("serve.batch.hang_after_s", "1e308", "3153600000"),
+        ("serve.deferred.ttl_s", ".nan", "3153600000"),
+        ("serve.http.idle_timeout_s", ".inf", "3153600000"),
+        ("serve.drain_timeout_s", ".inf", "3153600000"),
+        ("alerts.every_s", "1e10", "3153600000"),
+        ("alerts.retry.longest_s", "1e10", "3153600000"),
+        ("coordination.session_timeout_s", "1e9", "86400"),
+        ("retrain.cooldown_days", "1e9", "36500"),
+        ("release.min_days", "1e9", "36500"),
+        ("gate.holdout_days", "99999999", "36500"),
+    ],
+)
+def test_no_duration_is_past_what_can_be_waited_for(
+    tmp_path: Path, key: str, value: str, most: str
+) -> None:
+    # It was taken, and overflowed when somebody waited for it, or never came to an end.
+    section, _, name = key.rpartition(".")
+    path = tmp_path / "model.yaml"
+    lines = [f"{'  ' * depth}{part}:" for depth, part in enumerate(section.split("."))]
+    path.write_text("\n".join([*lines, f"{'  ' * len(lines)}{name}: {value}"]) + "\n")
+    (tmp_path / "base.yaml").write_text("{}\n")
+    (tmp_path / "development.yaml").write_text("{}\n")
+    with pytest.raises(ConfigError, match=f"{path}:.*{section}.*{name} is .*at most {most}"):
+        load_settings([path], environ={})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
+from raymlops.config import check_durations
 from raymlops.errors import RaymlopsError
 from raymlops.ledger.mirror.mirror import Copied
 
@@ -21,9 +22,10 @@ class FollowPolicy:
     longest_s: float = 300.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.every_s <= self.longest_s:
+        check_durations(self, "every_s", "longest_s")
+        if self.every_s > self.longest_s:
             raise ValueError(
-                f"every_s {self.every_s:g} must be above 0 and at most longest_s {self.longest_s:g}"
+                f"every_s {self.every_s:g} must be at most longest_s {self.longest_s:g}"
             )
 
 

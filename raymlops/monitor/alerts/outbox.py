@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from raymlops.config import check_durations
 from raymlops.monitor.alerts.episodes import Alert
+
+_MOST_FACTOR = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +22,21 @@ class RetryPolicy:
     max_attempts: int = 12
 
     def __post_init__(self) -> None:
-        if self.first_s <= 0 or self.longest_s < self.first_s:
+        check_durations(self, "first_s", "longest_s")
+        if self.longest_s < self.first_s:
             raise ValueError(
-                f"first_s is {self.first_s} and longest_s {self.longest_s}; the first must be "
-                "positive and not above the second"
+                f"first_s is {self.first_s} and longest_s {self.longest_s}; the first must not be "
+                "above the second"
             )
-        if self.factor < 1 or self.max_attempts < 1:
+        if not 1 <= self.factor <= _MOST_FACTOR or self.max_attempts < 1:
             raise ValueError(
-                f"factor is {self.factor} and max_attempts {self.max_attempts}; at least 1 each"
+                f"factor is {self.factor} and max_attempts {self.max_attempts}; at least 1 each, "
+                f"and the first at most {_MOST_FACTOR}"
             )
 
     def wait_s(self, attempts: int) -> float:
         """How long to wait after so many attempts have failed."""
-        # Beyond 64 doublings a float would overflow long after `longest_s` was reached.
+        # Beyond 64 a float would overflow, long after `longest_s` was reached.
         return min(self.longest_s, self.first_s * self.factor ** min(attempts - 1, 64))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from raymlops.config import check_durations
 from raymlops.monitor.alerts.episodes import Severity
 from raymlops.monitor.alerts.outbox import RetryPolicy
 from raymlops.monitor.alerts.quiet import Maintenance
@@ -12,8 +13,6 @@ from raymlops.monitor.alerts.sinks.base import Sink
 from raymlops.monitor.alerts.sinks.log import Log
 from raymlops.monitor.alerts.sinks.smtp import Smtp
 from raymlops.monitor.alerts.sinks.webhook import Webhook
-
-_MOST = 36_500  # days of a century; what is infinite is no time to wait, nor between two dates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +33,7 @@ class AlertSettings:
     alertmanager: Alertmanager | None = None
 
     def __post_init__(self) -> None:
-        for name in ("resolve_after_days", "every_s"):
-            if not 0 < getattr(self, name) <= _MOST:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, it must be positive, and at most {_MOST}"
-                )
+        check_durations(self, "resolve_after_days", "every_s")
 
 
 def open_sinks(settings: AlertSettings) -> tuple[Sink, ...]:

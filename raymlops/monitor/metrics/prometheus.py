@@ -17,6 +17,7 @@ import yaml
 from raymlops.cluster.address import free_port, split_address
 from raymlops.cluster.files import locked, replace_text, tail
 from raymlops.cluster.process import SessionLeader
+from raymlops.config import check_durations
 from raymlops.errors import ClusterError, ConfigError
 
 _PROGRAM = "prometheus"
@@ -40,8 +41,7 @@ class PrometheusSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port is {self.port}, not within 0 and 65535")
-        if self.retention_days < 1:
-            raise ValueError(f"retention_days is {self.retention_days}, at least 1 is needed")
+        check_durations(self, "retention_days")
         if self.alertmanager is not None:
             split_address(self.alertmanager)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raymlops.config import check_durations
+
 _PATIENCE = 3.0
 """After so many usual gaps without an arrival nobody is waited for: the burst is over."""
 _WORTHWHILE = 0.1
@@ -49,12 +51,8 @@ class BatchPolicy:
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise ValueError(f"max_rows is {self.max_rows}, at least 1 is needed")
-        for name in ("max_wait_s", "priority_step_s", "inline_below_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, a time cannot be negative")
-        for name in ("timeout_s", "hang_after_s"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, more than 0 is needed")
+        check_durations(self, "max_wait_s", "priority_step_s", "inline_below_s", may_be_zero=True)
+        check_durations(self, "timeout_s", "hang_after_s")
         if self.max_queue_rows < self.max_rows:
             raise ValueError(
                 f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from raymlops.config import check_durations
+
 # Servers decode a path once, some behind a proxy twice; nobody means more.
 _MAX_ENCODINGS = 4
 
@@ -24,9 +26,9 @@ class DeferredPolicy:
     webhooks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("ttl_s", "lost_after_s", "max_pending"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
+        check_durations(self, "ttl_s", "lost_after_s")
+        if self.max_pending < 1:
+            raise ValueError(f"max_pending is {self.max_pending}, it must be positive")
         for url in self.webhooks:
             if not url.startswith(("http://", "https://")) or url.count("/") < 3:
                 raise ValueError(f"webhook {url!r} is no http(s)://HOST/ to begin with")

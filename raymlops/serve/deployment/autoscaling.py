@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raymlops.config import check_durations
+
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
@@ -48,9 +50,8 @@ class Autoscaling:
             raise ValueError(f"target_in_work is {self.target_in_work}, more than 0 is needed")
         if not self.over_s > 10:
             raise ValueError(f"over_s is {self.over_s}; Serve asks every 10 s, so more are needed")
-        for name in ("up_after_s", "down_after_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, a time cannot be negative")
+        check_durations(self, "over_s")
+        check_durations(self, "up_after_s", "down_after_s", may_be_zero=True)
 
     def for_serve(self) -> dict[str, Any]:
         """The same in Ray Serve's terms, see `ray.serve.config.AutoscalingConfig`."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from raymlops.config import check_durations
+
 T = TypeVar("T")
 
 
@@ -35,6 +37,7 @@ class HttpLimits:
     max_connections: int = 20_000
 
     def __post_init__(self) -> None:
+        check_durations(self, *(name for name in vars(self) if name.endswith("_s")))
         for name, value in vars(self).items():
             if value <= 0:
                 raise ValueError(f"{name} is {value}, it must be positive")

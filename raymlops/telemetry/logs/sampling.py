@@ -43,7 +43,7 @@ class LogPolicy:
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"share is {self.share}, not within 0 and 1")
-        if self.slow_s <= 0:
+        if not self.slow_s > 0:
             raise ValueError(f"slow_s is {self.slow_s}: every request would be slow")
         for name in ("max_rows", "max_file_mb", "num_files", "max_waiting"):
             if getattr(self, name) < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from raymlops.config import check_durations
 from raymlops.train.checks import require_positive
 from raymlops.train.server.optimizers import Optimizer
 from raymlops.train.server.partition import Partition
@@ -37,10 +38,7 @@ class ServerSettings:
             )
         if self.num_slots < 1:
             raise ValueError(f"num_slots is {self.num_slots}; a push needs one")
-        if self.timeout_s <= 0 or self.lease_s <= 0:
-            raise ValueError(
-                f"timeout_s is {self.timeout_s} and lease_s {self.lease_s}; both are positive"
-            )
+        check_durations(self, "timeout_s", "lease_s")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,5 +287,7 @@ def test_waits_double_up_to_the_longest() -> None:
 
 
 def test_a_policy_that_never_waits_is_refused() -> None:
-    with pytest.raises(ValueError, match="every_s 0 must be above 0 and at most longest_s 300"):
+    with pytest.raises(ValueError, match="every_s is 0, it must be positive"):
         FollowPolicy(every_s=0)
+    with pytest.raises(ValueError, match="every_s 400"):
+        FollowPolicy(every_s=400)

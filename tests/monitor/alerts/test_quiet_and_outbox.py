@@ -72,9 +72,10 @@ def test_an_impossible_window_is_refused(wrong: dict[str, Any], problem: str) ->
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ({"first_s": 0.0}, r"first_s is 0\.0 and longest_s"),
-        ({"first_s": 9.0, "longest_s": 1.0}, "must be positive and not above the second"),
+        ({"first_s": 0.0}, r"first_s is 0\.0, it must be positive"),
+        ({"first_s": 9.0, "longest_s": 1.0}, "must not be above the second"),
         ({"factor": 0.5}, "at least 1 each"),
+        ({"factor": 1e6}, "the first at most 100"),  # 1e6 to the 64th overflows
         ({"max_attempts": 0}, "at least 1 each"),
     ],
 )

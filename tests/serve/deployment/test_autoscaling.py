@@ -33,7 +33,7 @@ def test_the_mean_in_work_is_the_time_requests_took_by_the_time_that_passed() ->
         ({"max_replicas": 0}, "min_replicas is 1 and max_replicas 0"),
         ({"max_replicas": 2, "target_in_work": 0}, "target_in_work is 0, more than 0"),
         ({"max_replicas": 2, "over_s": 10}, "over_s is 10; Serve asks every 10 s"),
-        ({"max_replicas": 2, "down_after_s": -1}, "down_after_s is -1, a time cannot be"),
+        ({"max_replicas": 2, "down_after_s": -1}, "down_after_s is -1, it must be 0 or more"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(values: dict[str, float], message: str) -> None:

@@ -41,7 +41,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
     ("policy", "message"),
     [
         ({"max_rows": 0}, "max_rows is 0, at least 1 is needed"),
-        ({"max_wait_s": -0.1}, r"max_wait_s is -0\.1, a time cannot be negative"),
+        ({"max_wait_s": -0.1}, r"max_wait_s is -0\.1, it must be 0 or more"),
         ({"max_rows": 8, "max_queue_rows": 7}, "max_queue_rows is 7, less than max_rows, 8"),
     ],
 )
