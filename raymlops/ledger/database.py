@@ -32,6 +32,7 @@ from raymlops.config import SecretUrl, redact
 from raymlops.errors import LedgerError, RefusedError
 from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
+from raymlops.ledger.holders import writer_of
 
 _BUSY_TIMEOUT_S = 60
 
@@ -66,6 +67,8 @@ _LIBPQ = ("psycopg", "psycopg2")
 
 # PostgreSQL's class of what exceeds its limits, such as a text too long for an index.
 _PROGRAM_LIMIT = "54"
+
+_BUSY = "SQLITE_BUSY"
 
 _UNACKNOWLEDGED = "did not acknowledge a write"
 
@@ -236,9 +239,15 @@ class Database:
             said = redact(" ".join(str(cause).split()))
             if (why := _never_stored(cause, driver)) is not None:
                 raise RefusedError(f"{told} refused a row: {said}; {why}") from error
-            raise LedgerError(f"{told} {what}: {said}; {_WAY_OUT[self.backend]}") from error
+            raise LedgerError(f"{told} {what}: {said}; {self._way_out(cause)}") from error
         except StatementError as error:
             raise error.orig or error from None
+
+    def _way_out(self, cause: BaseException | None) -> str:
+        name: str = getattr(cause, "sqlite_errorname", "")
+        if name.startswith(_BUSY) and (writer := writer_of(self.url)) is not None:
+            return f"all others have waited {_BUSY_TIMEOUT_S} s for {writer}"
+        return _WAY_OUT[self.backend]
 
     def _notice_fork(self) -> None:
         """Gives a forked child connections of its own. Those of its parent are kept aside: to use

@@ -21,6 +21,7 @@ from raymlops.cluster.status import Application
 from raymlops.data import OUTPUTS
 from raymlops.errors import CoordinationError
 from raymlops.ledger import Decision, Drift, Ledger, Performance, Release
+from raymlops.ledger.holders import writer_of
 from raymlops.monitor import Window, WindowReport, unjudged_rows
 from raymlops.monitor.alerts import AlertBook, Book, Episode
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
@@ -98,6 +99,7 @@ def status(workspace: Workspace) -> Status:
     problems = (
         *_problems(found, monitor, models, now=time.time()),
         *_unwatched(workspace, models),
+        *_unwritten(workspace),
     )
     worst: Health = "ok"
     if problems or any(each.health == "attention" for each in models):
@@ -285,6 +287,13 @@ def _unwatched(workspace: Workspace, models: Iterable[ModelHealth]) -> Iterable[
         else:
             if holder is None:
                 yield f"{release} runs, and no `raymlops watch` that takes its next step"
+
+
+def _unwritten(workspace: Workspace) -> Iterable[str]:
+    """That nobody can write, which readers do not notice."""
+    writer = writer_of(workspace.ledger_url)
+    if writer is not None and writer.is_stopped:
+        yield f"nothing can be written to the ledger: that is kept by {writer}"
 
 
 def _problem(app: Application, now: float) -> str | None:

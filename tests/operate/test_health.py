@@ -16,9 +16,10 @@ from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.ledger import Code, Ledger, Pane, Version
+from raymlops.ledger.holders import Holder
 from raymlops.monitor import ALL, write_report
 from raymlops.monitor.metrics import Exporter, ExporterSettings
-from raymlops.operate import Workspace, open_sentinel, status
+from raymlops.operate import Workspace, health, open_sentinel, status
 from raymlops.operate.exporter import exporter_address
 from raymlops.serve import Arm, TrafficTable
 from raymlops.serve.tap.latency import NUM_BUCKETS
@@ -275,3 +276,18 @@ def run_id(ledger: Ledger) -> str:
     )
     ledger.runs.finish(started.id)
     return started.id
+
+
+def test_a_ledger_that_nobody_can_write_is_a_problem(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Reads go on, so everything looked well while no label and no decision was taken.
+    writer = Holder(pid=17, name="ray::Monitor", is_stopped=True)
+    monkeypatch.setattr(health, "writer_of", lambda _: writer)
+    with Workspace.open(overrides=[f"home={home}"]) as workspace:
+        (problem,) = status(workspace).problems
+        assert problem.startswith(
+            "nothing can be written to the ledger: that is kept by process 17"
+        )
+        monkeypatch.setattr(health, "writer_of", lambda _: replace(writer, is_stopped=False))
+        assert status(workspace).problems == ()

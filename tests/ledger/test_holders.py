@@ -1,0 +1,73 @@
+"""Who is told of where nobody can write: readers notice nothing, writers wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raymlops.errors import LedgerError
+from raymlops.ledger import Ledger, database
+from raymlops.ledger.holders import writer_of
+
+_WRITE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("writing", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"):
+        pass
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[psutil.Process]:
+    """In the middle of a transaction."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"writing\n"
+        yield psutil.Process(started.pid)
+        started.kill()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel tells of no locks")
+def test_a_writer_that_was_stopped_is_named(
+    path: Path, writer: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # After a minute it was told that the database is locked, and to look at disk and permissions.
+    url = f"sqlite:///{path}"
+    found = writer_of(url)
+    assert found is not None
+    assert (found.pid, found.is_stopped) == (writer.pid, False)
+    os.kill(writer.pid, signal.SIGSTOP)
+    while writer.status() != psutil.STATUS_STOPPED:
+        pass
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 1)
+    with Ledger(url) as ledger:
+        assert ledger.decisions.list() == []
+        told = rf"waited 1 s for process {writer.pid} .* stopped: `kill -CONT {writer.pid}` lets"
+        with pytest.raises(LedgerError, match=told):
+            ledger.releases.publish("m", {})
+
+
+def test_nobody_is_named_where_nobody_writes(path: Path, tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{path}") as ledger:
+        assert writer_of(ledger.url) is None
+        ledger.releases.publish("m", {})
+        assert writer_of(ledger.url) is None
+    assert writer_of(f"sqlite:///{tmp_path / 'none.db'}") is None
+    assert writer_of("postgresql+psycopg://db/raymlops") is None
