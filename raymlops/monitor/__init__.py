@@ -17,6 +17,7 @@ from raymlops.monitor.performance import (
     loss_difference,
     measure,
     paired_difference,
+    scored,
 )
 from raymlops.monitor.period import Period
 from raymlops.monitor.references import restore_reference, roll_reference
@@ -47,6 +48,7 @@ __all__ = [
     "read_reports",
     "restore_reference",
     "roll_reference",
+    "scored",
     "unjudged_rows",
     "window_of",
     "windows",

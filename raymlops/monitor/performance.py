@@ -40,6 +40,7 @@ __all__ = [
     "measure_each_class",
     "measure_numbers",
     "paired_difference",
+    "scored",
 ]
 
 MIN_DAYS = 5
@@ -137,8 +138,9 @@ def difference(
     `classes_of` is asked where scores are those of several classes.
 
     Both arms live through the same days: a bad day raises both losses, and cancels here because
-    a cluster holds the rows of both arms.
+    a cluster holds the rows of both arms. Rows whose score is no number are left out; see `scored`.
     """
+    champion, challenger = scored(champion), scored(challenger)
     both = [*champion, *challenger]
     losses, clusters = losses_of(both, classes_of), clusters_of(both)
     num_champion = sum(len(outcome.labels) for outcome in champion)

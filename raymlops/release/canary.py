@@ -30,7 +30,8 @@ class CanaryPolicy:
     Then its mean log loss must not, with 95 % confidence, exceed the champion's by more than
     `max_log_loss_increase`. Without that evidence after `max_days` the release is rolled back.
     At any time it is rolled back when the share of failed requests exceeds the champion's by
-    more than `max_error_rate_increase`, and they are at least three.
+    more than `max_error_rate_increase`, and they are at least three; so it is when that holds of
+    labelled rows whose score is no number.
     """
 
     shares: tuple[float, ...] = (0.1, 0.5)
@@ -81,7 +82,8 @@ class Evidence:
     """What both arms showed since the step began.
 
     `difference` is the canary's mean log loss minus the champion's over labelled rows, with its
-    95 % interval; NaN while undefined.
+    95 % interval; NaN while undefined. Those rows do not hold the `unscored`, whose score is no
+    number.
     """
 
     canary_requests: int
@@ -90,6 +92,8 @@ class Evidence:
     champion_failed: int
     canary_rows: int
     champion_rows: int
+    canary_unscored: int
+    champion_unscored: int
     difference: float
     low: float
     high: float
@@ -99,9 +103,17 @@ class Evidence:
 
     @property
     def error_rate_increase(self) -> float:
-        canary = self.canary_failed / max(1, self.canary_requests + self.canary_failed)
-        champion = self.champion_failed / max(1, self.champion_requests + self.champion_failed)
-        return canary - champion
+        canary = _share(self.canary_failed, self.canary_requests)
+        return canary - _share(self.champion_failed, self.champion_requests)
+
+    @property
+    def unscored_rate_increase(self) -> float:
+        canary = _share(self.canary_unscored, self.canary_rows)
+        return canary - _share(self.champion_unscored, self.champion_rows)
+
+
+def _share(bad: int, good: int) -> float:
+    return bad / max(1, good + bad)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +153,15 @@ def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: da
             why=f"{evidence.canary_failed} of {sent} requests failed; the error rate may exceed "
             f"the champion's by {policy.max_error_rate_increase:.1%}"
         )
+    if (
+        evidence.canary_unscored >= _MIN_FAILED
+        and evidence.unscored_rate_increase > policy.max_error_rate_increase
+    ):
+        rows = evidence.canary_rows + evidence.canary_unscored
+        return RollBack(
+            why=f"{evidence.canary_unscored:,} of {rows:,} labelled rows have a score that is no "
+            f"number; their share may exceed the champion's by {policy.max_error_rate_increase:.1%}"
+        )
     elapsed = now - state.since
     known = evidence.canary_rows >= policy.min_rows and not math.isnan(evidence.low)
     if not known or elapsed < timedelta(days=policy.min_days):
@@ -149,6 +170,7 @@ def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: da
         return RollBack(
             why=f"{evidence.canary_rows:,} labelled rows after {policy.max_days:g} days; "
             f"the step needs {policy.min_rows:,}"
+            + (f", and has {evidence.champion_rows:,} of the champion's" if not known else "")
         )
     if evidence.low > policy.max_log_loss_increase:
         return RollBack(why=f"worse than the champion: {_shown(evidence)}")
@@ -173,8 +195,10 @@ def table(
 
 
 def _shown(evidence: Evidence) -> str:
+    left_out = evidence.canary_unscored + evidence.champion_unscored
     return (
         f"log loss {evidence.difference:+.4f} [{evidence.low:+.4f}, {evidence.high:+.4f}] over "
         f"{evidence.canary_rows:,} labelled rows against {evidence.champion_rows:,}, "
         f"{evidence.canary_failed} failed requests"
+        + (f"; {left_out:,} rows whose score is no number are left out" if left_out else "")
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 from raymlops.config import redact
 from raymlops.data import Class
 from raymlops.errors import ReleaseError
-from raymlops.ledger import Ledger, ModelVersion, Release, Version
+from raymlops.ledger import Ledger, ModelVersion, Outcome, Release, Version
 from raymlops.models import Signature
-from raymlops.monitor import difference
+from raymlops.monitor import difference, scored
 from raymlops.release.callers import refused_callers
 from raymlops.release.canary import (
     CANARY,
@@ -125,6 +125,8 @@ class ReleaseController:
         canary = [row for row in outcomes if (row.arm, row.version) == canary_arm]
         champion = [row for row in outcomes if (row.arm, row.version) == champion_arm]
         estimate = difference(champion, canary, partial(self._classes, release.model))
+        canary_rows, canary_unscored = _rows(canary)
+        champion_rows, champion_unscored = _rows(champion)
         end = now.date() + timedelta(days=1)
         panes = observations.panes(release.model, start=since.date(), end=end)
         of_canary = [pane for pane in panes if (pane.arm, pane.version) == canary_arm]
@@ -134,8 +136,10 @@ class ReleaseController:
             canary_failed=sum(pane.num_failed for pane in of_canary),
             champion_requests=sum(sum(pane.latency) for pane in of_champion),
             champion_failed=sum(pane.num_failed for pane in of_champion),
-            canary_rows=sum(len(row.labels) for row in canary),
-            champion_rows=sum(len(row.labels) for row in champion),
+            canary_rows=canary_rows,
+            champion_rows=champion_rows,
+            canary_unscored=canary_unscored,
+            champion_unscored=champion_unscored,
             difference=estimate.value,
             low=estimate.low,
             high=estimate.high,
@@ -198,3 +202,9 @@ def _overtaken(release: Release, champion: Version) -> Act:
 def _arms(release: Release) -> tuple[tuple[str, str], tuple[str, str]]:
     """(arm, version) of the canary, and of the champion."""
     return (CANARY, str(release.challenger)), (CHAMPION, str(release.champion))
+
+
+def _rows(outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """How many rows have a score, and how many have one that is no number."""
+    known = sum(len(each.labels) for each in scored(outcomes))
+    return known, sum(len(each.labels) for each in outcomes) - known

@@ -199,3 +199,23 @@ def test_each_version_decides_by_its_own_threshold() -> None:
     assert _by_name([second])["recall"].value == 0.5
     assert _by_name([first, second])["recall"].value == 0.75
     assert _by_name([])["accuracy"].num_rows == 0
+
+
+def test_one_score_that_is_no_number_does_not_hide_the_difference_of_two_arms() -> None:
+    """One NaN among thousands of rows left no interval, and a canary waited until its last day."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (40, 50))
+
+    def arm(name: str, shift: float) -> list[Outcome]:
+        scores = np.clip(0.2 + 0.6 * labels + shift, 0.05, 0.95)
+        rows = zip(scores, labels, strict=True)
+        return [_outcome(*each, day=day / 4, arm=name) for day, each in enumerate(rows)]
+
+    champion, canary = arm("champion", 0.0), arm("canary", 0.1)
+    whole = difference(champion, canary)
+    broken = replace(canary[0], scores=np.append(np.float32("nan"), canary[0].scores[1:]))
+    found = difference(champion, [broken, *canary[1:]])
+    assert found.num_rows == whole.num_rows - 1
+    assert found.value == pytest.approx(whole.value, abs=1e-3)
+    assert math.isfinite(found.low)
+    assert math.isfinite(difference([broken, *champion], canary).low)

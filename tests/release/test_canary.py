@@ -28,6 +28,8 @@ GOOD = Evidence(
     champion_failed=0,
     canary_rows=500,
     champion_rows=2000,
+    canary_unscored=0,
+    champion_unscored=0,
     difference=-0.05,
     low=-0.10,
     high=0.01,
@@ -72,6 +74,18 @@ def test_failing_requests_roll_back_at_once() -> None:
     act = decide(POLICY, STATE, replace(GOOD, canary_failed=3, canary_rows=0), days(0.1))
     assert isinstance(act, RollBack)
     assert "3 of 53 requests failed" in act.why
+
+
+def test_scores_that_are_no_numbers_roll_back_at_once() -> None:
+    """A canary that said NaN of every row was never known, so it kept its traffic to the end."""
+    act = decide(POLICY, STATE, replace(GOOD, canary_rows=0, canary_unscored=3), days(0.1))
+    assert isinstance(act, RollBack)
+    assert "3 of 3 labelled rows have a score that is no number" in act.why
+    shared = replace(GOOD, canary_unscored=10, champion_unscored=40)
+    assert isinstance(decide(POLICY, STATE, shared, days(2)), Advance)
+    one = decide(POLICY, STATE, replace(GOOD, canary_unscored=1), days(2))
+    assert isinstance(one, Advance)
+    assert "; 1 rows whose score is no number are left out" in one.why
 
 
 def test_failures_that_the_champion_shares_are_not_the_canarys_fault() -> None:
