@@ -97,7 +97,7 @@ def test_the_document_says_what_it_may_answer(app: InProcess) -> None:
 
 
 def test_grpc_and_binary_tensors_hold_the_same(tmp_path: Path) -> None:
-    server = Listening({"1.0.0": irises.bundle(), "1.0.1": irises.bundle()}, tmp_path)
+    server = Listening({"1.0.0": irises.bundle(), "1.0.1": irises.bundle((7, 3, 11))}, tmp_path)
     try:
         with grpc.insecure_channel(server.grpc) as channel:
             inputs = [
@@ -107,9 +107,14 @@ def test_grpc_and_binary_tensors_hold_the_same(tmp_path: Path) -> None:
                 del tensor["data"]
             answer = call(channel, "ModelInfer", model_name=MODEL, inputs=inputs)
             told = call(channel, "ModelMetadata", name=MODEL)
+            of_numbers = call(channel, "ModelMetadata", name=MODEL, version="1.0.1")
         label, _, probabilities = answer.raw_output_contents
         assert label.count(b"setosa") == 25
         close(np.frombuffer(probabilities, "<f4").reshape(75, 3))
         assert list(told.outputs[2].shape) == [-1, 3]
+        # The metadata named none: which class each of the probabilities is of was REST's to tell.
+        for metadata, classes in ((told, list(irises.SPECIES)), (of_numbers, [7, 3, 11])):
+            assert json.loads(metadata.outputs[0].parameters["classes"].string_param) == classes
+            assert not metadata.outputs[2].parameters
     finally:
         server.close()

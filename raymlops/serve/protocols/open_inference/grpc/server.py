@@ -11,13 +11,14 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import orjson
 from google.protobuf.message import DecodeError
 
 from raymlops.errors import ClusterError, RequestError
-from raymlops.serve.descriptors import most_open
 from raymlops.serve.door.tls import Encryption, TlsFiles
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.inference import Inference
+from raymlops.serve.process.descriptors import most_open
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.grpc.access import Access
 from raymlops.serve.protocols.open_inference.grpc.ask import parse_message
@@ -139,6 +140,13 @@ def _credentials(encryption: Encryption) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(now(), lambda: now() if encryption.renew() else None)
 
 
+def _with_parameters(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a tensor as a message has them: a parameter is one value, so a list is JSON."""
+    given = tensor.get("parameters", {})
+    texts = {name: {"string_param": orjson.dumps(value).decode()} for name, value in given.items()}
+    return {**tensor, "parameters": texts}
+
+
 Method = Callable[[Any, grpc.aio.ServicerContext], Any]
 """Takes a request message; gives a response message or a future of one."""
 
@@ -146,8 +154,7 @@ Method = Callable[[Any, grpc.aio.ServicerContext], Any]
 def _methods(service: Service) -> Mapping[str, Method]:
     def metadata(request: Any, _: Any) -> Any:
         found = service.metadata(request.name, request.version or None)
-        for tensor in found["outputs"]:
-            tensor.pop("parameters", None)  # Triton's message has no place for them
+        found["outputs"] = [_with_parameters(tensor) for tensor in found["outputs"]]
         return response_class("ModelMetadata")(**found)
 
     def statistics(request: Any, _: Any) -> Any:
