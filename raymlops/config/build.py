@@ -98,4 +98,8 @@ def _shown(problem: ErrorDetails, key: Key, resolver: Resolver, schema: Any) -> 
         return None
     if types.holds_secret(types.type_at(schema, problem["loc"])):
         return None
-    return repr(resolver.found[key].shown if key in resolver.found else value)
+    shown = repr(resolver.found[key].shown if key in resolver.found else value)
+    if problem["type"] == "string_type" and isinstance(value, bool):
+        words = "yes, on or true" if value else "no, off or false"
+        shown += f": YAML takes {words} for that; a word is meant where it is in quotes"
+    return shown

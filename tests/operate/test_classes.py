@@ -105,6 +105,7 @@ def test_settings_that_do_not_go_with_classes_are_refused(tmp_path: Path) -> Non
     path = tmp_path / "irises.yaml"
     for old, new, message in (
         ("model: irises", "model: irises\ntrain: {threshold: 0.3}", "the likeliest is said"),
+        ("setosa, versicolor, virginica", "no, yes", "not False: YAML takes no, off or false for "),
         ("target: target", "target: probability", "the label is called 'probability'"),
         ("versicolor, virginica", "setosa", "class 'setosa' is given twice"),
         ("name: sepal_width", "name: score confidence", "a feature is called 'score confidence'"),
