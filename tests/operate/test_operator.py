@@ -87,6 +87,27 @@ def test_a_challenger_that_is_no_better_is_refused_and_does_not_retrigger(world:
     assert world.tables == []
 
 
+def test_a_challenger_of_other_labels_is_held_against_nobody(world: World) -> None:
+    """Labels fit the answers of one of both alone, so such a canary waited until `max_days`."""
+    ledger = world.workspace.ledger
+    signature = json.loads(ledger.text(world.challenger.signature_digest))
+    signature["outputs"].append(
+        {"name": "kind", "datatype": "BYTES", "nullable": False, "low": None, "high": None}
+        | {"classes": ["benign", "malignant", "unclear"]}
+    )
+    world.challenger = ledger.registry.register(
+        "tumours",
+        bundle=world.challenger.bundle,
+        signature=json.dumps(signature),
+        run_id=world.challenger.run_id,
+        bump="major",
+    )
+    with world.operator() as operator:
+        assert play(world, operator, 0, 8) == ["trigger: retrain", "gate: 2.0.0 refused"]
+    told = "labels of tumours 2.0.0 are names of classes, those of tumours 1.0.0 0 and 1: none fits"
+    assert told in ledger.decisions.list(model="tumours", kind="gate")[-1].why
+
+
 def test_a_challenger_that_would_refuse_callers_gets_none_of_them(world: World) -> None:
     """Refused requests get no labels, and are their callers' fault to guards: such a canary kept
     its share of them until `max_days`."""
