@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +36,10 @@ def compare(
 ) -> Comparison:
     """Both bundles on the rows of [start, end); the interval takes each UTC day as one cluster.
 
+    Rows are left out, and counted, of which one of both says no number.
+
     Raises:
-        ReleaseError: there are none.
+        ReleaseError: there are none, or none is left.
     """
     rows = between(table, schema.event_time, start, end)
     if not rows.num_rows:
@@ -45,13 +48,24 @@ def compare(
         )
     columns, target = read_columns(rows, schema.features), rows[schema.target]
     days = rows[schema.event_time].to_numpy().astype("datetime64[D]").astype(np.int64)
-    old_quality, old = _judged(champion, columns, target)
-    new_quality, new = _judged(challenger, columns, target)
-    estimate = loss_difference(old, new, days)
+    old_scores, new_scores = _scores(champion, columns), _scores(challenger, columns)
+    old_known, new_known = _are_numbers(old_scores), _are_numbers(new_scores)
+    both = old_known & new_known
+    if not both.any():
+        raise ReleaseError(
+            f"on none of {rows.num_rows:,} labelled rows do champion and challenger both say a "
+            "number, so nothing compares them"
+        )
+    labels = target.filter(pa.array(both))
+    old_quality, old = _judged(champion, old_scores[both], labels)
+    new_quality, new = _judged(challenger, new_scores[both], labels)
+    estimate = loss_difference(old, new, days[both])
     return Comparison(
         start=start,
         end=end,
-        num_rows=rows.num_rows,
+        num_rows=int(both.sum()),
+        champion_unscored=int((~old_known).sum()),
+        challenger_unscored=int((~new_known).sum()),
         champion_log_loss=old_quality.log_loss,
         challenger_log_loss=new_quality.log_loss,
         champion_roc_auc=old_quality.roc_auc,
@@ -62,12 +76,21 @@ def compare(
     )
 
 
+def _scores(bundle: Bundle, columns: Columns) -> NDArray[Any]:
+    return bundle.predict(columns)[bundle.postprocessing.score]
+
+
+def _are_numbers(scores: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of which rows a score is said, [rows]."""
+    known: NDArray[np.bool_] = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+    return known
+
+
 def _judged(
-    bundle: Bundle, columns: Columns, target: pa.ChunkedArray
+    bundle: Bundle, scores: NDArray[Any], target: pa.ChunkedArray
 ) -> tuple[Quality, NDArray[np.float64]]:
-    """How good the bundle is, and its log loss on each row."""
-    said, classes = bundle.predict(columns), bundle.postprocessing.classes
-    scores = said[bundle.postprocessing.score]
+    """How good its `scores` are, and its log loss on each row."""
+    classes = bundle.postprocessing.classes
     if classes:
         came = class_numbers(
             read_classes(target, classes[0], name=bundle.postprocessing.label), classes

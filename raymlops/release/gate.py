@@ -34,12 +34,15 @@ class GatePolicy:
 class Comparison:
     """Champion and challenger on the same labelled rows of [start, end).
 
-    `difference` is challenger minus champion in mean log loss, with its 95 % interval.
+    `difference` is challenger minus champion in mean log loss, with its 95 % interval. Those rows
+    do not hold the `unscored`, of which one of both says no number.
     """
 
     start: datetime
     end: datetime
     num_rows: int
+    champion_unscored: int
+    challenger_unscored: int
     champion_log_loss: float
     challenger_log_loss: float
     champion_roc_auc: float
@@ -60,7 +63,8 @@ class Verdict:
 
 
 def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
-    """Passed only on evidence: too few rows or an undefined interval refuse."""
+    """Passed only on evidence: too few rows or an undefined interval refuse, and so do more rows
+    without a score than the champion has."""
     shown = (
         f"log loss {comparison.challenger_log_loss:.4f} against the champion's "
         f"{comparison.champion_log_loss:.4f} on {comparison.num_rows:,} rows: "
@@ -69,6 +73,11 @@ def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
     )
     if comparison.num_rows < policy.min_rows:
         problem = f"fewer rows than the {policy.min_rows:,} needed"
+    elif comparison.challenger_unscored > comparison.champion_unscored:
+        problem = (
+            f"its score is no number on {comparison.challenger_unscored:,} rows, the champion's on "
+            f"{comparison.champion_unscored:,}"
+        )
     elif not comparison.high < 0:  # also when it is NaN
         problem = "not shown to be better"
     elif not comparison.difference <= -policy.min_gain:

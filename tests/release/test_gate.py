@@ -12,6 +12,8 @@ BETTER = Comparison(
     start=datetime(2013, 6, 17, tzinfo=UTC),
     end=datetime(2013, 7, 1, tzinfo=UTC),
     num_rows=12_000,
+    champion_unscored=0,
+    challenger_unscored=0,
     champion_log_loss=0.71,
     challenger_log_loss=0.62,
     champion_roc_auc=0.67,
@@ -37,6 +39,10 @@ def test_a_challenger_shown_to_be_better_passes() -> None:
     [
         (replace(BETTER, high=0.001), "not shown to be better"),
         (replace(BETTER, low=math.nan, high=math.nan), "not shown to be better"),
+        (
+            replace(BETTER, challenger_unscored=2),
+            "its score is no number on 2 rows, the champion's",
+        ),
         (replace(BETTER, num_rows=999), "fewer rows than the 1,000 needed"),
         (replace(BETTER, difference=-0.01), "a smaller gain than 0.05"),
     ],
