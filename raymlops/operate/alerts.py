@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 
 from raymlops.config import redact
 from raymlops.errors import NotFoundError
@@ -20,7 +22,10 @@ from raymlops.monitor.alerts import (
     deliver,
     open_sinks,
 )
+from raymlops.monitor.alerts.couriers import begin
 from raymlops.operate.workspace import Workspace
+
+_LONGEST_S = 30.0  # a sink gives up after ten, and is told twice
 
 
 def silence(
@@ -68,7 +73,8 @@ def end_silences(workspace: Workspace, ids: Iterable[str]) -> int:
 
 
 def trial(workspace: Workspace) -> dict[str, str | None]:
-    """Sends an alert to every sink, and its end; by sink what went wrong, None where nothing."""
+    """Sends an alert to every sink at once, and its end; by sink what went wrong, None where
+    nothing."""
     now = datetime.now(UTC)
     alert = Alert(
         id=f"test-{secrets.token_hex(4)}",
@@ -83,8 +89,14 @@ def trial(workspace: Workspace) -> dict[str, str | None]:
         ended_at=None,
     )
     over = replace(alert, status="resolved", ended_at=now + timedelta(seconds=1))
+    couriers = {
+        sink.name: begin(partial(_problem, sink, (alert, over)))
+        for sink in open_sinks(workspace.settings.alerts)
+    }
+    wait(couriers.values(), timeout=_LONGEST_S)
     return {
-        sink.name: _problem(sink, (alert, over)) for sink in open_sinks(workspace.settings.alerts)
+        name: courier.result() if courier.done() else f"it has not answered in {_LONGEST_S:g} s"
+        for name, courier in couriers.items()
     }
 
 

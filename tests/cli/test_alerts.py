@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import NoReturn
 
@@ -97,6 +98,22 @@ def test_a_sink_that_breaks_is_told_like_one_that_refuses(
     refused = CliRunner().invoke(app, ["alerts", "test", "--home", str(home), "--json"])
     assert refused.exit_code == 1
     assert json.loads(refused.output) == {"log": "ValueError: no file for test"}
+
+
+def test_a_sink_that_hangs_keeps_no_other_from_its_trial(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answered byte by byte held `alerts test` up for ever."""
+    answer = Event()
+    monkeypatch.setattr(Log, "send", lambda *_: answer.wait(30))
+    monkeypatch.setattr("raymlops.operate.alerts._LONGEST_S", 2.0)
+    with webhook() as hook:
+        setting = f"alerts.webhook.url={hook.sink.url.reveal()}"  # type: ignore[attr-defined]
+        options = ("--set", setting, "--home", str(home), "--json")
+        refused = CliRunner().invoke(app, ["alerts", "test", *options])
+    answer.set()
+    assert json.loads(refused.output) == {"log": "it has not answered in 2 s", "webhook": None}
+    assert refused.exit_code == 1
 
 
 def test_dead_letters_are_sent_again(home: Path) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from threading import Thread
 
 from raymlops.config import redact
 from raymlops.ledger import Decision, Ledger
 from raymlops.monitor.alerts.book import AlertBook, Book
+from raymlops.monitor.alerts.couriers import begin
 from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Severity, Signal, advance
 from raymlops.monitor.alerts.outbox import Letter, due, failed, revived
 from raymlops.monitor.alerts.quiet import is_quiet
@@ -22,6 +22,7 @@ from raymlops.monitor.alerts.sinks.base import DeliveryError, Forgetful, Sink, d
 
 _DECISIONS_A_LOOK = 500
 _PATIENCE_S = 5.0  # with sinks that were just begun with; a mail takes a second or two
+_LONGEST_S = 30.0  # between two letters that a person waits for; a sink gives up after ten
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Sentinel:
         sinks = {letter.sink for letter in due(self._book.read().letters, now)}
         sinks |= {name for name in self._sinks if self._is_to_repeat(name, now)}
         free = [name for name in sinks if name not in self._couriers]
-        self._couriers |= {name: _in_thread(partial(self._carry, name, now)) for name in free}
+        self._couriers |= {name: begin(partial(self._carry, name, now)) for name in free}
         wait([self._couriers[name] for name in free], timeout=_PATIENCE_S)
         for name in [name for name, courier in self._couriers.items() if courier.done()]:
             self._couriers.pop(name).result()
@@ -128,7 +129,8 @@ class Sentinel:
     def resend(self, now: datetime) -> int:
         """Tries the dead letters to its own sinks once more; how many there were.
 
-        All others are left as they are: whoever asks need not know every sink of the home.
+        All others are left as they are: whoever asks need not know every sink of the home. No sink
+        waits for another, and nobody for one that hangs: its letters are left waiting.
         """
         with self._book.open() as book:
             dead = [letter for letter in book.dead if letter.sink in self._sinks]
@@ -143,13 +145,37 @@ class Sentinel:
                 ", ".join(sorted(strange)),
             )
         episodes = {(letter.sink, letter.alert.id) for letter in dead}
+        couriers = {
+            name: begin(partial(self._carry_again, name, episodes, now))
+            for name in {letter.sink for letter in dead}
+        }
+        for name in self._still_under_way(couriers):
+            _logger.warning("%s does not answer; letters to it are left waiting", name)
+        return len(dead)
+
+    def _carry_again(self, sink: str, episodes: Set[tuple[str, str]], now: datetime) -> None:
         while letters := [
             letter
             for letter in due(self._book.read().letters, now)
-            if (letter.sink, letter.alert.id) in episodes
+            if letter.sink == sink and (sink, letter.alert.id) in episodes
         ]:
             self._try(letters, now)
-        return len(dead)
+
+    def _still_under_way(self, couriers: Mapping[str, Future[None]]) -> list[str]:
+        """The sinks whose couriers are not back when nothing has moved for long; what broke one
+        of the others is raised."""
+        before = None
+        while (left := self._letters_to(couriers)) != before:
+            before = left
+            if not wait(couriers.values(), timeout=_LONGEST_S).not_done:
+                break
+        for courier in couriers.values():
+            if courier.done():
+                courier.result()
+        return sorted(name for name, courier in couriers.items() if not courier.done())
+
+    def _letters_to(self, sinks: Collection[str]) -> list[Letter]:
+        return [letter for letter in self._book.read().letters if letter.sink in sinks]
 
     def _try(self, letters: Sequence[Letter], now: datetime) -> None:
         for letter in letters:
@@ -203,22 +229,6 @@ class Sentinel:
                 _logger.error("alert %s did not reach %s: %s", letter.alert.id, sink.name, why)
             return after
         return None
-
-
-def _in_thread(work: Callable[[], None]) -> Future[None]:
-    """`work` begun in a thread that outlives no process."""
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # raised where somebody asks for the result
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    Thread(target=run, daemon=True).start()
-    return done
 
 
 def _replaced(

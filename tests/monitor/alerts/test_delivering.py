@@ -232,3 +232,25 @@ def test_an_alertmanager_that_was_started_again_knows_what_is_open(
                 NOW + timedelta(minutes=minute)
             )
             assert [told.severity for told in found.told()] == ["critical"]
+
+
+def test_letters_are_sent_again_beside_a_sink_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`alerts resend` waited for the sink that hung, and sent nobody else's letters."""
+    hanging = Hanging(error=DeliveryError("it is away"))
+    hanging.answer.set()
+    world.sink.error = DeliveryError("it is away")
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [hanging, world.sink])
+    decide(world.ledger, "gate", "1.0.2 refused")
+    for minute in range(4):
+        sentinel.look(NOW + timedelta(minutes=minute))
+    assert len(world.book.read().dead) == 2
+    hanging.error = world.sink.error = None
+    hanging.answer.clear()
+    monkeypatch.setattr(sentinel_module, "_LONGEST_S", 0.5)
+    assert sentinel.resend(NOW + timedelta(hours=1)) == 2
+    assert world.sink.told == [("gate", "firing", "warning")]
+    assert [(each.sink, each.is_dead) for each in world.book.read().letters] == [("hanging", False)]
+    assert "hanging does not answer; letters to it are left waiting" in caplog.text
+    hanging.answer.set()
