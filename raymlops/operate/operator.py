@@ -36,6 +36,8 @@ from raymlops.operate.attempts import (
     wait_after,
 )
 from raymlops.operate.challenger import Challenger, judge_challenger
+from raymlops.operate.recoveries import KIND as RECOVERY
+from raymlops.operate.recoveries import Standard, calm_windows, open_causes
 from raymlops.operate.triggers import (
     Trigger,
     concept_trigger,
@@ -154,8 +156,7 @@ class Operator:
             self._follow_alias()
         self._try_again(now)
         self._monitor.advance(self._model, now)
-        for report in self._unconsidered():
-            self._consider_window(report, now)
+        self._consider_windows(now)
         self._monitor.watch(self._model)
         self._consider_alarms(now)
         return tuple(self._ledger.decisions.list(model=self._model)[len(before) :])
@@ -190,27 +191,55 @@ class Operator:
             self._publish(former)
             raise
 
-    def _unconsidered(self) -> list[WindowReport]:
-        """Windows judged and never considered: the operator that the monitor told of them may be
-        dead. In order."""
+    def _consider_windows(self, now: datetime) -> None:
+        """Those judged and never considered, in order: the operator that the monitor told of them
+        may be dead."""
         known = self._ledger.decisions.considered(self._model)
         last = self._ledger.observations.last_judged(self._model)
         if last is None or (known is not None and last <= known):
-            return []
+            return
         reports = read_reports(self._ledger, self._model)
-        return [each for each in reports if known is None or each.window.end > known]
+        for number, report in enumerate(reports, start=1):
+            if known is None or report.window.end > known:
+                self._consider_window(reports[:number], now)
 
-    def _consider_window(self, report: WindowReport, now: datetime) -> None:
+    def _consider_window(self, reports: Sequence[WindowReport], now: datetime) -> None:
+        """The last of all windows until then."""
+        report = reports[-1]
         champion = self._ledger.registry.resolve(f"{self._model}@champion")
         profile = Bundle.of_version(self._workspace.store, champion).profile
         policy = self._workspace.settings.retrain
         if "drift" in policy.on:
             self._warn_of_few_rows(report, str(champion.version))
+        standard = Standard(
+            version=str(champion.version),
+            log_loss=profile.log_loss,
+            retrain=policy,
+            drift=self._workspace.settings.monitor.drift,
+        )
+        self._tell_recoveries(reports, standard, now)
         trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
         if trigger is None:
             self._ledger.decisions.consider(self._model, report.window.end)
         else:
             self._consider(trigger, now, window_end=report.window.end)
+
+    def _tell_recoveries(
+        self, reports: Sequence[WindowReport], standard: Standard, now: datetime
+    ) -> None:
+        """Before the window counts as considered: what a kill leaves out, the next look tells."""
+        past = self._ledger.decisions.list(model=self._model)
+        alarms = self._ledger.watches.alarms(self._model, version=standard.version)
+        for cause in open_causes(past):
+            if windows := calm_windows(cause, reports, alarms, standard):
+                calm = " and ".join(map(str, windows))
+                self._decide(
+                    RECOVERY,
+                    f"{cause} over",
+                    f"{cause} of {standard.version} calls for nothing any more, in {calm}",
+                    {"cause": cause, "windows": [str(window) for window in windows]},
+                    now,
+                )
 
     def _warn_of_few_rows(self, report: WindowReport, version: str) -> None:
         num_rows = unjudged_rows(self._ledger, report, version)

@@ -1,6 +1,7 @@
 """What decisions say of a model's health.
 
 trigger                     its cause is wrong: performance, expected, drift or concept
+recovery                    its cause is over
 alias champion ->           all of these are over: another model answers
 gate    refused / passed    a challenger was not good enough / the next one was
 release rolled back / promoted
@@ -36,6 +37,9 @@ def _signals(decision: Decision) -> Iterator[Signal]:
         case "trigger":
             cause = str(decision.evidence.get("cause", DRIFT))
             yield _fires(decision, cause, _CAUSES.get(cause, "warning"))
+        case "recovery":
+            cause = str(decision.evidence["cause"])
+            yield Signal(name=cause, model=decision.model, firing=False)
         case "alias" if decision.outcome.startswith("champion"):
             for cause in _CAUSES:
                 yield Signal(name=cause, model=decision.model, firing=False)

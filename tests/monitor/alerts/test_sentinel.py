@@ -70,6 +70,21 @@ def test_what_a_trigger_saw_is_over_when_another_version_answers(
     assert world.sink.told[1] == (cause, "resolved", severity)
 
 
+def test_what_a_trigger_saw_is_over_when_windows_say_so(world: World) -> None:
+    def write(kind: str, cause: str) -> None:
+        world.ledger.decisions.add(
+            model=MODEL, kind=kind, outcome="", who="test", why="", evidence={"cause": cause}
+        )
+
+    for cause in ("drift", "performance"):
+        write("trigger", cause)
+    world.look(1)
+    write("recovery", "drift")
+    world.look(2)
+    assert world.sink.told[2:] == [("drift", "resolved", "warning")]
+    assert [each.name for each in world.book.read().episodes] == ["performance"]
+
+
 def test_decisions_that_begin_and_end_nothing_are_only_logged(world: World) -> None:
     for kind, outcome in (("release", "1.0.1 canary 20%"), ("register", "1.0.1"), ("dataset", "1")):
         decide(world.ledger, kind, outcome)
