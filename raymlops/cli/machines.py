@@ -188,5 +188,7 @@ def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
         if model.num_unjudged:
             drifted = f"drift not judged in {model.num_unjudged:,} rows (monitor.drift.min_rows)"
         yield "window", f"to {model.window_end:%Y-%m-%d}: {', '.join([drifted, *figures])}"
+    if model.num_late:
+        yield "late", f"{model.num_late:,} rows came after this window was judged"
     for alert in model.alerts:
         yield "alert", alert

@@ -168,6 +168,29 @@ class Observations:
         with self._database.read() as connection:
             return list(connection.scalars(query.distinct().order_by(columns.day)))
 
+    def count_rows(self, model: str, *, start: date, end: date) -> dict[str, int]:
+        """How many rows each version answered on the days [start, end)."""
+        columns = schema.panes.c
+        query = (
+            select(columns.version, func.sum(columns.num_rows))
+            .where(columns.model == model, columns.day >= start, columns.day < end)
+            .group_by(columns.version)
+        )
+        with self._database.read() as connection:
+            return {version: int(num_rows) for version, num_rows in connection.execute(query)}
+
+    def count_labelled(self, model: str, *, start: datetime, end: datetime) -> int:
+        """How many rows of event time [start, end) have labels, as `outcomes` has them."""
+        columns = schema.predictions.c
+        found = (
+            _outcome_query()
+            .where(columns.model == model)
+            .where(columns.event_time >= start, columns.event_time < end)
+            .with_only_columns(func.sum(columns.num_rows))
+        )
+        with self._database.read() as connection:
+            return int(connection.scalar(found) or 0)
+
     def add_performance(self, rows: Sequence[Performance]) -> None:
         self._replace(schema.performance, [asdict(row) for row in rows])
 

@@ -10,6 +10,7 @@ from raymlops.monitor.drift import (
     holm,
 )
 from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
+from raymlops.monitor.late import late_in, late_rows
 from raymlops.monitor.performance import (
     Estimate,
     difference,
@@ -41,6 +42,8 @@ __all__ = [
     "difference",
     "due",
     "holm",
+    "late_in",
+    "late_rows",
     "log_losses",
     "loss_difference",
     "measure",

@@ -7,7 +7,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from itertools import chain
 
@@ -18,11 +18,14 @@ from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
 from raymlops.monitor.drift import DriftPolicy
 from raymlops.monitor.group_commit import GroupCommit
 from raymlops.monitor.judging import Judge, WindowReport, read_reports
+from raymlops.monitor.late import decide_again, late_in
+from raymlops.monitor.looks import judged_again
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
 
 _WATCH_ROWS = 4096  # requests that are shown to the detectors at a time
+_MOST_TIMES = 2  # the same rows of a window are judged again: the first may have been killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,8 @@ class DriftMonitor:
         self._joins = joins
         self._calls = GroupCommit[Sequence[TapMessage]](self._add_taps)
         self._judging = threading.Lock()
+        self._min_rows = drift.min_rows
+        self._looked_for_late: dict[str, date] = {}
         store = Store(store_uri)
         self._bundles = Bundles(self._ledger, store)
         self._judge = Judge(self._ledger, store, self._bundles, drift=drift, slice_by=slice_by)
@@ -138,8 +143,10 @@ class DriftMonitor:
         """Judges every window with traffic that has closed by `watermark`, and returns what was
         found.
 
-        Each window is judged once, in order. A caller that was cut off before it got the answer
-        reads the same reports from the ledger with `read_reports`.
+        Each window is judged once, in order, and those of which much came late again, once a day of
+        event time at most. What is found takes the place of what was; to look for drift again is a
+        decision. A caller that was cut off before it got the answer reads the same reports from the
+        ledger with `read_reports`.
         """
         with self._judging:
             observations = self._ledger.observations
@@ -148,11 +155,30 @@ class DriftMonitor:
             if not days:
                 return ()
             since = judged or datetime.combine(days[0], time(), UTC)
-            return tuple(
+            found = tuple(
                 self._judge.judge(model, window)
                 for window in due(self._windows, since=since, watermark=watermark)
                 if _holds_any(window, days)
             )
+            if judged is not None and self._looked_for_late.get(model) != watermark.date():
+                self._judge_again(model, watermark)
+                self._looked_for_late[model] = watermark.date()
+            return found
+
+    def _judge_again(self, model: str, watermark: datetime) -> None:
+        """The windows of which much came since they were judged, as long as labels may come."""
+        oldest = watermark - timedelta(days=self._joins.max_age_days)
+        again = judged_again(self._ledger, model)
+        for report in read_reports(self._ledger, model):
+            if report.window.end <= oldest:
+                continue
+            late = late_in(self._ledger, report, min_rows=self._min_rows)
+            times = sum(decision.evidence == late.evidence for decision in again)
+            look_at = late.versions if times < _MOST_TIMES else ()
+            if look_at:
+                decide_again(self._ledger, model, late, watermark)
+            if look_at or late.has_labels:
+                self._judge.judge(model, report.window, again=look_at)
 
     def status(self, model: str) -> MonitorStatus:
         reports = read_reports(self._ledger, model)

@@ -34,11 +34,19 @@ __all__ = [
 
 
 def judge_window(
-    profile: Profile, counts: Counts, policy: DriftPolicy, earlier: Sequence[Sequence[Judged]]
+    profile: Profile,
+    counts: Counts,
+    policy: DriftPolicy,
+    earlier: Sequence[Sequence[Judged]],
+    *,
+    num_more: int = 0,
 ) -> tuple[FeatureDrift, ...]:
-    """`compare` as one look of many, after what was found `earlier` against the same profile."""
-    found = compare(profile, counts, policy, look=len(earlier) + 1)
-    return debounced(found, earlier, policy)
+    """`compare` as one look of many, after what was found `earlier` against the same profile.
+
+    `num_more` looks were made beside these: at later windows, or at some of them again.
+    """
+    found = compare(profile, counts, policy, look=len(earlier) + num_more + 1)
+    return debounced(found, earlier, policy, num_more=num_more)
 
 
 def earlier_looks(

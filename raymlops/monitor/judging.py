@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ from raymlops.ledger import Drift, Ledger, Outcome, Pane, Performance, SlicePerf
 from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
 from raymlops.monitor.expected import expected, gap
+from raymlops.monitor.looks import judged_again, num_again
 from raymlops.monitor.performance import (
     Estimate,
     Known,
@@ -22,6 +23,7 @@ from raymlops.monitor.performance import (
     measure_classes,
     measure_each_class,
     measure_numbers,
+    scored_share,
 )
 from raymlops.monitor.references import reference_of
 from raymlops.monitor.slices import SliceEstimate, measure_slices
@@ -67,15 +69,21 @@ class Judge:
         self._drift = drift
         self._slice_by = slice_by
 
-    def judge(self, model: str, window: Window) -> WindowReport:
-        """Writes down what is found in `window`; killed within, it is judged again as a whole."""
+    def judge(
+        self, model: str, window: Window, *, again: Collection[str] | None = None
+    ) -> WindowReport:
+        """Writes down what is found in `window`; killed within, it is judged again as a whole.
+
+        One that was judged before is measured anew, and drift looked for of the versions `again`,
+        by a decision that counts as one more look (`looks`).
+        """
         observations = self._ledger.observations
         panes = observations.panes(model, start=window.start.date(), end=window.end.date())
         outcomes = observations.outcomes(model, start=window.start, end=window.end)
         report = WindowReport(
             model=model,
             window=window,
-            drift=tuple(self._drift_rows(model, window, panes)),
+            drift=tuple(self._drift_rows(model, window, panes, again)),
             performance=(
                 *self._performance_rows(model, window, panes, outcomes),
                 *self._expected_rows(model, window, panes, outcomes),
@@ -87,15 +95,25 @@ class Judge:
         observations.add_performance(report.performance)
         return report
 
-    def _drift_rows(self, model: str, window: Window, panes: list[Pane]) -> Iterable[Drift]:
+    def _drift_rows(
+        self, model: str, window: Window, panes: list[Pane], again: Collection[str] | None
+    ) -> Iterable[Drift]:
         by_version = sorted(panes, key=lambda pane: pane.version)
         judged = self._ledger.observations.drift(model)
+        decisions = judged_again(self._ledger, model)
         for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
+            if again is not None and version not in again:
+                continue
             counts = np.stack([pane.cells for pane in group]).sum(axis=0)
             trained = self._bundles.of(model, version).profile
             reference = reference_of(self._ledger, self._store, model, version, trained)
             earlier = earlier_looks(judged, version, before=window.end, since=reference.since)
-            for found in judge_window(reference.profile, counts, self._drift, earlier):
+            later = {row.window_end for row in judged if row.version == version}
+            num_later = sum(end > window.end for end in later)
+            num_more = num_later + num_again(decisions, version, after=reference.decision)
+            for found in judge_window(
+                reference.profile, counts, self._drift, earlier, num_more=num_more
+            ):
                 yield Drift(
                     model=model,
                     version=version,
@@ -119,7 +137,7 @@ class Judge:
                 estimates = measure_classes(several, known=self._known(model, several))
             else:
                 estimates = self._classified(model, group)
-            yield from _rows(model, version, arm, window, estimates)
+            yield from _rows(model, version, arm, window, (*estimates, scored_share(group)))
 
     def _known(self, model: str, outcomes: Iterable[Outcome]) -> dict[str, Known]:
         bundles = {each: self._bundles.of(model, each) for each in {o.version for o in outcomes}}

@@ -43,6 +43,8 @@ __all__ = [
     "scored",
 ]
 
+SCORED_SHARE = "scored_share"
+
 MIN_DAYS = 5
 """Fewer days say too little of how days differ; see `clusters_of` for what is a cluster then."""
 
@@ -199,6 +201,13 @@ def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
         for each, known in zip(outcomes, rows, strict=True)
         if known.any()
     ]
+
+
+def scored_share(outcomes: Sequence[Outcome]) -> Estimate:
+    """Of which share of all labelled rows the score is a number: of no other does a metric tell."""
+    known = [~np.isnan(each.scores.reshape(len(each.labels), -1)).any(axis=1) for each in outcomes]
+    shares = np.concatenate([np.empty(0), *known])
+    return mean(SCORED_SHARE, shares, clusters_of(outcomes))
 
 
 def _class_rows(

@@ -28,10 +28,12 @@ _RESTORED = "restored"
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A profile, and the event time up to which windows were held against another one."""
+    """A profile, the decision that made it the reference, 0 for none, and the event time up to
+    which windows were held against another one."""
 
     profile: Profile
     since: datetime | None
+    decision: int = 0
 
 
 def reference_of(
@@ -42,9 +44,17 @@ def reference_of(
     if last is None:
         return Reference(profile=trained, since=None)
     if last.outcome == _RESTORED:
-        return Reference(profile=trained, since=last.event_time)
+        return Reference(profile=trained, since=last.event_time, decision=last.id)
     counts = orjson.loads(store.get(last.evidence["counts"]))
-    return Reference(profile=replace(trained, reference=tuple(counts)), since=last.event_time)
+    rolled = replace(trained, reference=tuple(counts))
+    return Reference(profile=rolled, since=last.event_time, decision=last.id)
+
+
+def is_held_against_another(ledger: Ledger, model: str, version: str, window_end: datetime) -> bool:
+    """Whether a window of the version that ended then was held against another reference than the
+    next one will be."""
+    last = _last_decision(ledger, model, version)
+    return last is not None and last.event_time is not None and window_end <= last.event_time
 
 
 def roll_reference(

@@ -34,6 +34,7 @@ from raymlops.monitor.figures import (
     traffic_figure,
 )
 from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
+from raymlops.monitor.late import late_labels, late_rows
 from raymlops.monitor.period import EVER, Period
 from raymlops.monitor.windows import Window
 from raymlops.serve.tap.latency import quantile_s
@@ -219,6 +220,11 @@ def _facts(
                 note += f"; constant guess {baseline.value:.3f}"
             label = f"{_LOSSES[loss.metric]}, last window"
             facts.append(_Fact(label=label, value=f"{loss.value:.3f}", note=note))
+        late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)
+        if late or labelled:
+            note = f"rows of {latest.window}, and labels of {labelled:,}"
+            value = f"{sum(late.values()):,}"
+            facts.append(_Fact(label="Came after it was judged", value=value, note=note))
         hopes = [row for row in latest.performance if row.metric == "expected_log_loss"]
         if hopes:
             hope = max(hopes, key=lambda row: row.num_rows)

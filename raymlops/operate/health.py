@@ -22,7 +22,7 @@ from raymlops.data import OUTPUTS
 from raymlops.errors import CoordinationError
 from raymlops.ledger import Decision, Drift, Ledger, Performance, Release
 from raymlops.ledger.holders import writer_of
-from raymlops.monitor import Window, WindowReport, unjudged_rows
+from raymlops.monitor import Window, WindowReport, late_rows, unjudged_rows
 from raymlops.monitor.alerts import AlertBook, Book, Episode
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
@@ -44,7 +44,8 @@ class ModelHealth:
     """A model as the ledger and its alerts know it; the window is the newest that was judged.
 
     What drifted, and the performance, are the champion's, where it answered in that window; it
-    answered `num_unjudged` rows where these are too few to look for drift.
+    answered `num_unjudged` rows where these are too few to look for drift. `num_late` are rows of
+    that window, of any version, that came after drift was looked for.
     `traffic` is the share of requests by version, as the published table has it, empty where the
     model is not to be served. `problem` is what is wrong with that.
     """
@@ -62,6 +63,7 @@ class ModelHealth:
     num_drifted: int
     num_features: int
     num_unjudged: int
+    num_late: int
     performance: dict[str, float]
     alerts: tuple[str, ...]
 
@@ -171,6 +173,7 @@ def _model(
         num_drifted=len({row.feature for row in features if row.drifted}),
         num_features=len({row.feature for row in features}),
         num_unjudged=_num_unjudged(ledger, name, window, champion, judged),
+        num_late=_num_late(ledger, name, window, judged),
         performance={metric: row.value for metric, row in of_champion.items()},
         alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
     )
@@ -194,6 +197,13 @@ def _num_unjudged(
         return 0
     report = WindowReport(model=model, window=window, drift=tuple(drift), performance=())
     return unjudged_rows(ledger, report, champion)
+
+
+def _num_late(ledger: Ledger, model: str, window: Window | None, drift: Sequence[Drift]) -> int:
+    if window is None:
+        return 0
+    report = WindowReport(model=model, window=window, drift=tuple(drift), performance=())
+    return sum(late_rows(ledger, report).values())
 
 
 def _wanted(

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from raymlops.config import differences, redact
 from raymlops.coordination import Lease
 from raymlops.errors import RaymlopsError, UnservableError
-from raymlops.ledger import ConceptAlarm, Decision, Release
+from raymlops.ledger import ConceptAlarm, Decision, Drift, Performance, Release
 from raymlops.models import Bundle
 from raymlops.monitor import WindowReport, read_reports, unjudged_rows
 from raymlops.operate.attempts import (
@@ -100,6 +100,7 @@ class Operator:
         self._training: Future[Challenger] | None = None
         self._lock = workspace.coordinator.hold(lock_name(self._model), timeout_s=5.0)
         self._lease: Lease | None = None
+        self._sizes: list[int] = []  # of what was found in the newest window
         self._held = ExitStack()
 
     def __enter__(self) -> Operator:
@@ -196,7 +197,11 @@ class Operator:
         may be dead."""
         known = self._ledger.decisions.considered(self._model)
         last = self._ledger.observations.last_judged(self._model)
-        if last is None or (known is not None and last <= known):
+        if last is None:
+            return
+        if known is not None and last <= known:
+            if (trigger := self._consider_again()) is not None:
+                self._consider(trigger, now)
             return
         reports = read_reports(self._ledger, self._model)
         for number, report in enumerate(reports, start=1):
@@ -205,24 +210,43 @@ class Operator:
 
     def _consider_window(self, reports: Sequence[WindowReport], now: datetime) -> None:
         """The last of all windows until then."""
-        report = reports[-1]
-        champion = self._ledger.registry.resolve(f"{self._model}@champion")
-        profile = Bundle.of_version(self._workspace.store, champion).profile
-        policy = self._workspace.settings.retrain
-        if "drift" in policy.on:
-            self._warn_of_few_rows(report, str(champion.version))
-        standard = Standard(
-            version=str(champion.version),
-            log_loss=profile.log_loss,
-            retrain=policy,
-            drift=self._workspace.settings.monitor.drift,
-        )
+        report, standard = reports[-1], self._standard()
+        self._sizes = _sizes(report.drift, report.performance)
+        if "drift" in standard.retrain.on:
+            self._warn_of_few_rows(report, standard.version)
         self._tell_recoveries(reports, standard, now)
-        trigger = find_trigger(policy, report, str(champion.version), profile.log_loss)
-        if trigger is None:
+        if (trigger := _trigger_in(report, standard)) is None:
             self._ledger.decisions.consider(self._model, report.window.end)
         else:
             self._consider(trigger, now, window_end=report.window.end)
+
+    def _consider_again(self) -> Trigger | None:
+        """What the newest window calls for and did not before: rows or labels that came since may
+        have had it judged again. Older ones are history by then."""
+        overview = self._ledger.overview
+        drift = [row for row in overview.newest_drift() if row.model == self._model]
+        measured = [row for row in overview.newest_performance() if row.model == self._model]
+        if (sizes := _sizes(drift, measured)) == self._sizes:
+            return None
+        self._sizes = sizes
+        report = read_reports(self._ledger, self._model)[-1]
+        trigger = _trigger_in(report, self._standard())
+        called = [
+            (each.evidence["cause"], each.evidence.get("window")) for each in self._triggers()
+        ]
+        if trigger is None or (trigger.cause, str(report.window)) in called:
+            return None
+        return trigger
+
+    def _standard(self) -> Standard:
+        champion = self._ledger.registry.resolve(f"{self._model}@champion")
+        settings = self._workspace.settings
+        return Standard(
+            version=str(champion.version),
+            log_loss=Bundle.of_version(self._workspace.store, champion).profile.log_loss,
+            retrain=settings.retrain,
+            drift=settings.monitor.drift,
+        )
 
     def _tell_recoveries(
         self, reports: Sequence[WindowReport], standard: Standard, now: datetime
@@ -403,6 +427,15 @@ class Operator:
 def lock_name(model: str) -> str:
     """What the operator that watches a model holds."""
     return f"operator-{model}"
+
+
+def _trigger_in(report: WindowReport, standard: Standard) -> Trigger | None:
+    return find_trigger(standard.retrain, report, standard.version, standard.log_loss)
+
+
+def _sizes(drift: Sequence[Drift], performance: Sequence[Performance]) -> list[int]:
+    """How many rows each finding of a window was made from: others where it was judged again."""
+    return sorted([*(row.num_rows for row in drift), *(row.num_rows for row in performance)])
 
 
 def _unreleased_gate(decisions: Sequence[Decision]) -> Decision | None:

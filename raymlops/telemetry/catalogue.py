@@ -179,6 +179,13 @@ DRIFTED_FEATURES = Metric(
     labels=("model", "version", "verdict"),
     merge="max",
 )
+LATE_ROWS = Metric(
+    name="raymlops_late_rows",
+    kind="gauge",
+    help="Rows of the newest window that came after drift was looked for in it.",
+    labels=("model", "version"),
+    merge="max",
+)
 PERFORMANCE = Metric(
     name="raymlops_performance",
     kind="gauge",

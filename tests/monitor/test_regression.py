@@ -138,11 +138,12 @@ class Delays:
 def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) -> None:
     said, came = delays.table["said"], delays.table["arr_delay"]
     found = {row.metric: row for row in delays.report.performance if row.version == "1.0.0"}
-    assert found.keys() == {"mae", "rmse", "r2", "bias"}
+    assert found.keys() == {"mae", "rmse", "r2", "bias", "scored_share"}
     assert found["mae"].value == pytest.approx(mean_absolute_error(came, said), rel=1e-5)
     assert found["rmse"].value == pytest.approx(root_mean_squared_error(came, said), rel=1e-5)
     assert found["r2"].value == pytest.approx(r2_score(came, said), rel=1e-5)
     assert found["bias"].value == pytest.approx((said - came).mean(), rel=1e-4)
+    assert found.pop("scored_share").value == 1.0
     assert all(row.low < row.value < row.high for row in found.values())
     assert found["mae"].num_rows == len(delays.table)
 

@@ -17,8 +17,8 @@ from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.ledger import Code, Ledger, Pane, Version
 from raymlops.ledger.holders import Holder
-from raymlops.monitor import ALL, write_report
-from raymlops.monitor.metrics import Exporter, ExporterSettings
+from raymlops.monitor import ALL, DriftPolicy, write_report
+from raymlops.monitor.metrics import Exporter, ExporterSettings, recorded_series
 from raymlops.operate import Workspace, health, open_sentinel, status
 from raymlops.operate.exporter import exporter_address
 from raymlops.serve import Arm, TrafficTable
@@ -101,6 +101,24 @@ def test_a_window_too_small_to_look_for_drift_says_so(
     page = write_report(workspace.ledger, MODEL, tmp_path / "report.html").read_text("utf-8")
     assert "not judged" in page
     assert "336 rows are fewer than monitor.drift.min_rows" in page
+
+
+def test_rows_that_came_after_their_window_was_judged_are_told(
+    workspace: Workspace, home: Path
+) -> None:
+    pane = Pane(
+        model=MODEL, version="1.0.0", arm="champion", day=AUGUST.date() - timedelta(days=3),
+        num_rows=27_400, num_failed=0, cells=np.zeros(1, np.int64), latency=(0,) * NUM_BUCKETS,
+    )  # fmt: skip
+    workspace.ledger.observations.add_tap("r", 0, [pane], [])
+    assert status(workspace).models[0].num_late == 400
+    assert "late  400 rows came after this window was judged" in run("status", "--home", str(home))
+    late = [
+        each
+        for each in recorded_series(workspace.ledger, DriftPolicy())
+        if each.metric == "raymlops_late_rows"
+    ]
+    assert [(each.labels, each.value) for each in late] == [((MODEL, "1.0.0"), 400)]
 
 
 def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:

@@ -20,6 +20,7 @@ from raymlops.errors import (
     StaleLeaseError,
     UnavailableError,
 )
+from raymlops.ledger import Labels
 from raymlops.ledger.fencing import Fence
 from raymlops.monitor import DriftMonitor, WindowReport
 from raymlops.monitor.concept import Baseline
@@ -85,6 +86,26 @@ def test_a_challenger_that_is_no_better_is_refused_and_does_not_retrigger(world:
         # The cooldown of 13 days is over when the third week closes, as bad as the others.
         assert play(world, operator, 20, 21) == ["trigger: retrain"]
     assert world.tables == []
+
+
+def test_labels_that_come_late_for_the_newest_window_may_call_for_a_new_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The week was as bad as any, and nobody was told: its labels came after its last day."""
+    observations, late = world.workspace.ledger.observations, list[Labels]()
+    with world.operator() as operator:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(observations), "add_labels", lambda _, labels: late.extend(labels))
+            assert play(world, operator, 0, 7) == []
+        observations.add_labels(late)
+        decided = [f"{each.kind}: {each.outcome}" for each in operator.tick(day(7.1))]
+        assert decided == ["trigger: retrain"]
+    (trigger,) = world.workspace.ledger.decisions.list(model="tumours", kind="trigger")
+    assert trigger.evidence["window"] == "2024-01-01 to 2024-01-08"
+    with world.operator() as operator:  # it calls once, also for one that has forgotten
+        operator.wait_for_training(30)
+        assert [each.kind for each in operator.tick(day(7.2))][:1] == ["gate"]
+        assert "trigger" not in [each.kind for each in operator.tick(day(7.3))]
 
 
 def test_a_challenger_of_other_labels_is_held_against_nobody(world: World) -> None:

@@ -83,14 +83,20 @@ def judge(
 
 
 def debounced(
-    found: Iterable[FeatureDrift], earlier: Sequence[Sequence[Judged]], policy: DriftPolicy
+    found: Iterable[FeatureDrift],
+    earlier: Sequence[Sequence[Judged]],
+    policy: DriftPolicy,
+    *,
+    num_more: int = 0,
 ) -> tuple[FeatureDrift, ...]:
     """`found` in the newest window; drifted only where `policy.debounce` windows in a row say so.
 
     Args:
         earlier: what was found in all windows before it, from the first look on.
+        num_more: how many looks were made beside these; they count as the first of all, so that no
+            window is held against more alpha than it had.
     """
-    looks = list(enumerate(earlier, start=1))
+    looks = list(enumerate(earlier, start=num_more + 1))
     recent = looks[max(0, len(looks) - policy.debounce + 1) :]
     exceeding = [
         {

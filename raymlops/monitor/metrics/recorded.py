@@ -11,6 +11,9 @@ from raymlops.data import OUTPUTS
 from raymlops.data.drift import TESTS, DriftPolicy
 from raymlops.ledger import Drift, Ledger, Performance
 from raymlops.monitor.alerts.book import Book
+from raymlops.monitor.judging import WindowReport
+from raymlops.monitor.late import late_rows
+from raymlops.monitor.windows import Window
 from raymlops.telemetry import Series, catalogue
 
 MAX_FEATURES = 50
@@ -35,7 +38,9 @@ def recorded_series(ledger: Ledger, policy: DriftPolicy) -> Iterator[Series]:
     yield from _releases(models, ledger.overview.releases())
     for (model, alias), version in aliases.items():
         yield Series(catalogue.VERSION_INFO.name, (model, alias, version), 1)
-    yield from _drift(ledger.overview.newest_drift(), policy)
+    drift = ledger.overview.newest_drift()
+    yield from _drift(drift, policy)
+    yield from _late(ledger, drift)
     yield from _performance(ledger.overview.newest_performance())
     yield from _training(ledger)
 
@@ -90,6 +95,16 @@ def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:
             if row.test in TESTS:
                 threshold = policy.threshold(row.feature, row.test)
                 yield Series(catalogue.DRIFT_THRESHOLD.name, labels, threshold)
+
+
+def _late(ledger: Ledger, rows: Sequence[Drift]) -> Iterator[Series]:
+    for model, group in groupby(sorted(rows, key=lambda row: row.model), lambda row: row.model):
+        judged = tuple(group)
+        window = Window(judged[0].window_start, judged[0].window_end)
+        report = WindowReport(model=model, window=window, drift=judged, performance=())
+        late = late_rows(ledger, report)
+        for version in sorted({row.version for row in judged}):
+            yield Series(catalogue.LATE_ROWS.name, (model, version), late.get(version, 0))
 
 
 def _capped(farthest_first: Sequence[Drift]) -> Iterable[Drift]:

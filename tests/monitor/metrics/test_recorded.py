@@ -42,6 +42,7 @@ def test_the_ledger_counts_what_was_decided_and_the_newest_window(busy_ledger: L
         ("raymlops_version_info", MODEL, "challenger", "1.0.1"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "drifted"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "steady"): 1,
+        ("raymlops_late_rows", MODEL, "1.0.0"): 0,
         ("raymlops_drift_statistic", *temp): 0.6,
         ("raymlops_drift_p_value", *temp): 0.001,
         ("raymlops_drift_threshold", *temp): 0.02,
