@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -161,15 +161,23 @@ class DriftMonitor:
                 if _holds_any(window, days)
             )
             if judged is not None and self._looked_for_late.get(model) != watermark.date():
-                self._judge_again(model, watermark)
+                self._judge_late(model, days, judged, watermark)
                 self._looked_for_late[model] = watermark.date()
             return found
 
-    def _judge_again(self, model: str, watermark: datetime) -> None:
-        """The windows of which much came since they were judged, as long as labels may come."""
+    def _judge_late(
+        self, model: str, days: Sequence[date], judged: datetime, watermark: datetime
+    ) -> None:
+        """Windows before `judged` that were passed over without traffic and have some now, and
+        those of which much came since; for as long as labels may come."""
         oldest = watermark - timedelta(days=self._joins.max_age_days)
+        reports = read_reports(self._ledger, model)
         again = judged_again(self._ledger, model)
-        for report in read_reports(self._ledger, model):
+        complete = judged + self._windows.label_delay
+        for window in due(self._windows, since=oldest, watermark=complete):
+            if _holds_any(window, days) and not _meets_any(window, reports):
+                self._judge.judge(model, window)
+        for report in reports:
             if report.window.end <= oldest:
                 continue
             late = late_in(self._ledger, report, min_rows=self._min_rows)
@@ -224,3 +232,10 @@ def _holds_any(window: Window, days: Sequence[date]) -> bool:
     event may lie years apart, with nothing to judge in between."""
     first = bisect_left(days, window.start.date())
     return first < len(days) and days[first] < window.end.date()
+
+
+def _meets_any(window: Window, reports: Iterable[WindowReport]) -> bool:
+    """Whether some of it was judged, be it in windows of another unit."""
+    return any(
+        report.window.start < window.end and window.start < report.window.end for report in reports
+    )

@@ -196,6 +196,27 @@ def test_a_window_held_against_an_earlier_reference_keeps_its_verdict(month: Mon
     assert (rows_of(month.report()), month.again()) == ({early}, [])
 
 
+def test_a_day_that_was_passed_over_without_traffic_is_judged_when_it_has_some(
+    month: Month,
+) -> None:
+    """Nobody asked on the 4th but a device that was offline: no window held its rows, ever."""
+    month.monitor = DriftMonitor(
+        month.url, month.store.uri, WindowPolicy(unit="day"), DriftPolicy()
+    )
+    month.answered(1, 3)
+    month.answered(5, 6)
+    month.monitor.advance("flights", APRIL.start.replace(day=7))
+    rows = month.answered(4, 4)
+    month.monitor.advance("flights", APRIL.start.replace(day=7))
+    reports = read_reports(month.ledger, "flights")
+    assert [report.window.start.day for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert rows_of(reports[3]) == {rows}
+    months = month.started()  # another unit judges nothing twice
+    month.monitor = months
+    assert months.advance("flights", APRIL.start.replace(day=8)) == ()
+    assert len(read_reports(month.ledger, "flights")) == 6
+
+
 def test_a_window_that_had_too_few_rows_is_judged_once_it_has_enough(
     service: Service, tmp_path: Path
 ) -> None:
