@@ -98,9 +98,18 @@ class HiddenText(str):
 def remember(text: str) -> None:
     """Has `redact` hide `text` from now on, in this process."""
     if len(text) >= _MIN_CHARS:
-        _known.add(text)
-        # As it stands in JSON, where quotes and backslashes are escaped.
-        _known.add(json.dumps(text, ensure_ascii=False)[1:-1])
+        _known.update(_shapes(text))
+
+
+def _shapes(text: str) -> set[str]:
+    """As it may stand in a line: itself, or escaped by Python's repr or by JSON, and each of these
+    within JSON, as an error that quotes it does in a log."""
+    shapes = {text, repr(text)[1:-1], *_in_json(text)}
+    return shapes.union(*map(_in_json, shapes))
+
+
+def _in_json(text: str) -> tuple[str, str]:
+    return json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
 
 
 def redact(text: str) -> str:

@@ -72,20 +72,29 @@ def test_values_are_shown_but_those_that_are_hidden() -> None:
     assert len(shown["age"]) == 2
 
 
-@pytest.mark.parametrize("text", ["open-sesame-1", 'open "sesame" \\1'])
+@pytest.mark.parametrize(
+    "text",
+    ["open-sesame-1", 'open "sesame" \\1', "sésame\touvre", "開けゴマ\n開けゴマ", "o'pen\u2028ses"],
+)
 def test_lines_are_written_without_secrets_and_for_nobody_else(tmp_path: Path, text: str) -> None:
     secret = Secret(text)
     lines = writer(tmp_path / "logs" / "a.jsonl")
     lines.start()
     lines.put({"at": datetime(2013, 7, 1, tzinfo=UTC), "shape": (3,), "x": np.float32(0.5)})
     lines.put({"error": f"no {secret.reveal()} here"})
+    # A message that quotes it had its escapes escaped again, which nobody looked for.
+    for quoted in (repr(text), json.dumps(text), json.dumps({"in": text})):
+        lines.put({"outer": [{"inner": {f"{text}": quoted}}]})
     lines.close()
     path = tmp_path / "logs" / "a.jsonl"
     assert read(path) == [
         {"at": "2013-07-01T00:00:00Z", "shape": [3], "x": 0.5},
         {"error": "no *** here"},
+        {"outer": [{"inner": {"***": repr(text)[0] + "***" + repr(text)[-1]}}]},
+        {"outer": [{"inner": {"***": '"***"'}}]},
+        {"outer": [{"inner": {"***": '{"in": "***"}'}}]},
     ]
-    assert (lines.num_written, lines.num_dropped) == (2, 0)
+    assert (lines.num_written, lines.num_dropped) == (5, 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
