@@ -69,6 +69,8 @@ def add_labels(
     source = open_source(path)
     if isinstance(source, FilesSource):
         source = source.with_text(id_column)
+        if any(isinstance(each, str) for each in signature.classes):
+            source = source.with_text(label_column)
     table = as_table(source)
     if missing := [name for name in (id_column, label_column) if name not in table.column_names]:
         raise DataError(

@@ -214,6 +214,24 @@ def test_classes_are_told_by_name(
         add_labels(workspace, "flights", path, now=NOW)
 
 
+@pytest.mark.parametrize(
+    "names", [("01", "02", "1"), ("True", "False", "?"), ("12:30", "0.10", "NA"), ("1e3", "-", " ")]
+)
+def test_a_class_in_a_csv_is_a_text_whatever_it_looks_like(
+    workspace: Workspace, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """A file of 01 and 02 was read as numbers: every answer was wrong, or the file refused."""
+    register(workspace, Postprocessing(label="kind", classes=names).outputs)
+    for name in names:
+        predicted(workspace, f"q{name}", 1, num_classes=3)
+    path = tmp_path / "outcomes.csv"
+    for name in names:
+        path.write_text(f"request_id,label\nq{name},{name}\nnot-yet,\n")
+        told = add_labels(workspace, "flights", path, now=NOW)
+        assert (told.fates, told.num_unknown) == ({"joined": 1}, 1)
+    assert outcomes(workspace) == {f"q{name}": [name] for name in names}
+
+
 def test_classes_that_are_whole_numbers_are_told_as_such(
     workspace: Workspace, tmp_path: Path
 ) -> None:
