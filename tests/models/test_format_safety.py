@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import joblib
 import numpy as np
 import onnx
@@ -286,6 +287,56 @@ def test_keras_architectures_that_name_other_code_are_refused(
     )
     with pytest.raises(ModelError, match=problem):
         format_named("keras_weights").load(evil, recorded=nothing)
+
+
+def elsewhere(file: Any, name: str, other: Path) -> None:
+    file.create_dataset(name, (1,), "f4", external=[(str(other), 0, 4)])
+
+
+def linked(file: Any, name: str, other: Path) -> None:
+    file[name] = h5py.ExternalLink(str(other), "/values")
+
+
+def virtual(file: Any, name: str, other: Path) -> None:
+    layout = h5py.VirtualLayout((1,), "f4")
+    layout[:] = h5py.VirtualSource(str(other), "values", (1,))
+    file.create_virtual_dataset(name, layout)
+
+
+def bloated(file: Any, name: str, _other: Path) -> None:
+    file.create_dataset(name, (2**40,), "f4", chunks=(2**20,), compression="gzip")
+
+
+@pytest.mark.parametrize(
+    ("hide", "problem"),
+    [
+        (elsewhere, "lie in another file; refused"),
+        (linked, "lie in another file; refused"),
+        (virtual, "lie in another file; refused"),
+        (bloated, "refused as a decompression bomb"),
+    ],
+)
+def test_keras_weights_that_lie_in_another_file_are_refused(
+    hide: Callable[[Any, str, Path], None], problem: str, tmp_path: Path
+) -> None:
+    # Keras before 3.13 read them: somebody else's file came back as weights.
+    source = fitted("keras regressor")
+    good = format_named("keras_weights").save(source.model, source.rows[:9])
+    path = tmp_path / "evil.h5"
+    path.write_bytes(good.data)
+    with h5py.File(path, "r+") as file:
+        hide(file, "layers/more", tmp_path / "secret")
+    evil = Artifact(format="keras_weights", data=path.read_bytes(), architecture=good.architecture)
+    with pytest.raises(ModelError, match=problem):
+        format_named("keras_weights").load(evil, recorded=nothing)
+    whole = format_named("keras").save(source.model, source.rows[:9])
+    with zipfile.ZipFile(io.BytesIO(whole.data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["model.weights.h5"] = evil.data
+    with pytest.raises(ModelError, match=problem):
+        format_named("keras").load(
+            Artifact(format="keras", data=zipped(**members)), recorded=nothing
+        )
 
 
 def test_an_architecture_names_no_code(tmp_path: Path) -> None:

@@ -32,14 +32,18 @@ def open_archive(data: bytes, name: str) -> zipfile.ZipFile:
             raise ModelError(f"{name}: member '{member}' leads out of the archive; refused")
     if len(set(names)) != len(names):
         raise ModelError(f"{name}: a member is listed twice, so readers may see different bytes")
-    allowed = max(_ALWAYS_ALLOWED_BYTES, _MAX_EXPANSION * len(data))
-    expanded = sum(member.file_size for member in members)
+    refuse_bomb(name, len(data), sum(member.file_size for member in members))
+    return archive
+
+
+def refuse_bomb(name: str, num_bytes: int, expanded: int) -> None:
+    """Raises ModelError when so many bytes would become unreasonably many."""
+    allowed = max(_ALWAYS_ALLOWED_BYTES, _MAX_EXPANSION * num_bytes)
     if expanded > allowed:
         raise ModelError(
-            f"{name}: {len(data):,} bytes would expand to {expanded:,}, more than {allowed:,}; "
+            f"{name}: {num_bytes:,} bytes would expand to {expanded:,}, more than {allowed:,}; "
             "refused as a decompression bomb"
         )
-    return archive
 
 
 def require_members(archive: zipfile.ZipFile, name: str, *endings: str) -> None:

@@ -2,7 +2,8 @@
 
 `safe_mode` stays on, and Keras is handed only architectures whose every object is a layer,
 initializer, regularizer, constraint or dtype policy of Keras itself: `safe_mode` alone has let
-code through before (CVE-2025-1550, -8747, -9906).
+code through before (CVE-2025-1550, -8747, -9906). Nor is it handed weights that lie in other files,
+which it read before 3.13.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from raymlops.errors import ModelError
 from raymlops.models.artifact import Artifact
-from raymlops.models.formats.archive import open_archive, require_members
+from raymlops.models.formats.archive import open_archive, refuse_bomb, require_members
 from raymlops.models.formats.base import Facts, Format, Tensor
 from raymlops.models.predictors import Matrix
 
@@ -205,12 +206,38 @@ def _count(weights: bytes) -> int:
     """Values in all layers; what an optimizer remembers is no part of the model."""
     import h5py
 
-    sizes: list[int] = []
-
-    def visit(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset) and not name.startswith("optimizer"):
-            sizes.append(node.size)
-
     with h5py.File(io.BytesIO(weights)) as file:
-        file.visititems(visit)
-    return sum(sizes)
+        datasets = _datasets(file)
+    refuse_bomb("keras", len(weights), sum(each.num_bytes for each in datasets))
+    return sum(each.size for each in datasets if not each.name.startswith("optimizer"))
+
+
+def _datasets(file: Any) -> list[_Dataset]:
+    """Everything that holds values.
+
+    Raises:
+        ModelError: values lie in another file, which would be read as weights.
+    """
+    import h5py
+
+    found: list[_Dataset] = []
+
+    # A visit ends with the first name that is returned.
+    def linked(name: str, link: object) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    def elsewhere(name: str, node: object) -> str | None:
+        if not isinstance(node, h5py.Dataset):
+            return None
+        found.append(_Dataset(name, node.size, node.nbytes))
+        return name if node.external or node.is_virtual else None
+
+    if (name := file.visititems_links(linked) or file.visititems(elsewhere)) is not None:
+        raise ModelError(f"keras: the weights '{name}' lie in another file; refused")
+    return found
+
+
+class _Dataset(NamedTuple):
+    name: str
+    size: int
+    num_bytes: int
