@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from raymlops.data import Columns, NumberBins, take
+from raymlops.data import Class, Columns, NumberBins, take
 from raymlops.errors import (
     IntegrityError,
     ModelError,
@@ -32,6 +32,7 @@ from raymlops.models import (
 )
 from raymlops.storage import Store
 from raymlops.train.tabular.network import Perceptron
+from tests import irises
 
 
 def test_a_bundle_comes_back_the_same(bundle: Bundle, columns: Columns, store: Store) -> None:
@@ -150,6 +151,12 @@ def test_the_model_may_be_of_any_scoring_format(
     wanted = regression.predict_proba(bundle.preprocessing.transform(columns))[:, 1]
     np.testing.assert_allclose(loaded.predict(columns)[PROBABILITY], wanted, atol=1e-5)
     assert verify_bundle(loaded, "").num_answers == 8
+
+
+@pytest.mark.parametrize("classes", [irises.SPECIES, (3, 1, 2)])
+def test_a_bundle_that_names_classes_is_verified(classes: tuple[Class, ...]) -> None:
+    # Their names were taken for numbers, and looked through for NaN.
+    assert verify_bundle(irises.bundle(classes).with_answers(), "").num_answers == 8
 
 
 def test_weights_and_architecture_travel_together(
