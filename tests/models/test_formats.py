@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import IsolationForest
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    IsolationForest,
+)
 
 from raymlops.errors import IntegrityError, ModelError, UntrustedError
 from raymlops.models import (
@@ -23,6 +27,7 @@ from raymlops.models import (
     read_model,
     write_model,
 )
+from raymlops.models.predictors import predictor_of
 from tests.models.fitted import fitted
 
 NAMES = [each.name for each in FORMATS]
@@ -218,6 +223,24 @@ def test_keras_graphs_with_branches_come_back(name: str) -> None:
     predict = format_named(name).load(artifact, recorded=lambda _: False)
     wanted = model.predict(rows[:50], batch_size=50, verbose=0)
     np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "estimator", [HistGradientBoostingClassifier, HistGradientBoostingRegressor]
+)
+def test_histogram_gradient_boosting_becomes_onnx_with_missing_values(estimator: Any) -> None:
+    # skl2onnx wrote a truth value into every leaf, which protobuf 7 does not take.
+    rows = fitted("scaled ridge").rows.copy()
+    target = np.arange(len(rows)) % 2
+    rows[:, 0] += target
+    rows[::7, 0] = np.nan
+    model = estimator(max_iter=5, random_state=0).fit(rows, target)
+    artifact = format_named("onnx").save(model, rows[:50])
+    np.testing.assert_allclose(
+        format_named("onnx").load(artifact, recorded=lambda _: False)(rows),
+        predictor_of(model)(rows),
+        atol=1e-5,
+    )
 
 
 def test_a_detector_of_outliers_becomes_onnx() -> None:

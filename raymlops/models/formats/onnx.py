@@ -128,11 +128,31 @@ def _from_sklearn(model: Any, sample: Matrix) -> bytes:
     options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
     # Left alone it takes the newest operators there are, of which it knows not all.
     versions = {"": get_latest_tested_opset_version(), "ai.onnx.ml": 3}
-    graph = to_onnx(model, sample[:1], options=options, target_opset=versions)
+    with _flags_as_numbers():
+        graph = to_onnx(model, sample[:1], options=options, target_opset=versions)
     if _SCORES in {output.name for output in graph.graph.output}:
         graph = select_model_inputs_outputs(graph, outputs=[_SCORES])
     data: bytes = graph.SerializeToString()
     return data
+
+
+@contextlib.contextmanager
+def _flags_as_numbers() -> Iterator[None]:
+    """Leaves of histogram gradient boosting get a number for where missing values go: skl2onnx
+    1.20 writes False, which protobuf 7 refuses."""
+    from skl2onnx.common import tree_ensemble
+
+    add_node = tree_ensemble.add_node
+
+    def add_with_number(*node: Any, nodes_missing_value_tracks_true: Any = 0, **facts: Any) -> None:
+        flag = int(nodes_missing_value_tracks_true)
+        add_node(*node, nodes_missing_value_tracks_true=flag, **facts)
+
+    tree_ensemble.add_node = add_with_number
+    try:
+        yield
+    finally:
+        tree_ensemble.add_node = add_node
 
 
 def _from_keras(model: Any) -> bytes:
