@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from functools import cache
 from pathlib import Path
@@ -241,6 +242,24 @@ def test_histogram_gradient_boosting_becomes_onnx_with_missing_values(estimator:
         predictor_of(model)(rows),
         atol=1e-5,
     )
+
+
+def test_a_rule_may_hold_dataclasses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Python looks a dataclass with postponed annotations up by the name of its module.
+    (tmp_path / "held_limits.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Limits:\n"
+        "    low: float = 2.0\n"
+        "def predict(matrix):\n"
+        "    return matrix[:, 0] - Limits().low\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    kind, rule = format_named("python"), importlib.import_module("held_limits")
+    rows = np.array([[3.0], [5.0]], np.float32)
+    artifact = kind.save(rule.predict, rows)
+    np.testing.assert_array_equal(kind.load(artifact, recorded=everything)(rows), [1.0, 3.0])
 
 
 def test_a_detector_of_outliers_becomes_onnx() -> None:

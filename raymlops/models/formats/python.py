@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -55,8 +56,14 @@ class Python(Format):
 
     def _restore(self, artifact: Artifact) -> Any:
         name, source = _read(artifact.data)
-        module = ModuleType(f"raymlops_python_{artifact.digest[:12]}")
-        exec(compile(source, f"<model {artifact.digest[:12]}>", "exec"), module.__dict__)
+        module = ModuleType(f"raymlops_python_{artifact.digest}")
+        # Known by its name while its source runs and after: dataclasses look themselves up there.
+        sys.modules[module.__name__] = module
+        try:
+            exec(compile(source, f"<model {artifact.digest[:12]}>", "exec"), module.__dict__)
+        except BaseException:
+            del sys.modules[module.__name__]
+            raise
         return getattr(module, name)
 
 
