@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,20 @@ def test_a_layer_that_occurs_twice_is_written_twice(nested: bool, weights: bool)
     predict = kind.load(artifact, recorded=lambda _: False)
     rows = np.array([[0.0], [2.0], [3.0], [4.0]], np.float32)
     np.testing.assert_array_equal(predict(rows), [0.0, 0.0, 3.0, 7.0])
+
+
+def test_layers_with_names_and_norms_without_bias_come_back() -> None:
+    # An OrderedDict's names were looked for under numbers, a LayerNorm's bias where there was none.
+    layers = {"first": torch.nn.Linear(3, 4), "norm": torch.nn.LayerNorm(4, bias=False)}
+    model = torch.nn.Sequential(
+        OrderedDict(inner=torch.nn.Sequential(OrderedDict(layers)), last=torch.nn.Linear(4, 1))
+    )
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    kind = format_named("safetensors")
+    predict = kind.load(kind.save(model, rows), recorded=lambda _: False)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(rows)).numpy()[:, 0]
+    np.testing.assert_array_equal(predict(rows), wanted)
 
 
 class _Branching(torch.nn.Module):

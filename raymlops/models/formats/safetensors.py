@@ -31,7 +31,7 @@ _LAYERS: dict[str, tuple[str, ...]] = {
     "Conv2d": _CONVOLUTION,
     "BatchNorm1d": _BATCH_NORM,
     "BatchNorm2d": _BATCH_NORM,
-    "LayerNorm": ("normalized_shape", "eps", "elementwise_affine"),
+    "LayerNorm": ("normalized_shape", "eps", "elementwise_affine", "bias"),
     "MaxPool1d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
     "MaxPool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
     "AvgPool2d": ("kernel_size", "stride", "padding", "ceil_mode"),
@@ -102,8 +102,7 @@ class Safetensors(Format):
         from safetensors.torch import save
         from torch import nn
 
-        if type(model) is not nn.Sequential:
-            model = nn.Sequential(model)
+        model = _numbered(model) if type(model) is nn.Sequential else nn.Sequential(model)
         layer = _describe(model.eval(), type(model).__name__)
         architecture = _Architecture(version=_VERSION, layers=layer.layers)
         # Cloned, since safetensors refuses tensors that share memory, as a layer's that occurs
@@ -128,6 +127,16 @@ class Safetensors(Format):
             model = torch.nn.Sequential(*map(_build, _read(artifact).layers))
         model.load_state_dict(weights, strict=True, assign=True)
         return model.eval()
+
+
+def _numbered(module: Any) -> Any:
+    """The same layers under their positions, as they are built again: one made of an OrderedDict
+    has names."""
+    from torch import nn
+
+    return nn.Sequential(
+        *(_numbered(each) if type(each) is nn.Sequential else each for each in module)
+    )
 
 
 def _describe(module: Any, where: str) -> _Layer:
