@@ -65,7 +65,7 @@ def tune(
         )
         results = _tuner(trial, job, spec, store, search.id).fit()
         if results.num_terminated == 0:
-            raise TrainingError(f"all {spec.num_trials} trials failed: {results.errors[:1]}")
+            raise TrainingError(f"all {spec.num_trials} trials failed: {_cause(results.errors)}")
         best = results.get_best_result()
         assert best.metrics is not None, "a trial that finished has reported"
         assert best.config is not None, "every trial has parameters"
@@ -87,17 +87,21 @@ def _tuner(
     store: Store,
     name: str,
 ) -> Any:
+    import optuna
     from ray import tune as ray_tune
     from ray.tune.search.optuna import OptunaSearch
 
+    # Its handler tells of every study that begins, on a logger nobody asked for.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     # At verbosity 0, Ray Tune's older way of telling is silent, its newer one is not.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     return ray_tune.Tuner(
         ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
+        param_space=_space(spec),
         tune_config=ray_tune.TuneConfig(
-            search_alg=OptunaSearch(_space(spec), metric=METRIC, mode="min", seed=job.spec.seed),
+            search_alg=OptunaSearch(seed=job.spec.seed),
             num_samples=spec.num_trials,
             max_concurrent_trials=spec.max_concurrent,
             metric=METRIC,
@@ -106,6 +110,11 @@ def _tuner(
         ),
         run_config=ray_tune.RunConfig(name=name, storage_path=store.below("tuning"), verbose=0),
     )
+
+
+def _cause(errors: Sequence[Exception]) -> str:
+    """What the first trial that failed said, without what Ray wraps around it."""
+    return str(getattr(errors[0], "cause", errors[0]))
 
 
 def _require_room(spec: TuneSpec, node_cpus: Sequence[float]) -> None:

@@ -195,7 +195,10 @@ def test_a_search_records_its_trials_and_keeps_the_best(
         num_trials=2, max_concurrent=2, hidden=((4,), (8,)), learning_rate=(1e-3, 1e-1)
     )
     found = tune(job, space, ledger, store, data)
-    assert capfd.readouterr().out == ""  # `raymlops tune --json` was not JSON
+    said = capfd.readouterr()
+    assert said.out == ""  # `raymlops tune --json` was not JSON
+    assert "OptunaSearch" not in said.err  # a warning about how we call it
+    assert "study" not in said.err
     assert found.run.status == "finished"
 
     trials = ledger.runs.list(parent_id=found.run.id)
@@ -213,6 +216,16 @@ def test_a_search_records_its_trials_and_keeps_the_best(
     assert np.isfinite(found.validation_loss)
     # Ray Tune once left a handler behind that swallowed every later Ctrl-C.
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_search_whose_trials_all_fail_tells_what_the_first_said(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+) -> None:
+    space = TuneSpec(num_trials=1, hidden=((4,),), learning_rate=(1e30, 1e30))
+    with pytest.raises(TrainingError, match=r"^all 1 trials failed: the loss is nan at step 2"):
+        tune(job, space, ledger, store, data)
+    assert ledger.decisions.list(model="tumours", kind="tune") == []
 
 
 @pytest.mark.usefixtures("ray_cluster")
