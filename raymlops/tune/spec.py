@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from raymlops.train.checks import require_positive
 from raymlops.train.tabular.spec import TabularSpec
 
 
@@ -29,12 +31,13 @@ class TuneSpec:
                 f"num_trials is {self.num_trials} and max_concurrent {self.max_concurrent}; "
                 "both are at least 1"
             )
-        if self.cpus_per_trial <= 0:
-            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; it is positive")
+        require_positive("cpus_per_trial", self.cpus_per_trial)
         for name in ("dropout", "learning_rate", "weight_decay"):
             low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} runs from {low} to {high}; give the lower end first")
+            if not -math.inf < low <= high < math.inf:
+                raise ValueError(
+                    f"{name} runs from {low} to {high}; give finite ends, the lower one first"
+                )
         if self.learning_rate[0] <= 0 or self.weight_decay[0] <= 0:
             raise ValueError(
                 f"learning_rate starts at {self.learning_rate[0]} and weight_decay at "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -33,10 +34,10 @@ class TabularSpec:
             raise ValueError(
                 f"epochs is {self.epochs} and batch_size {self.batch_size}; both are at least 1"
             )
-        if self.learning_rate <= 0 or self.weight_decay < 0:
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 f"learning_rate is {self.learning_rate} and weight_decay {self.weight_decay}; "
-                "the first is positive, the second not negative"
+                "the first is positive, the second not negative, and both are finite"
             )
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"validation_share is {self.validation_share}, not between 0 and 1")
