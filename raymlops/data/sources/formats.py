@@ -20,6 +20,9 @@ Kind = Literal["parquet", "csv"]
 # Types of a CSV file are told by its first block, so all of a file up to this size decides.
 _CSV_BLOCK_BYTES = 32 << 20
 
+# Without it a block may end within a text that goes over several lines, whose row is two then.
+_CSV_PARSING = csv.ParseOptions(newlines_in_values=True)
+
 _EVERY_WHOLE_UNTIL = 2.0**53
 """Doubles hold every whole number up to here."""
 _LONG_WHOLE = r"^\s*[+-]?[0-9]{16,}\s*$"
@@ -38,7 +41,7 @@ def kind_of(name: str) -> Kind:
 def schema_of(kind: Kind, path: Path) -> pa.Schema:
     if kind == "parquet":
         return pq.read_schema(path).remove_metadata()
-    with csv.open_csv(path, read_options=_csv_blocks()) as reader:
+    with csv.open_csv(path, read_options=_csv_blocks(), parse_options=_CSV_PARSING) as reader:
         schema = reader.schema
     for field in schema:
         if pa.types.is_binary(field.type):
@@ -119,7 +122,9 @@ def _open_csv(file: Any, target: pa.Schema) -> csv.CSVStreamingReader:
     options = csv.ConvertOptions(
         column_types={field.name: field.type for field in target}, include_columns=target.names
     )
-    return csv.open_csv(file, read_options=_csv_blocks(), convert_options=options)
+    return csv.open_csv(
+        file, read_options=_csv_blocks(), parse_options=_CSV_PARSING, convert_options=options
+    )
 
 
 def _csv_blocks() -> csv.ReadOptions:

@@ -25,6 +25,7 @@ from raymlops.data import (
     open_source,
 )
 from raymlops.data.export import export_dvc
+from raymlops.data.sources import formats
 from raymlops.demo.flights import load_flights
 from raymlops.errors import DataError, ExpectationError
 from raymlops.ledger import Ledger
@@ -250,6 +251,17 @@ def test_files_are_read_in_the_widest_of_their_types(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": pa.array([1], pa.int32())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"x": [0.5]}), tmp_path / "b.parquet")
     assert as_table(open_source(tmp_path))["x"].to_pylist() == [1.0, 0.5]
+
+
+def test_a_text_of_several_lines_is_one_row_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a file beyond 32 MiB a block ended within a text; its second line became a row of its own.
+    monkeypatch.setattr(formats, "_CSV_BLOCK_BYTES", 64)
+    rows = [{"id": number, "text": f"first line\n{number},second line"} for number in range(50)]
+    path = tmp_path / "texts.csv"
+    csv.write_csv(pa.Table.from_pylist(rows), path)
+    assert as_table(open_source(path)).to_pylist() == rows
 
 
 def test_an_empty_text_of_a_csv_is_missing_like_an_empty_number(
