@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,8 +34,10 @@ class Feature:
             raise ValueError(f"{self.name}: max_missing is {self.max_missing}, not within 0 and 1")
         if self.kind == "category" and (self.low is not None or self.high is not None):
             raise ValueError(f"{self.name} is a category; low and high are for numbers")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"{self.name}: low {self.low} is above high {self.high}")
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if not low <= high:
+            raise ValueError(f"{self.name}: low {low} is above high {high}, or one is no number")
 
     @property
     def nullable(self) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -90,6 +91,9 @@ def test_a_contradictory_schema_is_refused(changes: dict[str, object], message: 
 def test_a_contradictory_feature_is_refused() -> None:
     with pytest.raises(ValueError, match="low 2 is above high 1"):
         Feature(name="x", kind="number", low=2, high=1)
+    for bounds in ({"low": math.nan}, {"high": math.nan}, {"low": 0, "high": math.nan}):
+        with pytest.raises(ValueError, match="or one is no number"):  # nothing was refused by it
+            Feature(name="x", kind="number", **bounds)
     with pytest.raises(ValueError, match="x is a category; low and high are for numbers"):
         Feature(name="x", kind="category", low=2)
     with pytest.raises(ValueError, match="max_missing is 2, not within 0 and 1"):

@@ -33,6 +33,7 @@ from raymlops.data.rules.unique import UniqueChecker
 from raymlops.demo.flights import load_flights
 from raymlops.errors import DataError
 
+NAN = float("nan")
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2013, 1, 1, tzinfo=UTC)
 
@@ -268,6 +269,16 @@ def test_rules_are_declared_by_name() -> None:
         ({"rule": "range", "column": "a"}, "has no bound"),
         ({"rule": "range", "column": "a", "low": 2, "high": 1}, "low 2.0 is above high 1.0"),
         ({"rule": "range", "column": "a", "low": "2013-01-01T00:00Z", "high": 1}, "give one"),
+        ({"rule": "range", "column": "a", "below": NAN}, "a: below nan would let every value pass"),
+        (
+            {
+                "rule": "range",
+                "column": "a",
+                "low": "2013-01-01T00:00",
+                "high": "2014-01-01T00:00Z",
+            },
+            "has times with a zone and without; give one kind",
+        ),
         ({"rule": "rows"}, "needs min or max"),
         ({"rule": "rows", "min": 2, "max": 1}, "min 2 is above max 1"),
         ({"rule": "one_of", "column": "a", "values": []}, "is empty"),

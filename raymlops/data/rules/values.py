@@ -44,6 +44,13 @@ class Range(Expectation):
             raise ValueError(f"the range of {self.column} has no bound: low, high, above or below")
         if len({isinstance(bound, datetime) for _, bound, _ in self._bounds}) > 1:
             raise ValueError(f"the range of {self.column} has numbers and times; give one of them")
+        for words, bound, _ in self._bounds:
+            if bound != bound:
+                raise ValueError(f"{self.column}: {words} {bound} would let every value pass")
+        if len({isinstance(b, datetime) and b.tzinfo is None for _, b, _ in self._bounds}) > 1:
+            raise ValueError(
+                f"the range of {self.column} has times with a zone and without; give one kind"
+            )
         for low in (self.low, self.above):
             for high in (self.high, self.below):
                 if low is not None and high is not None and low > high:  # type: ignore[operator]
