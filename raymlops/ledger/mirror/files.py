@@ -18,8 +18,9 @@ class Files:
         self._max_bytes = max_bytes
 
     @property
-    def store_uri(self) -> str:
-        return self._store.uri
+    def where(self) -> str:
+        """The store, to be shown."""
+        return str(self._store)
 
     def text(self, key: str, name: str, text: str) -> None:
         """Puts `text` among the artifacts of MLflow's run `key` as `name`, a relative path."""
@@ -54,7 +55,7 @@ class Files:
             self._target.file(key, name, data)
 
     def _refer(self, key: str, name: str, digest: str, why: str) -> None:
-        note = {"digest": digest, "store": self._store.uri, "not_copied_because": why}
+        note = {"digest": digest, "store": self.where, "not_copied_because": why}
         self.text(key, f"{name}.reference.json", json.dumps(note, indent=2))
 
     def _too_large(self, size_bytes: int) -> str:

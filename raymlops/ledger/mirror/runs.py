@@ -165,7 +165,7 @@ class MirroredRuns:
                 "version": version,
                 "digest": found.digest,
                 "manifest": found.manifest,
-                "store": self._files.store_uri,
+                "store": self._files.where,
             }
             mirrored = Dataset(
                 name=name,
