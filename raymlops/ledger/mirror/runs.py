@@ -100,7 +100,12 @@ class MirroredRuns:
     def _copy(self, run: Run, act: Callable[[str], None]) -> bool:
         started_ms = names.milliseconds(run.started_at)
         tags = self._tags(run)
-        key = self._target.run(run.id, model=run.model, started_ms=started_ms, tags=tags)
+        try:
+            key = self._target.run(run.id, model=run.model, started_ms=started_ms, tags=tags)
+        except RunGoneError:
+            _logger.warning("experiment %s was deleted in MLflow; it stays so", run.model)
+            self._marks.keep(marks.RUN, {run.id: {"mlflow": None, "gone": True}})
+            return False
 
         def fill(key: str) -> None:
             self._copy_params(run, key)

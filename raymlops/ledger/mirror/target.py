@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RunGoneError(Exception):
-    """Somebody deleted the run in MLflow."""
+    """Somebody deleted the run in MLflow, or the experiment that it would be in."""
 
 
 class Target:
@@ -50,7 +50,6 @@ class Target:
         self._url = url
         self._artifacts = artifacts
         self._is_server = url.startswith(("http://", "https://"))
-        self._experiments: dict[str, str] = {}
         if not self._is_server and not url.startswith(("sqlite://", "postgresql")):
             raise MirrorError(
                 f"mlflow url '{shown(url)}' is no MLflow store: give sqlite:///FILE, "
@@ -81,7 +80,11 @@ class Target:
             raise MirrorError(f"MLflow at {shown(self._url)} cannot be reached: {error}") from error
 
     def run(self, run_id: str, *, model: str, started_ms: int, tags: Mapping[str, str]) -> str:
-        """MLflow's id of the run that mirrors `run_id`, made unless it is there."""
+        """MLflow's id of the run that mirrors `run_id`, made unless it is there.
+
+        Raises:
+            RunGoneError: the experiment of `model` was deleted.
+        """
         from mlflow.entities import ViewType
 
         experiment = self._experiment(model)
@@ -192,15 +195,13 @@ class Target:
 
     def _experiment(self, model: str) -> str:
         """The id of the experiment called like the model, made unless it is there."""
-        if model not in self._experiments:
-            with _refusals(f"experiment {model}"):
-                found = self._client.get_experiment_by_name(model)
-                self._experiments[model] = (
-                    found.experiment_id
-                    if found is not None
-                    else self._client.create_experiment(model, self._artifact_location(model))
-                )
-        return self._experiments[model]
+        with _refusals(f"experiment {model}"):
+            found = self._client.get_experiment_by_name(model)
+            if found is None:
+                return str(self._client.create_experiment(model, self._artifact_location(model)))
+        if found.lifecycle_stage == "deleted":
+            raise RunGoneError(model)
+        return str(found.experiment_id)
 
     def _artifact_location(self, model: str) -> str | None:
         if self._artifacts is None:

@@ -353,6 +353,26 @@ def test_what_was_deleted_in_mlflow_stays_deleted_and_stops_nothing(
     assert vars(mirror.catch_up()) == NOTHING
 
 
+def test_an_experiment_that_was_deleted_in_mlflow_stops_nothing(
+    ledger: Ledger, run: Run, mirror: Mirror, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The first run of its model that began after that was refused at every look from then on.
+    mirror.catch_up()
+    experiment = client.get_experiment_by_name(run.model)
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    late, other = start(ledger), start(ledger, model="flights")
+    for each in (run, late, other):
+        ledger.runs.log(each.id, {"loss": 0.5})
+    ledger.runs.finish(late.id)
+
+    assert mirror.catch_up().num_metrics == 3
+
+    assert "experiment tumours was deleted in MLflow; it stays so" in caplog.text
+    assert mirrored_run(client, other).data.metrics == {"loss": 0.5}
+    assert vars(mirror.catch_up()) == NOTHING
+
+
 def test_a_store_that_was_lost_is_filled_again_after_forgetting(
     ledger: Ledger, store: Store, run: Run, mlflow_file: Path
 ) -> None:
