@@ -171,7 +171,7 @@ class Trainer:
         task = Task(
             spec=self.spec,
             plan=self.plan,
-            folder=folder,
+            folder=SecretUrl(folder),
             ledger_url=SecretUrl(ledger_url),
             run_id=run_id,
             num_threads=max(1, int(self.cpus_per_worker)),
@@ -233,7 +233,7 @@ class Trainer:
                     redact(failure.text),
                 )
                 raise failure.error(task.run_id, restarts)
-            step = newest_step(task.folder, self.spec.checkpoints)
+            step = newest_step(task.folder.reveal(), self.spec.checkpoints)
             _logger.warning(
                 "run %s: worker %d was lost (%s); %s",
                 task.run_id,

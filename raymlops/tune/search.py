@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from raymlops.cluster.resources import node_cpus
 from raymlops.errors import TrainingError
 from raymlops.ledger import Dataset, Ledger, Run, open_ledger
-from raymlops.storage import Store
+from raymlops.storage import Store, arrow_place
 from raymlops.train import TabularSpec
 from raymlops.tune.spec import TuneSpec
 
@@ -97,6 +97,7 @@ def _tuner(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    path, filesystem = arrow_place(store.below("tuning"))
     return ray_tune.Tuner(
         ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
         param_space=_space(spec),
@@ -108,7 +109,9 @@ def _tuner(
             mode="min",
             reuse_actors=True,
         ),
-        run_config=ray_tune.RunConfig(name=name, storage_path=store.below("tuning"), verbose=0),
+        run_config=ray_tune.RunConfig(
+            name=name, storage_path=path, storage_filesystem=filesystem, verbose=0
+        ),
     )
 
 

@@ -46,7 +46,7 @@ def work(config: dict[str, Any]) -> None:
     if rank == 0:
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **weights)
-        files = Files(task.folder)
+        files = Files(task.folder.reveal())
         files.write(WEIGHTS, file.getvalue())
         files.write(PROGRESS, json.dumps(progress.to_dict()).encode())
 
@@ -56,7 +56,7 @@ def _checkpoints(task: Task, log: Recorder | None) -> Checkpoints | None:
     nobody would tell again."""
     if not task.spec.checkpoints.every_steps:
         return None
-    folder = Path(task.folder.removeprefix("file://"))
+    folder = Path(task.folder.reveal().removeprefix("file://"))
     return Checkpoints(folder, task.spec.checkpoints, settle=None if log is None else log.flush)
 
 

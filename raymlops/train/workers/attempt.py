@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import LostWorkerError
+from raymlops.storage import arrow_place
 from raymlops.train.backend import backend_of
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.room import ACCELERATORS
@@ -59,9 +60,11 @@ def _ray_trainer(
     # With an environment of their own, workers cannot be processes that wait for work.
     variables = dict(backend.environment)
     # Ray Train would try again after any error; `cause_of` knows which may pass.
+    path, filesystem = arrow_place(task.folder.reveal())
     run_config: Any = RunConfig(  # typed as that of Ray Train v1
         name=name,
-        storage_path=task.folder,
+        storage_path=path,
+        storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=0),
         worker_runtime_env={"env_vars": variables} if variables else {},
     )

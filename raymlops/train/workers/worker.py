@@ -28,12 +28,15 @@ _logger = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """All a worker needs to know: the `spec` of its framework, the `plan` for as many workers as
-    there may be at most, and `folder`, a URI that every node reaches."""
+    there may be at most, and `folder`, a URI that every node reaches.
+
+    Ray's train state, for the dashboard, shows all of it.
+    """
 
     spec: Any
     plan: ParallelPlan
-    folder: str
-    ledger_url: SecretUrl  # Ray's train state, for the dashboard, shows it
+    folder: SecretUrl
+    ledger_url: SecretUrl
     run_id: str
     num_threads: int
 
@@ -61,7 +64,7 @@ def work(config: dict[str, Any]) -> None:
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         checkpoints = None
         if task.spec.checkpoints.every_steps:
-            folder = Path(task.folder.removeprefix("file://"))
+            folder = Path(task.folder.reveal().removeprefix("file://"))
             settle = (lambda: None) if log is None else log.flush
             checkpoints = Checkpoints(folder, task.spec.checkpoints, seat, settle=settle)
         start = partial(ParameterServer.start, label=task.run_id)
@@ -73,7 +76,7 @@ def work(config: dict[str, Any]) -> None:
     if rank == 0:
         file = io.BytesIO()
         torch.save({"weights": weights, "progress": progress.to_dict()}, file)
-        Files(task.folder).write(WEIGHTS, file.getvalue())
+        Files(task.folder.reveal()).write(WEIGHTS, file.getvalue())
 
 
 class Recorder:
