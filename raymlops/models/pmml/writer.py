@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from importlib.metadata import version
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -35,7 +35,7 @@ def to_pmml(model: Any) -> bytes:
 
     root = Element("PMML", xmlns=_NAMESPACE, version="4.4")
     header = SubElement(root, "Header")
-    SubElement(header, "Application", name="raymlops", version=_version())
+    SubElement(header, "Application", name="raymlops", version=version("raymlops"))
     _dictionary(root, names, target)
     transformations = SubElement(root, "TransformationDictionary")
     fields = Fields(transformations, names)
@@ -87,13 +87,6 @@ def _free(name: str, taken: Sequence[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _version() -> str:
-    try:
-        return metadata.version("raymlops")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "0+source"
 
 
 _WRITERS: Mapping[str, Callable[[Any, Columns, Target], Element]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import metadata
+from importlib.metadata import version
 from typing import Any
 
 from raymlops.models import Field, Signature
@@ -14,15 +14,8 @@ EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics")
 _PLATFORMS = {"onnx": "onnxruntime_onnx"}
 
 
-def server_version() -> str:
-    try:
-        return metadata.version("raymlops")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "0+source"
-
-
 def server_metadata() -> dict[str, Any]:
-    return {"name": NAME, "version": server_version(), "extensions": EXTENSIONS}
+    return {"name": NAME, "version": version("raymlops"), "extensions": EXTENSIONS}
 
 
 def model_metadata(
