@@ -45,9 +45,12 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    # Ray Serve has a handler and a level of its own, set when it is imported, and tells at INFO of
-    # an address that is not the door's.
+    # Ray Serve and Ray Data have handlers and levels of their own, set when they are imported. One
+    # tells at INFO of an address that is not the door's, the other of every plan it carries out.
     logging.getLogger("ray.serve").addFilter(_warns)
+    logging.getLogger("ray.data._internal.execution").setLevel(logging.WARNING)
+    # Of bars that are off because we say so it warns.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def emit_lines(lines: Iterable[tuple[str, str]]) -> None:

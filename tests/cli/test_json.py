@@ -193,3 +193,22 @@ def test_of_ray_serve_only_warnings_are_told() -> None:
     )
     assert "ready at" not in done.stderr
     assert "slow" in done.stderr
+
+
+def test_of_ray_data_only_problems_are_told() -> None:
+    """It told of each plan it carried out, and warned of bars that are off because we say so."""
+    script = (
+        "from raymlops.cli.output import log_to_stderr; log_to_stderr()\n"
+        "import ray.data\n"  # sets level and handler
+        "from ray.data._internal import progress\n"
+        "from ray.data._internal.execution import streaming_executor\n"
+        "streaming_executor.logger.info('Starting execution of Dataset')\n"
+        "progress.logger.warning('Progress bars disabled')\n"
+        "streaming_executor.logger.warning('a worker died')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "Starting" not in done.stderr
+    assert "bars" not in done.stderr
+    assert "a worker died" in done.stderr
