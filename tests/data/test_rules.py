@@ -241,6 +241,18 @@ def test_large_whole_numbers_are_compared_with_floats() -> None:
     assert found.examples == (f"{2**60 + 1} | 2.0",)
 
 
+def test_whole_numbers_that_no_type_holds_together_are_compared() -> None:
+    """Arrow compares as int64, in which the largest of uint64 have no place."""
+    table = pa.table(
+        {
+            "signed": pa.array([-1, 5, 2**63 - 1], pa.int64()),
+            "unsigned": pa.array([2**64 - 1, 5, 4], pa.uint64()),
+        }
+    )
+    (found,) = findings(Compare(left="signed", op="<=", right="unsigned"), table)
+    assert found.examples == (f"{2**63 - 1} | 4",)
+
+
 def rule_of(values: dict[str, Any]) -> Expectation:
     """A rule as YAML declares it."""
     rule: Expectation = TypeAdapter(rules.Rule).validate_json(json.dumps(values), strict=True)

@@ -31,6 +31,9 @@ _COMPARE = {
     ">": pc.greater,
 }
 
+_ALL_WHOLE = pa.decimal128(20)
+"""What holds the whole numbers of int64 and of uint64."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Expectation):
@@ -90,8 +93,11 @@ class _Incomparable:
 
 
 def _comparable(left: Any, right: Any) -> tuple[Any, Any]:
-    """Both columns, as float64 where they are numbers and not both whole."""
+    """Both columns, as float64 where they are numbers and not both whole, and as decimals where no
+    whole type holds both."""
     kinds = (left.type, right.type)
     if all(map(is_number, kinds)) and any(map(pa.types.is_floating, kinds)):
         return as_floats(left), as_floats(right)
+    if pa.uint64() in kinds and any(map(pa.types.is_signed_integer, kinds)):
+        return left.cast(_ALL_WHOLE), right.cast(_ALL_WHOLE)
     return left, right
