@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _LISTING_FILE = "_delta.json"
+_NAME_IN_FILES = "delta.columnMapping.physicalName"
 
 
 class DeltaSource:
@@ -35,7 +36,7 @@ class DeltaSource:
 
     Raises:
         DataError: there is no such table or version, the URI holds a password, or the table uses
-            what cannot be read (deletion vectors).
+            what cannot be read (deletion vectors, columns that were renamed by mapping).
     """
 
     format = "delta"
@@ -161,10 +162,29 @@ def _version_at(table: DeltaTable, at: datetime) -> int:
 def _dataset(table: DeltaTable) -> Any:
     from deltalake.exceptions import DeltaProtocolError
 
+    # deltalake refuses tables that list the feature; of older ones it reads such columns as null.
+    if renamed := sorted(_renamed(orjson.loads(table.schema().to_json()))):
+        raise DataError(
+            f"{table.table_uri} cannot be read: its files know {', '.join(renamed)} by other names "
+            "(delta.columnMapping); write it anew without that, e.g. as a copy in Parquet"
+        )
     try:
         return table.to_pyarrow_dataset()
     except DeltaProtocolError as error:
         raise DataError(f"{table.table_uri} cannot be read: {error}") from error
+
+
+def _renamed(node: Any) -> Iterator[str]:
+    """The columns of a schema, and fields of theirs, that have another name in the files."""
+    if isinstance(node, dict):
+        name = node.get("name")
+        if node.get("metadata", {}).get(_NAME_IN_FILES, name) != name:
+            yield str(name)
+        for value in node.values():
+            yield from _renamed(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _renamed(value)
 
 
 def _read(dataset: Any, uri: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, Field, Schema, convert_to_deltalake, write_deltalake
 
-from raymlops.data import TableSchema, add_dataset, load_dataset, open_source
+from raymlops.data import TableSchema, add_dataset, as_table, load_dataset, open_source
 from raymlops.data.sources.delta import DeltaRows
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
@@ -171,6 +171,43 @@ def test_a_partition_may_be_called_anything(value: str, tmp_path: Path, store: S
         assert all(file["sha256"] for file in listing["files"])
         found = pa.Table.from_batches(DeltaRows(store, kept.manifest).batches())
         assert rows(found) == rows(table)
+
+
+def mapped(path: Path, name: str) -> Path:
+    """A table as Spark writes it, whose only column the files know as `row`, readers as `name`."""
+    write_deltalake(path, pa.table({"row": [1, 2]}))
+    log = path / "_delta_log" / "00000000000000000000.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "protocol" in action:
+            action["protocol"] = {"minReaderVersion": 2, "minWriterVersion": 5}
+        if "metaData" in action:
+            given = action["metaData"]
+            schema = json.loads(given["schemaString"])
+            in_files = {
+                "delta.columnMapping.id": 1,
+                "delta.columnMapping.physicalName": "row",
+            }
+            (field,) = schema["fields"]
+            field |= {"name": name, "metadata": in_files}
+            given["schemaString"] = json.dumps(schema)
+            given["configuration"] = {
+                "delta.columnMapping.mode": "name",
+                "delta.columnMapping.maxColumnId": "1",
+            }
+    log.write_text("".join(f"{json.dumps(action)}\n" for action in actions))
+    return path
+
+
+def test_columns_that_the_files_know_by_another_name_are_refused(tmp_path: Path) -> None:
+    # deltalake reads null in every row of such a column.
+    with pytest.raises(DataError, match="its files know renamed by other names"):
+        open_source(mapped(tmp_path / "table", "renamed"))
+
+
+def test_mapped_columns_that_were_not_renamed_are_read(tmp_path: Path) -> None:
+    source = open_source(mapped(tmp_path / "table", "row"))
+    assert as_table(source).to_pydict() == {"row": [1, 2]}
 
 
 def test_credentials_in_the_uri_stay_out_of_the_ledger() -> None:
