@@ -30,6 +30,7 @@ from raymlops.models import (
     write_model,
 )
 from raymlops.models.predictors import predictor_of
+from tests.disks import output_on_small_disk
 from tests.models.fitted import fitted
 
 NAMES = [each.name for each in FORMATS]
@@ -198,6 +199,23 @@ def test_a_missing_file_or_architecture_is_named(tmp_path: Path) -> None:
     (tmp_path / "net.architecture.json").unlink()
     with pytest.raises(ModelError, match=r"net\.architecture\.json"):
         read_model(tmp_path / "net.safetensors")
+
+
+def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    script = """
+import sys, os
+from pathlib import Path
+from raymlops.errors import StorageError
+from raymlops.models import Artifact, write_model
+try:
+    write_model(Artifact(format="onnx", data=bytes(8 << 20)), Path(sys.argv[1], "model.onnx"))
+except StorageError as error:
+    print(error)
+print(os.listdir(sys.argv[1]))
+"""
+    error, left = output_on_small_disk(script, tmp_path)
+    assert "model.onnx cannot be written: [Errno 28] No space left" in error
+    assert left == "[]"
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,8 +12,8 @@ import pytest
 from raymlops.cluster.address import free_port
 from raymlops.errors import StorageError, UnavailableError
 from raymlops.storage import Files, RetryPolicy, Store
+from tests.disks import output_on_small_disk
 from tests.servers.hdfs import HdfsServer
-from tests.servers.process import program
 from tests.servers.seaweedfs import S3Server
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -134,14 +133,7 @@ import os
 print(sorted(files.list()), os.listdir(sys.argv[1] + "/.staging"))
 files.write("smaller", bytes(2 << 20))
 """
-    mounted = [
-        program("unshare", package="util-linux"), "--map-root-user", "--mount", "sh", "-c",
-        'mount -t tmpfs -o size=4m tmpfs "$2" && exec "$0" -c "$1" "$2"',
-        sys.executable, script, str(tmp_path),
-    ]  # fmt: skip
-    done = subprocess.run(mounted, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    error, left = done.stdout.splitlines()
+    error, left = output_on_small_disk(script, tmp_path)
     assert "the disk is full" in error
     assert "free some space and call again" in error
     assert left == "['small'] []"

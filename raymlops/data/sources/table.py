@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names
+from raymlops.errors import DataError
 from raymlops.storage import Store
 
 _FILE = "table.parquet"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TableSource:
@@ -58,8 +62,12 @@ class TableSource:
 
 
 def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
-    """Writes rows as they come; memory holds one row group."""
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    """Writes rows as they come; memory holds one row group.
+
+    Raises:
+        DataError: there is no room for them.
+    """
+    with _needing_room(path.parent), pq.ParquetWriter(path, schema, compression="zstd") as writer:
         group: list[pa.RecordBatch] = []
         for batch in batches:
             group.append(batch)
@@ -68,6 +76,19 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
                 group = []
         if group:
             writer.write_table(pa.Table.from_batches(group, schema))
+
+
+@contextlib.contextmanager
+def _needing_room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise DataError(
+            f"there is no room in {folder} for a Parquet file: {error}; free some space, or where "
+            "it is a temporary folder set TMPDIR to one with more"
+        ) from error
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.Array]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 from raymlops.errors import IntegrityError, ModelError
@@ -11,6 +9,7 @@ from raymlops.models.artifact import Artifact
 from raymlops.models.formats.base import Format, Recorded, nothing_recorded
 from raymlops.models.formats.registry import format_named, format_of
 from raymlops.models.predictors import Predictor
+from raymlops.storage.files import save
 
 
 def read_model(path: Path, *, format: str | None = None, digest: str | None = None) -> Artifact:
@@ -60,20 +59,15 @@ def load_model(
 
 
 def write_model(artifact: Artifact, path: Path) -> None:
-    """Writes the file, renamed into place, and the architecture beside it first."""
+    """Writes the file, renamed into place, and the architecture beside it first.
+
+    Raises:
+        StorageError: it cannot be written; nothing half-written stays.
+    """
     if artifact.architecture is not None:
-        _write(artifact.architecture, _beside(path, format_named(artifact.format)))
-    _write(artifact.data, path)
-
-
-def _write(data: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with staging.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
+        beside = _beside(path, format_named(artifact.format))
+        save(beside, [artifact.architecture], durable=True)
+    save(path, [artifact.data], durable=True)
 
 
 def _beside(path: Path, kind: Format) -> Path:

@@ -13,6 +13,7 @@ from raymlops.data import TableSchema, add_dataset, as_table, open_source
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
+from tests.disks import output_on_small_disk
 
 NOBODY = 65534
 
@@ -234,3 +235,28 @@ def test_whole_numbers_within_int64_stay_exact(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id,x\n9223372036854775807,1\n,2\n-9223372036854775807,3\n")
     assert as_table(open_source(path))["id"].to_pylist() == [2**63 - 1, None, 1 - 2**63]
+
+
+@pytest.mark.parametrize("made", ["open_source(path)", "TableSource(csv.read_csv(path))"])
+def test_a_full_temporary_folder_is_not_taken_for_a_broken_file(made: str, tmp_path: Path) -> None:
+    script = f"""
+import sys, tempfile
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+from raymlops.data import open_source
+from raymlops.data.sources import TableSource
+from raymlops.errors import DataError
+from raymlops.storage import Store
+path = {str(tmp_path / "numbers.csv")!r}
+csv.write_csv(pa.table({{"x": np.random.default_rng(0).normal(size=800_000)}}), path)
+tempfile.tempdir = sys.argv[1]
+try:
+    {made}.keep(Store({str(tmp_path / "store")!r}))
+except DataError as error:
+    print(error)
+"""
+    (temporary := tmp_path / "temporary").mkdir()
+    (error,) = output_on_small_disk(script, temporary)
+    assert error.startswith(f"there is no room in {temporary}")
+    assert error.endswith("where it is a temporary folder set TMPDIR to one with more")
