@@ -9,7 +9,7 @@ from __future__ import annotations
 from raymlops import operate
 from raymlops.cli.job import job_parser, open_job
 from raymlops.cli.signals import ended_by_signal
-from raymlops.cluster.settings import LOCAL
+from raymlops.cluster import is_private
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         reference = arguments.reference or f"{workspace.model}@champion"
         deployment = operate.deploy(workspace, reference)
         print(f"{deployment.url}/v2/models/{deployment.model}/infer", flush=True)
-        if workspace.settings.cluster.address == LOCAL:
+        if is_private(workspace.settings.cluster, home=workspace.home):
             ended_by_signal().wait()
             operate.undeploy(workspace, deployment.model)
 

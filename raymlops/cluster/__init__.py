@@ -1,7 +1,7 @@
 """Ray as raymlops uses it: reach it, start and end it, run jobs and named actors on it."""
 
 from raymlops.cluster.actors import find, spawn
-from raymlops.cluster.connect import Session, connect
+from raymlops.cluster.connect import Session, connect, is_private
 from raymlops.cluster.doctor import Finding, Level, diagnose
 from raymlops.cluster.head import Node
 from raymlops.cluster.jobs import JobResult, submit
@@ -25,6 +25,7 @@ __all__ = [
     "dismiss",
     "down",
     "find",
+    "is_private",
     "renew",
     "spawn",
     "status",

@@ -46,7 +46,7 @@ def connect(settings: ClusterSettings, *, home: Path) -> Iterator[Session]:
 
     if ray.is_initialized():
         yield _current(settings)
-    elif settings.address == LOCAL:
+    elif is_private(settings, home=home):
         with _private(settings) as session:
             yield session
     else:
@@ -54,9 +54,17 @@ def connect(settings: ClusterSettings, *, home: Path) -> Iterator[Session]:
             yield session
 
 
-def resolve_address(address: str, *, home: Path) -> str:
-    """HOST:PORT of the cluster that `address`, "auto" or HOST:PORT, stands for."""
-    if address != AUTO:
+def is_private(settings: ClusterSettings, *, home: Path) -> bool:
+    """Whether `settings` ask for a Ray that ends with the process, and not for one to join."""
+    if settings.address is not None:
+        return settings.address == LOCAL
+    known = bool(os.environ.get("RAY_ADDRESS")) or recorded_cluster(home) is not None
+    return settings.is_sized or not known
+
+
+def resolve_address(address: str | None, *, home: Path) -> str:
+    """HOST:PORT of the cluster that `address`, HOST:PORT, "auto" or None, stands for."""
+    if address is not None and address != AUTO:
         return address
     if given := os.environ.get("RAY_ADDRESS"):
         try:
@@ -75,7 +83,7 @@ def resolve_address(address: str, *, home: Path) -> str:
     if recorded.stale:
         raise ClusterError(
             f"the cluster recorded in {home} has ended (the machine was restarted, or its head "
-            "crashed): start it again with `raymlops up`"
+            f"crashed): start it again with `raymlops up`, or set the address to {LOCAL!r}"
         )
     return recorded.address
 
@@ -151,7 +159,8 @@ def _current(settings: ClusterSettings) -> Session:
 
     untyped: Any = ray
     context = ray.get_runtime_context()
-    asked = (settings.address, settings.namespace)
+    unsaid = LOCAL if settings.is_sized else context.gcs_address
+    asked = (settings.address or unsaid, settings.namespace)
     if asked != (context.gcs_address, context.namespace):
         _logger.warning(
             "Ray is initialised in this process already: joined %s, namespace %s, and not %s, %s",

@@ -18,11 +18,13 @@ class ClusterSettings:
     """Which Ray to use, and how large a private one may grow.
 
     `address` is "local" (a private Ray that ends with this process), "auto" (RAY_ADDRESS where
-    it is set, as in a submitted job, else the cluster `raymlops up` recorded) or HOST:PORT.
-    The sizes and `dashboard` describe a private Ray; None leaves the choice to Ray.
+    it is set, as in a submitted job, else the cluster `raymlops up` recorded) or HOST:PORT. None
+    is "auto" where there is such a cluster, else "local".
+    The sizes and `dashboard` describe, and so ask for, a private Ray; None leaves the choice of a
+    size to Ray.
     """
 
-    address: str = LOCAL
+    address: str | None = None
     num_cpus: int | None = None
     dashboard: bool = False
     namespace: str = "raymlops"
@@ -36,12 +38,18 @@ class ClusterSettings:
         store = self.object_store_bytes
         if store is not None and store < _MIN_OBJECT_STORE_BYTES:
             raise ValueError(f"object_store_bytes is {store}, Ray needs {_MIN_OBJECT_STORE_BYTES}")
-        if self.address == LOCAL:
+        if self.address is None or self.address == LOCAL:
             return
         if self.address != AUTO:
             split_address(self.address)
-        if self.num_cpus is not None or store is not None or self.dashboard:
+        if self.is_sized:
             raise ValueError(
                 f"num_cpus, object_store_bytes and dashboard size a private Ray, but address is "
                 f"{self.address!r}: leave them out, or set address to {LOCAL!r}"
             )
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether anything is said that only holds for a private Ray."""
+        sizes = (self.num_cpus, self.object_store_bytes)
+        return self.dashboard or any(size is not None for size in sizes)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymlops import serve
-from raymlops.cluster import renew
-from raymlops.cluster.settings import LOCAL
+from raymlops.cluster import is_private, renew
 from raymlops.errors import ConfigError, NotFoundError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.models import Signature
@@ -100,7 +99,8 @@ def undeploy(workspace: Workspace, model: str) -> None:
         serve.undeploy(model)
     except NotFoundError:
         # What a private Ray does not serve, another may: the ledger is left as it is.
-        if workspace.settings.cluster.address == LOCAL or releases.published(model) is None:
+        private = is_private(workspace.settings.cluster, home=workspace.home)
+        if private or releases.published(model) is None:
             raise
     releases.withdraw(model)
 

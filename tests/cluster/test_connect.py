@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raymlops.cluster import ClusterRecord, ClusterSettings, connect
+from raymlops.cluster import ClusterRecord, ClusterSettings, connect, is_private
 from raymlops.cluster.connect import resolve_address
 from raymlops.errors import ClusterError
 
@@ -47,6 +47,20 @@ def test_ray_client_is_not_taken_for_a_head(
 def test_auto_without_a_cluster_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="start one with `raymlops up`"):
         resolve_address("auto", home=tmp_path)
+
+
+def test_ray_is_private_by_default_only_where_there_is_none_to_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` and then `deploy` once were two clusters: the second was in the way of the first."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    unsaid, local = ClusterSettings(), ClusterSettings(address="local")
+    assert is_private(unsaid, home=tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert not is_private(unsaid, home=tmp_path)
+    assert is_private(local, home=tmp_path)
+    assert is_private(ClusterSettings(num_cpus=2), home=tmp_path)
+    assert not is_private(AUTO, home=tmp_path)
 
 
 @pytest.mark.cluster
@@ -98,8 +112,8 @@ def test_two_private_rays_live_side_by_side_and_leave_no_process(tmp_path: Path)
 def test_auto_joins_what_up_started_and_leaves_it_running(
     cluster: ClusterRecord, home: Path
 ) -> None:
-    for _ in range(2):
-        with connect(AUTO, home=home) as session:
+    for settings in (AUTO, AUTO, ClusterSettings()):
+        with connect(settings, home=home) as session:
             assert (session.address, session.owned) == (cluster.address, False)
             assert session.dashboard_url == cluster.dashboard_url
 

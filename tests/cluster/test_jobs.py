@@ -22,7 +22,7 @@ with connect(ClusterSettings(address="auto"), home=Path("nowhere")) as session:
 
 def test_a_private_ray_takes_no_job(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="outlives this process"):
-        submit("job.py", settings=ClusterSettings(), home=tmp_path)
+        submit("job.py", settings=ClusterSettings(address="local"), home=tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_not_uploaded(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ import pytest
 from raymlops.cluster import ClusterSettings
 
 
-def test_a_private_ray_is_the_default() -> None:
-    assert ClusterSettings().address == "local"
+def test_sizes_ask_for_a_private_ray() -> None:
+    assert not ClusterSettings().is_sized
+    for sized in ({"num_cpus": 2}, {"dashboard": True}, {"object_store_bytes": 2**30}):
+        assert ClusterSettings(**sized).is_sized
 
 
 @pytest.mark.parametrize("address", ["auto", "10.0.0.1:6379", "head:6379", "[::1]:6379"])
