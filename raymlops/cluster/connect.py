@@ -97,15 +97,7 @@ def _private(settings: ClusterSettings) -> Iterator[Session]:
         ensure_token()
     with applied(ray_variables(token_auth=token_auth, loopback=True)):
         try:
-            context: Any = ray.init(
-                address="local",
-                num_cpus=settings.num_cpus,
-                object_store_memory=settings.object_store_bytes,
-                include_dashboard=settings.dashboard,
-                namespace=settings.namespace,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
+            context = _started(settings)
             yield Session(
                 address=context.address_info["gcs_address"],
                 dashboard_url=_http(context.dashboard_url),
@@ -115,6 +107,31 @@ def _private(settings: ClusterSettings) -> Iterator[Session]:
         finally:
             ray.shutdown(wait_for_processes=True)
             _forget_serve()
+
+
+def _started(settings: ClusterSettings) -> Any:
+    """What Ray tells of one that was started for this process.
+
+    Raises:
+        ClusterError: it did not start.
+    """
+    import ray
+
+    try:
+        return ray.init(
+            address="local",
+            num_cpus=settings.num_cpus,
+            object_store_memory=settings.object_store_bytes,
+            include_dashboard=settings.dashboard,
+            namespace=settings.namespace,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except Exception as error:  # Ray raises nothing narrower where a machine is too slow or full
+        raise ClusterError(
+            f"no Ray of its own could be started for this command: {error} See what the machine "
+            "is busy with, or join a cluster: `raymlops up` starts one"
+        ) from error
 
 
 @contextmanager

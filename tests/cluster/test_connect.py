@@ -63,6 +63,20 @@ def test_ray_is_private_by_default_only_where_there_is_none_to_join(
     assert not is_private(AUTO, home=tmp_path)
 
 
+def test_a_private_ray_that_does_not_start_is_an_error_of_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", too_slow)
+    with (
+        pytest.raises(ClusterError, match=r"timed out during startup\. See what the machine is"),
+        connect(LOCAL, home=tmp_path),
+    ):
+        pass
+
+
 @pytest.mark.cluster
 def test_a_private_ray_binds_loopback_and_leaves_no_process_after_an_interrupt(
     tmp_path: Path,
