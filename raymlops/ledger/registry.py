@@ -118,8 +118,16 @@ class Registry:
         if not name:
             raise NotFoundError(f"'{reference}' names no version; write MODEL@ALIAS or MODEL@1.2.3")
         if name[0].isdigit():
-            return self.get(model, Version.parse(name))
+            return self.get(model, self._parsed(model, name))
         return self.get(model, self.alias(model, name))
+
+    def _parsed(self, model: str, name: str) -> Version:
+        try:
+            return Version.parse(name)
+        except ValueError as error:
+            self.newest(model)  # says so where there is no such model
+            known = ", ".join(str(each.version) for each in self.list(model))
+            raise NotFoundError(f"no {model}@{name}: {error}; the ledger holds {known}") from error
 
     def alias(self, model: str, alias: str) -> Version:
         """Raises NotFoundError, naming the aliases of the model, or the models there are."""

@@ -142,6 +142,10 @@ def test_references_resolve_by_alias_and_by_version(ledger: Ledger, run: Run) ->
         ledger.registry.resolve("tumuors@champion")
     with pytest.raises(NotFoundError, match=r"no tumours 3\.0\.0; the ledger holds 1\.0\.0"):
         ledger.registry.resolve("tumours@3.0.0")
+    with pytest.raises(NotFoundError, match=r"no tumours@1: .* the ledger holds 1\.0\.0"):
+        ledger.registry.resolve("tumours@1")
+    with pytest.raises(NotFoundError, match="no model 'tumuors'"):
+        ledger.registry.resolve("tumuors@1")
     with pytest.raises(NotFoundError, match="write MODEL@ALIAS"):
         ledger.registry.resolve("tumours")
 
