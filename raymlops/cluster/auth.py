@@ -28,22 +28,34 @@ def token_path() -> Path:
 
 
 def find_token() -> str | None:
-    """The token as Ray would find it: RAY_AUTH_TOKEN, else the token file."""
+    """The token as Ray would find it: RAY_AUTH_TOKEN, else the token file.
+
+    Raises:
+        ClusterError: this user may not read the file.
+    """
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
     try:
         return token_path().read_text().strip() or None
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _out_of_reach(error) from error
 
 
 def ensure_token() -> str:
     """The token, made on first use; its file is closed to everybody but its owner.
 
     Ray makes the file itself otherwise, readable by every user of the machine.
+
+    Raises:
+        ClusterError: the file cannot be read or made, or is empty.
     """
     if find_token() is None:
-        _create(token_path())
+        try:
+            _create(token_path())
+        except OSError as error:
+            raise _out_of_reach(error) from error
     token = find_token()
     if token is None:
         raise ClusterError(f"{token_path()} is empty: delete it, and a new token will be made")
@@ -55,6 +67,13 @@ def ensure_token() -> str:
 def open_to_others(path: Path) -> bool:
     """Whether users other than the owner may read or write `path`."""
     return bool(path.stat().st_mode & _OTHERS)
+
+
+def _out_of_reach(error: OSError) -> ClusterError:
+    return ClusterError(
+        f"Ray's token is kept in {token_path()}: {error.strerror}; set HOME, or "
+        "RAY_AUTH_TOKEN_PATH, to where this user may write"
+    )
 
 
 def _create(path: Path) -> None:

@@ -39,6 +39,17 @@ def test_an_empty_token_file_is_no_token(token_file: Path) -> None:
         ensure_token()
 
 
+def test_a_token_that_is_out_of_reach_says_where_else_it_may_lie(token_file: Path) -> None:
+    """`up` of a user without a home folder asked for another home of raymlops."""
+    token_file.parent.touch()
+    with pytest.raises(ClusterError, match=f"kept in {token_file}: Not a directory; set HOME, or"):
+        ensure_token()
+    token_file.parent.unlink()
+    token_file.mkdir(parents=True)
+    with pytest.raises(ClusterError, match="Is a directory; set HOME, or RAY_AUTH_TOKEN_PATH"):
+        find_token()
+
+
 def test_the_token_of_the_environment_comes_first(
     token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
