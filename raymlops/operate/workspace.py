@@ -50,7 +50,7 @@ class Workspace:
 
     @property
     def home(self) -> Path:
-        return Path(self.settings.home).resolve()
+        return Path(self.settings.home).expanduser().resolve()
 
     @property
     def ledger_url(self) -> str:

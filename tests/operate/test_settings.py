@@ -164,6 +164,14 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path, home: str) -> None:
         Workspace.open(overrides=[f"home={tmp_path / home}"])
 
 
+def test_a_home_may_begin_with_the_folder_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In YAML or .env no shell replaces the tilde: it became a folder of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Workspace.open(overrides=["home=~/models"]).home == tmp_path / "models"
+
+
 def test_a_dotenv_file_sets_the_environment_and_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
