@@ -58,6 +58,10 @@ def main() -> None:
     except RaymlopsError as error:
         emit_error(error, json=json)
         sys.exit(1)
+    except OSError as error:  # a folder where a file is to be, or one that takes no files
+        told = error.filename is not None
+        emit_error(error, json=json, trace="" if told else traceback.format_exc())
+        sys.exit(1)
     except Exception as error:  # a bug: its traceback may show what this process has to hide
         emit_error(error, json=json, trace=traceback.format_exc())
         sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -83,8 +84,12 @@ def emit_table(
 
 
 def person() -> str:
-    """Who is at the keyboard, for the ledger."""
-    return getpass.getuser()
+    """Who is at the keyboard, for the ledger; of a user without a name, as in a container, the
+    number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the former until Python 3.12
+        return f"uid {os.getuid()}"
 
 
 def _warns(record: logging.LogRecord) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli import app, main
+from raymlops.cli.output import person
 from raymlops.errors import ConfigError
 
 
@@ -26,3 +27,23 @@ def test_a_known_error_is_one_line_and_exit_status_one(tmp_path: Path) -> None:
 def test_versions_that_share_no_pool_are_deployed_one_by_one() -> None:
     with pytest.raises(ConfigError, match=r"2 versions are named, and no --pool"):
         CliRunner().invoke(app, ["deploy", "a@champion", "b@champion"], catch_exceptions=False)
+
+
+def test_a_file_that_cannot_be_written_is_named_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("wind\n" + "\n".join(str(row % 97) for row in range(1000)))
+    given = ["raymlops", "drift", "compare", str(table), str(table), "--html", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err == f"raymlops: [Errno 21] Is a directory: '{tmp_path}'\n"
+
+
+def test_who_has_a_number_and_no_name_is_told_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container run as a user of no entry in its passwd, `promote` ended with a KeyError."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_123)
+    assert person() == "uid 4000123"
