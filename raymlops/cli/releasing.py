@@ -26,7 +26,7 @@ from raymlops.config import MOST_S
 from raymlops.errors import RaymlopsError, StaleLeaseError
 
 if TYPE_CHECKING:
-    from raymlops.operate import Operator
+    from raymlops.operate import Operator, Workspace
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +49,13 @@ def promote(
     with open_workspace(home=home, env=env) as workspace:
         version = workspace.ledger.registry.resolve(reference)
         move = operate.promote(workspace, version, who=person(), why=why)
-    emit_json(move) if json else emit_lines(((move.alias, f"{version}"),))
+        answers = _answers(workspace, version.model)
+    if json:
+        emit_json(move)
+        return
+    follows = f"{answers}, until `watch` sees this or `raymlops deploy {version.model}@champion`"
+    elsewhere = answers and answers != str(version.version)
+    emit_lines(((move.alias, f"{version}"), *((("traffic", follows),) if elsewhere else ())))
 
 
 def rollback(
@@ -111,7 +117,23 @@ def release(
         emit_json(found)
         return
     share = workspace.settings.release.shares[0]
-    emit_lines((("release", f"{found.id}: {found.challenger} answers {share:.0%} of requests"),))
+    emit_lines(
+        (
+            ("release", f"{found.id}: {found.challenger} answers {share:.0%} of requests"),
+            (
+                "next",
+                f"`watch` judges it once labels come, `raymlops rollback {found.model}` ends it",
+            ),
+        )
+    )
+
+
+def _answers(workspace: Workspace, model: str) -> str | None:
+    """The versions that answer requests of the model, None where it is not deployed."""
+    from raymlops.serve import TrafficTable
+
+    published = workspace.ledger.releases.published(model)
+    return published and ", ".join(TrafficTable.from_dict(published[1]).versions)
 
 
 def watch(

@@ -171,6 +171,11 @@ def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> 
     run("promote", "tumours@1.0.1", "--why", "it is again", "--home", home)
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         ledger.releases.publish("tumours", TrafficTable.champion("tumours", "1.0.1").to_dict())
+    told = run("promote", "tumours@1.0.0", "--why", "once more", "--home", home)
+    until = "until `watch` sees this or `raymlops deploy tumours@champion`"
+    assert told == f"champion  tumours 1.0.0\n traffic  1.0.1, {until}\n"
+    told = run("promote", "tumours@1.0.1", "--why", "it is again", "--home", home)
+    assert told == "champion  tumours 1.0.1\n"
     told = run("rollback", "tumours", "--why", "it is not", "--home", home)
     assert "traffic  goes to 1.0.0, in about 20 s at every replica" in told
     told = run("decisions", "tumours", "--home", home)
