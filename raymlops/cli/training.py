@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +21,9 @@ from raymlops.cli.options import (
 from raymlops.cli.output import emit_json, emit_lines, emit_table, person
 
 if TYPE_CHECKING:
+    from raymlops.ledger import ModelVersion
     from raymlops.operate import Workspace
+    from raymlops.train.tabular.training import Training
 
 _FIGURES = {
     "log_loss": "log loss",
@@ -79,10 +83,12 @@ def train(
     refuse(not configs, "name a configuration file, or a run with --resume")
     refuse(plan is not None, "--plan is for a spec; a table's model has --set plan.data=2")
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
-        _train_table(workspace, data, json=json)
+        _train_table(workspace, data, configs, json=json)
 
 
-def _train_table(workspace: Workspace, data: Path | None, *, json: bool) -> None:
+def _train_table(
+    workspace: Workspace, data: Path | None, configs: Sequence[Path], *, json: bool
+) -> None:
     from raymlops import operate
     from raymlops.cli.specs import followed
 
@@ -105,7 +111,27 @@ def _train_table(workspace: Workspace, data: Path | None, *, json: bool) -> None
         ("model", *(_FIGURES[figure] for figure in figures)),
         ((name, *(f"{of[figure]:.4f}" for figure in figures)) for name, of in qualities.items()),
     )
-    emit_lines((("version", str(version)),))
+    emit_lines(_ending_lines(workspace, training, version, configs))
+
+
+def _ending_lines(
+    workspace: Workspace, training: Training, version: ModelVersion, configs: Sequence[Path]
+) -> Iterator[tuple[str, str]]:
+    """The version, whether it is worth serving, and how it is put to work."""
+    model, files = version.model, [shlex.quote(str(path)) for path in configs]
+    yield "version", str(version)
+    if (simple := training.better_simple_model) is not None:
+        yield (
+            "note",
+            f"the {simple} is as good on rows that neither has seen: before this one serves, see "
+            f"what `raymlops tune {' '.join(files)}`, more rows or other features give",
+        )
+    settings = " ".join(f"-c {file}" for file in files)
+    if workspace.ledger.registry.alias(model, "champion") == version.version:
+        yield "next", f"raymlops deploy {model}@champion {settings}"
+    else:
+        challenger = f"{model}@{version.version}"
+        yield "next", f"raymlops release {challenger} --why REASON {settings}"
 
 
 def tune(

@@ -53,6 +53,13 @@ class Training:
     qualities: Mapping[str, Quality]
     last_event: datetime
 
+    @property
+    def better_simple_model(self) -> str | None:
+        """The simple model of the lowest log loss, where the network's is no lower."""
+        losses = {name: quality.log_loss for name, quality in self.qualities.items()}
+        best = min((name for name in losses if name != NETWORK), key=losses.__getitem__)
+        return best if losses[best] <= losses[NETWORK] else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:

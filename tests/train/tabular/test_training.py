@@ -104,6 +104,12 @@ def test_a_network_learns_to_tell_classes_apart(
     assert training.qualities["constant"].log_loss == pytest.approx(1.09, abs=0.03)
     assert ledger.runs.last_metrics(training.run.id)["macro_f1"] == quality.macro_f1
     assert training.bundle.signature.classes == CULTIVARS
+    # A network that nobody should serve was registered without a word about that.
+    assert training.better_simple_model == "logistic regression"
+    best = replace(
+        training, qualities={**training.qualities, NETWORK: replace(quality, log_loss=0.1)}
+    )
+    assert best.better_simple_model is None
 
 
 @pytest.mark.usefixtures("ray_cluster")
