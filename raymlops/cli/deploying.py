@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +16,12 @@ from raymlops.cli.options import (
     SetOption,
     open_workspace,
 )
-from raymlops.cli.output import emit_json, emit_lines
+from raymlops.cli.output import emit_json, emit_lines, to_json
 from raymlops.cli.signals import ended_by_signal
 from raymlops.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raymlops.operate import Workspace
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,16 +57,30 @@ def deploy(
         if pool is None:
             deployment = operate.deploy(workspace, references[0])
             told: Any = deployment
-            infer = f"POST {deployment.url}/v2/models/{deployment.model}/infer"
+            url = deployment.url
         else:
             url = operate.deploy_pool(workspace, pool, references)
             told = {"pool": pool, "url": url}
-            infer = f"POST {url}/v2/models/{{MODEL}}/infer"
-        emit_json(told) if json else emit_lines((("infer", infer),))
+        emit_json(told) if json else emit_lines(_ways_to_ask(workspace, url, references))
         if session.owned:
             ended_by_signal().wait()
             for reference in references:
                 workspace.ledger.releases.withdraw(reference.partition("@")[0])
+
+
+def _ways_to_ask(
+    workspace: Workspace, url: str, references: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Of each model its address, a line for the shell that asks it, and a form."""
+    from raymlops import operate
+
+    key = "" if workspace.settings.serve.keys_file is None else " -H 'Authorization: Bearer KEY'"
+    for reference in references:
+        model = f"{url}/v2/models/{reference.partition('@')[0]}"
+        record = to_json([operate.example_record(workspace, reference)])
+        yield "infer", f"POST {model}/infer"
+        yield "try", f"curl -s {model}/predict{key} -d {shlex.quote(record)}"
+        yield "form", f"{model}/docs"
 
 
 def undeploy(

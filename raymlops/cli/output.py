@@ -26,7 +26,12 @@ def emit_json(value: Any) -> None:
 
 def emit_json_line(value: Any) -> None:
     """Prints one JSON document on a line of its own, at once: for what goes on for ever."""
-    print(_json(value).decode(), flush=True)
+    print(to_json(value), flush=True)
+
+
+def to_json(value: Any) -> str:
+    """The document on one line."""
+    return _json(value).decode()
 
 
 def emit_error(error: Exception, *, json: bool, trace: str = "") -> None:
@@ -36,7 +41,7 @@ def emit_error(error: Exception, *, json: bool, trace: str = "") -> None:
     message = redact(str(error))
     if json:
         document = {"error": message, "type": type(error).__name__}
-        print(_json(document).decode(), file=sys.stderr)
+        print(to_json(document), file=sys.stderr)
     elif not trace:
         print(f"raymlops: {message}", file=sys.stderr)
 

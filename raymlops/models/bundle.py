@@ -22,7 +22,7 @@ from raymlops.models.postprocessing import Postprocessing
 from raymlops.models.predictors import Predictor
 from raymlops.models.preprocessing import Preprocessing
 from raymlops.models.requirements import check_requirements, pinned
-from raymlops.models.sample import sample_columns
+from raymlops.models.sample import as_records, sample_columns
 from raymlops.models.signature import Signature
 from raymlops.storage import Store
 
@@ -171,6 +171,10 @@ class Bundle:
     def sample(self, num_rows: int) -> dict[str, Column]:
         """Rows like those it was trained on, the same each time."""
         return sample_columns(self.signature, self.profile, num_rows)
+
+    def sample_records(self, num_rows: int) -> list[dict[str, Any]]:
+        """The same as JSON has rows."""
+        return as_records(self.sample(num_rows))
 
     def score(self, columns: Columns) -> NDArray[Any]:
         """What the model says, [rows] or [rows, k]; the columns are not checked, see

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from raymlops.data.bins import Bins, NumberBins
@@ -16,6 +18,22 @@ def sample_columns(signature: Signature, profile: Profile, num_rows: int) -> dic
     return {
         field.name: _sample(field, bins.get(field.name), num_rows) for field in signature.inputs
     }
+
+
+def as_records(columns: dict[str, Column]) -> list[dict[str, Any]]:
+    """Columns of equal length as JSON has rows: numbers rounded, null for what is missing."""
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else round(float(value), 6)
+    return value
 
 
 def _sample(field: Field, bins: Bins | None, num_rows: int) -> Column:

@@ -1,7 +1,7 @@
 """Operating models: the workspace, the verbs, and the loop that runs by itself."""
 
 from raymlops.operate.alerts import end_silences, silence, trial
-from raymlops.operate.artifacts import convert_model, inspect, trust_file, verify
+from raymlops.operate.artifacts import convert_model, example_record, inspect, trust_file, verify
 from raymlops.operate.challenger import Challenger, judge_challenger, make_challenger
 from raymlops.operate.datasets import add_data, check_data, newest_data
 from raymlops.operate.exporter import start_exporter
@@ -49,6 +49,7 @@ __all__ = [
     "deploy_pool",
     "down",
     "end_silences",
+    "example_record",
     "fit",
     "inspect",
     "judge_challenger",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from raymlops.errors import ModelError
 from raymlops.ledger import Decision
@@ -93,6 +94,16 @@ def verify(
     artifact = read_model(Path(source), format=format, digest=digest)
     rows = None if sample is None else read_sample(sample)
     return verify_model(artifact, rows, recorded=workspace.ledger.is_recorded)
+
+
+def example_record(workspace: Workspace, reference: str) -> dict[str, Any]:
+    """A row like those that MODEL@ALIAS or MODEL@1.2.3 was trained on, to ask it with.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    (record,) = _bundle(reference, workspace).sample_records(1)
+    return record
 
 
 def trust_file(

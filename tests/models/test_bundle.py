@@ -241,6 +241,9 @@ def test_sample_rows_reach_a_bound_and_pass_none(bundle: Bundle) -> None:
     sample = made.sample(6)
     made.signature.check(sample)
     assert sample["mean_radius"].tolist() == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+    second = made.sample_records(2)[1]
+    assert list(second) == [field.name for field in bounded]
+    assert second["mean_radius"] == 1.0
 
 
 def test_a_missing_package_or_another_major_version_is_told(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import orjson
 
 from raymlops.serve.inference import Inference
@@ -44,7 +43,7 @@ def register(routes: Routes, inference: Inference) -> None:
 
 def openapi(model: str, loaded: LoadedVersion) -> dict[str, Any]:
     """The document of a model, whose signature is that of the version that answers most keys."""
-    described = Described(model, loaded.form, _examples(loaded))
+    described = Described(model, loaded.form, loaded.bundle.sample_records(_NUM_EXAMPLES))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -59,23 +58,6 @@ def openapi(model: str, loaded: LoadedVersion) -> dict[str, Any]:
             **tensorflow_serving_paths(described),
         },
     }
-
-
-def _examples(loaded: LoadedVersion) -> list[dict[str, Any]]:
-    """Rows like those the model was trained on."""
-    columns = loaded.bundle.sample(_NUM_EXAMPLES)
-    return [
-        {name: _plain(column[row]) for name, column in columns.items()}
-        for row in range(_NUM_EXAMPLES)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_plain(each) for each in value]
-    if isinstance(value, float | np.floating):
-        return None if np.isnan(value) else round(float(value), 6)
-    return value
 
 
 def _page() -> bytes:
