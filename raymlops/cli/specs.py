@@ -154,10 +154,11 @@ def parse_plan(text: str) -> ParallelPlan:
 def beginning_lines(
     run: Run, home: Path, dashboard_url: str | None = None, *, why: str | None = None
 ) -> Iterable[tuple[str, str]]:
-    """The plan, why it was chosen, the run, and where to look."""
+    """The plan of a training, why it was chosen, the run, and where to look."""
     from raymlops.train import ParallelPlan
 
-    yield "plan", str(ParallelPlan(**run.params.get("plan", {})))
+    if (plan := run.params.get("plan")) is not None:
+        yield "plan", str(ParallelPlan(**plan))
     if why is not None:
         yield "why", why
     yield "run", run.id

@@ -143,11 +143,15 @@ def tune(
 ) -> None:
     """Search for better training parameters with Ray Tune and Optuna."""
     from raymlops import operate
+    from raymlops.cli.specs import followed
 
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         dataset = operate.newest_data(workspace)
-        with workspace.connect():
-            search, path = operate.tune(workspace, dataset)
+        with (
+            workspace.connect() as session,
+            followed(workspace, session, json=json) as begin,
+        ):
+            search, path = operate.tune(workspace, dataset, on_start=begin)
     if json:
         emit_json({"search": search, "file": path})
         return

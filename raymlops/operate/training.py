@@ -34,14 +34,28 @@ def train(
     return job.run(workspace.ledger, workspace.store, dataset, on_start=on_start)
 
 
-def tune(workspace: Workspace, dataset: Dataset | None = None) -> tuple[Search, Path]:
+def tune(
+    workspace: Workspace,
+    dataset: Dataset | None = None,
+    *,
+    on_start: Callable[[Run], None] | None = None,
+) -> tuple[Search, Path]:
     """Searches for better training parameters; returns what was found and the file it was kept
-    in, a configuration file to be named behind the model's own."""
+    in, a configuration file to be named behind the model's own.
+
+    `on_start` is given the search's run when it has begun, and returns at once. Each trial that
+    ends is a step of that run.
+    """
     from raymlops.tune.search import tune as search
 
     dataset = dataset or newest_data(workspace)
     found = search(
-        training_job(workspace), workspace.settings.tune, workspace.ledger, workspace.store, dataset
+        training_job(workspace),
+        workspace.settings.tune,
+        workspace.ledger,
+        workspace.store,
+        dataset,
+        on_start=on_start,
     )
     path = workspace.home / "tuned" / f"{workspace.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)

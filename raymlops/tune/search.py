@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from raymlops.train.tabular.arrays import Arrays
     from raymlops.train.tabular.trainer import Epoch
     from raymlops.train.tabular.training import TrainingJob
+    from raymlops.tune.progress import TrialsTold
 
 METRIC = "validation_loss"
 
@@ -36,12 +37,19 @@ class Search:
 
 
 def tune(
-    job: TrainingJob, spec: TuneSpec, ledger: Ledger, store: Store, dataset: Dataset
+    job: TrainingJob,
+    spec: TuneSpec,
+    ledger: Ledger,
+    store: Store,
+    dataset: Dataset,
+    *,
+    on_start: Callable[[Run], None] | None = None,
 ) -> Search:
     """Searches around `job.spec` for the lowest validation loss.
 
     Each trial is a run nested in the search's run, its losses logged epoch by epoch. Which trial
-    won, and with what parameters, is kept as a decision.
+    won, and with what parameters, is kept as a decision. `on_start` is given the search's run when
+    it has begun, and returns at once.
 
     Raises:
         TrainingError: a trial fits on no node, or none finished.
@@ -50,10 +58,14 @@ def tune(
 
     from raymlops.data import load_dataset
     from raymlops.train.tabular.split import split_by_time
+    from raymlops.tune.progress import TrialsTold
 
     _require_room(spec, node_cpus())
     search = job.start(ledger, dataset, "tune", asdict(spec))
     with ledger.runs.recording(search):
+        ledger.runs.log(search.id, {"num_steps": spec.num_trials}, step=0)
+        if on_start is not None:
+            on_start(search)
         split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
         trial = functools.partial(
             _run_trial,
@@ -63,7 +75,8 @@ def tune(
             parent_id=search.id,
             dataset=dataset,
         )
-        results = _tuner(trial, job, spec, store, search.id).fit()
+        told = TrialsTold(ledger, search.id, metric=METRIC)
+        results = _tuner(trial, job, spec, store, told, search.id).fit()
         if results.num_terminated == 0:
             raise TrainingError(f"all {spec.num_trials} trials failed: {_cause(results.errors)}")
         best = results.get_best_result()
@@ -85,6 +98,7 @@ def _tuner(
     job: TrainingJob,
     spec: TuneSpec,
     store: Store,
+    told: TrialsTold,
     name: str,
 ) -> Any:
     import optuna
@@ -110,7 +124,11 @@ def _tuner(
             reuse_actors=True,
         ),
         run_config=ray_tune.RunConfig(
-            name=name, storage_path=path, storage_filesystem=filesystem, verbose=0
+            name=name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            verbose=0,
+            callbacks=[told],
         ),
     )
 

@@ -48,7 +48,7 @@ def begun(ledger: Ledger) -> Run:
     started = ledger.runs.start(
         kind="train",
         model="digits",
-        params={},
+        params={"plan": {}},
         code=Code(commit="c" * 40, dirty_digest=None),
         config="",
         environment="",

@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from raymlops.data import Feature, TableSchema, add_dataset, read_columns
 from raymlops.errors import TrainingError
-from raymlops.ledger import Code, Dataset, Ledger
+from raymlops.ledger import Code, Dataset, Ledger, Run
 from raymlops.models import PROBABILITY, export
 from raymlops.storage import Store
 from raymlops.train import ClassQuality, ParallelPlan, TabularSpec, judge
@@ -205,10 +205,16 @@ def test_a_search_records_its_trials_and_keeps_the_best(
     space = TuneSpec(
         num_trials=2, max_concurrent=2, hidden=((4,), (8,)), learning_rate=(1e-3, 1e-1)
     )
-    found = tune(job, space, ledger, store, data)
+    begun: list[Run] = []
+    found = tune(job, space, ledger, store, data, on_start=begun.append)
     assert capfd.readouterr().out == ""  # `raymlops tune --json` was not JSON
     assert caplog.messages == []  # a warning about how we call Ray Tune, a study that begins
     assert found.run.status == "finished"
+    assert [run.id for run in begun] == [found.run.id]
+    # Nothing was to be seen of a search until its end.
+    assert ledger.runs.last_metrics(found.run.id) == {
+        "num_steps": 2, "num_ended": 2, "best_validation_loss": found.validation_loss,
+    }  # fmt: skip
 
     trials = ledger.runs.list(parent_id=found.run.id)
     assert [run.status for run in trials] == ["finished"] * 2
