@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from raymlops.cli import (
     alerts,
@@ -26,15 +29,24 @@ from raymlops.cli import (
     serving,
     training,
 )
+from raymlops.cli.examples import EXAMPLES
 from raymlops.cli.output import emit_error, log_to_stderr
 from raymlops.errors import RaymlopsError
 
+_PANELS = {
+    "Begin": "demo doctor up down status",
+    "From rows to a model that answers": "data train tune deploy predict undeploy",
+    "The next champion": "release promote rollback watch labels drift",
+    "What happened, and why": "why at decisions lineage diff report runs models",
+    "Around it": "submit serve bench keys alerts config ledger mirror export",
+}
+
 app = typer.Typer(
     name="raymlops",
-    help="Train, serve, release and watch models on a plain Ray cluster.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog="Exit status: 0 when it was done, 1 when it was not (the last line of stderr says why), "
+    "2 when the command line is wrong, 130 when it was interrupted.",
 )
 
 for module in (
@@ -42,6 +54,42 @@ for module in (
     mirror, export, serving, machines, configuration, asking,
 ):  # fmt: skip
     module.add_to(app)
+
+
+def _name(registered: CommandInfo | TyperInfo) -> str:
+    return str(registered.name or getattr(registered.callback, "__name__", ""))
+
+
+def _dress(app: typer.Typer) -> None:
+    """Sorts the verbs into panels, and shows each with an example."""
+    panels = {verb: panel for panel, verbs in _PANELS.items() for verb in verbs.split()}
+    for verb in app.registered_commands:
+        verb.rich_help_panel = panels[_name(verb)]
+        verb.epilog = f"Example: {EXAMPLES[_name(verb)]}"
+    for group in app.registered_groups:
+        group.rich_help_panel = panels[_name(group)]
+        assert group.typer_instance is not None, "a group is a Typer"
+        for verb in group.typer_instance.registered_commands:
+            verb.epilog = f"Example: {EXAMPLES[f'{group.name} {_name(verb)}']}"
+
+
+_dress(app)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"raymlops {version('raymlops')}")
+        raise typer.Exit
+
+
+@app.callback()
+def raymlops(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """Train, serve, release and watch models on a plain Ray cluster."""
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raymlops.data.statistics import ColumnStatistics, Value
     from raymlops.ledger import Check, Dataset, Ledger
 
-_data = typer.Typer(help="Dataset versions.", no_args_is_help=True)
+_data = typer.Typer(help="Dataset versions: add, check, list, show, diff.", no_args_is_help=True)
 
 RowsArgument = Annotated[
     str,

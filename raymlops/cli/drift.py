@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from raymlops.data.distributions import Rows
     from raymlops.data.table_drift import TableDrift
 
-_drift = typer.Typer(help="Drift of data.", no_args_is_help=True)
+_drift = typer.Typer(
+    help="Drift: compare two tables, move a reference.",
+    no_args_is_help=True,
+)
 
 VersionArgument = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Or MODEL@champion.")]
 

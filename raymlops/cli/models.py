@@ -24,7 +24,10 @@ FormatOption = Annotated[
     str | None, typer.Option("--format", help="The file's format, where its suffix does not tell.")
 ]
 
-_models = typer.Typer(help="Model versions.", no_args_is_help=True)
+_models = typer.Typer(
+    help="Versions and files: list, inspect, convert, verify.",
+    no_args_is_help=True,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 @_models.callback()
 def models() -> None:
-    """Model versions."""
+    """Versions and files: list, inspect, convert, verify."""
 
 
 @_models.command("list")

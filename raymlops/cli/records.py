@@ -21,7 +21,7 @@ from raymlops.errors import IntegrityError
 
 ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
 
-_ledger = typer.Typer(help="The ledger itself.", no_args_is_help=True)
+_ledger = typer.Typer(help="The ledger itself: verify what was recorded.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 @_ledger.callback()
 def ledger() -> None:
-    """The ledger itself."""
+    """The ledger itself: verify what was recorded."""
 
 
 @_ledger.command()

@@ -11,7 +11,10 @@ from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspa
 from raymlops.cli.output import emit_json, emit_lines, emit_table
 from raymlops.errors import TrainingError
 
-_runs = typer.Typer(help="Trainings, searches and their trials.", no_args_is_help=True)
+_runs = typer.Typer(
+    help="Trainings, searches, trials: list, watch, compare.",
+    no_args_is_help=True,
+)
 
 _LOSSES = ("log_loss", "validation_loss", "loss")
 
@@ -34,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 @_runs.callback()
 def runs() -> None:
-    """Trainings, searches and their trials."""
+    """Trainings, searches, trials: list, watch, compare."""
 
 
 @_runs.command("list")

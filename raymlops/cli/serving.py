@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raymlops.operate import Workspace
     from raymlops.serve.access import Keyring
 
-_serve = typer.Typer(help="What serves.", no_args_is_help=True)
+_serve = typer.Typer(help="What serves: replicas, versions, load, latency.", no_args_is_help=True)
 _keys = typer.Typer(help="Keys that let clients in (serve.keys_file).", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Whose key it is.")]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,17 @@ def test_help_names_every_verb() -> None:
         "status", "down", "doctor", "submit", "config",
     ):  # fmt: skip
         assert f" {verb} " in shown
+
+
+def test_the_help_tells_the_exit_status_and_the_version() -> None:
+    assert "Exit status: 0 when it was done" in run("--help")
+    assert run("--version") == f"raymlops {version('raymlops')}\n"
+
+
+def test_a_shell_is_told_the_verbs_that_begin_so() -> None:
+    asked = {"_RAYMLOPS_COMPLETE": "complete_bash", "COMP_WORDS": "raymlops de", "COMP_CWORD": "1"}
+    told = CliRunner().invoke(app, [], prog_name="raymlops", env=asked)
+    assert sorted(told.output.split()) == ["decisions", "demo", "deploy"]
 
 
 @pytest.mark.parametrize("verb", ["train", "tune"])

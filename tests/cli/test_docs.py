@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from raymlops.cli.app import app
+from raymlops.cli.examples import EXAMPLES
 from raymlops.config import Configured, Layer, Variable, build, file_layer, merge
 from raymlops.config.schema import fields_of, type_at
 from raymlops.data.rules import Rule
@@ -65,6 +66,18 @@ def test_commands_can_be_typed(page: str) -> None:
                 depth = 1 if words[0] in COMMANDS else 2
                 name = " ".join(words[:depth])
                 COMMANDS[name].make_context(name, words[depth:])  # parses, and refuses
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_ends_with_an_example_that_can_be_typed(name: str) -> None:
+    example = EXAMPLES[name]
+    assert example.startswith(f"raymlops {name}")
+    COMMANDS[name].make_context(name, shlex.split(example)[1 + len(name.split()) :])
+    assert COMMANDS[name].epilog == f"Example: {example}"
+
+
+def test_no_example_is_of_another_command() -> None:
+    assert set(EXAMPLES) == set(COMMANDS)
 
 
 def test_every_command_is_told() -> None:
