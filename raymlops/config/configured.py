@@ -57,6 +57,7 @@ class Configured(Generic[T]):
         return self.origins.get(key, DEFAULT)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
+    """What an error asks of a name that is not among `known`, nothing where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
     return f"; did you mean '{near[0]}'?" if near else ""

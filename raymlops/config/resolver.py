@@ -51,11 +51,12 @@ class Resolver:
         return raw
 
     def origin(self, key: Key) -> str:
-        """Where the value at `key`, or the section around it, was written."""
+        """Where the value at `key`, or the section around it, or the first within, was written."""
         for length in range(len(key), 0, -1):
             if key[:length] in self.origins:
                 return self.origins[key[:length]]
-        return "no file sets it"
+        below = (told for path, told in self.origins.items() if path[: len(key)] == key)
+        return next(below, "no file sets it")
 
     def _mapping(self, raw: dict[str, Any], schema: Any, key: Key) -> dict[str, Any]:
         fields = types.fields_of(types.named(schema, raw))

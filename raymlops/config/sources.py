@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from raymlops.config.configured import nearest
 from raymlops.config.layers import Key, Layer, merge
 from raymlops.config.problems import Problems
 from raymlops.config.reader import read
@@ -22,9 +23,11 @@ def file_layer(path: Path) -> Layer:
             malformed reference; lists what is wrong line by line.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path}") from error
+        beside = sorted(each.name for each in path.parent.glob("*.y*ml"))
+        near = nearest(path.name, beside, likeness=0.8)  # their endings are alike already
+        raise ConfigError(f"there is no configuration file {path}{near}") from error
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is no UTF-8 text") from None
     except OSError as error:

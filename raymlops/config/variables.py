@@ -39,7 +39,7 @@ def dotenv_variables(path: Path = DOTENV) -> Variables:
         ConfigError: names every line that is no NAME=VALUE, without showing it.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):  # some keep a virtual environment in .env
         return {}
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,10 +180,31 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, messa
 def test_a_missing_file_and_a_malformed_override_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no configuration file"):
         file_layer(tmp_path / "none.yaml")
+    write(tmp_path, "wine.yaml", "")
+    with pytest.raises(ConfigError, match=r"file .*/wine.yml; did you mean 'wine.yaml'\?"):
+        file_layer(tmp_path / "wine.yml")
     with pytest.raises(ConfigError, match="--set port is not KEY=VALUE"):
         override_layer(["port"])
     with pytest.raises(ConfigError, match=r"variable RAYMLOPS__PROT: 'prot' is no setting"):
         load(environ={"RAYMLOPS__PROT": "1"})
+    # Of a section that is not there it said "no file sets it".
+    with pytest.raises(ConfigError, match=r"variable RAYMLOPS__SEVER__PORT: 'sever' is no setting"):
+        load(environ={"RAYMLOPS__SEVER__PORT": "1"})
+
+
+def test_a_file_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("model: Fl\N{LATIN SMALL LETTER U WITH DIAERESIS}sse", encoding="utf-8")
+    script = "from raymlops.config import file_layer; print(ascii(file_layer(p).values))"
+    environ = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    read = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path; p = Path({str(path)!r}); {script}"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Fl\\xfcsse" in read.stdout, read.stderr
 
 
 def test_a_section_given_on_the_command_line_is_merged_key_by_key(tmp_path: Path) -> None:

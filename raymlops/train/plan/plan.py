@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
+from raymlops.config.configured import nearest
 from raymlops.train.pipeline.schedules import PipelineLayout, find_schedule
 
 Axis: TypeAlias = Literal["pipeline", "data", "shard", "tensor"]
@@ -86,9 +87,12 @@ class ParallelPlan:
         values: dict[str, int | str] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, value = (piece.strip() for piece in part.partition("="))
-            if name not in cls.__dataclass_fields__ or name in values:
+            if name not in cls.__dataclass_fields__:
+                near = nearest(name, cls.__dataclass_fields__)
                 known = ", ".join(cls.__dataclass_fields__)
-                raise ValueError(f"'{part}' in plan '{text}': give each of {known} once at most")
+                raise ValueError(f"'{part}' in plan '{text}' is none of {known}{near}")
+            if name in values:
+                raise ValueError(f"plan '{text}' says {name} twice")
             if name not in _WORDS and not value.isdecimal():
                 raise ValueError(f"'{part}' in plan '{text}': {name} is a whole number")
             values[name] = value if name in _WORDS else int(value)

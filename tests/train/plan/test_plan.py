@@ -72,8 +72,9 @@ def test_a_plan_is_written_as_it_is_read(text: str, plan: ParallelPlan) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fsdp=2", "'fsdp=2' in plan 'fsdp=2': give each of data, shard, tensor, pipeline"),
-        ("data=2,data=2", "give each of .* once"),
+        ("fsdp=2", "'fsdp=2' in plan 'fsdp=2' is none of data, shard, tensor, pipeline"),
+        ("dta=2", r"'dta=2' in plan 'dta=2' is none of .*; did you mean 'data'\?"),
+        ("data=2,data=2", "plan 'data=2,data=2' says data twice"),
         ("data=two", "data is a whole number"),
         ("data=0", "data is 0; a plan has at least one worker on each axis"),
         ("data=2,microbatches=4", "microbatches is 4 without a pipeline"),
