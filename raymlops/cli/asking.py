@@ -80,7 +80,7 @@ def predict(
     emit_lines(
         (
             ("version", str(found.version)),
-            ("rows", str(found.num_rows)),
+            ("rows", f"{found.num_rows:,}"),
             ("written", str(found.path)),
         )
     )
