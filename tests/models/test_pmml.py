@@ -249,6 +249,11 @@ DOCUMENT = """<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4">
 <DataDictionary><DataField name="x" dataType="{datatype}"/><DataField name="y"/></DataDictionary>
 <{model} functionName="regression"><MiningSchema><MiningField name="x" {field}/>
 <MiningField name="y" usageType="target"/></MiningSchema>{content}</{model}></PMML>"""
+# The set was left out of the condition, which held for every x above 0.
+IN_A_SET = """<Node><True/><Node score="1"><CompoundPredicate booleanOperator="and">
+<SimplePredicate field="x" operator="greaterThan" value="0"/>
+<SimpleSetPredicate field="x" booleanOperator="isIn"><Array n="1" type="int">3</Array>
+</SimpleSetPredicate></CompoundPredicate></Node><Node score="2"><True/></Node></Node>"""
 REGRESSION = '<RegressionTable intercept="1">{}</RegressionTable>'
 
 
@@ -265,6 +270,7 @@ REGRESSION = '<RegressionTable intercept="1">{}</RegressionTable>'
         ({"content": REGRESSION.format('<CategoricalPredictor name="x" value="1"/>')},
          "<CategoricalPredictor> in a regression is not supported"),
         ({"content": ""}, "a regression of 0 tables"),
+        ({"model": "TreeModel", "content": IN_A_SET}, "<SimpleSetPredicate isIn> is not supported"),
     ],
 )  # fmt: skip
 def test_what_is_not_supported_is_named_when_it_is_loaded(

@@ -92,7 +92,7 @@ def _decide(predicate: Element, scope: Scope, rows: NDArray[np.int64]) -> NDArra
             values = lookup(scope, predicate.get("field", ""))[rows]
             return np.asarray(compare(values, number(predicate, "value")), np.bool_)
         case "CompoundPredicate":
-            parts = [_decide(p, scope, rows) for p in predicate if p.tag in _PREDICATES]
+            parts = [_decide(p, scope, rows) for p in predicate if p.tag != "Extension"]
             match predicate.get("booleanOperator"):
                 case "and":
                     return np.asarray(np.logical_and.reduce(parts))
