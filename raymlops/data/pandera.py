@@ -28,7 +28,10 @@ def from_pandera(schema: DataFrameSchema) -> tuple[Rule, ...]:
         DataError: a part of the schema has no counterpart; names it.
     """
     unknown = [
-        name for name in ("strict", "ordered", "checks", "unique_column_names")
+        name for name in (
+            "strict", "ordered", "checks", "unique_column_names", "dtype", "parsers",
+            "add_missing_columns", "drop_invalid_rows",
+        )
         if getattr(schema, name)
     ]  # fmt: skip
     if unknown:
@@ -45,6 +48,11 @@ def from_pandera(schema: DataFrameSchema) -> tuple[Rule, ...]:
 def _column(name: str, column: Any) -> Iterator[Rule]:
     if column.regex or not column.required:
         raise DataError(f"pandera column '{name}': regex and optional columns have no counterpart")
+    if column.parsers or column.default is not None or column.drop_invalid_rows:
+        raise DataError(
+            f"pandera column '{name}': parsers, a default and drop_invalid_rows change rows before "
+            "they are judged, which has no counterpart; rows are judged as they are"
+        )
     if column.dtype is not None and not column.coerce:
         yield Typed(column=name, type=_type(name, column.dtype))
     if not column.nullable:
@@ -72,6 +80,12 @@ def _type(name: str, dtype: Any) -> str:
 
 
 def _check(name: str, check: Any) -> Rule:
+    if check.groupby is not None or not check.ignore_na or check.raise_warning:
+        raise DataError(
+            f"pandera column '{name}': groupby, ignore_na=False and raise_warning of check "
+            f"{check.name or check} have no counterpart; missing values pass, or are forbidden by "
+            "nullable=False, and what breaks a rule is refused"
+        )
     told = check.statistics or {}
     match check.name, told:
         case "greater_than_or_equal_to", {"min_value": low}:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandera.pandas as pandera
 import pytest
-from pandera import Check, Column
+from pandera import Check, Column, Parser
 from pandera.errors import SchemaErrors
 
 from raymlops.data import Feature, TableSchema, check
@@ -72,6 +72,27 @@ def test_uniqueness_is_taken_over() -> None:
     [
         (lambda: pandera.DataFrameSchema({"a": Column(int)}, strict=True), "strict of the pandera"),
         (lambda: pandera.DataFrameSchema({"a": Column(int)}, checks=Check.ge(0)), "checks of the"),
+        (
+            lambda: pandera.DataFrameSchema({"a": Column(int)}, parsers=Parser(lambda a: a)),
+            "parsers of the pandera",
+        ),
+        (
+            lambda: pandera.DataFrameSchema({"a": Column(int)}, drop_invalid_rows=True),
+            "drop_invalid_rows of the pandera",
+        ),
+        (lambda: pandera.DataFrameSchema({"a": Column(int, default=0)}), "change rows before they"),
+        (
+            lambda: pandera.DataFrameSchema({"a": Column(int, parsers=Parser(lambda a: a))}),
+            "change rows before they",
+        ),
+        (
+            lambda: pandera.DataFrameSchema({"a": Column(int, Check.ge(0, ignore_na=False))}),
+            "ignore_na=False and raise_warning of check greater_than_or_equal_to have no",
+        ),
+        (
+            lambda: pandera.DataFrameSchema({"a": Column(int, Check.ge(0, raise_warning=True))}),
+            "ignore_na=False and raise_warning of check greater_than_or_equal_to have no",
+        ),
         (
             lambda: pandera.DataFrameSchema({"a": Column(int, Check(lambda a: a.mean() > 3))}),
             "column 'a': check <lambda> has no counterpart; make it element_wise",
