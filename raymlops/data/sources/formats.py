@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -17,11 +19,17 @@ from raymlops.errors import DataError
 
 Kind = Literal["parquet", "csv"]
 
-# Types of a CSV file are told by its first block, so all of a file up to this size decides.
+# Arrow tells the types of a CSV file by its first block; a larger file is read for them.
 _CSV_BLOCK_BYTES = 32 << 20
 
 # Without it a block may end within a text that goes over several lines, whose row is two then.
 _CSV_PARSING = csv.ParseOptions(newlines_in_values=True)
+
+_CONTRADICTION = re.compile(
+    r"CSV column #(?P<place>\d+): CSV conversion error to [^:]+: invalid value '(?P<value>.*)'",
+    re.DOTALL,
+)
+"""What Arrow says of a value that is not of the type its column has."""
 
 _EVERY_WHOLE_UNTIL = 2.0**53
 """Doubles hold every whole number up to here."""
@@ -41,8 +49,7 @@ def kind_of(name: str) -> Kind:
 def schema_of(kind: Kind, path: Path) -> pa.Schema:
     if kind == "parquet":
         return pq.read_schema(path).remove_metadata()
-    with csv.open_csv(path, read_options=_csv_blocks(), parse_options=_CSV_PARSING) as reader:
-        schema = reader.schema
+    schema = _csv_schema(path)
     for field in schema:
         if pa.types.is_binary(field.type):
             raise DataError(f"{path}: column '{field.name}' is not UTF-8; convert the file")
@@ -58,6 +65,47 @@ def read(
     batches = _parquet(file, wanted) if kind == "parquet" else _csv(file, target)
     for batch in batches:
         yield batch if batch.schema.equals(target) else batch.select(wanted).cast(target)
+
+
+def _csv_schema(path: Path) -> pa.Schema:
+    """Each column of a type that fits all of its values, also those far behind."""
+    with csv.open_csv(path, read_options=_csv_blocks(), parse_options=_CSV_PARSING) as reader:
+        schema = reader.schema
+    if path.stat().st_size > _CSV_BLOCK_BYTES:
+        while (wider := _contradicted(path, schema)) is not None:
+            schema = wider
+    return schema
+
+
+def _contradicted(path: Path, schema: pa.Schema) -> pa.Schema | None:
+    """`schema` with a wider type for the first column that a later block has another for.
+
+    Raises:
+        pa.ArrowInvalid: no type holds both; names the value.
+    """
+    try:
+        with _open_csv(path, schema) as reader:
+            deque(reader, maxlen=0)
+    except pa.ArrowInvalid as error:
+        if (found := _CONTRADICTION.search(str(error))) is None:
+            raise
+        place = int(found["place"])
+        field = schema.field(place)
+        if (wider := _wider(field.type, found["value"])) == field.type:
+            raise
+        return schema.set(place, field.with_type(wider))
+    return None
+
+
+def _wider(kind: pa.DataType, text: str) -> pa.DataType:
+    """The type of values of `kind` and of this one; `kind` where there is none."""
+    quoted = text.replace('"', '""')
+    other = csv.read_csv(pa.BufferReader(f'value\n"{quoted}"\n'.encode())).schema
+    try:
+        both = pa.unify_schemas([pa.schema({"value": kind}), other], promote_options="permissive")
+    except pa.ArrowException:
+        return kind
+    return both.field(0).type
 
 
 def _parquet(file: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -198,7 +198,7 @@ def test_only_delta_tables_travel_in_time(tmp_path: Path) -> None:
 
 
 def test_a_value_that_no_longer_fits_its_column_is_named(tmp_path: Path) -> None:
-    # Types of a CSV are told by its first 32 MiB; here the text comes after them.
+    # The types of a CSV are told by its first 32 MiB; here a text comes after them among numbers.
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "1234567,8901234\n" * 2_200_000 + "late,1\n")
     with pytest.raises(DataError, match=r"t\.csv cannot be read: .*invalid value 'late'"):

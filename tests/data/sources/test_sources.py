@@ -264,6 +264,30 @@ def test_a_text_of_several_lines_is_one_row_wherever_a_block_ends(
     assert as_table(open_source(path)).to_pylist() == rows
 
 
+@pytest.mark.parametrize(
+    ("early", "late", "kind"),
+    [
+        ("", "7", pa.int64()),
+        ("", "late", pa.string()),
+        ("1", "1.5", pa.float64()),
+        ("2013-01-01 00:00:00", "2013-01-01 00:00:00.5", pa.timestamp("ns")),
+    ],
+)
+def test_all_values_of_a_csv_tell_its_types(
+    early: str, late: str, kind: pa.DataType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a file beyond 32 MiB the first block did, and a value behind it was a conversion error.
+    monkeypatch.setattr(formats, "_CSV_BLOCK_BYTES", 256)
+    path = tmp_path / "late.csv"
+    lines = [f"{number},{early},{early}" for number in range(100)]
+    path.write_text("\n".join(["row,a,b", *lines, f"100,{late},{early}", f"101,,{late}"]) + "\n")
+    source = open_source(path)
+    assert [field.type for field in source.schema] == [pa.int64(), kind, kind]
+    table = as_table(source)
+    assert table.num_rows == 102
+    assert table["a"].null_count == 1 + 100 * (early == "")
+
+
 def test_an_empty_text_of_a_csv_is_missing_like_an_empty_number(
     tmp_path: Path, ledger: Ledger, store: Store
 ) -> None:
