@@ -6,7 +6,6 @@ import hashlib
 import re
 import secrets
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from raymlops.errors import MissingFileError, StorageError
-from raymlops.storage.chunks import Beside, ChunkStream, bytes_chunks, verified
+from raymlops.storage.chunks import ChunkStream, bytes_chunks, verified
 from raymlops.storage.files import Files, save, source_chunks
 from raymlops.storage.names import checked_name
 from raymlops.storage.pointers import Pointers
@@ -68,21 +67,6 @@ class Store:
 
         self._publish(digest, before[0], chunks)
         return digest
-
-    def put_stream(self, chunks: Iterable[bytes]) -> str:
-        """Stores the chunks in bounded memory and returns their digest.
-
-        They wait in a temporary file until their digest, and so their name, is known.
-        """
-        found = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(prefix="raymlops-") as spool:
-            with Beside() as beside:
-                for chunk in chunks:
-                    beside.run(found, chunk)
-                    spool.write(chunk)
-            spool.flush()
-            self._publish(found.hexdigest(), spool.tell(), lambda: source_chunks(Path(spool.name)))
-        return found.hexdigest()
 
     def get(self, digest: str) -> bytes:
         """The blob's bytes.
