@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raymlops.errors import ModelError
 from raymlops.models.interrupts import interrupts_held
 from raymlops.models.parity import check_parity
-from raymlops.models.predictors import flat, predictor_of
+from raymlops.models.predictors import flat, mode_kept, predictor_of
 
 if TYPE_CHECKING:
     import torch
@@ -89,10 +89,12 @@ def export(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
     Raises:
         ParityError: a logit differs by more than `PARITY_TOLERANCE`.
     """
-    data = export_unchecked(module, sample)
+    with mode_kept(module):
+        data = export_unchecked(module, sample)
+        wanted = predictor_of(module)(sample)
     check_parity(
         OnnxScorer(data)(sample),
-        predictor_of(module)(sample),
+        wanted,
         tolerance=PARITY_TOLERANCE,
         of="ONNX",
         original="the module",

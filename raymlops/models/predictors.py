@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, Literal, Protocol
 
@@ -63,6 +65,17 @@ def predictor_of(model: Any) -> Predictor:
         case "scorer":
             scorer: Predictor = model
             return scorer
+
+
+@contextmanager
+def mode_kept(model: Any) -> Iterator[None]:
+    """Whatever asks a torch module in between, each of its parts learns on as it did before."""
+    modes = [(each, each.training) for each in model.modules()] if kind_of(model) == "torch" else []
+    try:
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
 
 
 class _SklearnPredictor:

@@ -358,6 +358,17 @@ def test_layers_with_names_and_norms_without_bias_come_back() -> None:
     np.testing.assert_array_equal(predict(rows), wanted)
 
 
+@pytest.mark.parametrize("name", ["safetensors", "torchscript", "torch_export", "onnx"])
+def test_a_module_that_is_saved_learns_on(name: str) -> None:
+    # It was left in evaluation mode: without dropout from then on, its batch norms frozen.
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4).eval(), torch.nn.Dropout(0.5)
+    )
+    model(torch.ones(2, 3))
+    format_named(name).save(model, np.ones((4, 3), np.float32))
+    assert [each.training for each in model.modules()] == [True, True, False, True]
+
+
 class _Branching(torch.nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         if float(rows.abs().max()) > 10:

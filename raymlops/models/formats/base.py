@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 from raymlops.errors import ModelError, UntrustedError
 from raymlops.models.artifact import Artifact
 from raymlops.models.parity import check_parity
-from raymlops.models.predictors import Kind, Matrix, Predictor, kind_of, predictor_of
+from raymlops.models.predictors import (
+    Kind,
+    Matrix,
+    Predictor,
+    kind_of,
+    mode_kept,
+    predictor_of,
+)
 
 Recorded = Callable[[str], bool]
 """Whether the ledger recorded a digest, and so vouches for exactly these bytes."""
@@ -87,13 +94,15 @@ class Format(ABC):
                 f"{self.name} holds models of {', '.join(sorted(self.kinds))}, not "
                 f"{type(model).__name__}" + (f" of {kind}" if kind != "scorer" else "")
             )
-        with refusing(f"{self.name} cannot hold this {type(model).__name__}"):
-            artifact = self._save(model, sample)
-            # The digest need not be recorded: the bytes were written by this very call.
-            outputs = predictor_of(self._restore(artifact))(sample)
+        with mode_kept(model):
+            with refusing(f"{self.name} cannot hold this {type(model).__name__}"):
+                artifact = self._save(model, sample)
+                # The digest need not be recorded: the bytes were written by this very call.
+                outputs = predictor_of(self._restore(artifact))(sample)
+            wanted = predictor_of(model)(sample)
         check_parity(
             outputs,
-            predictor_of(model)(sample),
+            wanted,
             tolerance=self.tolerance,
             of=self.name,
             original="the original",
