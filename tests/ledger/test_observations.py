@@ -287,6 +287,28 @@ def test_outcomes_are_cut_by_event_time_and_version(ledger: Ledger) -> None:
     assert observations.outcomes("flights", start=START, end=later, version="2.0.0") == []
 
 
+def test_rows_are_counted_as_those_that_are_read(ledger: Ledger) -> None:
+    observations = ledger.observations
+    days = [FIRST_DAY + timedelta(days=day) for day in range(3)]
+    asked = [prediction(f"q{hours}", hours) for hours in (0, 30, 60)]
+    panes = [pane(5, day) for day in days] + [replace(pane(7, days[1]), version="1.0.1")]
+    observations.add_tap("r", 0, panes, asked)
+    observations.add_labels([labels("q0", 0, 1), labels("q30", 1, 1), labels("later", 1)])
+    assert observations.count_rows("flights", start=days[1], end=days[2]) == {
+        "1.0.0": 5, "1.0.1": 7,
+    }  # fmt: skip
+    assert observations.count_rows("trains", start=days[0], end=days[2]) == {}
+    second, day_after = START + timedelta(hours=30), START + timedelta(hours=54)
+    for start, end, num_rows in (
+        (START, second, 2),
+        (START, day_after, 4),
+        (second, second, 0),
+    ):
+        read = observations.outcomes("flights", start=start, end=end)
+        assert observations.count_labelled("flights", start=start, end=end) == num_rows
+        assert sum(len(outcome.labels) for outcome in read) == num_rows
+
+
 def test_a_window_judged_again_replaces_itself(ledger: Ledger) -> None:
     def drift(effect: float) -> Drift:
         return Drift(
