@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 
 import numpy as np
 import orjson
@@ -72,9 +72,10 @@ def roll_reference(
     Windows judged from now on are held against it, and their looks are counted anew.
 
     Raises:
-        DataError: it answered fewer than `min_rows` rows then: hardly anything would differ from
-            them for certain.
+        DataError: these are no whole days of UTC, by which traffic is counted; or it answered fewer
+            than `min_rows` rows then: hardly anything would differ from them for certain.
     """
+    window = _whole_days(window)
     profile = Bundle.of_version(store, version).profile
     name = str(version.version)
     panes = ledger.observations.panes(
@@ -102,6 +103,18 @@ def roll_reference(
         "counts": store.put(orjson.dumps(counts.tolist())),
     }
     return _decide(ledger, version, _ROLLED, evidence, at_least=window.end, who=who, why=why)
+
+
+def _whole_days(window: Window) -> Window:
+    """The same in UTC."""
+    start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
+    if start.time() != time() or end.time() != time() or start >= end:
+        raise DataError(
+            f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC are no whole days, and traffic is "
+            "counted by days of UTC; name the first of them and the one after the last, such as "
+            "2013-04-01 and 2013-07-01"
+        )
+    return Window(start, end)
 
 
 def restore_reference(ledger: Ledger, version: ModelVersion, *, who: str, why: str) -> Decision:

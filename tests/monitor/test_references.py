@@ -117,6 +117,29 @@ def test_a_time_without_traffic_is_no_reference(watched: Watched) -> None:
         _roll(watched, window)
 
 
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2013-04-01T12:00+00:00", "2013-05-01T00:00+00:00"),  # all of the 1st was taken
+        ("2013-04-01T00:00+00:00", "2013-04-30T23:59+00:00"),  # nothing of the 30th was
+        ("2013-04-01T00:00-04:00", "2013-05-01T00:00-04:00"),
+        ("2013-05-01T00:00+00:00", "2013-04-01T00:00+00:00"),
+    ],
+)
+def test_parts_of_days_are_no_reference(watched: Watched, start: str, end: str) -> None:
+    window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    with pytest.raises(DataError, match="UTC are no whole days, and traffic is counted by days"):
+        _roll(watched, window)
+
+
+def test_days_of_utc_may_be_told_in_another_zone(watched: Watched) -> None:
+    """The date of the zone was taken, a day before: 22:00 in New York is the next day here."""
+    told = [datetime.fromisoformat(f"2013-04-{day:02d}T20:00-04:00") for day in (9, 19)]
+    utc = [datetime(2013, 4, day, tzinfo=UTC) for day in (10, 20)]
+    found, wanted = _roll(watched, Window(*told)), _roll(watched, Window(*utc))
+    assert found.evidence == wanted.evidence
+
+
 def test_a_few_rows_are_no_reference(watched: Watched, tmp_path: Path) -> None:
     """Held against a single row, no window of any size had drifted."""
     with pytest.raises(DataError, match=r"answered 3,\d\d\d rows in .*min_rows is 4,000"):
