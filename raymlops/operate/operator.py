@@ -40,6 +40,7 @@ from raymlops.operate.recoveries import KIND as RECOVERY
 from raymlops.operate.recoveries import Standard, calm_windows, open_causes
 from raymlops.operate.triggers import (
     Trigger,
+    cause_of,
     concept_trigger,
     find_trigger,
     last_considered,
@@ -231,9 +232,7 @@ class Operator:
         self._sizes = sizes
         report = read_reports(self._ledger, self._model)[-1]
         trigger = _trigger_in(report, self._standard())
-        called = [
-            (each.evidence["cause"], each.evidence.get("window")) for each in self._triggers()
-        ]
+        called = [(cause_of(each), each.evidence.get("window")) for each in self._triggers()]
         if trigger is None or (trigger.cause, str(report.window)) in called:
             return None
         return trigger

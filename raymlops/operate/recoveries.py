@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Drift
 from raymlops.monitor import DriftPolicy, Window, WindowReport
-from raymlops.operate.triggers import Cause, RetrainPolicy, estimates_of
+from raymlops.operate.triggers import Cause, RetrainPolicy, cause_of, estimates_of
 
 KIND = "recovery"
 _NUM_CALM = 2  # one alone may be an accident, as may be a bad one between calm ones
@@ -44,9 +44,9 @@ def open_causes(past: Sequence[Decision]) -> tuple[Cause, ...]:
     for decision in past:
         match decision.kind, decision.outcome.split():
             case "trigger", _:
-                found[decision.evidence["cause"]] = None
+                found[cause_of(decision)] = None
             case "recovery", _:
-                found.pop(decision.evidence["cause"], None)
+                found.pop(cause_of(decision), None)
             case "alias", ["champion", *_]:
                 found.clear()
     return tuple(found)

@@ -106,6 +106,12 @@ def concept_trigger(policy: RetrainPolicy, alarms: Sequence[ConceptAlarm]) -> Tr
     )
 
 
+def cause_of(decision: Decision) -> Cause:
+    """Of a trigger, or of its recovery; the first ledgers' triggers name none."""
+    cause: Cause = decision.evidence.get("cause", "drift")
+    return cause
+
+
 def last_considered(past: Sequence[Decision]) -> int:
     """The newest alarm that a decision of kind "trigger" names; 0 before the first."""
     return max((int(decision.evidence.get("alarm", 0)) for decision in past), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -148,6 +149,7 @@ def test_what_is_open_was_triggered_for_and_neither_recovered_nor_replaced() -> 
     drift, loss = decided("trigger", "retrain"), decided("trigger", "suppressed", "performance")
     assert open_causes([drift, drift, loss]) == ("drift", "performance")
     assert open_causes([drift, loss, decided("recovery", "drift over")]) == ("performance",)
+    assert open_causes([replace(drift, evidence={})]) == ("drift",)
     assert open_causes([drift, decided("alias", "challenger -> 1.0.1")]) == ("drift",)
     assert open_causes([drift, decided("alias", "champion -> 1.0.1"), loss]) == ("performance",)
 
