@@ -253,14 +253,17 @@ class Operator:
         """Before the window counts as considered: what a kill leaves out, the next look tells."""
         past = self._ledger.decisions.list(model=self._model)
         alarms = self._ledger.watches.alarms(self._model, version=standard.version)
-        for cause in open_causes(past):
+        left = causes = open_causes(past)
+        for cause in causes:
             if windows := calm_windows(cause, reports, alarms, standard):
-                calm = " and ".join(map(str, windows))
+                left = tuple(each for each in left if each != cause)
+                told = [str(window) for window in windows]
                 self._decide(
                     RECOVERY,
                     f"{cause} over",
-                    f"{cause} of {standard.version} calls for nothing any more, in {calm}",
-                    {"cause": cause, "windows": [str(window) for window in windows]},
+                    f"{cause} of {standard.version} calls for nothing any more, in "
+                    + " and ".join(told),
+                    {"cause": cause, "windows": told, "left": list(left)},
                     now,
                 )
 

@@ -177,6 +177,7 @@ def test_the_operator_says_so_once(
         assert operator.tick(day(21)) == ()
         assert play(world, operator, 21, 42) == []
     (recovery,) = world.workspace.ledger.decisions.list(model="tumours", kind="recovery")
+    assert recovery.evidence["left"] == []
     assert recovery.why == (
         "performance of 1.0.1 calls for nothing any more, in 2024-01-08 to 2024-01-15 and "
         "2024-01-15 to 2024-01-22"

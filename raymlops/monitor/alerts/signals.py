@@ -1,7 +1,7 @@
 """What decisions say of a model's health.
 
 trigger                     its cause is wrong: performance, expected, drift or concept
-recovery                    its cause is over
+recovery                    its cause is over; when none is left, nobody wants a challenger
 alias champion ->           all of these are over: another model answers
 gate    refused / passed    a challenger was not good enough / the next one was
 release rolled back / promoted
@@ -40,6 +40,8 @@ def _signals(decision: Decision) -> Iterator[Signal]:
         case "recovery":
             cause = str(decision.evidence["cause"])
             yield Signal(name=cause, model=decision.model, firing=False)
+            if not decision.evidence["left"]:
+                yield Signal(name=GATE, model=decision.model, firing=False)
         case "alias" if decision.outcome.startswith("champion"):
             for cause in _CAUSES:
                 yield Signal(name=cause, model=decision.model, firing=False)

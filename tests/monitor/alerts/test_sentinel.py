@@ -71,18 +71,26 @@ def test_what_a_trigger_saw_is_over_when_another_version_answers(
 
 
 def test_what_a_trigger_saw_is_over_when_windows_say_so(world: World) -> None:
-    def write(kind: str, cause: str) -> None:
+    def write(kind: str, cause: str, left: tuple[str, ...] = ()) -> None:
+        evidence = {"cause": cause, "left": left}
         world.ledger.decisions.add(
-            model=MODEL, kind=kind, outcome="", who="test", why="", evidence={"cause": cause}
+            model=MODEL, kind=kind, outcome="", who="test", why="", evidence=evidence
         )
 
     for cause in ("drift", "performance"):
         write("trigger", cause)
+    decide(world.ledger, "gate", "1.0.2 refused")
     world.look(1)
-    write("recovery", "drift")
+    write("recovery", "drift", left=("performance",))
     world.look(2)
-    assert world.sink.told[2:] == [("drift", "resolved", "warning")]
-    assert [each.name for each in world.book.read().episodes] == ["performance"]
+    assert world.sink.told[3:] == [("drift", "resolved", "warning")]
+    write("recovery", "performance")
+    world.look(3)
+    assert world.sink.told[4:] == [
+        ("performance", "resolved", "critical"),
+        ("gate", "resolved", "warning"),  # nobody asks for a better model any more
+    ]
+    assert world.book.read().episodes == ()
 
 
 def test_decisions_that_begin_and_end_nothing_are_only_logged(world: World) -> None:
