@@ -84,7 +84,7 @@ def open_sentinel(workspace: Workspace, lines: LineWriter | None = None) -> Sent
 
     def log(decision: Decision) -> None:
         if lines is not None:
-            lines.put({"kind": "decision", **vars(decision), "decision": decision.kind})
+            lines.put({**vars(decision), "kind": "decision", "decision": decision.kind})
 
     return Sentinel(
         workspace.ledger,
