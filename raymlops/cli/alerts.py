@@ -22,7 +22,7 @@ from raymlops.cli.output import emit_json, emit_lines, emit_table, person
 from raymlops.config import MOST_DAYS
 from raymlops.errors import ConfigError
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 _alerts = typer.Typer(help="What is wrong, and who is told of it.", no_args_is_help=True)
 
@@ -154,9 +154,9 @@ def resend(
 
 def _length(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if match is None or not float(match[1]):
+    if match is None:
         raise ConfigError(f"'{text}' is no length; write 30s, 90m, 2h or 3d")
-    unit = timedelta(**{_UNITS[match[2]]: 1})
-    if float(match[1]) > timedelta(days=MOST_DAYS) / unit:
-        raise ConfigError(f"'{text}' is longer than {MOST_DAYS}d, the most there may be")
-    return float(match[1]) * unit
+    length_s = float(match[1]) * _UNITS_S[match[2]]
+    if not 1.0 <= length_s <= MOST_DAYS * _UNITS_S["d"]:
+        raise ConfigError(f"a silence lasts a second at least and {MOST_DAYS}d at most, not {text}")
+    return timedelta(seconds=length_s)

@@ -70,6 +70,14 @@ def test_a_silence_of_no_alert_is_refused(home: Path) -> None:
 def test_a_length_that_is_none_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match="'soon' is no length; write 30s, 90m, 2h or 3d"):
         run("alerts", "silence", "--for", "soon", "--why", "x", "--home", str(home))
+    for text in ("0h", "0.0000001s", "4000000d", "9" * 400 + "d"):  # these ended in a traceback
+        with pytest.raises(ConfigError, match="a silence lasts a second at least and 36500d at"):
+            run("alerts", "silence", "--for", text, "--why", "x", "--home", str(home))
+    made = run("alerts", "silence", "--for", "1.5h", "--why", "x", "--home", str(home), "--json")
+    start, end = (
+        datetime.fromisoformat(json.loads(made)[each]) for each in ("starts_at", "ends_at")
+    )
+    assert end - start == timedelta(minutes=90)
 
 
 def test_every_sink_is_tried_and_no_secret_is_shown(
