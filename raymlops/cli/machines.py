@@ -57,6 +57,7 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
 
     with open_workspace(home=home, env=env) as workspace:
         found, ledger = operate.status(workspace), workspace.shown_ledger
+        home = workspace.home
     if json:
         emit_json(found)
         return
@@ -65,6 +66,7 @@ def status(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
         (
             ("health", found.health),
             *(("problem", problem) for problem in found.problems),
+            ("home", str(home)),
             ("cluster", "running" if there.running else "not running"),
             *((("address", there.address),) if there.address else ()),
             *((("dashboard", there.dashboard_url),) if there.dashboard_url else ()),

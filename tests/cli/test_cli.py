@@ -125,6 +125,11 @@ def test_data_is_added_and_listed(home: Path, config: Path, table: Path) -> None
     assert "tumours" in run("data", "list", "--home", home)
 
 
+def test_a_status_says_whose_it_is(home: Path) -> None:
+    """In another folder than that of yesterday all looked well."""
+    assert f"home  {home}" in " ".join(run("status", "--home", home).split("\n"))
+
+
 def test_a_broken_file_is_refused(home: Path, config: Path, table: Path, tumours: pa.Table) -> None:
     pq.write_table(tumours.slice(0, 10), table)
     with pytest.raises(ExpectationError, match="at least 100 rows' is broken by 90 of 10 rows"):
