@@ -11,11 +11,13 @@ Names load when they are used, so that importing raymlops costs milliseconds.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raymlops import operate
     from raymlops.ledger import Ledger, at, why
     from raymlops.models import Bundle
     from raymlops.monitor import write_report
@@ -38,6 +40,7 @@ __all__ = [
     "Trainer",
     "Workspace",
     "at",
+    "operate",
     "why",
     "write_report",
 ]
@@ -61,8 +64,11 @@ _HOUSE_OF = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "operate":
+        return import_module("raymlops.operate")
     if name not in _HOUSE_OF:
-        raise AttributeError(f"module 'raymlops' has no attribute '{name}'")
+        told = f"module 'raymlops' has no attribute '{name}'"
+        raise AttributeError(told, name=name, obj=sys.modules[__name__])  # Python adds what is near
     return getattr(import_module(f"raymlops.{_HOUSE_OF[name]}"), name)
 
 

@@ -136,6 +136,7 @@ class Ledger:
         return replace(found, problems=(*found.problems, *self._seals.broken(), *texts))
 
     def close(self) -> None:
+        """Writes what loggers of runs still hold, and lets go of the database."""
         self.runs.close()
         self._end.close()
 

@@ -155,6 +155,7 @@ class Bundle:
 
     @property
     def artifact(self) -> Artifact:
+        """The model alone, without what is done before and after it."""
         return Artifact(format=self.format, data=self.model, architecture=self.architecture)
 
     @cached_property

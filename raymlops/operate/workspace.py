@@ -46,10 +46,12 @@ class Workspace:
 
     @property
     def settings(self) -> Settings:
+        """What the files, variables and overrides came to."""
         return self.configured.settings
 
     @property
     def home(self) -> Path:
+        """The folder, absolute, of what is not kept elsewhere."""
         return Path(self.settings.home).expanduser().resolve()
 
     @property

@@ -99,6 +99,7 @@ class Store:
             self.verify(blob)
 
     def exists(self, digest: str) -> bool:
+        """Whether a blob of that digest was stored."""
         return self.files.exists(_blob(digest))
 
     def below(self, name: str) -> str:

@@ -70,7 +70,20 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains `spec` under `plan`; a constructor starts nothing.
+    """Trains `spec`, whatever it says, on the workers of `plan`; a constructor starts nothing.
+
+        spec = TrainSpec(
+            name="digits",
+            model=Factory(call="raymlops.demo.digits:mlp"),
+            data=Factory(call="raymlops.demo.digits:sources"),
+            epochs=2,
+        )
+        result = Trainer(spec, plan=ParallelPlan(data=2)).fit()
+        print(result.run_id, result.steps, result.ended)
+        module = result.model()
+
+    The plan of one worker is the default; all plans end with the same weights. A `KerasSpec` is
+    trained by TensorFlow.
 
     Run and checkpoints stay below `home`, which every node must reach, unless `ledger_url` says
     otherwise. A Ray that this process is connected to is used; otherwise `cluster` says which. A

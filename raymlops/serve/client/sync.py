@@ -131,6 +131,7 @@ class Client:
         return True
 
     def close(self) -> None:
+        """Lets go of the connections it keeps."""
         self._http.close()
 
     def __enter__(self) -> Client:

@@ -114,6 +114,7 @@ class ParallelPlan:
 
     @property
     def sizes(self) -> Mapping[Axis, int]:
+        """How many workers lie along each axis."""
         return {
             "data": self.data,
             "shard": self.shard,
@@ -123,6 +124,7 @@ class ParallelPlan:
 
     @property
     def num_workers(self) -> int:
+        """All of them: the product of the sizes."""
         return math.prod(self.sizes.values())
 
     @property

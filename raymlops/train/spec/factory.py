@@ -13,7 +13,13 @@ from raymlops.errors import TrainingError
 
 @dataclass(frozen=True, kw_only=True)
 class Factory:
-    """`call` is "package.module:function", called with `arguments` once in every worker."""
+    """`call` is "package.module:function", called with `arguments` once in every worker.
+
+    Factory(call="wine:rows", arguments={"path": "/shared/wine.csv"})
+
+    Raises:
+        ValueError: `call` is not written so.
+    """
 
     call: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -41,6 +47,11 @@ class Factory:
             ) from error
 
     def function(self) -> Callable[..., Any]:
+        """What `call` names.
+
+        Raises:
+            ValueError: there is no such function.
+        """
         module, _, name = self.call.partition(":")
         try:
             found: Any = import_module(module)
