@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,7 +163,7 @@ def beginning_lines(
     if why is not None:
         yield "why", why
     yield "run", run.id
-    yield "watch", f"raymlops runs watch {run.id} --home {home}"
+    yield "watch", f"raymlops runs watch {run.id} --home {shlex.quote(str(home))}"
     if dashboard_url is not None:
         yield "dashboard", dashboard_url
 

@@ -123,8 +123,8 @@ def _ending_lines(
     if (simple := training.better_simple_model) is not None:
         yield (
             "note",
-            f"the {simple} is as good on rows that neither has seen: before this one serves, see "
-            f"what `raymlops tune {' '.join(files)}`, more rows or other features give",
+            f"the {simple} is at least as good on rows that neither has seen: before this one "
+            f"serves, see what `raymlops tune {' '.join(files)}`, more rows or other features give",
         )
     settings = " ".join(f"-c {file}" for file in files)
     if workspace.ledger.registry.alias(model, "champion") == version.version:
@@ -159,6 +159,6 @@ def tune(
         (
             ("best run", f"{search.best_run.id} of {search.num_trials} trials"),
             ("validation loss", f"{search.validation_loss:.4f}"),
-            ("use it", f"raymlops train {' '.join(map(str, configs))} {path}"),
+            ("use it", f"raymlops train {shlex.join(map(str, [*configs, path]))}"),
         )
     )
