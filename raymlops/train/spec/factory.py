@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+from raymlops.config.configured import nearest
 from raymlops.errors import TrainingError
 
 
@@ -50,7 +52,7 @@ class Factory:
         """What `call` names.
 
         Raises:
-            ValueError: there is no such function.
+            ValueError: there is no such function, or it takes no argument of a name.
         """
         module, _, name = self.call.partition(":")
         try:
@@ -64,4 +66,18 @@ class Factory:
             ) from error
         if not callable(found):
             raise ValueError(f"{self.call} is a {type(found).__name__}, not a function")
+        self._check_names(found)
         return found  # type: ignore[no-any-return]
+
+    def _check_names(self, function: Callable[..., Any]) -> None:
+        try:
+            parameters = signature(function).parameters
+        except (TypeError, ValueError):  # some that are written in C tell nothing of what they take
+            return
+        if any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
+            return
+        if unknown := [name for name in self.arguments if name not in parameters]:
+            near, takes = nearest(unknown[0], parameters), ", ".join(parameters) or "none"
+            raise ValueError(
+                f"{self.call} takes no argument '{unknown[0]}'{near} (it takes {takes})"
+            )

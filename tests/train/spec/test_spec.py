@@ -134,6 +134,15 @@ def test_a_function_that_is_not_there_is_told_before_anything_starts(
         backend.limits(ParallelPlan(), Limits(max_workers=1, batch_size=50))
 
 
+def test_an_argument_that_a_function_does_not_take_is_told_before_anything_starts() -> None:
+    """A worker told it, half a minute later and below a traceback."""
+    misspelt = replace(MLP.model, arguments={**MLP.model.arguments, "widht": 8})
+    with pytest.raises(TrainingError, match=r"mlp takes no argument 'widht'.* \(it takes .*\)"):
+        TorchBackend(replace(MLP, model=misspelt)).limits(
+            ParallelPlan(), Limits(max_workers=1, batch_size=50)
+        )
+
+
 def test_a_relative_file_that_is_not_there_is_told_with_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
