@@ -17,6 +17,7 @@ SHOWN = {
     "cell-14": "(0, 198, 8385)",  # failed, requests, rows
     "cell-19": "'canary':",
     "cell-21": "train data  flights version 1, 26,268 rows",
+    "cell-23b": "HTML object",
 }
 
 
