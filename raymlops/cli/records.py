@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from raymlops.cli.options import (
 )
 from raymlops.cli.output import emit_json, emit_lines, person
 from raymlops.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from raymlops.ledger import Decision
 
 ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
 
@@ -88,9 +91,15 @@ def decisions(
     if not found:
         told = f"nothing was decided about {model}: `raymlops promote {model}@VERSION --why ...`"
         emit_lines((("none", told),))
-    for decision in found:
-        when = decision.event_time or decision.at
-        emit_lines(((f"{when:%Y-%m-%d} {decision.kind}", f"{decision.outcome}: {decision.why}"),))
+    emit_lines(_decision_line(decision) for decision in found)
+
+
+def _decision_line(decision: Decision) -> tuple[str, str]:
+    """When it was made and what it was; also the day in the data's calendar, where another."""
+    day, told = decision.event_time, f"{decision.outcome}: {decision.why}"
+    if day is not None and day.date() != decision.at.date():
+        told += f" (in the data's time {day:%Y-%m-%d})"
+    return f"{decision.at:%Y-%m-%d %H:%M} {decision.kind}", told
 
 
 def why(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,15 @@ def test_champions_are_promoted_and_rolled_back(home: Path, registered: str) -> 
     assert "traffic  goes to 1.0.0, in about 20 s at every replica" in told
     told = run("decisions", "tumours", "--home", home)
     assert told.index("first") < told.index("better") < told.index("it was not")
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        (made, *_) = ledger.decisions.list(model="tumours")
+        ledger.decisions.add(
+            model="tumours", kind="gate", outcome="1.0.1 refused", who="me", why="worse",
+            evidence={}, event_time=datetime(2013, 7, 5, tzinfo=UTC),
+        )  # fmt: skip
+    told = run("decisions", "tumours", "--home", home)
+    assert f"{made.at:%Y-%m-%d %H:%M} alias  champion -> 1.0.0: first" in told
+    assert "gate  1.0.1 refused: worse (in the data's time 2013-07-05)" in told
 
 
 def test_runs_and_lineage_are_shown(home: Path, registered: str) -> None:
