@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ from raymlops.serve.client.retrying import RetryPolicy
 
 
 class Client:
-    """Pooled connections to one server; may be shared by threads.
+    """Pooled connections to one server; may be shared by threads, and forks have their own.
 
     with Client("http://127.0.0.1:8000") as client:
         answer = client.infer("flights", {"dep_hour": [7.0], "carrier": ["AA"]})
@@ -55,7 +56,7 @@ class Client:
             api_key=api_key,
             ca_file=ca_file,
         )
-        self._http = httpx.Client(**self._options.http(url))
+        self._connect()
 
     def infer(
         self,
@@ -156,7 +157,13 @@ class Client:
                 time.sleep(step.seconds)
                 came = None
 
+    def _connect(self) -> None:
+        self._http = httpx.Client(**self._options.http(self._url))
+        self._pid = os.getpid()
+
     def _attempt(self, call: Call, timeout_s: float) -> Reply | Lost:
+        if self._pid != os.getpid():  # a fork, which would read what its parent has asked for
+            self._connect()
         try:
             response = self._http.request(
                 call.method,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -149,6 +153,51 @@ def test_a_server_that_is_not_there_is_told(kind: Any) -> None:
             assert raised.value.status == 503
 
     asyncio.run(test())
+
+
+class Told:
+    """Says the head of an answer, and then `parts` of its body, to whoever connects to `url`."""
+
+    def __init__(self, parts: Iterable[bytes], pause_s: float = 0.0) -> None:
+        self._parts = tuple(parts)
+        self._pause_s = pause_s
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.num_accepted = 0
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it is closed
+            while True:
+                connection, _ = self._listening.accept()
+                self.num_accepted += 1
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        size = sum(map(len, self._parts))
+        with connection, suppress(OSError):  # its client has gone
+            while connection.recv(65536):
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+                for part in self._parts:
+                    connection.sendall(part)
+                    time.sleep(self._pause_s)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+def test_a_fork_connects_anew() -> None:
+    """Parent and child asked over one connection, and each read the other's answers."""
+    server = Told([b"{}"])
+    with Client(server.url) as client:
+        assert client.ready("m")
+        if (child := os.fork()) == 0:
+            os._exit(0 if client.ready("m") else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert server.num_accepted == 2
+        assert client.ready("m")
+        assert server.num_accepted == 2
+    server.close()
 
 
 def test_a_key_goes_with_every_request_and_is_not_shown() -> None:
