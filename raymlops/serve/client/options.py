@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,13 @@ class ClientOptions:
             ),
             "verify": _trust(self.ca_file) if url.startswith("https:") else False,
         }
+
+
+def in_time(deadline: float) -> None:
+    """Raises httpx.ReadTimeout once it is past: httpx bounds the wait for each part of an answer,
+    and not that for all of them."""
+    if time.monotonic() > deadline:
+        raise httpx.ReadTimeout("the answer is not complete in time")
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

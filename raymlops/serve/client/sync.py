@@ -24,7 +24,7 @@ from raymlops.serve.client.messages import (
     answer_of,
     infer_call,
 )
-from raymlops.serve.client.options import ClientOptions
+from raymlops.serve.client.options import ClientOptions, in_time
 from raymlops.serve.client.retrying import RetryPolicy
 
 
@@ -164,14 +164,19 @@ class Client:
     def _attempt(self, call: Call, timeout_s: float) -> Reply | Lost:
         if self._pid != os.getpid():  # a fork, which would read what its parent has asked for
             self._connect()
+        deadline = time.monotonic() + timeout_s
         try:
-            response = self._http.request(
+            with self._http.stream(
                 call.method,
                 call.path,
                 content=call.body or None,
                 headers=dict(call.headers),
                 timeout=timeout_s,
-            )
+            ) as response:
+                parts = []
+                for part in response.iter_bytes():
+                    in_time(deadline)
+                    parts.append(part)
         except httpx.TransportError as error:
             return Lost(str(error), timed_out=isinstance(error, httpx.TimeoutException))
-        return Reply(status=response.status_code, headers=response.headers, body=response.content)
+        return Reply(status=response.status_code, headers=response.headers, body=b"".join(parts))

@@ -186,6 +186,42 @@ class Told:
         self._listening.close()
 
 
+@CLIENTS
+def test_an_answer_that_comes_byte_by_byte_is_waited_for_no_longer(kind: Any) -> None:
+    """Each byte began the client's timeout anew."""
+    server = Told([b" "] * 400, pause_s=0.05)
+
+    async def test() -> None:
+        began = time.monotonic()
+        async with kind(server.url, timeout_s=0.3) as client:
+            with pytest.raises(RequestError, match=r"in time, 0\.3 s") as raised:
+                await client.infer(MODEL, {"x": [1.0]})
+        assert raised.value.status == 504
+        assert time.monotonic() - began < 10.0
+
+    asyncio.run(test())
+    server.close()
+
+
+def test_whoever_is_cancelled_leaves_the_others_their_connections(server: Listening) -> None:
+    """Cancelled between two of its steps, httpcore counted a connection as in use for ever: after
+    some, no request was answered any more."""
+
+    async def test() -> None:
+        async with AsyncClient(server.url, max_connections=2) as client:
+            for number in range(40):
+                asked = [asyncio.create_task(client.infer(MODEL, rows(0, 1))) for _ in range(8)]
+                await asyncio.sleep(0.0005 * number)  # at any of its steps
+                for task in asked:
+                    task.cancel()
+                await asyncio.wait(asked)
+            async with asyncio.timeout(20.0):
+                answers = await asyncio.gather(*(client.infer(MODEL, rows(0, 1)) for _ in range(8)))
+        assert len(answers) == 8
+
+    asyncio.run(test())
+
+
 def test_a_fork_connects_anew() -> None:
     """Parent and child asked over one connection, and each read the other's answers."""
     server = Told([b"{}"])
