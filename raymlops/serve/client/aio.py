@@ -22,6 +22,7 @@ from raymlops.serve.client.messages import (
     Reply,
     answer_of,
     infer_call,
+    path_of,
 )
 from raymlops.serve.client.options import ClientOptions, in_time
 from raymlops.serve.client.retrying import RetryPolicy
@@ -101,14 +102,14 @@ class AsyncClient:
 
     async def metadata(self, model: str) -> dict[str, Any]:
         """The model's name, loaded versions, platform, inputs and outputs."""
-        call = Call(method="GET", path=f"/v2/models/{model}", headers={})
+        call = Call(method="GET", path=path_of(model), headers={})
         found: dict[str, Any] = orjson.loads((await self._send(call)).body)
         return found
 
     async def ready(self, model: str) -> bool:
         """Whether the model answers requests."""
         try:
-            await self._send(Call(method="GET", path=f"/v2/models/{model}/ready", headers={}))
+            await self._send(Call(method="GET", path=f"{path_of(model)}/ready", headers={}))
         except RequestError:
             return False
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from urllib.parse import unquote
 
 from raymlops.errors import RequestError
 from raymlops.serve.client.messages import Answer, Columns, Reply, answer_of, infer_call
@@ -32,7 +33,8 @@ async def infer_directly(
         event_time=event_time,
         version=version,
     )
-    request = Request(call.method, call.path, body=call.body, headers=call.headers)
+    path = unquote(call.path)  # as servers give it
+    request = Request(call.method, path, body=call.body, headers=call.headers)
     response = await answered(handler, request)
     headers = {"content-type": response.content_type, **dict(response.headers)}
     reply = Reply(status=response.status, headers=headers, body=bytes(response.body))

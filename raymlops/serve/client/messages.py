@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from numbers import Real
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import numpy as np
@@ -113,8 +114,14 @@ def infer_call(
     head = orjson.dumps(document)
     if any(parts):
         headers = {"content-type": "application/octet-stream", _JSON_LENGTH: str(len(head))}
-    at = f"/v2/models/{model}" if version is None else f"/v2/models/{model}/versions/{version}"
-    return Call(method="POST", path=f"{at}/infer", body=b"".join((head, *parts)), headers=headers)
+    path = f"{path_of(model, version)}/infer"
+    return Call(method="POST", path=path, body=b"".join((head, *parts)), headers=headers)
+
+
+def path_of(model: str, version: str | None = None) -> str:
+    """Where a model answers; whatever it is called, that is a part of the path and no more."""
+    path = f"/v2/models/{quote(model, safe='')}"
+    return path if version is None else f"{path}/versions/{quote(version, safe='')}"
 
 
 def answer_of(reply: Reply) -> Answer:

@@ -184,6 +184,20 @@ def test_retries_end() -> None:
     assert len(requests) == 3
 
 
+def test_a_name_is_a_part_of_the_path_and_no_more() -> None:
+    """`x?` asked for the model x, and another path than that of its answers."""
+    handle, requests = scripted(ok(), ok(), ok())
+    with client_of(handle) as client:
+        client.infer("x?y#z", {"x": [1.0]})
+        client.infer("a/../b", {"x": [1.0]}, version="1.0.0+c/d")
+        client.metadata("%75 é")
+    assert [request.url.raw_path for request in requests] == [
+        b"/v2/models/x%3Fy%23z/infer",
+        b"/v2/models/a%2F..%2Fb/versions/1.0.0%2Bc%2Fd/infer",
+        b"/v2/models/%2575%20%C3%A9",
+    ]
+
+
 def test_ready_is_an_answer_not_an_error() -> None:
     handle, _ = scripted(httpx.Response(200, json={}), httpx.Response(404, json={"error": ""}))
     with client_of(handle) as client:
