@@ -20,8 +20,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from raymlops.data import take
 from raymlops.errors import ClusterError
 from raymlops.models import PROBABILITY, Bundle
+from raymlops.serve import BatchPolicy
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
+from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
@@ -29,6 +31,7 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
     response_class,
 )
 from raymlops.serve.protocols.open_inference.grpc.proto import parse_proto
+from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Request, Response
 from tests.serve.conftest import MODEL, read_columns
 from tests.serve.door.conftest import certificate, make_certificate
@@ -317,6 +320,26 @@ def test_a_deadline_that_has_passed_is_told(server: Listening, channel: grpc.Cha
     finally:
         deadline_passed.set()
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("service", [b"", SERVICE.encode()])
+def test_a_probe_that_speaks_grpc_alone_is_told_who_serves(
+    channel: grpc.Channel, service: bytes
+) -> None:
+    ask = channel.unary_unary("/grpc.health.v1.Health/Check")
+    assert ask(b"\x0a" + bytes([len(service)]) + service, timeout=20.0) == b"\x08\x01"
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(b"\x0a\x05other", timeout=20.0)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_probe_is_told_of_a_model_that_is_not_ready(server: Listening) -> None:
+    idle = Inference("idle", Arms({}.__getitem__, BatchPolicy()), lambda _: None)
+    own = GrpcServer(idle, limits=HttpLimits())
+    port = server.run(own.start("127.0.0.1", 0))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20.0) == b"\x08\x02"
+    server.run(own.stop(0.0))
 
 
 def test_a_call_without_a_key_is_refused_before_it_is_read(server: Listening) -> None:

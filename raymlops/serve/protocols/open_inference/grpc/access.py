@@ -8,11 +8,16 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from raymlops.serve.protocols.open_inference.grpc.health import HEALTH
 from raymlops.serve.protocols.open_inference.grpc.messages import SERVICE
 from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
 from raymlops.serve.web import Admit, Refused, Request, Response
 
-_HEALTH = {f"/{SERVICE}/ServerLive": "live", f"/{SERVICE}/ServerReady": "ready"}
+_HEALTH = {
+    f"/{SERVICE}/ServerLive": "live",
+    f"/{SERVICE}/ServerReady": "ready",
+    f"/{HEALTH}/Check": "ready",
+}
 
 Continue = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
 

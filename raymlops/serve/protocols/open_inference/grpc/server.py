@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import grpc
@@ -22,6 +23,11 @@ from raymlops.serve.process.descriptors import most_open
 from raymlops.serve.protocols.open_inference import describe
 from raymlops.serve.protocols.open_inference.grpc.access import Access
 from raymlops.serve.protocols.open_inference.grpc.ask import parse_message
+from raymlops.serve.protocols.open_inference.grpc.health import (
+    HEALTH,
+    HealthCheckRequest,
+    check,
+)
 from raymlops.serve.protocols.open_inference.grpc.messages import (
     SERVICE,
     request_class,
@@ -91,10 +97,23 @@ class GrpcServer:
             interceptors=access,
             options=_options(self._limits),
         )
-        methods = _methods(Service(self._inference))
-        refused = self._inference.refused
-        handlers = {name: _handler(name, method, refused) for name, method in methods.items()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        service, refused = Service(self._inference), self._inference.refused
+        handlers = {
+            name: _handler(f"/{SERVICE}/{name}", request_class(name), method, refused)
+            for name, method in _methods(service).items()
+        }
+        healthy = _handler(
+            f"/{HEALTH}/Check",
+            HealthCheckRequest,
+            lambda request, _: check(service, request),
+            refused,
+        )
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(SERVICE, handlers),
+                grpc.method_handlers_generic_handler(HEALTH, {"Check": healthy}),
+            )
+        )
         return server
 
     def _bind(self, server: grpc.aio.Server, address: str) -> int:
@@ -232,8 +251,9 @@ def _under_trace(context: grpc.aio.ServicerContext) -> Iterator[None]:
         trace.current.reset(token)
 
 
-def _handler(name: str, method: Method, refused: Refused) -> grpc.RpcMethodHandler:
-    read = request_class(name).FromString
+def _handler(path: str, kind: type[Any], method: Method, refused: Refused) -> grpc.RpcMethodHandler:
+    """Of a call at `path`, with a message of that kind."""
+    read = kind.FromString
 
     async def call(message: bytes, context: grpc.aio.ServicerContext) -> Any:
         try:
@@ -242,15 +262,15 @@ def _handler(name: str, method: Method, refused: Refused) -> grpc.RpcMethodHandl
         except RequestError as error:
             await refuse(context, error.status, error.message)
         except DecodeError as error:
-            refusal = Response.error(400, f"this is no {name}Request: {error}")
-            refused(Request("POST", f"/{SERVICE}/{name}"), refusal)
+            refusal = Response.error(400, f"this is no {kind.DESCRIPTOR.name}: {error}")
+            refused(Request("POST", path), refusal)
             await refuse(context, refusal.status, refusal.reason)
         except Exception:  # the boundary of the process: log all of it, show none of it
-            _logger.exception("%s failed", name)
+            _logger.exception("%s failed", path)
             await refuse(context, 500, "internal error, logged")
 
     # Read here, as grpc would log a traceback for each message that somebody has garbled.
     return grpc.unary_unary_rpc_method_handler(
         call,
-        response_serializer=response_class(name).SerializeToString,
+        response_serializer=methodcaller("SerializeToString"),
     )
