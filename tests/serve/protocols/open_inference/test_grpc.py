@@ -456,16 +456,56 @@ def test_who_says_nothing_is_not_waited_for(server: Listening, said: bytes) -> N
     server.run(own.stop(0.0))
 
 
-def test_a_message_without_an_end_is_not_waited_for(
-    server: Listening, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("raymlops.serve.protocols.open_inference.grpc.server._AGE_S", 0.1)
-    own = GrpcServer(server.inference, limits=HttpLimits(body_timeout_s=0.1))
+def never() -> Iterator[bytes]:
+    """The messages of a client that has begun a call, and says no more for a while."""
+    threading.Event().wait(10.0)
+    yield b""
+
+
+def test_a_message_without_an_end_is_not_waited_for(server: Listening) -> None:
+    limits = HttpLimits(body_timeout_s=0.1, idle_timeout_s=0.1)
+    own = GrpcServer(server.inference, limits=limits)
     port = server.run(own.start("127.0.0.1", 0))
     with socket.create_connection(("127.0.0.1", port), timeout=10.0) as client:
         client.sendall(_GREETING + _AGREED + beginning_of_a_call())
-        while client.recv(4096):
-            pass
+        told = b""
+        while more := client.recv(4096):
+            told += more
+    assert b"the message took over 0.1 s" in told
+    server.run(own.stop(0.0))
+
+
+def test_of_many_messages_without_an_end_few_are_waited_for(
+    server: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection filled the memory of a replica with messages that were not complete."""
+    monkeypatch.setattr("raymlops.serve.protocols.open_inference.grpc.receiving._MOST_SLOW", 2)
+    monkeypatch.setattr("raymlops.serve.protocols.open_inference.grpc.receiving._HURRIED_S", 0.1)
+    own = GrpcServer(server.inference, limits=HttpLimits())
+    port = server.run(own.start("127.0.0.1", 0))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        ask = channel.stream_unary(f"/{SERVICE}/ServerLive")
+        slow = [ask.future(never(), timeout=30.0) for _ in range(2)]
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(never(), timeout=30.0)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert refused.value.details() == "too many messages are being received"
+        assert call(channel, "ServerLive").live
+        assert not any(each.done() for each in slow)
+        for each in slow:
+            each.cancel()
+    server.run(own.stop(0.0))
+
+
+def test_who_has_no_key_is_refused_before_a_message_came(server: Listening) -> None:
+    own = GrpcServer(
+        server.inference, limits=HttpLimits(), admit=lambda _: Response.error(401, "no key")
+    )
+    port = server.run(own.start("127.0.0.1", 0))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.stream_unary(f"/{SERVICE}/ModelInfer")(never(), timeout=5.0)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     server.run(own.stop(0.0))
 
 

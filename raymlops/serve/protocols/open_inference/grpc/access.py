@@ -45,7 +45,7 @@ class Access(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no t
 
 
 def _refusing(response: Response) -> grpc.RpcMethodHandler:
-    async def answer(_: bytes, context: grpc.aio.ServicerContext) -> Any:
+    async def answer(_: Any, context: grpc.aio.ServicerContext) -> Any:
         await refuse(context, response.status, response.reason)
 
-    return grpc.unary_unary_rpc_method_handler(answer)
+    return grpc.stream_unary_rpc_method_handler(answer)  # which reads no message before

@@ -33,9 +33,10 @@ from raymlops.serve.protocols.open_inference.grpc.messages import (
     request_class,
     response_class,
 )
+from raymlops.serve.protocols.open_inference.grpc.receiving import Receiving
 from raymlops.serve.protocols.open_inference.grpc.statuses import refuse
 from raymlops.serve.protocols.open_inference.service import Service
-from raymlops.serve.web import Admit, Refused, Request, Response
+from raymlops.serve.web import Admit, Request, Response
 from raymlops.telemetry import trace
 
 _logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ _ENVELOPE_BYTES = 64 * 1024
 _TRACE = "traceparent"
 
 _AGE_S = 600.0
-"""After so long a connection is asked to begin anew, as its client does unnoticed: it comes to
-replicas that were not there before, and whoever sends a message without an end is rid of."""
+"""After so long a connection is asked to begin anew, as its client does unnoticed: by then there
+may be other replicas, which would get none of those that there are."""
 
 
 class GrpcServer:
@@ -70,6 +71,7 @@ class GrpcServer:
     ) -> None:
         self._inference = inference
         self._limits = limits
+        self._receiving = Receiving(limits)
         self._admit = admit
         self._tls = tls
         self._server: grpc.aio.Server | None = None
@@ -97,16 +99,13 @@ class GrpcServer:
             interceptors=access,
             options=_options(self._limits),
         )
-        service, refused = Service(self._inference), self._inference.refused
+        service = Service(self._inference)
         handlers = {
-            name: _handler(f"/{SERVICE}/{name}", request_class(name), method, refused)
+            name: self._handler(f"/{SERVICE}/{name}", request_class(name), method)
             for name, method in _methods(service).items()
         }
-        healthy = _handler(
-            f"/{HEALTH}/Check",
-            HealthCheckRequest,
-            lambda request, _: check(service, request),
-            refused,
+        healthy = self._handler(
+            f"/{HEALTH}/Check", HealthCheckRequest, lambda request, _: check(service, request)
         )
         server.add_generic_rpc_handlers(
             (
@@ -115,6 +114,31 @@ class GrpcServer:
             )
         )
         return server
+
+    def _handler(self, path: str, kind: type[Any], method: Method) -> grpc.RpcMethodHandler:
+        """Of a call at `path`, with a message of that kind."""
+        read, receiving, refused = kind.FromString, self._receiving, self._inference.refused
+
+        async def call(_: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                answer = method(read(await receiving.message(context)), context)
+                return await answer if isinstance(answer, asyncio.Future) else answer
+            except RequestError as error:
+                await refuse(context, error.status, error.message)
+            except DecodeError as error:
+                refusal = Response.error(400, f"this is no {kind.DESCRIPTOR.name}: {error}")
+                refused(Request("POST", path), refusal)
+                await refuse(context, refusal.status, refusal.reason)
+            except Exception:  # the boundary of the process: log all of it, show none of it
+                _logger.exception("%s failed", path)
+                await refuse(context, 500, "internal error, logged")
+
+        # Read here, as grpc would log a traceback for each message that somebody has garbled, and
+        # wait for ever for the end of one.
+        return grpc.stream_unary_rpc_method_handler(
+            call,
+            response_serializer=methodcaller("SerializeToString"),
+        )
 
     def _bind(self, server: grpc.aio.Server, address: str) -> int:
         if self._tls is None:
@@ -130,8 +154,8 @@ class GrpcServer:
 
 
 def _options(limits: HttpLimits) -> list[tuple[str, int]]:
-    """What grpc has to bound its clients by; not how slowly a message may come, and not how many
-    calls at once: of a burst beyond its `max_concurrent_streams` some are reset."""
+    """What grpc has to bound its clients by. How many calls come at once is not among it: of a
+    burst beyond its `max_concurrent_streams` some are reset."""
     return [
         ("grpc.max_receive_message_length", limits.max_body_bytes + _ENVELOPE_BYTES),
         ("grpc.max_send_message_length", -1),
@@ -249,28 +273,3 @@ def _under_trace(context: grpc.aio.ServicerContext) -> Iterator[None]:
         yield
     finally:
         trace.current.reset(token)
-
-
-def _handler(path: str, kind: type[Any], method: Method, refused: Refused) -> grpc.RpcMethodHandler:
-    """Of a call at `path`, with a message of that kind."""
-    read = kind.FromString
-
-    async def call(message: bytes, context: grpc.aio.ServicerContext) -> Any:
-        try:
-            answer = method(read(message), context)
-            return await answer if isinstance(answer, asyncio.Future) else answer
-        except RequestError as error:
-            await refuse(context, error.status, error.message)
-        except DecodeError as error:
-            refusal = Response.error(400, f"this is no {kind.DESCRIPTOR.name}: {error}")
-            refused(Request("POST", path), refusal)
-            await refuse(context, refusal.status, refusal.reason)
-        except Exception:  # the boundary of the process: log all of it, show none of it
-            _logger.exception("%s failed", path)
-            await refuse(context, 500, "internal error, logged")
-
-    # Read here, as grpc would log a traceback for each message that somebody has garbled.
-    return grpc.unary_unary_rpc_method_handler(
-        call,
-        response_serializer=methodcaller("SerializeToString"),
-    )
