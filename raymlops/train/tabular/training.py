@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.cluster.resources import free_cpus, node_cpus, places
 from raymlops.data import Profile, TableSchema, load_dataset
 from raymlops.ledger import Code, Dataset, Ledger, Run
 from raymlops.models import (
@@ -27,11 +29,14 @@ from raymlops.train.tabular.reference import constant, logistic_regression
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.tabular.split import Split, split_by_time
 from raymlops.train.tabular.trainer import TabularTrainer
+from raymlops.train.workers.room import with_room
 
 NETWORK = "network"
 REFERENCES = {"constant": constant, "logistic regression": logistic_regression}
 
 _NUM_PARITY_ROWS = 512
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +87,15 @@ class TrainingJob:
     ) -> Training:
         """Trains on `dataset` and records everything about it as a run, given to `on_start`.
 
-        Beside the network, nested runs record simple models on the same split.
+        Beside the network, nested runs record simple models on the same split. Copies for which
+        there is no room now are left out; the run's parameters have the plan it was trained by.
 
         Raises:
             TrainingError: the data cannot be split, or a worker failed for good.
             ParityError: the exported network does not give the trained one's numbers.
         """
-        run = self.start(
-            ledger, dataset, "train", {**asdict(self.spec), "plan": self.plan.to_dict()}
-        )
+        plan = self._plan_with_room()
+        run = self.start(ledger, dataset, "train", {**asdict(self.spec), "plan": plan.to_dict()})
         with ledger.runs.recording(run):
             if on_start is not None:
                 on_start(run)
@@ -101,7 +106,7 @@ class TrainingJob:
                 for name in REFERENCES
             }
             trainer = TabularTrainer(
-                spec=self.spec, plan=self.plan, cpus_per_worker=self.cpus_per_worker
+                spec=self.spec, plan=plan, cpus_per_worker=self.cpus_per_worker
             )
             network = trainer.fit(split.arrays, ledger_url=ledger.url, store=store, run_id=run.id)
             onnx = export(network, split.arrays.validation[:_NUM_PARITY_ROWS])
@@ -113,6 +118,23 @@ class TrainingJob:
             qualities=qualities,
             last_event=split.last_event,
         )
+
+    def _plan_with_room(self) -> ParallelPlan:
+        """Beside replicas, which keep their CPUs for good, a plan for all CPUs would wait for
+        ever."""
+        free, each = free_cpus(), self.cpus_per_worker
+        num_places = sum(places(cpus, each) for cpus in node_cpus())
+        plan = with_room(self.plan, num_free=places(free, each), num_places=num_places)
+        if plan != self.plan:
+            _logger.warning(
+                "%d workers (plan.data) need %g CPUs, replicas (serve.num_cpus) and others leave "
+                "%g: training with %d, on the same batches",
+                self.plan.num_workers,
+                self.plan.num_workers * each,
+                free,
+                plan.num_workers,
+            )
+        return plan
 
     def _reference(
         self, ledger: Ledger, dataset: Dataset, parent: Run, name: str, arrays: Arrays

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from raymlops.cluster.resources import places
 from raymlops.errors import TrainingError
+from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import DeviceName
 
 ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
@@ -19,6 +20,18 @@ class Room:
 
     num_workers: int
     scarce: str
+
+
+def with_room(plan: ParallelPlan, *, num_free: int, num_places: int) -> ParallelPlan:
+    """The plan with as many workers as there is room for now, where it is one of copies alone,
+    which share the same batches however many they are.
+
+    Where there is room for none it waits, whatever its size; what fits in no number of
+    `num_places` is left to be refused.
+    """
+    if plan.num_workers > plan.data or plan.server or plan.data > num_places or not num_free:
+        return plan
+    return plan.resized(min(plan.data, num_free))
 
 
 def room_on(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import ray
 import torch
 from numpy.typing import NDArray
 from ray.tune.search.optuna import OptunaSearch
@@ -179,6 +180,28 @@ def test_a_plan_too_large_for_the_cluster_is_refused_at_once(
     large = replace(job, plan=ParallelPlan(data=9))
     with pytest.raises(TrainingError, match=r"it has 9 workers \(data 9\), there is room for 4"):
         large.run(ledger, store, data)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_copies_for_which_replicas_leave_no_room_are_left_out(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a machine of two cores a retraining with two workers waited for ever for the core that
+    the replica keeps."""
+    held = [ray.remote(Held).options(num_cpus=1).remote() for _ in range(3)]
+    ray.get([each.answer.remote() for each in held])
+    training = replace(job, plan=ParallelPlan(data=2)).run(ledger, store, data)
+    for each in held:
+        ray.kill(each)
+    assert ledger.runs.get(training.run.id).params["plan"] == ParallelPlan(data=1).to_dict()
+    assert "replicas (serve.num_cpus) and others leave 1: training with 1" in caplog.text
+
+
+class Held:
+    """What keeps a CPU as a replica does."""
+
+    @ray.method
+    def answer(self) -> None: ...
 
 
 @pytest.mark.usefixtures("ray_cluster")

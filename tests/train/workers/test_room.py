@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raymlops.errors import TrainingError
+from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import DeviceName
-from raymlops.train.workers.room import Room, room_on
+from raymlops.train.workers.room import Room, room_on, with_room
 
 HOST = {"CPU": 4.0}
 ONE_GPU, EIGHT_GPUS = {"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 8.0}
@@ -49,3 +50,20 @@ def test_a_worker_that_fits_on_no_node_is_refused(
     """Ray Train waited without a word for a node that two half ones were taken for."""
     with pytest.raises(TrainingError, match=reason):
         room_on(nodes, cpus_per_worker=2.0, device=device)
+
+
+@pytest.mark.parametrize(
+    ("plan", "num_free", "num_workers"),
+    [
+        (ParallelPlan(data=2), 4, 2),
+        (ParallelPlan(data=2), 1, 1),
+        (ParallelPlan(data=4), 3, 3),
+        (ParallelPlan(data=2), 0, 2),  # which waits
+        (ParallelPlan(data=9), 1, 9),  # which is refused, and never fits
+        (ParallelPlan(data=1, shard=2), 1, 2),  # whose numbers of workers are the model's
+    ],
+)
+def test_copies_without_room_are_left_out(
+    plan: ParallelPlan, num_free: int, num_workers: int
+) -> None:
+    assert with_room(plan, num_free=num_free, num_places=4).num_workers == num_workers
