@@ -135,6 +135,12 @@ class Releases:
         with self._database.write() as connection:
             return tables.publish(connection, model, table)
 
+    def outnumber(self, model: str, generation: int) -> int | None:
+        """Has the newest table of `model` followed by who follows `generation`, of a ledger that
+        knew later ones; returns its number then, None where there is no table."""
+        with self._database.write() as connection:
+            return tables.outnumber(connection, model, generation)
+
     def withdraw(self, model: str) -> None:
         """Remembers that no replica of `model` is to answer any more, until a table is published
         again."""

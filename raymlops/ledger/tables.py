@@ -27,6 +27,21 @@ def published(connection: Connection, model: str) -> tuple[int, Mapping[str, Any
     return None if row is None or not row.table else (row.generation, row.table)
 
 
+def outnumber(connection: Connection, model: str, generation: int) -> int | None:
+    """The newest table once more, by a number above `generation`, unless it has one; None where
+    there is no table.
+
+    One by one, since only the database knows its next number.
+    """
+    found = published(connection, model)
+    if found is None:
+        return None
+    number, table = found
+    while number <= generation:
+        number = publish(connection, model, table)
+    return number
+
+
 def replace(connection: Connection, model: str, table: Mapping[str, Any]) -> None:
     """As `publish`, where the model has traffic."""
     if published(connection, model) is not None:

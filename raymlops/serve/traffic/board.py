@@ -10,6 +10,7 @@ One long poll carries both the table to a replica and its acknowledgement of the
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ LOADING_S = 600.0
 """How long a table is waited for while replicas say that they load what it names."""
 RETRY_S = 0.5
 """How long a replica that cannot reach the board waits before it tries again."""
+
+_logger = logging.getLogger(__name__)
 
 # A board that has just been restarted knows of no replica until each had time to come back.
 _SETTLE_S = 4 * RETRY_S
@@ -126,16 +129,18 @@ class TrafficBoard:
             NotFoundError: it names a version the ledger does not hold.
         """
         checked = TrafficTable.from_dict(table)
-        generation = await asyncio.to_thread(self._write, model, checked, fences)
+        heard = self._heard(model)
+        generation = await asyncio.to_thread(self._write, model, checked, fences, heard)
         await self._learn(model, Published(generation=generation, table=table))
         return generation
 
     async def wait(self, model: str, standing: Standing) -> Published | None:
         """The newest table the replica has not heard of; None when there is none for `POLL_S`."""
         await self._sight(model, standing)
-        published = await asyncio.to_thread(self._ledger.releases.published, model)
+        # Told before the ledger is asked, which has all of it unless it was restored.
+        published = await asyncio.to_thread(self._read, model, self._heard(model))
         if published is not None:
-            await self._learn(model, Published(generation=published[0], table=published[1]))
+            await self._learn(model, published)
         try:
             async with asyncio.timeout(POLL_S), self._changed:
                 await self._changed.wait_for(lambda: self._has_news(model, standing))
@@ -175,11 +180,41 @@ class TrafficBoard:
                 )
             await self._change(min(_TICK_S, began + patience_s - now))
 
-    def _write(self, model: str, table: TrafficTable, fences: Sequence[Fence]) -> int:
+    def _heard(self, model: str) -> int:
+        """The latest table that anybody has heard of; of a ledger that was restored it may be one
+        that is not there any more."""
+        known = self._newest.get(model)
+        seen = self._seen.get(model, {}).values()
+        heard = [each.standing.newest_heard for each in seen]
+        return max([*heard, 0 if known is None else known.generation])
+
+    def _read(self, model: str, heard: int) -> Published | None:
+        """The newest table, by a number that follows `heard`, if it is not that."""
+        found = self._ledger.releases.published(model)
+        if found is None:
+            return None
+        generation, table = found
+        if generation < heard:
+            _logger.warning(
+                "table %d of %s was published, and the newest in the ledger is %d, as after it was "
+                "restored: that is published again",
+                heard,
+                model,
+                generation,
+            )
+            generation = self._ledger.releases.outnumber(model, heard) or generation
+        return Published(generation=generation, table=table)
+
+    def _write(self, model: str, table: TrafficTable, fences: Sequence[Fence], heard: int) -> int:
+        """Returns a number that follows `heard`, or nobody would follow the table."""
+        releases = self._ledger.releases
         for version in table.versions:
             self._ledger.registry.get(model, Version.parse(version))
         with fencing.carrying(self._ledger.url, *fences):
-            return self._ledger.releases.publish(model, table.to_dict())
+            generation = releases.publish(model, table.to_dict())
+            if generation <= heard:
+                generation = releases.outnumber(model, heard) or generation
+        return generation
 
     def _has_news(self, model: str, standing: Standing) -> bool:
         newest = self._newest.get(model)
