@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import time
 from typing import Any
 
-from raymlops.cluster import spawn
+from raymlops.cluster import find, spawn
 from raymlops.cluster.link import ActorLink
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, RaymlopsError
@@ -21,6 +23,8 @@ from raymlops.serve.traffic.board import (
     TrafficBoard,
 )
 from raymlops.serve.traffic.table import TrafficTable
+
+_logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _TIMEOUT_S = 90.0
@@ -67,14 +71,34 @@ class RemoteBoard:
 
     def __init__(self, model: str, ledger_url: str) -> None:
         self._model = model
-        self._link = ActorLink(board_name(ledger_url), timeout_s=POLL_S + _TIMEOUT_S)
+        self._name = board_name(ledger_url)
+        self._link = ActorLink(self._name, timeout_s=POLL_S + _TIMEOUT_S)
 
     async def wait(self, standing: Standing) -> Published | None:
-        published: Published | None = await self._link.call("wait", self._model, standing)
+        """As `TrafficBoard.wait`; a board that answers no poll is ended, and Ray starts another.
+
+        Raises:
+            ClusterError: it is away.
+        """
+        try:
+            published: Published | None = await self._link.call("wait", self._model, standing)
+        except ClusterError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                await asyncio.to_thread(_end, self._name)
+            raise
         return published
 
     async def leave(self, replica: str) -> None:
         await self._link.call("leave", self._model, replica)
+
+
+def _end(name: str) -> None:
+    """Ends a board that stands still, and would keep all replicas from what is published, also
+    from the way back. It has no memory that is not in the ledger."""
+    import ray
+
+    _logger.warning("actor %s answers nobody, and is started anew", name)
+    ray.kill(find(name), no_restart=False)
 
 
 def _ask(ledger_url: str, method: str, *args: Any, wait_s: float = 0.0) -> Any:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from raymlops.errors import NotFoundError, ReleaseError, StaleLeaseError
+from raymlops.cluster import spawn
+from raymlops.errors import ClusterError, NotFoundError, ReleaseError, StaleLeaseError
 from raymlops.ledger import Ledger
 from raymlops.ledger.fencing import Fence
 from raymlops.serve import TrafficTable
@@ -175,6 +178,37 @@ def test_a_board_that_remembers_more_than_a_restored_ledger_tells_what_that_says
         assert published.table == TABLES[0]
 
     run(test)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_board_that_stands_still_is_started_anew(world: World) -> None:
+    # The way back was in the ledger, and no replica ever heard of it.
+    import ray
+
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TABLES[0])
+    handle = spawn(TrafficBoard, board_name(world.ledger_url), world.ledger_url)
+    pid = ray.get(handle.__ray_call__.remote(lambda _: os.getpid()))
+    remote = publishing.RemoteBoard(MODEL, world.ledger_url)
+
+    async def test() -> Published | None:
+        remote._link._timeout_s = 1.0
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(ClusterError):
+            await remote.wait(Standing(replica="r"))
+        remote._link._timeout_s = 60.0
+        while True:
+            try:
+                return await remote.wait(Standing(replica="r"))
+            except ClusterError:
+                await asyncio.sleep(0.5)
+
+    published = asyncio.run(asyncio.wait_for(test(), 90.0))
+    assert published is not None
+    assert published.table == TABLES[0]
+    assert ray.get(handle.__ray_call__.remote(lambda _: os.getpid())) != pid
+    ray.kill(handle)
 
 
 def test_a_table_of_unknown_versions_is_not_published(world: World) -> None:
