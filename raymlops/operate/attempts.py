@@ -50,6 +50,12 @@ class Attempt:
     number: int = 1
     again_at: datetime | None = None
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether it has failed, and the next is due: also where that was to be later than any
+        wait, by a clock that was set back since."""
+        again_at = self.again_at
+        return again_at is not None and not timedelta(0) < again_at - now <= _WAITS[-1]
+
 
 def newest_attempt(decisions: Sequence[Decision]) -> Attempt | None:
     """The one that is under way or waited for, by all `decisions` of a model's operators."""

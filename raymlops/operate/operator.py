@@ -317,7 +317,7 @@ class Operator:
     def _try_again(self, now: datetime) -> None:
         """Begins the next attempt of a training where that is due."""
         attempt = self._newest_attempt()
-        if attempt is not None and attempt.again_at is not None and attempt.again_at <= now:
+        if attempt is not None and attempt.is_over(now):
             self._begin_after(attempt, now)
 
     def _go_on_after(self, attempt: Attempt) -> None:

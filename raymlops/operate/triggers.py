@@ -12,6 +12,7 @@ from raymlops.config import MOST_DAYS
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.monitor import WindowReport
+from raymlops.release.canary import MOST_SKEW
 
 Cause = Literal["performance", "expected", "drift", "concept"]
 
@@ -122,9 +123,11 @@ def suppressed_because(
 ) -> str | None:
     """Why a trigger at event time `now` must not retrain, None when it may.
 
-    `past` are the earlier decisions of kind "trigger" that led to a training.
+    `past` are the earlier decisions of kind "trigger" that led to a training. One of a time yet to
+    come was made by a clock that was set back since, and would hold for as long as it was ahead.
     """
-    times = [decision.event_time for decision in past if decision.event_time is not None]
+    known = [decision.event_time for decision in past if decision.event_time is not None]
+    times = [time for time in known if time - now <= MOST_SKEW]
     if times and now - max(times) < timedelta(days=policy.cooldown_days):
         return (
             f"the last trigger was at {max(times):%Y-%m-%d}, within {policy.cooldown_days:g} days"

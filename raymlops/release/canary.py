@@ -140,6 +140,8 @@ class RollBack:
 Act = Wait | Advance | Promote | RollBack
 
 _MIN_FAILED = 3
+MOST_SKEW = timedelta(days=1)
+"""No two clocks differ by more: what is farther ahead was told by one that was set back since."""
 
 
 def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: datetime) -> Act:
@@ -163,6 +165,12 @@ def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: da
             f"number; their share may exceed the champion's by {policy.max_error_rate_increase:.1%}"
         )
     elapsed = now - state.since
+    if elapsed < -MOST_SKEW:
+        return Advance(
+            state=CanaryState(step=state.step, since=now),
+            why=f"the clock was set back, by which this step began at {state.since:%Y-%m-%d}: it "
+            "begins anew",
+        )
     known = evidence.canary_rows >= policy.min_rows and not math.isnan(evidence.low)
     if not known or elapsed < timedelta(days=policy.min_days):
         if elapsed < timedelta(days=policy.max_days):

@@ -148,6 +148,15 @@ def test_a_trigger_is_suppressed_until_the_cooldown_is_over() -> None:
     assert suppressed_because(POLICY, past, START + timedelta(days=28)) is None
 
 
+def test_a_trigger_of_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    # One that ran ten years ahead for a minute suppressed every training of ten years.
+    past = [decision(START + timedelta(days=3650))]
+    assert suppressed_because(POLICY, past, START) is None
+    # Two machines differ by a little.
+    past = [decision(START + timedelta(minutes=5))]
+    assert suppressed_because(POLICY, past, START) is not None
+
+
 def test_the_budget_bounds_trainings() -> None:
     past = [decision(START), decision(START + timedelta(days=40))]
     assert suppressed_because(POLICY, past, START + timedelta(days=80)) == (

@@ -47,6 +47,15 @@ def test_enough_good_evidence_advances_then_promotes() -> None:
     assert isinstance(decide(POLICY, act.state, GOOD, days(4)), Promote)
 
 
+def test_a_step_of_a_clock_that_was_set_back_begins_anew() -> None:
+    # It waited, and was guarded by nothing, until the time came at which it was said to begin.
+    act = decide(POLICY, STATE, GOOD, days(-3650))
+    assert isinstance(act, Advance)
+    assert act.state == CanaryState(step=0, since=days(-3650))
+    assert act.why.startswith("the clock was set back, by which this step began at 2013-07-01")
+    assert decide(POLICY, STATE, GOOD, days(-0.5)) == Wait()  # two machines differ by a little
+
+
 def test_it_waits_for_time_and_for_rows() -> None:
     assert decide(POLICY, STATE, GOOD, days(1.9)) == Wait()
     assert decide(POLICY, STATE, replace(GOOD, canary_rows=99), days(5)) == Wait()
