@@ -130,9 +130,24 @@ class Releases:
     def running(self, model: str) -> Release | None:
         return next((row for row in self.list(model) if row.status == "running"), None)
 
-    def publish(self, model: str, table: Mapping[str, Any]) -> int:
-        """Stores the traffic table all replicas should follow; returns its generation."""
+    def publish(
+        self, model: str, table: Mapping[str, Any], *, seen: Mapping[str, Any] | None = None
+    ) -> int:
+        """Stores the traffic table all replicas should follow; returns its generation.
+
+        Raises:
+            ConflictError: another one was published since `seen` was, the one that the caller
+                found, or {} for none; the same table again is no other.
+        """
         with self._database.write() as connection:
+            if seen is not None:
+                found = tables.published(connection, model)
+                newest = {} if found is None else found[1]
+                if newest not in (seen, table):
+                    raise ConflictError(
+                        f"the traffic of {model} was given to others, or taken away, by another "
+                        "hand since that was decided; look again"
+                    )
             return tables.publish(connection, model, table)
 
     def outnumber(self, model: str, generation: int) -> int | None:

@@ -164,10 +164,15 @@ def release(
 
 
 def publisher(workspace: Workspace) -> Publish:
-    """Makes all replicas follow a traffic table, and waits until they do."""
+    """Makes all replicas follow a traffic table, and waits until they do.
+
+    Where a person takes the traffic back while the board is waited for, that stands.
+    """
 
     def publish(table: TrafficTable) -> None:
-        generation = serve.publish(table, ledger_url=workspace.ledger_url)
+        published = workspace.ledger.releases.published(table.model)
+        seen = {} if published is None else published[1]
+        generation = serve.publish(table, ledger_url=workspace.ledger_url, seen=seen)
         serve.wait_applied(table.model, generation, ledger_url=workspace.ledger_url)
 
     return publish

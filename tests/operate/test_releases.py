@@ -390,3 +390,19 @@ def test_a_release_goes_on_by_what_it_began_with(
             "release 1 of tumours 1.0.1 goes on by what it began with (shares [0.3, 0.6], not "
             "[0.5]), and not by the settings of now"
         ) in caplog.text
+
+
+def test_what_is_published_stands_on_what_was_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # While it waited for a board that stood still, a person rolled back: that stands.
+    deployed(world)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("raymlops.serve.publish", lambda _, **about: asked.append(about))
+    monkeypatch.setattr("raymlops.serve.wait_applied", lambda *_, **__: ())
+    publish = releasing.publisher(world.workspace)
+    publish(TrafficTable.champion("tumours", "1.0.1"))
+    world.workspace.ledger.releases.withdraw("tumours")
+    publish(TrafficTable.champion("tumours", "1.0.1"))
+    found = TrafficTable.champion("tumours", "1.0.0").to_dict()
+    assert [about["seen"] for about in asked] == [found, {}]

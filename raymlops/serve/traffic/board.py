@@ -117,7 +117,11 @@ class TrafficBoard:
         self._born = time.monotonic()
 
     async def publish(
-        self, model: str, table: Mapping[str, Any], fences: Sequence[Fence] = ()
+        self,
+        model: str,
+        table: Mapping[str, Any],
+        fences: Sequence[Fence] = (),
+        seen: Mapping[str, Any] | None = None,
     ) -> int:
         """Writes `table` to the ledger, wakes the replicas, and returns the table's generation.
 
@@ -125,12 +129,13 @@ class TrafficBoard:
 
         Raises:
             StaleLeaseError: a newer holder of one of these locks has written.
+            ConflictError: another table was published since `seen` was, see `Releases.publish`.
             ValueError: the table is malformed.
             NotFoundError: it names a version the ledger does not hold.
         """
         checked = TrafficTable.from_dict(table)
         heard = self._heard(model)
-        generation = await asyncio.to_thread(self._write, model, checked, fences, heard)
+        generation = await asyncio.to_thread(self._write, model, checked, fences, seen, heard)
         await self._learn(model, Published(generation=generation, table=table))
         return generation
 
@@ -205,13 +210,20 @@ class TrafficBoard:
             generation = self._ledger.releases.outnumber(model, heard) or generation
         return Published(generation=generation, table=table)
 
-    def _write(self, model: str, table: TrafficTable, fences: Sequence[Fence], heard: int) -> int:
+    def _write(
+        self,
+        model: str,
+        table: TrafficTable,
+        fences: Sequence[Fence],
+        seen: Mapping[str, Any] | None,
+        heard: int,
+    ) -> int:
         """Returns a number that follows `heard`, or nobody would follow the table."""
         releases = self._ledger.releases
         for version in table.versions:
             self._ledger.registry.get(model, Version.parse(version))
         with fencing.carrying(self._ledger.url, *fences):
-            generation = releases.publish(model, table.to_dict())
+            generation = releases.publish(model, table.to_dict(), seen=seen)
             if generation <= heard:
                 generation = releases.outnumber(model, heard) or generation
         return generation

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from raymlops.cluster import find, spawn
@@ -31,16 +32,17 @@ _TIMEOUT_S = 90.0
 """How long the board may take to start and to answer, beyond what it was asked to wait."""
 
 
-def publish(table: TrafficTable, *, ledger_url: str) -> int:
+def publish(table: TrafficTable, *, ledger_url: str, seen: Mapping[str, Any] | None = None) -> int:
     """Splits the traffic of `table.model` by `table` from now on; returns the generation of that.
 
     Raises:
+        ConflictError: another one was published since `seen` was, see `Releases.publish`.
         StaleLeaseError: this thread is fenced, and a newer holder of its lock has written.
         NotFoundError: the table names a version the ledger does not hold.
         ClusterError: the board does not answer; whether the table was published is unknown.
     """
     fences = fencing.carried(ledger_url)
-    generation: int = _ask(ledger_url, "publish", table.model, table.to_dict(), fences)
+    generation: int = _ask(ledger_url, "publish", table.model, table.to_dict(), fences, seen)
     return generation
 
 

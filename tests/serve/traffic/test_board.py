@@ -9,16 +9,30 @@ from typing import Any
 import pytest
 
 from raymlops.cluster import spawn
-from raymlops.errors import ClusterError, NotFoundError, ReleaseError, StaleLeaseError
+from raymlops.errors import (
+    ClusterError,
+    ConflictError,
+    NotFoundError,
+    ReleaseError,
+    StaleLeaseError,
+)
 from raymlops.ledger import Ledger
 from raymlops.ledger.fencing import Fence
-from raymlops.serve import TrafficTable
+from raymlops.serve import Arm, TrafficTable
 from raymlops.serve.traffic import board, publishing
 from raymlops.serve.traffic.board import POLL_S, Published, Sighting, Standing, TrafficBoard, judge
 from raymlops.serve.traffic.publishing import board_name
 from tests.serve.conftest import MODEL, World
 
 TABLES = [TrafficTable.champion(MODEL, version).to_dict() for version in ("1.0.0", "1.0.1")]
+
+CANARY = TrafficTable(
+    model=MODEL,
+    arms=(
+        Arm(name="champion", version="1.0.0", share=0.9),
+        Arm(name="canary", version="1.0.1", share=0.1),
+    ),
+).to_dict()
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -236,6 +250,24 @@ def test_a_table_of_a_holder_that_was_replaced_is_not_published(world: World) ->
     run(test)
 
 
+def test_what_was_decided_before_the_traffic_went_back_is_not_published(world: World) -> None:
+    # An operator waited for a board that stood still, a person rolled back, and the canary had
+    # its requests again.
+    async def test() -> None:
+        board = TrafficBoard(world.ledger_url)
+        await board.publish(MODEL, TABLES[0])
+        with Ledger(world.ledger_url) as ledger:
+            assert await board.publish(MODEL, TABLES[1], seen=TABLES[0])
+            assert await board.publish(MODEL, TABLES[1], seen=TABLES[0])  # asked again
+            for table in (TABLES[0], {}):  # rolled back, and undeployed
+                generation = ledger.releases.publish(MODEL, table)
+                with pytest.raises(ConflictError, match="by another hand since"):
+                    await board.publish(MODEL, CANARY, seen=TABLES[1])
+                assert (ledger.releases.published(MODEL) or (generation, {})) == (generation, table)
+
+    run(test)
+
+
 def test_what_is_published_carries_the_fences_of_its_thread(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +276,7 @@ def test_what_is_published_carries_the_fences_of_its_thread(
     fence = Fence(name="operator-m", token=2)
     with Ledger(world.ledger_url) as ledger, ledger.fenced(fence):
         publishing.publish(TrafficTable.champion(MODEL, "1.0.0"), ledger_url=world.ledger_url)
-    ((*_, fences),) = asked
+    ((*_, fences, _),) = asked
     assert fences == [fence]
 
 
