@@ -229,7 +229,7 @@ def _traffic_problem(
     deploy = f"`raymlops deploy {model}@champion`"
     if traffic and not _may_be_served(model, found):
         return (
-            f"{model} is not served, as it was until its cluster ended: {deploy}, or "
+            f"{model} is not served: its cluster ended, or its deploy was killed: {deploy}, or "
             f"`raymlops undeploy {model}`"
         )
     if traffic and traffic.keys() != wanted:

@@ -206,7 +206,7 @@ def test_a_model_that_nobody_serves_any_more_is_a_problem(
     assert model.health == health
     if health == "attention":
         assert model.problem == (
-            "flights is not served, as it was until its cluster ended: "
+            "flights is not served: its cluster ended, or its deploy was killed: "
             "`raymlops deploy flights@champion`, or `raymlops undeploy flights`"
         )
 
