@@ -189,6 +189,7 @@ class Trainer:
             run_id=run_id,
             num_threads=max(1, int(self.cpus_per_worker)),
         )
+        self._tell_of_waiting()
         self._see_through(task)
         progress = backend_of(self.spec).progress(folder)
         return TrainResult(
@@ -264,11 +265,15 @@ class Trainer:
             most = min(limits.max_workers, plan.num_workers)
             plan = plan.resized(max(self.min_workers, most))
         require(plan, limits)
-        wanted, free = plan.num_workers * self.cpus_per_worker, free_cpus()
+
+    def _tell_of_waiting(self) -> None:
+        num_workers = self.plan.num_workers if self.min_workers is None else self.min_workers
+        wanted, free = num_workers * self.cpus_per_worker, free_cpus()
         if free < wanted:
             _logger.warning(
-                "%d workers need %g CPUs, %g are free: training waits for the others",
-                plan.num_workers,
+                "%d workers need %g CPUs, %g are free: the training waits until others end; "
+                "`raymlops status` tells what replicas keep, `raymlops undeploy` frees it",
+                num_workers,
                 wanted,
                 free,
             )
