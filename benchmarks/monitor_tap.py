@@ -38,7 +38,7 @@ from raymlops.serve.witnesses.metrics import Metrics
 MODEL = "tumours"
 NUM_FEATURES = 10
 NUM_CONNECTIONS = 16
-ROUND_REQUESTS = 4096
+ROUND_REQUESTS = 2048
 """As many as the tap makes a message of, and few, so that a round and the one it is compared with
 see the same machine."""
 
@@ -51,7 +51,7 @@ def main() -> None:
     figures = []
     for num_rows in (1, 20):
         off, control, on = asyncio.run(
-            cpu_a_request(bundle, columns, num_rows, 40 if quick else 150)
+            cpu_a_request(bundle, columns, num_rows, 50 if quick else 200)
         )
         growth, noise = paired_growth(off, on), paired_growth(off, control)
         figures += [

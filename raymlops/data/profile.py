@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -138,6 +138,12 @@ class Profile:
         """Rows by cell, given `scores` [rows] or [rows, classes]; columns outside the profile are
         ignored."""
         return _count(self.bins, columns, scores)
+
+    def counting(self, columns: Columns, scores: NDArray[np.float32]) -> Iterator[Counts]:
+        """The parts of `count`, a column at a time."""
+        columns = {**columns, **_outputs(self.bins, scores)}
+        for each in self.bins:
+            yield each.count(columns[each.name])
 
     def to_dict(self) -> dict[str, Any]:
         """Without classes as it always was."""

@@ -1,6 +1,6 @@
 """The tap: what was answered becomes counts for the monitor, off the path of requests.
 
-    request --> ring --(every 0.25 s or 4096 rows)--> bins --> message n --> outbox --> monitor
+    request --> ring --(every 0.25 s or 2048 rows)--> bins --> message n --> outbox --> monitor
                  `-- new requests wait while the outbox is full, the oldest fall out of a full ring
 
 Messages stay in the outbox, and are sent again, until the monitor has acknowledged them, or has
@@ -18,19 +18,18 @@ from raymlops.errors import RefusedError
 from raymlops.serve.exchange import Run
 from raymlops.serve.tap.blocks import Block, blocks_of
 from raymlops.serve.tap.outbox import Outbox, Sink
-from raymlops.serve.tap.summarising import summarise
+from raymlops.serve.tap.steps import between_requests, finished
+from raymlops.serve.tap.summarising import summarising
 
 _logger = logging.getLogger(__name__)
 
 _PERIOD_S = 0.25
-# A column of 4096 rows is counted in twice the time of one of 1024, and a call by Ray takes a
-# millisecond of processor time, for a small message as for a large one.
-_FLUSH_ROWS = 4096
+# Fewer take longer a row: a column of 4096 is counted in twice the time of one of 1024, and a call
+# by Ray takes a millisecond of processor time whatever it carries. More would hold requests up.
+_FLUSH_ROWS = 2048
 _RING_ROWS = 65536
 _MESSAGE_REQUESTS = 4096  # a quarter of a megabyte
-# So many are counted in less than a millisecond, and handing them to a thread, which then takes the
-# interpreter from the event loop and gives it back at every step, would take as long again.
-_AT_ONCE_VALUES = 1 << 16
+_AT_ONCE_VALUES = 1 << 16  # counted in less than a millisecond, see `steps`
 
 
 class Recorder:
@@ -137,17 +136,19 @@ class Recorder:
         return oldest
 
     async def _message(self, blocks: list[Block]) -> bytes:
-        def make() -> bytes:
-            return summarise(
-                blocks,
-                model=self._model,
-                replica=self._replica,
-                sequence=self._sequence,
-                slice_by=self._slice_by,
-            ).to_bytes()
-
+        steps = summarising(
+            blocks,
+            model=self._model,
+            replica=self._replica,
+            sequence=self._sequence,
+            slice_by=self._slice_by,
+        )
         num_values = sum(block.size * len(block.version.bundle.profile.bins) for block in blocks)
-        return make() if num_values <= _AT_ONCE_VALUES else await asyncio.to_thread(make)
+        if num_values > _AT_ONCE_VALUES:
+            summary = await asyncio.to_thread(finished, steps)
+        else:
+            summary = await between_requests(steps)
+        return summary.to_bytes()
 
     def _report_drops(self) -> None:
         if self._dropped_rows:

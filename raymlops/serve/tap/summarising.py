@@ -17,7 +17,10 @@ from raymlops.ledger import PackedPredictions, Pane
 from raymlops.serve.batching.outputs import concatenated
 from raymlops.serve.tap.blocks import Block
 from raymlops.serve.tap.latency import BOUNDS_S, NUM_BUCKETS
+from raymlops.serve.tap.steps import Steps, finished
 from raymlops.serve.tap.summary import TapSummary
+
+_STEP_COLUMNS = 4
 
 
 def summarise(
@@ -29,15 +32,34 @@ def summarise(
     slice_by: tuple[str, ...] = (),
 ) -> TapSummary:
     """The counts of each version, arm and day of event time, and the predictions themselves."""
+    return finished(
+        summarising(blocks, model=model, replica=replica, sequence=sequence, slice_by=slice_by)
+    )
+
+
+def summarising(
+    blocks: Sequence[Block],
+    *,
+    model: str,
+    replica: str,
+    sequence: int,
+    slice_by: tuple[str, ...] = (),
+) -> Steps[TapSummary]:
+    """The same in steps, each of which takes a tenth of a millisecond for a few thousand rows."""
     groups: dict[tuple[str, str, object], list[Block]] = defaultdict(list)
     for block in blocks:
         groups[block.version.version, block.arm, block.day].append(block)
+    panes = []
+    for group in groups.values():
+        panes.append((yield from _pane(model, group)))
+    predictions = _pack(model, replica, _answered(blocks), slice_by)
+    yield
     return TapSummary(
         model=model,
         replica=replica,
         sequence=sequence,
-        panes=tuple(_pane(model, group) for group in groups.values()),
-        predictions=_pack(model, replica, _answered(blocks), slice_by),
+        panes=tuple(panes),
+        predictions=predictions,
     )
 
 
@@ -45,15 +67,24 @@ def _answered(blocks: Iterable[Block]) -> list[Block]:
     return [block for block in blocks if block.scores is not None]
 
 
-def _pane(model: str, blocks: list[Block]) -> Pane:
+def _pane(model: str, blocks: list[Block]) -> Steps[Pane]:
     first, answered = blocks[0], _answered(blocks)
     profile = first.version.bundle.profile
     buckets = np.searchsorted(
         BOUNDS_S, _joined([block.latencies_s for block in answered], np.float64)
     )
     cells = np.zeros(profile.num_cells, dtype=np.int64)
+    yield
     if answered:
-        cells = profile.count(_columns(answered), _scores(answered))
+        columns, scores = _columns(answered), _scores(answered)
+        yield
+        counts = []
+        for each in profile.counting(columns, scores):
+            counts.append(each)
+            if len(counts) % _STEP_COLUMNS == 0:
+                yield
+        cells = np.concatenate(counts)
+        yield
     return Pane(
         model=model,
         version=first.version.version,

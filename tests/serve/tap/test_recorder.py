@@ -22,6 +22,7 @@ from raymlops.serve.tap.blocks import blocks_of
 from raymlops.serve.tap.latency import bucket
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.tap.recorder import Recorder
+from raymlops.serve.tap.steps import Steps
 from raymlops.serve.tap.summarising import summarise
 from raymlops.serve.versions.loaded import LoadedVersion
 from tests import irises
@@ -362,12 +363,12 @@ def test_requests_are_answered_between_two_messages(
     made_in: list[int] = []
     turn = 0
 
-    def summarise(*args: Any, **kwargs: Any) -> TapSummary:
+    def summarising(*args: Any, **kwargs: Any) -> Steps[TapSummary]:
         made_in.append(turn)
-        return made(*args, **kwargs)
+        return (yield from made(*args, **kwargs))
 
-    made = recorder.summarise
-    monkeypatch.setattr(recorder, "summarise", summarise)
+    made = recorder.summarising
+    monkeypatch.setattr(recorder, "summarising", summarising)
 
     async def test() -> None:
         nonlocal turn
@@ -514,12 +515,12 @@ def test_only_a_large_message_is_made_beside_the_loop(
 ) -> None:
     makers: list[threading.Thread] = []
 
-    def summarise(*args: Any, **kwargs: Any) -> TapSummary:
+    def summarising(*args: Any, **kwargs: Any) -> Steps[TapSummary]:
         makers.append(threading.current_thread())
-        return made(*args, **kwargs)
+        return (yield from made(*args, **kwargs))
 
-    made = recorder.summarise
-    monkeypatch.setattr(recorder, "summarise", summarise)
+    made = recorder.summarising
+    monkeypatch.setattr(recorder, "summarising", summarising)
 
     async def test() -> None:
         traffic, monitor = Traffic(world), Monitor()
