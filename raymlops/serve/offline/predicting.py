@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -62,7 +61,6 @@ def predict_parquet(
     """
     import ray.data
 
-    _quieten()
     if target.exists():
         raise DataError(f"{target} exists; nothing is overwritten")
     parts = Parts.of(source.absolute())
@@ -92,16 +90,6 @@ def predict_parquet(
         raise DataError(f"{source}, rows numbered within a batch: {reason}") from error
     os.replace(partial, target)
     return Predicted(version=version, num_rows=num_rows, path=target)
-
-
-def _quieten() -> None:
-    """Has Ray Data tell its plans to its own log alone, and people of warnings."""
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(
-        logging.ERROR
-    )  # bars are switched off
 
 
 def num_actors(free_cpus: float) -> int:
