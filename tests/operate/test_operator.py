@@ -25,6 +25,8 @@ from raymlops.ledger.fencing import Fence
 from raymlops.monitor import DriftMonitor, WindowReport
 from raymlops.monitor.concept import Baseline
 from raymlops.operate import Challenger, Operator, Workspace, releasing
+from raymlops.operate.journal import Journal
+from raymlops.operate.retraining import Retraining
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.release import ReleaseController
 from raymlops.serve import TrafficTable
@@ -216,7 +218,7 @@ def test_a_training_that_kills_its_operator_is_given_up(
     # Whoever restarted the operator had it killed for want of memory again, without an end.
     world.live(day(0), day(7))
     with monkeypatch.context() as patch:
-        patch.setattr(Operator, "_train", lambda self, trigger: world.trainings.append(day(7)))
+        patch.setattr(Retraining, "begin", lambda self, _: world.trainings.append(day(7)))
         with world.operator() as operator:
             operator.tick(day(7))
         for _ in range(7):
@@ -269,9 +271,10 @@ def test_a_window_judged_for_an_operator_that_died_is_considered_once(
     world.live(day(0), day(7))
     assert len(world.monitor().advance("tumours", day(7))) == 1  # killed before it heard of it
 
-    for method in ("_decide", "_train"):  # killed before the trigger was written, and after
+    # Killed before the trigger was written, and after.
+    for owner, method in ((Journal, "add"), (Retraining, "begin")):
         with monkeypatch.context() as patch:
-            patch.setattr(Operator, method, killed)
+            patch.setattr(owner, method, killed)
             with pytest.raises(KeyboardInterrupt), world.operator() as operator:
                 operator.tick(day(7))
     world.challenger = world.champion
@@ -288,7 +291,7 @@ def test_a_window_that_calls_for_nothing_is_not_considered_again(
     with world.operator() as operator:
         considered: list[WindowReport] = []
         monkeypatch.setattr(
-            "raymlops.operate.operator.find_trigger",
+            "raymlops.operate.findings.find_trigger",
             lambda policy, report, *_: considered.append(report),
         )
         assert play(world, operator, 0, 16) == []
@@ -420,9 +423,9 @@ def test_a_challenger_waits_for_its_gate_while_the_ledger_is_away(
         operator.wait_for_training(30)
         with monkeypatch.context() as patch:
             if where == "the verdict":
-                patch.setattr("raymlops.operate.operator.judge_challenger", away)
+                patch.setattr("raymlops.operate.retraining.judge_challenger", away)
             else:
-                patch.setattr(operator, "_decide", away)
+                patch.setattr(Journal, "add", away)
             with pytest.raises(LedgerError):
                 operator.tick(day(7))
         assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
