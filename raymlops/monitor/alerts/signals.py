@@ -4,7 +4,8 @@ trigger                     its cause is wrong: performance, expected, drift or 
 recovery                    its cause is over; when none is left, nobody wants a challenger
 alias champion ->           all of these are over: another model answers
 gate    refused / passed    a challenger was not good enough / the next one was
-release rolled back / promoted
+release rolled back         one was not good enough in traffic
+        anything else       the next one is on its way
 """
 
 from __future__ import annotations
@@ -41,17 +42,18 @@ def _signals(decision: Decision) -> Iterator[Signal]:
             cause = str(decision.evidence["cause"])
             yield Signal(name=cause, model=decision.model, firing=False)
             if not decision.evidence["left"]:
-                yield Signal(name=GATE, model=decision.model, firing=False)
+                for name in (GATE, RELEASE):
+                    yield Signal(name=name, model=decision.model, firing=False)
         case "alias" if decision.outcome.startswith("champion"):
-            for cause in _CAUSES:
-                yield Signal(name=cause, model=decision.model, firing=False)
+            for name in (*_CAUSES, RELEASE):
+                yield Signal(name=name, model=decision.model, firing=False)
         case "gate" if decision.outcome.endswith("refused"):
             yield _fires(decision, GATE, "warning")
         case "gate":
             yield Signal(name=GATE, model=decision.model, firing=False)
         case "release" if decision.outcome.endswith("rolled back"):
             yield _fires(decision, RELEASE, "critical")
-        case "release" if decision.outcome.endswith("promoted"):
+        case "release":
             yield Signal(name=RELEASE, model=decision.model, firing=False)
 
 

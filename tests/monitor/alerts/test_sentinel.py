@@ -93,12 +93,33 @@ def test_what_a_trigger_saw_is_over_when_windows_say_so(world: World) -> None:
     assert world.book.read().episodes == ()
 
 
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [("release", "1.0.5 canary 20%"), ("alias", "champion -> 1.0.5"), ("recovery", "drift over")],
+)
+def test_a_release_that_was_rolled_back_is_over_with_the_next_step(
+    world: World, kind: str, outcome: str
+) -> None:
+    """`status` called a healthy champion broken until another release was promoted."""
+    decide(world.ledger, "release", "1.0.4 rolled back")
+    world.look(1)
+    evidence = {"cause": "drift", "left": []}
+    world.ledger.decisions.add(
+        model=MODEL, kind=kind, outcome=outcome, who="test", why="", evidence=evidence
+    )
+    world.look(2)
+    assert world.sink.told == [
+        ("release", "firing", "critical"),
+        ("release", "resolved", "critical"),
+    ]
+
+
 def test_decisions_that_begin_and_end_nothing_are_only_logged(world: World) -> None:
-    for kind, outcome in (("release", "1.0.1 canary 20%"), ("register", "1.0.1"), ("dataset", "1")):
+    for kind, outcome in (("alias", "best -> 1.0.1"), ("register", "1.0.1"), ("dataset", "1")):
         decide(world.ledger, kind, outcome)
     world.look(1)
     assert world.sink.told == []
-    assert [each.kind for each in world.logged] == ["release", "register", "dataset"]
+    assert [each.kind for each in world.logged] == ["alias", "register", "dataset"]
     assert all(signals_of(each) == () for each in world.logged)
 
 
