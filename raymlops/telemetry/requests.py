@@ -26,6 +26,7 @@ UNKNOWN_S = -1.0
 """The length of a part of a request that nobody measured; it is counted nowhere."""
 
 _ROW = struct.Struct("=6d")  # series, rows, then seconds: all, queue, batch, engine
+_pack = _ROW.pack_into
 _CAPACITY = 512  # folded in a tenth of a millisecond
 _MAX_SERIES = 128
 _PARTS = (catalogue.DURATION, catalogue.QUEUE, catalogue.BATCH, catalogue.ENGINE)
@@ -138,15 +139,19 @@ class RequestMeter:
         series = self._known.get((version, arm, status))
         if series is None:
             series = self._add(_Key(version, arm, status))
-        journal, offset, end, pack, size = (
-            self._journal, self._offset, self._end, _ROW.pack_into, _ROW.size,
-        )  # fmt: skip
+        journal, offset, end = self._journal, self._offset, self._end
         for each in requests:
-            pack(
-                journal, offset, series, each.num_rows, each.latency_s,
-                each.queue_s, each.batch_s, each.engine_s,
-            )  # fmt: skip
-            offset += size
+            _pack(
+                journal,
+                offset,
+                series,
+                each.num_rows,
+                each.latency_s,
+                each.queue_s,
+                each.batch_s,
+                each.engine_s,
+            )
+            offset += _ROW.size
             if offset == end:
                 self._offset = offset
                 self._fold()
