@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -115,7 +115,7 @@ def write_report(
     page = _template().render(
         title=title or model,
         period=period,
-        facts=_facts(ledger, model, reports, latency),
+        facts=list(_facts(ledger, model, reports, latency)),
         decisions=_decisions_in(period, ledger, model),
         releases=_releases_in(period, ledger, model),
         alerts=[each for each in alerts if each.model == model and period.holds(each.started_at)],
@@ -191,68 +191,69 @@ def _template() -> Template:
 
 def _facts(
     ledger: Ledger, model: str, reports: Sequence[WindowReport], latency: Sequence[int]
-) -> list[_Fact]:
-    facts = []
+) -> Iterator[_Fact]:
     champion = _champion(ledger, model)
     if champion is not None:
         moves = ledger.registry.moves(model, CHAMPION)
         since = moves[-1].event_time or moves[-1].at
-        facts.append(
-            _Fact(label="Champion", value=str(champion.version), note=f"since {since:%-d %b %Y}")
-        )
+        yield _Fact(label="Champion", value=str(champion.version), note=f"since {since:%-d %b %Y}")
     if alarms := ledger.watches.alarms(model):
         last = alarms[-1]
         note = f"errors of {last.version} rose to {last.recent_rate:.3f}, {last.event_time:%-d %b}"
-        facts.append(_Fact(label="Alarms of concept drift", value=str(len(alarms)), note=note))
-    num_predictions = ledger.observations.count_predictions(model)
-    facts.append(
-        _Fact(
-            label="Requests answered", value=f"{num_predictions:,}", note="kept with their scores"
-        )
-    )
+        yield _Fact(label="Alarms of concept drift", value=str(len(alarms)), note=note)
+    answered = f"{ledger.observations.count_predictions(model):,}"
+    yield _Fact(label="Requests answered", value=answered, note="kept with their scores")
     if reports:
-        latest = reports[-1]
-        overall = {row.metric: row for row in latest.performance if row.version == ALL}
-        loss = next(row for name, row in overall.items() if name in _LOSSES)
-        if not math.isnan(loss.value):
-            note = f"{loss.low:.3f} to {loss.high:.3f}"
-            if baseline := overall.get("baseline_log_loss"):
-                note += f"; constant guess {baseline.value:.3f}"
-            label = f"{_LOSSES[loss.metric]}, last window"
-            facts.append(_Fact(label=label, value=f"{loss.value:.3f}", note=note))
-        late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)
-        if late or labelled:
-            note = f"rows of {latest.window}, and labels of {labelled:,}"
-            value = f"{sum(late.values()):,}"
-            facts.append(_Fact(label="Came after it was judged", value=value, note=note))
-        hopes = [row for row in latest.performance if row.metric == "expected_log_loss"]
-        if hopes:
-            hope = max(hopes, key=lambda row: row.num_rows)
-            rows = [row for row in latest.performance if _same_arm(row, hope)]
-            note = "labels contradict it" if is_off(rows) else "from the scores alone"
-            facts.append(_Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note))
-        if slices := _worst_slices(ledger, model, latest):
-            worst = slices[0]
-            name = _LOSSES[worst.metric].lower()
-            note = f"{name} {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
-            value = f"{worst.feature} {worst.part}"
-            facts.append(_Fact(label="Worst slice, last window", value=value, note=note))
-        if latest.drift:
-            farthest = latest.drifted[0].feature if latest.drifted else "none"
-            num_features = len({row.feature for row in latest.drift} - {*OUTPUTS})
-            value = f"{len({row.feature for row in latest.drifted} - {*OUTPUTS})} of {num_features}"
-            facts.append(
-                _Fact(label="Drifted, last window", value=value, note=f"farthest: {farthest}")
-            )
-        elif champion is not None and (
-            num_rows := unjudged_rows(ledger, latest, str(champion.version))
-        ):
-            note = f"{num_rows:,} rows are fewer than monitor.drift.min_rows"
-            facts.append(_Fact(label="Drifted, last window", value="not judged", note=note))
+        yield from _performance_facts(ledger, model, reports[-1])
+        yield from _drift_facts(ledger, reports[-1], champion)
     if any(latency):
         value, median = (plots.milliseconds(quantile_s(latency, q)) for q in (0.99, 0.5))
-        facts.append(_Fact(label="Latency, p99", value=value, note=f"median {median}"))
-    return facts
+        yield _Fact(label="Latency, p99", value=value, note=f"median {median}")
+
+
+def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iterator[_Fact]:
+    """How good the model was in the last window, what came late for it, and what is expected."""
+    overall = {row.metric: row for row in latest.performance if row.version == ALL}
+    loss = next(row for name, row in overall.items() if name in _LOSSES)
+    if not math.isnan(loss.value):
+        note = f"{loss.low:.3f} to {loss.high:.3f}"
+        if baseline := overall.get("baseline_log_loss"):
+            note += f"; constant guess {baseline.value:.3f}"
+        label = f"{_LOSSES[loss.metric]}, last window"
+        yield _Fact(label=label, value=f"{loss.value:.3f}", note=note)
+    late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)
+    if late or labelled:
+        note = f"rows of {latest.window}, and labels of {labelled:,}"
+        yield _Fact(label="Came after it was judged", value=f"{sum(late.values()):,}", note=note)
+    hopes = [row for row in latest.performance if row.metric == "expected_log_loss"]
+    if hopes:
+        hope = max(hopes, key=lambda row: row.num_rows)
+        rows = [row for row in latest.performance if _same_arm(row, hope)]
+        note = "labels contradict it" if is_off(rows) else "from the scores alone"
+        yield _Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note)
+    if slices := _worst_slices(ledger, model, latest):
+        worst = slices[0]
+        name = _LOSSES[worst.metric].lower()
+        note = f"{name} {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
+        value = f"{worst.feature} {worst.part}"
+        yield _Fact(label="Worst slice, last window", value=value, note=note)
+
+
+def _drift_facts(
+    ledger: Ledger, latest: WindowReport, champion: ModelVersion | None
+) -> Iterator[_Fact]:
+    """How many features drifted in the last window, or why nobody knows."""
+    label = "Drifted, last window"
+    if latest.drift:
+        farthest = latest.drifted[0].feature if latest.drifted else "none"
+        num_features = len({row.feature for row in latest.drift} - {*OUTPUTS})
+        value = f"{len({row.feature for row in latest.drifted} - {*OUTPUTS})} of {num_features}"
+        yield _Fact(label=label, value=value, note=f"farthest: {farthest}")
+    elif champion is not None and (
+        num_rows := unjudged_rows(ledger, latest, str(champion.version))
+    ):
+        note = f"{num_rows:,} rows are fewer than monitor.drift.min_rows"
+        yield _Fact(label=label, value="not judged", note=note)
 
 
 def _champion(ledger: Ledger, model: str) -> ModelVersion | None:
