@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,17 @@ def test_labels_that_come_late_for_the_newest_window_may_call_for_a_new_model(
         assert "trigger" not in [each.kind for each in operator.tick(day(7.3))]
 
 
+def sign_anew(world: World, signature: Any) -> None:
+    """Has the challenger be another version of it, with that signature."""
+    world.challenger = world.workspace.ledger.registry.register(
+        "tumours",
+        bundle=world.challenger.bundle,
+        signature=json.dumps(signature),
+        run_id=world.challenger.run_id,
+        bump="major",
+    )
+
+
 def test_a_challenger_of_other_labels_is_held_against_nobody(world: World) -> None:
     """Labels fit the answers of one of both alone, so such a canary waited until `max_days`."""
     ledger = world.workspace.ledger
@@ -118,13 +130,7 @@ def test_a_challenger_of_other_labels_is_held_against_nobody(world: World) -> No
         {"name": "kind", "datatype": "BYTES", "nullable": False, "low": None, "high": None}
         | {"classes": ["benign", "malignant", "unclear"]}
     )
-    world.challenger = ledger.registry.register(
-        "tumours",
-        bundle=world.challenger.bundle,
-        signature=json.dumps(signature),
-        run_id=world.challenger.run_id,
-        bump="major",
-    )
+    sign_anew(world, signature)
     with world.operator() as operator:
         assert play(world, operator, 0, 8) == ["trigger: retrain", "gate: 2.0.0 refused"]
     told = "labels of tumours 2.0.0 are names of classes, those of tumours 1.0.0 0 and 1: none fits"
@@ -137,13 +143,7 @@ def test_a_challenger_that_would_refuse_callers_gets_none_of_them(world: World) 
     ledger = world.workspace.ledger
     signature = json.loads(ledger.text(world.challenger.signature_digest))
     signature["inputs"][0] |= {"low": 10.0, "high": 11.0}
-    world.challenger = ledger.registry.register(
-        "tumours",
-        bundle=world.challenger.bundle,
-        signature=json.dumps(signature),
-        run_id=world.challenger.run_id,
-        bump="major",
-    )
+    sign_anew(world, signature)
     with world.operator() as operator:
         assert play(world, operator, 0, 8) == ["trigger: retrain", "gate: 2.0.0 refused"]
     told = r"tumours 2\.0\.0 refuses requests that tumours 1\.0\.0 takes"
