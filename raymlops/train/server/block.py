@@ -183,13 +183,9 @@ class DenseBlock(Block[NDArray[Any]]):
             slice(start, min(start + CHUNK_ELEMENTS, size))
             for start in range(0, size, CHUNK_ELEMENTS)
         ]
-        # As arrays to copy, which numpy does faster, and as tensors of the same memory to compute.
-        self._arrays = [
-            [[each[part] for each in kinds] for part in self._ranges] for kinds in buffers
-        ]
-        self._tensors = [
-            [[torch.from_numpy(each) for each in chunk] for chunk in chunks]
-            for chunks in self._arrays
+        self._chunks = [
+            [[torch.from_numpy(each[part]) for each in kinds] for part in self._ranges]
+            for kinds in buffers
         ]
         self._mean = np.empty(min(CHUNK_ELEMENTS, size), buffers[0][0].dtype)
 
@@ -211,11 +207,8 @@ class DenseBlock(Block[NDArray[Any]]):
             _average([gradient[part] for gradient in gradients], out=mean)
             if factor != 1.0:
                 np.multiply(mean, factor, out=mean)
-            old, new = self._arrays[1 - target][index], self._arrays[target][index]
-            for source, copy in zip(old, new, strict=True):
-                np.copyto(copy, source)
-            parameters, *states = self._tensors[target][index]
-            self._optimizer.step(parameters, torch.from_numpy(mean), states, number)
+            old, new = self._chunks[1 - target][index], self._chunks[target][index]
+            self._optimizer.step(old, new, torch.from_numpy(mean), number)
 
 
 class RowBlock(Block[Rows]):
@@ -246,11 +239,11 @@ class RowBlock(Block[Rows]):
         for old, new in zip(self._buffers[1 - target], self._buffers[target], strict=True):
             new[behind] = old[behind]
             taken.append(old[rows.keys])
-        parameters, *states = (torch.from_numpy(each) for each in taken)
+        changed = [torch.from_numpy(each) for each in taken]
         gradient = torch.from_numpy(rows.values * factor)
-        self._optimizer.step_rows(parameters, gradient, states, number)
-        for new, changed in zip(self._buffers[target], taken, strict=True):
-            new[rows.keys] = changed
+        self._optimizer.step_rows(changed, changed, gradient, number)
+        for new, values in zip(self._buffers[target], taken, strict=True):
+            new[rows.keys] = values
         self._behind = rows.keys.copy()
 
 

@@ -32,14 +32,14 @@ class Cut(Optimizer):
 
     def step(
         self,
-        parameters: torch.Tensor,
+        old: Sequence[torch.Tensor],
+        new: Sequence[torch.Tensor],
         gradient: torch.Tensor,
-        states: Sequence[torch.Tensor],
         number: int,
     ) -> None:
-        self.pieces.append(len(parameters))
-        states[0].add_(1)
-        parameters.sub_(gradient)
+        self.pieces.append(len(gradient))
+        torch.add(old[1], 1, out=new[1])
+        torch.sub(old[0], gradient, out=new[0])
         if len(self.pieces) == self.at:
             raise KeyboardInterrupt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -50,9 +51,20 @@ def test_steps_in_pieces_equal_torch(
         expected.grad = gradient.clone()
         reference.step()
         for part in (slice(0, 13), slice(13, None)):
-            pieces = [state[part] for state in states]
-            ours.step(found[part], gradient[part].clone(), pieces, number)
+            pieces = [each[part] for each in (found, *states)]
+            ours.step(pieces, pieces, gradient[part].clone(), number)
     assert torch.equal(found, expected.detach())
+
+
+@pytest.mark.parametrize("ours", [ours for ours, _ in PAIRS.values()], ids=PAIRS)
+def test_a_step_into_other_tensors_leaves_the_old_ones(ours: Optimizer) -> None:
+    gradient = IMAGES[5]
+    old = [IMAGES[4] + 1, *(IMAGES[6].abs() for _ in range(ours.num_states))]
+    kept, new = [each.clone() for each in old], [torch.full_like(each, math.nan) for each in old]
+    ours.step(old, new, gradient.clone(), 3)
+    assert all(map(torch.equal, old, kept))
+    ours.step(kept, kept, gradient.clone(), 3)
+    assert all(map(torch.equal, new, kept))
 
 
 @every_pair
@@ -61,12 +73,12 @@ def test_rows_without_gradient_rest(ours: Optimizer, theirs: Factory) -> None:
     found = IMAGES[:3].clone()
     states = [torch.zeros_like(found) for _ in range(ours.num_states)]
     rows = torch.tensor([0, 2])
-    taken, *kept = (each[rows] for each in (found, *states))
-    ours.step_rows(taken, IMAGES[10:12].clone(), kept, 1)
+    taken = [each[rows] for each in (found, *states)]
+    ours.step_rows(taken, taken, IMAGES[10:12].clone(), 1)
     single = IMAGES[2:3].clone()
-    alone = [torch.zeros_like(single) for _ in range(ours.num_states)]
-    ours.step_rows(single, IMAGES[11:12].clone(), alone, 1)
-    assert torch.equal(taken[1:], single)
+    alone = [single, *(torch.zeros_like(single) for _ in range(ours.num_states))]
+    ours.step_rows(alone, alone, IMAGES[11:12].clone(), 1)
+    assert torch.equal(taken[0][1:], single)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +116,9 @@ def _follow(
         reference.zero_grad()
         (embedding(rows) * gradient).sum().backward()
         reference.step()
-        taken, *kept = (each[rows] for each in (found, *states))
-        ours.step_rows(taken, gradient.clone(), kept, number)
-        for whole, part in zip((found, *states), (taken, *kept), strict=True):
+        taken = [each[rows] for each in (found, *states)]
+        ours.step_rows(taken, taken, gradient.clone(), number)
+        for whole, part in zip((found, *states), taken, strict=True):
             whole[rows] = part
 
 
@@ -114,7 +126,7 @@ def test_a_learning_rate_may_be_a_schedule() -> None:
     parameters = torch.ones(2)
     halving = Sgd(learning_rate=lambda number: 0.5**number)
     for number in (1, 2):
-        halving.step(parameters, torch.ones(2), (), number)
+        halving.step([parameters], [parameters], torch.ones(2), number)
     assert parameters.tolist() == [0.25, 0.25]
 
 

@@ -26,9 +26,12 @@ class Adagrad(Optimizer):
             raise ValueError(f"epsilon is {self.epsilon}; give a positive number")
 
     def step(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
-        (squares,) = states
-        squares.addcmul_(gradient, gradient, value=1)
+        import torch
+
+        parameters, squares = new
+        torch.addcmul(old[1], gradient, gradient, value=1, out=squares)
         deviation = squares.sqrt().add_(self.epsilon)
-        parameters.addcdiv_(gradient, deviation, value=-rate_at(self.learning_rate, number))
+        rate = rate_at(self.learning_rate, number)
+        torch.addcdiv(old[0], gradient, deviation, value=-rate, out=parameters)

@@ -34,30 +34,31 @@ class Adam(Optimizer):
             raise ValueError(f"epsilon is {self.epsilon}; give a positive number")
 
     def step(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
-        self._step(parameters, gradient, states, number, self.epsilon)
+        self._step(old, new, gradient, number, self.epsilon)
 
     def step_rows(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
         epsilon = self.epsilon / (1 - self.beta2**number) ** 0.5
-        self._step(parameters, gradient, states, number, epsilon)
+        self._step(old, new, gradient, number, epsilon)
 
     def _step(
         self,
-        parameters: Tensor,
+        old: Sequence[Tensor],
+        new: Sequence[Tensor],
         gradient: Tensor,
-        states: Sequence[Tensor],
         number: int,
         epsilon: float,
     ) -> None:
         import torch
 
-        mean, squares = states
-        mean.lerp_(gradient, 1 - self.beta1)
-        squares.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        parameters, mean, squares = new
+        torch.lerp(old[1], gradient, 1 - self.beta1, out=mean)
+        torch.mul(old[2], self.beta2, out=squares)
+        squares.addcmul_(gradient, gradient, value=1 - self.beta2)
         rate = rate_at(self.learning_rate, number) / (1 - self.beta1**number)
         correction = (1 - self.beta2**number) ** 0.5
         deviation = torch.sqrt(squares, out=gradient).div_(correction).add_(epsilon)
-        parameters.addcdiv_(mean, deviation, value=-rate)
+        torch.addcdiv(old[0], mean, deviation, value=-rate, out=parameters)

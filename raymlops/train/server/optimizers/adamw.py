@@ -29,11 +29,14 @@ class AdamW(Adam):
 
     def _step(
         self,
-        parameters: Tensor,
+        old: Sequence[Tensor],
+        new: Sequence[Tensor],
         gradient: Tensor,
-        states: Sequence[Tensor],
         number: int,
         epsilon: float,
     ) -> None:
-        parameters.mul_(1 - rate_at(self.learning_rate, number) * self.weight_decay)
-        super()._step(parameters, gradient, states, number, epsilon)
+        import torch
+
+        kept = 1 - rate_at(self.learning_rate, number) * self.weight_decay
+        shrunk = torch.mul(old[0], kept, out=new[0])
+        super()._step((shrunk, *old[1:]), new, gradient, number, epsilon)

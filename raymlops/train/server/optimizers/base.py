@@ -14,7 +14,7 @@ Rate = float | Callable[[int], float]
 
 
 class Optimizer(ABC):
-    """The arithmetic of one step, element by element, in place.
+    """The arithmetic of one step, element by element.
 
     A step runs over pieces of the parameters in any order, so it must keep nothing but `states`.
     The order of operations is that of the same optimizer in `torch.optim` (not fused, not
@@ -26,15 +26,16 @@ class Optimizer(ABC):
 
     @abstractmethod
     def step(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
-        """Takes step `number`, counted from 1. `gradient` may be overwritten."""
+        """Writes what step `number`, counted from 1, makes of the parameters and states `old` to
+        `new`, which may be the same tensors. `gradient` may be overwritten."""
 
     def step_rows(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
         """Takes step `number` of a table, given only the rows that have a gradient."""
-        self.step(parameters, gradient, states, number)
+        self.step(old, new, gradient, number)
 
 
 def check_rate(rate: Rate) -> None:

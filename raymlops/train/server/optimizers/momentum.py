@@ -29,8 +29,10 @@ class Momentum(Optimizer):
             raise ValueError(f"momentum is {self.momentum}, not between 0 and 1")
 
     def step(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
-        (velocity,) = states
-        velocity.mul_(self.momentum).add_(gradient)
-        parameters.add_(velocity, alpha=-rate_at(self.learning_rate, number))
+        import torch
+
+        parameters, velocity = new
+        torch.mul(old[1], self.momentum, out=velocity).add_(gradient)
+        torch.add(old[0], velocity, alpha=-rate_at(self.learning_rate, number), out=parameters)

@@ -23,6 +23,8 @@ class Sgd(Optimizer):
         check_rate(self.learning_rate)
 
     def step(
-        self, parameters: Tensor, gradient: Tensor, states: Sequence[Tensor], number: int
+        self, old: Sequence[Tensor], new: Sequence[Tensor], gradient: Tensor, number: int
     ) -> None:
-        parameters.add_(gradient, alpha=-rate_at(self.learning_rate, number))
+        import torch
+
+        torch.add(old[0], gradient, alpha=-rate_at(self.learning_rate, number), out=new[0])
