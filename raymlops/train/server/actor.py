@@ -158,6 +158,8 @@ class ShardActor:
         return await asyncio.wrap_future(self._service.call(function))
 
     def _serve(self) -> None:
+        # A worker rings at several shards and then waits: none of them takes its core before.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
             self._service.serve()
         except Exception:
