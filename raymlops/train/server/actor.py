@@ -92,7 +92,7 @@ class ShardActor:
         keys: NDArray[np.int64] | None,
     ) -> tuple[int, NDArray[Any]]:
         """A version that the mode allows after push `sequence`: all of it, or the rows `keys`."""
-        asked = Pull(worker=worker, block=block, sequence=sequence, pin=True)
+        asked = Pull(worker=worker, block=block, sequence=sequence)
 
         def ask() -> Any:
             self._service.contact(worker, incarnation)

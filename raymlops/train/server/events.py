@@ -42,13 +42,12 @@ Answer = Applied | Granted | Measured
 class Pull:
     """`worker` wants to read a block, having pushed to it until `sequence`.
 
-    With `pin` the version it is granted stays until it is released.
+    The version it is granted stays until it is released.
     """
 
     worker: int
     block: int
     sequence: int
-    pin: bool
 
 
 @dataclass(frozen=True, kw_only=True)

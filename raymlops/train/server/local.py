@@ -75,19 +75,23 @@ class LocalLink:
             self._hear()
 
     def ask(self, block: int, keys: NDArray[np.int64] | None = None) -> None:
-        self._granted[block] = None
         self._keys[block] = keys
-        self._send(self._pull(block))
+        if not self._spec.sync.steady:
+            self._granted[block] = None
+            self._send(self._pull(block))
 
     def wait_version(self, block: int) -> int:
-        """Waits for what was asked for. Without `steady` it is pinned, until `release`."""
+        """Waits for what was asked for; it is pinned until `release`, or steady."""
+        if self._spec.sync.steady:  # with this worker's pushes in it, and until the next of them
+            self.wait_room(block, in_flight=0)
+            return int(self.arena.header(self._shard, block)["committed"])
         while (version := self._granted[block]) is None:
             self._hear()
         return version
 
     def release(self, block: int) -> None:
-        del self._granted[block]
         if not self._spec.sync.steady:
+            del self._granted[block]
             self._send(Message(kind=Kind.RELEASE, block=block))
 
     def read(self, block: int, out: NDArray[Any]) -> int:
@@ -126,8 +130,7 @@ class LocalLink:
             self._socket = None
 
     def _pull(self, block: int) -> Message:
-        pin = 0 if self._spec.sync.steady else 1
-        return Message(kind=Kind.PULL, block=block, slot=pin, number=self._sequences[block])
+        return Message(kind=Kind.PULL, block=block, number=self._sequences[block])
 
     def _line(self) -> socket.socket:
         if self._socket is None:

@@ -195,12 +195,7 @@ class Service:
                 self._take(line, message)
             case Kind.PULL if line.worker is not None:
                 self.shard.pull(
-                    Pull(
-                        worker=line.worker,
-                        block=message.block,
-                        sequence=message.number,
-                        pin=bool(message.slot),
-                    )
+                    Pull(worker=line.worker, block=message.block, sequence=message.number)
                 )
             case Kind.MEASURE if line.worker is not None:
                 self.shard.measure(Measure(worker=line.worker, sequence=message.number))

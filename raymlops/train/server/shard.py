@@ -154,7 +154,7 @@ class Shard:
             self._roster["weighed"] = version
 
     def release(self, worker: int, block: int) -> None:
-        """The worker has read what it was granted with a pin."""
+        """The worker has read what it was granted."""
         self._pins.pop((worker, block), None)
 
     def advance(self) -> list[Answer]:
@@ -211,8 +211,7 @@ class Shard:
         for key, pull in list(self._pulls.items()):
             if pull.block == number and self._may_pull(pull):
                 del self._pulls[key]
-                if pull.pin:
-                    self._pins[key] = block.version % 2
+                self._pins[key] = block.version % 2
                 answers.append(Granted(worker=pull.worker, block=number, version=block.version))
         return answers
 

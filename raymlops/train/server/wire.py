@@ -25,7 +25,7 @@ class Kind(IntEnum):
     REFUSED = 3  # number: 1 if asking again is of no use; the tail: why
     PUSH = 4  # slot, number: sequence, count: rows
     APPLIED = 5  # number: sequence
-    PULL = 6  # slot: 1 to pin, number: sequence
+    PULL = 6  # number: sequence
     GRANTED = 7  # number: version
     RELEASE = 8
     LEAVE = 9

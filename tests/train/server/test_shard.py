@@ -71,9 +71,13 @@ def push(shard: Shard, worker: int, sequence: int) -> list[object]:
     return list(shard.advance())
 
 
-def pull(shard: Shard, worker: int, sequence: int, *, pin: bool = False) -> list[object]:
-    shard.pull(Pull(worker=worker, block=0, sequence=sequence, pin=pin))
-    return list(shard.advance())
+def pull(shard: Shard, worker: int, sequence: int, *, reading: bool = False) -> list[object]:
+    """What comes of it; unless the worker is still `reading`, it has read what it was granted."""
+    shard.pull(Pull(worker=worker, block=0, sequence=sequence))
+    answers = list(shard.advance())
+    if not reading:
+        shard.release(worker, 0)
+    return answers
 
 
 def applied(worker: int, sequence: int) -> Applied:
@@ -148,11 +152,11 @@ def test_a_worker_that_comes_back_does_not_hold_the_others_up() -> None:
     assert shard.counters.num_waits == 1
 
 
-def test_what_a_reader_pinned_is_not_written_over() -> None:
+def test_what_a_worker_reads_is_not_written_over() -> None:
     shard = Home(Asynchronous()).start()
     join(shard, 0)
     join(shard, 1)
-    assert pull(shard, 0, 0, pin=True) == [granted(0, 0)]
+    assert pull(shard, 0, 0, reading=True) == [granted(0, 0)]
     assert push(shard, 1, 1) == [applied(1, 1)]
     assert push(shard, 1, 2) == []
     shard.release(0, 0)
@@ -164,7 +168,7 @@ def test_the_pins_of_the_dead_are_lifted(end: str) -> None:
     shard = Home(Asynchronous()).start()
     join(shard, 0)
     join(shard, 1)
-    pull(shard, 0, 0, pin=True)
+    pull(shard, 0, 0, reading=True)
     push(shard, 1, 1)
     assert push(shard, 1, 2) == []
     if end == "leave":
