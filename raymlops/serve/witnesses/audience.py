@@ -51,7 +51,7 @@ class Audience:
         self._spans: Spans | None = None
         if spec.traces_to is not None:
             self._spans = Spans(spec.model, otlp_exporter(spec.traces_to))
-        self.statistics = Statistics()
+        self.statistics = Statistics(self._tell)
         wanted = (self.statistics, self._metrics, self._log, self._spans, self._recorder)
         self._witnesses = Witnesses([each.note for each in wanted if each is not None])
         self.note: Record = self._witnesses.note
@@ -82,6 +82,9 @@ class Audience:
         if self._spans is not None:
             await asyncio.to_thread(self._spans.close)
         await self._metrics.send()
+
+    def _tell(self) -> None:
+        self._witnesses.tell()
 
     async def _finish(self, loop: asyncio.Task[None], recorder: Recorder) -> None:
         _, unfinished = await asyncio.wait({loop}, timeout=_FLUSH_TIMEOUT_S)

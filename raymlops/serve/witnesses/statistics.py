@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raymlops.serve.exchange import Run
@@ -27,19 +27,29 @@ class Tally:
 
 
 class Statistics:
-    """`of` each version, from the exchanges that these are told of."""
+    """`of` each version, from the exchanges that these are told of.
 
-    def __init__(self) -> None:
-        self.of: dict[str, Tally] = {}
+    `catch_up`, if any, has them told of all that was answered until now.
+    """
+
+    def __init__(self, catch_up: Callable[[], None] | None = None) -> None:
+        self._catch_up = catch_up
+        self._of: dict[str, Tally] = {}
+
+    @property
+    def of(self) -> Mapping[str, Tally]:
+        if self._catch_up is not None:
+            self._catch_up()
+        return self._of
 
     def note(self, runs: Sequence[Run]) -> None:
         """Counts exchanges; those that came to no version belong to none."""
         for version, _, status, kin in runs:
             if version is None:
                 continue
-            tally = self.of.get(version.version)
+            tally = self._of.get(version.version)
             if tally is None:
-                tally = self.of[version.version] = Tally()
+                tally = self._of[version.version] = Tally()
             tally.last = kin[-1].at
             spent_s = sum([each.latency_s for each in kin])
             if status >= 400:
