@@ -1,6 +1,6 @@
 """The tap: what was answered becomes counts for the monitor, off the path of requests.
 
-    request --> ring --(every 0.25 s or 2048 rows)--> bins --> message n --> outbox --> monitor
+    request --> ring --(every 0.25 s or 2048 requests)--> bins --> message n --> outbox --> monitor
                  `-- new requests wait while the outbox is full, the oldest fall out of a full ring
 
 Messages stay in the outbox, and are sent again, until the monitor has acknowledged them, or has
@@ -25,11 +25,12 @@ _logger = logging.getLogger(__name__)
 
 _PERIOD_S = 0.25
 # Fewer take longer a row: a column of 4096 is counted in twice the time of one of 1024, and a call
-# by Ray takes a millisecond of processor time whatever it carries. More would hold requests up.
-_FLUSH_ROWS = 2048
+# by Ray takes a millisecond of processor time whatever it carries. More would be out of the caches.
+_FLUSH_REQUESTS = 2048
+_FLUSH_ROWS = 4096
 _RING_ROWS = 65536
 _MESSAGE_REQUESTS = 4096  # a quarter of a megabyte
-_AT_ONCE_VALUES = 1 << 16  # counted in less than a millisecond, see `steps`
+_AT_ONCE_VALUES = 1 << 17  # counted in a millisecond, see `steps`
 
 
 class Recorder:
@@ -57,6 +58,7 @@ class Recorder:
         self._slice_by = slice_by
         self._ring: deque[Block] = deque()
         self._rows = 0
+        self._requests = 0
         self._dropped_rows = 0
         self._sequence = 0
         self._due = asyncio.Event()
@@ -67,6 +69,7 @@ class Recorder:
         for block in blocks_of(runs):
             self._ring.append(block)
             self._rows += block.size
+            self._requests += len(block.ids)
         while self._rows > self._ring_rows:
             self._dropped_rows += self._pop().size
         if self._is_enough:
@@ -95,7 +98,7 @@ class Recorder:
 
     @property
     def _is_enough(self) -> bool:
-        return self._rows >= _FLUSH_ROWS
+        return self._requests >= _FLUSH_REQUESTS or self._rows >= _FLUSH_ROWS
 
     async def _pack(self) -> None:
         """Makes messages of what is in the ring, and closes the outbox behind the last."""
@@ -133,6 +136,7 @@ class Recorder:
     def _pop(self) -> Block:
         oldest = self._ring.popleft()
         self._rows -= oldest.size
+        self._requests -= len(oldest.ids)
         return oldest
 
     async def _message(self, blocks: list[Block]) -> bytes:

@@ -20,7 +20,7 @@ from raymlops.serve.tap.latency import BOUNDS_S, NUM_BUCKETS
 from raymlops.serve.tap.steps import Steps, finished
 from raymlops.serve.tap.summary import TapSummary
 
-_STEP_COLUMNS = 4
+_STEP_VALUES = 8192
 
 
 def summarise(
@@ -45,7 +45,7 @@ def summarising(
     sequence: int,
     slice_by: tuple[str, ...] = (),
 ) -> Steps[TapSummary]:
-    """The same in steps, each of which takes a tenth of a millisecond for a few thousand rows."""
+    """The same in steps, each of which takes a tenth of a millisecond."""
     groups: dict[tuple[str, str, object], list[Block]] = defaultdict(list)
     for block in blocks:
         groups[block.version.version, block.arm, block.day].append(block)
@@ -64,7 +64,7 @@ def summarising(
 
 
 def _answered(blocks: Iterable[Block]) -> list[Block]:
-    return [block for block in blocks if block.scores is not None]
+    return [block for block in blocks if block.answered]
 
 
 def _pane(model: str, blocks: list[Block]) -> Steps[Pane]:
@@ -79,9 +79,10 @@ def _pane(model: str, blocks: list[Block]) -> Steps[Pane]:
         columns, scores = _columns(answered), _scores(answered)
         yield
         counts = []
+        num_columns = max(1, _STEP_VALUES // len(scores))
         for each in profile.counting(columns, scores):
             counts.append(each)
-            if len(counts) % _STEP_COLUMNS == 0:
+            if len(counts) % num_columns == 0:
                 yield
         cells = np.concatenate(counts)
         yield
@@ -91,25 +92,25 @@ def _pane(model: str, blocks: list[Block]) -> Steps[Pane]:
         arm=first.arm,
         day=first.day,
         num_rows=sum(block.size for block in answered),
-        num_failed=sum(len(block.ids) for block in blocks if block.scores is None),
+        num_failed=sum(len(block.ids) for block in blocks if not block.answered),
         cells=cells,
         latency=tuple(np.bincount(buckets, minlength=NUM_BUCKETS).tolist()),
     )
 
 
 def _columns(answered: Iterable[Block]) -> Columns:
-    return concatenated([block.columns for block in answered if block.columns is not None])
+    return concatenated([part for block in answered for part in block.columns])
 
 
 def _scores(answered: Iterable[Block]) -> NDArray[np.float32]:
     """Of blocks of one version, [rows] or [rows, classes]."""
-    scores = [block.scores for block in answered if block.scores is not None]
+    scores = [part for block in answered for part in block.scores]
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 
 def _flat_scores(answered: Iterable[Block]) -> NDArray[np.float32]:
     """Of blocks of any version, those of a row one after the other."""
-    scores = [block.scores.reshape(-1) for block in answered if block.scores is not None]
+    scores = [part.reshape(-1) for block in answered for part in block.scores]
     return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
 
@@ -143,7 +144,8 @@ def _pack(
 
 def _width(block: Block) -> int:
     """How many scores a row has."""
-    return 1 if block.scores is None or block.scores.ndim == 1 else block.scores.shape[1]
+    first = block.scores[0]
+    return 1 if first.ndim == 1 else first.shape[1]
 
 
 def _slices(answered: Sequence[Block], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from raymlops.data.profile import SCORE
 from raymlops.models import PROBABILITY
 from raymlops.serve import BatchPolicy
 from raymlops.serve.batching import Batcher
@@ -46,8 +47,7 @@ def test_mates_of_a_batch_lie_together(world: World) -> None:
     assert block.ids == ["r-0", "r-1", "r-2", "r-3"]
     assert block.num_rows.tolist() == [2, 2, 2, 2]
     assert block.size == 8
-    assert block.scores is not None
-    assert len(block.scores) == 8
+    assert [len(scores) for scores in block.scores] == [8]
 
 
 def test_mates_of_two_days_arms_or_fates_lie_apart(world: World) -> None:
@@ -67,7 +67,8 @@ def test_mates_of_two_days_arms_or_fates_lie_apart(world: World) -> None:
         ["r-7"],
     ]
     assert [block.day.day for block in blocks] == [1, 2, 2, 2, 2, 2]
-    assert [block.scores is None for block in blocks] == [False] * 4 + [True, False]
+    assert [block.answered for block in blocks] == [True] * 4 + [False, True]
+    assert [len(block.scores) for block in blocks] == [1, 1, 1, 1, 0, 1]
 
 
 def test_each_day_has_its_rows_and_each_request_its_times(world: World) -> None:
@@ -89,11 +90,39 @@ def test_who_tells_no_time_is_counted_when_it_was_served(world: World) -> None:
     assert summary.predictions.event_time.tolist() == summary.predictions.served_at.tolist()
 
 
-def test_those_around_a_row_whose_client_left_lie_apart(world: World) -> None:
+def test_rows_of_several_batches_lie_in_order(world: World) -> None:
+    exchanges = [*mates(world, 3), *mates(world, 2)]
+    for exchange in exchanges:
+        exchange.version = exchanges[0].version
+    (block,) = blocks_of(runs_of(exchanges))
+    assert [len(scores) for scores in block.scores] == [6, 4]
+    summary = summarise([block], model=MODEL, replica="r", sequence=0)
+    (pane,) = summary.panes
+    assert pane.num_rows == 10
+    assert summary.predictions.scores.tolist() == _scores_of(exchanges)
+
+
+def test_the_row_of_a_client_that_left_is_left_out(world: World) -> None:
     first, _, last = mates(world, 3)
-    blocks = list(blocks_of(runs_of([first, last])))
-    assert [block.ids for block in blocks] == [["r-0"], ["r-2"]]
-    for block, exchange in zip(blocks, (first, last), strict=True):
-        assert block.scores is not None
-        assert exchange.outputs is not None
-        assert block.scores.tolist() == exchange.outputs[PROBABILITY].tolist()
+    (block,) = blocks_of(runs_of([first, last]))
+    assert block.ids == ["r-0", "r-2"]
+    summary = summarise([block], model=MODEL, replica="r", sequence=0)
+    assert summary.predictions.scores.tolist() == _scores_of([first, last])
+    (pane,) = summary.panes
+    profile = world.bundles["1.0.0"].profile
+    assert pane.cells[profile.cells[SCORE]].sum() == pane.num_rows == 4
+
+
+def test_what_ran_alone_lies_beside_what_ran_in_a_batch(world: World) -> None:
+    alone, *others = mates(world, 3)
+    assert isinstance(alone.outputs, Share)
+    alone.columns, alone.outputs = alone.outputs.columns, dict(alone.outputs)
+    (block,) = blocks_of(runs_of([*others, alone]))
+    assert [len(scores) for scores in block.scores] == [4, 2]
+    summary = summarise([block], model=MODEL, replica="r", sequence=0)
+    assert summary.predictions.scores.tolist() == _scores_of([*others, alone])
+
+
+def _scores_of(exchanges: list[Exchange]) -> list[float]:
+    found = [each.outputs[PROBABILITY] for each in exchanges if each.outputs is not None]
+    return [float(score) for scores in found for score in scores]

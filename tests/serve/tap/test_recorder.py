@@ -509,7 +509,7 @@ def test_parts_of_numbers_are_ranges_with_as_many_rows(world: World) -> None:
     assert counts[cells[0, 1]] == 1
 
 
-@pytest.mark.parametrize(("num_rows", "beside"), [(100, False), (16_000, True)])
+@pytest.mark.parametrize(("num_rows", "beside"), [(100, False), (32_000, True)])
 def test_only_a_large_message_is_made_beside_the_loop(
     world: World, monkeypatch: pytest.MonkeyPatch, num_rows: int, beside: bool
 ) -> None:
