@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from raymlops.monitor import plots
+from raymlops.monitor.plots import curves
 from raymlops.serve.tap.latency import NUM_BUCKETS
 
 
@@ -53,7 +54,7 @@ def test_labels_of_what_happened_rise_only_where_they_are_close() -> None:
             for day in (0, 40, 45, 50, 80)
         ),
     )
-    heights = plots._label_heights(panel)
+    heights = curves._label_heights(panel)
     assert heights[0] == heights[1] == heights[4] < heights[2] < heights[3]
 
 
