@@ -30,22 +30,21 @@ from typing import Any
 
 from raymlops.errors import ClusterError
 from raymlops.serve.door.answering import Answering
-from raymlops.serve.door.clients import client_of
 from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.listening import Address, Listeners, address_of
 from raymlops.serve.door.neighbours import Card, Neighbours
+from raymlops.serve.door.reception import Reception
+from raymlops.serve.door.rendezvous import Rendezvous
 from raymlops.serve.door.roster import Roster
-from raymlops.serve.door.sorting import may_have_path, may_have_session, path_of, session_of
 from raymlops.serve.door.tasks import Tasks
 from raymlops.serve.door.tls import Encryption, TlsFiles
-from raymlops.serve.door.waiting import Visitor, WaitingRoom, has_ended
+from raymlops.serve.door.waiting import Visitor, WaitingRoom
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import HttpLimits, Strayed
 from raymlops.serve.web import Handler
 
 _logger = logging.getLogger(__name__)
 
-_PEEK_BYTES = 4096
 _TICK_S = 0.25
 _WAIT_S = 30.0
 """How long a client waits for a model that has no replica at the moment."""
@@ -70,15 +69,15 @@ class Door:
         *,
         tls: TlsFiles | None = None,
     ) -> None:
-        self._path = path
+        self._rendezvous = Rendezvous(path, enter=self._enter)
         self._roster = Roster()
         self._tasks = Tasks()
         self._tls = None if tls is None else Encryption(tls)
-        self._listeners = Listeners(self._welcome, tls=self._tls, tasks=self._tasks)
+        self._waiting = WaitingRoom(_WAIT_S)
+        self._reception = Reception(self._roster, self._waiting, pass_on=self._pass_on)
+        self._listeners = Listeners(self._reception.welcome, tls=self._tls, tasks=self._tasks)
         self._brought = asyncio.Event()
         self._hands: dict[str, Hands] = {}
-        self._strangers: set[Channel] = set()
-        self._waiting = WaitingRoom(_WAIT_S)
         self._full: set[str] = set()
         self._neighbours = Neighbours(
             self._roster,
@@ -97,28 +96,19 @@ class Door:
 
     def start(self) -> None:
         """Lets replicas in; the loop this is called on is the door's."""
-        self._path.unlink(missing_ok=True)
-        self._rendezvous = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._rendezvous.setblocking(False)
-        self._rendezvous.bind(str(self._path))
-        self._rendezvous.listen(128)
+        self._rendezvous.open()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._rendezvous.fileno(), self._let_in)
         self._answering.start()
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
     def close(self) -> None:
         """Ends it; connections that replicas have go on."""
         self._ticker.cancel()
-        self._loop.remove_reader(self._rendezvous.fileno())
         self._rendezvous.close()
-        self._path.unlink(missing_ok=True)
         self._listeners.close()
         self._neighbours.close()
         for hands in self._hands.values():
             hands.close()
-        for channel in self._strangers:
-            channel.close()
         self._tasks.cancel()
         self._waiting.close()
         self._answering.stop()
@@ -205,46 +195,11 @@ class Door:
 
     # Clients.
 
-    def _welcome(self, connection: socket.socket) -> None:
-        self._look(Visitor(connection))
-
-    def _look(self, visitor: Visitor) -> None:
-        """Sorts a connection by what its client has sent, or waits until it has sent enough."""
-        sent = _unread(visitor.connection)
-        if sent is None:
-            self._look_again(visitor, b"")
-            return
-        if not sent:
-            visitor.connection.close()
-            return
-        path = path_of(sent)
-        if path is not None or not may_have_path(sent) or len(sent) >= _PEEK_BYTES:
-            self._pass_on(visitor, self._roster.owner(path))
-        else:
-            self._look_again(visitor, sent)
-
-    def _look_again(self, visitor: Visitor, sent: bytes) -> None:
-        """Once the client has sent more than that."""
-        if sent and has_ended(visitor.connection):  # what is missing never comes
-            visitor.connection.close()
-        else:
-            self._waiting.watch(visitor, self._look, unread=len(sent))
-
-    def _recognise(self, visitor: Visitor) -> bool:
-        """Whether it is known whose connection it is; if not, it is looked at again."""
-        if not visitor.session:
-            sent = visitor.read or _unread(visitor.connection) or b""
-            if may_have_session(sent) and len(sent) < _PEEK_BYTES:
-                self._look_again(visitor, sent)
-                return False
-            visitor.session = session_of(sent) or client_of(visitor.connection)
-        return True
-
     def _pass_on(self, visitor: Visitor, model: str | None) -> None:
         if model is None:
             self._answering.answer(visitor)
             return
-        if self._roster.keeps_sessions(model) and not self._recognise(visitor):
+        if self._roster.keeps_sessions(model) and not self._reception.recognise(visitor):
             return
         if (node := self._roster.choose_far(model, visitor.session)) is not None:
             self._neighbours.send(visitor, model, node)
@@ -285,23 +240,9 @@ class Door:
 
     # Replicas.
 
-    def _let_in(self) -> None:
-        try:
-            peer, _ = self._rendezvous.accept()
-        except OSError:
-            return
-        channel: Channel
-        channel = Channel(
-            peer,
-            lambda message: self._enter(channel, message),
-            lambda: self._strangers.discard(channel),
-        )
-        self._strangers.add(channel)
-
     def _enter(self, channel: Channel, message: Message) -> None:
         """The first message of a replica: who it is, and the listening sockets it holds."""
         replica, models = message.values["replica"], message.values["models"]
-        self._strangers.discard(channel)
         channel.listen_to(partial(self._hear, replica), partial(self._lose, replica))
         self._hands[replica] = Hands(channel)
         # Replicas of earlier versions say nothing of the last two.
@@ -373,13 +314,3 @@ class Door:
         for visitor in unserved:
             self._answering.say_later(visitor)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
-
-
-def _unread(connection: socket.socket) -> bytes | None:
-    """What the client has sent so far; None before that, nothing once it has gone."""
-    try:
-        return connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""

@@ -294,12 +294,12 @@ def test_half_a_request_line_is_not_looked_at_all_the_time(run: Run) -> None:
             looks += 1
             look(visitor)
 
-        look, door._look = door._look, count  # type: ignore[method-assign]
+        look, door._reception._look = door._reception._look, count  # type: ignore[method-assign]
         client, ours = socket.socketpair()  # as with TLS, where there is no low-water mark
         for end in (client, ours):
             end.setblocking(False)
         client.sendall(b"GET /v2/mod")
-        door._welcome(ours)
+        door._reception.welcome(ours)
         for _ in range(200):
             await asyncio.sleep(0)
         assert looks < 20
