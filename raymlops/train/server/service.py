@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, Never, TypeVar
 
 import numpy as np
-import psutil
 
 from raymlops.errors import TrainingError
 from raymlops.train.server.arena import DENSE, Slots
@@ -26,6 +25,7 @@ from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.rows import Rows
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.shard import Shard
+from raymlops.train.server.vigil import Vigil, started_s
 from raymlops.train.server.wire import (
     Kind,
     Message,
@@ -40,7 +40,6 @@ from raymlops.train.server.wire import (
 _logger = logging.getLogger(__name__)
 
 _ADDRESS_TIMEOUT_S = 10.0
-_TICK_S = 1.0
 
 Result = TypeVar("Result")
 
@@ -57,9 +56,7 @@ class _Line:
 class Service:
     """Serves one shard to the workers of its node by sockets, and to others through `call`.
 
-    A worker of this node is dead when its socket ends, or, if it was not connected since this
-    process started, when its process ends. A worker elsewhere is dead when nothing was heard of it
-    for the lease.
+    A worker of this node is dead when its socket ends; on those without one a `Vigil` is kept.
     """
 
     def __init__(
@@ -75,12 +72,16 @@ class Service:
         self._arena = arena
         self._spec = spec
         self._lines: dict[int, _Line] = {}
-        self._heard_s: dict[int, float] = {}
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
+        self._vigil = Vigil(
+            shard,
+            self._selector,
+            lease_s=spec.settings.lease_s,
+            fall_silent=self._tell_silent,
+        )
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._waiting: dict[tuple[Any, ...], Future[Any]] = {}
-        self._watched: dict[int, int] = {}
 
     def serve(self) -> Never:
         """Runs until the process ends."""
@@ -88,12 +89,12 @@ class Service:
             self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
             self._selector.register(self._bell, selectors.EVENT_READ, self._answer_calls)
             for worker in self.shard.living:
-                self._watch(worker)
+                self._vigil.watch(worker)
             answers: list[Answer] = []
             while True:
-                for key, _ in self._selector.select(0 if answers else self._patience_s()):
+                for key, _ in self._selector.select(0 if answers else self._vigil.patience_s):
                     key.data()
-                self._bury(time.monotonic())
+                self._vigil.bury(time.monotonic())
                 answers = self.shard.advance()
                 for answer in answers:
                     self._deliver(answer)
@@ -114,7 +115,7 @@ class Service:
 
     def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
         """For `call`: a worker of another node lives; its last applied push to each block."""
-        self._heard_s[worker] = time.monotonic()
+        self._vigil.hear(worker)
         if self.shard.is_living(worker, incarnation):
             return tuple(int(block.sequences[worker]) for block in self.shard.blocks)
         if (why := self.shard.why_closed(worker, incarnation)) is not None:
@@ -124,7 +125,7 @@ class Service:
     def leave(self, worker: int, incarnation: int) -> None:
         """For `call`: a worker of another node has ended."""
         if self.shard.is_living(worker, incarnation):
-            self._heard_s.pop(worker, None)
+            self._vigil.relieve(worker)
             self.shard.leave(worker)
 
     def push(self, block: int, push: Push[Any]) -> Future[int]:
@@ -154,9 +155,6 @@ class Service:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
-
-    def _patience_s(self) -> float | None:
-        return _TICK_S if self._heard_s else None
 
     def _answer_calls(self) -> None:
         os.eventfd_read(self._bell)
@@ -223,12 +221,10 @@ class Service:
         if (why := self.shard.why_closed(worker, message.number)) is not None:
             self._refuse(line, why, final=True)
             return
-        self._unwatch(worker)
-        self._heard_s.pop(worker, None)
+        self._vigil.relieve(worker)
         line.worker = worker
         line.slots = Slots(self._spec.partition, self._spec.settings.num_slots, slots)
-        started_s = _started_s(pid)
-        sequences = self.shard.join(worker, message.number, pid=pid, started_s=started_s)
+        sequences = self.shard.join(worker, message.number, pid=pid, started_s=started_s(pid))
         tail = np.array(sequences, np.uint64).tobytes()
         send(line.socket, Message(kind=Kind.WELCOME, tail=tail), self._arena.descriptor)
 
@@ -281,52 +277,15 @@ class Service:
         if line.worker is not None:
             self.shard.leave(line.worker)
 
-    def _watch(self, worker: int) -> None:
-        """Counts a worker that was living before this process as dead once its process ends."""
-        pid, started_s = self.shard.process_of(worker)
-        if pid == 0:
-            self._heard_s[worker] = time.monotonic()
-            return
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.shard.leave(worker)
-            return
-        self._watched[worker] = descriptor
-        self._selector.register(descriptor, selectors.EVENT_READ, partial(self._mourn, worker))
-        if _started_s(pid) != started_s:  # the number was given to another process since
-            self._mourn(worker)
-
-    def _mourn(self, worker: int) -> None:
-        self._unwatch(worker)
-        self.shard.leave(worker)
-
-    def _unwatch(self, worker: int) -> None:
-        descriptor = self._watched.pop(worker, None)
-        if descriptor is not None:
-            self._selector.unregister(descriptor)
-            os.close(descriptor)
-
-    def _bury(self, now_s: float) -> None:
-        """Counts workers of other nodes as dead when nothing was heard of them."""
+    def _tell_silent(self, worker: int) -> None:
+        """Ends the calls of a worker elsewhere that counts as dead."""
         lease_s = self._spec.settings.lease_s
-        for worker in [each for each, at in self._heard_s.items() if now_s - at > lease_s]:
-            del self._heard_s[worker]
-            self.shard.leave(worker)
-            silent = TrainingError(
-                f"shard {self._index} heard nothing of worker {worker} for {lease_s} s and dropped "
-                "what it had not answered; make a new client, or give lease_s more"
-            )
-            for key in [key for key in self._waiting if key[1] == worker]:
-                self._waiting.pop(key).set_exception(silent)
-
-
-def _started_s(pid: int) -> float:
-    """When a process was started, to tell it from later ones of its number; 0 when it has ended."""
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return 0.0
+        silent = TrainingError(
+            f"shard {self._index} heard nothing of worker {worker} for {lease_s} s and dropped "
+            "what it had not answered; make a new client, or give lease_s more"
+        )
+        for key in [key for key in self._waiting if key[1] == worker]:
+            self._waiting.pop(key).set_exception(silent)
 
 
 def _has_ended(line: socket.socket) -> bool:
