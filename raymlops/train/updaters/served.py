@@ -147,8 +147,10 @@ class Served(Updater):
         self._require_unreached(step)
         self.learning_rate(step)  # fails here rather than in a shard, which nobody would hear of
         started = time.perf_counter()
-        gradients = {name: _gradient(p) for name, p in self._dense.items()}
-        self._client.push(gradients, packing=self._packing)
+        room = self._client.buffers()
+        for name, parameter in self._dense.items():
+            _read_gradient(parameter, room[name])
+        self._client.push(room, packing=self._packing)
         for name, table in self._tables.items():
             push_rows(self._client, name, table)
         self._pull()
@@ -253,8 +255,12 @@ def _sync(plan: ParallelPlan) -> Sync:
     return Stale(bound=plan.staleness) if plan.sync == "stale" else Asynchronous()
 
 
-def _gradient(parameter: torch.Tensor) -> NDArray[Any]:
-    return _array(parameter.grad, like=parameter)
+def _read_gradient(parameter: torch.Tensor, room: NDArray[Any]) -> None:
+    """Copies it there once, from whatever device; zeros where there is none."""
+    if parameter.grad is None:
+        room.fill(0)
+    else:
+        torch.from_numpy(room).copy_(parameter.grad.detach().to_dense())
 
 
 def _array(tensor: torch.Tensor | None, *, like: torch.Tensor) -> NDArray[Any]:
