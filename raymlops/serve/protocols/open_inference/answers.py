@@ -61,39 +61,66 @@ def encode_answer(request_id: str, result: Result, wanted: Wanted) -> Response:
 
 
 def _written_row(request_id: str, result: Result) -> bytes | None:
-    """The answer to a request of one row; None where its values are not plain numbers."""
+    """The answer to a request of one row; None where its values are of another kind."""
     outputs = result.outputs
     if not isinstance(outputs, Share) or outputs.num_rows != 1:
         return None
     pattern = _pattern(result.form, result.model, result.version, result.arm)
-    rows = outputs.batch.made_by(pattern)
-    if rows is None:
+    written = outputs.batch.made_by(pattern)
+    if written is None:
         return None
-    return pattern.template % (orjson.dumps(request_id), *rows[outputs.start])
+    return written.template % (orjson.dumps(request_id), *written.rows[outputs.start])
+
+
+class _Written(NamedTuple):
+    """A batch as text; `template` has a place for a request's id, then for each value of a row."""
+
+    template: bytes
+    rows: list[tuple[bytes, ...]]
 
 
 class _Pattern:
-    """Answers that differ in their values alone: those of a batch are written down at once.
-
-    It gives the values of each row as JSON has them, None where they are not plain numbers.
-    """
+    """Answers that differ in their values alone: those of a batch are written down at once, unless
+    there are values that are neither numbers, lists of numbers, nor texts."""
 
     def __init__(self, form: Form, model: str, version: str, arm: str) -> None:
         self._names = tuple(form.outputs)
-        tensors = [
-            {"name": name, "datatype": field.datatype, "shape": (1,), "data": [_HOLE]}
-            for name, field in form.outputs.items()
-        ]
-        answer = _document(_HOLE, Result(model, version, arm, form, {}), tensors)
-        text = orjson.dumps(answer).replace(b"%", b"%%")
-        self.template = text.replace(orjson.dumps(_HOLE), b"%b")
+        self._of = (form, model, version, arm)
 
-    def __call__(self, outputs: Outputs) -> list[tuple[bytes, ...]] | None:
+    def __call__(self, outputs: Outputs) -> _Written | None:
         columns = [outputs[name] for name in self._names]
-        if any(values.ndim != 1 or values.dtype.kind not in "fiub" for values in columns):
+        texts = [written for values in columns if (written := _texts(values)) is not None]
+        if len(texts) < len(columns):
             return None
-        texts = [orjson.dumps(writable(values), option=_NUMPY) for values in columns]
-        return list(zip(*[text[1:-1].split(b",") for text in texts], strict=True))
+        template = _template(*self._of, tuple([values.shape[1:] for values in columns]))
+        return _Written(template, list(zip(*texts, strict=True)))
+
+
+def _texts(values: NDArray[Any]) -> list[bytes] | None:
+    """The value of each row as JSON has it."""
+    if values.dtype.kind in "fiub" and values.ndim <= 2 and values.size:
+        numbers = orjson.dumps(writable(values.reshape(-1)), option=_NUMPY)[1:-1].split(b",")
+        if values.ndim == 1:
+            return numbers
+        width = values.shape[1]
+        starts = range(0, values.size, width)
+        return [b"[%b]" % b",".join(numbers[start : start + width]) for start in starts]
+    if values.ndim == 1 and set(map(type, found := values.tolist())) == {str}:
+        return [orjson.dumps(text) for text in found]
+    return None
+
+
+@lru_cache(maxsize=64)
+def _template(
+    form: Form, model: str, version: str, arm: str, shapes: tuple[tuple[int, ...], ...]
+) -> bytes:
+    """Of outputs whose values have these shapes."""
+    tensors = [
+        {"name": name, "datatype": field.datatype, "shape": (1, *shape), "data": [_HOLE]}
+        for (name, field), shape in zip(form.outputs.items(), shapes, strict=True)
+    ]
+    answer = _document(_HOLE, Result(model, version, arm, form, {}), tensors)
+    return orjson.dumps(answer).replace(b"%", b"%%").replace(orjson.dumps(_HOLE), b"%b")
 
 
 _pattern = lru_cache(maxsize=64)(_Pattern)

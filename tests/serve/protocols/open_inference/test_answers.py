@@ -59,19 +59,45 @@ def test_a_row_of_a_batch_is_answered_as_if_it_were_alone(
 
 
 @pytest.mark.parametrize(
-    "outputs",
+    ("name", "values"),
     [
-        outputs_of([0.25, 0.5, 0.75], np.array([True, False, True])) | {"late": np.ones((3, 2))},
-        outputs_of([0.25, 0.5, 0.75], np.array([True, False, True]))
-        | {"class": np.array(["a,b", None, "c"], dtype=object)},
+        ("late", np.array([[0.1, np.nan], [1e30, -0.5], [3.0, 4.0]], dtype=np.float32)),
+        ("late", np.array([[True], [False], [True]])),
+        ("class", np.array(["a,b", 'the "%b" \u00fc\n', ""], dtype=object)),
+        ("class", np.array(["setosa", "versicolor", "setosa"])),
     ],
+    ids=["lists", "lists of one", "texts of any length", "texts"],
 )
-def test_what_is_no_plain_number_is_written_the_long_way(
-    outputs: dict[str, NDArray[np.generic]],
+def test_texts_and_lists_of_numbers_are_written_with_their_batch(
+    name: str, values: NDArray[np.generic]
 ) -> None:
-    share = Share(Batch({}, outputs), 1, 2)
+    outputs = outputs_of([0.25, 0.5, 0.75], np.array([True, False, True])) | {name: values}
+    batch = Batch({}, outputs)
+    for row in range(3):
+        share = Share(batch, row, row + 1)
+        body = encode_answer("r", result(share), EVERY_OUTPUT).body
+        assert body == encode_answer("r", result(dict(share)), EVERY_OUTPUT).body
+    (written,) = batch._made.values()
+    assert written is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.ones((3, 2, 2)),
+        np.ones((3, 0)),
+        np.array(["a", None, "c"], dtype=object),
+        np.array([["a"], ["b"], ["c"]], dtype=object),
+    ],
+    ids=["three axes", "nothing", "a missing text", "lists of texts"],
+)
+def test_what_is_neither_is_written_the_long_way(values: NDArray[np.generic]) -> None:
+    outputs = outputs_of([0.25, 0.5, 0.75], np.array([True, False, True])) | {"class": values}
+    batch = Batch({}, outputs)
+    share = Share(batch, 1, 2)
     body = encode_answer("r", result(share), EVERY_OUTPUT).body
     assert body == encode_answer("r", result(dict(share)), EVERY_OUTPUT).body
+    assert list(batch._made.values()) == [None]
 
 
 def test_several_rows_and_chosen_outputs_are_the_shares_own() -> None:
