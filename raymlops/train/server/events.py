@@ -67,6 +67,7 @@ class Counters:
     num_pushes: int = 0
     num_repeated: int = 0
     num_pulls: int = 0
+    """Pulls that asked for a version; in rounds those of the node need not."""
     num_waits: int = 0
     """Pulls that were not answered at once."""
 
