@@ -106,6 +106,18 @@ class Connection(asyncio.Protocol):
     def is_leaving(self) -> bool:
         return self._leaves_by is not None
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether only the client has still to read, and to close."""
+        return self._ends_at is not None
+
+    @property
+    def idle_s(self) -> float:
+        """How long it has been between two requests, as far as the sweeps saw; 0 if it is not."""
+        if self.is_leaving or not self.machine.is_between_requests:
+            return 0.0
+        return self._server.now - self._seen.phase_at
+
     def abort(self) -> None:
         self._transport.abort()
 

@@ -11,6 +11,8 @@ from raymlops.config import check_durations
 
 T = TypeVar("T")
 
+_LONG_S = 5.0
+
 
 class Phase(Enum):
     """Where a connection is in what it reads."""
@@ -52,6 +54,12 @@ def surplus(sizes: Mapping[T, int], limit: int) -> list[T]:
         left -= sizes[each]
         found.append(each)
     return found
+
+
+def idlest(idle_s: Mapping[T, float], number: int) -> list[T]:
+    """Those `number` of them that idle longest, and long enough to be ended for others' sake."""
+    known = [each for each, seconds in idle_s.items() if seconds >= _LONG_S]
+    return sorted(known, key=idle_s.__getitem__, reverse=True)[:number]
 
 
 def overdue(phase: Phase, *, in_phase_s: float, silent_s: float, limits: HttpLimits) -> str | None:

@@ -10,7 +10,7 @@ from raymlops.errors import RequestError
 from raymlops.serve.http.connection import Connection, HandOver
 from raymlops.serve.http.encode import Encoder
 from raymlops.serve.http.heads import Heads
-from raymlops.serve.http.limits import HttpLimits, surplus
+from raymlops.serve.http.limits import HttpLimits, idlest, surplus
 from raymlops.serve.http.machine import Belongs
 from raymlops.serve.process.descriptors import most_open
 from raymlops.serve.web import Admit, Handler, Refused, Response, untold
@@ -18,6 +18,8 @@ from raymlops.serve.web import Admit, Handler, Refused, Response, untold
 _SWEEP_S = 0.5
 _MAX_BODIES = 32
 """So many of the largest size are held while they are not complete, looked at twice a second."""
+_FILLED = 15
+"""So many sixteenths of the places may be taken by connections that idle."""
 _TOO_MUCH = "too many bodies are being received; try again"
 
 
@@ -129,7 +131,18 @@ class HttpServer:
         for connection in tuple(self.connections):
             connection.sweep(self.now)
         self._give_up_surplus()
+        self._make_room()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+    def _make_room(self) -> None:
+        """Ends those that idle longest while nearly all places are taken, so that who comes with a
+        request is not turned away for who only keeps a connection."""
+        most = self.max_connections * _FILLED // 16
+        if len(self.connections) <= most:
+            return
+        idle_s = {each: each.idle_s for each in self.connections if not each.is_ending}
+        for connection in idlest(idle_s, max(0, len(idle_s) - most)):
+            connection.finish()
 
     def _give_up_surplus(self) -> None:
         unfinished = {each: each.machine.unfinished_bytes for each in self.connections}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from raymlops.serve.http import HttpLimits
-from raymlops.serve.http.limits import surplus
+from raymlops.serve.http import HttpLimits, HttpServer
+from raymlops.serve.http.limits import Phase, idlest, surplus
 from tests.serve.http.callers import GET, HUGE, POST, Caller, Run, serving, until
 
 
@@ -32,6 +33,49 @@ def test_who_sends_nothing_or_too_slowly_is_let_go(run: Run) -> None:
             assert await idle.is_closed()
 
     run(test)
+
+
+def test_who_idles_longest_makes_room_when_nearly_all_places_are_taken(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serve.http.connection._LINGER_S", 0.0)
+
+    async def test() -> None:
+        async with serving(limits=HttpLimits(max_connections=16)) as (server, _, port):
+            first, *others = [await Caller.to(port) for _ in range(16)]
+            for caller in (first, *others):
+                assert (await caller.ask(GET))[0] == 200
+            sweep(server, after_s=0.0)
+            assert (await first.ask(GET))[0] == 200
+            others[0].writer.write(GET[:10])
+            await until(lambda: sum(c.machine.phase is Phase.HEAD for c in server.connections) == 1)
+            for later_s in (4.0, 6.0):  # the first sweep sees who has spoken since
+                sweep(server, after_s=later_s)
+            for _ in range(2):  # who is ending already counts no more
+                server._make_room()
+            await until(lambda: sum(c.is_ending for c in server.connections) == 1)
+            sweep(server, after_s=8.0)
+            await until(lambda: len(server.connections) == 15)
+            server._make_room()
+            assert (await first.ask(GET))[0] == 200
+            others[0].writer.write(GET[10:])
+            assert (await others[0].answer())[0] == 200
+            assert len(server.connections) == 15
+
+    run(test)
+
+
+def test_of_all_that_idle_long_the_idlest_are_found() -> None:
+    idle_s = {"new": 0.0, "short": 4.9, "long": 5.0, "longer": 60.0, "longest": 70.0}
+    assert idlest(idle_s, 2) == ["longest", "longer"]
+    assert idlest(idle_s, 9) == ["longest", "longer", "long"]
+
+
+def sweep(server: HttpServer, *, after_s: float) -> None:
+    """As if so much time had passed since the last sweep but this."""
+    server.now = time.monotonic() + after_s
+    for connection in tuple(server.connections):
+        connection.sweep(server.now)
 
 
 def test_a_refusal_reaches_a_client_that_is_still_sending(run: Run) -> None:
