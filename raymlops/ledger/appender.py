@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, Table, insert
+
+from raymlops.ledger.turns import in_turn
+
+_BEGIN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 
 
 class Appender:
@@ -37,9 +41,9 @@ class Appender:
             try:
                 cursor = self._cursor or self._open()
                 if len(encoded) == 1:
-                    cursor.execute(self._sql, encoded[0])
+                    self._in_turn(lambda: cursor.execute(self._sql, encoded[0]))
                     return
-                cursor.execute("BEGIN")
+                self._in_turn(lambda: cursor.execute(_BEGIN[self._engine.name]))
                 cursor.executemany(self._sql, encoded)
                 cursor.execute("COMMIT")
             except BaseException:
@@ -53,6 +57,14 @@ class Appender:
     def close(self) -> None:
         with self._lock:
             self._drop()
+
+    def _in_turn(self, write: Callable[[], Any]) -> None:
+        """Begins to write; only SQLite has one writer at a time."""
+        assert self._connection is not None, "its cursor was just used"
+        if self._engine.name == "sqlite":
+            in_turn(self._connection.driver_connection, self._engine.url, write)  # type: ignore[arg-type]  # the driver's own
+        else:
+            write()
 
     def _open(self) -> Any:
         """A cursor of a connection that commits each statement."""

@@ -33,8 +33,7 @@ from raymlops.errors import LedgerError, RefusedError
 from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
 from raymlops.ledger.holders import writer_of
-
-_BUSY_TIMEOUT_S = 60
+from raymlops.ledger.turns import PATIENCE_S, in_turn, is_busy
 
 _SCHEMA = "schema"
 
@@ -61,14 +60,12 @@ _SERVER_SIDE = {
     "tcp_keepalives_interval": f"{_SILENCE_S // 6}s",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": f"{_SILENCE_S}s",
-    "idle_in_transaction_session_timeout": f"{_BUSY_TIMEOUT_S}s",
+    "idle_in_transaction_session_timeout": f"{PATIENCE_S:g}s",
 }
 _LIBPQ = ("psycopg", "psycopg2")
 
 # PostgreSQL's class of what exceeds its limits, such as a text too long for an index.
 _PROGRAM_LIMIT = "54"
-
-_BUSY = "SQLITE_BUSY"
 
 _UNACKNOWLEDGED = "did not acknowledge a write"
 
@@ -244,9 +241,8 @@ class Database:
             raise error.orig or error from None
 
     def _way_out(self, cause: BaseException | None) -> str:
-        name: str = getattr(cause, "sqlite_errorname", "")
-        if name.startswith(_BUSY) and (writer := writer_of(self.url)) is not None:
-            return f"all others have waited {_BUSY_TIMEOUT_S} s for {writer}"
+        if is_busy(cause) and (writer := writer_of(self.url)) is not None:
+            return f"all others have waited {PATIENCE_S:g} s for {writer}"
         return _WAY_OUT[self.backend]
 
     def _notice_fork(self) -> None:
@@ -339,7 +335,7 @@ def _bring_up_to_date(connection: Connection) -> None:
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions are begun by _take_write_lock alone
     for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+        f"busy_timeout={PATIENCE_S * 1000:.0f}",
         "journal_mode=WAL",
         "synchronous=FULL",  # an acknowledged write survives a power cut
         "foreign_keys=ON",
@@ -361,5 +357,10 @@ def _prepare_postgresql(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _take_write_lock(statement: str, connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        in_turn(driver, connection.engine.url, lambda: driver.execute(statement))
+    else:
         connection.exec_driver_sql(statement)

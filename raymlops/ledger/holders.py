@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 _KERNELS_LOCKS = Path("/proc/locks")
 _WRITE_LOCK = "120"
@@ -33,7 +33,7 @@ class Holder:
         )
 
 
-def writer_of(url: str) -> Holder | None:
+def writer_of(url: str | URL) -> Holder | None:
     """Who is within a write transaction of the ledger at `url`; None where nobody is, and where
     the kernel does not say: of another machine, or of PostgreSQL."""
     path = make_url(url).database

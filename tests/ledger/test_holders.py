@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import Ledger, database
+from raymlops.ledger import Code, Ledger, Run, database, turns
 from raymlops.ledger.holders import writer_of
 
 _WRITE = """
@@ -56,12 +57,54 @@ def test_a_writer_that_was_stopped_is_named(
     os.kill(writer.pid, signal.SIGSTOP)
     while writer.status() != psutil.STATUS_STOPPED:
         pass
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 1)
+    monkeypatch.setattr(database, "PATIENCE_S", 1)
+    monkeypatch.setattr(turns, "PATIENCE_S", 1)
+    monkeypatch.setattr(turns, "SILENCE_S", 0.1)
     with Ledger(url) as ledger:
         assert ledger.decisions.list() == []
         told = rf"waited 1 s for process {writer.pid} .* stopped: `kill -CONT {writer.pid}` lets"
         with pytest.raises(LedgerError, match=told):
             ledger.releases.publish("m", {})
+
+
+WRITES: dict[str, Callable[[Ledger, Run], object]] = {
+    "a transaction": lambda ledger, _: ledger.releases.publish("m", {}),
+    "a row": lambda ledger, run: ledger.runs.log(run.id, {"loss": 0.5}),
+    "rows": lambda ledger, run: ledger.runs.log(run.id, {"loss": 0.5, "auc": 0.5}),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel tells of no locks")
+@pytest.mark.parametrize("what", WRITES)
+def test_whoever_waits_soon_learns_for_whom_and_goes_on_when_it_may(
+    path: Path,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # It waited in silence for a minute, and then was told that it had failed.
+    monkeypatch.setattr(turns, "SILENCE_S", 0.1)
+    with Ledger(f"sqlite:///{path}") as ledger:
+        run = ledger.runs.start(
+            kind="train",
+            model="m",
+            params={},
+            code=Code(commit="c", dirty_digest=None),
+            config="{}",
+            environment="",
+            inputs={},
+        )
+        with (
+            Ledger(f"sqlite:///{path}") as other,
+            ThreadPoolExecutor(1) as waiting,
+            other.database.write(),
+        ):
+            written = waiting.submit(WRITES[what], ledger, run)
+            while not caplog.messages:
+                assert not written.done()
+        written.result()
+    (told,) = caplog.messages
+    assert told.startswith(f"a write to the ledger has waited 0.1 s for process {os.getpid()} (")
 
 
 def test_nobody_is_named_where_nobody_writes(path: Path, tmp_path: Path) -> None:
