@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,8 +35,11 @@ from raymlops.config import SecretUrl, redact
 from raymlops.errors import LedgerError, RefusedError
 from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
+from raymlops.ledger.files import LedgerFile
 from raymlops.ledger.holders import writer_of
 from raymlops.ledger.turns import PATIENCE_S, in_turn, is_busy
+
+_logger = logging.getLogger(__name__)
 
 _SCHEMA = "schema"
 
@@ -95,6 +101,7 @@ class Database:
         self._shown_url = SecretUrl(url)
         parsed = parse_url(url)
         backend = parsed.get_backend_name()
+        self._file: LedgerFile | None = None
         if backend == "sqlite" and parsed.database:
             path = Path(parsed.database)
             if must_exist and not path.exists():
@@ -106,6 +113,7 @@ class Database:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LedgerError(f"ledger {path} has no folder: {error}") from error
+            self._file = LedgerFile.at(str(path))
         try:
             self._engine = create_engine(
                 parsed,
@@ -125,8 +133,9 @@ class Database:
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pid = os.getpid()
         self._appenders: dict[str, Appender] = {}
+        self._reopening = threading.RLock()
         try:
-            self._prepare_schema()
+            self._open()
         except BaseException:
             self.close()
             raise
@@ -169,6 +178,7 @@ class Database:
             yield joint.connection
             return
         self._notice_fork()
+        self._notice_replaced()
         with self._told_as_ours("did not answer"), self._reader.connect() as connection:
             yield connection
 
@@ -195,7 +205,7 @@ class Database:
             with self.write() as connection:
                 self.append_in(connection, table, rows)
             return
-        with self._told_as_ours(_UNACKNOWLEDGED):
+        with self._kept(), self._told_as_ours(_UNACKNOWLEDGED):
             self._appender(table, rows).append(rows)
 
     def append_in(
@@ -205,12 +215,11 @@ class Database:
         self._appender(table, rows).append_in(connection, rows)
 
     def close(self) -> None:
-        for appender in self._appenders.values():
-            appender.close()
+        while self._appenders:
+            self._appenders.popitem()[1].close()
         self._engine.dispose()
 
     def _appender(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> Appender:
-        self._notice_fork()
         if (appender := self._appenders.get(table.name)) is None:
             made = Appender(self._engine, table, list(rows[0]))
             appender = self._appenders.setdefault(table.name, made)
@@ -218,11 +227,26 @@ class Database:
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
-        self._notice_fork()
-        with self._told_as_ours(_UNACKNOWLEDGED), self._engine.begin() as connection:
+        with (
+            self._kept(),
+            self._told_as_ours(_UNACKNOWLEDGED),
+            self._engine.begin() as connection,
+        ):
             for fence in fencing.carried(self.url):
                 fencing.admit(connection, fence)
             yield connection
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """What is written in the block lies in the file that has the ledger's name at its end."""
+        self._notice_fork()
+        file = self._notice_replaced()
+        yield
+        if file is not None and file.is_replaced():
+            raise LedgerError(
+                f"the ledger at {self._shown_url} {_UNACKNOWLEDGED}: another file took its place, "
+                "in which that is not; write it again"
+            )
 
     @contextlib.contextmanager
     def _told_as_ours(self, what: str) -> Iterator[None]:
@@ -253,6 +277,33 @@ class Database:
             _of_parents.append((self._engine.pool, self._appenders))
             self._appenders = {}
             self._engine.dispose(close=False)
+
+    def _notice_replaced(self) -> LedgerFile | None:
+        """The file of now; one that took the place of that which was open is opened instead.
+
+        Connections of other threads to the earlier one are closed once they are given back.
+        """
+        file = self._file
+        if file is None or not file.is_replaced():
+            return file
+        with self._reopening:
+            if self._file is file:
+                successor = file.successor()
+                self.close()
+                try:
+                    self._file = successor
+                    self._open()
+                except BaseException:
+                    self._file = file
+                    raise
+                _logger.warning("another file is the ledger %s now: opened it", file.path)
+            return self._file
+
+    def _open(self) -> None:
+        self._prepare_schema()
+        if self._file is not None:  # it and its log may just have been made
+            now = LedgerFile.at(self._file.path)
+            self._file = replace(now, inode=self._file.inode or now.inode)
 
     def _prepare_schema(self) -> None:
         """Makes the tables, or brings older ones up to date; an up-to-date ledger is only read."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -100,6 +102,76 @@ def test_writing_says_that_nothing_was_acknowledged(away: tuple[Ledger, str], na
     )
     assert "swordfish" not in said
     assert "INSERT" not in said
+
+
+@pytest.fixture
+def restored(tmp_path: Path) -> Iterator[tuple[Ledger, Path, Callable[[], None]]]:
+    """A ledger that is open, its file, and what puts a backup of it there."""
+    path = tmp_path / "ledger.db"
+    with Ledger(f"sqlite:///{path}") as ledger:
+        run = start(ledger)
+        with sqlite3.connect(path) as found, sqlite3.connect(tmp_path / "backup.db") as backup:
+            found.backup(backup)
+        found.close()
+        backup.close()
+        ledger.runs.log(run.id, {"loss": 0.5})
+        yield ledger, path, lambda: (tmp_path / "backup.db").replace(path)
+
+
+def remove_log(path: Path) -> None:
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink()
+
+
+def test_a_backup_that_took_the_place_of_an_open_ledger_is_gone_on_with(
+    restored: tuple[Ledger, Path, Callable[[], None]],
+) -> None:
+    # What was written from then on was acknowledged, and lay in a file without a name.
+    ledger, path, restore = restored
+    (run,) = ledger.runs.list()
+    remove_log(path)
+    restore()
+    with Ledger(ledger.url) as other:
+        started = start(other)
+        assert [each.id for each in ledger.runs.list()] == [run.id, started.id]
+        assert ledger.runs.metrics(run.id) == []
+        ledger.runs.log(run.id, {"loss": 0.25})
+        ledger.runs.finish(run.id)
+        assert other.runs.get(run.id).status == "finished"
+    with Ledger(ledger.url) as later:
+        assert [metric.value for metric in later.runs.metrics(run.id)] == [0.25]
+
+
+def test_a_backup_beside_the_log_of_the_ledger_before_is_refused_until_that_is_removed(
+    restored: tuple[Ledger, Path, Callable[[], None]],
+) -> None:
+    ledger, path, restore = restored
+    (run,) = ledger.runs.list()
+    restore()
+    for act in (*READS.values(), *WRITES.values()):
+        with pytest.raises(LedgerError, match=rf"remove {path}-wal and {path}-shm, then put"):
+            act(ledger)
+    remove_log(path)
+    ledger.runs.log(run.id, {"loss": 0.25})
+    assert [metric.value for metric in ledger.runs.metrics(run.id)] == [0.25]
+
+
+def test_what_was_written_while_a_backup_took_the_place_is_not_acknowledged(
+    restored: tuple[Ledger, Path, Callable[[], None]],
+) -> None:
+    ledger, path, restore = restored
+
+    def write() -> None:
+        with ledger.database.write() as connection:
+            connection.execute(text("SELECT 1"))
+            remove_log(path)
+            restore()
+
+    with pytest.raises(LedgerError, match="did not acknowledge a write: another file took"):
+        write()
+    path.unlink()
+    with pytest.raises(LedgerError, match="see that the file is there again"):
+        ledger.runs.list()
 
 
 def test_a_writer_that_stands_still_keeps_nobody_waiting_for_ever(
