@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from raymlops.storage import Store
     from raymlops.train import Factory, KerasSpec, ParallelPlan, Trainer, TrainSpec
 
-__version__ = version("raymlops")
+    __version__: str
+
 __all__ = [
     "Bundle",
     "Client",
@@ -66,6 +66,8 @@ _HOUSE_OF = {
 def __getattr__(name: str) -> Any:
     if name == "operate":
         return import_module("raymlops.operate")
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     if name not in _HOUSE_OF:
         told = f"module 'raymlops' has no attribute '{name}'"
         raise AttributeError(told, name=name, obj=sys.modules[__name__])  # Python adds what is near

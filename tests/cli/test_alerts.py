@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.monitor.alerts import Alert, AlertBook, Episode, advance
 from raymlops.monitor.alerts.sinks.log import Log

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.errors import ConfigError, ExpectationError, NotFoundError, QueryError
 from raymlops.ledger import Code, Ledger
 from raymlops.models import Postprocessing, Signature

@@ -11,7 +11,7 @@ import pytest
 from deltalake import write_deltalake
 from typer.testing import CliRunner, Result
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.errors import ConfigError, ExpectationError, NotFoundError
 
 CONFIG = """

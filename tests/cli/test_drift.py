@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.demo.flights import load_flights
 from raymlops.errors import DataError, NotFoundError
 

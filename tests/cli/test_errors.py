@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app, main
+from raymlops import cli
+from raymlops.cli.app import app, main
 from raymlops.cli.output import person
 from raymlops.errors import ConfigError
 
@@ -22,6 +25,47 @@ def test_a_known_error_is_one_line_and_exit_status_one(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == f"raymlops: there is no configuration file {tmp_path / 'none.yaml'}\n"
     assert done.stdout == ""
+
+
+_INTERRUPTED_AT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == os.environ["INTERRUPTED_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from raymlops.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "status"),
+    [("raymlops.cli.app", -signal.SIGINT), ("typer", -signal.SIGINT), ("raymlops.operate", 130)],
+)
+def test_ctrl_c_shows_no_traceback_while_a_command_starts(
+    module: str, status: int, tmp_path: Path
+) -> None:
+    # It showed up to fifty lines of imports.
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_AT, "status", "--home", str(tmp_path)],
+        env={**os.environ, "INTERRUPTED_AT": module},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_ctrl_c_before_there_is_a_verb_is_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raymlops.cli.app.app", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main()
 
 
 def test_versions_that_share_no_pool_are_deployed_one_by_one() -> None:

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.cli.following import Bar, Lines, Sight, follow, following, is_due
 from raymlops.cluster import Session
 from raymlops.errors import NotFoundError, TrainingError

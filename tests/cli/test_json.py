@@ -15,7 +15,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from raymlops.cli import app, main
+from raymlops.cli.app import app, main
 from raymlops.cli.output import emit_error, emit_json, emit_json_line
 from raymlops.config import Secret
 from raymlops.errors import IntegrityError, RaymlopsError

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.cli.specs import is_spec, part
 from raymlops.cluster import Session
 from raymlops.demo import digits

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.errors import DataError, StaleLeaseError
 from raymlops.ledger import Decision
 from raymlops.operate import Workspace

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.errors import DataError
 from raymlops.ledger import Decision, Drift, Ledger, ModelVersion
 from raymlops.monitor import (

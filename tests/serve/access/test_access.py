@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.errors import ConfigError
 from raymlops.serve.access import ApiKey, Gate, Keyring, digest_of, new_key
 from raymlops.serve.access.bucket import TokenBucket
