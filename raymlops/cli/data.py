@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,7 @@ def add(
     """Check rows against their expectations and add them as a dataset version."""
     from raymlops.operate import add_data
 
+    began = datetime.now(UTC)
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         dataset = add_data(
             workspace,
@@ -70,7 +72,10 @@ def add(
             version=version,
             at=parse_time(at) if at else None,
         )
-    emit_json(dataset) if json else emit_lines(_dataset_lines(dataset))
+    if json:
+        emit_json(dataset)
+        return
+    emit_lines((*_dataset_lines(dataset), *_known_lines(dataset, description, began)))
 
 
 @_data.command()
@@ -207,6 +212,18 @@ def _dataset_lines(dataset: Dataset) -> tuple[tuple[str, str], ...]:
     if dataset.source is not None:
         lines.append(("source", ", ".join(f"{key} {each}" for key, each in dataset.source.items())))
     return tuple(lines)
+
+
+def _known_lines(
+    dataset: Dataset, description: str, began: datetime
+) -> tuple[tuple[str, str], ...]:
+    """That nothing was added, where the same rows were before this command began."""
+    if dataset.created_at >= began:
+        return ()
+    known = f"since {dataset.created_at:%Y-%m-%d %H:%M} UTC: these rows are that version already"
+    if description and description != dataset.description:
+        known += f", and it stays described as '{dataset.description}'"
+    return (("known", known),)
 
 
 def _statistics(dataset: Dataset) -> None:

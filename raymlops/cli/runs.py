@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ _runs = typer.Typer(
     help="Trainings, searches, trials: list, watch, compare.",
     no_args_is_help=True,
 )
+
+_logger = logging.getLogger(__name__)
 
 _LOSSES = ("log_loss", "validation_loss", "loss")
 
@@ -70,6 +73,9 @@ def list_(
             limit=limit,
         )
         last = workspace.ledger.runs.last_metrics_of([run.id for run in found])
+        # What sorts nothing is as wrong as what finds nothing, and shows less.
+        for unknown in workspace.ledger.runs.unknown(where=None if found else where, order_by=sort):
+            _logger.warning("%s", unknown)
         ledger = workspace.shown_ledger
     if json:
         emit_json([{"run": run, "metrics": last.get(run.id, {})} for run in found])

@@ -126,6 +126,15 @@ def test_data_is_added_and_listed(home: Path, config: Path, table: Path) -> None
     assert "tumours" in run("data", "list", "--home", home)
 
 
+def test_rows_that_were_added_before_are_known(home: Path, config: Path, table: Path) -> None:
+    add = ("data", "add", table, config, "--home", home, "--description")
+    assert "known" not in run(*add, "all")
+    known = run(*add, "all of them")
+    assert "known  since 20" in known
+    assert "UTC: these rows are that version already, and it stays described as 'all'" in known
+    assert run_json(*add, "all")["version"] == 1
+
+
 def test_a_status_says_whose_it_is(home: Path) -> None:
     """In another folder than that of yesterday all looked well."""
     assert f"home  {home}" in " ".join(run("status", "--home", home).split("\n"))
@@ -218,7 +227,9 @@ def test_runs_and_lineage_are_shown(home: Path, registered: str) -> None:
     assert run_json("why", "tumours@1.0.1", "--home", home)["run"]["id"] == registered
 
 
-def test_runs_are_searched_compared_and_judged(home: Path, registered: str) -> None:
+def test_runs_are_searched_compared_and_judged(
+    home: Path, registered: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         other = ledger.runs.start(
             kind="train",
@@ -245,6 +256,17 @@ def test_runs_are_searched_compared_and_judged(home: Path, registered: str) -> N
     assert found("--status", "lost") == []
     with pytest.raises(QueryError, match="'loss' is no column"):
         found("--where", "loss < 3")
+
+    # Nothing was told of a name that no run has: no run was found, or they came unsorted.
+    for asked in (
+        ("--where", "metrics.logloss < 3 or tags.team = 'b'"),
+        ("--sort", "metrics.loss"),
+    ):
+        found(*asked)
+    assert caplog.messages == [
+        "no run has metrics.logloss; metrics there are: log_loss",
+        "no run has metrics.loss; metrics there are: log_loss",
+    ]
 
     best = run_json("runs", "best", "log_loss", "--minimize", "--home", home)
     assert (best["run"]["id"], best["log_loss"]) == (registered, 0.123456)

@@ -14,9 +14,16 @@ from raymlops.ledger.database import Database
 from raymlops.ledger.house import composed
 from raymlops.ledger.records import Artifact, Metric, Run, RunStatus
 from raymlops.ledger.tracking import artifacts as artifact_rows
-from raymlops.ledger.tracking import metrics, queries
+from raymlops.ledger.tracking import metrics, queries, search
 from raymlops.ledger.tracking import tags as tag_rows
 from raymlops.ledger.tracking.comparison import Comparison, side_by_side
+from raymlops.ledger.tracking.unknown import UnknownField, likest_first
+
+_NAMES = {
+    "params": schema.params.c.name,
+    "metrics": schema.metrics.c.name,
+    "tags": schema.tags.c.name,
+}
 
 
 class RecordedRuns:
@@ -94,7 +101,7 @@ class RecordedRuns:
         if found:
             return found[0]
         if not self.extremes(metric, largest=bool(maximize), limit=1):
-            names = ", ".join(self.metric_names()) or "none"
+            names = likest_first(metric, self.metric_names())
             raise NotFoundError(f"no finished run has a value of '{metric}'; there are: {names}")
         given = {"model": model, "kind": kind, "where": where}
         asked = ", ".join(f"{name} {value!r}" for name, value in given.items() if value is not None)
@@ -120,13 +127,31 @@ class RecordedRuns:
             )
         )
 
+    def unknown(
+        self, *, where: str | None = None, order_by: str | None = None
+    ) -> Sequence[UnknownField]:
+        """The parameters, metrics and tags that a search or an order names and no run has.
+
+        Raises:
+            QueryError: as `list`.
+        """
+        named = [] if where is None else list(search.fields(search.parse(where)))
+        if order_by is not None:
+            named.append(search.parse_order(order_by).field)
+        asked = dict.fromkeys(field for field in named if field.group)
+        return [
+            UnknownField(field, tuple(self._names(_NAMES[field.group])))
+            for field in asked
+            if not self._is_there(_NAMES[field.group], field.name)
+        ]
+
     def metric_names(self) -> Sequence[str]:
         """The names of everything that was ever logged."""
-        return self._names(schema.metrics.c.name)
+        return self._names(_NAMES["metrics"])
 
     def param_names(self) -> Sequence[str]:
         """The names of all parameters of runs."""
-        return self._names(schema.params.c.name)
+        return self._names(_NAMES["params"])
 
     @composed
     def compare(self, run_ids: Sequence[str]) -> Comparison:
@@ -194,6 +219,11 @@ class RecordedRuns:
     def _names(self, column: ColumnElement[str]) -> Sequence[str]:
         with self._database.read() as connection:
             return list(connection.scalars(select(column).distinct().order_by(column)))
+
+    def _is_there(self, column: ColumnElement[str], name: str) -> bool:
+        """Whether a run has that name; told by one row, where all names take a look at every."""
+        with self._database.read() as connection:
+            return connection.scalar(select(column).where(column == name).limit(1)) is not None
 
     def _select(self, query: Select[Any]) -> builtins.list[Run]:
         with self._database.read() as connection:

@@ -94,6 +94,18 @@ def parse_order(text: str) -> Order:
     return Order(field, descending)
 
 
+def fields(expression: Expression) -> Iterator[Field]:
+    """Every field that is held against something."""
+    match expression:
+        case Comparison():
+            yield expression.field
+        case Not():
+            yield from fields(expression.term)
+        case Every() | Some():
+            for term in expression.terms:
+                yield from fields(term)
+
+
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])

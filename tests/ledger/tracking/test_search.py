@@ -172,3 +172,15 @@ def test_of_equal_runs_the_first_is_best(runs: Ledger) -> None:
         runs.runs.finish(run.id)
     assert runs.runs.best("auc", maximize=True).code.commit == "first"
     assert runs.runs.best("auc", minimize=True).code.commit == "first"
+
+
+def test_a_name_that_no_run_has_is_told_with_those_there_are_the_likest_first(runs: Ledger) -> None:
+    found = runs.runs.unknown(
+        where="params.epoch > 1 or not (tags.teem = 'a' and params.epochs = 3)", order_by="model"
+    )
+    assert [str(each) for each in found] == [
+        "no run has params.epoch; params there are: epochs, early, optimiser",
+        "no run has tags.teem; tags there are: team, learning rate",
+    ]
+    (unknown,) = runs.runs.unknown(order_by="metrics.auc desc")
+    assert str(unknown) == "no run has metrics.auc; metrics there are: log_loss"
