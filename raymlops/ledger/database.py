@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -11,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     URL,
     Connection,
+    Engine,
     Table,
     create_engine,
     event,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import LedgerError, RefusedError
@@ -90,13 +91,15 @@ class Database:
 
     Args:
         must_exist: whether a SQLite file that is not there is an error rather than made.
+        lazily: whether one is made by the first write, or `make`, rather than at once: until then
+            there is nothing to read.
 
     Raises:
         LedgerError: the URL is malformed, its folder cannot be made, the database cannot be
             reached, or it was written by a newer raymlops.
     """
 
-    def __init__(self, url: str, *, must_exist: bool = False) -> None:
+    def __init__(self, url: str, *, must_exist: bool = False, lazily: bool = False) -> None:
         self.url = url
         self._shown_url = SecretUrl(url)
         parsed = parse_url(url)
@@ -109,10 +112,6 @@ class Database:
                     f"machine {socket.gethostname()} holds no ledger {path}; open it once on the "
                     "head node, or set ledger.url to a PostgreSQL all machines reach"
                 )
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise LedgerError(f"ledger {path} has no folder: {error}") from error
             self._file = LedgerFile.at(str(path))
         try:
             self._engine = create_engine(
@@ -129,13 +128,17 @@ class Database:
             event.listen(self._engine, "connect", _prepare_sqlite)
         elif "options" not in parsed.query:  # a URL's own settings hold
             event.listen(self._engine, "connect", _prepare_postgresql)
-        event.listen(self._engine, "begin", partial(_take_write_lock, _TAKE_WRITE_LOCK[backend]))
+        event.listen(
+            self._engine, "begin", functools.partial(_take_write_lock, _TAKE_WRITE_LOCK[backend])
+        )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pid = os.getpid()
         self._appenders: dict[str, Appender] = {}
         self._reopening = threading.RLock()
+        self._is_unmade = lazily and self._file is not None and self._file.inode is None
         try:
-            self._open()
+            if not self._is_unmade:
+                self._open()
         except BaseException:
             self.close()
             raise
@@ -178,6 +181,10 @@ class Database:
             yield joint.connection
             return
         self._notice_fork()
+        if self._is_unmade and not self._was_made_by_another():
+            with _nothing().connect() as connection:
+                yield connection
+            return
         self._notice_replaced()
         with self._told_as_ours("did not answer"), self._reader.connect() as connection:
             yield connection
@@ -214,6 +221,18 @@ class Database:
         """As `append`, in the transaction of `connection`."""
         self._appender(table, rows).append_in(connection, rows)
 
+    def make(self) -> None:
+        """Makes the file of a ledger that was opened lazily, unless it is there."""
+        with self._reopening:
+            if not self._is_unmade:
+                return
+            self._is_unmade = False
+            try:
+                self._open()
+            except BaseException:
+                self._is_unmade = True
+                raise
+
     def close(self) -> None:
         while self._appenders:
             self._appenders.popitem()[1].close()
@@ -240,6 +259,7 @@ class Database:
     def _kept(self) -> Iterator[None]:
         """What is written in the block lies in the file that has the ledger's name at its end."""
         self._notice_fork()
+        self.make()
         file = self._notice_replaced()
         yield
         if file is not None and file.is_replaced():
@@ -299,7 +319,19 @@ class Database:
                 _logger.warning("another file is the ledger %s now: opened it", file.path)
             return self._file
 
+    def _was_made_by_another(self) -> bool:
+        assert self._file is not None, "only a file can be unmade"
+        if os.path.exists(self._file.path):
+            self.make()
+        return not self._is_unmade
+
     def _open(self) -> None:
+        if self._file is not None:
+            path = Path(self._file.path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LedgerError(f"ledger {path} has no folder: {error}") from error
         self._prepare_schema()
         if self._file is not None:  # it and its log may just have been made
             now = LedgerFile.at(self._file.path)
@@ -381,6 +413,16 @@ def _bring_up_to_date(connection: Connection) -> None:
         connection.execute(
             update(schema.meta).where(schema.meta.c.key == _SCHEMA).values(value=current)
         )
+
+
+@functools.cache
+def _nothing() -> Engine:
+    """What is read of a ledger that nobody has made."""
+    engine = create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+    schema.metadata.create_all(engine)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:

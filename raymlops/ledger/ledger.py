@@ -37,7 +37,8 @@ class FarEnd(Line, Protocol):
 
 
 class Ledger:
-    """The ledger at a SQLAlchemy URL; its schema is made at the first opening.
+    """The ledger at a SQLAlchemy URL; its schema is made at the first opening, that of a SQLite
+    file that is opened `lazily` by the first write.
 
     Any number of processes on one machine may open the same SQLite file; it is in WAL mode and
     writers queue. On a cluster open it with `open_ledger`, which reaches that one file from every
@@ -47,9 +48,16 @@ class Ledger:
         LedgerError: the database cannot be opened or was written by another schema.
     """
 
-    def __init__(self, url: str, *, must_exist: bool = False, line: FarEnd | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        must_exist: bool = False,
+        lazily: bool = False,
+        line: FarEnd | None = None,
+    ) -> None:
         self.url = url
-        self._end = line or Database(url, must_exist=must_exist)
+        self._end = line or Database(url, must_exist=must_exist, lazily=lazily)
         self.houses: dict[str, Any] = {}
 
         def house(kind: type[_House]) -> _House:
@@ -76,6 +84,11 @@ class Ledger:
         """The connections of this process to the ledger's database."""
         assert isinstance(self._end, Database), "this ledger is reached through another process"
         return self._end
+
+    def make(self) -> None:
+        """Has the ledger be there also for processes that make none, if it was opened lazily."""
+        if isinstance(self._end, Database):
+            self._end.make()
 
     def text(self, digest: str) -> str:
         """A kept text: a configuration, an environment, a signature."""

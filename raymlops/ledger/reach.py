@@ -40,15 +40,16 @@ _HEAD = "node:__internal_head__"
 def open_ledger(url: str) -> Ledger:
     """The ledger at `url`, also when it is a SQLite file of the head node and this is another.
 
-    Only a program that somebody started makes a SQLite file that is not there. A worker or actor
-    of Ray never does: it would write to a ledger nobody reads.
+    Only a program that somebody started makes a SQLite file that is not there: by its first write,
+    or on a cluster at once, since others look for it. A worker or actor of Ray never does: it would
+    write to a ledger nobody reads.
 
     Raises:
         LedgerError: as `Ledger`, or this worker's node holds no such file.
     """
     ray = sys.modules.get("ray")
     if parse_url(url).get_backend_name() != "sqlite" or ray is None or not ray.is_initialized():
-        return Ledger(url)
+        return Ledger(url, lazily=True)
     context = ray.get_runtime_context()
     head = _head_node_id(ray.nodes())
     if head is not None and head != context.get_node_id():

@@ -107,6 +107,8 @@ class Workspace:
         from raymlops.operate.mirror import start_mirror
 
         with connect(self.settings.cluster, home=self.home) as session:
+            if "ledger" in self.__dict__:
+                self.ledger.make()  # for workers and actors, which make none
             start_mirror(self)
             yield session
 

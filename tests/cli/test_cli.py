@@ -140,6 +140,21 @@ def test_a_status_says_whose_it_is(home: Path) -> None:
     assert f"home  {home}" in " ".join(run("status", "--home", home).split("\n"))
 
 
+@pytest.mark.parametrize(
+    "verb",
+    ["status", "runs list", "runs best loss --minimize", "data list", "models list", "decisions",
+     "alerts list", "keys list", "ledger verify", "why r", "at 2026-01-01", "lineage a@1",
+     "diff a b", "config show", "down"],
+)  # fmt: skip
+def test_whoever_only_reads_makes_no_folder(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In the wrong folder each left an empty ledger, which looked like one that had lost its rows.
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(app, verb.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broken_file_is_refused(home: Path, config: Path, table: Path, tumours: pa.Table) -> None:
     pq.write_table(tumours.slice(0, 10), table)
     with pytest.raises(ExpectationError, match="at least 100 rows' is broken by 90 of 10 rows"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -107,7 +108,9 @@ def test_settings_are_shown_and_checked(config: Path) -> None:
 
 def test_a_home_may_have_any_name(tmp_path: Path) -> None:
     for name in ("a: b # c", "${env:NOBODY}", "123"):
-        run("data", "list", "--home", str(tmp_path / name))
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(name))
+        trust = ("models", "trust", str(tmp_path / f"{name}.pkl"), "--why", "a test")
+        run(*trust, "--home", str(tmp_path / name))
         assert (tmp_path / name / "ledger.db").is_file()
 
 

@@ -274,3 +274,24 @@ def test_an_unusable_url_is_named_without_its_password(url: str, message: str) -
     with pytest.raises(LedgerError, match=message) as refused:
         Ledger(url)
     assert "secret" not in str(refused.value)
+
+
+def test_a_ledger_opened_lazily_is_made_by_the_first_write(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "ledger.db"
+    with (
+        Ledger(f"sqlite:///{path}", lazily=True) as reader,
+        Ledger(f"sqlite:///{path}", lazily=True) as writer,
+    ):
+        assert (reader.datasets.list(), writer.runs.list()) == ([], [])
+        assert not path.parent.exists()
+        writer.releases.publish("m", {"arms": []})
+        assert reader.releases.published("m") == (1, {"arms": []})
+        reader.releases.publish("m", {"arms": [1]})
+        assert writer.releases.published("m") == (2, {"arms": [1]})
+
+
+def test_a_ledger_opened_lazily_can_be_made_for_others(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url, lazily=True) as ledger:
+        ledger.make()
+        Ledger(url, must_exist=True).close()
