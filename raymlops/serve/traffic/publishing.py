@@ -12,8 +12,8 @@ from typing import Any
 from raymlops.cluster import find, spawn
 from raymlops.cluster.link import ActorLink
 from raymlops.config import SecretUrl
-from raymlops.errors import ClusterError, RaymlopsError
-from raymlops.ledger import fencing
+from raymlops.errors import ClusterError, LedgerError, RaymlopsError
+from raymlops.ledger import fencing, open_ledger
 from raymlops.serve.traffic.board import (
     BOARD,
     LOADING_S,
@@ -30,6 +30,11 @@ _logger = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _TIMEOUT_S = 90.0
 """How long the board may take to start and to answer, beyond what it was asked to wait."""
+_SILENCE_S = 5.0
+"""After so long without an answer a replica looks into the ledger itself: what was rolled back must
+not wait for a board that hangs."""
+_NUM_SILENCES = 4
+"""After so many of these the board hangs, and does not just start."""
 
 
 def publish(table: TrafficTable, *, ledger_url: str, seen: Mapping[str, Any] | None = None) -> int:
@@ -73,11 +78,14 @@ class RemoteBoard:
 
     def __init__(self, model: str, ledger_url: str) -> None:
         self._model = model
+        self._ledger_url = ledger_url
         self._name = board_name(ledger_url)
-        self._link = ActorLink(self._name, timeout_s=POLL_S + _TIMEOUT_S)
+        self._link = ActorLink(self._name, timeout_s=POLL_S + _SILENCE_S)
+        self._num_silences = 0
 
     async def wait(self, standing: Standing) -> Published | None:
-        """As `TrafficBoard.wait`; a board that answers no poll is ended, and Ray starts another.
+        """As `TrafficBoard.wait`, and what the ledger says where the board does not answer in time.
+        One that goes on to answer nothing is ended, and Ray starts another.
 
         Raises:
             ClusterError: it is away.
@@ -85,10 +93,32 @@ class RemoteBoard:
         try:
             published: Published | None = await self._link.call("wait", self._model, standing)
         except ClusterError as error:
-            if isinstance(error.__cause__, TimeoutError):
-                await asyncio.to_thread(_end, self._name)
-            raise
-        return published
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+        else:
+            self._num_silences = 0
+            return published
+        self._num_silences += 1
+        if self._num_silences == _NUM_SILENCES:
+            self._num_silences = 0
+            await asyncio.to_thread(_end, self._name)
+        return await asyncio.to_thread(self._read, standing)
+
+    def _read(self, standing: Standing) -> Published | None:
+        try:
+            with open_ledger(self._ledger_url) as ledger:
+                found = ledger.releases.published(self._model)
+        except LedgerError as error:
+            raise ClusterError(
+                f"actor {self._name} does not answer, and neither does the ledger: {error}"
+            ) from error
+        if found is None or found[0] <= standing.newest_heard:
+            return None
+        generation, table = found
+        _logger.warning(
+            "actor %s does not answer: table %d is from the ledger", self._name, generation
+        )
+        return Published(generation=generation, table=table)
 
     async def leave(self, replica: str) -> None:
         await self._link.call("leave", self._model, replica)

@@ -196,8 +196,10 @@ def test_a_board_that_remembers_more_than_a_restored_ledger_tells_what_that_says
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_board_that_stands_still_is_started_anew(world: World) -> None:
-    # The way back was in the ledger, and no replica ever heard of it.
+def test_a_board_that_stands_still_is_passed_by_and_started_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The way back was in the ledger, and no replica heard of it until a new board did.
     import ray
 
     with Ledger(world.ledger_url) as ledger:
@@ -206,21 +208,31 @@ def test_a_board_that_stands_still_is_started_anew(world: World) -> None:
     pid = ray.get(handle.__ray_call__.remote(lambda _: os.getpid()))
     remote = publishing.RemoteBoard(MODEL, world.ledger_url)
 
-    async def test() -> Published | None:
+    async def test() -> None:
+        standing = Standing(replica="r")
         remote._link._timeout_s = 1.0
+        monkeypatch.setattr(publishing, "_NUM_SILENCES", 2)
         os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(ClusterError):
-            await remote.wait(Standing(replica="r"))
+        published = await remote.wait(standing)
+        assert published is not None
+        assert published.table == TABLES[0]
+        # It stands still, and there is nothing new: it is ended.
+        standing = Standing(replica="r", generation=published.generation)
+        assert await remote.wait(standing) is None
+        with Ledger(world.ledger_url) as ledger:
+            ledger.releases.publish(MODEL, TABLES[1])
         remote._link._timeout_s = 60.0
         while True:
             try:
-                return await remote.wait(Standing(replica="r"))
+                published = await remote.wait(standing)
             except ClusterError:
                 await asyncio.sleep(0.5)
+            else:
+                assert published is not None
+                assert published.table == TABLES[1]
+                return
 
-    published = asyncio.run(asyncio.wait_for(test(), 90.0))
-    assert published is not None
-    assert published.table == TABLES[0]
+    asyncio.run(asyncio.wait_for(test(), 90.0))
     assert ray.get(handle.__ray_call__.remote(lambda _: os.getpid())) != pid
     ray.kill(handle)
 
