@@ -114,3 +114,48 @@ def test_95_percent_of_intervals_hold_the_truth(metric: str) -> None:
     truth = month(20_000)[metric].value
     held = [found[metric].low <= truth <= found[metric].high for found in map(month, [30] * 300)]
     assert 0.915 <= np.mean(held) <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("metric", "promise"),
+    [("recall", 0.94), ("precision", 0.94), ("f1", 0.94), ("accuracy", 0.93), ("label_rate", 0.93),
+     ("roc_auc", 0.87)],
+)  # fmt: skip
+def test_intervals_of_a_small_slice_with_few_positives_hold_the_truth(
+    metric: str, promise: float
+) -> None:
+    """Of 100 rows with five positive ones they took the other 95 for what recall and AUC are known
+    from, and held the truth of either in three windows of four."""
+    rng = np.random.default_rng(5)
+
+    def window(num_rows: int) -> dict[str, Estimate]:
+        labels = (rng.random(num_rows) < 0.05).astype(float)
+        scores = expit(rng.normal(size=num_rows) + 1.5 * labels - 2)
+        rows = np.arange(num_rows)
+        return by_name(classification(scores, labels, rows, label_rate=0.05, threshold=0.5))
+
+    truth = window(400_000)[metric].value
+    found = [window(100)[metric] for _ in range(600)]
+    known = [each for each in found if not math.isnan(each.low)]
+    assert np.mean([each.low <= truth <= each.high for each in known]) >= promise
+
+
+def test_two_positive_rows_tell_little_of_recall_and_auc() -> None:
+    """A recall of two out of two had the interval of a hundred rows: from 0.96 on."""
+    labels = np.repeat([1.0, 0.0], [2, 98])
+    found = by_name(
+        classification(0.8 * labels, labels, np.arange(100), label_rate=0.02, threshold=0.5)
+    )
+    for metric in ("recall", "precision", "roc_auc"):
+        assert found[metric].low == pytest.approx(1 - 0.8419, abs=1e-4)  # of 2 trials
+    assert found["accuracy"].low == pytest.approx(0.9638, abs=1e-4)  # of 100
+
+
+def test_one_positive_row_has_no_interval_of_recall_or_auc() -> None:
+    labels = np.repeat([1.0, 0.0], [1, 99])
+    scores = np.linspace(0.9, 0.1, 100)
+    found = by_name(classification(scores, labels, np.arange(100), label_rate=0.1, threshold=0.5))
+    assert found["recall"].value == found["roc_auc"].value == 1.0
+    assert math.isnan(found["recall"].low)
+    assert math.isnan(found["roc_auc"].low)
+    assert found["recall"].num_rows == 100

@@ -71,16 +71,17 @@ def test_a_certain_and_wrong_prediction_costs_much_but_not_everything() -> None:
 def test_intervals_are_clustered_by_day_from_five_days_on() -> None:
     days = [_outcome([0.3] * 4, [1] * 4 if day < 3 else [0] * 4, day=day) for day in range(6)]
     rate = _by_name(days)["label_rate"]
-    # Days of 1 and 0: like six rows, not 24. Standard error sqrt(6/5 * 6 * (0.5/6)^2), t(5) 2.571.
-    assert rate.high - rate.value == pytest.approx(0.5)  # 0.575, cut at 1
-    brier = _by_name(days)["brier"]  # 0.49 and 0.09
-    assert brier.value - brier.low == pytest.approx(2.5706 * 0.2 * math.sqrt(1.2 / 6), rel=1e-4)
+    # Days of 1 and 0: like five rows, not 24. Wilson's with t(5) 2.571 and n = 0.25 / 0.05.
+    assert rate.high - rate.value == pytest.approx(0.3772, abs=1e-4)
+    loss = _by_name(days)["log_loss"]  # -ln 0.3 and -ln 0.7
+    error = (math.log(0.7) - math.log(0.3)) / 2 * math.sqrt(1.2 / 6)
+    assert loss.value - loss.low == pytest.approx(2.5706 * error, rel=1e-4)
 
 
 def test_fewer_days_are_clustered_by_request() -> None:
     requests = [_outcome([0.3], [index % 2], day=index / 10) for index in range(20)]
     rate = _by_name(requests)["label_rate"]
-    assert rate.high - rate.value == pytest.approx(2.0930 * 0.5 / math.sqrt(19), rel=1e-4)
+    assert rate.high - rate.value == pytest.approx(0.2164, abs=1e-4)  # t(19) 2.093, n = 19
 
 
 def test_one_class_has_no_roc_curve() -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, mean, ratio, undefined
+from raymlops.monitor.intervals import (
+    Clusters,
+    Estimate,
+    Vector,
+    by_cluster,
+    interval,
+    mean,
+    ratio,
+    undefined,
+)
 
 _NUM_CALIBRATION_BINS = 10
 _EPSILON = float(np.finfo(np.float32).eps)  # a certain and wrong prediction costs 16, not infinity
@@ -73,12 +83,45 @@ def _roc_auc(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
     above, below = scores[positive], scores[~positive]
     if above.size == 0 or below.size == 0 or np.isnan(scores).any():
         return undefined("roc_auc", labels.size)
-    influence = np.empty_like(scores)
     placed_above, placed_below = _share_below(above, below), 1.0 - _share_below(below, above)
     auc = float(placed_above.mean())
-    influence[positive] = (placed_above - auc) / above.size
-    influence[~positive] = (placed_below - auc) / below.size
-    return estimate("roc_auc", auc, influence, clusters, 0.0, 1.0)
+    sides = (
+        _Side.of((placed_above - auc) / above.size, clusters[positive]),
+        _Side.of((placed_below - auc) / below.size, clusters[~positive]),
+    )
+    influence = np.empty_like(scores)
+    influence[positive], influence[~positive] = (side.influence for side in sides)
+    sums = by_cluster(influence, clusters)
+    return interval(
+        "roc_auc", labels.size, auc, float(sums @ sums), _freedom(sides), low=0.0, high=1.0
+    )
+
+
+class _Side(NamedTuple):
+    """What the positive rows, or the negative ones, add to the error of the area: influences
+    that allow for how few clusters they are of, and the variance these make by themselves."""
+
+    influence: Vector
+    variance: float
+    freedom: int
+
+    @classmethod
+    def of(cls, influence: Vector, clusters: Clusters) -> _Side:
+        sums = by_cluster(influence, clusters)
+        freedom = sums.size - 1
+        more = sums.size / freedom if freedom else math.nan
+        return cls(influence * math.sqrt(more), more * float(sums @ sums), freedom)
+
+
+def _freedom(sides: Sequence[_Side]) -> float:
+    """Degrees of freedom of the sum of their variances, near those of the side that makes most.
+
+    F. E. Satterthwaite (1946), An approximate distribution of estimates of variance components.
+    """
+    total = sum(side.variance for side in sides)
+    if not total > 0.0:
+        return min(side.freedom for side in sides)
+    return total**2 / sum(side.variance**2 / side.freedom for side in sides)
 
 
 def _share_below(values: Vector, others: Vector) -> Vector:
