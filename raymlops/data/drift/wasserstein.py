@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from raymlops.data.bins import Bins, Counts, NumberBins
 from raymlops.data.drift.base import ALIKE, DriftTest, Reading
+from raymlops.data.drift.cells import MIN_EXPECTED
 
 
 class Wasserstein(DriftTest):
@@ -14,8 +15,10 @@ class Wasserstein(DriftTest):
 
     Every value stands at the lower edge of its bin, those below the first edge at that: exact where
     each value has a bin of its own, within a bin's width for others, and blind to how far a value
-    lies outside of all that the reference knew. A constant has no standard deviation, so nothing is
-    said of it; infinite values count in the other tests.
+    lies outside of all that the reference knew. Too few above its largest for the p-value to hold
+    stand with the bin below: of a long tail, one row of a new maximum would be carried over all of
+    it. A constant has no standard deviation, so nothing is said of it; infinite values count in the
+    other tests.
 
     The p-value is an upper bound. The distance is the norm of a process that tends to a Brownian
     bridge; norms exceed their mean E by t with probability at most exp(-t^2 / 2v), where the
@@ -34,9 +37,12 @@ class Wasserstein(DriftTest):
     def measure(self, bins: Bins, reference: Counts, window: Counts) -> Reading:
         assert isinstance(bins, NumberBins)
         edges = np.asarray(bins.edges)
-        finite = np.isfinite(edges)
         m, n = int(reference[:-1].sum()), int(window[:-1].sum())
-        if m == 0 or n == 0 or finite.sum() < 2:
+        if m == 0 or n == 0 or edges.size < 2:
+            return ALIKE
+        finite = np.isfinite(edges)
+        finite[-1] &= _are_enough_above(reference, window, m, n)
+        if finite.sum() < 2:
             return ALIKE
         # Shares below each edge; those of the first one are carried to it for nothing.
         below = np.cumsum([reference[:-2], window[:-2]], axis=1)[:, finite][:, 1:]
@@ -53,6 +59,12 @@ class Wasserstein(DriftTest):
         mean = noise * np.sqrt(2 / np.pi) * float(np.sqrt(both * (1 - both)) @ widths)
         excess = max(0.0, distance - mean) / (noise * _std(both, widths))
         return Reading(distance / scale, float(np.exp(-(excess**2) / 2)))
+
+
+def _are_enough_above(reference: Counts, window: Counts, m: int, n: int) -> bool:
+    """Whether either side is expected to have `MIN_EXPECTED` rows, or more, above the last edge."""
+    above = int(reference[-2] + window[-2])
+    return above * min(m, n) >= MIN_EXPECTED * (m + n)
 
 
 def _std(below: NDArray[np.float64], widths: NDArray[np.float64]) -> float:

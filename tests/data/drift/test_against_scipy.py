@@ -96,3 +96,22 @@ def test_wasserstein_of_a_shift_is_the_shift() -> None:
     values = rng.normal(size=50_000)
     found = measure("wasserstein", numbers(values, values + 0.1))
     assert found.effect == pytest.approx(0.1, abs=0.005)
+
+
+def test_a_new_maximum_of_a_long_tail_is_not_carried_over_all_of_it() -> None:
+    """One row a hair above the largest of 200,000 lay 14,800 above those a hair below it: of 5,000
+    it made an effect of 0.2, for certain, in every fortieth window that was like the reference."""
+    rng = np.random.default_rng(0)
+    reference, window = (rng.lognormal(0, 2, size) for size in (200_000, 5_000))
+    ordinary = measure("wasserstein", numbers(reference, window))
+    window[0] = 1.001 * reference.max()
+    one_above = measure("wasserstein", numbers(reference, window))
+    assert one_above.effect == pytest.approx(ordinary.effect, abs=0.01)
+    assert one_above.p_value > 0.05
+    many_above = measure("wasserstein", numbers(reference, window * 1e5))
+    assert many_above.effect > 100
+
+
+def test_wasserstein_says_nothing_where_the_reference_had_no_value() -> None:
+    bins, _, window = numbers([np.nan] * 1_000, [1.0] * 500)
+    assert measure("wasserstein", (bins, window, window)) == (0.0, 1.0)
