@@ -175,6 +175,8 @@ def _monitor_lines(monitor: MonitorHealth) -> Iterator[tuple[str, str]]:
 
 
 def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
+    from raymlops.ledger.joins import LOST
+
     versions = f"{model.num_versions} versions"
     yield "model", f"{model.model} {model.health}: champion {model.champion or 'none'}, {versions}"
     if model.traffic:
@@ -192,5 +194,8 @@ def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
         yield "window", f"to {model.window_end:%Y-%m-%d}: {', '.join([drifted, *figures])}"
     if model.num_late:
         yield "late", f"{model.num_late:,} rows came after this window was judged"
+    if lost := [f"{model.labels[fate]:,} {fate}" for fate in LOST if model.labels.get(fate)]:
+        joined = f"{model.labels.get('joined', 0):,} joined"
+        yield "labels", f"{joined}; nothing is judged by {', '.join(lost)}".replace("_", " ")
     for alert in model.alerts:
         yield "alert", alert

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from sqlalchemy import Connection, Table, delete, func, insert, select
@@ -42,6 +42,10 @@ expired       they waited for longer than `max_age_days`
 
 Labels that are told again meet a fate again.
 """
+
+FATES: tuple[Fate, ...] = get_args(Fate)
+LOST: tuple[Fate, ...] = ("contradicted", "misfit", "too_late", "overflow", "expired")
+"""Those of labels by which nothing is judged."""
 
 _CHUNK = 10_000  # SQLite takes 32,766 variables in a query
 _ANY_WAITING = select(schema.waiting_labels.c.id).limit(1)

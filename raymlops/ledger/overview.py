@@ -38,6 +38,13 @@ class Overview:
         with self._database.read() as connection:
             return {(model, alias): version for model, alias, version in connection.execute(query)}
 
+    def labels(self) -> dict[tuple[str, str], int]:
+        """How many met each (model, `joins.Fate`) so far."""
+        row = schema.join_counts.c
+        query = select(row.model, row.fate, row.num)
+        with self._database.read() as connection:
+            return {(model, fate): num for model, fate, num in connection.execute(query)}
+
     def newest_drift(self) -> Sequence[Drift]:
         """The rows of each model's newest window that was judged; none where that had too few rows
         to look for drift."""

@@ -45,7 +45,8 @@ class ModelHealth:
 
     What drifted, and the performance, are the champion's, where it answered in that window; it
     answered `num_unjudged` rows where these are too few to look for drift. `num_late` are rows of
-    that window, of any version, that came after drift was looked for.
+    that window, of any version, that came after drift was looked for. `labels` are all that were
+    told so far, by what became of them, see `raymlops.ledger.joins`.
     `traffic` is the share of requests by version, as the published table has it, empty where the
     model is not to be served. `problem` is what is wrong with that.
     """
@@ -64,6 +65,7 @@ class ModelHealth:
     num_features: int
     num_unjudged: int
     num_late: int
+    labels: dict[str, int]
     performance: dict[str, float]
     alerts: tuple[str, ...]
 
@@ -174,6 +176,7 @@ def _model(
         num_features=len({row.feature for row in features}),
         num_unjudged=_num_unjudged(ledger, name, window, champion, judged),
         num_late=_num_late(ledger, name, window, judged),
+        labels=ledger.observations.join_counts(name),
         performance={metric: row.value for metric, row in of_champion.items()},
         alerts=tuple(f"{each.severity} {each.name}: {each.summary}" for each in alerts),
     )

@@ -186,6 +186,14 @@ LATE_ROWS = Metric(
     labels=("model", "version"),
     merge="max",
 )
+LABELS = Metric(
+    name="raymlops_labels_total",
+    kind="counter",
+    help="Labels that were told, by what became of them: joined, waiting (for their request), "
+    "repeated, or, and nothing is judged by these, contradicted, misfit, too_late, overflow or "
+    "expired.",
+    labels=("model", "fate"),
+)
 PERFORMANCE = Metric(
     name="raymlops_performance",
     kind="gauge",

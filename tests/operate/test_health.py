@@ -15,7 +15,7 @@ import pytest
 from raymlops import cluster
 from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
-from raymlops.ledger import Code, Ledger, Pane, Version
+from raymlops.ledger import Code, JoinPolicy, Labels, Ledger, Pane, Version
 from raymlops.ledger.holders import Holder
 from raymlops.monitor import ALL, DriftPolicy, write_report
 from raymlops.monitor.metrics import Exporter, ExporterSettings, recorded_series
@@ -119,6 +119,16 @@ def test_rows_that_came_after_their_window_was_judged_are_told(
         if each.metric == "raymlops_late_rows"
     ]
     assert [(each.labels, each.value) for each in late] == [((MODEL, "1.0.0"), 400)]
+
+
+def test_labels_by_which_nothing_is_judged_are_told(workspace: Workspace, home: Path) -> None:
+    """They were left out, and only the command that had told them said so, once."""
+    assert "labels  " not in run("status", "--home", str(home))
+    told = [Labels(request_id=name, model=MODEL, labels=b"\x01", at=AUGUST) for name in "abc"]
+    workspace.ledger.observations.add_labels(told, JoinPolicy(max_waiting=1))
+    assert status(workspace).models[0].labels == {"waiting": 3, "overflow": 2}
+    shown = run("status", "--home", str(home))
+    assert "labels  0 joined; nothing is judged by 2 overflow" in shown
 
 
 def test_an_open_alert_is_the_models_health(workspace: Workspace) -> None:

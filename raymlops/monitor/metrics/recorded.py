@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 
 from raymlops.data import OUTPUTS
 from raymlops.data.drift import TESTS, DriftPolicy
 from raymlops.ledger import Drift, Ledger, Performance
+from raymlops.ledger.joins import FATES
 from raymlops.monitor.alerts.book import Book
 from raymlops.monitor.judging import WindowReport
 from raymlops.monitor.late import late_rows
@@ -36,6 +37,7 @@ def recorded_series(ledger: Ledger, policy: DriftPolicy) -> Iterator[Series]:
     models = sorted({model for model, _ in aliases})
     yield from _decisions(models, ledger.overview.decisions())
     yield from _releases(models, ledger.overview.releases())
+    yield from _labels(models, ledger.overview.labels())
     for (model, alias), version in aliases.items():
         yield Series(catalogue.VERSION_INFO.name, (model, alias, version), 1)
     drift = ledger.overview.newest_drift()
@@ -80,9 +82,16 @@ def _releases(models: Iterable[str], counts: Mapping[tuple[str, str], int]) -> I
         yield Series(catalogue.RELEASES_RUNNING.name, (model,), running)
 
 
+def _labels(models: Iterable[str], counts: Mapping[tuple[str, str], int]) -> Iterator[Series]:
+    for model, fate in itertools.product(models, FATES):
+        yield Series(catalogue.LABELS.name, (model, fate), counts.get((model, fate), 0))
+
+
 def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:
     by_version = sorted(rows, key=lambda row: (row.model, row.version, -row.effect))
-    for (model, version), group in groupby(by_version, key=lambda row: (row.model, row.version)):
+    for (model, version), group in itertools.groupby(
+        by_version, key=lambda row: (row.model, row.version)
+    ):
         judged = list(group)
         inputs = [row for row in judged if row.feature not in OUTPUTS]
         drifted = sum(row.drifted for row in inputs)
@@ -98,7 +107,9 @@ def _drift(rows: Sequence[Drift], policy: DriftPolicy) -> Iterator[Series]:
 
 
 def _late(ledger: Ledger, rows: Sequence[Drift]) -> Iterator[Series]:
-    for model, group in groupby(sorted(rows, key=lambda row: row.model), lambda row: row.model):
+    for model, group in itertools.groupby(
+        sorted(rows, key=lambda row: row.model), lambda row: row.model
+    ):
         judged = tuple(group)
         window = Window(judged[0].window_start, judged[0].window_end)
         report = WindowReport(model=model, window=window, drift=judged, performance=())

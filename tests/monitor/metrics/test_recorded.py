@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from raymlops.data import SCORE
 from raymlops.data.drift import DriftPolicy
-from raymlops.ledger import Ledger
+from raymlops.ledger import JoinPolicy, Labels, Ledger
+from raymlops.ledger.joins import FATES
 from raymlops.monitor.metrics import recorded_series
 from raymlops.monitor.metrics.recorded import MAX_FEATURES
 from tests.monitor.metrics.conftest import (
@@ -38,6 +39,7 @@ def test_the_ledger_counts_what_was_decided_and_the_newest_window(busy_ledger: L
         ("raymlops_releases_total", MODEL, "promoted"): 0,
         ("raymlops_releases_total", MODEL, "rolled_back"): 1,
         ("raymlops_releases_running", MODEL): 0,
+        **{("raymlops_labels_total", MODEL, fate): 0 for fate in FATES},
         ("raymlops_version_info", MODEL, "champion", "1.0.0"): 1,
         ("raymlops_version_info", MODEL, "challenger", "1.0.1"): 1,
         ("raymlops_drift_features", MODEL, "1.0.0", "drifted"): 1,
@@ -77,6 +79,16 @@ def test_what_is_counted_begins_at_0_with_the_model(ledger: Ledger) -> None:
     counts["raymlops_releases_running", MODEL] = 0
     counts["raymlops_releases_total", MODEL, "rolled_back"] = 1
     assert counts.items() <= read(ledger).items()
+
+
+def test_labels_by_which_nothing_is_judged_are_counted(ledger: Ledger) -> None:
+    """Whoever told them from cron was the only one to hear that they were left out."""
+    make_champion(ledger)
+    told = [Labels(request_id=name, model=MODEL, labels=b"\x01", at=AUGUST) for name in "abc"]
+    ledger.observations.add_labels(told, JoinPolicy(max_waiting=1))
+    ledger.observations.add_labels(told[2:])
+    found = {key[2]: value for key, value in read(ledger).items() if "labels_total" in key[0]}
+    assert found == dict.fromkeys(FATES, 0) | {"waiting": 3, "overflow": 2, "repeated": 1}
 
 
 def test_of_a_thousand_features_the_farthest_are_shown_and_the_score(ledger: Ledger) -> None:
