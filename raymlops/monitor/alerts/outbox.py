@@ -10,16 +10,18 @@ from raymlops.config import check_durations
 from raymlops.monitor.alerts.episodes import Alert
 
 _MOST_FACTOR = 100
+_LONGEST_ASKED_S = 3600.0  # a sink that asks for more patience is tried all the same
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Seconds before the second attempt, growing by `factor` up to `longest_s`; how many in all."""
+    """Seconds before the second attempt, growing by `factor` up to `longest_s`; how many in all:
+    with these a sink may be away for a day, as over a night in which nobody looks."""
 
     first_s: float = 2.0
     factor: float = 2.0
     longest_s: float = 600.0
-    max_attempts: int = 12
+    max_attempts: int = 150
 
     def __post_init__(self) -> None:
         check_durations(self, "first_s", "longest_s")
@@ -69,9 +71,15 @@ def due(letters: Sequence[Letter], now: datetime) -> tuple[Letter, ...]:
 
 
 def failed(
-    letter: Letter, error: str, now: datetime, policy: RetryPolicy, *, permanent: bool
+    letter: Letter,
+    error: str,
+    now: datetime,
+    policy: RetryPolicy,
+    *,
+    permanent: bool,
+    retry_after_s: float = 0.0,
 ) -> Letter:
-    """The letter after an attempt that failed."""
+    """The letter after an attempt that failed; the sink asked to be left alone for so long."""
     attempts = letter.attempts + 1
     if permanent:
         dead = f"refused: {error}"
@@ -79,12 +87,13 @@ def failed(
         dead = f"{attempts} attempts failed, the last: {error}"
     else:
         dead = None
+    wait_s = max(policy.wait_s(attempts), min(retry_after_s, _LONGEST_ASKED_S))
     return replace(
         letter,
         attempts=attempts,
         error=error,
         dead_because=dead,
-        due_at=now + timedelta(seconds=policy.wait_s(attempts)),
+        due_at=now + timedelta(seconds=wait_s),
     )
 
 

@@ -224,7 +224,14 @@ class Sentinel:
             deliver(sink, letter.alert)
         except DeliveryError as error:
             why = redact(error.message)
-            after = failed(letter, why, now, policy, permanent=error.permanent)
+            after = failed(
+                letter,
+                why,
+                now,
+                policy,
+                permanent=error.permanent,
+                retry_after_s=error.retry_after_s,
+            )
             if after.is_dead:
                 _logger.error("alert %s did not reach %s: %s", letter.alert.id, sink.name, why)
             return after

@@ -49,11 +49,12 @@ class Receiver(Protocol):
 
 @dataclass
 class Hook:
-    """`statuses` are answered one after the other, then 200."""
+    """`statuses` are answered one after the other, then 200; with `retry_after`, if it is set."""
 
     sink: Sink
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    retry_after: str | None = None
 
     def told(self) -> list[Told]:
         return [
@@ -72,6 +73,8 @@ def webhook() -> Iterator[Hook]:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 hook.requests.append((headers, body))
             self.send_response(status)
+            if hook.retry_after is not None:
+                self.send_header("retry-after", hook.retry_after)
             self.send_header("content-length", "0")
             self.end_headers()
 

@@ -97,6 +97,21 @@ def test_waits_grow_to_the_longest_and_then_a_letter_is_dead() -> None:
     assert due([revived(letter, now)], now) == (revived(letter, now),)
 
 
+def test_a_sink_may_be_away_over_a_night() -> None:
+    """After 37 minutes letters were given up, and nobody was told of them when it was back."""
+    letter = LETTER
+    while not letter.is_dead:
+        letter = failed(letter, "away", letter.due_at, RetryPolicy(), permanent=False)
+    assert timedelta(hours=23) < letter.due_at - LETTER.due_at < timedelta(hours=25)
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(0.5, 2), (300, 300), (1e9, 3600)])
+def test_a_sink_is_left_alone_for_as_long_as_it_asks(asked_s: float, waited_s: float) -> None:
+    policy = RetryPolicy(first_s=2)
+    after = failed(LETTER, "429", MONDAY, policy, permanent=False, retry_after_s=asked_s)
+    assert after.due_at == MONDAY + timedelta(seconds=waited_s)
+
+
 def test_what_is_refused_for_good_is_dead_at_once() -> None:
     letter = failed(LETTER, "404", MONDAY, RetryPolicy(), permanent=True)
     assert letter.dead_because == "refused: 404"

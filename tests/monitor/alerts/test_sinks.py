@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 from raymlops.cluster.address import free_port
 from raymlops.config import Secret, SecretUrl
 from raymlops.monitor.alerts import Alert, DeliveryError, Sink
+from raymlops.monitor.alerts.sinks.alertmanager import Alertmanager
 from raymlops.monitor.alerts.sinks.smtp import Smtp
 from raymlops.monitor.alerts.sinks.webhook import Webhook
 from tests.monitor.alerts.receivers import (
@@ -120,6 +122,38 @@ def test_what_a_webhook_refuses_for_good_is_told_apart(
     with pytest.raises(DeliveryError, match=f"the answer was {status}") as caught:
         hook.sink.send(FIRING)
     assert caught.value.permanent == permanent
+
+
+@pytest.mark.parametrize(
+    ("said", "retry_after_s"),
+    [("120", 120.0), ("0.5", 0.5), ("-1", 0.0), ("nan", 0.0), ("soon", 0.0)],
+)
+def test_a_webhook_says_when_to_come_back(hook: Hook, said: str, retry_after_s: float) -> None:
+    hook.statuses.append(429)
+    hook.retry_after = said
+    with pytest.raises(DeliveryError) as caught:
+        hook.sink.send(FIRING)
+    assert caught.value.retry_after_s == retry_after_s
+    assert pickle.loads(pickle.dumps(caught.value)).retry_after_s == retry_after_s
+
+
+def test_a_redirection_is_not_followed_and_is_told(hook: Hook) -> None:
+    """Whoever it leads to would read the token."""
+    hook.statuses.append(308)
+    with pytest.raises(DeliveryError, match="the answer was 308") as caught:
+        hook.sink.send(FIRING)
+    assert caught.value.permanent
+    assert hook.requests == []
+
+
+def test_alertmanager_forgets_what_nobody_repeats_for_a_day() -> None:
+    """Of a cluster that was taken down in the middle of an episode it alerted for a year, and of an
+    episode whose end did not arrive."""
+    with webhook() as hook:
+        Alertmanager(url=hook.sink.url).send(FIRING)  # type: ignore[attr-defined]
+    ((_, (document, _)),) = hook.requests
+    left = datetime.fromisoformat(document["endsAt"]) - datetime.now(UTC)
+    assert timedelta(hours=23) < left < timedelta(hours=25)
 
 
 def test_nobody_there_is_no_reason_to_give_up_and_no_secret_is_told() -> None:

@@ -10,9 +10,10 @@ from raymlops.config import SecretUrl
 from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Severity
 from raymlops.monitor.alerts.sinks.http import post
 
-# Alertmanager forgets what nobody repeats; our episodes end when we say so.
-_FAR = timedelta(days=365)
 _REPEAT_EVERY_S = 60.0  # what Prometheus does
+# An episode ends when we say so. Where nobody is left who could, or the word did not arrive, it is
+# over after a day: as long as letters are tried, by the default of `RetryPolicy`.
+_FORGOTTEN_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Alertmanager:
         milder = SEVERITIES[: SEVERITIES.index(alert.severity)]
         now = datetime.now(UTC)
         documents = [
-            _document(alert, alert.severity, alert.ended_at or now + _FAR),
+            _document(alert, alert.severity, alert.ended_at or now + _FORGOTTEN_AFTER),
             *(_document(alert, severity, alert.ended_at or now) for severity in milder),
         ]
         post(f"{self.url.reveal().rstrip('/')}/api/v2/alerts", documents)

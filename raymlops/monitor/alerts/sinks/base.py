@@ -9,12 +9,14 @@ from raymlops.monitor.alerts.episodes import Alert
 
 
 class DeliveryError(RaymlopsError):
-    """A sink did not take an alert; `permanent` where it never will, as it is."""
+    """A sink did not take an alert; `permanent` where it never will, as it is, and not to be asked
+    again before `retry_after_s`."""
 
-    def __init__(self, message: str, permanent: bool = False) -> None:
-        super().__init__(message, permanent)
+    def __init__(self, message: str, permanent: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(message, permanent, retry_after_s)
         self.message = message
         self.permanent = permanent
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return self.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import httpx
@@ -34,4 +35,14 @@ def post(url: str, body: Any, *, headers: dict[str, str] | None = None) -> None:
     if reply.is_success:
         return
     permanent = reply.status_code < 500 and reply.status_code not in _PASSING
-    raise DeliveryError(f"the answer was {reply.status_code}: {reply.text[:200]}", permanent)
+    told = f"the answer was {reply.status_code}: {reply.text[:200]}"
+    raise DeliveryError(told, permanent, _retry_after_s(reply))
+
+
+def _retry_after_s(reply: httpx.Response) -> float:
+    """What the server asks for; dates, which it may also write, are as good as nothing said."""
+    try:
+        seconds = float(reply.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
