@@ -1,4 +1,4 @@
-"""Pearson's chi-square test of homogeneity."""
+"""The chi-square test of homogeneity, by the statistic of Cressie and Read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ class ChiSquare(DriftTest):
     """Total variation distance; missing and unknown values are categories like others.
 
     Rare cells are put together; numbers are judged by tenths of the reference.
+
+    The statistic lies between Pearson's and that of the G test: of windows of 500 rows in 300
+    categories Pearson's is twice as often as it should beyond the quantile of 0.0001, and that is
+    how far out one of fifty features is looked at; this one is not.
+
+    N. Cressie, T. Read (1984), Multinomial goodness-of-fit tests.
     """
 
     name = "chi2"
@@ -33,5 +39,5 @@ class ChiSquare(DriftTest):
 def _p_value(table: Counts) -> float:
     rows = table.sum(axis=1)
     expected = np.outer(rows, table.sum(axis=0) / rows.sum())
-    statistic = float(((table - expected) ** 2 / expected).sum())
-    return float(chdtrc(table.shape[1] - 1, statistic))
+    statistic = 9 / 5 * float((table * (np.cbrt(table / expected) ** 2 - 1.0)).sum())
+    return float(chdtrc(table.shape[1] - 1, max(0.0, statistic)))

@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from sklearn.datasets import load_wine
 
+from raymlops.data.bins import CategoryBins
 from raymlops.data.drift.cells import table_of
 from raymlops.demo.flights import load_flights
 from tests.data.drift.counted import categories, measure, numbers
@@ -54,8 +55,21 @@ def test_ks_lies_a_little_below_scipys_exact_p_value(num_rows: int, lowest: floa
 
 def test_chi_square_is_scipys() -> None:
     counted = categories(list(WINTER["origin"]), list(SPRING["origin"]))
-    found, expected = measure("chi2", counted), stats.chi2_contingency([c[:3] for c in counted[1:]])
-    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9)
+    expected = stats.chi2_contingency([c[:3] for c in counted[1:]], lambda_="cressie-read")
+    assert measure("chi2", counted).p_value == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def test_chi_square_of_many_rare_categories_is_as_rare_as_it_says() -> None:
+    """By Pearson's statistic a p-value below 0.001 came half as often again as that."""
+    rng = np.random.default_rng(1)
+    shares = 1 / np.arange(1, 301)
+    shares /= shares.sum()
+    bins = CategoryBins(name="x", categories=tuple(map(str, range(300))))
+    reference = np.append(rng.multinomial(1_000_000, shares), [0, 0])
+    windows = np.pad(rng.multinomial(500, shares, size=30_000), [(0, 0), (0, 2)])
+    p_values = np.array([measure("chi2", (bins, reference, window)).p_value for window in windows])
+    assert np.mean(p_values < 0.05) == pytest.approx(0.05, abs=0.005)
+    assert np.sum(p_values < 0.001) <= 36  # 30 and a standard deviation
 
 
 def test_jensen_shannon_is_scipys_and_its_p_value_that_of_the_g_test() -> None:
