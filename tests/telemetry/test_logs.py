@@ -105,11 +105,32 @@ def test_files_rotate_and_the_oldest_goes(tmp_path: Path) -> None:
         lines.start()
         lines.put({"number": number})
         lines.close()
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.jsonl.1", "a.jsonl.2"]
-    assert [read(tmp_path / f"a.jsonl.{age}") for age in (1, 2)] == [
+    names = ["a.jsonl", "a.jsonl.1", "a.jsonl.2"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+    assert [read(tmp_path / name) for name in names] == [
         [{"number": 4}],
         [{"number": 3}],
+        [{"number": 2}],
     ]
+
+
+def test_a_file_that_cannot_be_put_aside_does_not_grow_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a folder had the name, it grew until the disk was full, and all of its lines counted
+    as dropped."""
+    path = tmp_path / "a.jsonl"
+    (tmp_path / "a.jsonl.1" / "of somebody").mkdir(parents=True)
+    (tmp_path / "a.jsonl.2").write_text("")
+    for number in range(3):
+        lines = writer(path, max_file_bytes=10)
+        lines.start()
+        lines.put({"number": number})
+        lines.close()
+        assert (lines.num_written, lines.num_dropped) == ((1, 0) if number == 0 else (0, 1))
+    assert read(path) == [{"number": 0}]
+    assert "a.jsonl cannot be written, its lines are dropped" in caplog.text
+    assert "a.jsonl.1" in caplog.text
 
 
 def test_what_the_disk_cannot_take_is_dropped_and_nobody_waits(tmp_path: Path) -> None:

@@ -97,13 +97,19 @@ class LineWriter:
         return redact(text).encode() + b"\n"
 
     def _append(self, lines: Iterable[bytes]) -> None:
+        """To a file with room: where the full one cannot be put aside, it must not grow on."""
+        if self._is_full():
+            self._rotate()
         # What a request was about is nobody else's affair.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with open(descriptor, "ab") as file:
             file.writelines(lines)
-            size = file.tell()
-        if size >= self._max_file_bytes:
-            self._rotate()
+
+    def _is_full(self) -> bool:
+        try:
+            return self._path.stat().st_size >= self._max_file_bytes
+        except FileNotFoundError:
+            return False
 
     def _rotate(self) -> None:
         kept = [self._aside(number) for number in range(self._num_files, 0, -1)]
