@@ -15,6 +15,7 @@ from raymlops.data import open_source
 from raymlops.data.distributions import Layout, LocalRows
 from raymlops.data.drift import DriftPolicy
 from raymlops.data.ray_rows import RayRows
+from raymlops.data.statistics import Statistics
 from raymlops.data.table_drift import TableDrift, compare_tables
 from raymlops.data.views import shared
 from raymlops.demo.flights import load_flights
@@ -149,6 +150,30 @@ def test_texts_are_compared_by_their_length() -> None:
     found = compare_tables(rows(short), rows(long), policy=POLICY)
     assert drifted(found) == ["note length"]
     assert found.drifted[0].bars[-1].label == "missing"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
+    ids=str,
+)
+def test_categories_are_compared_however_arrow_keeps_them(
+    kind: pa.DataType, tmp_path: Path
+) -> None:
+    """A column of views was said to be of no kind that can be compared, and to take statistics of
+    it broke."""
+    path = tmp_path / "before.parquet"
+    before = pa.table({"name": pa.array(["a", "b", None] * 1_000, kind)})
+    after = rows(pa.table({"name": pa.array(["a", "b", "b"] * 1_000)}))
+    pq.write_table(before, path)
+    assert compare_tables(rows(before), after, policy=POLICY).features
+    found = compare_tables(LocalRows(open_source(path)), after, policy=POLICY)
+    statistics = Statistics(open_source(path).schema)
+    for batch in open_source(path).batches():
+        statistics.feed(batch)
+    assert statistics.columns()[0].missing == 1_000
+    assert drifted(found) == ["name"]
+    assert found.features[0].verdict.effect == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("order", [["title", "title length"], ["title length", "title"]])

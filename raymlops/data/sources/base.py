@@ -73,6 +73,20 @@ def explained(what: object) -> Iterator[None]:
         raise DataError(f"{what} cannot be read: {error}") from error
 
 
+def without_views(schema: pa.Schema) -> pa.Schema:
+    """The same with texts and bytes in place of views of them, which Arrow neither filters nor
+    compares."""
+    return pa.schema([field.with_type(_without_view(field.type)) for field in schema])
+
+
+def _without_view(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind
+
+
 def check_names(what: object, schema: pa.Schema) -> None:
     """Raises DataError when two columns share a name."""
     doubled = sorted({name for name in schema.names if schema.names.count(name) > 1})

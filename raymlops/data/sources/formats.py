@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from raymlops.data.sources.base import BATCH_ROWS
+from raymlops.data.sources.base import BATCH_ROWS, without_views
 from raymlops.errors import DataError
 
 Kind = Literal["parquet", "csv"]
@@ -48,7 +48,7 @@ def kind_of(name: str) -> Kind:
 
 def schema_of(kind: Kind, path: Path) -> pa.Schema:
     if kind == "parquet":
-        return pq.read_schema(path).remove_metadata()
+        return without_views(pq.read_schema(path))
     schema = _csv_schema(path)
     for field in schema:
         if pa.types.is_binary(field.type):

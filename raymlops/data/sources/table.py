@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names
+from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names, without_views
 from raymlops.errors import DataError
 from raymlops.storage import Store
 
@@ -31,7 +31,7 @@ class TableSource:
 
     def __init__(self, table: pa.Table) -> None:
         check_names("the table", table.schema)
-        self._table = table.replace_schema_metadata()
+        self._table = table.cast(without_views(table.schema))
 
     @property
     def schema(self) -> pa.Schema:
