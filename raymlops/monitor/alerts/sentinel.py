@@ -130,13 +130,15 @@ class Sentinel:
         """Tries the dead letters to its own sinks once more; how many there were.
 
         All others are left as they are: whoever asks need not know every sink of the home. No sink
-        waits for another, and nobody for one that hangs: its letters are left waiting.
+        waits for another, and nobody for one that hangs: its letters are left waiting. What was
+        told of an episode after a dead letter is told again after it.
         """
         with self._book.open() as book:
             dead = [letter for letter in book.dead if letter.sink in self._sinks]
             strange = {letter.sink for letter in book.dead} - set(self._sinks)
-            book.letters = tuple(
-                revived(letter, now) if letter in dead else letter for letter in book.letters
+            book.letters = (
+                *(revived(letter, now) if letter in dead else letter for letter in book.letters),
+                *_newer(dead, book, now),
             )
         if strange:
             _logger.warning(
@@ -236,6 +238,19 @@ class Sentinel:
                 _logger.error("alert %s did not reach %s: %s", letter.alert.id, sink.name, why)
             return after
         return None
+
+
+def _newer(dead: Sequence[Letter], book: Book, now: datetime) -> list[Letter]:
+    """The last word on the episodes of `dead` letters that has arrived at their sinks: told once
+    more, an episode that is over began again there."""
+    last = {alert.id: _without_secrets(alert) for alert in book.told}
+    pending = [(letter.sink, letter.alert) for letter in book.letters]
+    episodes = dict.fromkeys((letter.sink, letter.alert.id) for letter in dead)
+    return [
+        Letter(alert=last[id], sink=sink, due_at=now)
+        for sink, id in episodes
+        if id in last and (sink, last[id]) not in pending
+    ]
 
 
 def _replaced(

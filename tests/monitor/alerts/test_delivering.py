@@ -55,6 +55,27 @@ def test_what_cannot_be_delivered_is_kept_and_can_be_sent_again(
     assert sentinel.resend(NOW + timedelta(hours=1)) == 0
 
 
+def test_what_is_over_is_over_after_letters_are_sent_again(world: World) -> None:
+    """Its beginning was given up, its end arrived, and then its beginning was sent again: whoever
+    was told took it for open, for ever."""
+    world.sink.error = DeliveryError("it is away")
+    decide(world.ledger, "gate", "1.0.2 refused")
+    for minute in (1, 2, 3, 4):
+        world.look(minute)
+    assert len(world.book.read().dead) == 1
+    world.sink.error = None
+    decide(world.ledger, "gate", "1.0.3 passed")
+    world.look(5)
+    assert world.sink.told == [("gate", "resolved", "warning")]
+    sentinel = Sentinel(world.ledger, world.book, SETTINGS, [world.sink])
+    assert sentinel.resend(NOW + timedelta(hours=1)) == 1
+    assert world.sink.told[1:] == [
+        ("gate", "firing", "warning"),
+        ("gate", "resolved", "warning"),
+    ]
+    assert world.book.read().letters == ()
+
+
 def test_sending_again_leaves_what_others_are_told(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
