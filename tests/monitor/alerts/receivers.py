@@ -49,12 +49,14 @@ class Receiver(Protocol):
 
 @dataclass
 class Hook:
-    """`statuses` are answered one after the other, then 200; with `retry_after`, if it is set."""
+    """`statuses` are answered one after the other, then 200; with `retry_after`, if it is set, and
+    a body without end, if that is `endless`."""
 
     sink: Sink
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     retry_after: str | None = None
+    endless: bool = False
 
     def told(self) -> list[Told]:
         return [
@@ -75,8 +77,12 @@ def webhook() -> Iterator[Hook]:
             self.send_response(status)
             if hook.retry_after is not None:
                 self.send_header("retry-after", hook.retry_after)
-            self.send_header("content-length", "0")
+            if not hook.endless:
+                self.send_header("content-length", "0")
             self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while hook.endless:
+                    self.wfile.write(b"and so on, ")
 
         def log_message(self, *_: object) -> None:
             pass

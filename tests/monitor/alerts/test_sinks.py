@@ -137,6 +137,20 @@ def test_a_webhook_says_when_to_come_back(hook: Hook, said: str, retry_after_s: 
     assert pickle.loads(pickle.dumps(caught.value)).retry_after_s == retry_after_s
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_without_end_is_not_waited_for(hook: Hook, status: int) -> None:
+    """It had arrived, and no later alert was sent there until the sentinel was started again."""
+    hook.statuses.append(status)
+    hook.endless = True
+    told = contextlib.nullcontext() if status == 200 else pytest.raises(DeliveryError)
+    with told as caught:
+        hook.sink.send(FIRING)
+    assert len(hook.requests) == (status == 200)
+    if caught is not None:
+        assert str(caught.value).startswith("the answer was 400: and so on, and so on, ")
+        assert len(str(caught.value)) < 250
+
+
 def test_a_redirection_is_not_followed_and_is_told(hook: Hook) -> None:
     """Whoever it leads to would read the token."""
     hook.statuses.append(308)
