@@ -6,6 +6,8 @@ ray job submit --working-dir . -- python jobs/serve.py configs/flights.yaml --ho
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from raymlops import operate
 from raymlops.cli.job import job_parser, open_job
 from raymlops.cli.signals import ended_by_signal
@@ -18,11 +20,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with open_job(arguments) as workspace:
         reference = arguments.reference or f"{workspace.model}@champion"
-        deployment = operate.deploy(workspace, reference)
-        print(f"{deployment.url}/v2/models/{deployment.model}/infer", flush=True)
-        if is_private(workspace.settings.cluster, home=workspace.home):
-            ended_by_signal().wait()
-            operate.undeploy(workspace, deployment.model)
+        private = is_private(workspace.settings.cluster, home=workspace.home)
+        model = reference.partition("@")[0]
+        with operate.serving_privately(workspace.home, [model]) if private else nullcontext():
+            deployment = operate.deploy(workspace, reference)
+            print(f"{deployment.url}/v2/models/{model}/infer", flush=True)
+            if private:
+                ended_by_signal().wait()
+                operate.undeploy(workspace, model)
 
 
 if __name__ == "__main__":

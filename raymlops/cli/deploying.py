@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,9 +51,11 @@ def deploy(
             f"{len(references)} versions are named, and no --pool that they share: name one, or "
             "deploy them one by one"
         )
+    models = [reference.partition("@")[0] for reference in references]
     with (
         open_workspace(configs, home=home, env=env, overrides=overrides) as workspace,
         workspace.connect() as session,
+        operate.serving_privately(workspace.home, models) if session.owned else nullcontext(),
     ):
         if pool is None:
             deployment = operate.deploy(workspace, references[0])
@@ -64,8 +67,8 @@ def deploy(
         emit_json(told) if json else emit_lines(_ways_to_ask(workspace, url, references))
         if session.owned:
             ended_by_signal().wait()
-            for reference in references:
-                workspace.ledger.releases.withdraw(reference.partition("@")[0])
+            for model in models:
+                workspace.ledger.releases.withdraw(model)
 
 
 def _ways_to_ask(

@@ -12,6 +12,7 @@ from raymlops.operate.machinery import Machinery, down, up
 from raymlops.operate.mirror import mirror, start_mirror
 from raymlops.operate.operator import Operator
 from raymlops.operate.own_models import register_model
+from raymlops.operate.private import serving_privately
 from raymlops.operate.releasing import promote, publisher, release, rollback
 from raymlops.operate.sentinel import open_sentinel, start_sentinel
 from raymlops.operate.serving import (
@@ -67,6 +68,7 @@ __all__ = [
     "release",
     "resume",
     "rollback",
+    "serving_privately",
     "silence",
     "start_exporter",
     "start_mirror",

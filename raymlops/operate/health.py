@@ -27,6 +27,7 @@ from raymlops.monitor.alerts import AlertBook, Book, Episode
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
 from raymlops.operate.exporter import exporter_address
 from raymlops.operate.operator import lock_name
+from raymlops.operate.private import is_served_privately
 from raymlops.operate.triggers import estimates_of
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import TrafficTable, application_name, pool_name
@@ -99,7 +100,7 @@ def status(workspace: Workspace) -> Status:
     found = cluster.status(workspace.home)
     book = AlertBook(workspace.home).read()
     monitor = _monitor(workspace.home, book)
-    models = _models(workspace.ledger, book, found)
+    models = _models(workspace, book, found)
     problems = (
         *_problems(found, monitor, models, now=time.time()),
         *_unwatched(workspace, models),
@@ -120,7 +121,8 @@ def status(workspace: Workspace) -> Status:
     )
 
 
-def _models(ledger: Ledger, book: Book, found: ClusterStatus) -> tuple[ModelHealth, ...]:
+def _models(workspace: Workspace, book: Book, found: ClusterStatus) -> tuple[ModelHealth, ...]:
+    ledger = workspace.ledger
     aliases = ledger.overview.aliases()
     drift, performance = ledger.overview.newest_drift(), ledger.overview.newest_performance()
     running = ledger.runs.list(status="running")
@@ -135,7 +137,7 @@ def _models(ledger: Ledger, book: Book, found: ClusterStatus) -> tuple[ModelHeal
             drift=[row for row in drift if row.model == name and row.feature not in OUTPUTS],
             performance=[row for row in performance if row.model == name],
             book=book,
-            found=found,
+            may_be_served=_may_be_served(name, found, workspace.home),
         )
         for name in sorted(names)
     )
@@ -151,12 +153,13 @@ def _model(
     drift: Sequence[Drift],
     performance: Sequence[Performance],
     book: Book,
-    found: ClusterStatus,
+    may_be_served: bool,
 ) -> ModelHealth:
     alerts = [each for each in book.episodes if each.model == name]
     release = ledger.releases.running(name)
     traffic = _traffic(ledger, name)
-    problem = _traffic_problem(name, traffic, _wanted(traffic, champion, release), found)
+    wanted = _wanted(traffic, champion, release)
+    problem = _traffic_problem(name, traffic, wanted, may_be_served=may_be_served)
     window = _newest_window([*drift, *performance])
     judged = [row for row in drift if window is not None and row.window_end == window.end]
     of_champion = {} if champion is None else estimates_of(champion, performance)
@@ -226,11 +229,11 @@ def _traffic(ledger: Ledger, model: str) -> dict[str, float]:
 
 
 def _traffic_problem(
-    model: str, traffic: Mapping[str, float], wanted: Set[str], found: ClusterStatus
+    model: str, traffic: Mapping[str, float], wanted: Set[str], *, may_be_served: bool
 ) -> str | None:
     """That nobody answers, or that others do than alias and release say."""
     deploy = f"`raymlops deploy {model}@champion`"
-    if traffic and not _may_be_served(model, found):
+    if traffic and not may_be_served:
         return (
             f"{model} is not served: its cluster ended, or its deploy was killed: {deploy}, or "
             f"`raymlops undeploy {model}`"
@@ -243,10 +246,12 @@ def _traffic_problem(
     return None
 
 
-def _may_be_served(model: str, found: ClusterStatus) -> bool:
-    """Also where the cluster does not say, or has a pool, whose models it does not name."""
-    if not found.running or found.problem is not None:
-        return True
+def _may_be_served(model: str, found: ClusterStatus, home: Path) -> bool:
+    """Also where the cluster does not say, or has a pool, whose models it does not name; and where
+    there is none, as it may have been joined by its address, or be that of a `deploy`."""
+    served = is_served_privately(home, model)
+    if served or not found.running or found.problem is not None:
+        return served is not False
     return any(
         app.name == application_name(model) or app.name.startswith(pool_name(""))
         for app in found.applications

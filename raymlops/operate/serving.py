@@ -15,6 +15,7 @@ from raymlops.models import Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
 from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
+from raymlops.operate.private import forget_killed, is_served_privately
 from raymlops.operate.sentinel import start_sentinel
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import Deployment, TrafficTable
@@ -100,9 +101,11 @@ def undeploy(workspace: Workspace, model: str) -> None:
     except NotFoundError:
         # What a private Ray does not serve, another may: the ledger is left as it is.
         private = is_private(workspace.settings.cluster, home=workspace.home)
-        if private or releases.published(model) is None:
+        was_killed = is_served_privately(workspace.home, model) is False
+        if (private and not was_killed) or releases.published(model) is None:
             raise
     releases.withdraw(model)
+    forget_killed(workspace.home, model)
 
 
 def undeploy_pool(workspace: Workspace, name: str) -> None:
@@ -184,6 +187,7 @@ def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) 
     load."""
     for version in versions:
         _refuse_release(workspace, version.model)
+        forget_killed(workspace.home, version.model)
     with ExitStack() as undo:
         for version in versions:
             undo.callback(_give_back, workspace, version.model, _table_of(workspace, version.model))

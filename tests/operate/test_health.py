@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,8 +21,9 @@ from raymlops.ledger import Code, JoinPolicy, Labels, Ledger, Pane, Version
 from raymlops.ledger.holders import Holder
 from raymlops.monitor import ALL, DriftPolicy, write_report
 from raymlops.monitor.metrics import Exporter, ExporterSettings, recorded_series
-from raymlops.operate import Workspace, health, open_sentinel, status
+from raymlops.operate import Workspace, health, open_sentinel, serving_privately, status
 from raymlops.operate.exporter import exporter_address
+from raymlops.operate.private import forget_killed
 from raymlops.serve import Arm, TrafficTable
 from raymlops.serve.tap.latency import NUM_BUCKETS
 from tests.cli.test_cli import run
@@ -219,6 +222,38 @@ def test_a_model_that_nobody_serves_any_more_is_a_problem(
             "flights is not served: its cluster ended, or its deploy was killed: "
             "`raymlops deploy flights@champion`, or `raymlops undeploy flights`"
         )
+
+
+def test_a_private_ray_that_was_killed_serves_nobody(
+    workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its traffic stays in the ledger, and all was said to be well.
+    publish(workspace, champion=1.0)
+    assert status(workspace).models[0].health == "ok"  # whoever serves it may have joined a cluster
+    serving = (
+        "import pathlib, sys, time; from raymlops.operate import serving_privately\n"
+        "with serving_privately(pathlib.Path(sys.argv[1]), ['flights', 'other']):\n"
+        "    print('serving', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", serving, str(home)], stdout=subprocess.PIPE
+    ) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"serving\n"
+        assert status(workspace).models[0].health == "ok"
+        with monkeypatch.context() as patched:  # beside a cluster, which knows nothing of it
+            patched.setattr(cluster, "status", lambda _: ClusterStatus(running=True))
+            assert status(workspace).models[0].health == "ok"
+        killed.kill()
+    model = status(workspace).models[0]
+    assert model.health == "attention"
+    assert model.problem is not None
+    assert model.problem.startswith("flights is not served: ")
+    with serving_privately(home, [MODEL]):
+        assert status(workspace).models[0].health == "ok"
+    forget_killed(home, MODEL)
+    assert status(workspace).models[0].health == "ok"
+    assert list((home / "private").iterdir()) == []
 
 
 def test_an_exporter_that_has_gone_is_not_shown(workspace: Workspace, home: Path) -> None:
