@@ -30,7 +30,7 @@ from raymlops.cli import (
     training,
 )
 from raymlops.cli.examples import EXAMPLES
-from raymlops.cli.output import emit_error, log_to_stderr
+from raymlops.cli.output import emit_error, log_to_stderr, write_any_text
 from raymlops.errors import RaymlopsError
 
 _PANELS = {
@@ -100,6 +100,7 @@ def main() -> None:
     object {"error": MESSAGE, "type": CLASS}. A misused command line is exit status 2 and text.
     """
     log_to_stderr()
+    write_any_text()
     json = _wants_json(sys.argv[1:])
     try:
         app()

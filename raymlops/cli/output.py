@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import io
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -21,12 +23,14 @@ _PIPE_WIDTH = 10_000
 
 def emit_json(value: Any) -> None:
     """Prints dataclasses, times, numbers and texts as one JSON document."""
-    print(_json(value, orjson.OPT_INDENT_2).decode())
+    with _to_stdout():
+        print(_json(value, orjson.OPT_INDENT_2).decode(), flush=True)
 
 
 def emit_json_line(value: Any) -> None:
     """Prints one JSON document on a line of its own, at once: for what goes on for ever."""
-    print(to_json(value), flush=True)
+    with _to_stdout():
+        print(to_json(value), flush=True)
 
 
 def to_json(value: Any) -> str:
@@ -64,8 +68,9 @@ def emit_lines(lines: Iterable[tuple[str, str]]) -> None:
     lines = list(lines)
     width = max((len(label) for label, _ in lines), default=0)
     console = Console(soft_wrap=True, highlight=False)
-    for label, text in lines:
-        console.print(f"[dim]{escape(label):>{width}}[/]  {escape(text)}")
+    with _to_stdout():
+        for label, text in lines:
+            console.print(f"[dim]{escape(label):>{width}}[/]  {escape(text)}")
 
 
 def emit_table(
@@ -85,7 +90,14 @@ def emit_table(
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
-    console.print(table)
+    with _to_stdout():
+        console.print(table)
+
+
+def write_any_text() -> None:
+    """Has stdout show what its encoding has no letters for as escapes, as stderr does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def person() -> str:
@@ -95,6 +107,17 @@ def person() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # the former until Python 3.12
         return f"uid {os.getuid()}"
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Names stdout where it takes no more; a pipe that nobody reads is no error to tell."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _warns(record: logging.LogRecord) -> bool:

@@ -85,6 +85,36 @@ def test_a_file_that_cannot_be_written_is_named_without_a_traceback(
     assert capsys.readouterr().err == f"raymlops: [Errno 21] Is a directory: '{tmp_path}'\n"
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["models", "list"]])
+def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str], tmp_path: Path) -> None:
+    # It showed a traceback through the command line's libraries.
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "raymlops", *arguments, "--home", str(tmp_path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    told = "[Errno 28] No space left on device: 'standard output'"
+    expected = f'{{"error":"{told}","type":"OSError"}}' if "--json" in arguments else told
+    assert done.stderr.removeprefix("raymlops: ") == f"{expected}\n"
+
+
+def test_letters_that_stdout_does_not_have_are_escaped(tmp_path: Path) -> None:
+    # The command ended in a traceback, after it had done what it was asked for.
+    done = subprocess.run(
+        [sys.executable, "-m", "raymlops", "status", "--home", str(tmp_path / "høme")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "h\\xf8me" in done.stdout
+
+
 def test_who_has_a_number_and_no_name_is_told_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container run as a user of no entry in its passwd, `promote` ended with a KeyError."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
