@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import LedgerError, RefusedError
@@ -38,6 +38,7 @@ from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
 from raymlops.ledger.files import LedgerFile
 from raymlops.ledger.holders import writer_of
+from raymlops.ledger.read_only import is_read_only, read_without_writing
 from raymlops.ledger.turns import PATIENCE_S, in_turn, is_busy
 
 _logger = logging.getLogger(__name__)
@@ -113,10 +114,13 @@ class Database:
                     "head node, or set ledger.url to a PostgreSQL all machines reach"
                 )
             self._file = LedgerFile.at(str(path))
+        read_only = self._file is not None and is_read_only(self._file.path)
         try:
             self._engine = create_engine(
                 parsed,
                 pool_pre_ping=backend == "postgresql",
+                # One that was opened while nobody wrote would not see who does.
+                poolclass=NullPool if read_only else None,
                 connect_args=_noticing_silence(parsed),
             )
         except ModuleNotFoundError as error:
@@ -126,6 +130,8 @@ class Database:
             ) from error
         if backend == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
+            if self._file is not None and read_only:
+                read_without_writing(self._engine, self._file.path)
         elif "options" not in parsed.query:  # a URL's own settings hold
             event.listen(self._engine, "connect", _prepare_postgresql)
         event.listen(

@@ -1,0 +1,78 @@
+"""A ledger in a folder that somebody else owns can be read, and not written."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger import Ledger
+
+_READ_AND_WRITE = """
+import sys
+from raymlops.errors import LedgerError
+from raymlops.ledger import Ledger
+
+with Ledger(sys.argv[1]) as ledger:
+    print(ledger.releases.published("m"))
+    try:
+        ledger.releases.publish("m", {"by": "the colleague"})
+    except LedgerError as error:
+        print(error)
+"""
+
+_PR_CAPBSET_DROP = 24
+_DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
+
+
+def _as_anybody() -> None:
+    """Has the program that is started mind the rights of files, also as root."""
+    libc = ctypes.CDLL(None)
+    for capability in (_DAC_OVERRIDE, _DAC_READ_SEARCH):
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def colleague(url: str) -> list[str]:
+    """What a process says that reads the ledger and then writes to it."""
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_AND_WRITE, url],
+        preexec_fn=_as_anybody,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "höme of #1"
+    folder.mkdir()
+    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+        ledger.releases.publish("m", {"by": "its owner"})
+    yield folder
+    folder.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root is told from others by capabilities")
+def test_who_may_only_read_reads_whether_somebody_writes_or_not(folder: Path) -> None:
+    # With nobody at work even `raymlops status` was "attempt to write a readonly database".
+    path = folder / "ledger.db"
+    url = f"sqlite:///{path}"
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    seen, refused = colleague(url)
+    assert seen == "(1, {'by': 'its owner'})"
+    assert "did not acknowledge a write: attempt to write a readonly database" in refused
+    path.chmod(0o644)
+    folder.chmod(0o755)
+    with Ledger(url) as ledger:
+        ledger.releases.publish("m", {"by": "its owner again"})
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        assert colleague(url)[0] == "(2, {'by': 'its owner again'})"
+        folder.chmod(0o755)
