@@ -10,6 +10,7 @@ why(ledger, request_id)
 
 from raymlops.ledger.audit import Audit
 from raymlops.ledger.diff import Difference, diff
+from raymlops.ledger.files import sqlite_url
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.lineage import (
@@ -97,6 +98,7 @@ __all__ = [
     "lineage_of",
     "number_labels",
     "open_ledger",
+    "sqlite_url",
     "versions_from",
     "why",
 ]

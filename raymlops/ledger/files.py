@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
+
+from sqlalchemy import URL, make_url
 
 from raymlops.errors import LedgerError
 
 _Inode = tuple[int, int]
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of the ledger in the file `path`, in whose name `?` and `%` are what they are."""
+    plain = f"sqlite:///{path}"
+    if make_url(plain).database == str(path):
+        return plain
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from raymlops.config import Configured, SecretUrl
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
-from raymlops.ledger import Ledger, open_ledger
+from raymlops.ledger import Ledger, open_ledger, sqlite_url
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.storage import Store
 
@@ -58,7 +58,7 @@ class Workspace:
     def ledger_url(self) -> str:
         """With its password; never print it."""
         if self.settings.ledger.url is None:
-            return f"sqlite:///{self.home / 'ledger.db'}"
+            return sqlite_url(self.home / "ledger.db")
         return self.settings.ledger.url.reveal()
 
     @property

@@ -29,7 +29,7 @@ from raymlops.cluster.resources import free_cpus, node_resources
 from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
-from raymlops.ledger import Run, open_ledger
+from raymlops.ledger import Run, open_ledger, sqlite_url
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import SPECS, Spec, backend_of
 from raymlops.train.checkpoints.resumption import (
@@ -332,4 +332,4 @@ def _require_driver() -> None:
 
 def _ledger_below(home: Path) -> str:
     home.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{home.resolve() / 'ledger.db'}"
+    return sqlite_url(home.resolve() / "ledger.db")

@@ -107,7 +107,8 @@ def test_settings_are_shown_and_checked(config: Path) -> None:
 
 
 def test_a_home_may_have_any_name(tmp_path: Path) -> None:
-    for name in ("a: b # c", "${env:NOBODY}", "123"):
+    # In one with a `?` the ledger was a file beside it, in one with %41 in a folder with an A.
+    for name in ("a: b # c", "${env:NOBODY}", "123", "what?", "50%41", "ä b"):
         (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(name))
         trust = ("models", "trust", str(tmp_path / f"{name}.pkl"), "--why", "a test")
         run(*trust, "--home", str(tmp_path / name))
