@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raymlops.cli.options import (
-    ConfigArgument,
     EnvOption,
     HomeOption,
     JsonOption,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raymlops.ledger import ModelVersion
     from raymlops.operate import Workspace
     from raymlops.train.tabular.training import Training
+    from raymlops.tune.search import Search
 
 _FIGURES = {
     "log_loss": "log loss",
@@ -135,30 +136,58 @@ def _ending_lines(
 
 
 def tune(
-    configs: ConfigArgument,
+    configs: Annotated[
+        list[Path],
+        typer.Argument(help="Configuration files; later ones win.", metavar="[CONFIG...]"),
+    ] = [],  # noqa: B006
+    resume: Annotated[
+        str | None, typer.Option(metavar="SEARCH", help="Go on with a search that was cut off.")
+    ] = None,
     home: HomeOption = None,
     env: EnvOption = None,
     overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """Search for better training parameters with Ray Tune and Optuna."""
-    from raymlops import operate
-    from raymlops.cli.specs import followed
+    """Search for better training parameters with Ray Tune and Optuna.
 
+    A search that was cut off goes on by --resume: trials that had ended count, those that were cut
+    off are run again, and the rest is suggested from the same seed.
+    """
+    from raymlops.cli.specs import part
+
+    refuse(not configs and resume is None, "name a configuration file, or a search with --resume")
+    if resume is not None:
+        refuse(bool(configs), "--resume takes what is searched from the search: give no file")
+        of_search = part(overrides)[1]
+        refuse(bool(of_search), f"a search keeps its settings: --resume takes no {of_search}")
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
-        dataset = operate.newest_data(workspace)
-        with (
-            workspace.connect() as session,
-            followed(workspace, session, json=json) as begin,
-        ):
-            search, path = operate.tune(workspace, dataset, on_start=begin)
+        search, path = _searched(workspace, resume, json=json)
     if json:
         emit_json({"search": search, "file": path})
         return
+    files = shlex.join(map(str, configs)) or "CONFIG"
     emit_lines(
         (
             ("best run", f"{search.best_run.id} of {search.num_trials} trials"),
             ("validation loss", f"{search.validation_loss:.4f}"),
-            ("use it", f"raymlops train {shlex.join(map(str, [*configs, path]))}"),
+            ("use it", f"raymlops train {files} {shlex.quote(str(path))}"),
         )
     )
+
+
+def _searched(workspace: Workspace, resume: str | None, *, json: bool) -> tuple[Search, Path]:
+    from raymlops import operate
+    from raymlops.cli.specs import followed
+
+    # Before Ray is started, which takes long and is not needed to say that there is nothing to
+    # search in, or to go on with.
+    if resume is None:
+        search, why = partial(operate.tune, workspace, operate.newest_data(workspace)), None
+    else:
+        search = partial(operate.resume_search, workspace, resume)
+        why = operate.search_standing(workspace, resume)
+    with (
+        workspace.connect() as session,
+        followed(workspace, session, why=why, json=json) as begin,
+    ):
+        return search(on_start=begin)

@@ -25,7 +25,7 @@ from raymlops.operate.serving import (
 )
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.submitting import submit
-from raymlops.operate.training import register, train, tune
+from raymlops.operate.training import register, resume_search, search_standing, train, tune
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.operate.watch import check_rows, watch
 from raymlops.operate.workspace import Workspace
@@ -67,7 +67,9 @@ __all__ = [
     "register_model",
     "release",
     "resume",
+    "resume_search",
     "rollback",
+    "search_standing",
     "serving_privately",
     "silence",
     "start_exporter",

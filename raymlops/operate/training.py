@@ -8,10 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
+from raymlops.data import TableSchema
 from raymlops.ledger import Bump, Dataset, ModelVersion, Run
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.operate.datasets import newest_data
 from raymlops.operate.workspace import Workspace
+from raymlops.train import ParallelPlan, TabularSpec
+from raymlops.tune import TuneSpec
 
 if TYPE_CHECKING:
     from raymlops.train.tabular.training import Training, TrainingJob
@@ -57,11 +62,72 @@ def tune(
         dataset,
         on_start=on_start,
     )
-    path = workspace.home / "tuned" / f"{workspace.model}.yaml"
+    return found, _kept(workspace, found)
+
+
+def resume_search(
+    workspace: Workspace, run_id: str, *, on_start: Callable[[Run], None] | None = None
+) -> tuple[Search, Path]:
+    """Goes on with a search that was cut off, as a run of its own whose parent that is; returns
+    what `tune` does.
+
+    What is searched, and in which data, is read from the ledger.
+
+    Raises:
+        TrainingError: the run is no search, has finished, or is running.
+    """
+    from raymlops.train.tabular.training import Provenance, TrainingJob
+    from raymlops.tune.search import tune as search
+    from raymlops.tune.trials import require_resumable
+
+    run = workspace.ledger.runs.get(run_id)
+    require_resumable(workspace.ledger, run)
+    config = workspace.ledger.text(run.config_digest)
+    recorded = json.loads(config)
+    job = TrainingJob(
+        model=run.model,
+        schema=TypeAdapter(TableSchema).validate_python(recorded["data"]),
+        spec=TypeAdapter(TabularSpec).validate_python(recorded["train"]),
+        plan=ParallelPlan(**recorded["plan"]),
+        provenance=Provenance(code=code_at(Path.cwd()), config=config, environment=environment()),
+    )
+    found = search(
+        job,
+        TypeAdapter(TuneSpec).validate_python(recorded["tune"]),
+        workspace.ledger,
+        workspace.store,
+        workspace.ledger.datasets.get(*workspace.ledger.runs.inputs(run_id)["train"]),
+        resumes=run,
+        on_start=on_start,
+    )
+    return found, _kept(workspace, found)
+
+
+def search_standing(workspace: Workspace, run_id: str) -> str:
+    """What is known of a search that can be gone on with, in words.
+
+    Raises:
+        TrainingError: the run is no search, has finished, or is running.
+    """
+    from raymlops.tune.trials import require_resumable, trials_of
+
+    run = workspace.ledger.runs.get(run_id)
+    require_resumable(workspace.ledger, run)
+    trials = trials_of(workspace.ledger, run)
+    num_ended = sum(trial.has_ended for trial in trials)
+    told = f"goes on with {run_id}: {num_ended} of {run.params['num_trials']} trials have ended"
+    if num_cut_off := len(trials) - num_ended:
+        told += f", {num_cut_off} cut off {'is' if num_cut_off == 1 else 'are'} run again"
+    return told
+
+
+def _kept(workspace: Workspace, found: Search) -> Path:
+    """The file in which the best parameters were put."""
+    path = workspace.home / "tuned" / f"{found.run.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is YAML: the file is one more layer for `Workspace.open`.
     path.write_text(json.dumps({"train": asdict(found.best)}, indent=2) + "\n")
-    return found, path
+    return path
 
 
 def training_job(workspace: Workspace) -> TrainingJob:

@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
 from raymlops.ledger import Ledger
+from raymlops.tune.trials import METRIC, NUMBER, Trial
 
 
 class TrialsTold(Callback):
-    """Ray Tune's callback: each trial that ends is a step of the search's run, with the lowest
-    `metric` so far, so a search is followed like a training."""
+    """Ray Tune's callback: each trial that ends is a step of the search's run, with the lowest loss
+    so far, so a search is followed like a training. Steps are counted on from what is `known`.
 
-    def __init__(self, ledger: Ledger, run_id: str, *, metric: str) -> None:
-        self._ledger, self._run_id, self._metric = ledger, run_id, metric
-        self._num_ended = 0
-        self._best: float | None = None
+    `causes` say why trials failed.
+    """
+
+    def __init__(self, ledger: Ledger, run_id: str, *, known: Iterable[Trial] = ()) -> None:
+        ended = [trial for trial in known if trial.has_ended]
+        losses = [trial.tried.loss for trial in ended if trial.tried.loss is not None]
+        self._ledger, self._run_id = ledger, run_id
+        self._num_ended = len(ended)
+        self._best = min(losses, default=None)
+        self.causes = [_cause(trial.run.error) for trial in ended if trial.run.error is not None]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray Tune keeps a copy to go on with, and a search does not go on, it starts."""
+        """Nothing: Ray Tune keeps a copy to go on with, and a search goes on from the ledger."""
         return {}
 
+    def begin(self, num_trials: int) -> None:
+        self._ledger.runs.log(self._run_id, {"num_steps": num_trials}, step=0)
+        if self._num_ended:
+            self._tell()
+
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        value = trial.last_result[self._metric]
+        value = trial.last_result[METRIC]
         self._best = value if self._best is None else min(self._best, value)
         self._end()
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        number = trial.config[NUMBER]
+        failed = self._ledger.runs.list(
+            parent_id=self._run_id, where=f"params.{NUMBER} = {number}", status="failed"
+        )
+        # A worker that was killed has not said why.
+        cause = _cause(failed[0].error if failed else _first_line(Path(trial.error_file)))
+        self.causes.append(cause)
         self._end()
 
     def _end(self) -> None:
         self._num_ended += 1
+        self._tell()
+
+    def _tell(self) -> None:
         # Under a name of its own: the best of all runs is a trial, and not the search.
-        values = {} if self._best is None else {f"best_{self._metric}": self._best}
+        values = {} if self._best is None else {f"best_{METRIC}": self._best}
         self._ledger.runs.log(
             self._run_id, {"num_ended": self._num_ended, **values}, step=self._num_ended
         )
+
+
+def _cause(error: str | None) -> str:
+    """What a run says of its failure, in a line: of ours, the kind says nothing more."""
+    return (error or "").removeprefix("TrainingError: ").split("\n", 1)[0]
+
+
+def _first_line(error_file: Path) -> str:
+    """What failed, below the line in which Ray Tune says that something did."""
+    return error_file.read_text().splitlines()[1]

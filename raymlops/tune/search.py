@@ -1,9 +1,13 @@
-"""Search over train specs: Ray Tune runs the trials, Optuna chooses what to try."""
+"""Search over train specs: Ray Tune runs the trials, Optuna chooses what to try.
+
+What was tried is in the ledger, and there alone: a search whose driver died goes on from its trials
+and their losses, and reads nothing of what Ray Tune keeps.
+"""
 
 from __future__ import annotations
 
 import functools
-import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,14 +19,21 @@ from raymlops.ledger import Dataset, Ledger, Run, open_ledger
 from raymlops.storage import Store, arrow_place
 from raymlops.train import TabularSpec
 from raymlops.tune.spec import TuneSpec
+from raymlops.tune.trials import (
+    METRIC,
+    NUMBER,
+    Trial,
+    require_first,
+    require_resumable,
+    trials_of,
+)
 
 if TYPE_CHECKING:
     from raymlops.train.tabular.arrays import Arrays
     from raymlops.train.tabular.trainer import Epoch
     from raymlops.train.tabular.training import TrainingJob
     from raymlops.tune.progress import TrialsTold
-
-METRIC = "validation_loss"
+    from raymlops.tune.suggestions import Suggestions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +54,7 @@ def tune(
     store: Store,
     dataset: Dataset,
     *,
+    resumes: Run | None = None,
     on_start: Callable[[Run], None] | None = None,
 ) -> Search:
     """Searches around `job.spec` for the lowest validation loss.
@@ -51,62 +63,74 @@ def tune(
     won, and with what parameters, is kept as a decision. `on_start` is given the search's run when
     it has begun, and returns at once.
 
-    Raises:
-        TrainingError: a trial fits on no node, or none finished.
-    """
-    import ray
+    A search that `resumes` one that was cut off is nested in it. Trials that had ended count, those
+    that were cut off are run again, and the rest is suggested from the same seed: what the other
+    would have tried, as far as that depends on the losses so far and not on which of several
+    trials at once ends first.
 
-    from raymlops.data import load_dataset
-    from raymlops.train.tabular.split import split_by_time
+    Raises:
+        TrainingError: a trial fits on no node, or none finished; what it `resumes` has finished, or
+            is running.
+    """
     from raymlops.tune.progress import TrialsTold
+    from raymlops.tune.suggestions import Suggestions
 
     _require_room(spec, node_cpus())
-    search = job.start(ledger, dataset, "tune", asdict(spec))
+    if resumes is not None:
+        require_resumable(ledger, resumes)
+    parent_id = None if resumes is None else resumes.id
+    search = job.start(ledger, dataset, "tune", asdict(spec), parent_id)
     with ledger.runs.recording(search):
-        ledger.runs.log(search.id, {"num_steps": spec.num_trials}, step=0)
+        require_first(ledger, search)
+        known = trials_of(ledger, search)
+        told = TrialsTold(ledger, search.id, known=known)
+        told.begin(spec.num_trials)
         if on_start is not None:
             on_start(search)
-        split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
-        trial = functools.partial(
-            _run_trial,
-            job=job,
-            arrays=[ray.put(split.arrays)],
-            ledger_url=ledger.url,
-            parent_id=search.id,
-            dataset=dataset,
-        )
-        told = TrialsTold(ledger, search.id, metric=METRIC)
-        results = _tuner(trial, job, spec, store, told, search.id).fit()
-        if results.num_terminated == 0:
-            raise TrainingError(f"all {spec.num_trials} trials failed: {_cause(results.errors)}")
-        best = results.get_best_result()
-        assert best.metrics is not None, "a trial that finished has reported"
-        assert best.config is not None, "every trial has parameters"
-        found = Search(
-            run=search,
-            best_run=ledger.runs.get(best.metrics["run_id"]),
-            best=_with(job.spec, best.config),
-            validation_loss=best.metrics[METRIC],
-            num_trials=results.num_terminated,
-        )
+        if num_left := spec.num_trials - sum(trial.has_ended for trial in known):
+            trial = _trainable(job, ledger, store, dataset, search)
+            suggestions = Suggestions(
+                spec, seed=job.spec.seed, tried=[trial.tried for trial in known]
+            )
+            _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
+        found = _best(job, search, trials_of(ledger, search), told.causes)
         _keep(ledger, job, found)
     return replace(found, run=ledger.runs.get(search.id))
 
 
+def _trainable(
+    job: TrainingJob, ledger: Ledger, store: Store, dataset: Dataset, search: Run
+) -> Callable[[dict[str, Any]], None]:
+    """What a worker does with parameters; the rows are put where every worker gets them."""
+    import ray
+
+    from raymlops.data import load_dataset
+    from raymlops.train.tabular.split import split_by_time
+
+    split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
+    return functools.partial(
+        _run_trial,
+        job=job,
+        arrays=[ray.put(split.arrays)],
+        ledger_url=ledger.url,
+        parent_id=search.id,
+        dataset=dataset,
+    )
+
+
 def _tuner(
     trial: Callable[[dict[str, Any]], None],
-    job: TrainingJob,
     spec: TuneSpec,
-    store: Store,
+    num_trials: int,
+    suggestions: Suggestions,
     told: TrialsTold,
+    store: Store,
     name: str,
 ) -> Any:
-    import optuna
     from ray import tune as ray_tune
-    from ray.tune.search.optuna import OptunaSearch
 
-    # Its handler tells of every study that begins, on a logger nobody asked for.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    from raymlops.tune.searcher import SuggestionSearcher
+
     # At verbosity 0, Ray Tune's older way of telling is silent, its newer one is not.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
@@ -114,14 +138,15 @@ def _tuner(
     path, filesystem = arrow_place(store.below("tuning"))
     return ray_tune.Tuner(
         ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
-        param_space=_space(spec),
         tune_config=ray_tune.TuneConfig(
-            search_alg=OptunaSearch(seed=job.spec.seed),
-            num_samples=spec.num_trials,
+            search_alg=SuggestionSearcher(suggestions),
+            num_samples=num_trials,
             max_concurrent_trials=spec.max_concurrent,
             metric=METRIC,
             mode="min",
             reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
         ),
         run_config=ray_tune.RunConfig(
             name=name,
@@ -133,9 +158,8 @@ def _tuner(
     )
 
 
-def _cause(errors: Sequence[Exception]) -> str:
-    """What the first trial that failed said, without what Ray wraps around it."""
-    return str(getattr(errors[0], "cause", errors[0]))
+def _name(trial: Any) -> str:
+    return f"trial-{trial.config[NUMBER]}"
 
 
 def _require_room(spec: TuneSpec, node_cpus: Sequence[float]) -> None:
@@ -163,12 +187,14 @@ def _run_trial(
     from ray import tune as ray_tune
 
     from raymlops.train.tabular.trainer import fit_alone
+    from raymlops.tune.suggestions import applied
 
     torch.set_num_threads(1)
     rows: Arrays = ray.get(arrays[0])
-    spec = _with(job.spec, config)
+    spec = applied(job.spec, config)
     with open_ledger(ledger_url) as ledger:
-        run = job.start(ledger, dataset, "trial", asdict(spec), parent_id)
+        params = {NUMBER: config[NUMBER], **asdict(spec)}
+        run = job.start(ledger, dataset, "trial", params, parent_id)
         losses: list[float] = []
 
         def report(epoch: Epoch) -> None:
@@ -178,28 +204,26 @@ def _run_trial(
 
         with ledger.runs.recording(run):
             fit_alone(rows, spec, on_epoch=report)
-    ray_tune.report({METRIC: losses[-1], "run_id": run.id})
+            if math.isnan(losses[-1]):
+                raise TrainingError("the validation loss is nan after the last epoch")
+    ray_tune.report({METRIC: losses[-1]})
 
 
-def _space(spec: TuneSpec) -> dict[str, Any]:
-    from ray import tune as ray_tune
+def _best(job: TrainingJob, search: Run, trials: Sequence[Trial], causes: Sequence[str]) -> Search:
+    """Raises TrainingError when no trial has finished."""
+    from raymlops.tune.suggestions import applied
 
-    return {
-        # Optuna's categories are plain values, so widths travel as JSON.
-        "hidden": ray_tune.choice([json.dumps(widths) for widths in spec.hidden]),
-        "dropout": ray_tune.uniform(*spec.dropout),
-        "learning_rate": ray_tune.loguniform(*spec.learning_rate),
-        "weight_decay": ray_tune.loguniform(*spec.weight_decay),
-    }
-
-
-def _with(spec: TabularSpec, config: Mapping[str, Any]) -> TabularSpec:
-    return replace(
-        spec,
-        hidden=tuple(json.loads(config["hidden"])),
-        dropout=config["dropout"],
-        learning_rate=config["learning_rate"],
-        weight_decay=config["weight_decay"],
+    losses = {trial.tried.loss: trial for trial in reversed(trials) if trial.tried.loss is not None}
+    if not losses:
+        raise TrainingError(f"all {len(causes)} trials failed: {causes[0]}")
+    loss = min(losses)
+    best = losses[loss]
+    return Search(
+        run=search,
+        best_run=best.run,
+        best=applied(job.spec, best.tried.parameters),
+        validation_loss=loss,
+        num_trials=sum(trial.tried.outcome == "finished" for trial in trials),
     )
 
 

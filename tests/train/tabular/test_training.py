@@ -14,7 +14,6 @@ import pytest
 import ray
 import torch
 from numpy.typing import NDArray
-from ray.tune.search.optuna import OptunaSearch
 from sklearn.datasets import load_wine
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
@@ -29,6 +28,7 @@ from raymlops.train.tabular.trainer import Epoch, fit_alone
 from raymlops.train.tabular.training import NETWORK, Provenance, TrainingJob
 from raymlops.tune import TuneSpec
 from raymlops.tune.search import tune
+from raymlops.tune.searcher import SuggestionSearcher
 
 pytestmark = pytest.mark.cluster
 
@@ -271,13 +271,13 @@ def test_an_interrupted_search_has_found_nothing(
     job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray Tune's own handler took Ctrl-C for the end of a search, whose best trial was kept."""
-    suggest = OptunaSearch.suggest
+    suggest = SuggestionSearcher.suggest
 
-    def suggest_and_interrupt(search: OptunaSearch, trial_id: str) -> object:
+    def suggest_and_interrupt(search: SuggestionSearcher, trial_id: str) -> object:
         signal.raise_signal(signal.SIGINT)
         return suggest(search, trial_id)
 
-    monkeypatch.setattr(OptunaSearch, "suggest", suggest_and_interrupt)
+    monkeypatch.setattr(SuggestionSearcher, "suggest", suggest_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         tune(job, TuneSpec(num_trials=1), ledger, store, data)
     (search,) = ledger.runs.list(model="tumours", kind="tune")
