@@ -1,28 +1,34 @@
-"""How a search tells of itself in the ledger while it runs."""
+"""How a search tells of itself while it runs: in the ledger, and of what failed in a line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
 from raymlops.ledger import Ledger
+from raymlops.storage.files import redacted
 from raymlops.tune.trials import METRIC, NUMBER, Trial
+
+_logger = logging.getLogger(__name__)
 
 
 class TrialsTold(Callback):
     """Ray Tune's callback: each trial that ends is a step of the search's run, with the lowest loss
     so far, so a search is followed like a training. Steps are counted on from what is `known`.
 
-    `causes` say why trials failed.
+    `folder` is where Ray Tune keeps what trials leave, `causes` say why trials failed.
     """
 
-    def __init__(self, ledger: Ledger, run_id: str, *, known: Iterable[Trial] = ()) -> None:
+    def __init__(
+        self, ledger: Ledger, run_id: str, *, folder: str, known: Iterable[Trial] = ()
+    ) -> None:
         ended = [trial for trial in known if trial.has_ended]
         losses = [trial.tried.loss for trial in ended if trial.tried.loss is not None]
-        self._ledger, self._run_id = ledger, run_id
+        self._ledger, self._run_id, self._folder = ledger, run_id, folder
         self._num_ended = len(ended)
         self._best = min(losses, default=None)
         self.causes = [_cause(trial.run.error) for trial in ended if trial.run.error is not None]
@@ -49,6 +55,13 @@ class TrialsTold(Callback):
         # A worker that was killed has not said why.
         cause = _cause(failed[0].error if failed else _first_line(Path(trial.error_file)))
         self.causes.append(cause)
+        _logger.warning(
+            "trial %d (%s) failed: %s; its traceback is in %s",
+            number,
+            _shown(trial.config),
+            cause,
+            f"{redacted(self._folder)}/{trial.custom_dirname}/{Path(trial.error_file).name}",
+        )
         self._end()
 
     def _end(self) -> None:
@@ -71,3 +84,11 @@ def _cause(error: str | None) -> str:
 def _first_line(error_file: Path) -> str:
     """What failed, below the line in which Ray Tune says that something did."""
     return error_file.read_text().splitlines()[1]
+
+
+def _shown(config: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in config.items()
+        if name != NUMBER
+    )

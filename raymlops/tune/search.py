@@ -7,9 +7,11 @@ and their losses, and reads nothing of what Ray Tune keeps.
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +85,7 @@ def tune(
     with ledger.runs.recording(search):
         require_first(ledger, search)
         known = trials_of(ledger, search)
-        told = TrialsTold(ledger, search.id, known=known)
+        told = TrialsTold(ledger, search.id, folder=store.below(f"tuning/{search.id}"), known=known)
         told.begin(spec.num_trials)
         if on_start is not None:
             on_start(search)
@@ -92,7 +94,8 @@ def tune(
             suggestions = Suggestions(
                 spec, seed=job.spec.seed, tried=[trial.tried for trial in known]
             )
-            _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
+            with _without_list_of_failures():
+                _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
         found = _best(job, search, trials_of(ledger, search), told.causes)
         _keep(ledger, job, found)
     return replace(found, run=ledger.runs.get(search.id))
@@ -135,6 +138,8 @@ def _tuner(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Its own handler of SIGINT ends a search as if all were well, and stays behind after it.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    # A trial that fails is told by `told`, in a line; Ray Tune would print its whole traceback.
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     path, filesystem = arrow_place(store.below("tuning"))
     return ray_tune.Tuner(
         ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
@@ -160,6 +165,21 @@ def _tuner(
 
 def _name(trial: Any) -> str:
     return f"trial-{trial.config[NUMBER]}"
+
+
+@contextmanager
+def _without_list_of_failures() -> Iterator[None]:
+    """Ray Tune ends with an error that lists the trials that failed, each of which was told."""
+    logger = logging.getLogger("ray.tune.tune")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Trials did not complete")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _require_room(spec: TuneSpec, node_cpus: Sequence[float]) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import signal
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -258,12 +262,56 @@ def test_a_search_records_its_trials_and_keeps_the_best(
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_whose_trials_all_fail_tells_what_the_first_said(
-    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset
+    job: TrainingJob,
+    ledger: Ledger,
+    store: Store,
+    data: Dataset,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for library in ("ray", "ray.tune"):
+        monkeypatch.setattr(logging.getLogger(library), "handlers", [caplog.handler])
     space = TuneSpec(num_trials=1, hidden=((4,),), learning_rate=(1e30, 1e30))
-    with pytest.raises(TrainingError, match=r"^all 1 trials failed: the loss is nan at step 2"):
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(TrainingError, match=r"^all 1 trials failed: the loss is nan at step 2"),
+    ):
         tune(job, space, ledger, store, data)
+    # Ray Tune printed its whole traceback, and a list of trials under names of its own.
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("trial 0 (hidden [4], dropout ")
+    assert "learning_rate 1e+30, weight_decay " in told
+    assert "failed: the loss is nan at step 2" in told
+    traceback = Path(told.partition("; its traceback is in ")[2]).read_text()
+    assert "in fit_alone" in traceback
+    assert "TrainingError: the loss is nan" in traceback
     assert ledger.decisions.list(model="tumours", kind="tune") == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_whose_worker_is_killed_is_told_as_such(
+    job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot say so itself, and the ledger's row of it has no end."""
+    long = replace(job, spec=replace(SPEC, epochs=10_000))
+
+    def kill_its_worker(search: Run) -> None:
+        while not (trials := ledger.runs.list(parent_id=search.id)):
+            time.sleep(0.05)
+        assert trials[0].owner is not None
+        os.kill(trials[0].owner.pid, signal.SIGKILL)
+
+    def kill_it_soon(search: Run) -> None:
+        threading.Thread(target=kill_its_worker, args=(search,)).start()
+
+    with (
+        caplog.at_level(logging.WARNING, logger="raymlops"),
+        pytest.raises(TrainingError, match=r"^all 1 trials failed: The actor died unexpectedly"),
+    ):
+        tune(long, TuneSpec(num_trials=1), ledger, store, data, on_start=kill_it_soon)
+    (told,) = [each.getMessage() for each in caplog.records if each.name.startswith("raymlops")]
+    assert "failed: The actor died unexpectedly" in told
+    assert "error.txt" in told
 
 
 @pytest.mark.usefixtures("ray_cluster")
