@@ -8,9 +8,11 @@ import io
 import json
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +339,30 @@ def test_keras_weights_that_lie_in_another_file_are_refused(
         format_named("keras").load(
             Artifact(format="keras", data=zipped(**members)), recorded=nothing
         )
+
+
+def test_a_keras_architecture_makes_no_more_weights_than_the_file_could_fill() -> None:
+    """Two kilobytes that declared a wide layer took all memory before they were refused."""
+    source = fitted("keras regressor")
+    wide = re.compile(rb'"units": 16\b|\[null, 16\]')
+
+    def widened(text: bytes) -> bytes:
+        return wide.sub(lambda found: found[0].replace(b"16", b"%d" % 10**12), text)
+
+    apart = format_named("keras_weights").save(source.model, source.rows[:9])
+    assert apart.architecture is not None
+    assert wide.search(apart.architecture)
+    whole = format_named("keras").save(source.model, source.rows[:9])
+    with zipfile.ZipFile(io.BytesIO(whole.data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = widened(members["config.json"])
+    for evil in (
+        replace(apart, architecture=widened(apart.architecture)),
+        Artifact(format="keras", data=zipped(**members)),
+    ):
+        with pytest.raises(ModelError, match="declares more than 16,777,216 weights, and the file"):
+            format_named(evil.format).load(evil, recorded=nothing)
+    assert format_named("keras").load(whole, recorded=nothing)(source.rows[:2]).shape == (2,)
 
 
 def test_an_architecture_names_no_code(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 `safe_mode` stays on, and Keras is handed only architectures whose every object is a layer,
 initializer, regularizer, constraint or dtype policy of Keras itself: `safe_mode` alone has let
 code through before (CVE-2025-1550, -8747, -9906). Nor is it handed weights that lie in other files,
-which it read before 3.13.
+which it read before 3.13, or let make more weights than the file could fill.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,10 @@ from raymlops.models.predictors import Matrix
 
 # float32 sums in another order differ by about 1e-6 for outputs of a few units.
 _TOLERANCE = 1e-5
+# Layers may keep a little less than they make, such as those that were quantised.
+_MAX_EXPANSION = 2
+_ALWAYS_ALLOWED_VALUES = 16 * 1024 * 1024
+
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 # What an architecture may name: modules with all their classes, of keras itself only these.
@@ -78,11 +84,11 @@ class Keras(Format):
     def _restore(self, artifact: Artifact) -> Any:
         import keras
 
-        self.facts(artifact)
+        held = self.facts(artifact).num_parameters
         with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:  # mode 0700
             path = Path(folder) / "model.keras"
             path.write_bytes(artifact.data)
-            with _quiet():
+            with _quiet(), _making_no_more_than(held or 0):
                 return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
@@ -125,9 +131,10 @@ class KerasWeights(Format):
     def _restore(self, artifact: Artifact) -> Any:
         import keras
 
-        self.facts(artifact)
+        held = self.facts(artifact).num_parameters
         assert artifact.architecture is not None, "facts() refuses weights alone"
-        model = keras.models.model_from_json(artifact.architecture.decode())
+        with _making_no_more_than(held or 0):
+            model = keras.models.model_from_json(artifact.architecture.decode())
         with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:  # mode 0700
             path = Path(folder) / "model.weights.h5"
             path.write_bytes(artifact.data)
@@ -169,6 +176,43 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         yield
+
+
+_making = threading.RLock()
+
+
+@contextmanager
+def _making_no_more_than(held: int) -> Iterator[None]:
+    """Has Keras refuse to make many more weights than the `held` values of a file.
+
+    It allocates and fills what an architecture declares before it looks at the file, so two
+    kilobytes could take all memory there is. One load at a time: all layers share the method.
+
+    Raises:
+        ModelError: the architecture declares more.
+    """
+    from keras.layers import Layer
+
+    allowed = max(_ALWAYS_ALLOWED_VALUES, _MAX_EXPANSION * held)
+    num_made = 0
+
+    def add_within(layer: Any, shape: Any = None, *rest: Any, **named: Any) -> Any:
+        nonlocal num_made
+        num_made += math.prod(shape or ())
+        if num_made > allowed:
+            raise ModelError(
+                f"keras: the architecture declares more than {allowed:,} weights, and the file "
+                f"holds {held:,}; refused"
+            )
+        return add_weight(layer, shape, *rest, **named)
+
+    with _making:
+        add_weight = Layer.add_weight
+        Layer.add_weight = add_within
+        try:
+            yield
+        finally:
+            Layer.add_weight = add_weight
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:
