@@ -8,6 +8,7 @@ The digest names the content before anything is stored, so a refused table has o
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -69,6 +70,10 @@ def explained(what: object) -> Iterator[None]:
     """Turns what Arrow and the operating system say about a file into a DataError that names it."""
     try:
         yield
+    except UnicodeDecodeError as error:  # Arrow decodes a name when it is asked for
+        raise DataError(
+            f"{what} has a column whose name is not UTF-8, {error.object!r}; convert the file"
+        ) from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{what} cannot be read: {error}") from error
 
@@ -89,6 +94,6 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 
 def check_names(what: object, schema: pa.Schema) -> None:
     """Raises DataError when two columns share a name."""
-    doubled = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    doubled = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if doubled:
         raise DataError(f"{what} has several columns named {', '.join(doubled)}; rename them")

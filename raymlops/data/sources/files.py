@@ -180,7 +180,7 @@ def _unified(kind: formats.Kind, files: Sequence[DataFile]) -> pa.Schema:
     for file in files:
         with explained(file.path):
             schema = formats.schema_of(kind, file.path)
-        check_names(file.path, schema)
+            check_names(file.path, schema)
         if unified is None:
             unified = schema
             continue

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymlops.data import TableSchema, add_dataset, as_table, open_source
+from raymlops.data.sources.base import check_names
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
@@ -51,6 +52,11 @@ def ragged_csv(folder: Path, table: pa.Table) -> Path:
 
 def latin_csv(folder: Path, table: pa.Table) -> Path:
     (folder / "t.csv").write_bytes("a,b\nZürich,1\n".encode("latin-1"))
+    return folder / "t.csv"
+
+
+def latin_header(folder: Path, table: pa.Table) -> Path:
+    (folder / "t.csv").write_bytes("a,größe\n1,2\n".encode("latin-1"))
     return folder / "t.csv"
 
 
@@ -133,6 +139,7 @@ BAD: list[tuple[Callable[[Path, pa.Table], Path], str]] = [
     (damaged_parquet, r"t\.parquet cannot be read: "),
     (ragged_csv, r"t\.csv cannot be read: .*Expected 2 columns, got 1"),
     (latin_csv, r"t\.csv: column 'a' is not UTF-8; convert the file"),
+    (latin_header, r"t\.csv has a column whose name is not UTF-8, b'gr\\xf6\\xdfe'; convert the"),
     (doubled_csv, r"t\.csv has several columns named a; rename them"),
     (doubled_parquet, r"t\.parquet has several columns named a; rename them"),
     (other_columns, r"2\.parquet has other columns than .*1\.parquet: without b, besides c"),
@@ -260,3 +267,9 @@ except DataError as error:
     (error,) = output_on_small_disk(script, temporary)
     assert error.startswith(f"there is no room in {temporary}")
     assert error.endswith("where it is a temporary folder set TMPDIR to one with more")
+
+
+def test_the_names_of_a_wide_table_are_held_against_each_other_at_once() -> None:
+    """Each was counted among all, which took a quarter of an hour."""
+    names = [f"c{number}" for number in range(100_000)]
+    check_names("wide", pa.schema([(name, pa.int8()) for name in names]))
