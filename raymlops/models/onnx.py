@@ -51,7 +51,11 @@ class OnnxScorer:
 
         try:
             self.session: Any = onnxruntime.InferenceSession(
-                model, options or session_options(), providers=list(providers)
+                model,
+                options or session_options(),
+                providers=list(providers),
+                # Else it prints what failed to stdout, and goes on with the CPU.
+                enable_fallback=False,
             )
         except Exception as error:  # onnxruntime's errors share no base but Exception
             raise ModelError(f"not a model ONNX Runtime can load: {error}") from error

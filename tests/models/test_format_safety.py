@@ -29,6 +29,7 @@ from raymlops.errors import ModelError, UntrustedError
 from raymlops.models import (
     FORMATS,
     Artifact,
+    OnnxScorer,
     format_named,
     format_of,
     inspect_model,
@@ -475,3 +476,18 @@ def test_onnx_weights_in_other_files_are_refused(place: Callable[[Any], Any]) ->
     artifact = Artifact(format="onnx", data=model.SerializeToString())
     with pytest.raises(ModelError, match="tensor 'stolen' lies in another file"):
         format_named("onnx").load(artifact, recorded=nothing)
+
+
+def test_an_onnx_file_that_cannot_be_loaded_prints_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """ONNX Runtime printed to stdout that it fell back from the CPU to the CPU: what --json
+    printed was no JSON."""
+    source = fitted("scaled ridge")
+    good = format_named("onnx").save(source.model, source.rows[:9]).data
+    model = onnx.load_model_from_string(good)
+    model.graph.node[0].op_type = "\u00fcber"
+    broken = model.SerializeToString().replace("\u00fc".encode(), b"\xad\xad")
+    with pytest.raises(ModelError, match="utf-8"):
+        OnnxScorer(broken)
+    assert capfd.readouterr().out == ""
