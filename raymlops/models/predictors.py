@@ -89,7 +89,9 @@ class _SklearnPredictor:
 
     def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
         assert self._ask is not None
-        return flat(np.asarray(self._ask(np.asarray(matrix, np.float64))))
+        # scikit-learn refuses no rows; how wide its answers are, and of what type, any row tells.
+        rows = matrix if len(matrix) else np.zeros((1, *matrix.shape[1:]))
+        return flat(np.asarray(self._ask(np.asarray(rows, np.float64))))[: len(matrix)]
 
 
 class _TorchPredictor:

@@ -80,6 +80,15 @@ def test_one_row_is_answered_like_many(name: str) -> None:
     np.testing.assert_allclose(predict(source.rows[:1]), source.predictions[:1], atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "model"), CASES)
+def test_no_rows_get_no_answers_of_the_same_width(name: str, model: str) -> None:
+    """What scikit-learn fitted raised over them."""
+    rows = fitted(model).rows
+    ask = format_named(name).load(saved(name, model), recorded=everything)
+    some, none = ask(rows[:2]), ask(rows[:0])
+    assert (none.shape, none.dtype) == ((0, *some.shape[1:]), some.dtype)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_of_another_format_is_refused(name: str) -> None:
     kind, own = format_named(name), saved(name, FIRST[name])
