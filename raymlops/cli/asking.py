@@ -69,11 +69,10 @@ def predict(
     """Predict all rows of a Parquet file, without a server."""
     from raymlops import operate
 
-    with (
-        open_workspace(home=home, env=env, overrides=overrides) as workspace,
-        workspace.connect(),
-    ):
-        found = operate.predict(workspace, reference, source, target, prefix=prefix)
+    with open_workspace(home=home, env=env, overrides=overrides) as workspace:
+        operate.check_prediction(workspace, reference, source, target, prefix=prefix)
+        with workspace.connect():
+            found = operate.predict(workspace, reference, source, target, prefix=prefix)
     if json:
         emit_json(found)
         return

@@ -16,6 +16,7 @@ from raymlops.operate.private import serving_privately
 from raymlops.operate.releasing import promote, publisher, release, rollback
 from raymlops.operate.sentinel import open_sentinel, start_sentinel
 from raymlops.operate.serving import (
+    check_prediction,
     deploy,
     deploy_pool,
     predict,
@@ -44,6 +45,7 @@ __all__ = [
     "add_data",
     "add_labels",
     "check_data",
+    "check_prediction",
     "check_rows",
     "convert_model",
     "deploy",

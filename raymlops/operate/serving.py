@@ -175,6 +175,16 @@ def predict(
     )
 
 
+def check_prediction(
+    workspace: Workspace, reference: str, source: Path, target: Path, *, prefix: str = ""
+) -> None:
+    """Raises what `predict` would before it reads a row: without Ray, which takes long to start."""
+    from raymlops.serve.offline import parts_for
+
+    version = workspace.ledger.registry.resolve(reference)
+    parts_for(version, source, target, ledger=workspace.ledger, prefix=prefix)
+
+
 def monitor_name(model: str) -> str:
     """The name of the model's drift-monitor actor."""
     return f"raymlops-monitor-{model}"

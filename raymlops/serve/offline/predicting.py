@@ -18,7 +18,7 @@ from raymlops.cluster.resources import free_cpus
 from raymlops.data import Column
 from raymlops.data.features import as_floats
 from raymlops.errors import DataError
-from raymlops.ledger import ModelVersion, open_ledger
+from raymlops.ledger import Ledger, ModelVersion, open_ledger
 from raymlops.models import Bundle, Field, Signature
 from raymlops.serve.offline.parts import SUFFIX, Parts
 from raymlops.storage import Store
@@ -61,12 +61,8 @@ def predict_parquet(
     """
     import ray.data
 
-    if target.exists():
-        raise DataError(f"{target} exists; nothing is overwritten")
-    parts = Parts.of(source.absolute())
     with open_ledger(ledger_url) as ledger:
-        signature = Signature.from_json(ledger.text(version.signature_digest))
-    _check_free(parts.schema.names, [f"{prefix}{field.name}" for field in signature.outputs])
+        parts = parts_for(version, source, target, ledger=ledger, prefix=prefix)
     partial = target.absolute().with_name(target.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir(parents=True)
@@ -90,6 +86,24 @@ def predict_parquet(
         raise DataError(f"{source}, rows numbered within a batch: {reason}") from error
     os.replace(partial, target)
     return Predicted(version=version, num_rows=num_rows, path=target)
+
+
+def parts_for(
+    version: ModelVersion, source: Path, target: Path, *, ledger: Ledger, prefix: str = ""
+) -> Parts:
+    """The rows of `source`, whose columns fit the version's inputs and leave room for its outputs;
+    reads footers alone, and needs no Ray.
+
+    Raises:
+        DataError: they do not, `source` is not Parquet, or there is something at `target`.
+    """
+    if target.exists():
+        raise DataError(f"{target} exists; nothing is overwritten")
+    parts = Parts.of(source.absolute())
+    signature = Signature.from_json(ledger.text(version.signature_digest))
+    table_columns(parts.schema.empty_table(), signature)
+    _check_free(parts.schema.names, [f"{prefix}{field.name}" for field in signature.outputs])
+    return parts
 
 
 def num_actors(free_cpus: float) -> int:
