@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from raymlops.cli.options import (
     EnvOption,
@@ -18,10 +21,25 @@ from raymlops.cli.options import (
 from raymlops.cli.output import emit_json, emit_lines, emit_table
 from raymlops.errors import RequestError
 
+_LINE_EVERY_S = 10.0
+
 
 def add_to(app: typer.Typer) -> None:
     for verb in (bench, predict):
         app.command()(verb)
+
+
+class RowsTold:
+    """Prints to stderr how many rows are done, every so often."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s, self._told_s = now_s, now_s()
+        self._console = Console(stderr=True)
+
+    def __call__(self, num_done: int, num_rows: int) -> None:
+        if self._now_s() - self._told_s >= _LINE_EVERY_S:
+            self._told_s = self._now_s()
+            self._console.print(f"{num_done:,} of {num_rows:,} rows", highlight=False)
 
 
 def bench(
@@ -72,7 +90,9 @@ def predict(
     with open_workspace(home=home, env=env, overrides=overrides) as workspace:
         operate.check_prediction(workspace, reference, source, target, prefix=prefix)
         with workspace.connect():
-            found = operate.predict(workspace, reference, source, target, prefix=prefix)
+            found = operate.predict(
+                workspace, reference, source, target, prefix=prefix, on_rows=RowsTold()
+            )
     if json:
         emit_json(found)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,11 +151,17 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
 
 
 def predict(
-    workspace: Workspace, reference: str, source: Path, target: Path, *, prefix: str = ""
+    workspace: Workspace,
+    reference: str,
+    source: Path,
+    target: Path,
+    *,
+    prefix: str = "",
+    on_rows: Callable[[int, int], None] | None = None,
 ) -> Predicted:
     """Writes the rows of the Parquet file or folder `source` with what MODEL@ALIAS says of them,
     in columns whose names begin with `prefix`, to `target`, a folder of Parquet files; needs no
-    server. Ray must be connected.
+    server. Ray must be connected. `on_rows` is told how many rows are done, and how many there are.
 
     Raises:
         NotFoundError: there is no such version.
@@ -172,6 +178,7 @@ def predict(
         ledger_url=workspace.ledger_url,
         store_uri=workspace.store_uri,
         prefix=prefix,
+        on_rows=on_rows,
     )
 
 

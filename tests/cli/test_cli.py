@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raymlops.cli.app import app
+from raymlops.cli.asking import RowsTold
 from raymlops.errors import ConfigError, DataError, ExpectationError, NotFoundError, QueryError
 from raymlops.ledger import Code, Ledger
 from raymlops.models import Postprocessing, Signature
@@ -134,6 +135,15 @@ def test_rows_that_cannot_be_predicted_are_told_before_ray_starts(
             run("predict", "tumours@1.0.1", source, target, "--home", home)
     with pytest.raises(NotFoundError, match=r"2\.0\.0"):
         run("predict", "tumours@2.0.0", table, tmp_path / "out", "--home", home)
+
+
+def test_rows_that_are_done_are_told_every_so_often(capsys: pytest.CaptureFixture[str]) -> None:
+    """A long prediction stood there without a word until its end."""
+    times = iter([0.0, 1.0, 10.0, 10.0, 19.0, 21.0, 21.0])
+    tell = RowsTold(lambda: next(times))
+    for num_done in (1_000, 2_000, 3_000, 4_000):
+        tell(num_done, 5_000)
+    assert capsys.readouterr().err == "2,000 of 5,000 rows\n4,000 of 5,000 rows\n"
 
 
 def test_data_is_added_and_listed(home: Path, config: Path, table: Path) -> None:

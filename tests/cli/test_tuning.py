@@ -14,7 +14,7 @@ import pytest
 from typer import BadParameter
 from typer.testing import CliRunner
 
-from raymlops.cli import app
+from raymlops.cli.app import app
 from raymlops.cluster import Session
 from raymlops.ledger import Ledger
 from raymlops.tune import TuneSpec

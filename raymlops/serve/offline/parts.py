@@ -51,6 +51,10 @@ class Parts:
                 fragments=[part for file in files for part in _split(file)] or files[:1],
             )
 
+    @property
+    def num_rows(self) -> int:
+        return sum(group.num_rows for part in self.fragments for group in part.row_groups)
+
     def batches(self, number: int, *, num_rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of one part, so many at a time; no more of the file stays in memory."""
         options = ds.ParquetFragmentScanOptions(pre_buffer=False)

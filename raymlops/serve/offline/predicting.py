@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def predict_parquet(
     ledger_url: str,
     store_uri: str,
     prefix: str = "",
+    on_rows: Callable[[int, int], None] | None = None,
 ) -> Predicted:
     """Writes the rows of `source` with the version's outputs beside them, in the same order.
 
@@ -53,7 +54,8 @@ def predict_parquet(
 
     `target` becomes a folder of Parquet files, which appears when it is complete: their rows, in
     the order of the files' names, are those of the files of `source` in the order of theirs. Of no
-    rows it holds the columns. Ray must be connected.
+    rows it holds the columns. Ray must be connected. `on_rows` is told, after each part, how many
+    rows are done and how many there are.
 
     Raises:
         DataError: there is something at `target`, `source` is not Parquet or has a column of an
@@ -77,8 +79,12 @@ def predict_parquet(
         num_cpus=0,  # beside replicas, none may be free
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(free_cpus())),
     )
+    num_rows, of_rows = 0, parts.num_rows
     try:
-        num_rows = sum(row["num_rows"] for row in scored.iter_rows())
+        for row in scored.iter_rows():
+            num_rows += row["num_rows"]
+            if on_rows is not None:
+                on_rows(num_rows, of_rows)
     except Exception as error:  # Ray Data's own, whatever a part raised
         shutil.rmtree(partial, ignore_errors=True)
         if (reason := _reason(error)) is None:

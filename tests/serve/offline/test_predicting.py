@@ -136,7 +136,15 @@ def test_a_folder_is_predicted_in_the_order_of_its_files(
         version = ledger.registry.resolve(f"{MODEL}@champion")
     places = {"ledger_url": world.ledger_url, "store_uri": world.store_uri}
     for target in (tmp_path / "one", tmp_path / "two"):
-        assert predict_parquet(version, source, target, **places).num_rows == 569
+        told: list[tuple[int, int]] = []
+
+        def tell(done: int, of: int, told: list[tuple[int, int]] = told) -> None:
+            told.append((done, of))
+
+        assert predict_parquet(version, source, target, on_rows=tell, **places).num_rows == 569
+        assert len(told) == 6  # a part of each file
+        assert told == sorted(told)
+        assert told[-1] == (569, 569)
         assert pq.read_table(target)["row"].to_pylist() == list(range(569))
 
     doubled = pa.table([*rows.columns, rows["row"]], names=[*rows.column_names, "radius"])
