@@ -23,6 +23,7 @@
     │   └── UntrustedError   loading it would run code nobody vouched for; holds the digest
     ├── TrainingError        a training run ended without a model
     │   ├── PlanError        a parallel plan does not fit model, batch or cluster
+    │   ├── NoRoomError      others kept the room that its workers waited for
     │   ├── LostWorkerError  a worker, or what leads them, was lost
     │   ├── LostShardError   a parameter server's shard cannot be reached
     │   └── OutOfMemoryError a worker was killed, or gave up, for want of memory
@@ -189,6 +190,10 @@ class PlanError(TrainingError):
     def __str__(self) -> str:
         way_out = f"nearest that fit: {'; '.join(self.nearest)}" if self.nearest else "none fits"
         return "\n  ".join([f"plan {self.plan} cannot run:", *self.problems, way_out])
+
+
+class NoRoomError(TrainingError):
+    """The cluster has room for a training's workers, and others kept it as long as it waited."""
 
 
 class LostWorkerError(TrainingError):

@@ -14,9 +14,17 @@ from typing import Any
 
 from raymlops.cluster.address import is_loopback, is_this_machine, split_address
 from raymlops.cluster.auth import find_token, token_path
+from raymlops.cluster.holders import Holder, share_out
 from raymlops.errors import ClusterError
 
 _TIMEOUT_S = 5.0
+
+_TABLES = (
+    ("actors", "ActorInfoGcsService.GetAllActorInfo", "actor_table_data"),
+    ("groups", "PlacementGroupInfoGcsService.GetAllPlacementGroup", "placement_group_table_data"),
+    ("jobs", "JobInfoGcsService.GetAllJobInfo", "job_info_list"),
+)
+"""Of Ray's head, with the calls that ask for them and the fields of their replies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +81,15 @@ class Head:
         call = "autoscaler.AutoscalerStateService.GetClusterStatus"
         reply = _ask(self.address, call, token=self.token)
         return tuple(_node(state) for state in reply.cluster_resource_state.node_states)
+
+    def holders(self, resource: str) -> tuple[Holder, ...]:
+        """Who keeps so much of a resource of Ray's, such as CPU, the largest holder first."""
+        rows = {
+            name: getattr(_ask(self.address, f"gcs_service.{call}", token=self.token), field)
+            for name, call, field in _TABLES
+        }
+        used = sum(node.used.get(resource, 0.0) for node in self.nodes() if node.alive)
+        return share_out(resource, used, **rows)
 
 
 def find_head(address: str) -> Head:

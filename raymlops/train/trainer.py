@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from raymlops.cluster import ClusterSettings, connect
-from raymlops.cluster.resources import free_cpus, node_resources
+from raymlops.cluster.resources import node_resources
 from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import TrainingError
@@ -41,7 +41,8 @@ from raymlops.train.checkpoints.resumption import (
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.workers.attempt import attempt
-from raymlops.train.workers.room import room_on
+from raymlops.train.workers.room import room_on, worker_resources
+from raymlops.train.workers.waiting import wait_for_room
 from raymlops.train.workers.worker import Task
 
 _logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Trainer:
         Raises:
             ConfigError: `home` would go with the job.
             PlanError: the plan fits neither cluster, batch nor model; nothing was started.
+            NoRoomError: others kept the CPUs or devices that its workers waited for.
             OutOfMemoryError: a worker ran out of memory.
             TrainingError: a worker fits on no node, one failed, or more were lost than
                 `max_restarts`; says why. Or this is a worker of a training itself.
@@ -189,7 +191,6 @@ class Trainer:
             run_id=run_id,
             num_threads=max(1, int(self.cpus_per_worker)),
         )
-        self._tell_of_waiting()
         self._see_through(task)
         progress = backend_of(self.spec).progress(folder)
         return TrainResult(
@@ -230,7 +231,10 @@ class Trainer:
 
     def _see_through(self, task: Task) -> None:
         """Attempts it until the workers have ended well, or what failed would fail again."""
+        fewest = self.plan.num_workers if self.min_workers is None else self.min_workers
+        each = worker_resources(cpus_per_worker=self.cpus_per_worker, device=self.spec.device)
         for restarts in range(self.max_restarts + 1):
+            wait_for_room(fewest, each, run_id=task.run_id)
             failure = attempt(
                 task,
                 f"{task.run_id}-{restarts}",
@@ -265,18 +269,6 @@ class Trainer:
             most = min(limits.max_workers, plan.num_workers)
             plan = plan.resized(max(self.min_workers, most))
         require(plan, limits)
-
-    def _tell_of_waiting(self) -> None:
-        num_workers = self.plan.num_workers if self.min_workers is None else self.min_workers
-        wanted, free = num_workers * self.cpus_per_worker, free_cpus()
-        if free < wanted:
-            _logger.warning(
-                "%d workers need %g CPUs, %g are free: the training waits until others end; "
-                "`raymlops status` tells what replicas keep, `raymlops undeploy` frees it",
-                num_workers,
-                wanted,
-                free,
-            )
 
     @property
     def _num_workers(self) -> int | tuple[int, int]:

@@ -12,6 +12,7 @@ from raymlops.errors import (
     LedgerError,
     LostWorkerError,
     ModelError,
+    NoRoomError,
     NotFoundError,
     OutOfMemoryError,
     PlanError,
@@ -70,6 +71,7 @@ def test_a_wait_that_was_told_by_a_clock_ahead_is_over(hours: float, is_over: bo
     ("error", "expected"),
     [
         (LostWorkerError("killed"), True),
+        (NoRoomError("no room"), True),
         (OutOfMemoryError("killed"), True),
         (UnavailableError("the store is away"), True),
         (LedgerError("the database is away"), True),

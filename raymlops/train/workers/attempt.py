@@ -14,8 +14,9 @@ from raymlops.errors import LostWorkerError
 from raymlops.storage import arrow_place
 from raymlops.train.backend import backend_of
 from raymlops.train.workers.failures import Failure, cause_of
-from raymlops.train.workers.room import ACCELERATORS
+from raymlops.train.workers.room import worker_resources
 from raymlops.train.workers.tracebacks import leaving_traceback
+from raymlops.train.workers.waiting import PATIENCE_S
 from raymlops.train.workers.worker import Task
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # How often Ray Train looks whether there is room for more workers; taking them in costs a restart.
 _RESIZE_INTERVAL_S = 60.0
+
+# Ray Train asks for all workers anew whenever they have not come in this time, by itself for ever.
+_START_S = 60.0
 
 
 def attempt(
@@ -32,7 +36,7 @@ def attempt(
     so many.
 
     Raises:
-        LostWorkerError: Ray Train itself failed.
+        LostWorkerError: Ray Train itself failed, or could not start the workers.
     """
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
@@ -55,8 +59,8 @@ def _ray_trainer(
     from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    accelerator = ACCELERATORS.get(task.spec.device)
     backend = backend_of(task.spec)
+    resources = worker_resources(cpus_per_worker=cpus_per_worker, device=task.spec.device)
     # With an environment of their own, workers cannot be processes that wait for work.
     variables = dict(backend.environment)
     # Ray Train would try again after any error; `cause_of` knows which may pass.
@@ -65,7 +69,9 @@ def _ray_trainer(
         name=name,
         storage_path=path,
         storage_filesystem=filesystem,
-        failure_config=FailureConfig(max_failures=0),
+        failure_config=FailureConfig(
+            max_failures=0, controller_failure_limit=int(PATIENCE_S / _START_S)
+        ),
         worker_runtime_env={"env_vars": variables} if variables else {},
     )
     return DataParallelTrainer(
@@ -74,11 +80,8 @@ def _ray_trainer(
         backend_config=backend.ray_config(task.plan),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
-            use_gpu=accelerator == "GPU",
-            resources_per_worker={
-                "CPU": cpus_per_worker,
-                **({accelerator: 1} if accelerator else {}),
-            },
+            use_gpu="GPU" in resources,
+            resources_per_worker=resources,
             elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
         ),
         run_config=run_config,

@@ -14,6 +14,12 @@ ACCELERATORS: Mapping[DeviceName, str] = {"cuda": "GPU", "xla": "TPU"}
 """What Ray calls the one of which a worker on such a device has one to itself."""
 
 
+def worker_resources(*, cpus_per_worker: float, device: DeviceName) -> dict[str, float]:
+    """What Ray keeps for a worker, all of it on one node."""
+    accelerator = ACCELERATORS.get(device)
+    return {"CPU": cpus_per_worker, **({accelerator: 1.0} if accelerator else {})}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """So many workers, and what there is too little of for more."""

@@ -10,7 +10,6 @@ import pytest
 from raymlops.config import Secret
 from raymlops.errors import LostWorkerError, OutOfMemoryError, TrainingError
 from raymlops.train import Trainer
-from raymlops.train.plan.feasibility import Limits
 from raymlops.train.workers.attempt import _text
 from raymlops.train.workers.failures import cause_of
 from raymlops.train.workers.tracebacks import leaving_traceback
@@ -141,30 +140,11 @@ def test_all_that_a_worker_left_behind_is_logged(
     secret = Secret("shibboleth-81")
     failure = cause_of({1: left_behind(broken_file) + secret.reveal()})
     monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
-    monkeypatch.setattr("raymlops.train.trainer.free_cpus", lambda: 2.0)
+    monkeypatch.setattr("raymlops.train.trainer.wait_for_room", lambda *_, **__: None)
     monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failure)
     with pytest.raises(TrainingError, match="worker 1 failed: RuntimeError: the file is broken"):
         Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
     (record,) = caplog.records
     assert record.getMessage() == (
         f"run digits-1: worker 1 ended with:\n{failure.text.replace(secret.reveal(), '***')}"
-    )
-
-
-def test_who_waits_for_processors_is_told_once_what_frees_them(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It was said twice, before and after the run had begun, and not who keeps them."""
-    monkeypatch.setattr(Trainer, "_limits", lambda self: Limits(max_workers=2, batch_size=50))
-    monkeypatch.setattr("raymlops.train.trainer.free_cpus", lambda: 0.5)
-    failure = cause_of({0: left_behind(broken_file)})
-    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failure)
-    trainer = Trainer(MLP)
-    trainer._require_room()
-    assert caplog.records == []
-    with pytest.raises(TrainingError, match="the file is broken"):
-        trainer.fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
-    assert caplog.messages[0] == (
-        "1 workers need 1 CPUs, 0.5 are free: the training waits until others end; "
-        "`raymlops status` tells what replicas keep, `raymlops undeploy` frees it"
     )
