@@ -38,6 +38,7 @@ from raymlops.train.checkpoints.resumption import (
     resumable,
     spec_as_json,
 )
+from raymlops.train.checks import require_types
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.workers.attempt import attempt
@@ -109,6 +110,7 @@ class Trainer:
     min_workers: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 0 < self.cpus_per_worker < math.inf:
             raise ValueError(
                 f"cpus_per_worker is {self.cpus_per_worker:g}; a worker takes more than 0 CPUs, "

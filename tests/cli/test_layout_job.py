@@ -109,7 +109,7 @@ def test_no_script_has_a_home_of_its_own(script: str, monkeypatch: pytest.Monkey
         ("fsdp.py", "--shards=0", "shard is 0; a plan has"),
         ("hybrid.py", "--plan=data=0", "argument --plan: data is 0; a plan has"),
         ("mirrored.py", "--plan=data=0", "argument --plan: data is 0; a plan has"),
-        ("parameter_server.py", "--sync=bogus", "sync is 'bogus', not one of synchronous"),
+        ("parameter_server.py", "--sync=bogus", "sync is 'bogus'; it is synchronous, "),
         ("pipeline.py", "--stages=0", "pipeline is 0; a plan has"),
         ("tensor_parallel.py", "--slices=0", "tensor is 0; a plan has"),
     ],

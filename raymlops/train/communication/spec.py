@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
-from raymlops.train.checks import require_choice
+from raymlops.train.checks import require_types
 
 CompressorName: TypeAlias = Literal["float16", "bfloat16", "int8", "top_k", "random_k", "power_sgd"]
 
@@ -46,6 +46,7 @@ class SocketSpec:
     receive_buffer_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("send_buffer_bytes", "receive_buffer_bytes"):
             size = getattr(self, name)
             if size is not None and not _SMALLEST_BUFFER <= size <= _LARGEST_BUFFER:
@@ -68,12 +69,7 @@ class NcclSpec:
     gpu_direct: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.preset is not None:
-            require_choice("preset", self.preset, NcclPreset)
-        if self.algorithm is not None:
-            require_choice("algorithm", self.algorithm, NcclAlgorithm)
-        if self.protocol is not None:
-            require_choice("protocol", self.protocol, NcclProtocol)
+        require_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +90,7 @@ class CommunicationSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.compressor is not None:
-            require_choice("compressor", self.compressor, CompressorName)
+        require_types(self)
         if self.arguments and self.compressor is None:
             raise ValueError(
                 f"arguments are {dict(self.arguments)} without a compressor; name one, or leave "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from raymlops.config import build, file_layer
-from raymlops.train.checks import require_choice, require_counts, require_known, require_positive
+from raymlops.train.checks import require_counts, require_known, require_positive, require_types
 from raymlops.train.spec import (
     LOSSES,
     CheckpointPolicy,
@@ -58,11 +58,10 @@ class KerasSpec:
     stopping: StoppingPolicy = field(default_factory=StoppingPolicy)
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_counts(self, "batch_size", "epochs", "max_steps")
-        require_choice("device", self.device, DeviceName)
-        require_choice("loop", self.loop, LoopName)
         if isinstance(self.loss, str):
-            require_known("loss", self.loss, LOSSES)
+            require_known("loss", self.loss, LOSSES, own="{call: module:function}")
         if not 0 <= self.seed < _MAX_SEED:
             raise ValueError(f"seed is {self.seed}; Keras takes it from 0 to {_MAX_SEED - 1}")
         if self.clip_norm is not None:

@@ -23,9 +23,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from raymlops.config.configured import nearest
+from raymlops.train.checks import require_types
 from raymlops.train.pipeline.schedules import PipelineLayout, find_schedule
 
 Axis: TypeAlias = Literal["pipeline", "data", "shard", "tensor"]
@@ -64,6 +65,7 @@ class ParallelPlan:
     staleness: int = 0
 
     def __post_init__(self) -> None:
+        require_types(self)
         for axis, size in self.sizes.items():
             if size < 1:
                 raise ValueError(f"{axis} is {size}; a plan has at least one worker on each axis")
@@ -199,8 +201,6 @@ class ParallelPlan:
             raise ValueError(
                 f"server is {self.server} and staleness {self.staleness}; neither is negative"
             )
-        if self.sync not in get_args(SyncName):
-            raise ValueError(f"sync is {self.sync!r}, not one of {', '.join(get_args(SyncName))}")
         if self.sync != "synchronous" and not self.server:
             raise ValueError(f"sync is {self.sync} without a server: set server to 1 or more")
         if self.staleness and self.sync != "stale":

@@ -11,6 +11,7 @@ from typing import Any
 
 from raymlops.config.configured import nearest
 from raymlops.errors import TrainingError
+from raymlops.train.checks import require_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Factory:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_types(self)
         module, separator, name = self.call.partition(":")
         if not (module and separator and name):
             raise ValueError(f"call is '{self.call}'; write it package.module:function")

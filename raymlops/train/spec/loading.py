@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from raymlops.data.loading import BlockShuffle, ChunkedSource, InOrder, Order, RowShuffle, Source
 from raymlops.errors import TrainingError
-from raymlops.train.checks import require_choice
+from raymlops.train.checks import require_types
 
 OrderName: TypeAlias = Literal["rows", "blocks", "none"]
 
@@ -31,7 +31,7 @@ class LoadingSpec:
     num_ahead: int = 2
 
     def __post_init__(self) -> None:
-        require_choice("order", self.order, OrderName)
+        require_types(self)
         if self.block_rows is not None and self.order != "blocks":
             raise ValueError(
                 f"block_rows is {self.block_rows} and order {self.order}; blocks are of the order "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from raymlops.config import build, file_layer, merge, override_layer
-from raymlops.train.checks import require_choice, require_counts, require_known, require_positive
+from raymlops.train.checks import require_counts, require_known, require_positive, require_types
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.spec.factory import Factory
 from raymlops.train.spec.framework import framework_of
@@ -23,6 +23,7 @@ LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
 _OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
 _SCHEDULES = ("constant", "linear", "cosine")
 _RATES = ("lr", "learning_rate")
+_MAX_SEED = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class OptimizerSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_positive("learning_rate", self.learning_rate)
         if ":" not in self.name:
             require_known("optimizer", self.name, _OPTIMIZERS)
@@ -58,6 +60,7 @@ class ScheduleSpec:
     final_share: float = 0.0
 
     def __post_init__(self) -> None:
+        require_types(self)
         if ":" not in self.name:
             require_known("schedule", self.name, _SCHEDULES)
         if self.warmup_steps < 0 or not 0.0 <= self.final_share <= 1.0:
@@ -88,8 +91,7 @@ class TensorSpec:
     loss: bool = False
 
     def __post_init__(self) -> None:
-        for name, how in self.slices.items():
-            require_choice(f"slices of {name}", how, Slice)
+        require_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,9 @@ class PipelineSpec:
     starts: tuple[str, ...] = ()
     timeline: bool = False
 
+    def __post_init__(self) -> None:
+        require_types(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointPolicy:
@@ -117,6 +122,7 @@ class CheckpointPolicy:
     asynchronous: bool = True
 
     def __post_init__(self) -> None:
+        require_types(self)
         if self.every_steps < 0 or self.keep < 1:
             raise ValueError(
                 f"every_steps is {self.every_steps} and keep {self.keep}; the first is not "
@@ -138,7 +144,7 @@ class StoppingPolicy:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require_choice("on_nan", self.on_nan, OnNan)
+        require_types(self)
         if self.max_skips < 1 or (self.patience is not None and self.patience < 1):
             raise ValueError(
                 f"max_skips is {self.max_skips} and patience {self.patience}; each is at least 1"
@@ -189,13 +195,12 @@ class TrainSpec:
     communication: CommunicationSpec = field(default_factory=CommunicationSpec)
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_counts(self, "batch_size", "accumulation", "epochs", "max_steps")
-        require_choice("device", self.device, DeviceName)
-        require_choice("precision", self.precision, Precision)
         if isinstance(self.loss, str):
-            require_known("loss", self.loss, LOSSES)
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it is not negative")
+            require_known("loss", self.loss, LOSSES, own="{call: module:function}")
+        if not 0 <= self.seed < _MAX_SEED:
+            raise ValueError(f"seed is {self.seed}; it is not negative, and less than 2**63")
         if self.clip_norm is not None:
             require_positive("clip_norm", self.clip_norm, ", or null for none")
         if self.cuda_graphs and self.device != "cuda":

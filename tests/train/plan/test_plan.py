@@ -79,7 +79,7 @@ def test_a_plan_is_written_as_it_is_read(text: str, plan: ParallelPlan) -> None:
         ("data=0", "data is 0; a plan has at least one worker on each axis"),
         ("data=2,microbatches=4", "microbatches is 4 without a pipeline"),
         ("data=2,sync=stale", "sync is stale without a server: set server to 1"),
-        ("server=2,sync=often", "sync is 'often', not one of synchronous, asynchronous, stale"),
+        ("server=2,sync=often", "sync is 'often'; it is synchronous, asynchronous or stale"),
         ("server=2,staleness=3", "staleness is 3 and sync synchronous: set sync to stale"),
     ],
 )

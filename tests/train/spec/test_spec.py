@@ -88,7 +88,7 @@ def test_a_file_may_say_whose_spec_it_holds(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"batch_size": 0, "max_steps": 0}, "batch_size is 0, max_steps is 0; each is at least 1"),
-        ({"batch_size": 20.5}, r"batch_size is 20\.5; each is at least 1, and whole"),
+        ({"batch_size": 20.5}, r"batch_size is 20\.5; it is a whole number"),
         ({"seed": -1}, "seed is -1; it is not negative"),
         ({"clip_norm": 0.0}, r"clip_norm is 0\.0; it is positive and finite, or null for none"),
         ({"clip_norm": math.nan}, "clip_norm is nan; it is positive and finite"),
@@ -215,7 +215,10 @@ def test_an_unknown_name_lists_the_known() -> None:
         (lambda: LoadingSpec(order="shuffle"), "'shuffle'; it is rows, blocks or none"),
         (lambda: TensorSpec(slices={"fc": "rows"}), "slices of fc is 'rows'; it is column or row"),
         (lambda: CommunicationSpec(compressor="topk"), "compressor is 'topk'; it is float16, "),
-        (lambda: NcclSpec(preset="tcp"), "preset is 'tcp'; it is ethernet, infiniband or roce"),
+        (
+            lambda: NcclSpec(preset="tcp"),
+            "preset is 'tcp'; it is ethernet, infiniband, roce or None",
+        ),
     ],
 )
 def test_a_word_that_yaml_would_refuse_is_refused_in_python(
