@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from raymlops.config.configured import nearest
 from raymlops.errors import TrainingError
 from raymlops.storage import Files
 from raymlops.train.communication import for_gpus_alone, variables_of
@@ -17,6 +18,7 @@ from raymlops.train.plan import Axis, ParallelPlan
 from raymlops.train.plan.feasibility import Limits
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.factory import Factory
+from raymlops.train.spec.spec import factory_of
 from raymlops.train.workers.worker import WEIGHTS, work
 
 if TYPE_CHECKING:
@@ -54,8 +56,12 @@ class TorchBackend:
         self._require_communication()
         self._require_functions()
         self._require_optimizer()
+        self._require_compiler()
         limits = replace(limits, accumulation=self.spec.accumulation, closed=self._closed(plan))
         if plan.num_workers == plan.data and not plan.server:
+            from raymlops.train.layouts.model import outline
+
+            outline(self.spec)  # what it cannot make so may need files or devices of the workers
             return limits
         from raymlops.train.layouts.limits import within
 
@@ -117,10 +123,14 @@ class TorchBackend:
         cannot be one."""
         spec = self.spec
         loss = [spec.loss] if isinstance(spec.loss, Factory) else []
-        names = [name for name in (spec.optimizer.name, spec.schedule.name) if ":" in name]
-        for factory in (spec.model, spec.data, *loss, *(Factory(call=name) for name in names)):
+        own: list[tuple[Factory, int]] = [(each, 0) for each in (spec.model, spec.data, *loss)]
+        if ":" in spec.optimizer.name:
+            own.append((factory_of(spec.optimizer), 1))
+        if ":" in spec.schedule.name:
+            own.append((Factory(call=spec.schedule.name), 0))
+        for factory, num_first in own:
             try:
-                factory.function()
+                factory.function(num_first=num_first)
             except ValueError as error:
                 raise TrainingError(str(error)) from error
         # A function may load what is there in workers alone; a class, as of torch.nn, does not.
@@ -144,6 +154,20 @@ class TorchBackend:
             raise TrainingError(
                 f"optimizer {spec.name} does not take arguments {dict(spec.arguments)}: {error}"
             ) from error
+
+    def _require_compiler(self) -> None:
+        """Raises TrainingError where torch.compile has no backend of the spec's name."""
+        name = self.spec.compile
+        if name is None:
+            return
+        import torch
+
+        known = torch.compiler.list_backends(exclude_tags=())
+        if name not in known:
+            raise TrainingError(
+                f"compile is {name}, of which torch.compile has no backend{nearest(name, known)}; "
+                f"known: {', '.join(torch.compiler.list_backends())}, or null to compile nothing"
+            )
 
     def _require_communication(self) -> None:
         """Raises TrainingError, or warns, of settings that these workers cannot honour."""

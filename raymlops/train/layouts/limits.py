@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +12,12 @@ from torch import nn
 
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.blocks import blocks_of
-from raymlops.train.layouts.model import build_model, require_constant_lookups
+from raymlops.train.layouts.model import (
+    build_model,
+    outline,
+    require_constant_lookups,
+    require_trainable,
+)
 from raymlops.train.layouts.shards import gathered, require_shardable
 from raymlops.train.layouts.slices import Slices, find_slices, find_transformer
 from raymlops.train.pipeline.chain import find_chain
@@ -23,6 +29,7 @@ from raymlops.train.plan.proposal import ModelSize, Proposal, propose
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.sources import Sources
 from raymlops.train.updaters.demanding import demands_of
+from raymlops.train.workers.tracebacks import reason_of
 
 _FIRST_ROW = np.zeros(1, dtype=np.int64)
 
@@ -104,8 +111,14 @@ def size_of(spec: TrainSpec) -> ModelSize:
 
 def _shapes(spec: TrainSpec) -> nn.Module:
     """The model without its numbers; one that looks at them as it is made is made with them."""
+    if (model := outline(spec)) is not None:
+        return model
     try:
-        with torch.device("meta"):
-            return build_model(spec)
-    except RuntimeError:
-        return build_model(spec).to("meta")
+        model = build_model(spec)
+    except TrainingError:
+        raise
+    except Exception as error:  # the function is a user's
+        reason = reason_of(traceback.format_exc())
+        raise TrainingError(f"{spec.model.call} makes no model: {reason}") from error
+    require_trainable(spec, model)
+    return model.to("meta")

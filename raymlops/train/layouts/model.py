@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -35,6 +36,25 @@ def build_model(spec: TrainSpec) -> nn.Module:
     return model
 
 
+def outline(spec: TrainSpec) -> nn.Module | None:
+    """The untrained model without its numbers, which takes no memory; None where it looks at them
+    as it is made.
+
+    Raises:
+        TrainingError: it could not be trained.
+    """
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that weights were not loaded, for one
+            model = build_model(spec)
+    except TrainingError:
+        raise
+    except Exception:  # whatever it is: made with its numbers, it raises what is its own fault
+        return None
+    require_trainable(spec, model)
+    return model
+
+
 def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
@@ -45,7 +65,7 @@ def require_trainable(spec: TrainSpec, model: nn.Module) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TrainingError(
             f"{spec.model.call} made a model without a parameter that requires a gradient: there "
-            "is nothing to train"
+            "is nothing to train; leave requires_grad of what is to be trained as it was"
         )
 
 

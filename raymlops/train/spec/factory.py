@@ -13,6 +13,8 @@ from raymlops.config.configured import nearest
 from raymlops.errors import TrainingError
 from raymlops.train.checks import require_types
 
+_COLLECTING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Factory:
@@ -41,7 +43,7 @@ class Factory:
             TrainingError: it opens a file by a relative path that is not there; names the folder.
         """
         try:
-            return self.function()(*first, **self.arguments)
+            return self.function(num_first=len(first))(*first, **self.arguments)
         except FileNotFoundError as error:
             if error.filename is not None and Path(error.filename).is_absolute():
                 raise
@@ -50,11 +52,11 @@ class Factory:
                 "directory of its process: give it an absolute path"
             ) from error
 
-    def function(self) -> Callable[..., Any]:
-        """What `call` names.
+    def function(self, *, num_first: int = 0) -> Callable[..., Any]:
+        """What `call` names, to be called with so many arguments before its own.
 
         Raises:
-            ValueError: there is no such function, or it takes no argument of a name.
+            ValueError: there is no such function, or its arguments are not those it takes.
         """
         module, _, name = self.call.partition(":")
         try:
@@ -68,18 +70,26 @@ class Factory:
             ) from error
         if not callable(found):
             raise ValueError(f"{self.call} is a {type(found).__name__}, not a function")
-        self._check_names(found)
+        self._check_arguments(found, num_first)
         return found  # type: ignore[no-any-return]
 
-    def _check_names(self, function: Callable[..., Any]) -> None:
+    def _check_arguments(self, function: Callable[..., Any], num_first: int) -> None:
         try:
             parameters = signature(function).parameters
         except (TypeError, ValueError):  # some that are written in C tell nothing of what they take
             return
-        if any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
-            return
-        if unknown := [name for name in self.arguments if name not in parameters]:
-            near, takes = nearest(unknown[0], parameters), ", ".join(parameters) or "none"
+        named = [p for p in parameters.values() if p.kind not in _COLLECTING]
+        takes = ", ".join(parameters) or "none"
+        unknown = [name for name in self.arguments if name not in parameters]
+        if unknown and all(p.kind is not Parameter.VAR_KEYWORD for p in parameters.values()):
+            near = nearest(unknown[0], parameters)
             raise ValueError(
                 f"{self.call} takes no argument '{unknown[0]}'{near} (it takes {takes})"
+            )
+        needed = [p.name for p in named[num_first:] if p.default is Parameter.empty]
+        if missing := [name for name in needed if name not in self.arguments]:
+            given = ", ".join(self.arguments) or "none"
+            raise ValueError(
+                f"{self.call} needs an argument '{missing[0]}' (it takes {takes}), and arguments "
+                f"give {given}: add it to them, or give it a default"
             )

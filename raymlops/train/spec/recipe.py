@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from raymlops.errors import TrainingError
 from raymlops.train.spec.factory import Factory
-from raymlops.train.spec.spec import OptimizerSpec, ScheduleSpec
+from raymlops.train.spec.spec import OptimizerSpec, ScheduleSpec, factory_of
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Schedule: TypeAlias = Callable[[int], float]
@@ -52,8 +52,7 @@ def make_optimizer(
         TrainingError: it is one that runs the model itself.
     """
     if ":" in spec.name:
-        arguments = {"lr": spec.learning_rate, **spec.arguments}
-        made: torch.optim.Optimizer = Factory(call=spec.name, arguments=arguments).make(parameters)
+        made: torch.optim.Optimizer = factory_of(spec).make(parameters)
         _require_one_pass(spec.name, made)
         # torch cannot restore a group of nothing, such as that of the biases of a model without.
         made.param_groups[:] = [group for group in made.param_groups if group["params"]]

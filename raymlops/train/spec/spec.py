@@ -47,6 +47,11 @@ class OptimizerSpec:
             )
 
 
+def factory_of(spec: OptimizerSpec) -> Factory:
+    """What makes an optimizer of a user's own, given the parameters first."""
+    return Factory(call=spec.name, arguments={"lr": spec.learning_rate, **spec.arguments})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec:
     """The learning rate by step: up from 0 in `warmup_steps`, then `name` down to `final_share`.
@@ -155,7 +160,8 @@ class StoppingPolicy:
 class TrainSpec:
     """A training, the same under every plan.
 
-    `model` makes the module; parts that it puts in evaluation mode stay so. `data` makes a
+    `model` makes the module: in every worker, and first where the training is started, without its
+    numbers, on torch's device meta. Parts that it puts in evaluation mode stay so. `data` makes a
     `Source` or a pair of them, to train and to validate on; the last column holds the targets,
     those before are the module's arguments. `loss` is cross_entropy, binary_cross_entropy (of
     logits), mse, or a factory of a function of outputs and targets; it returns the sum over all

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from raymlops.errors import LostWorkerError, OutOfMemoryError, TrainingError
-from raymlops.train.workers.tracebacks import Raised, place_of, read_traceback
+from raymlops.train.workers.tracebacks import Raised, read_traceback, reason_of
 
 Kind: TypeAlias = Literal["memory", "raised", "lost"]
 
@@ -91,7 +91,7 @@ def cause_of(failures: Mapping[int, str]) -> Failure:
     for wanted in ("memory", "raised", "lost"):
         for rank in sorted(failures):
             if kinds[rank] == wanted:
-                reason = _reason(failures[rank], chains[rank])
+                reason = reason_of(failures[rank])
                 return Failure(kind=kinds[rank], rank=rank, reason=reason, text=failures[rank])
     return Failure(kind="lost", rank=0, reason="no worker said why")
 
@@ -117,11 +117,3 @@ def _is_between_workers(raised: Raised) -> bool:
 
 def _has(told: str, signs: Iterable[str]) -> bool:
     return any(sign in told for sign in signs)
-
-
-def _reason(text: str, chain: tuple[Raised, ...]) -> str:
-    if not chain:
-        lines = [line for line in text.strip().splitlines() if line.strip()]
-        return lines[-1].strip() if lines else "no reason was given"
-    place = place_of(chain)
-    return chain[-1].message if place is None else f"{chain[-1].message} ({place})"

@@ -72,6 +72,15 @@ def place_of(chain: tuple[Raised, ...]) -> Frame | None:
     return None
 
 
+def reason_of(text: str) -> str:
+    """What was raised last in a text that ends with a traceback, and where; else its last line."""
+    if not (chain := read_traceback(text)):
+        lines = [line for line in text.strip().splitlines() if line.strip()]
+        return lines[-1].strip() if lines else "no reason was given"
+    place = place_of(chain)
+    return chain[-1].message if place is None else f"{chain[-1].message} ({place})"
+
+
 def _chain(text: str) -> Iterator[Raised]:
     for part in _CHAINED.split(text):
         lines = part.removeprefix(_HEADER).strip("\n").splitlines()

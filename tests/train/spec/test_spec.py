@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -141,6 +142,88 @@ def test_an_argument_that_a_function_does_not_take_is_told_before_anything_start
         TorchBackend(replace(MLP, model=misspelt)).limits(
             ParallelPlan(), Limits(max_workers=1, batch_size=50)
         )
+
+
+def lazy() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(10))
+
+
+def frozen() -> torch.nn.Module:
+    return torch.nn.Linear(64, 10).requires_grad_(False)
+
+
+def of_numbers(*, width: int) -> torch.nn.Module:
+    """A model whose first weights come from numpy, as do those of many a pretrained one."""
+    start = np.asarray(torch.rand(10, width))
+    model = torch.nn.Sequential(torch.nn.Linear(width, 10, bias=False), torch.nn.Linear(10, 10))
+    model[0].weight.data = torch.from_numpy(start)
+    return model
+
+
+def missized() -> torch.nn.Module:
+    return torch.nn.Linear("64", 10)  # type: ignore[arg-type]  # as a file may say
+
+
+def elsewhere() -> torch.nn.Module:
+    raise OSError("/data of the workers is not here")
+
+
+def sgd(parameters: Any, *, lr: float, friction: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr, momentum=1 - friction)
+
+
+HERE = "tests.train.spec.test_spec"
+COPIES, SLICES = ParallelPlan(data=2), ParallelPlan(tensor=2)
+
+
+def limits_of(plan: ParallelPlan, **changes: Any) -> Limits:
+    backend = TorchBackend(replace(MLP, **changes))
+    return backend.limits(plan, Limits(max_workers=2, batch_size=50))
+
+
+@pytest.mark.parametrize("plan", [ParallelPlan(), COPIES, SLICES])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": Factory(call=f"{HERE}:lazy")}, r"1\.weight, 1\.bias have no size before its"),
+        ({"model": Factory(call=f"{HERE}:frozen")}, "there is nothing to train; leave requires_"),
+        (
+            {"model": Factory(call=f"{HERE}:of_numbers")},
+            r"of_numbers needs an argument 'width' \(it takes width\), and arguments give none",
+        ),
+        (
+            {"optimizer": OptimizerSpec(name=f"{HERE}:sgd")},
+            r"sgd needs an argument 'friction' .*, and arguments give lr: add it",
+        ),
+        (
+            {"optimizer": OptimizerSpec(name=f"{HERE}:sgd", arguments={"fiction": 0.1})},
+            "sgd takes no argument 'fiction'; did you mean 'friction'",
+        ),
+        ({"compile": "inductr"}, "compile is inductr, of which .*; did you mean 'inductor'"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_told_before_anything_starts(
+    plan: ParallelPlan, changes: dict[str, Any], told: str
+) -> None:
+    """Under one process and copies a worker told it, half a minute later."""
+    with pytest.raises(TrainingError, match=told):
+        limits_of(plan, **changes)
+
+
+def test_a_model_that_looks_at_its_numbers_may_be_sliced() -> None:
+    """It ended with numpy's TypeError: there are no numbers where its shape is looked at."""
+    numbers = Factory(call=f"{HERE}:of_numbers", arguments={"width": 64})
+    assert limits_of(SLICES, model=numbers).divisible
+    assert limits_of(COPIES, model=numbers).max_workers == 2
+
+
+def test_what_a_function_raises_is_told_with_its_place() -> None:
+    with pytest.raises(TrainingError, match=r"missized makes no model: TypeError.*in missized, .*"):
+        limits_of(SLICES, model=Factory(call=f"{HERE}:missized"))
+
+
+def test_a_model_that_can_be_made_by_workers_alone_is_left_to_them() -> None:
+    assert limits_of(COPIES, model=Factory(call=f"{HERE}:elsewhere")).max_workers == 2
 
 
 def test_a_relative_file_that_is_not_there_is_told_with_its_folder(
