@@ -245,6 +245,7 @@ class Trainer:
             )
             if failure is None:
                 return
+            step = newest_step(task.folder.reveal(), self.spec.checkpoints)
             if not failure.may_pass or restarts == self.max_restarts:
                 _logger.error(
                     "run %s: worker %d ended with:\n%s",
@@ -252,8 +253,8 @@ class Trainer:
                     failure.rank,
                     redact(failure.text),
                 )
-                raise failure.error(task.run_id, restarts)
-            step = newest_step(task.folder.reveal(), self.spec.checkpoints)
+                _, whole = spec_as_json(self.spec)
+                raise failure.error(task.run_id, restarts, step=step if whole else None)
             _logger.warning(
                 "run %s: worker %d was lost (%s); %s",
                 task.run_id,

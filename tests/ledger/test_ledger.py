@@ -41,6 +41,21 @@ def test_a_run_that_raises_is_failed_with_its_error(ledger: Ledger, run: Run) ->
     assert (found.status, found.error) == ("failed", "ZeroDivisionError: division by zero")
 
 
+def test_why_a_run_failed_is_raised_though_the_ledger_does_not_take_it(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a full disk the caller was told of the ledger, and not what had filled it."""
+
+    def full(*_: object) -> None:
+        raise LedgerError("database or disk is full")
+
+    monkeypatch.setattr(type(ledger.runs), "fail", full)
+    with pytest.raises(ZeroDivisionError), ledger.runs.recording(run):
+        _ = 1 / 0
+    told = f"that run {run.id} failed is not recorded: database or disk is full"
+    assert told in caplog.messages
+
+
 def test_a_run_ends_once(ledger: Ledger, run: Run) -> None:
     ledger.runs.finish(run.id)
     with pytest.raises(LedgerError, match="is finished already, it cannot become failed"):

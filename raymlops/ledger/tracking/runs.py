@@ -6,6 +6,7 @@ Here they are written; what is asked of them is in `recorded`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ from raymlops.ledger.tracking.metrics import Logged
 from raymlops.ledger.tracking.owner import this_process
 from raymlops.ledger.tracking.recorded import RecordedRuns
 from raymlops.ledger.types import clock
+
+_logger = logging.getLogger(__name__)
 
 
 class Runs(RecordedRuns):
@@ -125,7 +128,10 @@ class Runs(RecordedRuns):
         try:
             yield run
         except BaseException as error:
-            self.fail(run.id, f"{type(error).__name__}: {error}".removesuffix(": "))
+            try:
+                self.fail(run.id, f"{type(error).__name__}: {error}".removesuffix(": "))
+            except LedgerError as unrecorded:  # what ended the run is what the caller is told
+                _logger.error("that run %s failed is not recorded: %s", run.id, unrecorded)
             raise
         self.finish(run.id)
 

@@ -161,8 +161,9 @@ class Checkpoints:
 
         self._together(step, write_part)
         if self._seat.rank == 0:
-            self._settle()
-            self._saved.publish(progress, [*image.files, _METADATA])
+            with self._saved.discarding(step):
+                self._settle()
+                self._saved.publish(progress, [*image.files, _METADATA])
 
     def _together(self, step: int, act: Callable[[], object]) -> None:
         """Does what is this worker's part; returns, or raises, once all have done theirs."""
@@ -173,6 +174,8 @@ class Checkpoints:
             failure = str(error)
         if self._agreed(failure is None):
             return
+        if self._seat.rank == 0:
+            self._saved.discard(step)
         found: list[str | None] = [failure]
         if self._seat.saving is not None:
             found = [None] * self._seat.plan.num_workers

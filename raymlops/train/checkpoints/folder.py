@@ -6,14 +6,15 @@ FOLDER/step-00000040/...            what the workers write
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from raymlops.errors import TrainingError
+from raymlops.errors import LedgerError, TrainingError
 from raymlops.storage.local import replace
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
@@ -50,6 +51,20 @@ class CheckpointFolder:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
+
+    def discard(self, step: int) -> None:
+        """Removes what was written of a checkpoint: half of one fills the disk on which its failure
+        is to be recorded."""
+        shutil.rmtree(self.path(step), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def discarding(self, step: int) -> Iterator[None]:
+        """Discards the checkpoint if the disk, or the ledger, takes no more in the block."""
+        try:
+            yield
+        except (OSError, LedgerError):
+            self.discard(step)
+            raise
 
     def remove_incomplete(self) -> None:
         """Removes the folders of checkpoints that were begun and not published."""

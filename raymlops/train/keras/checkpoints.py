@@ -72,9 +72,10 @@ class Checkpoints:
     def _write(
         self, arrays: dict[str, NDArray[Any]], progress: Progress, settle: Callable[[], None]
     ) -> None:
-        with open(self._saved.begin(progress.step) / _ARRAYS, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        settle()
-        self._saved.publish(progress, [_ARRAYS])
+        with self._saved.discarding(progress.step):
+            with open(self._saved.begin(progress.step) / _ARRAYS, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            settle()
+            self._saved.publish(progress, [_ARRAYS])

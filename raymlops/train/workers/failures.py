@@ -62,20 +62,21 @@ class Failure:
     def may_pass(self) -> bool:
         return self.kind == "lost"
 
-    def error(self, run_id: str, restarts: int) -> TrainingError:
-        """What to raise when the run ends with it."""
+    def error(self, run_id: str, restarts: int, *, step: int | None = None) -> TrainingError:
+        """What to raise when the run ends with it, and can be gone on with from that step."""
         tried = f" after {restarts} restarts" if restarts else ""
+        back = f"; `raymlops train --resume {run_id}` goes on from step {step}" if step else ""
         if self.kind == "memory":
             return OutOfMemoryError(
                 f"run {run_id}: worker {self.rank} ran out of memory{tried}: {self.reason}; use a "
                 "smaller batch_size, more accumulation, activation_checkpointing, or a plan with "
-                "more shards"
+                f"more shards{back}"
             )
         if self.kind == "lost":
             return LostWorkerError(
-                f"run {run_id}: worker {self.rank} was lost{tried}: {self.reason}"
+                f"run {run_id}: worker {self.rank} was lost{tried}: {self.reason}{back}"
             )
-        return TrainingError(f"run {run_id}: worker {self.rank} failed{tried}: {self.reason}")
+        return TrainingError(f"run {run_id}: worker {self.rank} failed{tried}: {self.reason}{back}")
 
 
 def cause_of(failures: Mapping[int, str]) -> Failure:

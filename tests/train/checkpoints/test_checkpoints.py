@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raymlops.errors import TrainingError
+from raymlops.errors import LedgerError, TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
@@ -87,6 +87,8 @@ def save_on_a_full_disk(seat: Seat, folder: Path) -> str:
     with pytest.raises(TrainingError) as raised:
         saved.wait()
     assert saved.steps() == []
+    seat.meet()
+    assert not list(folder.iterdir())
     return str(raised.value)
 
 
@@ -94,3 +96,21 @@ def test_every_worker_hears_of_one_that_cannot_write(tmp_path: Path) -> None:
     for heard in gloo.run(ParallelPlan(data=2), save_on_a_full_disk, tmp_path):
         assert heard.startswith("worker 1 could not write its part of the checkpoint of step 5 in")
         assert "No space left on device" in heard
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), LedgerError("it is full")])
+def test_what_cannot_be_published_does_not_keep_the_disk_full(
+    error: Exception, tmp_path: Path
+) -> None:
+    """The ledger beside it could not record why the run had failed, and told of itself alone."""
+
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
+
+    def full() -> None:
+        raise error
+
+    saved = Checkpoints(tmp_path, EVERY_5, Seat(), settle=full)
+    saved.save({"model": {"weight": torch.ones(3)}}, Progress(step=5))
+    with pytest.raises(type(error), match="full"):
+        saved.wait()
+    assert not list(tmp_path.iterdir())

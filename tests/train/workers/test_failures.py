@@ -55,6 +55,8 @@ def test_the_error_names_the_way_out() -> None:
     lost = cause_of({0: KILLED}).error("digits-1", 3)
     assert type(lost) is LostWorkerError
     assert "worker 0 was lost after 3 restarts: The actor is dead" in str(lost)
+    back = str(cause_of({1: RAISED}).error("digits-1", 0, step=40))
+    assert back.endswith("; `raymlops train --resume digits-1` goes on from step 40")
 
 
 def left_behind(body: Callable[[], object]) -> str:
