@@ -136,9 +136,20 @@ def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
             f"{list(targets.shape)}, and loss cross_entropy takes logits [..., classes] of classes "
             "[...]: move the classes last in the model, or give a loss of your own"
         )
-    if not targets.is_floating_point():  # torch takes int64 and uint8, tables have int32 and int8
-        targets = targets.long()
-    return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="sum")
+    if targets.is_floating_point():
+        raise ValueError(
+            f"the targets are {str(targets.dtype).removeprefix('torch.')}, and loss cross_entropy "
+            "takes the numbers of classes: let the data give whole ones, as by astype('int64')"
+        )
+    classes = targets.long()  # torch takes int64 and uint8, tables have int32 and int8
+    try:
+        return functional.cross_entropy(outputs.flatten(0, -2), classes.flatten(), reduction="sum")
+    except IndexError as error:
+        raise ValueError(
+            f"targets of a batch are from {int(classes.min())} to {int(classes.max())}, and the "
+            f"model tells {outputs.shape[-1]} classes apart, counted from 0: number the classes in "
+            "the data so, or give the model as many outputs"
+        ) from error
 
 
 def _binary_cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

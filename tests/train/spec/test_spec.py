@@ -377,6 +377,16 @@ def test_mse_of_values_of_two_shapes_is_refused() -> None:
         make_loss("mse")(torch.zeros(3, 1), torch.ones(3))
 
 
+def test_cross_entropy_of_what_are_no_classes_is_refused() -> None:
+    """torch told of Long and Float, or of a target out of bounds, and no way out."""
+    loss = make_loss("cross_entropy")
+    with pytest.raises(ValueError, match=r"targets are float32, and .*as by astype\('int64'\)"):
+        loss(torch.zeros(3, 2), torch.ones(3))
+    told = "targets of a batch are from 1 to 5, and the model tells 2 classes apart, counted from 0"
+    with pytest.raises(ValueError, match=told):
+        loss(torch.zeros(3, 2), torch.tensor([1, 5, 1], dtype=torch.int8))
+
+
 def test_cross_entropy_of_logits_whose_classes_are_not_last_is_refused() -> None:
     """Logits [rows, classes, length] of as many classes as the length were read as others."""
     logits, classes = torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.int64)
