@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from raymlops.cluster import spawn
 from raymlops.errors import ClusterError
 from raymlops.ledger import fencing
-from raymlops.ledger.database import parse_url
+from raymlops.ledger.engines import parse_url
 from raymlops.ledger.fencing import Fence
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.once import once

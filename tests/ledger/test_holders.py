@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import Code, Ledger, Run, database, turns
+from raymlops.ledger import Code, Ledger, Run, engines, refusals, turns
 from raymlops.ledger.holders import writer_of
 
 _WRITE = """
@@ -57,8 +57,8 @@ def test_a_writer_that_was_stopped_is_named(
     os.kill(writer.pid, signal.SIGSTOP)
     while writer.status() != psutil.STATUS_STOPPED:
         pass
-    monkeypatch.setattr(database, "PATIENCE_S", 1)
-    monkeypatch.setattr(turns, "PATIENCE_S", 1)
+    for module in (engines, refusals, turns):
+        monkeypatch.setattr(module, "PATIENCE_S", 1)
     monkeypatch.setattr(turns, "SILENCE_S", 0.1)
     with Ledger(url) as ledger:
         assert ledger.decisions.list() == []

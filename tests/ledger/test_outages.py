@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from raymlops.errors import LedgerError
-from raymlops.ledger import Code, Ledger, Run, database, diff, why
+from raymlops.ledger import Code, Ledger, Run, diff, engines, why
 from tests.servers.postgresql import create_database, postgresql
 
 
@@ -178,8 +178,10 @@ def test_a_writer_that_stands_still_keeps_nobody_waiting_for_ever(
     postgresql_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Stopped, or on a machine that was lost, it held the lock of all writers for two hours.
-    monkeypatch.setitem(database._SERVER_SIDE, "idle_in_transaction_session_timeout", "1s")
     url = create_database(postgresql_server, "still")
+    with monkeypatch.context() as impatient:  # of the one that stands still alone
+        impatient.setitem(engines._SERVER_SIDE, "idle_in_transaction_session_timeout", "1s")
+        slow = Ledger(url)
 
     def write(slow: Ledger, quick: Ledger) -> None:
         with slow.database.write() as connection:
@@ -188,7 +190,7 @@ def test_a_writer_that_stands_still_keeps_nobody_waiting_for_ever(
             connection.execute(text("SELECT 1"))
 
     started: list[Run] = []
-    with Ledger(url) as slow, Ledger(url) as quick:
+    with slow, Ledger(url) as quick:
         with pytest.raises(LedgerError, match="did not acknowledge a write"):
             write(slow, quick)
         assert slow.runs.get(started[0].id).status == "running"
