@@ -155,7 +155,8 @@ def parse_plan(text: str) -> ParallelPlan:
 def beginning_lines(
     run: Run, home: Path, dashboard_url: str | None = None, *, why: str | None = None
 ) -> Iterable[tuple[str, str]]:
-    """The plan of a training, why it was chosen, the run, and where to look."""
+    """The plan of a training, why it was chosen, the run, where to look, and how a search goes on
+    should its driver die, which could not say so."""
     from raymlops.train import ParallelPlan
 
     if (plan := run.params.get("plan")) is not None:
@@ -164,6 +165,8 @@ def beginning_lines(
         yield "why", why
     yield "run", run.id
     yield "watch", f"raymlops runs watch {run.id} --home {shlex.quote(str(home))}"
+    if run.kind == "tune":
+        yield "if cut off", f"raymlops tune --resume {run.id} --home {shlex.quote(str(home))}"
     if dashboard_url is not None:
         yield "dashboard", dashboard_url
 

@@ -65,6 +65,7 @@ def test_a_search_whose_driver_was_killed_goes_on(
         assert lines["why"].startswith(f"goes on with {lost.id}: ")
         assert "of 5 trials have ended" in lines["why"]
         assert lines["best run"].endswith(" of 5 trials")
+        assert lines["if cut off"] == f"raymlops tune --resume {lines['run']} --home {home}"
 
         again = ledger.runs.get(lines["run"])
         assert (again.parent_id, again.status) == (lost.id, "finished")
