@@ -51,6 +51,13 @@ def touch() -> None:
     """Ends once the node it is sent to takes work."""
 
 
+def test_shards_run_as_batch_work() -> None:
+    with ParameterServer.start(PARAMETERS, Sgd(learning_rate=0.1), sync=Asynchronous()) as server:
+        (pid,) = ray.get([shard.process.remote() for shard in server.shards])
+        threads = [int(each) for each in os.listdir(f"/proc/{pid}/task")]
+        assert [os.sched_getscheduler(each) for each in threads].count(os.SCHED_BATCH) == 1
+
+
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 def test_workers_of_a_round_all_get_what_one_process_gets(clip_norm: float | None) -> None:
     """Whether a shard is on the worker's own node or not."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,21 @@ from raymlops.train.server import (
     Snapshot,
     Synchronous,
 )
+from raymlops.train.server.actor import _yield_to_who_rings
 from tests.train.server.fleet import Fleet, fleet, kill_in_turn, wait_until
 from tests.train.server.pushes import BIAS, IMAGES, WEIGHT, gradient_of
+
+
+def test_a_shard_serves_also_where_it_cannot_be_batch_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbid(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbid)
+    with caplog.at_level("INFO"):
+        _yield_to_who_rings()
+    assert "a shard runs as other processes do: [Errno 1]" in caplog.text
 
 
 def test_a_round_is_one_step_on_the_mean() -> None:
