@@ -8,18 +8,12 @@ import io
 import json
 import os
 import pickle
-import re
-import warnings
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import joblib
 import numpy as np
-import onnx
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
@@ -29,7 +23,6 @@ from raymlops.errors import ModelError, UntrustedError
 from raymlops.models import (
     FORMATS,
     Artifact,
-    OnnxScorer,
     format_named,
     format_of,
     inspect_model,
@@ -39,6 +32,7 @@ from raymlops.models import (
     write_model,
 )
 from tests.models.fitted import fitted
+from tests.models.harmful import nothing, zipped
 
 
 class Bomb:
@@ -54,18 +48,6 @@ class Bomb:
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
     return tmp_path / "it-ran"
-
-
-def nothing(_digest: str) -> bool:
-    return False
-
-
-def zipped(**members: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def test_the_bomb_would_go_off(marker: Path) -> None:
@@ -246,126 +228,6 @@ def test_types_that_skops_does_not_know_are_named() -> None:
     format_named("skops").load(artifact, recorded=lambda digest: digest == artifact.digest)
 
 
-def test_keras_layers_that_run_code_are_refused(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import keras
-
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2)])
-        model.save(tmp_path / "lambda.keras")
-    rows = np.ones((2, 4), np.float32)
-    for name in ("keras", "keras_weights"):
-        with pytest.raises(ModelError, match="keras: Lambda can run code or read files"):
-            format_named(name).save(model, rows)
-    with pytest.raises(ModelError, match="keras: Lambda can run code"):
-        load_model(tmp_path / "lambda.keras", recorded=lambda _: True)
-
-
-@pytest.mark.parametrize(
-    ("layer", "problem"),
-    [
-        ({"module": "os", "class_name": "system"}, r"os\.system is no part of Keras"),
-        ({"module": "builtins", "class_name": "eval"}, r"builtins\.eval is no part of Keras"),
-        ({"module": "keras", "class_name": "utils"}, r"keras\.utils is no part of Keras"),
-        ({"class_name": "__typespec__"}, r"None\.__typespec__ is no part of Keras"),
-        ({"class_name": "Dense"}, r"None\.Dense is no part of Keras that is known"),
-        ({"module": "builtins", "class_name": "function"}, "function can run code"),
-        ({"module": "keras.layers", "class_name": "TFSMLayer"}, "TFSMLayer can run code"),
-        ({"module": "keras.src.saving", "class_name": "x"}, "is no part of Keras"),
-        ({"module": "keras.layers", "class_name": "Dense", "registered_name": "mine>Dense"},
-         "mine>Dense is registered outside of Keras"),
-    ],
-)  # fmt: skip
-def test_keras_architectures_that_name_other_code_are_refused(
-    layer: dict[str, Any], problem: str
-) -> None:
-    good = format_named("keras_weights").save(
-        fitted("keras regressor").model, fitted("keras regressor").rows[:9]
-    )
-    assert good.architecture is not None
-    config = json.loads(good.architecture)
-    config["config"]["layers"].append({**layer, "config": {}})
-    evil = Artifact(
-        format="keras_weights", data=good.data, architecture=json.dumps(config).encode()
-    )
-    with pytest.raises(ModelError, match=problem):
-        format_named("keras_weights").load(evil, recorded=nothing)
-
-
-def elsewhere(file: Any, name: str, other: Path) -> None:
-    file.create_dataset(name, (1,), "f4", external=[(str(other), 0, 4)])
-
-
-def linked(file: Any, name: str, other: Path) -> None:
-    file[name] = h5py.ExternalLink(str(other), "/values")
-
-
-def virtual(file: Any, name: str, other: Path) -> None:
-    layout = h5py.VirtualLayout((1,), "f4")
-    layout[:] = h5py.VirtualSource(str(other), "values", (1,))
-    file.create_virtual_dataset(name, layout)
-
-
-def bloated(file: Any, name: str, _other: Path) -> None:
-    file.create_dataset(name, (2**40,), "f4", chunks=(2**20,), compression="gzip")
-
-
-@pytest.mark.parametrize(
-    ("hide", "problem"),
-    [
-        (elsewhere, "lie in another file; refused"),
-        (linked, "lie in another file; refused"),
-        (virtual, "lie in another file; refused"),
-        (bloated, "refused as a decompression bomb"),
-    ],
-)
-def test_keras_weights_that_lie_in_another_file_are_refused(
-    hide: Callable[[Any, str, Path], None], problem: str, tmp_path: Path
-) -> None:
-    # Keras before 3.13 read them: somebody else's file came back as weights.
-    source = fitted("keras regressor")
-    good = format_named("keras_weights").save(source.model, source.rows[:9])
-    path = tmp_path / "evil.h5"
-    path.write_bytes(good.data)
-    with h5py.File(path, "r+") as file:
-        hide(file, "layers/more", tmp_path / "secret")
-    evil = Artifact(format="keras_weights", data=path.read_bytes(), architecture=good.architecture)
-    with pytest.raises(ModelError, match=problem):
-        format_named("keras_weights").load(evil, recorded=nothing)
-    whole = format_named("keras").save(source.model, source.rows[:9])
-    with zipfile.ZipFile(io.BytesIO(whole.data)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members["model.weights.h5"] = evil.data
-    with pytest.raises(ModelError, match=problem):
-        format_named("keras").load(
-            Artifact(format="keras", data=zipped(**members)), recorded=nothing
-        )
-
-
-def test_a_keras_architecture_makes_no_more_weights_than_the_file_could_fill() -> None:
-    """Two kilobytes that declared a wide layer took all memory before they were refused."""
-    source = fitted("keras regressor")
-    wide = re.compile(rb'"units": 16\b|\[null, 16\]')
-
-    def widened(text: bytes) -> bytes:
-        return wide.sub(lambda found: found[0].replace(b"16", b"%d" % 10**12), text)
-
-    apart = format_named("keras_weights").save(source.model, source.rows[:9])
-    assert apart.architecture is not None
-    assert wide.search(apart.architecture)
-    whole = format_named("keras").save(source.model, source.rows[:9])
-    with zipfile.ZipFile(io.BytesIO(whole.data)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members["config.json"] = widened(members["config.json"])
-    for evil in (
-        replace(apart, architecture=widened(apart.architecture)),
-        Artifact(format="keras", data=zipped(**members)),
-    ):
-        with pytest.raises(ModelError, match="declares more than 16,777,216 weights, and the file"):
-            format_named(evil.format).load(evil, recorded=nothing)
-    assert format_named("keras").load(whole, recorded=nothing)(source.rows[:2]).shape == (2,)
-
-
 def test_an_architecture_names_no_code(tmp_path: Path) -> None:
     source = fitted("torch regressor")
     good = format_named("safetensors").save(source.model, source.rows[:9])
@@ -412,82 +274,3 @@ def test_modules_that_are_no_known_layers_are_refused_by_name() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), Mine())
     with pytest.raises(ModelError, match=r"Sequential\.1 is a .*Mine; only torch\.nn\.Sequential"):
         format_named("safetensors").save(model, np.ones((2, 4), np.float32))
-
-
-def as_initializer(model: Any) -> Any:
-    return model.graph.initializer.add()
-
-
-def as_sparse_initializer(model: Any) -> Any:
-    return model.graph.sparse_initializer.add().values
-
-
-def as_sparse_indices(model: Any) -> Any:
-    return model.graph.sparse_initializer.add().indices
-
-
-def as_attribute(model: Any) -> Any:
-    return model.graph.node[0].attribute.add().t
-
-
-def as_sparse_attribute(model: Any) -> Any:
-    return model.graph.node[0].attribute.add().sparse_tensor.values
-
-
-def in_a_list_of_sparse_tensors(model: Any) -> Any:
-    return model.graph.node[0].attribute.add().sparse_tensors.add().values
-
-
-def in_a_branch(model: Any) -> Any:
-    return model.graph.node[0].attribute.add().g.sparse_initializer.add().values
-
-
-def in_a_function(model: Any) -> Any:
-    return model.functions.add().node.add().attribute.add().t
-
-
-def in_a_default_of_a_function(model: Any) -> Any:
-    return model.functions.add().attribute_proto.add().t
-
-
-def in_a_training(model: Any) -> Any:
-    return model.training_info.add().algorithm.initializer.add()
-
-
-@pytest.mark.parametrize(
-    "place",
-    [as_initializer, as_sparse_initializer, as_sparse_indices, as_attribute, as_sparse_attribute,
-     in_a_list_of_sparse_tensors, in_a_branch, in_a_function, in_a_default_of_a_function,
-     in_a_training],
-)  # fmt: skip
-def test_onnx_weights_in_other_files_are_refused(place: Callable[[Any], Any]) -> None:
-    # ONNX Runtime filled a sparse initializer from any file below the working directory.
-    source = fitted("scaled ridge")
-    model = onnx.load_model_from_string(
-        format_named("onnx").save(source.model, source.rows[:9]).data
-    )
-    tensor = place(model)
-    tensor.name = "stolen"
-    tensor.data_type = onnx.TensorProto.FLOAT
-    tensor.dims.extend([1])
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", "../../etc/passwd"
-    artifact = Artifact(format="onnx", data=model.SerializeToString())
-    with pytest.raises(ModelError, match="tensor 'stolen' lies in another file"):
-        format_named("onnx").load(artifact, recorded=nothing)
-
-
-def test_an_onnx_file_that_cannot_be_loaded_prints_nothing(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """ONNX Runtime printed to stdout that it fell back from the CPU to the CPU: what --json
-    printed was no JSON."""
-    source = fitted("scaled ridge")
-    good = format_named("onnx").save(source.model, source.rows[:9]).data
-    model = onnx.load_model_from_string(good)
-    model.graph.node[0].op_type = "\u00fcber"
-    broken = model.SerializeToString().replace("\u00fc".encode(), b"\xad\xad")
-    with pytest.raises(ModelError, match="utf-8"):
-        OnnxScorer(broken)
-    assert capfd.readouterr().out == ""
