@@ -14,14 +14,12 @@ from typing import Any
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import open_ledger
-from raymlops.serve.access import Gate, Keyring, owner_of
 from raymlops.serve.client.direct import infer_directly
 from raymlops.serve.client.messages import Answer, Columns
-from raymlops.serve.deferred import Deferring, Results
 from raymlops.serve.door import Doorway
 from raymlops.serve.inference import Inference
 from raymlops.serve.protocols.open_inference.grpc import GrpcServer
-from raymlops.serve.replica.app import model_handler
+from raymlops.serve.replica.entrance import Entrance
 from raymlops.serve.replica.follower import Board, Follower
 from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.routing import RoutingName
@@ -31,10 +29,9 @@ from raymlops.serve.versions.arms import Arms
 from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.asgi import Application
-from raymlops.serve.web.cors import CrossOrigin, sharing
 from raymlops.serve.witnesses.audience import Audience
 from raymlops.serve.witnesses.metrics import Outlet
-from raymlops.storage import Files, Store
+from raymlops.storage import Store
 from raymlops.telemetry import Series, catalogue
 
 _logger = logging.getLogger(__name__)
@@ -80,38 +77,21 @@ class Replica:
         self._inference = Inference(
             spec.model, self._arms, self._audience.note, self._audience.statistics
         )
-        max_body_bytes = spec.http.max_body_bytes
-        self._deferring = Deferring(
-            before(model_handler(self._inference, max_body_bytes=max_body_bytes)),
-            Results(Files(spec.store_uri), spec.model, spec.deferred),
-            model=spec.model,
-            policy=spec.deferred,
-            max_body_bytes=max_body_bytes,
-            refused=self._inference.refused,
-            owner=None if spec.keys_file is None else owner_of,
-        )
-        self.handler: Handler = self._deferring
-        self._keyring = None if spec.keys_file is None else Keyring(spec.keys_file)
-        self._gate = None if self._keyring is None else Gate(spec.model, self._keyring.read())
-        self.admit: Admit | None = self._gate
-        if spec.cors.origins:
-            self.handler = CrossOrigin(self.handler, spec.cors)
-            self.admit = self.admit and sharing(self.admit, spec.cors)
+        self._entrance = Entrance(spec, self._inference, before)
+        self.handler: Handler = self._entrance.handler
+        self.admit: Admit | None = self._entrance.admit
         self.refused = self._inference.refused
         self._grpc: GrpcServer | None = None
         if spec.grpc is not None:
             self._grpc = GrpcServer(
-                self._inference,
-                limits=spec.http,
-                admit=self.admit,
-                tls=spec.tls,
+                self._inference, limits=spec.http, admit=self.admit, tls=spec.tls
             )
         self._doorway: Doorway | None = None
         self.app = Application(
             self.handler,
             admit=self.admit,
             refused=self.refused,
-            max_body_bytes=max_body_bytes,
+            max_body_bytes=spec.http.max_body_bytes,
             start=self.start,
             stop=self.stop,
         )
@@ -222,13 +202,11 @@ class Replica:
         """Starts the loops, on the event loop this is called on."""
         loops = {
             "follower": self._follower.run(),
-            "sweeper": self._deferring.sweep(),
+            **self._entrance.loops(),
             **self._audience.loops(),
         }
         if self._doorway is not None:
             loops["doorway"] = self._doorway.run()
-        if self._keyring is not None and self._gate is not None:
-            loops["keyring"] = self._keyring.watch(self._gate.trust)
         for name, loop in loops.items():
             self._loops[name] = asyncio.create_task(loop, name=name)
             self._loops[name].add_done_callback(_log_failure)
@@ -248,13 +226,12 @@ class Replica:
                 leaving.create_task(self._grpc.stop(drain_s))
             if self._doorway is not None:
                 leaving.create_task(self._leave(self._doorway, drain_s))
-        await self._deferring.close(max(0.0, ends_at - time.monotonic()))
-        for name in ("sweeper", "follower"):
-            self._loops.pop(name).cancel()
+        await self._entrance.close(max(0.0, ends_at - time.monotonic()))
+        for name in ("follower", "sweeper", "keyring"):
+            if name in self._loops:
+                self._loops.pop(name).cancel()
         await self._follower.leave()
         await self._arms.close()
-        if self._keyring is not None:
-            self._loops.pop("keyring").cancel()
         await self._audience.leave(self._loops)
         self._ledger.close()
 
