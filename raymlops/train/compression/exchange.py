@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from raymlops.train.compression.base import Gather, Scatter, Seat, Sum
 
 Result = TypeVar("Result")
+
+_SEGMENT_BYTES = 1 << 18  # 20 ms on 100 Mbit/s
 
 
 class Exchange:
@@ -39,7 +41,7 @@ class Exchange:
             case Gather(payload):
                 return self._gather(payload)
             case Scatter(payloads):
-                return self._scatter(list(payloads))
+                return self._scatter(payloads)
 
     def _sum(self, tensor: Tensor) -> Tensor:
         # A ring sends each part once to be summed and once to be known.
@@ -49,16 +51,33 @@ class Exchange:
         return tensor
 
     def _gather(self, payload: Tensor) -> list[Tensor]:
-        self.sent_bytes += (self.seat.world_size - 1) * payload.nbytes
-        found = [torch.empty_like(payload) for _ in range(self.seat.world_size)]
-        dist.all_gather(found, payload, group=self._group)
+        ranks = range(self.seat.world_size)
+        found = [payload if rank == self.seat.rank else torch.empty_like(payload) for rank in ranks]
+        self._swap([payload] * self.seat.world_size, found)
         return found
 
-    def _scatter(self, payloads: list[Tensor]) -> list[Tensor]:
-        sizes = [len(payload) for payload in payloads]
-        mine = sizes[self.seat.rank]
-        self.sent_bytes += sum(sizes) - mine
-        found = payloads[0].new_empty(mine * self.seat.world_size)
-        expected = [mine] * self.seat.world_size
-        dist.all_to_all_single(found, torch.cat(payloads), expected, sizes, group=self._group)
-        return list(torch.split(found, mine)) if mine else [found] * self.seat.world_size
+    def _scatter(self, payloads: Sequence[Tensor]) -> list[Tensor]:
+        own, ranks = payloads[self.seat.rank], range(self.seat.world_size)
+        found = [own if rank == self.seat.rank else torch.empty_like(own) for rank in ranks]
+        self._swap(payloads, found)
+        return found
+
+    def _swap(self, outgoing: Sequence[Tensor], incoming: Sequence[Tensor]) -> None:
+        """Sends each other worker what is its own, and fills what comes from each.
+
+        A sender of gloo waits until its receiver says that it is ready, on the connection on which
+        that one sends as well: said behind a megabyte, it is heard when that has arrived, and the
+        two directions of a link take turns. So all say it first, and send in segments.
+        """
+        others = [rank for rank in range(self.seat.world_size) if rank != self.seat.rank]
+        swaps = [
+            *(each for rank in others for each in self._pieces(dist.irecv, incoming[rank], rank)),
+            *(each for rank in others for each in self._pieces(dist.isend, outgoing[rank], rank)),
+        ]
+        self.sent_bytes += sum(outgoing[rank].nbytes for rank in others)
+        for work in dist.batch_isend_irecv(swaps) if swaps else ():
+            work.wait()
+
+    def _pieces(self, verb: Callable[..., Any], payload: Tensor, peer: int) -> Iterator[dist.P2POp]:
+        for tag, piece in enumerate(torch.split(payload, _SEGMENT_BYTES)):
+            yield dist.P2POp(verb, piece, group=self._group, group_peer=peer, tag=tag)
