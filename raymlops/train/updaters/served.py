@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,6 +75,7 @@ class Served(Updater):
     """
 
     _packing: Packing | None = None
+    _room: Mapping[str, torch.Tensor] | None = None
 
     def __init__(
         self,
@@ -114,7 +116,11 @@ class Served(Updater):
         mine = self._started(step) if self._seat.rank == 0 else None
         try:
             server: Server = self._seat.told(mine)
-            with server.client(worker=self._seat.rank) as self._client, self._pulling_rows():
+            with (
+                server.client(worker=self._seat.rank) as self._client,
+                self._pulling_rows(),
+                self._lending_room(),
+            ):
                 self._pull()
                 self._seat.align(self._model.buffers())  # rank 0 alone loads a checkpoint
                 self._seat.meet()  # nobody runs ahead of one who has not joined
@@ -147,10 +153,12 @@ class Served(Updater):
         self._require_unreached(step)
         self.learning_rate(step)  # fails here rather than in a shard, which nobody would hear of
         started = time.perf_counter()
-        room = self._client.buffers()
+        room = self._lent()
         for name, parameter in self._dense.items():
-            _read_gradient(parameter, room[name])
-        self._client.push(room, packing=self._packing)
+            if parameter.grad is not room[name]:
+                _fill(room[name], parameter.grad)
+        self._give_back()  # it is the server's until it is lent again
+        self._client.push({name: of.numpy() for name, of in room.items()}, packing=self._packing)
         for name, table in self._tables.items():
             push_rows(self._client, name, table)
         self._pull()
@@ -212,6 +220,39 @@ class Served(Updater):
                 undo.callback(pull_before_lookup(self._client, name, table))
             yield
 
+    @contextlib.contextmanager
+    def _lending_room(self) -> Iterator[None]:
+        """Moves each gradient into the server's room as soon as it is computed, while it is in a
+        cache: what follows of a batch is added up there, and looked at where it lies."""
+
+        def move(name: str, parameter: torch.Tensor) -> None:
+            room, gradient = self._lent()[name], parameter.grad
+            if gradient is not None and not gradient.is_sparse and gradient is not room:
+                parameter.grad = room.copy_(gradient)
+
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._give_back)
+            for name, parameter in self._dense.items():
+                if parameter.device.type == "cpu":
+                    moving = partial(move, name)
+                    hook = parameter.register_post_accumulate_grad_hook(moving)  # type: ignore[no-untyped-call]
+                    undo.callback(hook.remove)
+            yield
+
+    def _give_back(self) -> None:
+        """Leaves no gradient in room that goes with the client."""
+        for name, room in (self._room or {}).items():
+            if self._dense[name].grad is room:
+                self._dense[name].grad = None
+        self._room = None
+
+    def _lent(self) -> Mapping[str, torch.Tensor]:
+        """Where the gradients of the next push are to lie."""
+        if self._room is None:
+            arrays = self._client.buffers()
+            self._room = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return self._room
+
     def _snapshot(self) -> Snapshot:
         """What model and optimizer of this worker hold."""
         kept = {name: self._optimizer.state.get(p, {}) for name, p in self._trained.items()}
@@ -255,12 +296,12 @@ def _sync(plan: ParallelPlan) -> Sync:
     return Stale(bound=plan.staleness) if plan.sync == "stale" else Asynchronous()
 
 
-def _read_gradient(parameter: torch.Tensor, room: NDArray[Any]) -> None:
-    """Copies it there once, from whatever device; zeros where there is none."""
-    if parameter.grad is None:
-        room.fill(0)
+def _fill(room: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Copies it there, from whatever device; zeros where there is none."""
+    if gradient is None:
+        room.zero_()
     else:
-        torch.from_numpy(room).copy_(parameter.grad.detach().to_dense())
+        room.copy_(gradient.detach().to_dense())
 
 
 def _array(tensor: torch.Tensor | None, *, like: torch.Tensor) -> NDArray[Any]:

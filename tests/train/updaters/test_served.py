@@ -117,6 +117,36 @@ def test_a_step_tells_what_pushing_and_pulling_took() -> None:
         assert sum(parts) <= told["step_s"]
 
 
+def lying(seat: Seat, spec: TrainSpec) -> list[bool]:
+    """Of every gradient that a step begins with, whether it lies in room that the server lends."""
+    from raymlops.train.updaters import served
+
+    found: list[bool] = []
+
+    class Watched(served.Served):
+        def _apply(self, step: int) -> None:
+            room = self._client.buffers()
+            for name, parameter in self._model.named_parameters():
+                assert parameter.grad is not None
+                found.append(parameter.grad.data_ptr() == room[name].ctypes.data)
+            super()._apply(step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "Served", Watched)
+        train(seat, spec)
+    return found
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_gradients_are_computed_into_the_room_that_the_server_lends(accumulation: int) -> None:
+    spec = replace(MLP, accumulation=accumulation, max_steps=3)
+
+    found = gloo.run(ParallelPlan(data=2, server=2), lying, spec)
+
+    num_parameters = len(list(models.mlp().parameters()))
+    assert found == [[True] * 3 * num_parameters] * 2
+
+
 @pytest.mark.parametrize(
     "plan", ["server=2,sync=asynchronous", endurance("server=2,sync=stale,staleness=2")]
 )
