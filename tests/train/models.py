@@ -55,6 +55,43 @@ class Experts(nn.Module):
         return outputs
 
 
+class Mixture(nn.Module):
+    """A block whose rows go through one of its experts each."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        chosen = (x.detach().sum(1) * 10).long().remainder(len(self.experts))
+        normed, outputs = self.norm(x), x
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero()[:, 0]
+            if len(rows):
+                outputs = outputs.index_add(0, rows, expert(normed[rows]))
+        return outputs
+
+
+def mixture() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 16), Mixture(16), Mixture(16), nn.Linear(16, 10))
+
+
+class MixtureInRow(nn.Module):
+    """Says where it can be cut: what is in its blocks cannot be followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = mixture()
+
+    def pipeline_blocks(self) -> list[str]:
+        return [f"layers.{number}" for number in range(4)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.layers(x)
+        return outputs
+
+
 def softmax_mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 32), nn.Softmax(-1), nn.Linear(32, 10))
 

@@ -24,6 +24,16 @@ SPARE = replace(
 EXPERTS = replace(  # with batches so small that workers use other modules, or none of one
     MLP, model=Factory(call="tests.train.models:Experts"), batch_size=8, accumulation=2
 )
+MIXTURE = replace(  # of blocks that all rows pass through, each by an expert of its own
+    EXPERTS, model=Factory(call="tests.train.models:mixture"), activation_checkpointing=True
+)
+MIXTURE_IN_ROW = replace(
+    MIXTURE,
+    model=Factory(call="tests.train.models:MixtureInRow"),
+    activation_checkpointing=False,
+    optimizer=OptimizerSpec(arguments={"weight_decay": 0.5}),
+    pipeline=PipelineSpec(starts=("layers.0", "layers.2")),
+)
 CNN = replace(MLP, model=Factory(call="tests.train.models:cnn"))
 CUT = replace(CNN, pipeline=PipelineSpec(starts=("0", "7")))  # behind the last convolution
 LENGTHS = replace(  # with pieces of the last batch, a row, that have none; one of zeros is no row

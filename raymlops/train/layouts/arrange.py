@@ -21,7 +21,7 @@ from raymlops.train.layouts.model import (
     warn_of_batch_norms,
 )
 from raymlops.train.layouts.recomputed import recompute
-from raymlops.train.layouts.shards import gathered
+from raymlops.train.layouts.shards import gathered, without_skipped
 from raymlops.train.layouts.unreached import find_unreached
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
@@ -94,6 +94,8 @@ class _Draft:
         size = _microbatch_size(self.spec, self.seat.plan)
         rows = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in self.probe.inputs)
         pipeline = self.spec.pipeline
+        with self.around():
+            unreached = self._unreached_by(_first_alone(self.probe))
         return Staged(
             self.model,
             self._loss,
@@ -104,17 +106,22 @@ class _Draft:
             computing=self._computing,
             prepare=self._compile,
             timeline_to=folder if pipeline.timeline else None,
+            unreached=unreached,
         )
 
     def sharded(self) -> Layout:
         from raymlops.train.layouts.sharded import Sharded
 
+        blocks = gathered(self.model, self.blocks, self.seat.plan)
+        with self.around():
+            unreached = self._unreached_by(_first_alone(self.probe))
         self._compile(self.model)
         return Sharded(
             self.model,
             self._loss,
             self.seat,
-            blocks=gathered(self.model, self.blocks, self.seat.plan),
+            blocks=without_skipped(self.model, blocks, unreached),
+            unreached=unreached,
             computing=self._computing,
             around=self.around,
         )

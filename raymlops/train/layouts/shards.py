@@ -32,6 +32,18 @@ def gathered(
     ]
 
 
+def without_skipped(
+    model: nn.Module, blocks: Collection[nn.Module], unreached: Collection[str]
+) -> Collection[nn.Module]:
+    """The blocks, or none where a row leaves out a whole one, by what is `unreached` then: it takes
+    all workers to gather a block, and rows of one may use what those of another leave out."""
+    if not unreached:
+        return blocks
+    left_out = {model.get_parameter(name) for name in unreached}
+    trained = ([p for p in block.parameters() if p.requires_grad] for block in blocks)
+    return () if any(each and left_out.issuperset(each) for each in trained) else blocks
+
+
 def require_shardable(model: nn.Module, blocks: Collection[nn.Module]) -> None:
     """Raises TrainingError, with the way out, of a model that holds what FSDP2 does not take, where
     `blocks` of it are gathered one by one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class Staged(Layout):
     `prepare` changes a stage in place before it is replicated, such as by compiling it. Of `blocks`
     those that lie in a stage are gathered on their own, where the schedule allows it. The timeline
     of the second batch is kept in the folder `timeline_to`: the first also finds out what passes
-    between stages.
+    between stages. Copies of a stage expect parameters without a gradient where some are
+    `unreached` by the loss of one row.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Staged(Layout):
         computing: Context,
         prepare: Prepare,
         timeline_to: Path | None = None,
+        unreached: Collection[str] = (),
     ) -> None:
         assert seat.mesh is not None, "a plan with a pipeline has a mesh"
-        replicate = _replication(seat, set(blocks))
+        replicate = _replication(seat, set(blocks), searches=bool(unreached))
 
         def wrap(stage: nn.Module) -> nn.Module:
             _enter_around_forward(stage, computing)
@@ -141,13 +143,17 @@ def _kept(path: Path, plan: ParallelPlan) -> list[str] | None:
     return kept["starts"] if kept["plan"] == str(plan) else None
 
 
-def _replication(seat: Seat, blocks: set[nn.Module]) -> Callable[[nn.Module], nn.Module]:
+def _replication(
+    seat: Seat, blocks: set[nn.Module], *, searches: bool
+) -> Callable[[nn.Module], nn.Module]:
     plan = seat.plan
     if plan.num_replicas == 1:
         return lambda stage: stage
     splits = find_schedule(plan.schedule).splits_backward
     if plan.shard == 1 and plan.tensor == 1 and not splits:
-        return lambda stage: DistributedDataParallel(stage, process_group=seat.replicas)
+        return lambda stage: DistributedDataParallel(
+            stage, process_group=seat.replicas, find_unused_parameters=searches
+        )
 
     def shard(stage: nn.Module) -> nn.Module:
         alone = [] if splits else [module for module in stage.modules() if module in blocks]
