@@ -235,8 +235,11 @@ class Trainer:
         """Attempts it until the workers have ended well, or what failed would fail again."""
         fewest = self.plan.num_workers if self.min_workers is None else self.min_workers
         each = worker_resources(cpus_per_worker=self.cpus_per_worker, device=self.spec.device)
+        _, can_resume = spec_as_json(self.spec)
+        step = newest_step(task.folder.reveal(), self.spec.checkpoints)
         for restarts in range(self.max_restarts + 1):
-            wait_for_room(fewest, each, run_id=task.run_id)
+            back_to = step if can_resume else None
+            wait_for_room(fewest, each, run_id=task.run_id, step=back_to)
             failure = attempt(
                 task,
                 f"{task.run_id}-{restarts}",
@@ -253,8 +256,7 @@ class Trainer:
                     failure.rank,
                     redact(failure.text),
                 )
-                _, whole = spec_as_json(self.spec)
-                raise failure.error(task.run_id, restarts, step=step if whole else None)
+                raise failure.error(task.run_id, restarts, step=step if can_resume else None)
             _logger.warning(
                 "run %s: worker %d was lost (%s); %s",
                 task.run_id,

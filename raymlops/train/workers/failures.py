@@ -65,7 +65,7 @@ class Failure:
     def error(self, run_id: str, restarts: int, *, step: int | None = None) -> TrainingError:
         """What to raise when the run ends with it, and can be gone on with from that step."""
         tried = f" after {restarts} restarts" if restarts else ""
-        back = f"; `raymlops train --resume {run_id}` goes on from step {step}" if step else ""
+        back = way_back(run_id, step)
         if self.kind == "memory":
             return OutOfMemoryError(
                 f"run {run_id}: worker {self.rank} ran out of memory{tried}: {self.reason}; use a "
@@ -77,6 +77,11 @@ class Failure:
                 f"run {run_id}: worker {self.rank} was lost{tried}: {self.reason}{back}"
             )
         return TrainingError(f"run {run_id}: worker {self.rank} failed{tried}: {self.reason}{back}")
+
+
+def way_back(run_id: str, step: int | None) -> str:
+    """What an error ends with whose run can be gone on with from that step; nothing without one."""
+    return f"; `raymlops train --resume {run_id}` goes on from step {step}" if step else ""
 
 
 def cause_of(failures: Mapping[int, str]) -> Failure:

@@ -13,6 +13,7 @@ from raymlops.cluster.head import Head, Node, find_head
 from raymlops.cluster.holders import Holder
 from raymlops.cluster.resources import places
 from raymlops.errors import ClusterError, NoRoomError
+from raymlops.train.workers.failures import way_back
 
 PATIENCE_S = 30 * 60.0
 """Longer than most of what ends by itself, shorter than a night in which nobody looks."""
@@ -26,24 +27,28 @@ _MOST_TOLD = 4
 _logger = logging.getLogger(__name__)
 
 
-def wait_for_room(num_workers: int, each: Mapping[str, float], *, run_id: str) -> None:
-    """Returns once there is room for so many workers, which need `each` of Ray's resources.
+def wait_for_room(
+    num_workers: int, each: Mapping[str, float], *, run_id: str, step: int | None = None
+) -> None:
+    """Returns once there is room for so many workers, which need `each` of Ray's resources; the
+    run can be gone on with from `step`.
 
     Where there is none it queues as Ray Train does, by a placement group, which an autoscaler sees
     as well. An elastic training counts what is free when it begins: none of it is kept then.
 
     Raises:
-        NoRoomError: others have kept it all the time; says what is needed, free, and whose.
+        NoRoomError: others have kept it all the time; says what is needed, free, and whose, and
+            how to go on.
     """
     if _is_room(num_workers, each):
         return
-    _queue(num_workers, each, run_id)
+    _queue(num_workers, each, run_id, step)
     deadline = time.monotonic() + _FREED_S
     while not _is_room(num_workers, each) and time.monotonic() < deadline:
         time.sleep(_TICK_S)
 
 
-def _queue(num_workers: int, each: Mapping[str, float], run_id: str) -> None:
+def _queue(num_workers: int, each: Mapping[str, float], run_id: str, step: int | None) -> None:
     from ray.util.placement_group import placement_group, remove_placement_group
 
     group = placement_group([dict(each)] * num_workers)
@@ -63,7 +68,7 @@ def _queue(num_workers: int, each: Mapping[str, float], run_id: str) -> None:
     raise NoRoomError(
         f"run {run_id} waited {PATIENCE_S / 60:g} minutes for room: "
         f"{_room_now(num_workers, each)}; end one of those (`raymlops undeploy` replicas that need "
-        "not serve), choose a plan of fewer workers, or add machines"
+        f"not serve), choose a plan of fewer workers, or add machines{way_back(run_id, step)}"
     )
 
 

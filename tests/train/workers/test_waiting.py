@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from raymlops.errors import NoRoomError
 from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.workers import waiting
+from raymlops.train.workers.failures import Failure
 from raymlops.train.workers.waiting import num_free, scarcest, told
 from tests.train.specs import MLP
 
@@ -57,6 +59,32 @@ def test_a_worker_has_room_where_all_that_it_needs_is_free() -> None:
     ]
     assert num_free({"CPU": 1.0}, apart) == 7
     assert num_free({"CPU": 1.0, "GPU": 1.0}, apart) == 1
+
+
+class NeverPlaced:
+    def wait(self, _timeout_s: float) -> bool:
+        return False
+
+
+def test_a_run_that_lost_a_machine_tells_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It had checkpoints, and ended without a word on them."""
+    groups = import_module("ray.util.placement_group")  # Ray has a function of that name as well
+    monkeypatch.setattr(groups, "placement_group", lambda _: NeverPlaced())
+    monkeypatch.setattr(groups, "remove_placement_group", lambda _: None)
+    monkeypatch.setattr(waiting, "_is_room", lambda *_: ready.pop(0))
+    monkeypatch.setattr(waiting, "_room_now", lambda *_: "none is free")
+    monkeypatch.setattr(Trainer, "_require_room", lambda _: None)
+    lost = Failure(kind="lost", rank=1, reason="its node died")
+    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: lost)
+    monkeypatch.setattr("raymlops.train.trainer.newest_step", lambda *_: 40)
+    ready = [True, False]  # there was room, until a machine was lost
+    with pytest.raises(NoRoomError) as caught:
+        Trainer(MLP).fit_run("digits-1", folder=str(tmp_path), ledger_url="sqlite://")
+    assert str(caught.value).endswith(
+        "or add machines; `raymlops train --resume digits-1` goes on from step 40"
+    )
 
 
 @pytest.mark.cluster
