@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 
+from raymlops.errors import LedgerError
 from raymlops.ledger.tracking.liveness import HEARTBEAT_S
 
 _logger = logging.getLogger(__name__)
@@ -76,6 +77,9 @@ class Heartbeat:
                 asked = frozenset(self._open)
             try:
                 running = self._beat(asked)
+            except LedgerError as error:  # says all there is to say; the disk may be full
+                _logger.warning("%d runs could not be spoken for: %s", len(asked), error)
+                continue
             except Exception:  # the thread's boundary; the next beat may find the database back
                 _logger.warning("%d runs could not be spoken for", len(asked), exc_info=True)
                 continue

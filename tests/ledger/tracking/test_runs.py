@@ -15,7 +15,7 @@ import psutil
 import pytest
 from sqlalchemy import create_engine, text
 
-from raymlops.errors import ConflictError, NotFoundError
+from raymlops.errors import ConflictError, LedgerError, NotFoundError
 from raymlops.ledger import Code, Ledger, Run
 from raymlops.ledger.tracking.heartbeat import Heartbeat
 from raymlops.ledger.tracking.liveness import HEARTBEAT_S, LOST_AFTER_S, Sight, status_of
@@ -179,6 +179,27 @@ def test_the_heartbeat_outlives_a_database_that_is_away() -> None:
     assert enough.wait(10)
     heartbeat.forget("b")  # the other one has ended elsewhere
     wait_until(lambda: not thread.is_alive())
+
+
+def test_a_ledger_that_takes_no_beat_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk had a traceback of SQLAlchemy logged at every beat."""
+    told = threading.Event()
+
+    def beat(run_ids: Collection[str]) -> Collection[str]:
+        if caplog.messages:
+            told.set()
+            return run_ids
+        raise LedgerError("did not acknowledge a write: database or disk is full")
+
+    heartbeat = Heartbeat(beat, every_s=0.01)
+    heartbeat.watch("a")
+    assert told.wait(10)
+    heartbeat.stop()
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage() == (
+        "1 runs could not be spoken for: did not acknowledge a write: database or disk is full"
+    )
 
 
 def test_an_open_run_does_not_keep_a_program_alive(tmp_path: Path) -> None:
