@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from raymlops.config import build, file_layer
+from raymlops.ledger.names import check_name
 from raymlops.train.checks import require_counts, require_known, require_positive, require_types
 from raymlops.train.spec import (
     LOSSES,
@@ -59,6 +60,7 @@ class KerasSpec:
 
     def __post_init__(self) -> None:
         require_types(self)
+        check_name(self.name, of="model")
         require_counts(self, "batch_size", "epochs", "max_steps")
         if isinstance(self.loss, str):
             require_known("loss", self.loss, LOSSES, own="{call: module:function}")

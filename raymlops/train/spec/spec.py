@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from raymlops.config import build, file_layer, merge, override_layer
+from raymlops.ledger.names import check_name
 from raymlops.train.checks import require_counts, require_known, require_positive, require_types
 from raymlops.train.communication import CommunicationSpec
 from raymlops.train.spec.factory import Factory
@@ -202,6 +203,7 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         require_types(self)
+        check_name(self.name, of="model")
         require_counts(self, "batch_size", "accumulation", "epochs", "max_steps")
         if isinstance(self.loss, str):
             require_known("loss", self.loss, LOSSES, own="{call: module:function}")

@@ -452,3 +452,16 @@ def test_a_schedule_of_ones_own_gives_shares_of_a_rate(name: str) -> None:
     assert schedule(2) == 0.5
     with pytest.raises(TrainingError, match=f":{name} gives (nan|-1.0|None) at step 3, counted"):
         schedule(3)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../../a", "two words", "-a", "x" * 300])
+@pytest.mark.parametrize("kind", [TrainSpec, KerasSpec])
+def test_a_name_that_folders_and_commands_cannot_take_is_refused(
+    kind: type[TrainSpec | KerasSpec], name: str
+) -> None:
+    """Of "../../a" a folder lay beside those of all trainings, of a long one none could be made,
+    and the run of an empty one began with the dash of an option."""
+    with pytest.raises(
+        ValueError, match=r"model '.*' (cannot be part of a URL|has 300 characters)"
+    ):
+        kind(name=name, model=MLP.model, data=MLP.data)
