@@ -46,11 +46,10 @@ class TorchBackend:
         return {name: v for name, v in found.items() if on_gpu or name.startswith("GLOO_")}
 
     def ray_config(self, plan: ParallelPlan) -> BackendConfig:
-        from ray.train.torch import TorchConfig
-
+        from raymlops.train.communication.rendezvous import Rendezvous
         from raymlops.train.devices import group_backend
 
-        return TorchConfig(backend=group_backend(self.spec.device))
+        return Rendezvous(backend=group_backend(self.spec.device))
 
     def limits(self, plan: ParallelPlan, limits: Limits) -> Limits:
         self._require_communication()

@@ -250,17 +250,14 @@ class Trainer:
                 return
             step = newest_step(task.folder.reveal(), self.spec.checkpoints)
             if not failure.may_pass or restarts == self.max_restarts:
-                _logger.error(
-                    "run %s: worker %d ended with:\n%s",
-                    task.run_id,
-                    failure.rank,
-                    redact(failure.text),
-                )
+                if not failure.is_told:
+                    told = redact(failure.text)
+                    _logger.error("run %s: %s ended with:\n%s", task.run_id, failure.who, told)
                 raise failure.error(task.run_id, restarts, step=step if can_resume else None)
             _logger.warning(
-                "run %s: worker %d was lost (%s); %s",
+                "run %s: %s was lost (%s); %s",
                 task.run_id,
-                failure.rank,
+                failure.who,
                 failure.reason,
                 f"going on from step {step}" if step else "no checkpoint yet, starting anew",
             )

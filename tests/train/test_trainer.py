@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -149,8 +150,13 @@ def test_settings_of_communication_reach_the_workers_before_they_talk(
     home: Path, records: Ledger
 ) -> None:
     spec = replace(MLP, communication=CommunicationSpec(interface="nowhere0"))
-    with pytest.raises(TrainingError, match="nowhere0"):
+    with pytest.raises(TrainingError) as caught:
         Trainer(spec, plan=ParallelPlan(data=2), home=home).fit()
+    assert re.fullmatch(  # it was all that Ray and torch had to say, but for the interfaces
+        r"run \S+: a worker failed: communication\.interface is nowhere0, and \S+ has no network "
+        r"interface of that name: set it to .*\blo\b.*, or leave it out",
+        str(caught.value),
+    )
     (run,) = records.runs.list()
     recorded = json.loads(records.text(run.config_digest))
     assert recorded["environment"] == {

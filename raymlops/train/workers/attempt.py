@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from raymlops.storage import arrow_place
 from raymlops.train.backend import backend_of
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.room import worker_resources
-from raymlops.train.workers.tracebacks import leaving_traceback
+from raymlops.train.workers.tracebacks import leaving_traceback, reason_of
 from raymlops.train.workers.waiting import PATIENCE_S
 from raymlops.train.workers.worker import Task
 
@@ -38,7 +39,12 @@ def attempt(
     Raises:
         LostWorkerError: Ray Train itself failed, or could not start the workers.
     """
-    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+    from ray.exceptions import RayTaskError
+    from ray.train.v2.api.exceptions import (
+        ControllerError,
+        TrainingFailedError,
+        WorkerGroupError,
+    )
 
     # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
@@ -49,7 +55,10 @@ def attempt(
     except WorkerGroupError as error:
         return cause_of({rank: _text(failed) for rank, failed in error.worker_failures.items()})
     except TrainingFailedError as error:
-        raise LostWorkerError(f"run {task.run_id}: {error}") from error
+        raised = error.controller_failure if isinstance(error, ControllerError) else None
+        if isinstance(raised, RayTaskError):  # by a worker, as they were brought together
+            return replace(cause_of({0: _qualified(raised.cause)}), rank=None)
+        raise LostWorkerError(f"run {task.run_id}: {reason_of(str(error))}") from error
     return None
 
 
@@ -93,6 +102,11 @@ def _text(failure: Exception) -> str:
     failure = getattr(failure, "health_check_failure", None) or failure
     notes: list[str] = getattr(failure, "__notes__", [])
     return notes[-1] if notes else f"{type(failure).__name__}: {failure}"
+
+
+def _qualified(raised: Exception) -> str:
+    """As the last line of a traceback has it."""
+    return f"{type(raised).__module__}.{type(raised).__qualname__}: {raised}"
 
 
 @contextlib.contextmanager

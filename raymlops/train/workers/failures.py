@@ -42,6 +42,7 @@ _LOST_CONNECTION = (
     "Socket closed",
     "Connection refused",
 )
+_OURS = re.compile(r"raymlops\.errors\.\w+: ")
 _BETWEEN_WORKERS = re.compile(r"[/\\](?:torch|tensorflow|raymlops[/\\]train)[/\\]")
 
 
@@ -50,17 +51,24 @@ class Failure:
     """Why an attempt ended: a worker was `lost` (killed, or its machine), ran out of `memory`, or
     `raised` an error of its own, which it would raise again.
 
-    `reason` is what it raised and where in code that is of no library; `text` all it left behind.
+    `reason` is what it raised and where in code that is of no library; `text` all it left behind,
+    of which nothing more is worth reading where `is_told`: it is an error of raymlops, and not of
+    code that somebody wrote. `rank` is None of one that failed before it knew its own.
     """
 
     kind: Kind
-    rank: int
+    rank: int | None
     reason: str
     text: str = ""
+    is_told: bool = False
 
     @property
     def may_pass(self) -> bool:
         return self.kind == "lost"
+
+    @property
+    def who(self) -> str:
+        return "a worker" if self.rank is None else f"worker {self.rank}"
 
     def error(self, run_id: str, restarts: int, *, step: int | None = None) -> TrainingError:
         """What to raise when the run ends with it, and can be gone on with from that step."""
@@ -68,15 +76,13 @@ class Failure:
         back = way_back(run_id, step)
         if self.kind == "memory":
             return OutOfMemoryError(
-                f"run {run_id}: worker {self.rank} ran out of memory{tried}: {self.reason}; use a "
-                "smaller batch_size, more accumulation, activation_checkpointing, or a plan with "
-                f"more shards{back}"
+                f"run {run_id}: {self.who} ran out of memory{tried}: {self.reason}; use a smaller "
+                "batch_size, more accumulation, activation_checkpointing, or a plan with more "
+                f"shards{back}"
             )
         if self.kind == "lost":
-            return LostWorkerError(
-                f"run {run_id}: worker {self.rank} was lost{tried}: {self.reason}{back}"
-            )
-        return TrainingError(f"run {run_id}: worker {self.rank} failed{tried}: {self.reason}{back}")
+            return LostWorkerError(f"run {run_id}: {self.who} was lost{tried}: {self.reason}{back}")
+        return TrainingError(f"run {run_id}: {self.who} failed{tried}: {self.reason}{back}")
 
 
 def way_back(run_id: str, step: int | None) -> str:
@@ -97,8 +103,15 @@ def cause_of(failures: Mapping[int, str]) -> Failure:
     for wanted in ("memory", "raised", "lost"):
         for rank in sorted(failures):
             if kinds[rank] == wanted:
-                reason = reason_of(failures[rank])
-                return Failure(kind=kinds[rank], rank=rank, reason=reason, text=failures[rank])
+                text, reason = failures[rank], reason_of(failures[rank])
+                ours = _OURS.match(reason)
+                return Failure(
+                    kind=kinds[rank],
+                    rank=rank,
+                    reason=reason[ours.end() :] if ours else reason,
+                    text=text,
+                    is_told=ours is not None,
+                )
     return Failure(kind="lost", rank=0, reason="no worker said why")
 
 

@@ -23,6 +23,7 @@ from raymlops.train import (
     TrainSpec,
 )
 from raymlops.train.communication import CompressorName, for_gpus_alone, variables_of
+from raymlops.train.communication.rendezvous import require_interfaces
 from raymlops.train.compression import Int8, PowerSGD, TopK, make_compressor
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.plan.seat import Seat
@@ -294,3 +295,18 @@ def test_wrong_settings_are_told_with_their_line(written: str, reason: str, tmp_
         TrainSpec.read(path)
     assert f"{path}:3" in str(caught.value)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("names", ["lo", "", "lo,lo"])
+def test_interfaces_that_a_machine_has_are_taken(
+    names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", names)
+    require_interfaces()
+
+
+def test_an_interface_that_a_machine_has_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo,nowhere0")
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "eth0")])
+    with pytest.raises(TrainingError, match=r"is nowhere0, and .*: set it to lo or eth0, or leave"):
+        require_interfaces()

@@ -11,7 +11,7 @@ from raymlops.config import Secret
 from raymlops.errors import LostWorkerError, OutOfMemoryError, TrainingError
 from raymlops.train import Trainer
 from raymlops.train.workers.attempt import _text
-from raymlops.train.workers.failures import cause_of
+from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.tracebacks import leaving_traceback
 from tests.train.specs import MLP
 
@@ -136,14 +136,33 @@ def test_a_connection_is_lost_where_workers_talk_or_another_died() -> None:
     assert cause_of({0: left_behind(refused), 1: KILLED}).kind == "lost"
 
 
+def fails_with(failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
+    monkeypatch.setattr("raymlops.train.trainer.wait_for_room", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failure)
+
+
+def diverges() -> None:
+    raise TrainingError("the loss is nan at step 3 of epoch 1")
+
+
+def test_what_raymlops_says_itself_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page of its own lines stood before it, and the name of a class in it."""
+    fails_with(cause_of({1: left_behind(diverges)}), monkeypatch)
+    with pytest.raises(TrainingError) as caught:
+        Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
+    assert str(caught.value).startswith("run digits-1: worker 1 failed: the loss is nan at step 3")
+    assert not caplog.records
+
+
 def test_all_that_a_worker_left_behind_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = Secret("shibboleth-81")
     failure = cause_of({1: left_behind(broken_file) + secret.reveal()})
-    monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
-    monkeypatch.setattr("raymlops.train.trainer.wait_for_room", lambda *_, **__: None)
-    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failure)
+    fails_with(failure, monkeypatch)
     with pytest.raises(TrainingError, match="worker 1 failed: RuntimeError: the file is broken"):
         Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
     (record,) = caplog.records
