@@ -29,7 +29,7 @@ class Rendezvous(TorchConfig):
 
 
 class _Meeting(_TorchBackend):
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         worker_group.execute(require_interfaces)
         super().on_start(worker_group, backend_config)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.layouts.inputs import telling_of_inputs
 from raymlops.train.layouts.model import (
     build_model,
     outline,
@@ -97,9 +98,10 @@ def size_of(spec: TrainSpec) -> ModelSize:
     rows = [name for name, kind in slices.layers.items() if kind == "row"]
     for name in rows:
         model.get_submodule(name).register_forward_hook(count)
-    columns = Sources.make(spec.data).train.take(_FIRST_ROW)
-    with torch.no_grad():
-        model(*(torch.from_numpy(column).to("meta") for column in columns[:-1]))
+    *columns, _targets = Sources.make(spec.data).train.take(_FIRST_ROW)
+    inputs = [torch.from_numpy(column).to("meta") for column in columns]
+    with torch.no_grad(), telling_of_inputs(spec, inputs):
+        model(*inputs)
     return ModelSize(
         parameter_bytes=sum(parameter.nbytes for parameter in model.parameters()),
         num_blocks=max(1, len(blocks_of(model))),

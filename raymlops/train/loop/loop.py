@@ -14,6 +14,7 @@ from raymlops.data.loading import InOrder, Position
 from raymlops.errors import TrainingError
 from raymlops.train.checkpoints.checkpoints import Checkpoints
 from raymlops.train.layouts import Rows, arrange
+from raymlops.train.layouts.inputs import telling_of_inputs
 from raymlops.train.layouts.model import build_model
 from raymlops.train.loop.batches import num_steps
 from raymlops.train.loop.buffers import copy_buffers, put_back
@@ -73,7 +74,9 @@ class Loop:
         self._log = log
         probe = self._train.probe(_NUM_PROBE_ROWS)
         folder = checkpoints.folder if checkpoints is not None else None
-        self._layout = arrange(spec, seat, Rows(inputs=probe[:-1], targets=probe[-1]), folder)
+        self._probe = Rows(inputs=probe[:-1], targets=probe[-1])
+        with telling_of_inputs(spec, self._probe.inputs):
+            self._layout = arrange(spec, seat, self._probe, folder)
         self._frozen = in_evaluation(self._layout.parts)
         self.num_steps = num_steps(spec, len(self._train))
         self._updater = make_updater(
@@ -95,11 +98,14 @@ class Loop:
         """Trains to the end, from the newest checkpoint if there is one.
 
         Raises:
-            TrainingError: the loss stopped being a number.
+            TrainingError: the loss stopped being a number, or the model does not take the data.
         """
         try:
             self._begin()
-            with self._updater.running(self._progress.step):
+            with (
+                telling_of_inputs(self._spec, self._probe.inputs),
+                self._updater.running(self._progress.step),
+            ):
                 # A checkpoint of the last step may be of an epoch that has still to end.
                 while self._has_read_epoch() or not self._is_over():
                     self._learn_rest_of_epoch()
