@@ -87,7 +87,7 @@ class Progress:
         if overflow or (policy.on_nan == "skip" and self.skips <= policy.max_skips):
             return None
         what = f"the loss is {loss}" if not math.isfinite(loss) else "gradients are not finite"
-        row = f", the {self.skips}th such step in a row" if self.skips > 1 else ""
+        row = f", the last of {self.skips} such steps in a row" if self.skips > 1 else ""
         return f"{what} at step {self.step} of epoch {self.epoch}{row}"
 
     def to_dict(self) -> dict[str, Any]:

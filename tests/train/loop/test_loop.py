@@ -235,7 +235,9 @@ def test_an_epoch_without_a_number_has_no_loss() -> None:
 def test_too_many_skipped_in_a_row_stop_all_the_same() -> None:
     policy = StoppingPolicy(on_nan="skip", max_skips=3)
     spec = replace(PLAIN, batch_size=20, stopping=policy)
-    with pytest.raises(TrainingError, match="the loss is nan at step 4 of epoch 1, the 4th such"):
+    with pytest.raises(
+        TrainingError, match="the loss is nan at step 4 of epoch 1, the last of 4 such"
+    ):
         fit(spec, broken_digits(200))
 
 
