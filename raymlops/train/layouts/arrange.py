@@ -102,7 +102,9 @@ class _Draft:
             self.seat,
             starts=pipeline.starts or decide_stages(self.model, self.seat, rows, folder),
             microbatch_size=size,
-            blocks=gathered(self.model, self.blocks, self.seat.plan),
+            blocks=without_skipped(
+                self.model, gathered(self.model, self.blocks, self.seat.plan), unreached
+            ),
             computing=self._computing,
             prepare=self._compile,
             timeline_to=folder if pipeline.timeline else None,

@@ -7,10 +7,8 @@ a shard axis of one worker it copies, which is how layers that are sliced alread
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,12 +18,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from raymlops.train.layouts.base import Context, Rows, Whole
 from raymlops.train.layouts.clocked import Clock
+from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.shards import require_shardable
-from raymlops.train.layouts.unreached import reached_by
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.recipe import Loss
-
-_logger = logging.getLogger(__name__)
 
 
 def mesh_of(seat: Seat) -> DeviceMesh:
@@ -38,9 +34,7 @@ def mesh_of(seat: Seat) -> DeviceMesh:
 class Sharded(Whole):
     """FSDP2 (Y. Zhao et al., PyTorch FSDP, 2023), each of `blocks` gathered on its own.
 
-    Where some parameters are `unreached` by the loss of one row, workers may use others than each
-    other. Each sends zeros then for what it has not used, and what none of them has used in a batch
-    ends without a gradient, as in one process: an optimizer leaves it as it is.
+    Where some parameters are `unreached` by the loss of one row, a `Search` goes along.
 
     Raises:
         TrainingError: the model holds what FSDP2 does not take.
@@ -58,22 +52,13 @@ class Sharded(Whole):
         unreached: Collection[str] = (),
     ) -> None:
         require_shardable(model, blocks)
-        self._seat = seat
-        self._trained = [name for name, p in model.named_parameters() if p.requires_grad]
-        self._reached: set[str] = set()
-        self._gathered: dict[torch.Tensor, str] = {}
-        (num_unreached,) = seat.total([float(len(unreached))])
-        self._searches = num_unreached > 0
-        names = {module: name for name, module in model.named_modules()}
+        (num_unreached,) = seat.total([float(len(unreached))])  # which a worker alone may not see
+        self._search = Search(model, blocks, seat) if num_unreached else None
         mesh = mesh_of(seat)
-        shards = []
-        for block in (*blocks, model):
-            if self._searches:  # before FSDP2's own hook, which lets go of what was gathered
-                block.register_forward_hook(partial(self._note, names[block]))
-            shards.append(fully_shard(block, mesh=mesh))
+        shards = [fully_shard(block, mesh=mesh) for block in (*blocks, model)]
         self._shards: FSDPModule = shards[-1]
-        if self._searches:
-            _expect_unused(self._shards, unreached)
+        if self._search is not None:
+            self._search.begin(self._shards, unreached)
         self._clock = Clock()
         if seat.device.where.type == "cpu":
             for each in shards:
@@ -82,8 +67,8 @@ class Sharded(Whole):
 
     def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
         loss = super().backward(rows, scale=scale, last=last)
-        if last and self._searches:
-            self._forget_unreached()
+        if last and self._search is not None:
+            self._search.end()
         if last:
             self.exchange_s = self._clock.take()
         return loss
@@ -94,24 +79,10 @@ class Sharded(Whole):
         return loss
 
     def _forward(self, rows: Rows) -> torch.Tensor:
-        self._gathered.clear()
         loss = super()._forward(rows)
-        if self._searches and loss.grad_fn is not None:
-            self._reached.update(self._gathered[p] for p in reached_by(loss) if p in self._gathered)
+        if self._search is not None:
+            self._search.follow(loss)
         return loss
-
-    def _note(self, name: str, module: nn.Module, *_passed: Any) -> None:
-        """Of parameters as they are while they are gathered, how the whole model calls them."""
-        prefix = f"{name}." if name else ""
-        self._gathered |= {p: f"{prefix}{own}" for own, p in module.named_parameters()}
-
-    def _forget_unreached(self) -> None:
-        counts = self._seat.total([float(name in self._reached) for name in self._trained])
-        (model,) = self.parts
-        for name, count in zip(self._trained, counts, strict=True):
-            if not count:
-                model.get_parameter(name).grad = None
-        self._reached.clear()
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last else self._quiet()
@@ -123,16 +94,3 @@ class Sharded(Whole):
             yield
         finally:
             self._shards.set_requires_gradient_sync(True)
-
-
-def _expect_unused(shards: FSDPModule, unreached: Collection[str]) -> None:
-    if hasattr(shards, "set_reduce_scatter_unused_params"):
-        shards.set_reduce_scatter_unused_params(True)
-    else:
-        _logger.warning(
-            "the first row does not reach %s, and torch %s cannot wait for workers that use other "
-            "parameters than each other: if only some rows use them, take a newer torch, or data "
-            "alone",
-            ", ".join(unreached),
-            torch.__version__,
-        )

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from raymlops.storage.files import save as write_file
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.recorded import keep_timeline
+from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.sharded import mesh_of
 from raymlops.train.layouts.shards import require_shardable
 from raymlops.train.pipeline import (
@@ -46,7 +47,7 @@ class Staged(Layout):
     `prepare` changes a stage in place before it is replicated, such as by compiling it. Of `blocks`
     those that lie in a stage are gathered on their own, where the schedule allows it. The timeline
     of the second batch is kept in the folder `timeline_to`: the first also finds out what passes
-    between stages. Copies of a stage expect parameters without a gradient where some are
+    between stages. Replicas of a stage expect parameters without a gradient where some are
     `unreached` by the loss of one row.
     """
 
@@ -65,7 +66,8 @@ class Staged(Layout):
         unreached: Collection[str] = (),
     ) -> None:
         assert seat.mesh is not None, "a plan with a pipeline has a mesh"
-        replicate = _replication(seat, set(blocks), searches=bool(unreached))
+        self._searches: list[Search] = []
+        replicate = _replication(seat, set(blocks), unreached, self._searches)
 
         def wrap(stage: nn.Module) -> nn.Module:
             _enter_around_forward(stage, computing)
@@ -104,6 +106,9 @@ class Staged(Layout):
                 keep_timeline(recording.timeline, self._pipeline.layout, self._timeline_to)
         else:
             total = self._pipeline.step(rows.inputs, rows.targets, scale=scale)
+        if last:
+            for search in self._searches:
+                search.end()
         self.idle_s = max(0.0, time.perf_counter() - started - self._pipeline.busy_s)
         return total * rows.weight
 
@@ -144,23 +149,29 @@ def _kept(path: Path, plan: ParallelPlan) -> list[str] | None:
 
 
 def _replication(
-    seat: Seat, blocks: set[nn.Module], *, searches: bool
+    seat: Seat, blocks: set[nn.Module], unreached: Collection[str], searches: list[Search]
 ) -> Callable[[nn.Module], nn.Module]:
+    """What makes the replicas of a stage train together; of sharded ones it adds to `searches`."""
     plan = seat.plan
     if plan.num_replicas == 1:
         return lambda stage: stage
     splits = find_schedule(plan.schedule).splits_backward
     if plan.shard == 1 and plan.tensor == 1 and not splits:
         return lambda stage: DistributedDataParallel(
-            stage, process_group=seat.replicas, find_unused_parameters=searches
+            stage, process_group=seat.replicas, find_unused_parameters=bool(unreached)
         )
 
     def shard(stage: nn.Module) -> nn.Module:
         alone = [] if splits else [module for module in stage.modules() if module in blocks]
         require_shardable(stage, alone)
+        search = Search(stage, alone, seat) if unreached else None
         for module in alone:
             fully_shard(module, mesh=mesh_of(seat))
-        fully_shard(stage, mesh=mesh_of(seat))
+        shards = fully_shard(stage, mesh=mesh_of(seat))
+        if search is not None:
+            stage.register_forward_hook(lambda _stage, _inputs, output: search.follow(output))
+            search.begin(shards, unreached)
+            searches.append(search)
         return stage
 
     return shard

@@ -110,6 +110,7 @@ CASES = [
     endurance(TEXT, "pipeline=2,microbatches=2", 0.9),
     endurance(MIXTURE_IN_ROW, "pipeline=2,microbatches=2", 0.7),
     endurance(MIXTURE_IN_ROW, "data=2,pipeline=2,microbatches=2", 0.7),
+    endurance(MIXTURE_IN_ROW, "shard=2,pipeline=2,microbatches=2", 0.36),
     endurance(TEXT, "data=2,shard=2,pipeline=2,microbatches=2", 0.4),
     endurance(SEQUENCE, "tensor=2,pipeline=2,microbatches=2,data=2", 0.5),
     endurance(MLP, "data=2,pipeline=2,microbatches=4,schedule=zbv_zero_bubble", 0.99),
