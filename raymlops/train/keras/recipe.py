@@ -70,7 +70,17 @@ def make_loss(loss: str | Factory, keras: Any) -> Any:
 
 
 def make_optimizer(spec: OptimizerSpec, keras: Any, **more: Any) -> Any:
+    """The optimizer; `more` are arguments beyond the spec's.
+
+    Raises:
+        TrainingError: one of Keras does not take the spec's arguments.
+    """
     arguments = {"learning_rate": spec.learning_rate, **spec.arguments, **more}
     if ":" in spec.name:
         return Factory(call=spec.name, arguments=arguments).make()
-    return getattr(keras.optimizers, _OPTIMIZERS[spec.name])(**arguments)
+    try:
+        return getattr(keras.optimizers, _OPTIMIZERS[spec.name])(**arguments)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"optimizer {spec.name} does not take arguments {dict(spec.arguments)}: {error}"
+        ) from error

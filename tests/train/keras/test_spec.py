@@ -16,6 +16,7 @@ from raymlops.errors import ConfigError, PlanError, TrainingError
 from raymlops.train import OptimizerSpec, ParallelPlan, StoppingPolicy
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
+from raymlops.train.keras.recipe import make_optimizer
 from raymlops.train.keras.strategy import make_strategy
 from raymlops.train.plan.feasibility import Limits, require
 from tests.train.keras.specs import MLP
@@ -60,6 +61,16 @@ def test_a_spec_is_read_from_yaml(tmp_path: Path) -> None:
 def test_a_spec_comes_back_from_the_ledgers_json() -> None:
     adapter = TypeAdapter(KerasSpec)
     assert adapter.validate_python(adapter.dump_python(MLP, mode="json")) == MLP
+
+
+def strict_adam(*, learning_rate: float) -> None:
+    """As Keras makes one, but for all else."""
+
+
+def test_arguments_that_an_optimizer_does_not_take_are_told_with_its_name() -> None:
+    keras = SimpleNamespace(optimizers=SimpleNamespace(Adam=strict_adam))
+    with pytest.raises(TrainingError, match=r"optimizer adam does not take arguments \{'m': 1\}: "):
+        make_optimizer(OptimizerSpec(name="adam", arguments={"m": 1}), keras)
 
 
 def test_a_gpu_that_tensorflow_does_not_see_is_never_replaced_by_the_cpu(
