@@ -17,7 +17,16 @@ _CHAINED = re.compile(
     r"During handling of the above exception, another exception occurred):\n\n"
 )
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.M)
-_LIBRARY = re.compile(r"^<|[/\\](?:site-packages|dist-packages|lib[/\\]python[\d.]+)[/\\]")
+_LIBRARY = re.compile(
+    r"^<|[/\\](?:site-packages|dist-packages|lib[/\\]python[\d.]+)[/\\]|__autograph_generated_file"
+)
+# TensorFlow puts the frames of what it traced into the message, and Keras in colour what it said.
+_TRACED = ": in user code:\n"
+_TRACED_FRAME = re.compile(
+    r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>\S+)', re.M
+)
+_ARGUMENTS = "Arguments received by"
+_COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +95,23 @@ def _chain(text: str) -> Iterator[Raised]:
         lines = part.removeprefix(_HEADER).strip("\n").splitlines()
         # Frames and their source are indented, the exception is not; its message may be again.
         first = next((i for i, line in enumerate(lines) if not line.startswith(" ")), len(lines))
-        frames = _FRAME.finditer("\n".join(lines[:first]))
-        yield Raised(
-            message="\n".join(lines[first:] or lines).strip(),
-            frames=tuple(
-                Frame(file=each["file"], line=int(each["line"]), function=each["function"])
-                for each in frames
-            ),
-        )
+        frames = _frames(_FRAME, "\n".join(lines[:first]))
+        message = "\n".join(lines[first:] or lines).strip()
+        _, traced, told = message.partition(_TRACED)
+        if traced:
+            frames += _frames(_TRACED_FRAME, told)
+            message = _said(told)
+        yield Raised(message=message, frames=frames)
+
+
+def _frames(pattern: re.Pattern[str], text: str) -> tuple[Frame, ...]:
+    return tuple(
+        Frame(file=each["file"], line=int(each["line"]), function=each["function"])
+        for each in pattern.finditer(text)
+    )
+
+
+def _said(traced: str) -> str:
+    """The exception below the frames, in one line, without the arguments that Keras adds."""
+    _, _, said = traced.strip().partition("\n\n")
+    return " ".join(_COLOUR.sub("", said.partition(_ARGUMENTS)[0]).split())

@@ -121,6 +121,34 @@ def test_the_place_is_in_no_library() -> None:
     assert cause_of({0: torch_alone}).reason == "RuntimeError: Expected it\nIn addition, set it"
 
 
+TRACED = """\
+Traceback (most recent call last):
+  File "/venv/lib/python3.11/site-packages/keras/src/layers/input_spec.py", line 239, in check
+    raise ValueError(
+ValueError: in user code:
+
+    File "/home/me/mine.py", line 56, in penalty  *
+        return self.model(inputs)
+    File "/venv/lib/python3.11/site-packages/keras/src/layers/input_spec.py", line 239, in check
+        raise ValueError(
+
+    ValueError: Exception encountered when calling Dense.call().
+    
+    \x1b[1mInput 0 of layer 'dense' is incompatible: expected axis -1 to have value 64\x1b[0m
+    
+    Arguments received by Dense.call():
+      • inputs=tf.Tensor(shape=(40, 60), dtype=float32)
+"""  # noqa: W293
+
+
+def test_of_what_tensorflow_traced_the_last_words_are_told() -> None:
+    """Its frames, colours and arguments are in the message, all of which was told."""
+    assert cause_of({0: f"UserExceptionWithTraceback: {TRACED}"}).reason == (
+        "ValueError: Exception encountered when calling Dense.call(). Input 0 of layer 'dense' is "
+        "incompatible: expected axis -1 to have value 64 (in penalty, /home/me/mine.py:56)"
+    )
+
+
 @pytest.mark.parametrize("body", [mentions, refused])
 def test_words_of_a_users_own_are_no_sign(body: Callable[[], None]) -> None:
     """A comment beside what raised made it want of memory, and what a data factory could not reach
