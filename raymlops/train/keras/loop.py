@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from raymlops.data.loading import Source
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.course import Course, Log
-from raymlops.train.keras.recipe import make_loss, make_model, make_optimizer
+from raymlops.train.keras.recipe import (
+    make_loss,
+    make_model,
+    make_optimizer,
+    require_fitting,
+)
 from raymlops.train.keras.share import share
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
@@ -55,6 +60,7 @@ class Loop(ABC):
             self.loss = make_loss(spec.loss, keras)
             self.optimizer = self._make_optimizer(keras)
             self.optimizer.build(self.model.trainable_variables)
+        require_fitting(spec, self.model, self.sources.train)
         self.state = State(self.model, self.optimizer, strategy)
         self.course = Course(spec, len(self.sources.train), checkpoints=checkpoints, log=log)
         self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)

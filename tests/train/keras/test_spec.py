@@ -9,14 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from raymlops.data.loading import ArraySource
 from raymlops.errors import ConfigError, PlanError, TrainingError
 from raymlops.train import OptimizerSpec, ParallelPlan, StoppingPolicy
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
-from raymlops.train.keras.recipe import make_optimizer
+from raymlops.train.keras.recipe import make_optimizer, require_fitting
 from raymlops.train.keras.strategy import make_strategy
 from raymlops.train.plan.feasibility import Limits, require
 from tests.train.keras.specs import MLP
@@ -61,6 +63,26 @@ def test_a_spec_is_read_from_yaml(tmp_path: Path) -> None:
 def test_a_spec_comes_back_from_the_ledgers_json() -> None:
     adapter = TypeAdapter(KerasSpec)
     assert adapter.validate_python(adapter.dump_python(MLP, mode="json")) == MLP
+
+
+def rows(*shapes: tuple[int, ...]) -> ArraySource:
+    return ArraySource([np.zeros((3, *shape), np.float32) for shape in (*shapes, ())])
+
+
+def taking(*shapes: tuple[int | None, ...]) -> SimpleNamespace:
+    return SimpleNamespace(inputs=[SimpleNamespace(shape=(None, *shape)) for shape in shapes])
+
+
+def test_rows_that_a_model_does_not_take_are_told_with_both_shapes() -> None:
+    """TensorFlow ended the first step with a page of frames."""
+    require_fitting(MLP, taking((64,), (None, 3)), rows((64,), (5, 3)))
+    require_fitting(MLP, taking((1,)), rows(()))  # which Keras gives a dimension
+    with pytest.raises(
+        TrainingError, match=r"takes rows of shape \[64\], and .* shape \[60\]: let"
+    ):
+        require_fitting(MLP, taking((64,)), rows((60,)))
+    with pytest.raises(TrainingError, match=r"shape \[2\] and \[3\], and .* of shape \[2\]: let"):
+        require_fitting(MLP, taking((2,), (3,)), rows((2,)))
 
 
 def strict_adam(*, learning_rate: float) -> None:
