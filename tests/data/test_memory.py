@@ -64,3 +64,30 @@ def test_a_file_is_added_in_less_memory_than_it_fills(large: Path, tmp_path: Pat
     assert num_rows == 1_964_076
     assert large.stat().st_size > 240 << 20
     assert 0 < extra_kib < 200 << 10
+
+
+@pytest.fixture(scope="module")
+def unpacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts of 3 GB in 40 kB: the same one in every row."""
+    path = tmp_path_factory.mktemp("unpacking") / "flights.parquet"
+    table = load_flights().select(["scheduled_at", "temp", "late"]).slice(0, 30_000)
+    text = pa.DictionaryArray.from_arrays(np.zeros(table.num_rows, np.int32), ["y" * 100_000])
+    table = table.append_column("row", pa.array(np.arange(table.num_rows)))
+    pq.write_table(table.append_column("text", text), path, compression="zstd", store_schema=False)
+    return path
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_added_in_bounded_memory(
+    unpacking: Path, tmp_path: Path
+) -> None:
+    # Batches were bounded by rows alone: it took more than 5 GiB.
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(unpacking)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    num_rows, extra_kib = map(int, done.stdout.split())
+    assert num_rows == 30_000
+    assert unpacking.stat().st_size < 1 << 20
+    assert extra_kib < 700 << 10

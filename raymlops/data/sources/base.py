@@ -22,6 +22,8 @@ SCHEMA_FILE = "_schema.arrow"
 """The name, in a version's tree, of its Arrow schema: what a reader gets, whatever files say."""
 
 BATCH_ROWS = 1 << 16
+BATCH_BYTES = 64 << 20
+"""The most rows, and bytes, that are in memory together; a row alone has at most as many bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

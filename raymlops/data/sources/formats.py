@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from raymlops.data.sources.base import BATCH_ROWS, without_views
+from raymlops.data.sources.parquet import read_parquet
 from raymlops.errors import DataError
 
 Kind = Literal["parquet", "csv"]
@@ -62,7 +63,7 @@ def read(
     """Batches with the columns of `schema`, or those of them in `columns`, and its types."""
     wanted = schema.names if columns is None else [name for name in columns if name in schema.names]
     target = pa.schema([schema.field(name) for name in wanted])
-    batches = _parquet(file, wanted) if kind == "parquet" else _csv(file, target)
+    batches = read_parquet(file, wanted) if kind == "parquet" else _csv(file, target)
     for batch in batches:
         yield batch if batch.schema.equals(target) else batch.select(wanted).cast(target)
 
@@ -106,13 +107,6 @@ def _wider(kind: pa.DataType, text: str) -> pa.DataType:
     except pa.ArrowException:
         return kind
     return both.field(0).type
-
-
-def _parquet(file: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    # Buffered ahead, every byte of the file would stay in memory until its end.
-    with pq.ParquetFile(file, pre_buffer=False) as opened:
-        # An empty selection yields batches that count rows but hold no column.
-        yield from opened.iter_batches(batch_size=BATCH_ROWS, columns=columns)
 
 
 def _csv(file: Any, target: pa.Schema) -> Iterator[pa.RecordBatch]:

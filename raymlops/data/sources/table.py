@@ -15,11 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names, without_views
+from raymlops.data.sources.base import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    SCHEMA_FILE,
+    Kept,
+    check_names,
+    without_views,
+)
 from raymlops.errors import DataError
 from raymlops.storage import Store
 
 _FILE = "table.parquet"
+_DIGEST_ROWS = 1 << 16  # a part of every digest, whatever batches have
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -71,11 +79,17 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
         group: list[pa.RecordBatch] = []
         for batch in batches:
             group.append(batch)
-            if sum(each.num_rows for each in group) >= 16 * BATCH_ROWS:
+            if _fills_group(group):
                 writer.write_table(pa.Table.from_batches(group, schema))
                 group = []
         if group:
             writer.write_table(pa.Table.from_batches(group, schema))
+
+
+def _fills_group(batches: Sequence[pa.RecordBatch]) -> bool:
+    num_rows: int = sum(each.num_rows for each in batches)
+    size_bytes: int = sum(each.nbytes for each in batches)
+    return num_rows >= 16 * BATCH_ROWS or size_bytes >= 4 * BATCH_BYTES
 
 
 @contextlib.contextmanager
@@ -92,9 +106,9 @@ def _needing_room(folder: Path) -> Iterator[None]:
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.Array]:
-    """The column in pieces that start at multiples of BATCH_ROWS, however it is chunked."""
-    for start in range(0, len(column), BATCH_ROWS):
-        part = column.slice(start, BATCH_ROWS).combine_chunks()
+    """The column in pieces that start at multiples of _DIGEST_ROWS, however it is chunked."""
+    for start in range(0, len(column), _DIGEST_ROWS):
+        part = column.slice(start, _DIGEST_ROWS).combine_chunks()
         yield part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part
 
 
