@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from raymlops.data.sources.base import BATCH_ROWS, without_views
+from raymlops.data.sources.faults import kind_fault, quote_fault, row_fault
 from raymlops.data.sources.parquet import read_parquet
 from raymlops.errors import DataError
 
@@ -50,10 +52,14 @@ def kind_of(name: str) -> Kind:
 def schema_of(kind: Kind, path: Path) -> pa.Schema:
     if kind == "parquet":
         return without_views(pq.read_schema(path))
-    schema = _csv_schema(path)
+    if (fault := kind_fault(path)) is not None:
+        raise DataError(f"{path} {fault}")
+    with _faults_told(path):
+        schema = _csv_schema(path)
     for field in schema:
         if pa.types.is_binary(field.type):
-            raise DataError(f"{path}: column '{field.name}' is not UTF-8; convert the file")
+            fault = row_fault(path) or "is not UTF-8; convert the file"
+            raise DataError(f"{path}: column '{field.name}': {fault}")
     return schema
 
 
@@ -82,7 +88,7 @@ def _contradicted(path: Path, schema: pa.Schema) -> pa.Schema | None:
     """`schema` with a wider type for the first column that a later block has another for.
 
     Raises:
-        pa.ArrowInvalid: no type holds both; names the value.
+        DataError: no type holds both; names the value.
     """
     try:
         with _open_csv(path, schema) as reader:
@@ -93,7 +99,11 @@ def _contradicted(path: Path, schema: pa.Schema) -> pa.Schema | None:
         place = int(found["place"])
         field = schema.field(place)
         if (wider := _wider(field.type, found["value"])) == field.type:
-            raise
+            raise DataError(
+                f"{path}: column '{field.name}' is {field.type} in the rows before "
+                f"'{found['value'][:40]}'; correct the value, or store the table as Parquet with "
+                "this column as text"
+            ) from error
         return schema.set(place, field.with_type(wider))
     return None
 
@@ -111,8 +121,13 @@ def _wider(kind: pa.DataType, text: str) -> pa.DataType:
 
 def _csv(file: Any, target: pa.Schema) -> Iterator[pa.RecordBatch]:
     exact: set[str] = set()
-    with _open_csv(file, target) as reader:
+    is_checked = False
+    with _faults_told(file), _open_csv(file, target) as reader:
         for block in reader:
+            if not is_checked and _has_lines(block):
+                is_checked = True
+                if (fault := quote_fault(file)) is not None:
+                    raise DataError(f"{file} {fault}")
             for name in _large(block, target) - exact:
                 _check_whole_numbers(file, name)
                 exact.add(name)
@@ -121,6 +136,24 @@ def _csv(file: Any, target: pa.Schema) -> Iterator[pa.RecordBatch]:
             )
             for start in range(0, known.num_rows, BATCH_ROWS):
                 yield known.slice(start, BATCH_ROWS)
+
+
+@contextlib.contextmanager
+def _faults_told(file: Any) -> Iterator[None]:
+    """Says what Arrow does not understand of a CSV file by its line."""
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        if (fault := quote_fault(file) or row_fault(file)) is None:
+            raise
+        raise DataError(f"{file} {fault}") from error
+
+
+def _has_lines(block: pa.RecordBatch) -> bool:
+    """Whether a text goes over several lines, as one does whose quote is never closed: Arrow takes
+    the rows behind it for a part of it."""
+    texts = (each for each in block.columns if pa.types.is_string(each.type))
+    return any(pc.any(pc.match_substring(each, "\n")).as_py() for each in texts)
 
 
 def _large(block: pa.RecordBatch, target: pa.Schema) -> set[str]:
