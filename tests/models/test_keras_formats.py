@@ -1,0 +1,59 @@
+"""Keras models whose layers are no plain chain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raymlops.errors import ModelError
+from raymlops.models import (
+    format_named,
+)
+from tests.models.fitted import fitted
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_weights"])
+def test_keras_graphs_with_branches_come_back(name: str) -> None:
+    rows = fitted("keras classifier").rows
+    import keras
+
+    image = keras.Input((64,))
+    shaped = keras.layers.Reshape((8, 8, 1))(image)
+    kernel = keras.regularizers.L2(0.01)
+    convolved = keras.layers.Conv2D(2, 3, activation="relu", kernel_regularizer=kernel)(shaped)
+    pooled = keras.layers.GlobalAveragePooling2D()(convolved)
+    joined = keras.layers.Concatenate()([pooled, keras.layers.Dense(4)(image)])
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(joined))
+    artifact = format_named(name).save(model, rows[:50])
+    predict = format_named(name).load(artifact, recorded=lambda _: False)
+    wanted = model.predict(rows[:50], batch_size=50, verbose=0)
+    np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)
+
+
+def test_a_keras_model_that_normalizes_becomes_onnx() -> None:
+    """The mean and the variance became inputs of the graph."""
+    rows = fitted("keras classifier").rows
+    import keras
+
+    keras.utils.set_random_seed(0)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(rows)
+    inner = keras.Sequential([keras.Input((64,)), normalization])
+    model = keras.Sequential([keras.Input((64,)), inner, keras.layers.Dense(3)])
+    wanted = model(rows).numpy()
+    artifact = format_named("onnx").save(model, rows[:50])
+    predict = format_named("onnx").load(artifact, recorded=lambda _: False)
+    np.testing.assert_allclose(predict(rows), wanted, atol=1e-4)
+    np.testing.assert_array_equal(model(rows).numpy(), wanted)  # it was left as it was
+
+
+def test_a_keras_model_of_several_outputs_is_refused() -> None:
+    """The outputs were taken for rows: seven of these gave [2, 7, 4]."""
+    rows = fitted("keras classifier").rows[:7]
+    import keras
+
+    image = keras.Input((64,))
+    model = keras.Model(image, [keras.layers.Dense(4)(image), keras.layers.Dense(4)(image)])
+    for name in ("keras", "keras_weights"):
+        with pytest.raises(ModelError, match="the model gives list, not one tensor"):
+            format_named(name).save(model, rows)
