@@ -17,7 +17,8 @@ def check_parity(
     `tolerance` * max(1, |wanted|).
 
     Raises:
-        ParityError: names the worst row and both values.
+        ParityError: says how many rows differ, and of the worst one which output, both values and
+            what they may differ by.
     """
     if got.shape != wanted.shape:
         raise ParityError(f"{of} gives shape {got.shape}, {original} {wanted.shape}")
@@ -25,10 +26,29 @@ def check_parity(
     got, wanted = got.astype(np.float64), wanted.astype(np.float64)
     if not wanted.size:
         raise ParityError("there are no rows to compare; give at least two real ones")
-    excess = np.abs(got - wanted) / np.maximum(1.0, np.abs(wanted))
-    worst = np.unravel_index(int(np.argmax(excess)), excess.shape)
-    if not excess[worst] <= tolerance:  # also when it is NaN
-        raise ParityError(
-            f"row {worst[0]} of {len(got)}: {of} gives {got[worst]:.6g}, {original} "
-            f"{wanted[worst]:.6g}; they may differ by {tolerance:g}"
-        )
+    allowed = tolerance * np.maximum(1.0, np.abs(wanted))
+    with np.errstate(invalid="ignore"):  # what is infinite in both has no difference
+        difference = np.abs(got - wanted)
+    broken = ~(difference <= allowed)  # also where it is NaN
+    if not broken.any():
+        return
+    excess = np.where(np.isnan(difference), np.inf, difference - allowed)
+    row, *output = worst = np.unravel_index(int(np.argmax(excess)), excess.shape)
+    num_rows = int(broken.reshape(len(broken), -1).any(axis=1).sum())
+    place = f"row {row}" + (f", output {output[0]} of {got.shape[1]}" if output else "")
+    one, other = _told_apart(float(got[worst]), float(wanted[worst]))
+    is_finite = np.isfinite([got[worst], wanted[worst]]).all()
+    rule = f"they may differ by {allowed[worst]:.3g}" if is_finite else "answers have to be finite"
+    raise ParityError(
+        f"{num_rows} of {len(got)} rows differ, the most {place}: {of} gives {one}, {original} "
+        f"{other}; {rule}"
+    )
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Both with six digits, or with as many as tell one from the other."""
+    for digits in range(6, 18):
+        texts = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts

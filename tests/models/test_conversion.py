@@ -87,7 +87,9 @@ def test_a_row_that_is_predicted_otherwise_is_named() -> None:
     scaled = make_pipeline(StandardScaler(), DecisionTreeRegressor(random_state=0))
     scaled.fit(rows.astype(np.float64), [0.0, 1.0, 2.0, 3.0])
     artifact = format_named("pickle").save(scaled, rows)
-    with pytest.raises(ParityError, match=r"row \d of 4: onnx gives \d, the original \d; they may"):
+    with pytest.raises(
+        ParityError, match=r"rows differ, the most row \d: onnx gives \d, the original \d; they may"
+    ):
         convert(artifact, format_named("onnx"), rows, recorded=everything)
 
 

@@ -302,7 +302,10 @@ def test_a_difference_names_the_row_and_both_values(monkeypatch: Any) -> None:
     source = model("lasso")
     shifted = to_pmml(source.model).replace(b'intercept="1', b'intercept="2')
     monkeypatch.setattr("raymlops.models.formats.pmml.to_pmml", lambda _: shifted)
-    with pytest.raises(ParityError, match=r"row \d+ of 50: pmml gives .*, the original .*; they"):
+    with pytest.raises(
+        ParityError,
+        match=r"of 50 rows differ, the most row \d+.*: pmml gives .*, the original .*; they",
+    ):
         format_named("pmml").save(source.model, source.rows[:50])
 
 
