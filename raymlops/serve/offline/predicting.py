@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -18,13 +19,13 @@ from raymlops.cluster.resources import free_cpus
 from raymlops.data import Column
 from raymlops.data.features import as_floats
 from raymlops.errors import DataError
-from raymlops.ledger import Ledger, ModelVersion, open_ledger
+from raymlops.ledger import Ledger, ModelVersion, Version, open_ledger
 from raymlops.models import Bundle, Field, Signature
 from raymlops.serve.offline.parts import SUFFIX, Parts
 from raymlops.storage import Store
 
 _BATCH_ROWS = 8192
-_MAX_ACTORS = 4
+_MAX_TASKS = 4
 _PARTIAL = ".partial"
 _OURS = re.compile(r"raymlops\.errors\.\w+: (.+)")
 
@@ -72,12 +73,11 @@ def predict_parquet(
     numbers = ray.data.from_items(list(range(num_parts)), override_num_blocks=num_parts)
     numbers.context.enable_progress_bars = False
     # Rows pass through no object store, and no writer of Ray Data's, which keeps no order.
-    scorer: Any = _Scorer  # a class is taken, too, which the types of `map` do not say
+    # Tasks, since of actors that are started again if they die Ray warns on everyone's terminal.
     scored = numbers.map(
-        scorer,
-        fn_constructor_args=(version, ledger_url, store_uri, prefix, parts, partial),
+        _Scorer(version, ledger_url, store_uri, prefix, parts, partial),
         num_cpus=0,  # beside replicas, none may be free
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors(free_cpus())),
+        compute=ray.data.TaskPoolStrategy(min(num_parts, num_tasks(free_cpus()))),
     )
     num_rows, of_rows = 0, parts.num_rows
     try:
@@ -112,9 +112,9 @@ def parts_for(
     return parts
 
 
-def num_actors(free_cpus: float) -> int:
-    """How many actors may score at a time, where so many CPUs are free."""
-    return max(1, min(_MAX_ACTORS, int(free_cpus)))
+def num_tasks(free_cpus: float) -> int:
+    """How many parts may be scored at a time, where so many CPUs are free."""
+    return max(1, min(_MAX_TASKS, int(free_cpus)))
 
 
 def predict_table(bundle: Bundle, table: pa.Table, *, prefix: str = "") -> pa.Table:
@@ -171,37 +171,36 @@ def _check_free(columns: Collection[str], outputs: Collection[str]) -> None:
             )
 
 
+@dataclass(frozen=True)
 class _Scorer:
-    """One actor of Ray Data: loads the bundle once, and writes a file for each part."""
+    """Writes a file for each part."""
 
-    def __init__(
-        self,
-        version: ModelVersion,
-        ledger_url: str,
-        store_uri: str,
-        prefix: str,
-        parts: Parts,
-        folder: Path,
-    ) -> None:
-        with open_ledger(ledger_url) as ledger:  # what is loaded is what is registered now
-            registered = ledger.registry.get(version.model, version.version)
-        self._bundle = Bundle.of_version(Store(store_uri), registered)
-        self._prefix = prefix
-        self._parts = parts
-        self._folder = folder
-        self._schema = self._predicted(parts.schema.empty_table()).schema
+    version: ModelVersion
+    ledger_url: str
+    store_uri: str
+    prefix: str
+    parts: Parts
+    folder: Path
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        bundle = _bundle(self.ledger_url, self.store_uri, self.version.model, self.version.version)
         number, num_rows = row["item"], 0
-        path = self._folder / f"part-{number:08}{SUFFIX}"
-        with pq.ParquetWriter(path, self._schema) as writer:
-            for batch in self._parts.batches(number, num_rows=_BATCH_ROWS):
-                writer.write_table(self._predicted(pa.Table.from_batches([batch])))
+        path = self.folder / f"part-{number:08}{SUFFIX}"
+        schema = predict_table(bundle, self.parts.schema.empty_table(), prefix=self.prefix).schema
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in self.parts.batches(number, num_rows=_BATCH_ROWS):
+                table = pa.Table.from_batches([batch])
+                writer.write_table(predict_table(bundle, table, prefix=self.prefix))
                 num_rows += batch.num_rows
         return {"num_rows": num_rows}
 
-    def _predicted(self, table: pa.Table) -> pa.Table:
-        return predict_table(self._bundle, table, prefix=self._prefix)
+
+@functools.lru_cache(maxsize=1)
+def _bundle(ledger_url: str, store_uri: str, model: str, version: Version) -> Bundle:
+    """Loaded once a worker process; what is loaded is what is registered now."""
+    with open_ledger(ledger_url) as ledger:
+        registered = ledger.registry.get(model, version)
+    return Bundle.of_version(Store(store_uri), registered)
 
 
 def _reason(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ from raymlops.cluster import Session
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle, format_named
-from raymlops.serve.offline.predicting import num_actors, predict_parquet, predict_table
+from raymlops.serve.offline.predicting import num_tasks, predict_parquet, predict_table
 from tests.serve.conftest import MODEL, World, make_world
 
 
@@ -66,7 +66,7 @@ def test_rows_that_do_not_fit_are_told(world: World) -> None:
 
 
 def test_as_many_score_as_cpus_are_free() -> None:
-    assert [num_actors(free) for free in (0.0, 1.5, 3.0, 64.0)] == [1, 1, 3, 4]
+    assert [num_tasks(free) for free in (0.0, 1.5, 3.0, 64.0)] == [1, 1, 3, 4]
 
 
 @pytest.mark.cluster
@@ -76,6 +76,7 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     world = make_world(bundles, tmp_path_factory.mktemp("world"))
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
@@ -84,6 +85,7 @@ def test_a_file_is_predicted_in_its_order_or_not_at_all(
         version = ledger.registry.resolve(f"{MODEL}@champion")
     places = {"ledger_url": world.ledger_url, "store_uri": world.store_uri}
     predicted = predict_parquet(version, source, target, **places)
+    assert "core_worker.cc" not in capfd.readouterr().err  # Ray warned of how actors were made
     assert predicted.num_rows == 569
     found = pq.read_table(target)
     assert found["row"].to_pylist() == list(range(569))
