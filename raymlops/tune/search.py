@@ -20,11 +20,13 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Dataset, Ledger, Run, open_ledger
 from raymlops.storage import Store, arrow_place
 from raymlops.train import TabularSpec
+from raymlops.tune.leftovers import give_back
 from raymlops.tune.spec import TuneSpec
 from raymlops.tune.trials import (
     METRIC,
     NUMBER,
     Trial,
+    family_of,
     require_first,
     require_resumable,
     trials_of,
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from raymlops.train.tabular.training import TrainingJob
     from raymlops.tune.progress import TrialsTold
     from raymlops.tune.suggestions import Suggestions
+
+
+_TUNING = "tuning"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,7 @@ def tune(
     with ledger.runs.recording(search):
         require_first(ledger, search)
         known = trials_of(ledger, search)
-        told = TrialsTold(ledger, search.id, folder=store.below(f"tuning/{search.id}"), known=known)
+        told = TrialsTold(ledger, search.id, folder=_folder(store, search), known=known)
         told.begin(spec.num_trials)
         if on_start is not None:
             on_start(search)
@@ -94,11 +99,20 @@ def tune(
             suggestions = Suggestions(
                 spec, seed=job.spec.seed, tried=[trial.tried for trial in known]
             )
-            with _without_list_of_failures():
-                _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
+            try:
+                with _without_list_of_failures():
+                    _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
+            finally:
+                for member in family_of(ledger, search):  # drivers that were killed left theirs
+                    give_back(_folder(store, member))
         found = _best(job, search, trials_of(ledger, search), told.causes)
         _keep(ledger, job, found)
     return replace(found, run=ledger.runs.get(search.id))
+
+
+def _folder(store: Store, search: Run) -> str:
+    """Where Ray Tune keeps what trials leave."""
+    return store.below(f"{_TUNING}/{search.id}")
 
 
 def _trainable(
@@ -140,7 +154,7 @@ def _tuner(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     # A trial that fails is told by `told`, in a line; Ray Tune would print its whole traceback.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-    path, filesystem = arrow_place(store.below("tuning"))
+    path, filesystem = arrow_place(store.below(_TUNING))
     return ray_tune.Tuner(
         ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
         tune_config=ray_tune.TuneConfig(

@@ -237,6 +237,7 @@ def test_a_search_records_its_trials_and_keeps_the_best(
     assert capfd.readouterr().out == ""  # `raymlops tune --json` was not JSON
     assert caplog.messages == []  # a warning about how we call Ray Tune, a study that begins
     assert found.run.status == "finished"
+    assert not (Path(store.uri) / "tuning" / found.run.id).exists()  # nobody reads it again
     assert [run.id for run in begun] == [found.run.id]
     # Nothing was to be seen of a search until its end.
     assert ledger.runs.last_metrics(found.run.id) == {
@@ -282,7 +283,9 @@ def test_a_search_whose_trials_all_fail_tells_what_the_first_said(
     assert told.startswith("trial 0 (hidden [4], dropout ")
     assert "learning_rate 1e+30, weight_decay " in told
     assert "failed: the loss is nan at step 2" in told
-    traceback = Path(told.partition("; its traceback is in ")[2]).read_text()
+    file = Path(told.partition("; its traceback is in ")[2])
+    assert list(file.parents[1].rglob("*.*")) == [file]  # the rest nobody reads again
+    traceback = file.read_text()
     assert "in fit_alone" in traceback
     assert "TrainingError: the loss is nan" in traceback
     assert ledger.decisions.list(model="tumours", kind="tune") == []
