@@ -13,6 +13,8 @@ from raymlops.ledger import Ledger
 from raymlops.storage.files import redacted
 from raymlops.tune.trials import METRIC, NUMBER, Trial
 
+_DEAD = "The actor died unexpectedly"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -49,11 +51,7 @@ class TrialsTold(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         number = trial.config[NUMBER]
-        failed = self._ledger.runs.list(
-            parent_id=self._run_id, where=f"params.{NUMBER} = {number}", status="failed"
-        )
-        # A worker that was killed has not said why.
-        cause = _cause(failed[0].error if failed else _first_line(Path(trial.error_file)))
+        cause = _cause(self._error_of(number, Path(trial.error_file)))
         self.causes.append(cause)
         _logger.warning(
             "trial %d (%s) failed: %s; its traceback is in %s",
@@ -63,6 +61,20 @@ class TrialsTold(Callback):
             f"{redacted(self._folder)}/{trial.custom_dirname}/{Path(trial.error_file).name}",
         )
         self._end()
+
+    def _error_of(self, number: int, error_file: Path) -> str | None:
+        """What the trial's run says; of a worker that was killed, and could say nothing, that."""
+        error = _first_line(error_file)
+        if error.startswith(_DEAD):
+            error = "its worker died: it was killed, or the machine had no memory left"
+        runs = self._ledger.runs.list(
+            parent_id=self._run_id, where=f"params.{NUMBER} = {number}", limit=1
+        )
+        if runs and runs[0].status == "failed":
+            return runs[0].error
+        if runs:
+            self._ledger.runs.fail(runs[0].id, f"TrainingError: {error}")
+        return error
 
     def _end(self) -> None:
         self._num_ended += 1

@@ -295,7 +295,7 @@ def test_a_search_whose_trials_all_fail_tells_what_the_first_said(
 def test_a_trial_whose_worker_is_killed_is_told_as_such(
     job: TrainingJob, ledger: Ledger, store: Store, data: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It cannot say so itself, and the ledger's row of it has no end."""
+    """It cannot say so itself: its run stayed "lost", whatever the search said of it."""
     long = replace(job, spec=replace(SPEC, epochs=10_000))
 
     def kill_its_worker(search: Run) -> None:
@@ -309,12 +309,15 @@ def test_a_trial_whose_worker_is_killed_is_told_as_such(
 
     with (
         caplog.at_level(logging.WARNING, logger="raymlops"),
-        pytest.raises(TrainingError, match=r"^all 1 trials failed: The actor died unexpectedly"),
+        pytest.raises(TrainingError, match=r"^all 1 trials failed: its worker died: it was kil"),
     ):
         tune(long, TuneSpec(num_trials=1), ledger, store, data, on_start=kill_it_soon)
     (told,) = [each.getMessage() for each in caplog.records if each.name.startswith("raymlops")]
-    assert "failed: The actor died unexpectedly" in told
-    assert "error.txt" in told
+    assert "failed: its worker died: it was killed, or" in told
+    assert "died unexpectedly" in Path(told.partition("; its traceback is in ")[2]).read_text()
+    (trial,) = ledger.runs.list(kind="trial")
+    assert trial.status == "failed"
+    assert str(trial.error).startswith("TrainingError: its worker died")
 
 
 @pytest.mark.usefixtures("ray_cluster")
