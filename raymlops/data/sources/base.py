@@ -80,18 +80,24 @@ def explained(what: object) -> Iterator[None]:
         raise DataError(f"{what} cannot be read: {error}") from error
 
 
-def without_views(schema: pa.Schema) -> pa.Schema:
+def storable(schema: pa.Schema) -> pa.Schema:
     """The same with texts and bytes in place of views of them, which Arrow neither filters nor
-    compares."""
-    return pa.schema([field.with_type(_without_view(field.type)) for field in schema])
+    compares, and with values in place of dictionaries but of texts, which Parquet does not have."""
+    return pa.schema([field.with_type(_storable(field.type)) for field in schema])
 
 
-def _without_view(kind: pa.DataType) -> pa.DataType:
+def _storable(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_string_view(kind):
         return pa.string()
     if pa.types.is_binary_view(kind):
         return pa.binary()
+    if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
+        return _storable(kind.value_type)
     return kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def check_names(what: object, schema: pa.Schema) -> None:

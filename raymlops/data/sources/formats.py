@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from raymlops.data.sources.base import BATCH_ROWS, without_views
+from raymlops.data.sources.base import BATCH_ROWS, storable
 from raymlops.data.sources.faults import kind_fault, quote_fault, row_fault
 from raymlops.data.sources.parquet import read_parquet
 from raymlops.errors import DataError
@@ -51,7 +51,7 @@ def kind_of(name: str) -> Kind:
 
 def schema_of(kind: Kind, path: Path) -> pa.Schema:
     if kind == "parquet":
-        return without_views(pq.read_schema(path))
+        return storable(pq.read_schema(path))
     if (fault := kind_fault(path)) is not None:
         raise DataError(f"{path} {fault}")
     with _faults_told(path):

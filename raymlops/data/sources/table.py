@@ -21,7 +21,7 @@ from raymlops.data.sources.base import (
     SCHEMA_FILE,
     Kept,
     check_names,
-    without_views,
+    storable,
 )
 from raymlops.errors import DataError
 from raymlops.storage import Store
@@ -39,7 +39,7 @@ class TableSource:
 
     def __init__(self, table: pa.Table) -> None:
         check_names("the table", table.schema)
-        self._table = table.cast(without_views(table.schema))
+        self._table = table.cast(storable(table.schema))
 
     @property
     def schema(self) -> pa.Schema:
@@ -61,7 +61,12 @@ class TableSource:
     def keep(self, store: Store) -> Kept:
         with tempfile.TemporaryDirectory(prefix="raymlops-") as folder:
             path = Path(folder) / _FILE
-            write_parquet(self.batches(), self.schema, path)
+            try:
+                write_parquet(self.batches(), self.schema, path)
+            except pa.ArrowException as error:
+                raise DataError(
+                    f"the table cannot be kept as Parquet: {error}; give the column another type"
+                ) from error
             schema = self.schema.serialize().to_pybytes()
             return Kept(
                 manifest=store.put_tree({_FILE: path, SCHEMA_FILE: schema}),

@@ -25,7 +25,7 @@ from raymlops.data import (
     open_source,
 )
 from raymlops.data.export import export_dvc
-from raymlops.data.sources import formats
+from raymlops.data.sources import StoredRows, formats
 from raymlops.demo.flights import load_flights
 from raymlops.errors import DataError, ExpectationError
 from raymlops.ledger import Ledger
@@ -216,6 +216,21 @@ def test_columns_of_every_kind_have_a_digest(column: pa.Array) -> None:
     assert open_source(pieces).digest == open_source(table).digest
     turned = pa.table({"x": pa.array(column.to_pylist()[::-1], column.type)})
     assert open_source(turned).digest != open_source(table).digest
+
+
+def test_dictionaries_of_numbers_are_kept_as_numbers(store: Store) -> None:
+    # As pandas has categories of whole numbers: the version was added, and nobody could read it.
+    table = pa.table({"x": pa.array([7, None, 8, 7]).dictionary_encode()})
+    source = open_source(table)
+    kept = source.keep(store)
+    assert as_table(StoredRows(store, kept.manifest)).to_pydict() == {"x": [7, None, 8, 7]}
+    assert source.schema.field("x").type == pa.int64()
+
+
+def test_what_parquet_cannot_hold_is_refused(store: Store) -> None:
+    for column in (pa.array([{}, {}]), pa.array(["a", None]).dictionary_encode("encode")):
+        with pytest.raises(DataError, match=r"the table cannot be kept as Parquet: .*; give the"):
+            open_source(pa.table({"x": column})).keep(store)
 
 
 def test_names_of_files_do_not_count(week: pa.Table, tmp_path: Path) -> None:
