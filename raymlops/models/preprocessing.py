@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -178,4 +179,10 @@ def _moments(known: NDArray[np.float64]) -> tuple[float, float]:
     # Told by the values: a thousand times 0.1 has a deviation of 1.4e-17 from its rounded mean.
     if known.min() == known.max():
         return float(known[0]), 1.0
-    return float(known.mean()), float(known.std()) or 1.0  # squares of 1e-200 are 0
+    with np.errstate(over="ignore"):
+        mean, std = float(known.mean()), float(known.std())
+    if not math.isfinite(mean + std):  # squares of 1e200 are infinite
+        largest = float(np.abs(known).max())
+        shrunk = known / largest
+        mean, std = float(shrunk.mean()) * largest, float(shrunk.std()) * largest
+    return mean, std or 1.0  # squares of 1e-200 are 0

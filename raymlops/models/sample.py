@@ -11,6 +11,8 @@ from raymlops.data.features import Column
 from raymlops.data.profile import Profile
 from raymlops.models.signature import Field, Signature
 
+_LARGEST = np.finfo(np.float64).max
+
 
 def sample_columns(signature: Signature, profile: Profile, num_rows: int) -> dict[str, Column]:
     """The same rows each time; of no person, since profiles hold only bins."""
@@ -44,8 +46,8 @@ def _sample(field: Field, bins: Bins | None, num_rows: int) -> Column:
     values = np.array(edges or (field.low or field.high or 0.0,))
     if "INT" in field.datatype:  # bins lie between values, which are whole numbers here
         values = np.round(values)
-    # The last edge lies above all that was seen, and so above a bound that was reached.
-    values = values.clip(
-        -np.inf if field.low is None else field.low, np.inf if field.high is None else field.high
-    )
+    # The last edge lies above all that was seen, and so above a bound that was reached, if only
+    # that of floats.
+    low = -_LARGEST if field.low is None else field.low
+    values = values.clip(low, _LARGEST if field.high is None else field.high)
     return np.resize(values, (num_rows, *field.shape))

@@ -247,6 +247,19 @@ def test_sample_rows_reach_a_bound_and_pass_none(bundle: Bundle) -> None:
     assert second["mean_radius"] == 1.0
 
 
+def test_sample_rows_of_the_largest_numbers_are_finite(bundle: Bundle) -> None:
+    # The edge above the largest float is infinite, as no value of a request may be.
+    edges = (0.0, float(np.finfo(np.float64).max), float("inf"))
+    bins = (NumberBins(name="mean_radius", edges=edges),)
+    unbounded = tuple(replace(field, high=None) for field in bundle.signature.inputs)
+    made = replace(
+        bundle,
+        signature=replace(bundle.signature, inputs=unbounded),
+        profile=replace(bundle.profile, bins=bins),
+    )
+    made.signature.check(made.sample(6))
+
+
 def test_a_missing_package_or_another_major_version_is_told(
     bundle: Bundle, columns: Columns
 ) -> None:

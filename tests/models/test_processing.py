@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from raymlops.data import Columns, Feature, GroupedColumns, Layout, take
@@ -40,6 +41,14 @@ def test_a_constant_feature_keeps_its_scale() -> None:
     np.testing.assert_allclose(preprocessing.transform(asked)[:, 0], [0.0, 0.1, 3.0], rtol=1e-6)
     tiny = Preprocessing.fit(features, {"fee": np.array([0.0, 1e-200])})
     assert np.isfinite(tiny.transform(asked)).all()
+
+
+def test_numbers_whose_squares_are_infinite_keep_their_scale() -> None:
+    # Their deviation was infinite, which JSON has as null: the bundle could answer nothing.
+    values = {"fee": np.array([np.finfo(np.float64).max, -1e200, 0.0, 0.0])}
+    fitted = Preprocessing.fit((Feature(name="fee", kind="number"),), values)
+    kept = Preprocessing.from_dict(orjson.loads(orjson.dumps(fitted.to_dict())))
+    np.testing.assert_allclose(kept.transform(values)[:, 0], [3**0.5, *[-(3**-0.5)] * 3], rtol=1e-6)
 
 
 def test_it_is_fitted_on_what_it_is_given_and_nothing_else() -> None:
