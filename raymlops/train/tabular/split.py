@@ -31,7 +31,8 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
     """The newest `validation_share` of the rows validate; nothing is fitted on them.
 
     Raises:
-        TrainingError: a part is empty or holds one class only.
+        TrainingError: a part is empty or holds one class only, or no feature has a value to learn
+            from.
     """
     table = table.sort_by(schema.event_time)
     num_train = table.num_rows - round(table.num_rows * validation_share)
@@ -46,6 +47,11 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
     columns = read_columns(table, schema.features)
     older = take(columns, slice(0, num_train))
     preprocessing = Preprocessing.fit(schema.features, older)
+    if not preprocessing.width:
+        names = ", ".join(feature.name for feature in schema.features)
+        raise TrainingError(
+            f"of {names} the training part has no value at all; declare features that have some"
+        )
     return Split(
         columns=columns,
         preprocessing=preprocessing,
