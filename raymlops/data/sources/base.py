@@ -81,9 +81,10 @@ def explained(what: object) -> Iterator[None]:
 
 
 def storable(schema: pa.Schema) -> pa.Schema:
-    """The same with texts and bytes in place of views of them, which Arrow neither filters nor
-    compares, and with values in place of dictionaries but of texts, which Parquet does not have."""
-    return pa.schema([field.with_type(_storable(field.type)) for field in schema])
+    """The same without views of texts and bytes, also within lists and the like, which Arrow
+    neither filters nor compares, and with values in place of dictionaries but of texts, which
+    Parquet does not have."""
+    return pa.schema([_within(field) for field in schema])
 
 
 def _storable(kind: pa.DataType) -> pa.DataType:
@@ -93,7 +94,21 @@ def _storable(kind: pa.DataType) -> pa.DataType:
         return pa.binary()
     if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
         return _storable(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([_within(field) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_within(kind.key_field), _within(kind.item_field), kind.keys_sorted)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_within(kind.value_field), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(_within(kind.value_field))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_within(kind.value_field))
     return kind
+
+
+def _within(field: pa.Field) -> pa.Field:
+    return field.with_type(_storable(field.type))
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -26,6 +26,7 @@ from raymlops.data import (
 )
 from raymlops.data.export import export_dvc
 from raymlops.data.sources import StoredRows, formats
+from raymlops.data.statistics import Statistics
 from raymlops.demo.flights import load_flights
 from raymlops.errors import DataError, ExpectationError
 from raymlops.ledger import Ledger
@@ -225,6 +226,27 @@ def test_dictionaries_of_numbers_are_kept_as_numbers(store: Store) -> None:
     kept = source.keep(store)
     assert as_table(StoredRows(store, kept.manifest)).to_pydict() == {"x": [7, None, 8, 7]}
     assert source.schema.field("x").type == pa.int64()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.string_view()),
+        pa.large_list(pa.binary_view()),
+        pa.struct([("a", pa.list_(pa.string_view(), 1))]),
+        pa.map_(pa.string_view(), pa.string_view()),
+    ],
+    ids=str,
+)
+def test_texts_within_lists_are_filtered(kind: pa.DataType, tmp_path: Path) -> None:
+    """Polars has views of texts; `data add` broke over a null beside them."""
+    table = pa.table({"x": pa.nulls(3, kind)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for source in (open_source(table), open_source(tmp_path / "t.parquet")):
+        statistics = Statistics(source.schema)
+        for batch in source.batches():
+            statistics.feed(batch)
+        assert [each.missing for each in statistics.columns()] == [3]
 
 
 def test_what_parquet_cannot_hold_is_refused(store: Store) -> None:
