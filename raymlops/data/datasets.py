@@ -14,7 +14,7 @@ from raymlops.data.expectations import examine, refuse
 from raymlops.data.rules import Batches
 from raymlops.data.schema import TableSchema
 from raymlops.data.sources import DeltaRows, Source, StoredRows, TableSource, open_source
-from raymlops.errors import NotFoundError
+from raymlops.errors import DataError, NotFoundError
 from raymlops.ledger import Dataset, Ledger
 from raymlops.storage import Store
 
@@ -70,13 +70,27 @@ def open_dataset(store: Store, dataset: Dataset) -> Batches:
     return rows(store, dataset.manifest)
 
 
-def load_dataset(store: Store, dataset: Dataset) -> pa.Table:
-    """The table of a dataset version, its bytes verified; raises as `open_dataset`."""
-    return as_table(open_dataset(store, dataset))
+def load_dataset(store: Store, dataset: Dataset, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a dataset version, or `columns` of it, its bytes verified; raises as
+    `open_dataset`."""
+    return as_table(open_dataset(store, dataset), columns)
 
 
-def as_table(rows: Batches) -> pa.Table:
-    return pa.Table.from_batches(rows.batches(), rows.schema)
+def as_table(rows: Batches, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows, of `columns` or of all.
+
+    Raises:
+        DataError: they lack a column.
+    """
+    schema = rows.schema
+    if columns is not None:
+        for name in columns:
+            if name not in schema.names:
+                raise DataError(
+                    f"column '{name}' is missing; the table has {', '.join(schema.names)}"
+                )
+        schema = pa.schema(map(schema.field, columns))
+    return pa.Table.from_batches(rows.batches(columns), schema)
 
 
 def read_table(path: str | Path | Sequence[str | Path]) -> pa.Table:

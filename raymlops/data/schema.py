@@ -48,3 +48,8 @@ class TableSchema:
             check_classes(self.classes)
         if self.target in names:
             raise ValueError(f"the target '{self.target}' is among the features; it would leak")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that a model is trained from."""
+        return (*(feature.name for feature in self.features), self.target, self.event_time)

@@ -124,7 +124,8 @@ def _trainable(
     from raymlops.data import load_dataset
     from raymlops.train.tabular.split import split_by_time
 
-    split = split_by_time(load_dataset(store, dataset), job.schema, job.spec.validation_share)
+    table = load_dataset(store, dataset, job.schema.columns)
+    split = split_by_time(table, job.schema, job.spec.validation_share)
     return functools.partial(
         _run_trial,
         job=job,

@@ -99,7 +99,7 @@ class TrainingJob:
         with ledger.runs.recording(run):
             if on_start is not None:
                 on_start(run)
-            table = load_dataset(store, dataset)
+            table = load_dataset(store, dataset, self.schema.columns)
             split = split_by_time(table, self.schema, self.spec.validation_share)
             qualities = {
                 name: self._reference(ledger, dataset, run, name, split.arrays)

@@ -255,6 +255,18 @@ def test_what_parquet_cannot_hold_is_refused(store: Store) -> None:
             open_source(pa.table({"x": column})).keep(store)
 
 
+def test_of_a_version_the_columns_that_are_asked_for_are_loaded(
+    week: pa.Table, ledger: Ledger, store: Store
+) -> None:
+    # A training held all of them in memory, and sorted them.
+    dataset = add_dataset(ledger, store, week.append_column("note", week["origin"]), SCHEMA)
+    names = ["carrier", "temp", "late", "scheduled_at"]
+    assert list(SCHEMA.columns) == names
+    assert load_dataset(store, dataset, names).equals(week.select(names))
+    with pytest.raises(DataError, match="column 'fog' is missing; the table has scheduled_at, car"):
+        load_dataset(store, dataset, ["late", "fog"])
+
+
 def test_names_of_files_do_not_count(week: pa.Table, tmp_path: Path) -> None:
     a_folder(week, tmp_path)
     before = open_source(tmp_path / "parts").digest
