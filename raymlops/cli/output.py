@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from raymlops.config import redact
+from raymlops.config import redact, writable
 
 _PIPE_WIDTH = 10_000
 
@@ -44,7 +44,7 @@ def emit_error(error: Exception, *, json: bool, trace: str = "") -> None:
         print(redact(trace), file=sys.stderr, end="")
     message = redact(str(error))
     if json:
-        document = {"error": message, "type": type(error).__name__}
+        document = {"error": writable(message), "type": type(error).__name__}
         print(to_json(document), file=sys.stderr)
     elif not trace:
         print(f"raymlops: {message}", file=sys.stderr)

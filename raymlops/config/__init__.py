@@ -15,6 +15,7 @@ from raymlops.config.problems import Problems
 from raymlops.config.references import literal
 from raymlops.config.secret import HIDDEN, Secret, SecretUrl, redact
 from raymlops.config.sources import environment_layer, file_layer, override_layer
+from raymlops.config.texts import is_utf8, writable
 from raymlops.config.variables import (
     Variable,
     Variables,
@@ -41,8 +42,10 @@ __all__ = [
     "environment_layer",
     "environment_variables",
     "file_layer",
+    "is_utf8",
     "literal",
     "merge",
     "override_layer",
     "redact",
+    "writable",
 ]

@@ -16,6 +16,7 @@ from raymlops.config.reader import read_scalar
 from raymlops.config.references import Resolved, Template, resolve
 from raymlops.config.secret import remember
 from raymlops.config.sources import ENVIRONMENT_PREFIX
+from raymlops.config.texts import is_utf8
 from raymlops.config.tree import dotted
 from raymlops.config.variables import Variables
 from raymlops.errors import ConfigError
@@ -48,6 +49,8 @@ class Resolver:
             ]
         if isinstance(raw, dict):
             return self._mapping(raw, schema, key)
+        if isinstance(raw, str):
+            return self._text(raw, key)
         return raw
 
     def origin(self, key: Key) -> str:
@@ -63,6 +66,8 @@ class Resolver:
         values = {}
         for name, item in raw.items():
             path = (*key, str(name))
+            if self._text(str(name), path) is None:
+                continue
             if fields is not None and name not in fields:
                 self._unknown(path, fields)
                 continue
@@ -71,6 +76,14 @@ class Resolver:
             if path not in self.absent:
                 values[name] = value
         return values
+
+    def _text(self, text: str, key: Key) -> str | None:
+        """The text, None where a ledger or a URL could not hold it."""
+        if is_utf8(text):
+            return text
+        self.problems.add(f"{self.origin(key)}: {dotted(key)}: is no UTF-8 text")
+        self.absent.add(key)
+        return None
 
     def _unknown(self, key: Key, fields: Collection[str]) -> None:
         where = f"section '{dotted(key[:-1])}' has" if key[1:] else "the settings have"
@@ -81,12 +94,13 @@ class Resolver:
 
     def _resolved(self, template: Template, schema: Any, key: Key) -> Any:
         try:
-            return self._read(template, schema, key)
+            found = self._read(template, schema, key)
         except ConfigError as error:
             for line in str(error).splitlines():
                 self.problems.add(f"{self.origin(key)}: {dotted(key)}: {line}")
             self.absent.add(key)
             return None
+        return self._text(found, key) if isinstance(found, str) else found
 
     def _read(self, template: Template, schema: Any, key: Key) -> Any:
         secret = types.is_secret(schema) or types.is_text(schema)

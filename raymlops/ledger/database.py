@@ -113,7 +113,10 @@ class Database:
             return
         self._notice_fork()
         if self._is_unmade and not self._was_made_by_another():
-            with nothing().connect() as connection:
+            with (
+                told_as_ours(self._engine, self.url, "did not answer"),
+                nothing().connect() as connection,
+            ):
                 yield connection
             return
         self._notice_replaced()

@@ -42,6 +42,9 @@ def told_as_ours(engine: Engine, url: str, what: str) -> Iterator[None]:
         if (why := _never_stored(cause, driver)) is not None:
             raise RefusedError(f"{told} refused a row: {said}; {why}") from error
         raise LedgerError(f"{told} {what}: {said}; {_way_out(engine, url, cause)}") from error
+    except UnicodeEncodeError as error:
+        told = f"the ledger at {SecretUrl(url)}"
+        raise RefusedError(f"{told} takes UTF-8, which a text is not: {error.object!r}") from error
     except StatementError as error:
         raise error.orig or error from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from raymlops.cluster import Session, connect
 from raymlops.cluster.uploads import refuse_upload
-from raymlops.config import Configured, SecretUrl
+from raymlops.config import Configured, SecretUrl, is_utf8
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
@@ -127,6 +127,11 @@ class Workspace:
 
 def _check_home(home: Path) -> None:
     refuse_upload(home)
+    if not is_utf8(str(home)):
+        raise ConfigError(
+            f"home is {home}, which is no UTF-8, and its path is written down as text: name "
+            "another folder by `home`, or --home"
+        )
     there = next(path for path in (home, *home.parents) if os.path.exists(path))
     if not os.path.isdir(there):
         raise ConfigError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -113,6 +114,22 @@ def test_letters_that_stdout_does_not_have_are_escaped(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert "h\\xf8me" in done.stdout
+
+
+def test_an_argument_that_is_no_text_is_told_of_as_json(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "raymlops",
+            "train",
+            os.fsencode(tmp_path) + b"/\xff.yaml",
+            "--json",
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert json.loads(done.stderr)["error"].endswith("/\\udcff.yaml")
 
 
 def test_who_has_a_number_and_no_name_is_told_by_it(monkeypatch: pytest.MonkeyPatch) -> None:

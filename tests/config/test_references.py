@@ -176,6 +176,21 @@ def test_a_path_is_relative_to_the_file_that_says_it(
     assert given.settings.login.user == "elsewhere"
 
 
+def test_bytes_that_are_no_text_are_refused_with_their_key(tmp_path: Path) -> None:
+    # The command ended in a traceback of pydantic's.
+    with pytest.raises(ConfigError) as caught:
+        load(
+            tmp_path,
+            'name: "\\udcff"\nlogin: {hosts: [a, "${env:X}"], labels: {"\\udcfe": b}}\n',
+            X="\udcff",
+        )
+    assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
+        "name: is no UTF-8 text",
+        "login.hosts[1]: is no UTF-8 text",
+        "login.labels.\udcfe: is no UTF-8 text",
+    ]
+
+
 def test_a_file_that_others_may_read_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

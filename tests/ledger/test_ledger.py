@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.data import TableSchema
-from raymlops.errors import ConflictError, LedgerError, NotFoundError
+from raymlops.errors import ConflictError, LedgerError, NotFoundError, RefusedError
 from raymlops.ledger import Code, Dataset, Ledger, Run, Version
 
 
@@ -310,3 +310,13 @@ def test_a_ledger_opened_lazily_can_be_made_for_others(tmp_path: Path) -> None:
     with Ledger(url, lazily=True) as ledger:
         ledger.make()
         Ledger(url, must_exist=True).close()
+
+
+def test_what_is_no_text_is_refused(ledger: Ledger, run: Run) -> None:
+    # `raymlops why $'\\xff'` was a traceback.
+    with pytest.raises(RefusedError, match="takes UTF-8, which a text is not"):
+        ledger.runs.get("\udcff")
+    with pytest.raises(RefusedError, match="takes UTF-8, which a text is not"):
+        ledger.decisions.add(
+            model="flights", kind="alias", outcome="x", who="ann", why="\udcff", evidence={}
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,15 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path, home: str) -> None:
     (tmp_path / "home").touch()
     with pytest.raises(ConfigError, match=f"home is {tmp_path / home}, and {tmp_path}/home is a"):
         Workspace.open(overrides=[f"home={tmp_path / home}"])
+
+
+def test_a_home_that_is_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As an option, or as a ledger was made there, it was a traceback.
+    here = tmp_path / os.fsdecode(b"\xff")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(ConfigError, match="which is no UTF-8, and its path is written down"):
+        Workspace.open()
 
 
 def test_a_home_may_begin_with_the_folder_of_the_user(
