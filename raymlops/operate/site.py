@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from raymlops.config import Configured, SecretUrl
+from raymlops.ledger import sqlite_url
 from raymlops.operate.settings import LedgerSettings, Settings, StorageSettings
 from raymlops.operate.workspace import Workspace
 
@@ -27,9 +28,13 @@ def workspace_at(settings: Settings) -> Workspace:
 
 
 def absolute_url(url: str) -> SecretUrl:
+    """The same database, whatever folder it is asked from. A path stays as people write it: of a
+    percent-encoded one MLflow makes a folder of that name."""
     if not url.startswith("sqlite"):
         return SecretUrl(url)
-    parsed = make_url(url)
-    assert parsed.database, "a mirror and its ledger lie in files"
-    database = str(Path(parsed.database).resolve())
-    return SecretUrl(parsed.set(database=database).render_as_string(hide_password=False))
+    driver = url.partition(":")[0].removeprefix("sqlite")
+    _, mark, query = url.partition("?")
+    database = make_url(url).database
+    assert database, "a mirror and its ledger lie in files"
+    path = sqlite_url(Path(database).resolve()).removeprefix("sqlite")
+    return SecretUrl(f"sqlite{driver}{path}{mark}{query}")

@@ -19,8 +19,9 @@ from raymlops.config import Secret, redact
 from raymlops.config import schema as types
 from raymlops.config.tree import dotted
 from raymlops.errors import ClusterError, ConfigError
-from raymlops.ledger import Ledger
+from raymlops.ledger import Ledger, sqlite_url
 from raymlops.operate.settings import SITE, Settings, load_settings
+from raymlops.operate.site import absolute_url
 from raymlops.operate.training import training_job
 
 SECRET = "correct-horse-battery"
@@ -172,6 +173,20 @@ def test_a_home_that_is_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(here)
     with pytest.raises(ConfigError, match="which is no UTF-8, and its path is written down"):
         Workspace.open()
+
+
+@pytest.mark.parametrize("name", ["h\xf8me", "a#b", "100%25", "a?b", "a b"])
+def test_a_url_is_made_absolute_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # MLflow made a folder h%C3%B8me beside the one that was meant.
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    url = sqlite_url(tmp_path / name / "m.db")
+    assert absolute_url(url).reveal() == url
+    assert absolute_url("sqlite:///m.db").reveal() == url
+    written = absolute_url("sqlite+pysqlite:///m.db?timeout=5").reveal()
+    assert written == url.replace("sqlite", "sqlite+pysqlite", 1) + "?timeout=5"
 
 
 def test_a_home_may_begin_with_the_folder_of_the_user(
