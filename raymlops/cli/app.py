@@ -31,6 +31,7 @@ from raymlops.cli import (
 )
 from raymlops.cli.examples import EXAMPLES
 from raymlops.cli.output import emit_error, log_to_stderr, write_any_text
+from raymlops.cli.verbs import Verbs
 from raymlops.errors import RaymlopsError
 
 _PANELS = {
@@ -43,6 +44,7 @@ _PANELS = {
 
 app = typer.Typer(
     name="raymlops",
+    cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Exit status: 0 when it was done, 1 when it was not (the last line of stderr says why), "
@@ -67,6 +69,7 @@ def _dress(app: typer.Typer) -> None:
         verb.rich_help_panel = panels[_name(verb)]
         verb.epilog = f"Example: {EXAMPLES[_name(verb)]}"
     for group in app.registered_groups:
+        group.cls = Verbs
         group.rich_help_panel = panels[_name(group)]
         assert group.typer_instance is not None, "a group is a Typer"
         for verb in group.typer_instance.registered_commands:

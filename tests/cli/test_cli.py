@@ -102,6 +102,23 @@ def test_the_help_tells_the_exit_status_and_the_version() -> None:
     assert run("--version") == f"raymlops {version('raymlops')}\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("models show", "'models' has convert, inspect, list, trust, verify. Did you mean 'data"),
+        ("models promote", "'models' has convert, inspect, list, trust, verify. Did you mean 'pro"),
+        ("config shwo", "No such command 'config shwo'. Did you mean 'config show'?"),
+        ("verify", "No such command 'verify'. Did you mean 'models verify', 'ledger verify'?"),
+        ("releases", "No such command 'releases'. Did you mean 'release'?"),
+        ("xyz", "No such command 'xyz'. 'raymlops' has alerts, at, bench,"),
+    ],
+)
+def test_an_unknown_verb_is_answered_with_those_that_may_be_meant(typed: str, told: str) -> None:
+    found = CliRunner().invoke(app, typed.split())
+    assert found.exit_code == 2
+    assert told in " ".join(found.output.replace("\u2502", "").split())
+
+
 def test_a_shell_is_told_the_verbs_that_begin_so() -> None:
     asked = {"_RAYMLOPS_COMPLETE": "complete_bash", "COMP_WORDS": "raymlops de", "COMP_CWORD": "1"}
     told = CliRunner().invoke(app, [], prog_name="raymlops", env=asked)
