@@ -8,6 +8,7 @@ import ssl
 import struct
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -518,6 +519,14 @@ def test_beyond_its_connections_a_server_takes_none(server: Listening) -> None:
             assert other.recv(4096) == b""
         assert call(channel, "ServerLive").live
     server.run(own.stop(0.0))
+
+
+def test_a_burst_of_calls_is_answered(server: Listening, channel: grpc.Channel) -> None:
+    """Of those beyond 1,000 some were cancelled, by nobody as it seemed to their client."""
+    ask = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    body = request_class("ModelInfer")(model_name=MODEL, inputs=typed()).SerializeToString()
+    calls = [ask.future(body, timeout=60.0) for _ in range(4000)]
+    assert Counter(each.code() for each in calls) == {grpc.StatusCode.OK: 4000}
 
 
 def test_clients_do_not_notice_that_a_connection_begins_anew(

@@ -50,6 +50,10 @@ _AGE_S = 600.0
 """After so long a connection is asked to begin anew, as its client does unnoticed: by then there
 may be other replicas, which would get none of those that there are."""
 
+_MOST_PENDING = 8192
+"""Calls that wait for this process to look at them, about 15 KB each. Of more than 1,000 grpc
+cancels some unless it is told so, and to a client that looks like a cancellation of its own."""
+
 
 class GrpcServer:
     """Serves `inference`; several replicas of a node may share an address, and get connections
@@ -154,12 +158,14 @@ class GrpcServer:
 
 
 def _options(limits: HttpLimits) -> list[tuple[str, int]]:
-    """What grpc has to bound its clients by. How many calls come at once is not among it: of a
-    burst beyond its `max_concurrent_streams` some are reset."""
+    """What grpc has to bound its clients by. Its `max_concurrent_streams` is not among it: of a
+    burst beyond that some calls are reset."""
     return [
         ("grpc.max_receive_message_length", limits.max_body_bytes + _ENVELOPE_BYTES),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 1),
+        ("grpc.server.max_pending_requests", _MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
         ("grpc.max_allowed_incoming_connections", most_open(limits.max_connections)),
         ("grpc.server_handshake_timeout_ms", _ms(limits.head_timeout_s)),
         ("grpc.http2.settings_timeout", _ms(limits.head_timeout_s)),
