@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from raymlops.errors import RequestError
 from raymlops.models import Field
 from raymlops.serve.batching import Outputs
 from raymlops.serve.batching.shares import Share
@@ -36,6 +38,17 @@ class Wanted(NamedTuple):
 
 EVERY_OUTPUT = Wanted((), frozenset(), False)
 """As JSON, which is what most ask for by asking for nothing."""
+
+
+_NOT_OFFERED = {"classification": "classification", "shared_memory_region": "shared memory"}
+
+
+def refuse_not_offered(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raises RequestError, 400, where an output is asked for in a way that Triton has: told as
+    ever it would be taken for scores by class, or looked for where it is not."""
+    for asked, what in _NOT_OFFERED.items():
+        if parameters.get(asked):
+            raise RequestError(400, f"output '{name}': {what} is not offered")
 
 
 def encode_answer(request_id: str, result: Result, wanted: Wanted) -> Response:

@@ -21,7 +21,12 @@ from raymlops.serve.protocols.base import BaseAsk
 from raymlops.serve.protocols.datatypes import DTYPES
 from raymlops.serve.protocols.documents import about, load, mapping, sequence, shown, text
 from raymlops.serve.protocols.json_tensors import read_json
-from raymlops.serve.protocols.open_inference.answers import EVERY_OUTPUT, Wanted, encode_answer
+from raymlops.serve.protocols.open_inference.answers import (
+    EVERY_OUTPUT,
+    Wanted,
+    encode_answer,
+    refuse_not_offered,
+)
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, split_binary
 from raymlops.serve.protocols.open_inference.fitted import fitted_reader
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
@@ -229,8 +234,7 @@ def _wanted(outputs: Any, every_binary: bool) -> Wanted:
         output = mapping(item, "outputs")
         names.append(text(output.get("name"), "outputs.name"))
         parameters = mapping(output.get("parameters", {}), "outputs.parameters")
-        if parameters.get("classification"):
-            raise RequestError(400, f"output '{names[-1]}': classification is not offered")
+        refuse_not_offered(names[-1], parameters)
         if _flag(parameters.get("binary_data", every_binary), "outputs.parameters.binary_data"):
             binary.add(names[-1])
     return Wanted(tuple(names), frozenset(binary), every_binary)

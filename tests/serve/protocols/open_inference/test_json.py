@@ -200,6 +200,10 @@ def test_values_that_are_all_missing_fit_any_field(datatype: str) -> None:
         ({"parameters": {"timeout": 1.5}}, "parameters.timeout is 1.5, not microseconds up to"),
         ({"parameters": {"priority": 10}}, "parameters.priority is a whole number, not within 0"),
         ({"outputs": [{"name": "prob"}]}, "output 'prob': unknown"),
+        (
+            {"outputs": [{"name": "late", "parameters": {"shared_memory_region": "r"}}]},
+            "output 'late': shared memory is not offered",
+        ),
         ({"outputs": [{"name": "late"}] * 2}, "output 'late': asked for twice"),
     ],
 )

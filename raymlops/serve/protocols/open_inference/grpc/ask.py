@@ -15,6 +15,7 @@ from raymlops.serve.inference import Result
 from raymlops.serve.protocols.base import BaseAsk
 from raymlops.serve.protocols.documents import about, text
 from raymlops.serve.protocols.json_tensors import read_json
+from raymlops.serve.protocols.open_inference.answers import refuse_not_offered
 from raymlops.serve.protocols.open_inference.binary import read_binary, read_plain, write_binary
 from raymlops.serve.protocols.open_inference.grpc.messages import response_class
 from raymlops.serve.protocols.open_inference.inputs import check_datatype, field_of
@@ -35,7 +36,6 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_NOT_OFFERED = {"classification": "classification", "shared_memory_region": "shared memory"}
 
 
 def parse_message(message: Any, *, left_s: float | None) -> GrpcAsk:
@@ -101,9 +101,7 @@ class GrpcAsk(BaseAsk):
 
 def _wanted(output: Any) -> str:
     name = text(output.name, "outputs.name")
-    for asked, what in _NOT_OFFERED.items():
-        if asked in output.parameters:
-            raise RequestError(400, f"output '{name}': {what} is not offered")
+    refuse_not_offered(name, output.parameters)
     return name
 
 
