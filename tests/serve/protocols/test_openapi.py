@@ -34,6 +34,26 @@ def test_every_example_is_valid_and_answered(app: InProcess) -> None:
         Draft202012Validator(reply).validate(answer)
 
 
+def test_what_the_server_refuses_is_no_request_of_the_document(app: InProcess) -> None:
+    path = f"/v2/models/{MODEL}/infer"
+    paths = json.loads(app.ask("GET", "/openapi.json").body)["paths"]
+    content = paths[path]["post"]["requestBody"]["content"]["application/json"]
+    document, infer = content["example"], Draft202012Validator(content["schema"])
+    inputs = document["inputs"]
+    no_shape = [inputs[0] | {"shape": []}, *inputs[1:]]
+    for refused in (
+        {"inputs": no_shape},
+        {"inputs": [*inputs[1:], inputs[1]]},
+        {"inputs": inputs, "outputs": [{"name": "benign"}, {"name": "benign"}]},
+        {"inputs": inputs[1:]},
+    ):
+        app.refusal(path, refused)
+        assert not infer.is_valid(refused)
+    required = [each for each in inputs if each["name"] in ("radius", "smoothness")]
+    app.post(path, {"inputs": required})
+    assert infer.is_valid({"inputs": required})
+
+
 def test_the_page_loads_nothing_from_elsewhere(app: InProcess) -> None:
     response = app.ask("GET", "/docs")
     assert response.content_type.startswith("text/html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from raymlops.models import Field
 from raymlops.serve.form import Form
 from raymlops.serve.protocols.datatypes import accepted
 from raymlops.serve.protocols.openapi.schemas import (
@@ -124,7 +125,7 @@ def _infer_body(of: Described) -> Schema:
             {
                 "name": {"const": field.name},
                 "datatype": {"enum": sorted(accepted(field))},
-                "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+                "shape": _shape(field),
                 "data": rows(value(field)),
             },
             required=["name", "datatype", "shape", "data"],
@@ -146,16 +147,35 @@ def _infer_body(of: Described) -> Schema:
             "inputs": {
                 "type": "array",
                 "items": {"oneOf": tensors},
-                "minItems": len(tensors),
+                "allOf": [_named(field) for field in of.form.inputs.values()],
+                "minItems": 1,
                 "maxItems": len(tensors),
             },
             "outputs": {
                 "type": "array",
                 "items": _object({"name": {"enum": names}}, required=["name"]),
+                "maxItems": len(names),
+                "uniqueItems": True,
             },
         },
         required=["inputs"],
     )
+
+
+def _shape(field: Field) -> Schema:
+    num_axes = 1 + len(field.shape)
+    return {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1},
+        "minItems": num_axes,
+        "maxItems": num_axes,
+    }
+
+
+def _named(field: Field) -> Schema:
+    """That among tensors one is the field, or none where it may be missing."""
+    named = {"properties": {"name": {"const": field.name}}, "required": ["name"]}
+    return {"contains": named, "minContains": 0 if field.nullable else 1, "maxContains": 1}
 
 
 def _infer_answer() -> Schema:
