@@ -25,6 +25,7 @@ from raymlops.serve.door.roster import Roster
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.protocols.front import front_routes
+from raymlops.serve.protocols.index import register_index
 from raymlops.serve.web import Handler
 
 _logger = logging.getLogger(__name__)
@@ -199,4 +200,6 @@ def _answers(roster: Roster) -> Handler:
     async def is_ready() -> bool:
         return bool(roster.models) and not roster.unserved
 
-    return front_routes(is_ready)
+    routes = front_routes(is_ready)
+    register_index(routes, lambda: roster.models)
+    return routes

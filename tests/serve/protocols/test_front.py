@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import pytest
 
 from raymlops.serve.protocols.front import front_routes
+from raymlops.serve.protocols.index import register_index
+from raymlops.serve.web import Request, Routes, answered
 from raymlops.serve.web.asgi import Application
 
 
@@ -26,6 +29,26 @@ def test_the_server_names_itself() -> None:
     found = ask("GET", "/v2").json()
     assert found["name"] == "raymlops"
     assert "binary_tensor_data" in found["extensions"]
+
+
+def test_the_address_names_its_models_and_where_they_are_described() -> None:
+    async def run() -> bytes:
+        routes = Routes()
+        register_index(routes, lambda: {"trains", "a/b"})
+        return bytes((await answered(routes, Request("GET", "/"))).body)
+
+    assert json.loads(asyncio.run(run()))["models"] == [
+        {
+            "name": "a/b",
+            "docs": "/v2/models/a%2Fb/docs",
+            "openapi": "/v2/models/a%2Fb/openapi.json",
+        },
+        {
+            "name": "trains",
+            "docs": "/v2/models/trains/docs",
+            "openapi": "/v2/models/trains/openapi.json",
+        },
+    ]
 
 
 def test_ready_means_every_model_is() -> None:

@@ -54,6 +54,13 @@ def test_what_the_server_refuses_is_no_request_of_the_document(app: InProcess) -
     assert infer.is_valid({"inputs": required})
 
 
+def test_whoever_opens_the_address_finds_the_page(app: InProcess) -> None:
+    (found,) = json.loads(app.ask("GET", "/").body)["models"]
+    assert found["name"] == MODEL
+    assert app.ask("GET", found["docs"]).content_type.startswith("text/html")
+    assert json.loads(app.ask("GET", found["openapi"]).body)["info"]["title"] == MODEL
+
+
 def test_the_page_loads_nothing_from_elsewhere(app: InProcess) -> None:
     response = app.ask("GET", "/docs")
     assert response.content_type.startswith("text/html")

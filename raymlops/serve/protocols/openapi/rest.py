@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from raymlops.serve.inference import Inference
+from raymlops.serve.protocols.index import register_index
 from raymlops.serve.protocols.openapi.paths import (
     Described,
     open_inference_paths,
@@ -36,6 +37,7 @@ def register(routes: Routes, inference: Inference) -> None:
         headers = (("content-security-policy", _POLICY),)
         reply(Response(200, _page(), "text/html; charset=utf-8", headers))
 
+    register_index(routes, lambda: (inference.model,))
     for prefix in ("", "/v2/models/{model}"):
         routes.add("GET", f"{prefix}/openapi.json", document)
         routes.add("GET", f"{prefix}/docs", page)
