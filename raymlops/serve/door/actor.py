@@ -79,11 +79,14 @@ def local_door(limits: HttpLimits, tls: TlsFiles | None) -> Any:
     """The handle of this node's door, which is opened unless it is open; blocks.
 
     Raises:
-        ConfigError: it is open, and encrypts otherwise.
+        ConfigError: it is open, and encrypts otherwise; or is not, and the files do not fit.
         ClusterError: it cannot be opened.
     """
     node = _node_id()
-    door = spawn(DoorActor, door_name(node), str(door_path()), limits, tls, node_id=node)
+    name = door_name(node)
+    if tls is not None and not _is_open(name):
+        tls.context()
+    door = spawn(DoorActor, name, str(door_path()), limits, tls, node_id=node)
     if (found := ask(door, "encryption")) != tls:
         raise ConfigError(
             f"the door of this node is open with TLS {found}, the settings ask for {tls}: one "
@@ -116,6 +119,15 @@ def warn_of_doors(host: str, limits: HttpLimits | None) -> None:
             host,
             ", ".join(sorted(beyond)),
         )
+
+
+def _is_open(name: str) -> bool:
+    """Also while it is being started again."""
+    try:
+        find(name)
+    except ClusterError:
+        return False
+    return True
 
 
 def _is_beyond(address: str) -> bool:

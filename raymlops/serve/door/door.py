@@ -58,7 +58,8 @@ class Door:
     Args:
         handler: answers what no replica can, given the models and those that have no replica.
         tls: what connections are encrypted by; plain ones are refused then. Files that are replaced
-            are taken for new connections.
+            are taken for new connections. Where they do not fit nobody is let in until they do: a
+            door that comes back has clients who wait, and sockets to take.
     """
 
     def __init__(

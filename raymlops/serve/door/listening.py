@@ -93,6 +93,8 @@ class Listeners:
             connection.setblocking(False)
             if self._tls is None:
                 self._on_plain(connection)
+            elif self._tls.context is None:
+                connection.close()
             else:
                 self._tasks.start(decrypt(connection, self._tls.context, self._on_plain))
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from raymlops.errors import ConfigError
 from raymlops.serve.door.crowds import Crowd
 from raymlops.serve.door.listening import Listeners, address_of
 from raymlops.serve.door.relay import (
@@ -77,7 +78,12 @@ class Neighbours:
         return self._relays.total()
 
     def card(self, host: str, asker: str) -> Card:
-        """For the door of the node `asker`, which reaches this one at `host`."""
+        """For the door of the node `asker`, which reaches this one at `host`.
+
+        Raises ConfigError while there is no certificate to meet it by.
+        """
+        if self._tls is not None and self._tls.context is None:
+            raise ConfigError(str(self._tls.problem))
         if self._inner is None:
             self._inner = self._listeners.bind(host, 0)
         entrance = Entrance(

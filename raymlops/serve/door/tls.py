@@ -51,14 +51,20 @@ class Encryption:
     A certificate lasts for weeks, a server for months. Connections keep what they began with.
     Whoever renews the files may write one after the other, or break them: nobody is refused then.
 
-    Raises ConfigError when the files do not fit at first.
+    Where they do not fit at first there is no context, and no certificate, until they do.
     """
+
+    context: SSLContext | None = None
+    certificate = key = b""
 
     def __init__(self, files: TlsFiles) -> None:
         self.files = files
         self.problem: str | None = None
         self._seen = _stamps(files)
-        self._read()
+        try:
+            self._read()
+        except ConfigError as error:
+            self._tell(error)
 
     def renew(self) -> bool:
         """Whether `context` and the bytes are others now, since the files were replaced by others
@@ -69,12 +75,18 @@ class Encryption:
         try:
             self._read()
         except ConfigError as error:
-            self.problem = str(error)
-            _logger.error("the certificate of before is used, the new one cannot be: %s", error)
+            self._tell(error)
             return False
         self.problem = None
         _logger.info("new connections have what %s holds now", self.files.certificate)
         return True
+
+    def _tell(self, error: ConfigError) -> None:
+        kept = "the certificate of before is used, the new one cannot be"
+        if self.context is None:
+            kept = "nobody is let in until the files fit"
+        self.problem = f"{kept}: {error}"
+        _logger.error("%s", self.problem)
 
     def _read(self) -> None:
         context = self.files.context()

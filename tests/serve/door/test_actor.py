@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from raymlops.errors import ConfigError
 from raymlops.serve import HttpLimits, warn_of_doors
 from raymlops.serve.door import actor
 from raymlops.serve.door.actor import DoorGoneError
+from raymlops.serve.door.tls import TlsFiles
 
 
 @dataclass
@@ -76,3 +79,19 @@ def test_an_address_that_is_open_to_others_is_told_of(
         "serve.host is 127.0.0.1, but models are reached at 0.0.0.0:8001, ::2:80 too, where an "
         "earlier deployment asked for it: to close that start the cluster anew"
     ]
+
+
+def test_a_door_is_not_opened_with_files_that_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was Ray's traceback. One that is open goes on with what it has."""
+    tls = TlsFiles(certificate=tmp_path / "none.pem", key=tmp_path / "key.pem")
+    monkeypatch.setattr(actor, "_node_id", lambda: "node")
+    monkeypatch.setattr(actor, "door_path", lambda: tmp_path)
+    monkeypatch.setattr(actor, "spawn", lambda *_, **__: "the door")
+    monkeypatch.setattr(actor, "ask", lambda *_: tls)
+    monkeypatch.setattr(actor, "_is_open", lambda _: False)
+    with pytest.raises(ConfigError, match=r"none\.pem and key .*: .*No such file"):
+        actor.local_door(HttpLimits(), tls)
+    monkeypatch.setattr(actor, "_is_open", lambda _: True)
+    assert actor.local_door(HttpLimits(), tls) == "the door"

@@ -441,7 +441,8 @@ def test_a_renewed_certificate_is_taken_and_a_broken_one_is_told(
             certificate.write_bytes(first[:200])
             await until(lambda: door.standing()["problem"] is not None)
             assert await shown() == first
-            assert f"TLS with certificate {certificate}" in door.standing()["problem"]
+            told = "the certificate of before is used, the new one cannot be: TLS with certificate"
+            assert door.standing()["problem"].startswith(f"{told} {certificate}")
             make_certificate(tmp_path)
             await until(lambda: door.standing()["problem"] is None)
             assert await shown() == certificate.read_bytes() != first
@@ -449,6 +450,41 @@ def test_a_renewed_certificate_is_taken_and_a_broken_one_is_told(
 
     run(test)
     assert "the certificate of before is used, the new one cannot be" in caplog.text
+
+
+def test_a_door_that_is_back_waits_for_files_that_fit(
+    tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that died while the files were broken never came back, also when they were mended."""
+    certificate, key = make_certificate(tmp_path)
+    tls = TlsFiles(certificate=certificate, key=key)
+
+    async def test(world: World) -> None:
+        world.doors.pop().close()
+        del world.port
+        first = await world.open(tls)
+        one = await world.replica("one", "flights")
+        certificate.write_bytes(b"")
+        first.close()
+        world.doors.remove(first)
+        back = await world.open(tls)
+        told = f"nobody is let in until the files fit: TLS with certificate {certificate}"
+        assert back.standing()["problem"].startswith(told)
+        with pytest.raises(ConfigError, match="nobody is let in"):
+            back.card("127.0.0.1", "elsewhere")
+        await until(lambda: one.doorway._held != {})
+        url = f"https://127.0.0.1:{world.port}"
+        async with httpx.AsyncClient(base_url=url, verify=False, trust_env=False) as client:
+            with pytest.raises(httpx.TransportError):
+                await client.get(INFER.format("flights"))
+            make_certificate(tmp_path)
+            await until(lambda: back.standing()["problem"] is None)
+            await until(lambda: back.standing()["replicas"] != [])
+            assert (await client.get(INFER.format("flights"))).text == "one"
+            assert back.card("127.0.0.1", "elsewhere").entrance.certificate
+
+    run(test)
+    assert "nobody is let in until the files fit" in caplog.text
 
 
 def test_tls_files_that_do_not_fit_are_refused(certificate: tuple[Path, Path]) -> None:

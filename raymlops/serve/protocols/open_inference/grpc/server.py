@@ -148,6 +148,7 @@ class GrpcServer:
         if self._tls is None:
             port: int = server.add_insecure_port(address)
             return port
+        self._tls.context()  # which tells what does not fit
         port = server.add_secure_port(address, _credentials(Encryption(self._tls)))
         return port
 
