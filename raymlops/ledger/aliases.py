@@ -23,6 +23,18 @@ def named(connection: Connection, model: str, alias: str) -> Version | None:
     return None if version is None else Version.parse(version)
 
 
+def expect(
+    connection: Connection, model: str, alias: str, version: Version, *, seen: Version
+) -> None:
+    """Raises ConflictError when the alias does not name `seen` any more, on which it was decided
+    that it is to name `version`."""
+    if (found := named(connection, model, alias)) != seen:
+        raise ConflictError(
+            f"{model} {alias} is {found} by now, moved by another hand, and was {seen} when it was "
+            f"to become {version}; look again"
+        )
+
+
 def move(
     connection: Connection,
     model: str,
@@ -40,11 +52,8 @@ def move(
     Raises:
         ConflictError: the alias does not name `seen` any more, on which that was decided.
     """
-    if seen is not None and (found := named(connection, model, alias)) != seen:
-        raise ConflictError(
-            f"{model} {alias} is {found} by now, moved by another hand, and was {seen} when it was "
-            f"to become {version}; look again"
-        )
+    if seen is not None:
+        expect(connection, model, alias, version, seen=seen)
     decision = decisions.append(
         connection,
         model=model,

@@ -89,13 +89,16 @@ class Releases:
         evidence: Mapping[str, Any] | None = None,
         event_time: datetime | None = None,
         traffic: Mapping[str, Any] | None = None,
+        seen: Version | None = None,
+        champion: Version | None = None,
     ) -> Release:
         """What it comes to, in one transaction: a promoted one makes its challenger the champion,
-        and `traffic` is the model's from then on, where it has any.
+        another one `champion` where that is given, and `traffic` is the model's from then on, where
+        it has any.
 
         Raises:
-            ConflictError: it has ended, or another version than its two is the champion: by
-                another hand, meanwhile.
+            ConflictError: it has ended, or another version than its two is the champion, or than
+                `seen`, on which that was decided: by another hand, meanwhile.
         """
         ended_at = None if status == "running" else now()
         with self._database.write() as connection:
@@ -109,6 +112,19 @@ class Releases:
                 raise ConflictError(
                     f"release {release_id} of {release.model} {release.challenger} is "
                     f"{release.status.replace('_', ' ')} already"
+                )
+            if seen is not None:
+                aliases.expect(connection, release.model, "champion", champion or seen, seen=seen)
+            if champion is not None:
+                aliases.move(
+                    connection,
+                    release.model,
+                    "champion",
+                    champion,
+                    who=who,
+                    why=why,
+                    evidence={"release": release.id, **(evidence or {})},
+                    event_time=event_time,
                 )
             if status == "promoted":
                 _crown(connection, release, who, why, evidence or {}, event_time)

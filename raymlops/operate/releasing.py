@@ -74,28 +74,30 @@ def rollback(workspace: Workspace, reference: str, *, who: str, why: str) -> Rel
 
 
 def _end_release(workspace: Workspace, running: Release, *, who: str, why: str) -> Release:
-    """Rolls back a release that runs: traffic goes back to the champion."""
-    model = running.model
-    champion = workspace.ledger.registry.alias(model, "champion")
-    return workspace.ledger.releases.advance(
+    """Rolls back a release that runs: traffic goes back to the champion, and where a person has
+    made the challenger that, to the one before it."""
+    model, ledger = running.model, workspace.ledger
+    champion = ledger.registry.alias(model, "champion")
+    is_promoted = champion == running.challenger
+    wanted = _earlier(workspace, model, champion) if is_promoted else champion
+    return ledger.releases.advance(
         running.id,
         running.state,
         "rolled_back",
         outcome="rolled back",
         who=who,
         why=why,
-        traffic=TrafficTable.champion(model, str(champion)).to_dict(),
+        evidence={_ROLLED_BACK: str(champion)} if is_promoted else {},
+        traffic=TrafficTable.champion(model, str(wanted)).to_dict(),
+        seen=champion,
+        champion=wanted if is_promoted else None,
     )
 
 
 def _step_back(
     workspace: Workspace, model: str, current: Version, *, who: str, why: str
 ) -> AliasMove:
-    if (earlier := _champion_before(workspace, model)) is None:
-        raise ReleaseError(
-            f"{model} {current} has no champion before it that was not rolled back: "
-            "`raymlops promote` names another"
-        )
+    earlier = _earlier(workspace, model, current)
     return workspace.ledger.registry.move(
         model,
         "champion",
@@ -106,6 +108,15 @@ def _step_back(
         seen=current,
         traffic=TrafficTable.champion(model, str(earlier)).to_dict(),
     )
+
+
+def _earlier(workspace: Workspace, model: str, current: Version) -> Version:
+    if (earlier := _champion_before(workspace, model)) is None:
+        raise ReleaseError(
+            f"{model} {current} has no champion before it that was not rolled back: "
+            "`raymlops promote` names another"
+        )
+    return earlier
 
 
 def _champion_before(workspace: Workspace, model: str) -> Version | None:

@@ -260,6 +260,49 @@ def test_a_canary_is_rolled_back_by_name(world: World) -> None:
     assert (ended.id, ended.status, champion(world)) == (release.id, "rolled_back", "1.0.0")
 
 
+@pytest.mark.parametrize("named", ["tumours", "tumours@1.0.1"])
+def test_a_canary_that_a_person_promoted_is_rolled_back_for_good(world: World, named: str) -> None:
+    # The release ended, and the version that was to answer no more got all the traffic.
+    workspace = world.workspace
+    with world.operator() as operator:
+        released(world, operator)
+        workspace.ledger.releases.publish("tumours", world.tables[-1].to_dict())
+        point(workspace, world.challenger)
+        ended = rollback(workspace, named, who="ann", why="it is slow")
+        assert isinstance(ended, Release)
+        assert (ended.status, champion(world)) == ("rolled_back", "1.0.0")
+        assert published(world) == TrafficTable.champion("tumours", "1.0.0")
+        operator.tick(day(1))
+    assert (champion(world), published(world)) == (
+        "1.0.0",
+        TrafficTable.champion("tumours", "1.0.0"),
+    )
+    with pytest.raises(ReleaseError, match=r"tumours 1\.0\.1 was rolled back at"):
+        rollback(workspace, "tumours", who="bob", why="it is slow")
+
+
+def test_a_release_that_is_ended_while_somebody_promotes_is_looked_at_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, registry = world.workspace, type(world.workspace.ledger.registry)
+    with world.operator() as operator:
+        released(world, operator)
+    before = registry.alias
+
+    def look(*about: Any) -> Any:
+        found = before(*about)
+        monkeypatch.undo()
+        point(workspace, world.challenger)
+        return found
+
+    running = workspace.ledger.releases.running("tumours")
+    assert running is not None
+    monkeypatch.setattr(registry, "alias", look)
+    with pytest.raises(ConflictError, match=r"champion is 1\.0\.1 by now"):
+        releasing._end_release(workspace, running, who="ann", why="it is slow")
+    assert workspace.ledger.releases.running("tumours") == running
+
+
 def test_of_two_who_roll_back_at_once_one_is_told_of_the_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
