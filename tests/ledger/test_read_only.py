@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.ledger import Ledger
+from tests.disks import output_on_small_disk
 
 _READ_AND_WRITE = """
 import sys
@@ -76,3 +77,43 @@ def test_who_may_only_read_reads_whether_somebody_writes_or_not(folder: Path) ->
         folder.chmod(0o555)
         assert colleague(url)[0] == "(2, {'by': 'its owner again'})"
         folder.chmod(0o755)
+
+
+_ON_A_FULL_DISK = """
+import os, sys
+from raymlops.errors import LedgerError
+from raymlops.ledger import Ledger
+
+folder = sys.argv[1]
+url = f"sqlite:///{folder}/ledger.db"
+with Ledger(url) as ledger:
+    ledger.releases.publish("m", {"by": "who had room"})
+filling = os.open(f"{folder}/all", os.O_CREAT | os.O_WRONLY)
+try:
+    while True:
+        os.write(filling, bytes(4096))
+except OSError:
+    pass
+for _ in range(2):  # also after who had no room to write
+    with Ledger(url) as ledger:
+        print(ledger.releases.published("m"))
+        try:
+            ledger.releases.publish("m", {"by": "who has none"})
+        except LedgerError as error:
+            print(str(error).rpartition("; ")[2])
+with Ledger(url) as ledger:
+    os.truncate(filling, 0)
+    ledger.releases.publish("m", {"by": "who has room again"})
+    print(ledger.releases.published("m"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
+def test_on_a_full_disk_a_ledger_is_read(tmp_path: Path) -> None:
+    # `raymlops status`, and all that only read, were "disk I/O error".
+    refused = "see that the file can be read and written, and that its disk is not full"
+    seen = "(1, {'by': 'who had room'})"
+    assert output_on_small_disk(_ON_A_FULL_DISK, tmp_path) == [
+        *(seen, refused) * 2,
+        "(2, {'by': 'who has room again'})",
+    ]
