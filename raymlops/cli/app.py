@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from importlib.metadata import version
@@ -41,6 +42,8 @@ _PANELS = {
     "What happened, and why": "why at decisions lineage diff report runs models",
     "Around it": "submit serve bench keys alerts config ledger mirror export",
 }
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="raymlops",
@@ -111,7 +114,7 @@ def main() -> None:
         emit_error(error, json=json)
         sys.exit(1)
     except OSError as error:  # a folder where a file is to be, or one that takes no files
-        told = error.filename is not None
+        told = error.filename is not None or error.errno in _NO_ROOM
         emit_error(error, json=json, trace="" if told else traceback.format_exc())
         sys.exit(1)
     except Exception as error:  # a bug: its traceback may show what this process has to hide

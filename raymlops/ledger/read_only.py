@@ -25,7 +25,7 @@ def is_read_only(path: str) -> bool:
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.exists(path):
         return False
-    return not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)) or _is_full(folder)
+    return not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)) or is_full(folder)
 
 
 def read_without_writing(engine: Engine, path: str) -> None:
@@ -41,7 +41,8 @@ def read_without_writing(engine: Engine, path: str) -> None:
     event.listen(engine, "do_connect", connect)
 
 
-def _is_full(folder: str) -> bool:
+def is_full(folder: str) -> bool:
+    """Whether the disk of `folder` has no room for this process, but for a few KiB."""
     disk = os.statvfs(folder)
     blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # the last ones are root's
     return blocks * disk.f_frsize < _SHARED_BYTES

@@ -22,6 +22,7 @@ from raymlops.data import OUTPUTS
 from raymlops.errors import CoordinationError
 from raymlops.ledger import Decision, Drift, Ledger, Performance, Release
 from raymlops.ledger.holders import writer_of
+from raymlops.ledger.read_only import is_full
 from raymlops.monitor import Window, WindowReport, late_rows, unjudged_rows
 from raymlops.monitor.alerts import AlertBook, Book, Episode
 from raymlops.monitor.metrics.prometheus import recorded_prometheus
@@ -309,6 +310,8 @@ def _unwatched(workspace: Workspace, models: Iterable[ModelHealth]) -> Iterable[
 
 def _unwritten(workspace: Workspace) -> Iterable[str]:
     """That nobody can write, which readers do not notice."""
+    if workspace.home.exists() and is_full(str(workspace.home)):
+        yield f"nothing can be written: the disk of {workspace.home} is full"
     writer = writer_of(workspace.ledger_url)
     if writer is not None and writer.is_stopped:
         yield f"nothing can be written to the ledger: that is kept by {writer}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -101,6 +102,19 @@ def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str], tmp_path: P
     told = "[Errno 28] No space left on device: 'standard output'"
     expected = f'{{"error":"{told}","type":"OSError"}}' if "--json" in arguments else told
     assert done.stderr.removeprefix("raymlops: ") == f"{expected}\n"
+
+
+def test_a_disk_without_room_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of a `report` it was a traceback: whoever writes on is told of no file.
+    def write() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("raymlops.cli.app.app", write)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err == "raymlops: [Errno 28] No space left on device\n"
 
 
 def test_letters_that_stdout_does_not_have_are_escaped(tmp_path: Path) -> None:

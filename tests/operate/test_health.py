@@ -354,3 +354,12 @@ def test_a_ledger_that_nobody_can_write_is_a_problem(
         )
         monkeypatch.setattr(health, "writer_of", lambda _: replace(writer, is_stopped=False))
         assert status(workspace).problems == ()
+
+
+def test_a_full_disk_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All that can be read was read, and well.
+    monkeypatch.setattr(health, "is_full", lambda folder: folder == str(home))
+    with Workspace.open(overrides=[f"home={home}"]) as workspace:
+        found = status(workspace)
+        assert found.problems == (f"nothing can be written: the disk of {home} is full",)
+        assert found.health == "attention"
