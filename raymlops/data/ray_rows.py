@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from raymlops.data.bins import Counts
 from raymlops.data.distributions import Layout
+from raymlops.data.sources.base import storable
 from raymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ class RayRows:
         import ray
 
         try:
-            return cls(ray.data.read_parquet(path if isinstance(path, str) else list(path)))
+            paths = path if isinstance(path, str) else list(path)
+            rows = cls(ray.data.read_parquet(paths))
+            schema = storable(rows.schema)  # of views Ray sends none from process to process
+            if schema == rows.schema:
+                return rows
+            return cls(ray.data.read_parquet(paths, schema=schema))
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -22,6 +22,14 @@ Comparable = Literal["number", "category", "embedding"]
 _MAX_CATEGORIES = 512
 _NUM_DIRECTIONS = 8
 
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
 
 class View(ABC):
     """Features made of one column of a table."""
@@ -125,8 +133,7 @@ def comparable(kind: pa.DataType) -> Comparable | None:
         return "number"
     if is_category(kind) or pa.types.is_boolean(kind):
         return "category"
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if any(test(kind) for test in lists) and is_number(kind.value_type):
+    if any(test(kind) for test in _LISTS) and is_number(kind.value_type):
         return "embedding"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -250,6 +251,21 @@ def test_lists_that_held_nothing_and_now_do_have_drifted(empty: list[float] | No
     assert compare_tables(rows(nothing), rows(nothing), policy=POLICY).alike
 
 
+@pytest.mark.parametrize("kind", [pa.list_view, pa.large_list_view])
+def test_embeddings_are_compared_however_arrow_keeps_them(
+    kind: Callable[[pa.DataType], pa.DataType], tmp_path: Path
+) -> None:
+    """Views of lists were left out: vectors that had all turned round were alike."""
+    vectors = np.random.default_rng(0).normal(1.0, size=(600, 2)).tolist()
+    before = pa.table({"vector": pa.array(vectors, kind(pa.float64()))})
+    turned = pa.table({"vector": [[-x, -y] for x, y in vectors]})
+    pq.write_table(before, tmp_path / "before.parquet")
+    for reference in (before, tmp_path / "before.parquet"):
+        found = compare_tables(LocalRows(open_source(reference)), rows(turned), policy=POLICY)
+        assert {"vector direction 1", "vector direction 2"} <= set(drifted(found))
+        assert not {"vector length", "vector norm"} & set(drifted(found))
+
+
 def test_what_is_not_compared_is_named() -> None:
     prices = pa.array([Decimal(row) for row in range(600)], pa.decimal128(10, 2))
     days = pa.array(range(600), pa.date32())
@@ -281,6 +297,21 @@ def test_columns_are_shared_when_they_are_compared_as_the_same() -> None:
         }
     )
     assert shared(left, right) == ["a", "b", "c"]
+
+
+@pytest.mark.cluster
+def test_ray_compares_columns_of_views(ray_cluster: Session, tmp_path: Path) -> None:
+    """A category in a column of views was not compared, the only one of a table was refused."""
+    for file, names in (("before", ["a", "b"]), ("after", ["b", "b"])):
+        name = pa.array(names * 1_000, pa.string_view())
+        pq.write_table(pa.table({"name": name}), tmp_path / f"{file}.parquet")
+    before, after = (
+        RayRows.read(str(tmp_path / f"{each}.parquet")) for each in ("before", "after")
+    )
+    found = compare_tables(before, after, policy=POLICY)
+    assert drifted(found) == ["name"]
+    assert found.changes == found.retyped == ()
+    assert 400 < before.sample(["name"], 500).num_rows < 600
 
 
 @pytest.mark.cluster
