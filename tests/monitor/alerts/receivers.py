@@ -8,6 +8,7 @@ import email.policy
 import http.server
 import json
 import logging
+import socketserver
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -172,6 +173,29 @@ class Manager:
 def manager(folder: Path) -> Iterator[Manager]:
     with alertmanager(folder) as url:
         yield Manager(Alertmanager(url=SecretUrl(url)), url)
+
+
+@contextlib.contextmanager
+def dripping(beginning: bytes) -> Iterator[int]:
+    """The port of a server that says `beginning` and then a byte every few milliseconds."""
+    over = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                self.request.sendall(beginning)
+                while not over.wait(0.02):
+                    self.request.sendall(b"x")
+
+    with socketserver.ThreadingTCPServer((HOST, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
 
 
 class LogBook(logging.Handler):

@@ -27,6 +27,7 @@ from tests.monitor.alerts.receivers import (
     Manager,
     Receiver,
     Told,
+    dripping,
     logbook,
     mailbox,
     manager,
@@ -149,6 +150,31 @@ def test_an_answer_without_end_is_not_waited_for(hook: Hook, status: int) -> Non
     if caught is not None:
         assert str(caught.value).startswith("the answer was 400: and so on, and so on, ")
         assert len(str(caught.value)) < 250
+
+
+def test_a_server_that_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte came in time, so no later alert was sent there as long as it went on."""
+    monkeypatch.setattr("raymlops.monitor.alerts.sinks.http._TIMEOUT_S", 0.3)
+    monkeypatch.setattr("raymlops.monitor.alerts.sinks.smtp._LONGEST_S", 0.3)
+    with dripping(b"HTTP/1.1 200 OK\r\nx-slow: ") as port:
+        hook = Webhook(url=SecretUrl(f"http://{HOST}:{port}/hooks"))
+        with pytest.raises(DeliveryError, match=r"no answer within 0\.3 s") as caught:
+            hook.send(FIRING)
+        assert not caught.value.permanent
+    with dripping(b"220-") as port:
+        mail = Smtp(host=HOST, port=port, sender="a@b.c", recipients=("d@e.f",), security="none")
+        with pytest.raises(DeliveryError) as caught:
+            mail.send(FIRING)
+        assert not caught.value.permanent
+
+
+def test_a_refusal_whose_reason_drips_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymlops.monitor.alerts.sinks.http._BODY_S", 0.1)
+    with dripping(b"HTTP/1.1 400 Bad Request\r\n\r\nx") as port:
+        hook = Webhook(url=SecretUrl(f"http://{HOST}:{port}/hooks"))
+        with pytest.raises(DeliveryError, match=r"the answer was 400: x+") as caught:
+            hook.send(FIRING)
+        assert caught.value.permanent
 
 
 def test_a_redirection_is_not_followed_and_is_told(hook: Hook) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import smtplib
+import socket
 import ssl
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Literal
+from typing import Any, Literal
 
 from raymlops.config import Secret
 from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.alerts.sinks.base import DeliveryError, document, headline
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 20.0  # until the server says something more
+_LONGEST_S = 60.0  # until it has said everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +79,8 @@ class Smtp:
     def _connect(self) -> smtplib.SMTP:
         if self.security == "tls":
             context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT_S, context=context)
-        return smtplib.SMTP(self.host, self.port, timeout=_TIMEOUT_S)
+            return _BoundedTls(self.host, self.port, timeout=_TIMEOUT_S, context=context)
+        return _Bounded(self.host, self.port, timeout=_TIMEOUT_S)
 
     def _message(self, alert: Alert) -> EmailMessage:
         message = EmailMessage()
@@ -90,3 +94,31 @@ class Smtp:
         evidence = json.dumps(document(alert), indent=2, default=str)
         message.set_content(f"{alert.summary}\n\n{evidence}\n")
         return message
+
+
+class _Bounded(smtplib.SMTP):
+    """Hangs up on a server that takes too long: one that says a byte now and then would be listened
+    to for hours, and all alerts to this sink would wait for that."""
+
+    def connect(self, *args: Any, **options: Any) -> tuple[int, bytes]:
+        self._timer = threading.Timer(_LONGEST_S, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+        try:
+            return super().connect(*args, **options)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._timer.cancel()
+        super().close()
+
+    def _hang_up(self) -> None:
+        if self.sock is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _BoundedTls(_Bounded, smtplib.SMTP_SSL):
+    """The same, over TLS from the first byte."""
