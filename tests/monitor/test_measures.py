@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import norm
 from sklearn import metrics
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from raymlops.monitor.intervals import Estimate
-from raymlops.monitor.measures import classification, ranking, regression
+from raymlops.monitor.measures import classification, log_losses, ranking, regression
 
 
 def by_name(found: tuple[Estimate, ...]) -> dict[str, Estimate]:
@@ -119,7 +120,7 @@ def test_95_percent_of_intervals_hold_the_truth(metric: str) -> None:
 @pytest.mark.parametrize(
     ("metric", "promise"),
     [("recall", 0.94), ("precision", 0.94), ("f1", 0.94), ("accuracy", 0.93), ("label_rate", 0.93),
-     ("roc_auc", 0.87)],
+     ("roc_auc", 0.94)],
 )  # fmt: skip
 def test_intervals_of_a_small_slice_with_few_positives_hold_the_truth(
     metric: str, promise: float
@@ -138,6 +139,57 @@ def test_intervals_of_a_small_slice_with_few_positives_hold_the_truth(
     found = [window(100)[metric] for _ in range(600)]
     known = [each for each in found if not math.isnan(each.low)]
     assert np.mean([each.low <= truth <= each.high for each in known]) >= promise
+
+
+@pytest.mark.parametrize(
+    ("auc", "few", "promise"), [(0.75, 3, 0.95), (0.97, 5, 0.95), (0.97, 20, 0.95)]
+)
+def test_an_area_that_few_positives_show_is_not_overrated(
+    auc: float, few: int, promise: float
+) -> None:
+    """Five positive rows that all rank high said 0.97 +- 0.07, and held the truth in 0.84."""
+    rng = np.random.default_rng(7)
+    labels, rows = np.repeat([1.0, 0.0], [few, 200]), np.arange(few + 200)
+    found = []
+    for _ in range(300):
+        scores = expit(rng.normal(size=rows.size) + labels * norm.ppf(auc) * math.sqrt(2) - 2)
+        measured = classification(scores, labels, rows, label_rate=0.1, threshold=0.5)
+        found.append(by_name(measured)["roc_auc"])
+    assert np.mean([each.low <= auc <= each.high for each in found]) >= promise
+
+
+@pytest.mark.parametrize(("num_rows", "promise"), [(100, 0.88), (300, 0.94), (1000, 0.94)])
+def test_intervals_of_errors_few_of_which_are_large_hold_the_truth(
+    num_rows: int, promise: float
+) -> None:
+    """They held it in 0.78, 0.87 and 0.93, nearly always too low where they did not."""
+    rng = np.random.default_rng(1)
+    truth = math.sqrt(0.95 + 0.05 * 8.0**2)  # one error in twenty is eight times as wide
+    rows, none = np.arange(num_rows), np.zeros(num_rows)
+
+    def window() -> Estimate:
+        wide = np.where(rng.random(num_rows) < 0.05, 8.0, 1.0)
+        return by_name(regression(wide * rng.normal(size=num_rows), none, rows))["rmse"]
+
+    found = [window() for _ in range(1000)]
+    assert np.mean([each.low <= truth <= each.high for each in found]) >= promise
+
+
+def test_the_log_loss_of_a_rare_event_is_not_taken_for_small() -> None:
+    """Of 300 rows few of which are positive its interval held the truth in 0.90 of windows."""
+    rng = np.random.default_rng(2)
+
+    def rows(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = expit(rng.normal(-5, 2, num_rows))
+        return scores, (rng.random(num_rows) < scores).astype(float)
+
+    truth = float(log_losses(*rows(2_000_000)).mean())
+    found = [
+        by_name(classification(*rows(300), np.arange(300), label_rate=0.03, threshold=0.5))
+        for _ in range(400)
+    ]
+    held = [each["log_loss"].low <= truth <= each["log_loss"].high for each in found]
+    assert np.mean(held) >= 0.94
 
 
 def test_two_positive_rows_tell_little_of_recall_and_auc() -> None:

@@ -77,7 +77,11 @@ def _roc_auc(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
     """The share of (positive, negative) pairs in the right order, ties counted half.
 
     N. A. Obuchowski (1997), Nonparametric analysis of clustered ROC curve data, which extends
-    E. R. DeLong et al. (1988).
+    E. R. DeLong et al. (1988). A few positive rows that all rank high have not shown how low one
+    can: of ten with an area of 0.97 the interval held the truth in 0.73 to 0.96 of windows, by the
+    distribution of the scores. So the variance is taken to be no less than Hanley and McNeil's, as
+    many times what it is between rows as clusters make of it: 0.97 to 0.99, and the interval is
+    up to six tenths wider. With fifty, 0.84 to 0.94 became 0.94 to 0.99.
     """
     positive = labels > 0
     above, below = scores[positive], scores[~positive]
@@ -92,9 +96,23 @@ def _roc_auc(scores: Vector, labels: Vector, clusters: Clusters) -> Estimate:
     influence = np.empty_like(scores)
     influence[positive], influence[~positive] = (side.influence for side in sides)
     sums = by_cluster(influence, clusters)
-    return interval(
-        "roc_auc", labels.size, auc, float(sums @ sums), _freedom(sides), low=0.0, high=1.0
-    )
+    between = float(sums @ sums)
+    rows = sum(each.var() / max(each.size - 1, 1) for each in (placed_above, placed_below))
+    least = _least_variance(auc, above.size, below.size) * (between / rows if rows else 1.0)
+    variance = float(np.maximum(between, least))
+    return interval("roc_auc", labels.size, auc, variance, _freedom(sides), low=0.0, high=1.0)
+
+
+def _least_variance(auc: float, num_positive: int, num_negative: int) -> float:
+    """Of an area between exponentially distributed scores, as if both sides had as many rows.
+
+    J. A. Hanley, B. J. McNeil (1982), The meaning and use of the area under a receiver
+    operating characteristic (ROC) curve; with equal sides: R. G. Newcombe (2006), Confidence
+    intervals for an effect size measure based on the Mann-Whitney statistic, part 2.
+    """
+    pairs = (num_positive + num_negative) / 2.0 - 1.0
+    alike = pairs * ((1.0 - auc) / (2.0 - auc) + auc / (1.0 + auc))
+    return auc * (1.0 - auc) * (1.0 + alike) / (num_positive * num_negative)
 
 
 class _Side(NamedTuple):

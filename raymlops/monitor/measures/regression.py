@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,14 +23,10 @@ def regression(predicted: Vector, actual: Vector, clusters: Clusters) -> tuple[E
 
 
 def _rmse(errors: Vector, clusters: Clusters) -> Estimate:
-    if errors.size == 0:
-        return undefined("rmse", 0)
-    squares = errors**2
-    value = math.sqrt(float(squares.mean()))
-    if value == 0.0:
-        return estimate("rmse", 0.0, np.zeros_like(errors), clusters, 0.0, math.inf)
-    influence = (squares - value**2) / (2.0 * value * errors.size)
-    return estimate("rmse", value, influence, clusters, 0.0, math.inf)
+    found = mean("rmse", errors**2, clusters, high=math.inf)
+    return replace(
+        found, value=math.sqrt(found.value), low=math.sqrt(found.low), high=math.sqrt(found.high)
+    )
 
 
 def _r2(errors: Vector, actual: Vector, clusters: Clusters) -> Estimate:
