@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, get_args
 
@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 from raymlops.config import check_durations
 from raymlops.ledger import schema
 from raymlops.ledger.conflicts import add_counts, insert_new
+from raymlops.ledger.database import now
 from raymlops.ledger.packed import PackedPredictions
 from raymlops.ledger.records import Labels, label_values, score_width
 
@@ -86,10 +87,12 @@ def add_labels(
 ) -> Counter[tuple[str, Fate]]:
     """Takes labels in; returns how many met which fate, by model and fate.
 
-    Requests that have labels now and had none before are those joined and waiting.
+    Requests that have labels now and had none before are those joined and waiting. None were known
+    after they were told: by a clock that is ahead, all others would have waited for too long.
     """
     fates: Counter[tuple[str, Fate]] = Counter()
-    for chunk in _chunks(rows):
+    told = now()
+    for chunk in _chunks(replace(row, at=min(row.at, told)) for row in rows):
         found = dict(_fates(connection, chunk, policy))
         fates.update((chunk[index].model, fate) for index, fate in found.items())
         joined = [chunk[index] for index, fate in found.items() if fate == "joined"]

@@ -218,6 +218,19 @@ def test_labels_that_wait_are_bounded_by_number_and_age(ledger: Ledger) -> None:
     assert sorted(outcome.request_id for _, outcome in log) == ["c", "d"]
 
 
+def test_labels_that_were_told_by_a_clock_ahead_expire_no_others(ledger: Ledger) -> None:
+    """`labels --as-of` with a wrong year dropped all labels of the model that waited."""
+    observations = ledger.observations
+    observations.add_labels([replace(labels("a", 0, 1), at=datetime.now(UTC))])
+    ahead = replace(labels("b", 0, 1), at=datetime.now(UTC) + timedelta(days=365))
+    observations.add_labels([ahead])
+    assert observations.join_counts("flights") == {"waiting": 2}
+    served = datetime.now(UTC) - timedelta(hours=1)
+    known = [replace(prediction(name), event_time=served) for name in "ab"]
+    observations.add_tap("r1", 0, [], known)
+    assert observations.join_counts("flights") == {"waiting": 2, "joined": 2}
+
+
 def test_labels_that_follow_too_late_are_counted_and_left_out(ledger: Ledger) -> None:
     observations, policy = ledger.observations, JoinPolicy(max_age_days=10)
     observations.add_tap("r1", 0, [], [prediction("a")])
