@@ -172,3 +172,14 @@ def test_a_disk_that_is_full_costs_lines_and_nothing_else(
     assert lines.num_dropped == 1
     assert "its lines are dropped" in caplog.text
     assert threading.active_count() >= 1
+
+
+def test_a_line_that_was_cut_off_costs_no_other(tmp_path: Path) -> None:
+    """What was written after a full disk, or a kill, became part of it: no JSON, and lost."""
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"n":1}\n{"n":2,"pad":"xxx')
+    lines = writer(path)
+    lines.put({"n": 3})
+    lines.start()
+    lines.close()
+    assert path.read_bytes() == b'{"n":1}\n{"n":2,"pad":"xxx\n{"n":3}\n'

@@ -101,8 +101,10 @@ class LineWriter:
         if self._is_full():
             self._rotate()
         # What a request was about is nobody else's affair.
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with open(descriptor, "ab") as file:
+            if _is_torn(descriptor):
+                file.write(b"\n")
             file.writelines(lines)
 
     def _is_full(self) -> bool:
@@ -120,3 +122,10 @@ class LineWriter:
 
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _is_torn(descriptor: int) -> bool:
+    """Whether the file ends within a line, as where the disk was full or the writer was killed:
+    what is written next would be a part of it."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
