@@ -14,6 +14,7 @@ from raymlops.monitor.traffic import traffic_panels
 
 CHAMPION = "champion"
 _MAX_HEAT_COLUMNS = 14
+_MAX_RUNS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +160,11 @@ def latency_figure(counts: Sequence[int]) -> Figure | None:
 def loss_figure(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) -> Figure | None:
     made = {row.run_id: str(row.version) for row in versions}
     runs = [run for run in ledger.runs.list(model=model) if run.kind == "train"]
+    shown = runs[-_MAX_RUNS:]
     panels = tuple(
         plots.Panel(
             title=title,
-            curves=_loss_curves(ledger, runs, made, metric),
+            curves=_loss_curves(ledger, shown, made, metric),
             x_label="epoch",
             has_legend=metric == "validation_loss",
         )
@@ -176,7 +178,8 @@ def loss_figure(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) ->
     return Figure(
         title="Training",
         svg=plots.lines("losses", panels, summary="Loss by epoch of each training run"),
-        caption="Mean log loss by epoch; each line is one training run, named by its version.",
+        caption="Mean log loss by epoch; each line is one training run, named by its version."
+        + (f" The last {_MAX_RUNS} runs." if len(runs) > _MAX_RUNS else ""),
     )
 
 

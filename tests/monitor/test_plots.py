@@ -44,6 +44,15 @@ def test_an_undefined_interval_leaves_its_point() -> None:
     assert svg.count("<use ") >= 2
 
 
+def test_a_legend_leaves_room_for_its_curves() -> None:
+    """Of 25 versions the names took all the room, and the figure fell apart."""
+    constant = _curve("constant guess", hue=None)
+    panel = _panel("Loss", constant, *(_curve(f"1.{minor}.0", hue=minor) for minor in range(25)))
+    svg = plots.lines("losses", [panel, panel], summary="Losses")
+    assert re.findall(r">(1\.\d+\.0)</text>", svg) == [f"1.{n}.0" for n in range(15, 25)] * 2
+    assert svg.count(">constant guess</text>") == svg.count(">15 older, and</text>") == 2
+
+
 def test_labels_of_what_happened_rise_only_where_they_are_close() -> None:
     first = datetime(2013, 4, 1, tzinfo=UTC)
     panel = plots.Panel(

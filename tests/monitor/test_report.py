@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.errors import ConfigError
-from raymlops.ledger import Ledger
+from raymlops.ledger import Code, Ledger
 from raymlops.monitor import Period, write_report
 from raymlops.monitor.alerts import Alert
 
@@ -124,6 +124,28 @@ def test_markup_from_the_ledger_is_shown_as_text(tmp_path: Path) -> None:
         text = write_report(ledger, "m", tmp_path / "m.html").read_text("utf-8")
     assert "<script>" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_of_many_trainings_the_last_are_drawn(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/l.db") as ledger:
+        for number in range(12):
+            run = ledger.runs.start(
+                kind="train",
+                model="m",
+                params={},
+                code=Code(commit="0" * 40, dirty_digest=None),
+                config="",
+                environment="",
+                inputs={},
+            )
+            ledger.runs.log(run.id, {"train_loss": 1.0, "validation_loss": 1.0}, step=1)
+            ledger.registry.register(
+                "m", bundle=f"{number:064}", signature="{}", run_id=run.id, event_time=None
+            )
+        text = write_report(ledger, "m", tmp_path / "m.html").read_text("utf-8")
+    drawn = re.findall(r">(1\.\d+\.\d+)</text>", text)
+    assert drawn == [str(row.version) for row in ledger.registry.list("m")][-10:]
+    assert "The last 10 runs." in text
 
 
 def test_a_model_without_history_has_a_page(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NUM_HEIGHTS = 3  # of the labels of marks, one above the other
+_MAX_NAMED = 10  # curves beside a panel: of more the legend leaves no room to draw
 _LABEL_RATIO = 0.15  # what such a label takes of the width, about
 
 
@@ -106,7 +107,25 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
         ax.set_ylim(bottom=0)
         ax.locator_params(axis="y", integer=True)
     if panel.has_legend:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), handlelength=1.8)
+        _name_curves(ax, panel)
+
+
+def _name_curves(ax: Axes, panel: Panel) -> None:
+    """Names those drawn for reference and, as the newest are the last, the last of the others."""
+    named = [curve.hue is None for curve in panel.curves]
+    others = [index for index, is_named in enumerate(named) if not is_named]
+    for index in others[-_MAX_NAMED:]:
+        named[index] = True
+    handles = [each for each, is_named in zip(ax.containers, named, strict=True) if is_named]
+    left = named.count(False)
+    ax.legend(
+        handles=handles,
+        title=f"{left} older, and" if left else None,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.02),
+        handlelength=1.8,
+        alignment="left",
+    )
 
 
 def _line_style(curve: Curve) -> Any:

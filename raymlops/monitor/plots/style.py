@@ -65,6 +65,7 @@ _STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.title_fontsize": 9,
     "legend.labelcolor": INK,
     "figure.facecolor": "none",
 }
