@@ -36,7 +36,7 @@ POLICIES = (
     "telemetry/catalogue.py", "telemetry/requests.py", "telemetry/snapshot.py",
     "telemetry/exposition.py", "telemetry/trace.py",
     "monitor/alerts/episodes.py", "monitor/alerts/quiet.py", "monitor/alerts/outbox.py",
-    "monitor/alerts/signals.py", "monitor/period.py",
+    "monitor/alerts/signals.py", "monitor/report/period.py",
     "telemetry/logs/sampling.py", "telemetry/logs/shown.py",
     "serve/routing/base.py", "serve/routing/round_robin.py", "serve/routing/least_connections.py",
     "serve/routing/power_of_two.py", "serve/routing/consistent_hash.py",

@@ -49,6 +49,6 @@ def test_a_wheel_installed_elsewhere_works(tmp_path: Path) -> None:
     raymlops = tmp_path / "venv" / "bin" / "raymlops"
     assert "Live a model's whole life" in run(raymlops, "--help")
     assert "_configs/base.yaml" in run(raymlops, "config", "explain", "serve.port")
-    template = "from importlib.resources import files; import raymlops.monitor as monitor; "
-    found = run(python, "-c", f"{template}print((files(monitor) / 'report.html.j2').is_file())")
+    template = "from importlib.resources import files; import raymlops.monitor.report as report; "
+    found = run(python, "-c", f"{template}print((files(report) / 'page.html.j2').is_file())")
     assert found == "True\n"

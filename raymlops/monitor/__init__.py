@@ -20,9 +20,8 @@ from raymlops.monitor.performance import (
     paired_difference,
     scored,
 )
-from raymlops.monitor.period import Period
 from raymlops.monitor.references import restore_reference, roll_reference
-from raymlops.monitor.report import write_report
+from raymlops.monitor.report import Period, write_report
 from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
 
 __all__ = [

@@ -10,7 +10,7 @@ from datetime import datetime
 from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
 from raymlops.monitor import plots
 from raymlops.monitor.judging import ALL, WindowReport
-from raymlops.monitor.traffic import traffic_panels
+from raymlops.monitor.report.traffic import traffic_panels
 
 CHAMPION = "champion"
 _MAX_HEAT_COLUMNS = 14

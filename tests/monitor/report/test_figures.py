@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from raymlops.ledger import Drift
 from raymlops.monitor import WindowReport, windows
-from raymlops.monitor.figures import drift_figure
+from raymlops.monitor.report.figures import drift_figure
 
 
 def _reports(start: datetime, end: datetime) -> list[WindowReport]:

@@ -1,0 +1,106 @@
+"""How a model does for parts of its traffic, as tables: slices of features, and its classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from raymlops.ledger import Ledger, SlicePerformance
+from raymlops.monitor.judging import WindowReport
+from raymlops.monitor.windows import Window
+
+MAX_SLICES = 20
+
+LOSSES = {"log_loss": "Log loss", "mae": "Mean absolute error"}
+
+SLICE_MEASURES = {
+    "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
+    "mae": {"mae": "Mean absolute error", "rmse": "RMSE", "bias": "Bias"},
+}
+"""What is told beside each loss, and how it is called."""
+
+_CLASS_MEASURES = ("recall", "precision", "f1")
+_SAID = "said "
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRow:
+    feature: str
+    part: str
+    answered_by: str
+    num_rows: int
+    loss: str
+    measures: tuple[SlicePerformance | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """What became of a class; `taken_for` are the shares of other classes that were said of it."""
+
+    name: str
+    answered_by: str
+    num_rows: int
+    measures: tuple[SlicePerformance | None, ...]
+    taken_for: tuple[tuple[str, float], ...]
+
+
+def worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[SlicePerformance]:
+    """Their losses, first that which is high for certain: by the lower end of its interval."""
+    losses = [
+        row
+        for row in _slices_in(ledger, model, latest.window)
+        if row.metric in LOSSES and not math.isnan(row.low)
+    ]
+    return sorted(losses, key=lambda row: -row.low)
+
+
+def slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[SliceRow]:
+    """The slices of the last window in which the model does worst, with all their intervals."""
+
+    def identity(row: SlicePerformance) -> tuple[str, str, str, str]:
+        return row.version, row.arm, row.feature, row.part
+
+    found = {(*identity(row), row.metric): row for row in _slices_in(ledger, model, latest.window)}
+    return [
+        SliceRow(
+            feature=worst.feature,
+            part=worst.part,
+            answered_by=f"{worst.version} {worst.arm}",
+            num_rows=worst.num_rows,
+            loss=worst.metric,
+            measures=tuple(
+                found.get((*identity(worst), metric)) for metric in SLICE_MEASURES[worst.metric]
+            ),
+        )
+        for worst in worst_slices(ledger, model, latest)[:MAX_SLICES]
+    ]
+
+
+def class_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[ClassRow]:
+    """Of a model that tells classes apart, what each came to in the last window."""
+    found: dict[tuple[str, str, str], dict[str, SlicePerformance]] = {}
+    for row in _slices_in(ledger, model, latest.window):
+        found.setdefault((row.version, row.arm, row.part), {})[row.metric] = row
+    return [
+        ClassRow(
+            name=name,
+            answered_by=f"{version} {arm}",
+            num_rows=of["recall"].num_rows,
+            measures=tuple(of.get(metric) for metric in _CLASS_MEASURES),
+            taken_for=tuple(
+                (metric.removeprefix(_SAID), row.value)
+                for metric, row in of.items()
+                if metric.startswith(_SAID)
+            ),
+        )
+        for (version, arm, name), of in found.items()
+        if "recall" in of
+    ]
+
+
+def _slices_in(ledger: Ledger, model: str, window: Window) -> list[SlicePerformance]:
+    return [
+        row
+        for row in ledger.observations.slices(model)
+        if (row.window_start, row.window_end) == (window.start, window.end)
+    ]
