@@ -58,16 +58,20 @@ class Letter:
         return self.dead_because is not None
 
 
-def due(letters: Sequence[Letter], now: datetime) -> tuple[Letter, ...]:
+def due(letters: Sequence[Letter], now: datetime, policy: RetryPolicy) -> tuple[Letter, ...]:
     """The letters to be tried now: of each sink and episode in order, the first that is left.
 
-    So nobody is told that an episode is over before being told that it began.
+    So nobody is told that an episode is over before being told that it began. One that is due in
+    more than the longest wait there is was put off by a clock that was set back since.
     """
+    longest = timedelta(seconds=max(policy.longest_s, _LONGEST_ASKED_S))
     first: dict[tuple[str, str], Letter] = {}
     for letter in letters:
         if not letter.is_dead:
             first.setdefault((letter.sink, letter.alert.id), letter)
-    return tuple(letter for letter in first.values() if letter.due_at <= now)
+    return tuple(
+        letter for letter in first.values() if letter.due_at <= now or letter.due_at - now > longest
+    )
 
 
 def failed(

@@ -79,7 +79,7 @@ class Sentinel:
         Returns once all were tried, or without those that take longer: a sink that hangs keeps
         its own letters waiting, and no look.
         """
-        sinks = {letter.sink for letter in due(self._book.read().letters, now)}
+        sinks = {letter.sink for letter in self._due(now)}
         sinks |= {name for name in self._sinks if self._is_to_repeat(name, now)}
         free = [name for name in sinks if name not in self._couriers]
         self._couriers |= {name: begin(partial(self._carry, name, now)) for name in free}
@@ -89,20 +89,21 @@ class Sentinel:
 
     def _carry(self, sink: str, now: datetime) -> None:
         """Tries what is due to one sink, one letter after the other; then it is reminded."""
-        while letters := [
-            each for each in due(self._book.read().letters, now) if each.sink == sink
-        ]:
+        while letters := [each for each in self._due(now) if each.sink == sink]:
             self._try(letters, now)
         if self._is_to_repeat(sink, now):
             self._repeated[sink] = now
             self._repeat(self._sinks[sink])
+
+    def _due(self, now: datetime) -> tuple[Letter, ...]:
+        return due(self._book.read().letters, now, self._settings.retry)
 
     def _is_to_repeat(self, name: str, now: datetime) -> bool:
         sink = self._sinks.get(name)
         if not isinstance(sink, Forgetful):
             return False
         last = self._repeated.get(name)
-        return last is None or now - last >= timedelta(seconds=sink.repeat_every_s)
+        return last is None or abs(now - last) >= timedelta(seconds=sink.repeat_every_s)
 
     def _repeat(self, sink: Sink) -> None:
         """Tells of what was told and is not over; what fails is told again the next time."""
@@ -158,7 +159,7 @@ class Sentinel:
     def _carry_again(self, sink: str, episodes: Set[tuple[str, str]], now: datetime) -> None:
         while letters := [
             letter
-            for letter in due(self._book.read().letters, now)
+            for letter in self._due(now)
             if letter.sink == sink and (sink, letter.alert.id) in episodes
         ]:
             self._try(letters, now)

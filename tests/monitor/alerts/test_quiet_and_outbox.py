@@ -93,8 +93,8 @@ def test_waits_grow_to_the_longest_and_then_a_letter_is_dead() -> None:
         now = letter.due_at
     assert waits == [2, 6, 18, 20, 20]
     assert letter.dead_because == "5 attempts failed, the last: away"
-    assert due([letter], now) == ()
-    assert due([revived(letter, now)], now) == (revived(letter, now),)
+    assert due([letter], now, policy) == ()
+    assert due([revived(letter, now)], now, policy) == (revived(letter, now),)
 
 
 def test_a_sink_may_be_away_over_a_night() -> None:
@@ -129,6 +129,17 @@ def test_the_end_of_an_episode_waits_for_its_beginning_to_be_told() -> None:
     begins = replace(LETTER, due_at=later)
     ends = replace(LETTER, alert=replace(ALERT, status="resolved"))
     other = replace(LETTER, sink="smtp")
-    assert due([begins, ends, other], MONDAY) == (other,)
-    assert due([begins, ends], later) == (begins,)
-    assert due([ends], MONDAY) == (ends,)
+    policy = RetryPolicy()
+    assert due([begins, ends, other], MONDAY, policy) == (other,)
+    assert due([begins, ends], later, policy) == (begins,)
+    assert due([ends], MONDAY, policy) == (ends,)
+
+
+def test_a_clock_that_was_set_back_keeps_no_letter_waiting() -> None:
+    """It waited for as long as the clock had been ahead."""
+    ahead = MONDAY + timedelta(hours=10)
+    letter = failed(LETTER, "away", ahead, RetryPolicy(), permanent=False)
+    assert due([letter], ahead, RetryPolicy()) == ()
+    assert due([letter], MONDAY, RetryPolicy()) == (letter,)
+    patient = RetryPolicy(longest_s=86_400)
+    assert due([letter], MONDAY, patient) == ()

@@ -196,6 +196,18 @@ def test_alertmanager_forgets_what_nobody_repeats_for_a_day() -> None:
     assert timedelta(hours=23) < left < timedelta(hours=25)
 
 
+def test_alertmanager_ends_what_began_before_its_clock_was_set_back(tmp_path: Path) -> None:
+    """It refused an end before the beginning for good, and went on alerting for a day."""
+    before = NOW - timedelta(hours=1)
+    worse, over = replace(FIRING, severity="critical"), replace(FIRING, status="resolved")
+    with manager(tmp_path) as receiver:
+        for alert in (replace(worse, started_at=NOW + timedelta(hours=1)), worse):
+            receiver.sink.send(alert)
+        assert [each.severity for each in receiver.told()] == ["critical"]
+        receiver.sink.send(replace(over, severity="critical", ended_at=before))
+        assert receiver.told() == []
+
+
 def test_nobody_there_is_no_reason_to_give_up_and_no_secret_is_told() -> None:
     port = free_port(HOST)
     url = SecretUrl(f"http://{HOST}:{port}/hooks?token=in-the-url-99")

@@ -55,6 +55,7 @@ def _document(alert: Alert, severity: Severity, ends_at: datetime) -> dict[str, 
             "fingerprint": alert.fingerprint,
         },
         "annotations": {"summary": alert.summary, "episode": alert.id},
-        "startsAt": alert.started_at.isoformat(),
+        # By a clock that was set back it ends before it began: all of these would be refused.
+        "startsAt": min(alert.started_at, ends_at).isoformat(),
         "endsAt": ends_at.isoformat(),
     }
