@@ -6,12 +6,14 @@ put ──► bounded queue ──thread: encode, hide secrets, write──► r
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +100,13 @@ class LineWriter:
 
     def _append(self, lines: Iterable[bytes]) -> None:
         """To a file with room: where the full one cannot be put aside, it must not grow on."""
-        if self._is_full():
-            self._rotate()
-        # What a request was about is nobody else's affair.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "ab") as file:
-            if _is_torn(descriptor):
-                file.write(b"\n")
-            file.writelines(lines)
+        with _alone_in(self._path.parent):
+            if self._is_full():
+                self._rotate()
+            # What a request was about is nobody else's affair.
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            with open(descriptor, "ab") as file:
+                file.write(b"\n" * _is_torn(descriptor) + b"".join(lines))
 
     def _is_full(self) -> bool:
         try:
@@ -122,6 +123,18 @@ class LineWriter:
 
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits until no other process is: one would put files over those that another has just put
+    aside, or take the half of a line that another is writing for what a killed one has left."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_torn(descriptor: int) -> bool:
