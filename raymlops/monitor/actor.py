@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,10 @@ from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
 
 _WATCH_ROWS = 4096  # requests that are shown to the detectors at a time
+_MOST_SKEW = timedelta(minutes=5)  # between clocks that are right
 _MOST_TIMES = 2  # the same rows of a window are judged again: the first may have been killed
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ class DriftMonitor:
         self._judging = threading.Lock()
         self._min_rows = drift.min_rows
         self._looked_for_late: dict[str, date] = {}
+        self._is_ahead = False
         store = Store(store_uri)
         self._bundles = Bundles(self._ledger, store)
         self._judge = Judge(self._ledger, store, self._bundles, drift=drift, slice_by=slice_by)
@@ -143,11 +148,16 @@ class DriftMonitor:
         """Judges every window with traffic that has closed by `watermark`, and returns what was
         found.
 
+        A `watermark` ahead of this machine's clock is that of a machine whose clock is wrong, or
+        this one's is: it is taken for now, since a window that closes early is judged by a part of
+        its rows, and one that closes late by all of them.
+
         Each window is judged once, in order, and those of which much came late again, once a day of
         event time at most. What is found takes the place of what was; to look for drift again is a
         decision. A caller that was cut off before it got the answer reads the same reports from the
         ledger with `read_reports`.
         """
+        watermark = self._not_ahead(model, watermark)
         with self._judging:
             observations = self._ledger.observations
             judged = observations.last_judged(model)
@@ -164,6 +174,19 @@ class DriftMonitor:
                 self._judge_late(model, days, judged, watermark)
                 self._looked_for_late[model] = watermark.date()
             return found
+
+    def _not_ahead(self, model: str, watermark: datetime) -> datetime:
+        now = datetime.now(UTC)
+        was_ahead, self._is_ahead = self._is_ahead, watermark - now > _MOST_SKEW
+        if self._is_ahead and not was_ahead:
+            _logger.warning(
+                "windows of %s are closed by the monitor's clock (%s), not by that of who watches, "
+                "which is ahead of it (%s): set the one that is wrong",
+                model,
+                now.isoformat(timespec="seconds"),
+                watermark.isoformat(timespec="seconds"),
+            )
+        return now if self._is_ahead else watermark
 
     def _judge_late(
         self, model: str, days: Sequence[date], judged: datetime, watermark: datetime

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,25 @@ def test_each_closed_month_is_judged_once(judged) -> None:
     monitor, reports = judged
     assert [report.window.start.month for report in reports] == [4, 5, 6, 7, 8, 9]
     assert monitor.advance("flights", _time(10, 15)) == ()
+
+
+def test_a_clock_that_is_ahead_closes_no_window(
+    service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By that of who watches, today was judged in the morning, and alerts told of half a day."""
+    url = f"sqlite:///{tmp_path}/l.db"
+    _copy_versions(service.ledger, Ledger(url))
+    days = WindowPolicy(unit="day")
+    monitor = DriftMonitor(url, service.store.uri, days, DriftPolicy())
+    sample = _day(service.summaries[0], "a", 0)
+    today = datetime.now(UTC).date()
+    monitor.observe(replace(sample, panes=(replace(sample.panes[0], day=today),)))
+    for _ in range(2):
+        assert monitor.advance("flights", datetime.now(UTC) + timedelta(days=2)) == ()
+    assert caplog.text.count("windows of flights are closed by the monitor's clock") == 1
+    monitor.observe(replace(sample, sequence=1))
+    (report,) = monitor.advance("flights", datetime.now(UTC))
+    assert report.window.start == _time(4)
 
 
 def test_a_repeated_summary_or_label_changes_nothing(judged, service) -> None:
