@@ -24,7 +24,7 @@ from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import DeviceName, Precision
 from raymlops.train.torch_backend import TorchBackend
 from tests.train import gloo
-from tests.train.layouts.test_layouts import train
+from tests.train.layouts.training import train
 from tests.train.specs import MLP
 
 

@@ -1,0 +1,81 @@
+"""Models whose passes change something, or see the rows of one worker alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from raymlops.errors import PlanError
+from raymlops.train import ParallelPlan
+from raymlops.train.pipeline.costs import untouched
+from raymlops.train.plan.feasibility import Limits, require
+from raymlops.train.spec.factory import Factory
+from raymlops.train.torch_backend import TorchBackend
+from tests.train import gloo
+from tests.train.layouts.training import train
+from tests.train.specs import MLP
+
+
+def test_layers_that_see_one_workers_rows_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    from raymlops.train.layouts.model import warn_of_batch_norms
+
+    norm = torch.nn.BatchNorm1d(3)
+    warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm))
+    (told,) = caplog.messages  # nothing said why the numbers differ
+    assert told.startswith("1 normalise each worker's rows by themselves")
+    assert "SyncBatchNorm" in told
+    warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm.eval()))
+    assert len(caplog.messages) == 1
+
+
+class Growing(torch.nn.Module):
+    """Has a table as long as the longest row it has seen, as some keep angles of places."""
+
+    table: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 0
+        self.register_buffer("table", torch.zeros(0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] > self.length:
+            self.length = x.shape[1]
+            self.register_buffer("table", torch.arange(x.shape[1]) / 2, persistent=False)
+        return x * self.table[: x.shape[1]]
+
+
+def test_tables_that_grow_in_a_pass_stay() -> None:
+    """Trying such a model, as several workers do, ended in an error about shapes."""
+    model = Growing()
+    with untouched(model):
+        model(torch.ones(2, 3))
+    assert torch.equal(model(torch.ones(1, 3)), torch.tensor([[0.0, 0.5, 1.0]]))
+
+
+class Bounded(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(17, 4, max_norm=0.5)
+        self.head = torch.nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(self.table((x * 16).long()).flatten(1))
+        return outputs
+
+
+def test_rows_that_change_as_they_are_looked_up_are_not_shared_out() -> None:
+    """Copies of the table drifted apart, shards and servers kept rows longer than their norm."""
+    spec = replace(MLP, model=Factory(call=f"{__name__}:Bounded"))
+    limits = Limits(max_workers=8, batch_size=50)
+    told = r"table has max_norm 0\.5, which changes rows as they are looked up"
+    for text in ("shard=2", "data=2,server=1", "data=2,pipeline=2"):
+        plan = ParallelPlan.parse(text)
+        with pytest.raises(PlanError, match=told):
+            require(plan, TorchBackend(spec).limits(plan, limits))
+    plan = ParallelPlan(pipeline=2, microbatches=2)
+    require(plan, TorchBackend(spec).limits(plan, limits))
+    with pytest.raises(RuntimeError, match=told):
+        gloo.run(ParallelPlan(data=2), train, spec)
