@@ -38,6 +38,11 @@ Errors cross process boundaries by pickle: each hands every constructor argument
 
 from __future__ import annotations
 
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or somebody's part of it, is full."""
+
 
 class RaymlopsError(Exception):
     """The base of every error raymlops raises on purpose."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from importlib.metadata import version
@@ -33,7 +32,7 @@ from raymlops.cli import (
 from raymlops.cli.examples import EXAMPLES
 from raymlops.cli.output import emit_error, log_to_stderr, write_any_text
 from raymlops.cli.verbs import Verbs
-from raymlops.errors import RaymlopsError
+from raymlops.errors import NO_ROOM, RaymlopsError
 
 _PANELS = {
     "Begin": "demo doctor up down status",
@@ -42,8 +41,6 @@ _PANELS = {
     "What happened, and why": "why at decisions lineage diff report runs models",
     "Around it": "submit serve bench keys alerts config ledger mirror export",
 }
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="raymlops",
@@ -114,7 +111,7 @@ def main() -> None:
         emit_error(error, json=json)
         sys.exit(1)
     except OSError as error:  # a folder where a file is to be, or one that takes no files
-        told = error.filename is not None or error.errno in _NO_ROOM
+        told = error.filename is not None or error.errno in NO_ROOM
         emit_error(error, json=json, trace="" if told else traceback.format_exc())
         sys.exit(1)
     except Exception as error:  # a bug: its traceback may show what this process has to hide

@@ -13,6 +13,7 @@ from raymlops.cluster import renew
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts import AlertBook, AlertSettings, Sentinel, open_sinks
 from raymlops.operate.lost_replicas import LostReplicas, losses, serve_statuses
+from raymlops.operate.low_disk import LowDisk
 from raymlops.operate.settings import Settings
 from raymlops.operate.site import site_of, workspace_at
 from raymlops.operate.workspace import Workspace
@@ -86,12 +87,13 @@ def open_sentinel(workspace: Workspace, lines: LineWriter | None = None) -> Sent
         if lines is not None:
             lines.put({**vars(decision), "kind": "decision", "decision": decision.kind})
 
+    lost, low = LostReplicas(serve_statuses, losses), LowDisk(workspace.home)
     return Sentinel(
         workspace.ledger,
-        AlertBook(workspace.home),
+        AlertBook(workspace.home, holds_on=True),
         workspace.settings.alerts,
         open_sinks(workspace.settings.alerts),
-        watch=LostReplicas(serve_statuses, losses).look,
+        watch=lambda: (*lost.look(), *low.look()),
         log=log,
     )
 

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from raymlops.errors import MissingFileError, StorageError, UnavailableError
+from raymlops.errors import NO_ROOM, MissingFileError, StorageError, UnavailableError
 from raymlops.storage.chunks import file_chunks
 from raymlops.storage.names import STAGING
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What file systems without hard links say: some that are mounted from elsewhere.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _PASSES = {errno.ETIMEDOUT, errno.ESTALE, errno.EAGAIN, errno.EHOSTDOWN, errno.ENETUNREACH}
@@ -215,7 +214,7 @@ def _explained(path: Path) -> Iterator[None]:
     except (FileNotFoundError, IsADirectoryError) as error:
         raise MissingFileError(f"there is no file {path}") from error
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in (*NO_ROOM, errno.EFBIG):
             raise StorageError(
                 f"{path} cannot be written, the disk is full or the quota used up: {error};"
                 " free some space and call again, nothing half-written stays"

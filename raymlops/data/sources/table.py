@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,12 +22,11 @@ from raymlops.data.sources.base import (
     check_names,
     storable,
 )
-from raymlops.errors import DataError
+from raymlops.errors import NO_ROOM, DataError
 from raymlops.storage import Store
 
 _FILE = "table.parquet"
 _DIGEST_ROWS = 1 << 16  # a part of every digest, whatever batches have
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TableSource:
@@ -102,7 +100,7 @@ def _needing_room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno not in NO_ROOM:
             raise
         raise DataError(
             f"there is no room in {folder} for a Parquet file: {error}; free some space, or where "

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
 
 from raymlops.cluster.files import locked, replace_text
+from raymlops.errors import NO_ROOM
 from raymlops.monitor.alerts.episodes import Alert, Episode
 from raymlops.monitor.alerts.outbox import Letter
 from raymlops.monitor.alerts.quiet import Silence
 
 _MAX_TOLD = 500
 _MAX_DEAD = 1000
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -38,21 +43,27 @@ class Book:
 _BOOK = TypeAdapter(Book)
 
 
-@dataclass(frozen=True)
 class AlertBook:
-    """The book of a home; one process at a time has it open."""
+    """The book of a home; one process at a time has it open.
 
-    home: Path
-    _options: int = field(default=orjson.OPT_INDENT_2, repr=False)
+    With `holds_on`, where the disk has no room for what was written, that is kept in memory and
+    read from there, until there is room again or another process has written something else: an
+    alert that cannot be kept is to be told all the same.
+    """
+
+    def __init__(self, home: Path, *, holds_on: bool = False) -> None:
+        self._home = home
+        self._holds_on = holds_on
+        self._unwritten: _Unwritten | None = None
 
     @property
     def path(self) -> Path:
-        return self.home / "alerts" / "book.json"
+        return self._home / "alerts" / "book.json"
 
     @property
     def is_new(self) -> bool:
         """Whether nobody has written in it yet."""
-        return not self.path.exists()
+        return self._text() is None
 
     def read(self) -> Book:
         """As it was written last."""
@@ -61,21 +72,47 @@ class AlertBook:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Book]:
-        """The book, to be changed; if it was, it is written back at the end of the block."""
+        """The book, to be changed; if it was, it is written back at the end of the block.
+
+        Raises:
+            OSError: it cannot be, and is as it was.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.with_suffix(".lock")):
-            before = self._text()
             book = self.read()
             yield book
             _trim(book)
-            if (after := _json(book, self._options)) != before:
-                replace_text(self.path, after)
+            if (after := _json(book)) != (before := self._written()):
+                self._write(after, before)
+
+    def _write(self, text: str, before: str | None) -> None:
+        try:
+            replace_text(self.path, text)
+        except OSError as error:
+            if not self._holds_on or error.errno not in NO_ROOM:
+                raise
+            if self._unwritten is None:
+                _logger.error("%s is kept in memory until there is room: %s", self.path, error)
+            self._unwritten = _Unwritten(text, before)
+        else:
+            self._unwritten = None
 
     def _text(self) -> str | None:
+        written, unwritten = self._written(), self._unwritten
+        return unwritten.text if unwritten and unwritten.before == written else written
+
+    def _written(self) -> str | None:
         try:
             return self.path.read_text()
         except FileNotFoundError:
             return None
+
+
+class _Unwritten(NamedTuple):
+    """What is to be in the file, and what was in it."""
+
+    text: str
+    before: str | None
 
 
 def _trim(book: Book) -> None:
@@ -87,8 +124,8 @@ def _trim(book: Book) -> None:
         book.letters = tuple(letter for letter in book.letters if id(letter) not in oldest)
 
 
-def _json(book: Book, options: int) -> str:
-    return orjson.dumps(book, option=options | orjson.OPT_NON_STR_KEYS, default=_plain).decode()
+def _json(book: Book) -> str:
+    return orjson.dumps(book, option=_OPTIONS, default=_plain).decode()
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from raymlops.ledger import Decision
 from raymlops.monitor.alerts.episodes import Severity, Signal
 
 PERFORMANCE, EXPECTED, DRIFT, CONCEPT = "performance", "expected", "drift", "concept"
-GATE, RELEASE, REPLICA = "gate", "release", "replica"
+GATE, RELEASE, REPLICA, DISK = "gate", "release", "replica", "disk"
 
 _CAUSES: Mapping[str, Severity] = {
     PERFORMANCE: "critical",
@@ -24,7 +24,7 @@ _CAUSES: Mapping[str, Severity] = {
     DRIFT: "warning",
     CONCEPT: "warning",
 }
-NAMES = (*_CAUSES, GATE, RELEASE, REPLICA)
+NAMES = (*_CAUSES, GATE, RELEASE, REPLICA, DISK)
 """Of all that can be wrong."""
 
 
