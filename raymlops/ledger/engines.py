@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
 from raymlops.config import SecretUrl
@@ -45,16 +45,26 @@ _LIBPQ = ("psycopg", "psycopg2")
 
 def parse_url(url: str) -> URL:
     """Raises LedgerError unless `url` names a database the ledger can be kept in."""
+    no_url = LedgerError(
+        f"ledger.url '{SecretUrl(url)}' is no database URL, e.g. sqlite:///ledger.db or "
+        "postgresql://USER@HOST:5432/NAME"
+    )
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise LedgerError(
-            f"ledger.url '{SecretUrl(url)}' is no database URL, e.g. sqlite:///ledger.db"
-        ) from None  # SQLAlchemy's own error repeats the URL, and the password in it
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
+        raise no_url from None  # SQLAlchemy's own error repeats the URL, and the password in it
     backend = parsed.get_backend_name()
     if backend not in _TAKE_WRITE_LOCK:
         known = " and ".join(_TAKE_WRITE_LOCK)
         raise LedgerError(f"ledger.url names {backend}; the ledger is kept by {known}")
+    if backend == "sqlite" and parsed.host:  # as of sqlite://ledger.db, which lacks a slash
+        raise no_url
+    try:
+        parsed.get_dialect()
+    except NoSuchModuleError:
+        raise LedgerError(
+            f"ledger.url names {parsed.drivername}, which SQLAlchemy does not know: write {backend}"
+        ) from None
     return parsed
 
 

@@ -278,6 +278,13 @@ def test_a_ledger_of_another_schema_is_refused(tmp_path: Path) -> None:
     [
         ("nonsense", "ledger.url 'nonsense' is no database URL, e.g. sqlite:///ledger.db"),
         ("mysql://host/db", "ledger.url names mysql; the ledger is kept by sqlite and postgresql"),
+        ("postgresql://me:secret@host:port/db", r"postgresql://.*host.*' is no database URL"),
+        ("postgresql://me:secret@[::1/db", "is no database URL"),
+        ("sqlite://ledger.db", "'sqlite://ledger.db' is no database URL, e.g. sqlite:///ledger.db"),
+        (
+            "postgresql+foo://me:secret@host/db",
+            r"ledger.url names postgresql\+foo, which SQLAlchemy does not know: write postgresql",
+        ),
         ("sqlite:////proc/nope/ledger.db", "ledger /proc/nope/ledger.db has no folder: "),
         (
             "postgresql+psycopg://me:secret@127.0.0.1:1/db",
