@@ -30,11 +30,9 @@ def workspace_at(settings: Settings) -> Workspace:
 def absolute_url(url: str) -> SecretUrl:
     """The same database, whatever folder it is asked from. A path stays as people write it: of a
     percent-encoded one MLflow makes a folder of that name."""
-    if not url.startswith("sqlite"):
+    if not url.startswith("sqlite") or not (database := make_url(url).database):
         return SecretUrl(url)
     driver = url.partition(":")[0].removeprefix("sqlite")
     _, mark, query = url.partition("?")
-    database = make_url(url).database
-    assert database, "a mirror and its ledger lie in files"
     path = sqlite_url(Path(database).resolve()).removeprefix("sqlite")
     return SecretUrl(f"sqlite{driver}{path}{mark}{query}")

@@ -186,6 +186,7 @@ def test_a_url_is_made_absolute_and_nothing_else(
     assert absolute_url(url).reveal() == url
     assert absolute_url("sqlite:///m.db").reveal() == url
     written = absolute_url("sqlite+pysqlite:///m.db?timeout=5").reveal()
+    assert absolute_url("sqlite://m.db").reveal() == "sqlite://m.db"  # the mirror refuses it
     assert written == url.replace("sqlite", "sqlite+pysqlite", 1) + "?timeout=5"
 
 

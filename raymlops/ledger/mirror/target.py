@@ -76,7 +76,10 @@ class Target:
                 engine.connect().close()
             finally:
                 engine.dispose()
-        except (httpx.HTTPError, SQLAlchemyError, ArgumentError, OSError) as error:
+        except (
+            *(httpx.HTTPError, httpx.InvalidURL),
+            *(SQLAlchemyError, ArgumentError, ValueError, OSError),
+        ) as error:
             raise MirrorError(f"MLflow at {shown(self._url)} cannot be reached: {error}") from error
 
     def run(self, run_id: str, *, model: str, started_ms: int, tags: Mapping[str, str]) -> str:
@@ -247,7 +250,7 @@ def shown(url: str) -> str:
     """`url` without its password: for logs, and for the ledger as the mirror's name."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
         return url.rpartition("@")[2]
 
 

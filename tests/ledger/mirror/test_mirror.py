@@ -397,6 +397,19 @@ def test_a_store_that_was_lost_is_filled_again_after_forgetting(
     assert len(history(client, mirrored_run(client, run).info.run_id, "loss")) == 1
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@host:port/db", "sqlite://mlflow.db", "http://host:port"]
+)
+def test_a_malformed_url_is_an_error_of_the_mirror(ledger: Ledger, store: Store, url: str) -> None:
+    # Each was a traceback.
+    with (
+        Mirror(ledger, store, url) as mirror,
+        pytest.raises(MirrorError, match="cannot be reached") as refused,
+    ):
+        mirror.catch_up()
+    assert "secret" not in str(refused.value)
+
+
 def test_a_url_that_is_no_mlflow_store_is_refused(ledger: Ledger, store: Store) -> None:
     with pytest.raises(MirrorError, match=r"'mlruns' is no MLflow store: give sqlite:///FILE"):
         Mirror(ledger, store, "mlruns")
