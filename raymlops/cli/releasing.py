@@ -160,7 +160,9 @@ def watch(
         champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")
         with (
             workspace.connect(),
-            operate.watch(workspace, lambda _: read_table(data)) as operator,
+            operate.watch(
+                workspace, lambda _: read_table(data, texts=workspace.schema.texts)
+            ) as operator,
         ):
             ended = ended_by_signal()  # Ray, which was just connected to, had its own way
             if not json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,13 +93,13 @@ def as_table(rows: Batches, columns: Sequence[str] | None = None) -> pa.Table:
     return pa.Table.from_batches(rows.batches(columns), schema)
 
 
-def read_table(path: str | Path | Sequence[str | Path]) -> pa.Table:
+def read_table(path: str | Path | Sequence[str | Path], *, texts: Collection[str] = ()) -> pa.Table:
     """What `open_source` reads, as an Arrow table.
 
     Raises:
         DataError: it is missing, of another kind, or malformed.
     """
-    return as_table(open_source(path))
+    return as_table(open_source(path, texts=texts))
 
 
 def between(table: pa.Table, column: str, start: datetime | None, end: datetime) -> pa.Table:

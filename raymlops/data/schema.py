@@ -53,3 +53,10 @@ class TableSchema:
     def columns(self) -> tuple[str, ...]:
         """All that a model is trained from."""
         return (*(feature.name for feature in self.features), self.target, self.event_time)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that are read from CSV as they are written."""
+        categories = (feature.name for feature in self.features if feature.kind == "category")
+        are_names = any(isinstance(each, str) for each in self.classes)
+        return (*categories, self.target) if are_names else tuple(categories)

@@ -72,4 +72,5 @@ def _source(
     at: datetime | None,
 ) -> Source:
     hasher = FileHasher(workspace.home / "cache" / "digests.db")
-    return data.open_source(what, hasher=hasher, version=version, at=at)
+    texts = workspace.schema.texts
+    return data.open_source(what, hasher=hasher, version=version, at=at, texts=texts)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from raymlops.data import Class, as_table, class_numbers, open_source, read_classes
 from raymlops.data.classes import UNKNOWN
-from raymlops.data.sources import FilesSource
 from raymlops.errors import DataError
 from raymlops.ledger import Labels, class_labels, number_labels
 from raymlops.models import PROBABILITY, Signature
@@ -66,12 +65,9 @@ def add_labels(
     """
     newest = workspace.ledger.registry.newest(model)
     signature = Signature.from_json(workspace.ledger.text(newest.signature_digest))
-    source = open_source(path)
-    if isinstance(source, FilesSource):
-        source = source.with_text(id_column)
-        if any(isinstance(each, str) for each in signature.classes):
-            source = source.with_text(label_column)
-    table = as_table(source)
+    are_names = any(isinstance(each, str) for each in signature.classes)
+    texts = [id_column, label_column] if are_names else [id_column]
+    table = as_table(open_source(path, texts=texts))
     if missing := [name for name in (id_column, label_column) if name not in table.column_names]:
         raise DataError(
             f"{path} has no column '{missing[0]}', but {', '.join(table.column_names)}; say which "

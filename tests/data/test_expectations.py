@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -114,3 +115,10 @@ def test_files_are_read_by_their_kind(tumours: pa.Table, tmp_path: Path) -> None
     ):
         with pytest.raises(DataError, match=message):
             read_table(tmp_path / name)
+
+
+def test_a_schema_says_what_is_read_from_csv_as_it_is_written(tumour_schema: TableSchema) -> None:
+    assert tumour_schema.texts == ("size",)
+    named = replace(tumour_schema, classes=("benign", "malignant"))
+    assert named.texts == ("size", "target")
+    assert replace(tumour_schema, classes=(1, 2)).texts == ("size",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -36,11 +36,13 @@ def open_source(
     hasher: FileHasher | None = None,
     version: int | None = None,
     at: datetime | None = None,
+    texts: Collection[str] = (),
 ) -> Source:
     """The rows of a table, a Parquet or CSV file, a folder or list of them, a DVC pointer
     (`.dvc`), or a Delta table (a folder with a `_delta_log`, or a URI such as s3://...).
 
-    `version` and `at` choose a state of a Delta table; `hasher` may remember digests of files.
+    Columns of CSV files that are named in `texts` are read as they are written. `version` and `at`
+    choose a state of a Delta table; `hasher` may remember digests of files.
 
     Raises:
         DataError: it cannot be read, or is none of these.
@@ -57,22 +59,22 @@ def open_source(
         return TableSource(what)
     with explained(what):
         if isinstance(what, str | Path):
-            return _of_path(Path(what), hasher)
-        return _of_list([Path(each) for each in what], hasher)
+            return _of_path(Path(what), hasher, texts)
+        return _of_list([Path(each) for each in what], hasher, texts)
 
 
-def _of_path(path: Path, hasher: FileHasher) -> Source:
+def _of_path(path: Path, hasher: FileHasher, texts: Collection[str]) -> Source:
     if path.suffix == dvc.SUFFIX and path.is_file():
         pointer = dvc.read_pointer(path)
-        return FilesSource(dvc.resolve(pointer, hasher), hasher, pointer.origin)
+        return FilesSource(dvc.resolve(pointer, hasher), hasher, pointer.origin, texts)
     if path.is_dir():
-        return FilesSource(files_below(path), hasher, {"kind": "folder", "path": str(path)})
+        return FilesSource(files_below(path), hasher, {"kind": "folder", "path": str(path)}, texts)
     return FilesSource(
-        [DataFile(name=path.name, path=path)], hasher, {"kind": "file", "path": str(path)}
+        [DataFile(name=path.name, path=path)], hasher, {"kind": "file", "path": str(path)}, texts
     )
 
 
-def _of_list(paths: list[Path], hasher: FileHasher) -> Source:
+def _of_list(paths: list[Path], hasher: FileHasher, texts: Collection[str]) -> Source:
     if not paths:
         raise DataError("the list of files is empty")
     above = os.path.commonpath([path.absolute().parent for path in paths])
@@ -82,4 +84,4 @@ def _of_list(paths: list[Path], hasher: FileHasher) -> Source:
     doubled = len({file.name for file in files}) < len(files)
     if doubled:
         raise DataError(f"a file is listed twice among {', '.join(map(str, paths))}")
-    return FilesSource(files, hasher, {"kind": "files", "path": above})
+    return FilesSource(files, hasher, {"kind": "files", "path": above}, texts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -35,7 +34,8 @@ class FilesSource:
     """Files of one kind, in the order of their names.
 
     Parquet goes into the store as it is. CSV says nothing about types, so it is stored as Parquet
-    with the types that were checked; its digest stays that of the CSV. Folders named key=value
+    with the types that were checked, columns in `texts` as they are written: 007 is no 7 there; its
+    digest stays that of the CSV. Folders named key=value
     (Hive) add a column each.
 
     The digest covers the files' contents and partitions, not their names.
@@ -47,7 +47,11 @@ class FilesSource:
     format = "parquet"
 
     def __init__(
-        self, files: Iterable[DataFile], hasher: FileHasher, origin: Mapping[str, Any]
+        self,
+        files: Iterable[DataFile],
+        hasher: FileHasher,
+        origin: Mapping[str, Any],
+        texts: Collection[str] = (),
     ) -> None:
         self._files = tuple(sorted(files, key=lambda file: file.name))
         if not self._files:
@@ -55,20 +59,10 @@ class FilesSource:
         self._kind = _kind(self._files)
         self._hasher = hasher
         self._partitions = Partitions.of(file.name for file in self._files)
-        self._file_schema = _unified(self._kind, self._files)
+        self._file_schema = _unified(self._kind, self._files, texts)
         self.schema = self._partitions.extend(self._file_schema)
         check_names(origin.get("path", "the dataset"), self.schema)
         self.origin: Mapping[str, Any] = {**origin, "files": len(self._files)}
-
-    def with_text(self, name: str) -> FilesSource:
-        """The same with column `name` of CSV files as it is written: 007 is no 7 there."""
-        if self._kind != "csv" or name not in self._file_schema.names:
-            return self
-        other = copy(self)
-        place = self._file_schema.get_field_index(name)
-        other._file_schema = self._file_schema.set(place, pa.field(name, pa.string()))
-        other.schema = self._partitions.extend(other._file_schema)
-        return other
 
     @cached_property
     def _digests(self) -> list[str]:
@@ -174,12 +168,12 @@ def _kind(files: Iterable[DataFile]) -> formats.Kind:
     return next(iter(kinds))
 
 
-def _unified(kind: formats.Kind, files: Sequence[DataFile]) -> pa.Schema:
+def _unified(kind: formats.Kind, files: Sequence[DataFile], texts: Collection[str]) -> pa.Schema:
     """The schema all files can be read with: the same columns, each of the widest type."""
     unified: pa.Schema | None = None
     for file in files:
         with explained(file.path):
-            schema = formats.schema_of(kind, file.path)
+            schema = formats.schema_of(kind, file.path, texts)
             check_names(file.path, schema)
         if unified is None:
             unified = schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -49,13 +49,14 @@ def kind_of(name: str) -> Kind:
     raise DataError(f"{name} is neither .parquet nor .csv")
 
 
-def schema_of(kind: Kind, path: Path) -> pa.Schema:
+def schema_of(kind: Kind, path: Path, texts: Collection[str] = ()) -> pa.Schema:
+    """The columns of a file; those of CSV that are named in `texts` as they are written."""
     if kind == "parquet":
         return storable(pq.read_schema(path))
     if (fault := kind_fault(path)) is not None:
         raise DataError(f"{path} {fault}")
     with _faults_told(path):
-        schema = _csv_schema(path)
+        schema = _csv_schema(path, texts)
     for field in schema:
         if pa.types.is_binary(field.type):
             fault = row_fault(path) or "is not UTF-8; convert the file"
@@ -74,10 +75,15 @@ def read(
         yield batch if batch.schema.equals(target) else batch.select(wanted).cast(target)
 
 
-def _csv_schema(path: Path) -> pa.Schema:
+def _csv_schema(path: Path, texts: Collection[str]) -> pa.Schema:
     """Each column of a type that fits all of its values, also those far behind."""
     with csv.open_csv(path, read_options=_csv_blocks(), parse_options=_CSV_PARSING) as reader:
-        schema = reader.schema
+        schema = pa.schema(
+            field.with_type(pa.string())
+            if field.name in texts and not pa.types.is_binary(field.type)
+            else field
+            for field in reader.schema
+        )
     if path.stat().st_size > _CSV_BLOCK_BYTES:
         while (wider := _contradicted(path, schema)) is not None:
             schema = wider

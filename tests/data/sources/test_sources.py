@@ -337,6 +337,22 @@ def test_all_values_of_a_csv_tell_its_types(
     assert table["a"].null_count == 1 + 100 * (early == "")
 
 
+def test_columns_of_a_csv_are_read_as_they_are_written_where_that_is_asked(
+    tmp_path: Path,
+) -> None:
+    # A category of digits was "int64, not category", and of 007 the zeros were lost.
+    (tmp_path / "1.csv").write_text("zip,open,x\n00501,true,1\n,false,2\n")
+    (tmp_path / "2.csv").write_text("zip,open,x\nA1,true,3\n501,maybe,4\n")
+    rows = as_table(open_source(tmp_path, texts=["zip", "open", "colour"]))
+    assert rows.to_pydict() == {
+        "zip": ["00501", None, "A1", "501"],
+        "open": ["true", "false", "true", "maybe"],
+        "x": [1, 2, 3, 4],
+    }
+    with pytest.raises(DataError, match=r"2\.csv has other types than the files before it"):
+        open_source(tmp_path)
+
+
 def test_an_empty_text_of_a_csv_is_missing_like_an_empty_number(
     tmp_path: Path, ledger: Ledger, store: Store
 ) -> None:
