@@ -134,7 +134,7 @@ class OneOf(Expectation):
             values = column.cast(pa.string()) if texts else as_floats(column)
             return pc.and_not(pc.invert(pc.is_in(values, allowed)), is_missing(column))
 
-        *rest, last = (each if isinstance(each, str) else f"{each:g}" for each in self.values)
+        *rest, last = (each if isinstance(each, str) else _shown(each) for each in self.values)
         rule = f"{', '.join(rest)} or {last}" if rest else last
         return _values(self.column, rule, outside)
 
@@ -229,4 +229,4 @@ def _beyond(compare: Callable[..., Any], bound: float | datetime) -> Callable[[A
 
 
 def _shown(bound: float | datetime) -> str:
-    return bound.isoformat() if isinstance(bound, datetime) else f"{bound:g}"
+    return bound.isoformat() if isinstance(bound, datetime) else f"{bound:.15g}"

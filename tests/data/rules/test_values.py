@@ -136,3 +136,12 @@ def test_whole_numbers_that_no_type_holds_together_are_compared() -> None:
     )
     (found,) = findings(Compare(left="signed", op="<=", right="unsigned"), table)
     assert found.examples == (f"{2**63 - 1} | 4",)
+
+
+def test_bounds_and_sets_are_told_as_they_are() -> None:
+    """`at most 1.23457e+07` was broken by 12345679, and `1.23457e+07 or ...` was the set."""
+    table = pa.table({"x": [12345679]})
+    (bound,) = findings(Range(column="x", high=12345678), table)
+    (chosen,) = findings(OneOf(column="x", values=(12345678.0, 0.1)), table)
+    assert (bound.rule, bound.examples) == ("at most 12345678", ("12345679",))
+    assert (chosen.rule, chosen.passed) == ("12345678 or 0.1", False)
