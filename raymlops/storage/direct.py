@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -16,15 +17,24 @@ _PIECE_BYTES = 64 << 20
 _logger = logging.getLogger(__name__)
 
 
-def aligned_bytes(size_bytes: int) -> int:
-    """So many bytes in whole pages, at least one."""
-    return max(1, -(-size_bytes // mmap.PAGESIZE)) * mmap.PAGESIZE
+def paged_memory(size_bytes: int) -> mmap.mmap:
+    """Memory for so many bytes in whole pages, at least one.
+
+    Pages are large ones where the system has them (Linux: transparent huge pages): a disk is told
+    of each, and takes twice as long where they have 4 KiB.
+    """
+    num_pages = max(1, -(-size_bytes // mmap.PAGESIZE))
+    memory = mmap.mmap(-1, num_pages * mmap.PAGESIZE, access=mmap.ACCESS_COPY)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel that was built without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def write_direct(path: Path, memory: mmap.mmap, size_bytes: int) -> None:
     """Makes the first `size_bytes` of `memory` the content of `path`, durably.
 
-    `memory` has whole pages, see `aligned_bytes`. A disk that can read them itself spares the
+    `memory` has whole pages, see `paged_memory`. A disk that can read them itself spares the
     processor the copy, and the page cache what would push others out.
     """
     file = _opened(path)

@@ -6,18 +6,20 @@ import errno
 import logging
 import mmap
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raymlops.storage import direct
-from raymlops.storage.direct import aligned_bytes, write_direct
+from raymlops.storage.direct import paged_memory, write_direct
 
 TEXT = Path(__file__).read_bytes() * 9  # some pages, and not all of the last
 
 
 def paged(content: bytes) -> mmap.mmap:
-    memory = mmap.mmap(-1, aligned_bytes(len(content)))
+    memory = paged_memory(len(content))
     memory[: len(content)] = content
     return memory
 
@@ -92,3 +94,22 @@ def test_shared_memory_can_be_written() -> None:
         assert path.read_bytes() == TEXT
     finally:
         path.unlink()
+
+
+def flags_of(address: int) -> list[str]:
+    """What Linux says of the memory there."""
+    is_there = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
+            is_there = int(found[1], 16) <= address < int(found[2], 16)
+        elif is_there and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    raise AssertionError(f"nothing lies at {address:x}")
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="needs Linux' large pages"
+)
+def test_memory_is_of_large_pages_where_the_system_has_them() -> None:
+    memory = paged_memory(8 << 20)
+    assert "hg" in flags_of(np.frombuffer(memory, np.uint8).ctypes.data)  # as madvise sets it

@@ -12,7 +12,6 @@ to where they lie. What comes out is read by torch.distributed.checkpoint as its
 from __future__ import annotations
 
 import io
-import mmap
 import pickle
 from collections.abc import Mapping
 from functools import lru_cache
@@ -26,7 +25,7 @@ from torch.distributed.checkpoint.filesystem import CURRENT_DCP_VERSION, _Storag
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 from torch.distributed.checkpoint.planner import SavePlan, WriteItem, WriteItemType
 
-from raymlops.storage.direct import aligned_bytes, write_direct
+from raymlops.storage.direct import paged_memory, write_direct
 
 _Places: TypeAlias = dict[MetadataIndex, _StorageInfo]
 
@@ -113,7 +112,7 @@ class Image:
                 frames += [(start, head), (numbers.stop, tail)]
             places[item.index] = _StorageInfo(self._name, start, end - start)
         self._size_bytes = end
-        self._memory = mmap.mmap(-1, aligned_bytes(end))
+        self._memory = paged_memory(end)
         for start, frame in frames:
             self._memory[start : start + len(frame)] = frame
         whole = torch.frombuffer(self._memory, dtype=torch.uint8)
