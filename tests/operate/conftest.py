@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,6 +52,10 @@ def bundles(tumours: pa.Table, tumour_schema: TableSchema) -> dict[bool, Bundle]
 
 @pytest.fixture
 def world(workspace: Workspace, tumours: pa.Table, bundles: dict[bool, Bundle]) -> World:
+    return make_world(workspace, tumours, bundles)
+
+
+def make_world(workspace: Workspace, tumours: pa.Table, bundles: Mapping[bool, Bundle]) -> World:
     """Six weeks of tumours, one a half hour; the champion has learned the opposite of the truth."""
     times = [START + timedelta(hours=number // 2) for number in range(2 * 24 * 42)]
     repeated = pa.concat_tables([tumours] * 4).slice(0, len(times)).drop(["seen_at"])
