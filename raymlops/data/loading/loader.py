@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -97,15 +98,58 @@ class Loader(Generic[Delivered]):
         )
 
     def _ahead(self, batches: Iterator[Batch]) -> Generator[Loaded[Delivered], None, None]:
-        reads: deque[Future[Loaded[Delivered]]] = deque()
-        with ThreadPoolExecutor(self.num_threads, thread_name_prefix="raymlops-loader") as threads:
-            try:
-                for batch in batches:
-                    reads.append(threads.submit(self._load, batch))
-                    if len(reads) == self.num_ahead:
-                        yield reads.popleft().result()
-                while reads:
+        wanted: SimpleQueue[_Read[Delivered] | None] = SimpleQueue()
+        threads = [
+            Thread(target=self._read, args=(wanted,), name=f"raymlops-loader-{number}", daemon=True)
+            for number in range(self.num_threads)
+        ]
+        for thread in threads:
+            thread.start()
+        reads: deque[_Read[Delivered]] = deque()
+        try:
+            for batch in batches:
+                reads.append(_Read(batch))
+                wanted.put(reads[-1])
+                if len(reads) == self.num_ahead:
                     yield reads.popleft().result()
-            finally:
-                for unwanted in reads:
-                    unwanted.cancel()
+            while reads:
+                yield reads.popleft().result()
+        finally:
+            for read in reads:
+                read.is_wanted = False
+            for _ in threads:
+                wanted.put(None)
+            for thread in threads:
+                thread.join()
+
+    def _read(self, wanted: SimpleQueue[_Read[Delivered] | None]) -> None:
+        while (read := wanted.get()) is not None:
+            if read.is_wanted:
+                read.run(self._load)
+
+
+class _Read(Generic[Delivered]):
+    """A batch that one thread reads and another waits for: a Future of `concurrent.futures` takes
+    as long as to read a small batch."""
+
+    __slots__ = ("_batch", "_done", "is_wanted")
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._done: SimpleQueue[tuple[Loaded[Delivered] | None, BaseException | None]]
+        self._done = SimpleQueue()
+        self.is_wanted = True
+
+    def run(self, load: Callable[[Batch], Loaded[Delivered]]) -> None:
+        try:
+            self._done.put((load(self._batch), None))
+        except BaseException as error:  # whatever it is, somebody waits
+            self._done.put((None, error))
+
+    def result(self) -> Loaded[Delivered]:
+        """Once it is read; raises what that raised."""
+        loaded, error = self._done.get()
+        if error is not None:
+            raise error
+        assert loaded is not None, "what raised nothing has read"
+        return loaded
