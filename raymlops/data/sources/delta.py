@@ -20,7 +20,8 @@ import orjson
 import pyarrow as pa
 
 from raymlops.data.hashing import FileHasher
-from raymlops.data.sources.base import BATCH_ROWS, SCHEMA_FILE, Kept, check_names, explained
+from raymlops.data.sources.base import SCHEMA_FILE, Kept, check_names, explained
+from raymlops.data.sources.parquet import joined, rows_within
 from raymlops.errors import DataError
 from raymlops.storage import Store
 
@@ -189,10 +190,20 @@ def _renamed(node: Any) -> Iterator[str]:
 
 def _read(dataset: Any, uri: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     wanted = dataset.schema.names if columns is None else list(columns)
-    scanner = dataset.scanner(columns=wanted, batch_size=BATCH_ROWS, batch_readahead=2)
     with explained(uri):
-        for batch in scanner.to_batches():
+        for batch in joined(uri, _scanned(dataset, wanted)):
             yield batch.replace_schema_metadata(None)
+
+
+def _scanned(dataset: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """File by file, as many rows at a time as a batch may have of each."""
+    for fragment in dataset.get_fragments():
+        with fragment.open() as file:
+            num_rows = rows_within(file, columns)
+        scanner = fragment.scanner(
+            schema=dataset.schema, columns=columns, batch_size=num_rows, batch_readahead=1
+        )
+        yield from scanner.to_batches()
 
 
 def _active_files(table: DeltaTable, hasher: FileHasher) -> list[dict[str, Any]]:

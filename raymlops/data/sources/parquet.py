@@ -39,11 +39,21 @@ def read_parquet(file: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(file, pre_buffer=False) as opened:
         batches = opened.iter_batches(_step(file, opened, columns), columns=list(columns))
         try:
-            yield from _joined(file, batches)
+            yield from joined(file, batches)
         except pa.ArrowNotImplementedError as error:
             if _BEYOND_ARROW not in str(error):
                 raise
             raise _too_large(file, "a list in a row unpacks to gigabytes") from error
+
+
+def rows_within(file: Any, columns: Sequence[str]) -> int:
+    """How many rows of those `columns` that are in the file fill at most a batch.
+
+    Raises:
+        DataError: a row is too large for a batch.
+    """
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
+        return _step(file, opened, columns)
 
 
 def _step(file: Any, opened: pq.ParquetFile, columns: Sequence[str]) -> int:
@@ -132,8 +142,12 @@ def _dictionaries(column: pa.Array) -> Iterator[pa.Array]:
         yield from _dictionaries(column.values)
 
 
-def _joined(file: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in fewer batches, where several have room in one."""
+def joined(file: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, where several have room in one.
+
+    Raises:
+        DataError: a row is too large for a batch.
+    """
     pending: list[pa.RecordBatch] = []
     num_rows = size_bytes = 0
     for batch in batches:

@@ -4,10 +4,12 @@ import builtins
 import json
 import os
 import shutil
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -227,3 +229,23 @@ def test_the_missing_package_is_named(delta: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(DataError, match=r"pip install raymlops\[delta\]"):
         open_source(delta)
+
+
+def test_batches_are_bounded_by_what_texts_unpack_to(tmp_path: Path) -> None:
+    """A file of 40 kB took 6 GB of memory to be added."""
+    text = pa.DictionaryArray.from_arrays(np.zeros(3_000, np.int32), ["y" * 100_000])
+    rows = pa.table({"part": ["a"] * 1_000 + ["b"] * 2_000, "text": text})
+    (tmp_path / "part=a").mkdir()
+    (tmp_path / "part=b").mkdir()
+    for name, some in (("a", rows.slice(0, 1_000)), ("b", rows.slice(1_000))):
+        pq.write_table(some.drop_columns("part"), tmp_path / f"part={name}" / "0.parquet")
+    convert_to_deltalake(
+        str(tmp_path),
+        partition_by=Schema([Field("part", "string")]),
+        partition_strategy="hive",
+    )
+    found: Counter[str] = Counter()
+    for batch in open_source(tmp_path).batches():
+        assert batch.nbytes < 80 << 20
+        found.update(batch["part"].to_pylist())
+    assert found == {"a": 1_000, "b": 2_000}
