@@ -102,14 +102,31 @@ def test_a_check_adds_nothing_and_ends_with_1_when_a_rule_is_broken(
     assert run_json("data", "list", "--home", home) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "way_out"),
+    [
+        ("seen_at", pa.timestamp("us"), "write times with their zone, e.g. 2024-01-01T06:00:00Z"),
+        (
+            "mean_radius",
+            pa.bool_(),
+            "integers and floats are numbers: convert it before, e.g. by astype('float64')",
+        ),
+    ],
+)
 def test_a_check_tells_the_way_out(
-    home: Path, config: Path, tmp_path: Path, tumours: pa.Table
+    name: str,
+    kind: pa.DataType,
+    way_out: str,
+    home: Path,
+    config: Path,
+    tmp_path: Path,
+    tumours: pa.Table,
 ) -> None:
-    naive = tumours["seen_at"].cast(pa.timestamp("us"))
-    path = tmp_path / "naive.parquet"
-    pq.write_table(tumours.drop_columns("seen_at").append_column("seen_at", naive), path)
+    path = tmp_path / "t.parquet"
+    other = pa.nulls(len(tumours), kind)
+    pq.write_table(tumours.drop_columns(name).append_column(name, other), path)
     told = invoke("data", "check", path, config, "--home", home).output
-    assert told.endswith("seen_at  write times with their zone, e.g. 2024-01-01T06:00:00Z\n")
+    assert f"{name}  {way_out}\n" in told
 
 
 def test_refused_rows_leave_a_report_that_can_be_shown(

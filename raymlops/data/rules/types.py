@@ -23,6 +23,8 @@ _FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
 
 # Of the types that a table must have to be trained from, however it came to be.
 _WAYS_OUT: Mapping[str, str] = {
+    "number": "integers and floats are numbers: convert it before, e.g. by astype('float64')",
+    "category": "texts are categories: convert it before, e.g. by astype('string')",
     "0/1": "a label is 0/1 or true/false: map it before, or name its classes in data.classes",
     "timestamp with a zone": "write times with their zone, e.g. 2024-01-01T06:00:00Z",
 }
