@@ -52,15 +52,21 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_file_is_added_in_less_memory_than_it_fills(large: Path, tmp_path: Path) -> None:
-    # Arrow reads ahead by default, and would hold all of the file by its end.
+def added(store: Path, file: Path) -> tuple[int, int]:
+    """How many rows a process of its own adds, and the KiB of memory that takes it at most."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(large)],
+        [sys.executable, "-c", SCRIPT, str(store), str(file)],
         capture_output=True,
         text=True,
         check=True,
     )
     num_rows, extra_kib = map(int, done.stdout.split())
+    return num_rows, extra_kib
+
+
+def test_a_file_is_added_in_less_memory_than_it_fills(large: Path, tmp_path: Path) -> None:
+    # Arrow reads ahead by default, and would hold all of the file by its end.
+    num_rows, extra_kib = added(tmp_path / "store", large)
     assert num_rows == 1_964_076
     assert large.stat().st_size > 240 << 20
     assert 0 < extra_kib < 200 << 10
@@ -81,13 +87,7 @@ def test_a_file_that_unpacks_to_gigabytes_is_added_in_bounded_memory(
     unpacking: Path, tmp_path: Path
 ) -> None:
     # Batches were bounded by rows alone: it took more than 5 GiB.
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "store"), str(unpacking)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    num_rows, extra_kib = map(int, done.stdout.split())
+    num_rows, extra_kib = added(tmp_path / "store", unpacking)
     assert num_rows == 30_000
     assert unpacking.stat().st_size < 1 << 20
     assert extra_kib < 700 << 10
