@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from raymlops.cli.app import app
 from raymlops.errors import ConfigError, MirrorError
-from raymlops.ledger import Code, Ledger, Run
+from raymlops.ledger import Ledger, Run
+from tests.runs import start_training
 from tests.servers.mlflow import mlflow_client
 
 
@@ -16,15 +17,7 @@ from tests.servers.mlflow import mlflow_client
 def run(tmp_path: Path) -> Run:
     """A run with two metrics in the ledger of the home folder `tmp_path`."""
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        run = ledger.runs.start(
-            kind="train",
-            model="tumours",
-            params={},
-            code=Code(commit="c" * 40, dirty_digest=None),
-            config="{}",
-            environment="",
-            inputs={},
-        )
+        run = start_training(ledger, "tumours")
         ledger.runs.log(run.id, {"loss": 0.5, "auc": 0.75}, step=1)
     return run
 

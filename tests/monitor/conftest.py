@@ -17,7 +17,6 @@ from sklearn.linear_model import LogisticRegression
 from raymlops.data import Columns, Feature, Profile, TableSchema
 from raymlops.data.slices import cells_of
 from raymlops.ledger import (
-    Code,
     Labels,
     Ledger,
     ModelVersion,
@@ -31,6 +30,7 @@ from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowRepo
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.tap.latency import NUM_BUCKETS, bucket
 from raymlops.storage import Store
+from tests.runs import start_training
 
 NUMBERS = ("temp", "humid", "wind_speed", "precip", "pressure", "visib", "distance", "hour")
 CATEGORIES = ("carrier", "origin", "dest")
@@ -141,15 +141,7 @@ def _register(service: Service, table: pd.DataFrame, until: datetime) -> _Model:
             FEATURES, columns, scores, label_rate=float(table["late"].mean()), log_loss=loss
         ).with_reliability(scores, table["late"].to_numpy(), threshold=postprocessing.threshold),
     )
-    run = ledger.runs.start(
-        kind="train",
-        model="flights",
-        params={},
-        code=Code(commit="0" * 40, dirty_digest=None),
-        config="",
-        environment="",
-        inputs={},
-    )
+    run = start_training(ledger, "flights")
     for epoch in range(1, 13):
         decay = 0.25 * 0.6**epoch
         losses = {"train_loss": loss + decay, "validation_loss": loss + 0.01 + 1.1 * decay}

@@ -14,7 +14,6 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from raymlops.data import Feature, Profile, TableSchema
 from raymlops.data.slices import cells_of
 from raymlops.ledger import (
-    Code,
     Labels,
     Ledger,
     PackedPredictions,
@@ -27,6 +26,7 @@ from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowRepo
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.tap.latency import NUM_BUCKETS
 from raymlops.storage import Store
+from tests.runs import start_training
 
 FEATURES = (
     Feature(name="dep_delay", kind="number"),
@@ -202,13 +202,5 @@ def _columns(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _register(ledger: Ledger, digest: str) -> None:
-    run = ledger.runs.start(
-        kind="train",
-        model="delays",
-        params={},
-        code=Code(commit="0" * 40, dirty_digest=None),
-        config="",
-        environment="",
-        inputs={},
-    )
+    run = start_training(ledger, "delays")
     ledger.registry.register("delays", bundle=digest, signature="{}", run_id=run.id)

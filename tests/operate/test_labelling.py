@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymlops.errors import DataError, NotFoundError
-from raymlops.ledger import Code, Labels, Prediction
+from raymlops.ledger import Labels, Prediction
 from raymlops.models import Field, Postprocessing, Signature
 from raymlops.operate import Workspace, add_labels
 from tests.cli.test_cli import run
+from tests.runs import start_training
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2013, 7, 2, tzinfo=UTC)
@@ -34,10 +35,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 def register(workspace: Workspace, outputs: tuple[Field, ...]) -> None:
     """A version of the model that says `outputs`."""
-    run = workspace.ledger.runs.start(
-        kind="train", model="flights", params={}, code=Code(commit="c" * 40, dirty_digest=None),
-        config="{}", environment="", inputs={},
-    )  # fmt: skip
+    run = start_training(workspace.ledger, "flights")
     workspace.ledger.registry.register(
         "flights",
         bundle="b" * 64,

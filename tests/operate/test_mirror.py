@@ -9,10 +9,11 @@ import pytest
 
 from raymlops.cluster import Session
 from raymlops.errors import CoordinationError
-from raymlops.ledger import Code, Run
+from raymlops.ledger import Run
 from raymlops.operate import Workspace, mirror, start_mirror
 from raymlops.operate.mirror import MIRROR_NAME
 from tests.coordination.processes import until
+from tests.runs import start_training
 from tests.servers.mlflow import mlflow_client
 from tests.servers.zookeeper import zookeeper
 
@@ -20,15 +21,7 @@ MODULE = importlib.import_module("raymlops.operate.mirror")  # the package shows
 
 
 def start(workspace: Workspace) -> Run:
-    return workspace.ledger.runs.start(
-        kind="train",
-        model="tumours",
-        params={},
-        code=Code(commit="c" * 40, dirty_digest=None),
-        config="{}",
-        environment="",
-        inputs={},
-    )
+    return start_training(workspace.ledger, "tumours")
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pytest
 
 from raymlops import operate
 from raymlops.data import Feature, TableSchema
-from raymlops.ledger import Bump, Code
+from raymlops.ledger import Bump
 from raymlops.models import Bundle, Signature
 from raymlops.operate import Workspace
 from raymlops.train.tabular.training import Training
 from tests.operate.bundles import bundle_of
+from tests.runs import start_training
 
 
 @pytest.fixture
@@ -39,15 +40,7 @@ def schema(high: float) -> TableSchema:
 
 
 def trained(workspace: Workspace, bundle: Bundle) -> Training:
-    run = workspace.ledger.runs.start(
-        kind="train",
-        model="tumours",
-        params={},
-        code=Code(commit="c" * 40, dirty_digest=None),
-        config="{}",
-        environment="",
-        inputs={},
-    )
+    run = start_training(workspace.ledger, "tumours")
     last_event = datetime(2024, 1, 24, tzinfo=UTC)
     return Training(run=run, bundle=bundle, qualities={}, last_event=last_event)
 

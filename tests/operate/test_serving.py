@@ -13,10 +13,11 @@ from raymlops.errors import (
     NotFoundError,
     ReleaseError,
 )
-from raymlops.ledger import Code, Version
+from raymlops.ledger import Version
 from raymlops.models import Field, Signature
 from raymlops.operate import Workspace, deploy, deploy_pool, undeploy, undeploy_pool
 from raymlops.serve import HttpLimits, TrafficTable
+from tests.runs import start_training
 
 
 @pytest.fixture
@@ -27,10 +28,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     for name in ("check_deployment", "check_pool", "warn_of_doors"):
         monkeypatch.setattr(f"raymlops.serve.{name}", lambda *_: None)
     with Workspace.open(overrides=[f"home={tmp_path / 'home'}"]) as workspace:
-        run = workspace.ledger.runs.start(
-            kind="train", model="m", params={}, code=Code(commit="c" * 40, dirty_digest=None),
-            config="{}", environment="", inputs={},
-        )  # fmt: skip
+        run = start_training(workspace.ledger, "m")
         for _ in range(2):
             workspace.ledger.registry.register("m", bundle="b", signature="{}", run_id=run.id)
         releases = workspace.ledger.releases

@@ -12,9 +12,10 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 
 from raymlops.data import Columns, Feature, Profile, TableSchema, take
-from raymlops.ledger import Code, Ledger
+from raymlops.ledger import Ledger
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature, export
 from raymlops.storage import Store
+from tests.runs import start_training
 
 MODEL = "tumours"
 VERSIONS = ("1.0.0", "1.0.1", "1.0.2")
@@ -120,15 +121,7 @@ def train(
 
 
 def register(ledger: Ledger, store: Store, model: str, bundle: Bundle) -> None:
-    run = ledger.runs.start(
-        kind="train",
-        model=model,
-        params={},
-        code=Code(commit="0" * 40, dirty_digest=None),
-        config="",
-        environment="",
-        inputs={},
-    )
+    run = start_training(ledger, model)
     ledger.runs.finish(run.id)
     signature = bundle.signature.to_json()
     ledger.registry.register(model, bundle=bundle.save(store), signature=signature, run_id=run.id)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from raymlops.errors import ConfigError
-from raymlops.ledger import Code, Ledger
+from raymlops.ledger import Ledger
 from raymlops.monitor import Period, write_report
 from raymlops.monitor.alerts import Alert
+from tests.runs import start_training
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +130,7 @@ def test_markup_from_the_ledger_is_shown_as_text(tmp_path: Path) -> None:
 def test_of_many_trainings_the_last_are_drawn(tmp_path: Path) -> None:
     with Ledger(f"sqlite:///{tmp_path}/l.db") as ledger:
         for number in range(12):
-            run = ledger.runs.start(
-                kind="train",
-                model="m",
-                params={},
-                code=Code(commit="0" * 40, dirty_digest=None),
-                config="",
-                environment="",
-                inputs={},
-            )
+            run = start_training(ledger, "m")
             ledger.runs.log(run.id, {"train_loss": 1.0, "validation_loss": 1.0}, step=1)
             ledger.registry.register(
                 "m", bundle=f"{number:064}", signature="{}", run_id=run.id, event_time=None
