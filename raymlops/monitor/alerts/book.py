@@ -84,6 +84,8 @@ class AlertBook:
             _trim(book)
             if (after := _json(book)) != (before := self._written()):
                 self._write(after, before)
+            else:
+                self._unwritten = None
 
     def _write(self, text: str, before: str | None) -> None:
         try:

@@ -57,6 +57,17 @@ def test_what_another_process_has_written_meanwhile_stays(
         assert written.cursor == 8
 
 
+def test_what_is_taken_back_while_the_disk_is_full_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, before = AlertBook(world.home, holds_on=True), world.book.read().cursor
+    fill(monkeypatch)
+    for cursor in (7, before):
+        with kept.open() as written:
+            written.cursor = cursor
+        assert kept.read().cursor == cursor
+
+
 def test_whoever_does_not_hold_on_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a command is, which ends with what it had to write."""
     fill(monkeypatch)
