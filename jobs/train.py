@@ -24,7 +24,7 @@ def main() -> None:
         if not workspace.ledger.registry.moves(version.model, "champion"):
             operate.promote(workspace, version, who="jobs/train.py", why="the first version")
     for name, quality in training.qualities.items():
-        print(f"{name}: log loss {quality.log_loss:.4f}, ROC AUC {quality.roc_auc:.4f}")
+        print(name, *(f"{figure} {value:.4f}" for figure, value in quality.to_dict().items()))
     print(f"run {training.run.id}, version {version}")
 
 

@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from raymlops.train.tabular.training import Training
     from raymlops.tune.search import Search
 
-_FIGURES = {
-    "log_loss": "log loss",
-    "roc_auc": "ROC AUC",
-    "brier": "Brier",
-    "calibration_error": "calibration error",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-}
-
 
 def add_to(app: typer.Typer) -> None:
     for verb in (train, tune):
@@ -92,6 +83,7 @@ def _train_table(
 ) -> None:
     from raymlops import operate
     from raymlops.cli.specs import followed
+    from raymlops.train.tabular.quality import FIGURES
 
     # Before Ray is started, which takes long and is not needed to say that there is no data.
     dataset = operate.newest_data(workspace) if data is None else operate.add_data(workspace, data)
@@ -109,7 +101,7 @@ def _train_table(
     qualities = {name: quality.to_dict() for name, quality in training.qualities.items()}
     figures = next(iter(qualities.values()))
     emit_table(
-        ("model", *(_FIGURES[figure] for figure in figures)),
+        ("model", *(FIGURES[figure] for figure in figures)),
         ((name, *(f"{of[figure]:.4f}" for figure in figures)) for name, of in qualities.items()),
     )
     emit_lines(_ending_lines(workspace, training, version, configs))

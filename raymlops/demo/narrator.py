@@ -16,6 +16,7 @@ from raymlops.ledger import Decision, Drift
 from raymlops.ledger.describe import Lines
 from raymlops.monitor import ALL, WindowReport
 from raymlops.train import Quality
+from raymlops.train.tabular.quality import FIGURES
 
 _MARKS = {"trigger": "!", "gate": "=", "release": ">", "alias": "*"}
 
@@ -41,12 +42,13 @@ class Narrator:
             )
 
     def qualities(self, qualities: Mapping[str, Quality]) -> None:
-        table = Table("model", "log loss", "ROC AUC", "Brier", "calibration error", box=None)
+        figures = {name: quality.to_dict() for name, quality in qualities.items()}
+        titles = [FIGURES[figure] for figure in next(iter(figures.values()))]
+        table = Table("model", *titles, box=None)
         for column in table.columns[1:]:
             column.justify = "right"
-        for name, quality in qualities.items():
-            figures = (quality.log_loss, quality.roc_auc, quality.brier, quality.calibration_error)
-            table.add_row(name, *(f"{figure:.4f}" for figure in figures))
+        for name, of in figures.items():
+            table.add_row(name, *(f"{figure:.4f}" for figure in of.values()))
         self.console.print(table)
 
     def month(self, report: WindowReport) -> None:

@@ -22,7 +22,7 @@ from raymlops.errors import ReleaseError
 from raymlops.models import Bundle
 from raymlops.monitor import log_losses, loss_difference
 from raymlops.release.gate import Comparison
-from raymlops.train import Quality, judge, judge_classes
+from raymlops.train import EventQuality, judge, judge_classes
 
 
 def compare(
@@ -88,7 +88,7 @@ def _are_numbers(scores: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _judged(
     bundle: Bundle, scores: NDArray[Any], target: pa.ChunkedArray
-) -> tuple[Quality, NDArray[np.float64]]:
+) -> tuple[EventQuality, NDArray[np.float64]]:
     """How good its `scores` are, and its log loss on each row."""
     classes = bundle.postprocessing.classes
     if classes:

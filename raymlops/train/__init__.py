@@ -2,7 +2,7 @@
 
     result = Trainer(spec, plan=ParallelPlan(data=2, tensor=2)).fit()
 
-A classifier over a table goes from dataset to bundle in `raymlops.train.tabular`.
+A model of a table goes from dataset to bundle in `raymlops.train.tabular`.
 """
 
 from raymlops.train.communication import CommunicationSpec, NcclSpec, SocketSpec
@@ -20,6 +20,7 @@ from raymlops.train.spec.factory import Factory
 from raymlops.train.spec.loading import LoadingSpec
 from raymlops.train.tabular.quality import (
     ClassQuality,
+    EventQuality,
     Quality,
     calibration_error,
     judge,
@@ -32,6 +33,7 @@ __all__ = [
     "CheckpointPolicy",
     "ClassQuality",
     "CommunicationSpec",
+    "EventQuality",
     "Factory",
     "KerasSpec",
     "LoadingSpec",

@@ -1,1 +1,1 @@
-"""A classifier over a table: from a dataset version to a bundle."""
+"""A model of a table: from a dataset version to a bundle."""

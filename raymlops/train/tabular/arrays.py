@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data.loading import ArraySource
+from raymlops.train.tabular.targets import Event, Target
 
 if TYPE_CHECKING:
     import ray
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """Encoded rows [rows, width] and their labels [rows], to train on and to validate on.
-
-    Labels are 0/1 as float32, or of `num_classes` the number of one as int64.
-    """
+    """Encoded rows [rows, width] and their labels [rows], as `target` has them, to train on and to
+    validate on."""
 
     train: NDArray[np.float32]
     train_labels: NDArray[Any]
     validation: NDArray[np.float32]
     validation_labels: NDArray[Any]
-    num_classes: int = 0
+    target: Target = field(default_factory=Event)
 
     @property
     def width(self) -> int:
@@ -33,9 +32,10 @@ class Arrays:
 
     def sources(self) -> tuple[ArraySource, ArraySource]:
         """What to train on, and what to validate on."""
+        learned = self.target.learned
         return (
-            ArraySource((self.train, self.train_labels)),
-            ArraySource((self.validation, self.validation_labels)),
+            ArraySource((self.train, learned(self.train_labels, self))),
+            ArraySource((self.validation, learned(self.validation_labels, self))),
         )
 
 

@@ -1,7 +1,8 @@
-"""How good probabilities are: log loss, ROC AUC, Brier score, calibration error, accuracy."""
+"""How good what a model says is, on rows that it was not trained on."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,21 +13,46 @@ from raymlops.data.classes import class_losses
 _NUM_BINS = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quality:
-    """Point estimates over labelled rows; `roc_auc` is NaN when only one class occurs."""
+FIGURES = {
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "brier": "Brier",
+    "calibration_error": "calibration error",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+}
+"""What each figure of a quality is called."""
 
-    log_loss: float
-    roc_auc: float
-    brier: float
-    calibration_error: float
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(ABC):
+    """Point estimates over labelled rows."""
+
+    @property
+    @abstractmethod
+    def loss(self) -> float:
+        """What models are held against each other by; the lower the better."""
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassQuality(Quality):
+class EventQuality(Quality):
+    """That of probabilities; `roc_auc` is NaN when only one class occurs."""
+
+    log_loss: float
+    roc_auc: float
+    brier: float
+    calibration_error: float
+
+    @property
+    def loss(self) -> float:
+        return self.log_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassQuality(EventQuality):
     """The same of several classes: `roc_auc` is the mean of each against all others, NaN where one
     does not occur, `calibration_error` that of the class it says."""
 
@@ -34,13 +60,13 @@ class ClassQuality(Quality):
     macro_f1: float
 
 
-def judge(probabilities: NDArray[np.floating], labels: NDArray[np.number]) -> Quality:
+def judge(probabilities: NDArray[np.floating], labels: NDArray[np.number]) -> EventQuality:
     """The quality of `probabilities` [rows] of label 1, given 0/1 `labels` [rows]."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     probabilities = probabilities.astype(np.float64)
     has_both = 0 < labels.sum() < len(labels)
-    return Quality(
+    return EventQuality(
         log_loss=float(log_loss(labels, probabilities, labels=[0, 1])),
         roc_auc=float(roc_auc_score(labels, probabilities)) if has_both else float("nan"),
         brier=float(brier_score_loss(labels, probabilities)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TabularSpec:
-    """A classifier over a table: a multilayer perceptron, Adam, a fixed number of epochs.
+    """A model of a table: a multilayer perceptron, Adam, a fixed number of epochs.
 
     `batch_size` is global: every plan sees the same batches. `validation_share` is the newest part
     of the table, which nothing is fitted on. `threshold` is that of a 0/1 target: of several

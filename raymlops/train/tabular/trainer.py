@@ -50,13 +50,13 @@ class TabularTrainer:
             call="raymlops.train.tabular.arrays:fetch", arguments={"arrays": [ray.put(arrays)]}
         )
         trainer = Trainer(
-            train_spec(self.spec, arrays.width, data, num_classes=arrays.num_classes),
+            train_spec(self.spec, arrays, data),
             plan=self.plan,
             cpus_per_worker=self.cpus_per_worker,
         )
         folder = store.below(f"training/{run_id}")
         result = trainer.fit_run(run_id, folder=folder, ledger_url=ledger_url)
-        return _perceptron(result.model())
+        return _finished(result.model(), arrays)
 
 
 def fit_alone(
@@ -83,24 +83,29 @@ def fit_alone(
 
     # The data are given, so the factory is never called.
     data = Factory(call="raymlops.train.tabular.arrays:fetch")
-    described = train_spec(spec, arrays.width, data, num_classes=arrays.num_classes)
+    described = train_spec(spec, arrays, data)
     train, validation = arrays.sources()
     loop = Loop(described, Seat(), sources=Sources(train=train, validation=validation), log=log)
     loop.run()
-    return _perceptron(loop.parts[0])
+    return _finished(loop.parts[0], arrays)
 
 
-def train_spec(spec: TabularSpec, width: int, data: Factory, *, num_classes: int = 0) -> TrainSpec:
-    """The training of a network that reads rows of `width` columns, and tells classes apart where
-    there are any."""
-    several = {"num_classes": num_classes} if num_classes else {}
+def train_spec(spec: TabularSpec, arrays: Arrays, data: Factory) -> TrainSpec:
+    """The training of a network that reads rows such as those of `arrays`."""
+    target = arrays.target
+    several = {"num_classes": target.num_classes} if target.num_classes else {}
     return TrainSpec(
         model=Factory(
             call="raymlops.train.tabular.network:Perceptron",
-            arguments={"width": width, "hidden": spec.hidden, "dropout": spec.dropout, **several},
+            arguments={
+                "width": arrays.width,
+                "hidden": spec.hidden,
+                "dropout": spec.dropout,
+                **several,
+            },
         ),
         data=data,
-        loss="cross_entropy" if num_classes else "binary_cross_entropy",
+        loss=target.loss,
         optimizer=OptimizerSpec(
             learning_rate=spec.learning_rate, arguments={"weight_decay": spec.weight_decay}
         ),
@@ -110,8 +115,8 @@ def train_spec(spec: TabularSpec, width: int, data: Factory, *, num_classes: int
     )
 
 
-def _perceptron(model: Any) -> Perceptron:
+def _finished(model: Any, arrays: Arrays) -> Perceptron:
     from raymlops.train.tabular.network import Perceptron
 
     assert isinstance(model, Perceptron), "that is what the spec makes"
-    return model
+    return arrays.target.finished(model, arrays)

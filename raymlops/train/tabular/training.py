@@ -6,33 +6,24 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.cluster.resources import free_cpus, node_cpus, places
-from raymlops.data import Profile, TableSchema, load_dataset
+from raymlops.data import TableSchema, load_dataset
 from raymlops.ledger import Code, Dataset, Ledger, Run
-from raymlops.models import (
-    Bundle,
-    OnnxScorer,
-    Postprocessing,
-    Signature,
-    export,
-)
+from raymlops.models import Bundle, OnnxScorer, Signature, export
 from raymlops.storage import Store
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.tabular.arrays import Arrays
-from raymlops.train.tabular.quality import Quality, class_rates, judge, judge_classes
-from raymlops.train.tabular.reference import constant, logistic_regression
+from raymlops.train.tabular.quality import Quality
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.tabular.split import Split, split_by_time
 from raymlops.train.tabular.trainer import TabularTrainer
 from raymlops.train.workers.room import with_room
 
 NETWORK = "network"
-REFERENCES = {"constant": constant, "logistic regression": logistic_regression}
 
 _NUM_PARITY_ROWS = 512
 
@@ -60,8 +51,8 @@ class Training:
 
     @property
     def better_simple_model(self) -> str | None:
-        """The simple model of the lowest log loss, where the network's is no lower."""
-        losses = {name: quality.log_loss for name, quality in self.qualities.items()}
+        """The simple model of the lowest loss, where the network's is no lower."""
+        losses = {name: quality.loss for name, quality in self.qualities.items()}
         best = min((name for name in losses if name != NETWORK), key=losses.__getitem__)
         return best if losses[best] <= losses[NETWORK] else None
 
@@ -103,7 +94,7 @@ class TrainingJob:
             split = split_by_time(table, self.schema, self.spec.validation_share)
             qualities = {
                 name: self._reference(ledger, dataset, run, name, split.arrays)
-                for name in REFERENCES
+                for name in split.arrays.target.simple_models
             }
             trainer = TabularTrainer(
                 spec=self.spec, plan=plan, cpus_per_worker=self.cpus_per_worker
@@ -141,7 +132,8 @@ class TrainingJob:
     ) -> Quality:
         run = self.start(ledger, dataset, "reference", {"model": name}, parent_id=parent.id)
         with ledger.runs.recording(run):
-            quality = _judged(REFERENCES[name](arrays), arrays)
+            said = arrays.target.simple_models[name](arrays)
+            quality = arrays.target.judge(said, arrays.validation_labels)
             ledger.runs.log(run.id, quality.to_dict())
         return quality
 
@@ -167,51 +159,21 @@ class TrainingJob:
 
     def _bundle(self, split: Split, onnx: bytes) -> tuple[Bundle, Quality]:
         """The bundle of the exported network, and its quality on the validation part."""
-        postprocessing, arrays, scorer = self.postprocessing, split.arrays, OnnxScorer(onnx)
+        arrays, scorer, threshold = split.arrays, OnnxScorer(onnx), self.spec.threshold
+        target = arrays.target
+        postprocessing = target.postprocessing(self.schema.target, threshold=threshold)
 
-        def probabilities(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        def answers(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
             return postprocessing.apply(scorer(matrix))[postprocessing.score]
 
-        validated = probabilities(arrays.validation)
-        scores = np.concatenate([probabilities(arrays.train), validated])
-        quality = _judged(validated, arrays)
+        validated = answers(arrays.validation)
+        quality = target.judge(validated, arrays.validation_labels)
+        said = np.concatenate([answers(arrays.train), validated])
         bundle = Bundle.of(
             signature=Signature.of(self.schema, postprocessing.outputs),
             preprocessing=split.preprocessing,
             model=onnx,
             postprocessing=postprocessing,
-            profile=self._profile(split, scores, validated, quality.log_loss),
+            profile=target.profile(split, said, validated, quality, threshold=threshold),
         )
         return bundle.with_answers(), quality
-
-    @property
-    def postprocessing(self) -> Postprocessing:
-        """How the network's logits are answers."""
-        return Postprocessing(
-            label=self.schema.target, threshold=self.spec.threshold, classes=self.schema.classes
-        )
-
-    def _profile(
-        self,
-        split: Split,
-        scores: NDArray[np.float32],
-        validated: NDArray[np.float32],
-        log_loss: float,
-    ) -> Profile:
-        """The profile of `scores` on all rows and `validated` on those that were not seen."""
-        arrays, features = split.arrays, self.schema.features
-        if classes := self.schema.classes:
-            rates = class_rates(arrays.train_labels, len(classes))
-            return Profile.of_classes(
-                features, split.columns, scores, classes, class_rates=rates, log_loss=log_loss
-            ).with_certainty(validated, arrays.validation_labels)
-        rate = float(arrays.train_labels.mean())
-        return Profile.of(
-            features, split.columns, scores, label_rate=rate, log_loss=log_loss
-        ).with_reliability(validated, arrays.validation_labels, threshold=self.spec.threshold)
-
-
-def _judged(probabilities: NDArray[Any], arrays: Arrays) -> Quality:
-    """How good they are on the validation part."""
-    judged = judge_classes if arrays.num_classes else judge
-    return judged(probabilities, arrays.validation_labels)
