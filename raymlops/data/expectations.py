@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from raymlops.data.features import Feature
@@ -24,6 +25,8 @@ from raymlops.data.rules import (
 from raymlops.data.schema import TableSchema
 from raymlops.data.statistics import ColumnStatistics, Statistics
 from raymlops.errors import ExpectationError
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,12 @@ def expectations(schema: TableSchema) -> Iterator[Expectation]:
 
 
 def _of_target(schema: TableSchema) -> Iterator[Expectation]:
+    if schema.task == "regression":
+        yield Typed(column=schema.target, type="number")
+        yield MissingShare(column=schema.target)
+        # An answer is float32.
+        yield Range(column=schema.target, low=-_FLOAT32_MAX, high=_FLOAT32_MAX)
+        return
     names = tuple(each for each in schema.classes if isinstance(each, str))
     numbers = tuple(float(each) for each in schema.classes if isinstance(each, int))
     kind = "category" if names else "integer" if numbers else "0/1"

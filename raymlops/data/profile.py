@@ -34,6 +34,9 @@ CONFIDENCE = "score confidence"
 
 OUTPUTS = (SCORE, CONFIDENCE)
 
+FAR_OFF_RATE = 0.1
+"""How often a number is farther off than its tolerance, where a model does as at its training."""
+
 # Below this many values a second thread costs more than it saves.
 _MIN_VALUES_A_THREAD = 1 << 20
 
@@ -42,20 +45,24 @@ _MIN_VALUES_A_THREAD = 1 << 20
 class Profile:
     """Bins for each feature and for the score, with the reference counts.
 
-    `label_rate` and `log_loss` are the share of positives and the model's loss on rows it was
+    `label_rate` and `loss` are the share of positives and the model's log loss on rows it was
     not trained on: what later months are held against. `reliability` tells what came true of the
     scores on those rows; None where nobody kept it.
 
     Of a model of several classes the score is the class it says, and its confidence has bins of its
     own; `class_rates` are their shares, in their order, and `label_rate` is the largest of these.
+
+    Of a model that says numbers `label_rate` is their mean, `loss` the root mean squared error, NaN
+    where nobody kept it, and nine of ten rows were off by no more than its `tolerance`.
     """
 
     bins: tuple[Bins, ...]
     reference: tuple[int, ...]
     label_rate: float
-    log_loss: float
+    loss: float
     reliability: Reliability | None = None
     class_rates: tuple[float, ...] = ()
+    tolerance: float | None = None
 
     @classmethod
     def of(
@@ -74,8 +81,25 @@ class Profile:
         )
         counts = _count(bins, columns, scores)
         return cls(
-            bins=bins, reference=tuple(counts.tolist()), label_rate=label_rate, log_loss=log_loss
+            bins=bins, reference=tuple(counts.tolist()), label_rate=label_rate, loss=log_loss
         )
+
+    @classmethod
+    def of_numbers(
+        cls,
+        features: Iterable[Feature],
+        columns: Columns,
+        scores: NDArray[np.float32],
+        *,
+        label_mean: float,
+        errors: NDArray[np.floating],
+    ) -> Profile:
+        """The same of the numbers `scores` [rows]; `errors` [unseen rows] is by how much they were
+        off on rows that it was not trained on."""
+        rmse = math.sqrt(float(np.mean(np.square(errors, dtype=np.float64))))
+        tolerance = float(np.quantile(np.abs(errors), 1.0 - FAR_OFF_RATE))
+        found = cls.of(features, columns, scores, label_rate=label_mean, log_loss=rmse)
+        return replace(found, tolerance=tolerance)
 
     @classmethod
     def of_classes(
@@ -98,7 +122,7 @@ class Profile:
             bins=bins,
             reference=tuple(_count(bins, columns, scores).tolist()),
             label_rate=max(class_rates),
-            log_loss=log_loss,
+            loss=log_loss,
             class_rates=tuple(class_rates),
         )
 
@@ -146,7 +170,10 @@ class Profile:
             yield each.count(columns[each.name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Without classes as it always was."""
+        """Without classes or numbers as it always was."""
+        loss: dict[str, float] = {"log_loss": self.loss}
+        if self.tolerance is not None:
+            loss = {"rmse": self.loss, "tolerance": self.tolerance}
         return {
             "bins": [
                 {"name": bins.name, "edges": [*map(_to_json, bins.edges)]}
@@ -156,7 +183,7 @@ class Profile:
             ],
             "reference": self.reference,
             "label_rate": self.label_rate,
-            "log_loss": self.log_loss,
+            **loss,
             "reliability": None if self.reliability is None else self.reliability.to_dict(),
             **({"class_rates": self.class_rates} if self.class_rates else {}),
         }
@@ -170,13 +197,16 @@ class Profile:
             for row in values["bins"]
         )
         known = values.get("reliability")  # older bundles have none
+        # Of numbers they have 0 for a log loss, which no model reaches.
+        loss = values["rmse"] if "rmse" in values else values["log_loss"] or math.nan
         return cls(
             bins=bins,
             reference=tuple(values["reference"]),
             label_rate=values["label_rate"],
-            log_loss=values["log_loss"],
+            loss=loss,
             reliability=None if known is None else Reliability.from_dict(known),
             class_rates=tuple(values.get("class_rates", ())),
+            tolerance=values.get("tolerance"),
         )
 
 

@@ -102,7 +102,7 @@ class Findings:
         settings = self._workspace.settings
         return Standard(
             version=str(champion.version),
-            log_loss=Bundle.of_version(self._workspace.store, champion).profile.log_loss,
+            loss=Bundle.of_version(self._workspace.store, champion).profile.loss,
             retrain=settings.retrain,
             drift=settings.monitor.drift,
         )
@@ -142,7 +142,7 @@ class Findings:
 
 
 def _trigger_in(report: WindowReport, standard: Standard) -> Trigger | None:
-    return find_trigger(standard.retrain, report, standard.version, standard.log_loss)
+    return find_trigger(standard.retrain, report, standard.version, standard.loss)
 
 
 def _sizes(drift: Sequence[Drift], performance: Sequence[Performance]) -> list[int]:

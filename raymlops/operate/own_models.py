@@ -84,8 +84,8 @@ def register_model(
     )
     with runs.recording(run):
         digest = bundle.save(workspace.store)
-        if not postprocessing.is_regression:
-            runs.log(run.id, {"log_loss": bundle.profile.log_loss})
+        loss = "rmse" if postprocessing.is_regression else "log_loss"
+        runs.log(run.id, {loss: bundle.profile.loss})
     return workspace.ledger.registry.register(
         name,
         bundle=digest,
@@ -147,6 +147,11 @@ def _columns(rows: pa.Table, postprocessing: Postprocessing) -> tuple[Columns, N
     if labels is not None:
         return columns, labels
     labels = np.asarray(columns.pop(label), dtype=np.float64)
+    if (infinite := int(np.isinf(labels).sum())) > 0:
+        raise DataError(
+            f"column '{label}' is infinite in {infinite} of {len(labels)} rows, of which no error "
+            "can be told; leave these rows out"
+        )
     if not postprocessing.is_regression and not np.isin(labels, (0, 1)).all():
         odd = labels[~np.isin(labels, (0, 1))][0]
         raise DataError(
@@ -180,7 +185,8 @@ def _profile(
         return _profile_of_classes(features, columns, labels.astype(np.int64), said, postprocessing)
     label_rate = float(labels.mean())
     if postprocessing.is_regression:
-        return Profile.of(features, columns, said, label_rate=label_rate, log_loss=0.0)
+        errors = said - labels
+        return Profile.of_numbers(features, columns, said, label_mean=label_rate, errors=errors)
     from raymlops.train.tabular.quality import judge
 
     probabilities = _probabilities(said)

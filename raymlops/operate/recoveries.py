@@ -26,16 +26,16 @@ _NUM_CALM = 2  # one alone may be an accident, as may be a bad one between calm 
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
-    """What windows of the champion `version` are held against; `log_loss` is its at training."""
+    """What windows of the champion `version` are held against; `loss` is its at training."""
 
     version: str
-    log_loss: float
+    loss: float
     retrain: RetrainPolicy
     drift: DriftPolicy
 
     @property
     def limit(self) -> float:
-        return self.log_loss * (1 + self.retrain.max_log_loss_increase)
+        return self.loss * (1 + self.retrain.max_log_loss_increase)
 
 
 def open_causes(past: Sequence[Decision]) -> tuple[Cause, ...]:

@@ -129,6 +129,11 @@ class Settings:
                 threshold=self.train.threshold,
                 classes=self.data.classes,
             )
+            if self.data.task == "regression" and self.train.threshold != TabularSpec.threshold:
+                raise ValueError(
+                    f"train.threshold is {self.train.threshold}, but a number is said as it is "
+                    "(data.task is regression): leave it out"
+                )
             outputs: dict[str, Kind] = {SCORE: "number"}
             if self.data.classes:
                 outputs = {SCORE: "category", CONFIDENCE: "number"}

@@ -21,10 +21,12 @@ from raymlops.train.spec.loading import LoadingSpec
 from raymlops.train.tabular.quality import (
     ClassQuality,
     EventQuality,
+    NumberQuality,
     Quality,
     calibration_error,
     judge,
     judge_classes,
+    judge_numbers,
 )
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.trainer import Trainer, TrainResult
@@ -38,6 +40,7 @@ __all__ = [
     "KerasSpec",
     "LoadingSpec",
     "NcclSpec",
+    "NumberQuality",
     "OptimizerSpec",
     "ParallelPlan",
     "Quality",
@@ -52,4 +55,5 @@ __all__ = [
     "calibration_error",
     "judge",
     "judge_classes",
+    "judge_numbers",
 ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from raymlops.data import TableSchema, add_dataset, check, enforce, load_dataset
 from raymlops.errors import DataError, ExpectationError
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
+from tests.weather import SCHEMA as WEATHER
+from tests.weather import weather
 
 
 def with_column(table: pa.Table, name: str, column: object) -> pa.Table:
@@ -72,6 +75,22 @@ def test_a_broken_table_is_refused_with_column_rule_and_count(
     with pytest.raises(ExpectationError) as refused:
         enforce(table, tumour_schema)
     assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ([39.2, None], "column 'temp': rule 'missing share at most 0' is broken by 1 of 2 rows"),
+        ([39.2, math.inf], "column 'temp': rule 'at most 3.4028"),
+        (["cold", "warm"], "column 'temp': rule 'type number' is broken by 2 of 2 rows"),
+    ],
+)
+def test_a_target_of_regression_is_a_finite_number(odd: list[object], told: str) -> None:
+    table = weather().slice(0, 2)
+    assert all(finding.passed for finding in check(table, WEATHER))
+    with pytest.raises(ExpectationError) as refused:
+        enforce(with_column(table, "temp", pa.array(odd)), WEATHER)
+    assert told in str(refused.value)
 
 
 def test_everything_that_is_wrong_is_said_at_once(

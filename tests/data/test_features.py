@@ -81,6 +81,11 @@ def make(**changes: object) -> TableSchema:
             {"features": (Feature(name="score", kind="number"),)},
             "a feature is called 'score', as the model's own output is",
         ),
+        ({"task": "ranking"}, "task is 'ranking', not 'classification' or 'regression'"),
+        (
+            {"task": "regression", "classes": ("a", "b")},
+            "task is 'regression', and there are 2 classes: a number is of no class",
+        ),
     ],
 )
 def test_a_contradictory_schema_is_refused(changes: dict[str, object], message: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -48,6 +50,15 @@ def test_shards_add_up_to_the_whole_bit_for_bit(profile: tuple[Profile, Columns]
 def test_a_profile_survives_its_file(profile: tuple[Profile, Columns]) -> None:
     made, _ = profile
     assert Profile.from_dict(made.to_dict()) == made
+
+
+def test_what_older_bundles_say_of_numbers_is_that_nobody_knows() -> None:
+    """They kept 0 for a log loss, which every window would be worse than."""
+    columns = {"x": np.arange(100.0), "c": np.full(100, "a", dtype=object)}
+    made = profile_of(columns)
+    old = Profile.from_dict({**made.to_dict(), "log_loss": 0.0})
+    assert math.isnan(old.loss)
+    assert old.tolerance is None
 
 
 def test_infinite_values_survive_the_file_of_a_bundle() -> None:

@@ -105,7 +105,7 @@ def test_a_classifier_answers_as_it_did(workspace: Workspace) -> None:
     assert profile.label_rate == pytest.approx(TUMOURS.target[1::2].mean())
     run = workspace.ledger.runs.get(version.run_id)
     assert (run.kind, run.status, run.params["format"]) == ("import", "finished", "onnx")
-    assert workspace.ledger.runs.last_metrics(run.id)["log_loss"] == profile.log_loss
+    assert workspace.ledger.runs.last_metrics(run.id)["log_loss"] == profile.loss
     again = register_model(
         workspace, "tumours", saved(forest, TUMOURS), rows, postprocessing=BENIGN
     )
@@ -140,9 +140,9 @@ def test_a_model_of_several_classes_answers_as_it_did(workspace: Workspace, form
     assert bundle.profile.reliability is not None
     assert bundle.profile.reliability.error_rate == pytest.approx(1 - right.mean())
     wanted = log_loss(irises.TARGET[irises.UNSEEN], irises.probabilities())
-    assert bundle.profile.log_loss == pytest.approx(wanted, abs=1e-5)
+    assert bundle.profile.loss == pytest.approx(wanted, abs=1e-5)
     logged = workspace.ledger.runs.last_metrics(version.run_id)
-    assert logged == {"log_loss": bundle.profile.log_loss}
+    assert logged == {"log_loss": bundle.profile.loss}
 
 
 def test_logits_of_a_network_are_those_of_whole_numbers(workspace: Workspace) -> None:

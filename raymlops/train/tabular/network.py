@@ -1,4 +1,4 @@
-"""The network: a multilayer perceptron from an encoded row to a logit, or one for each class."""
+"""The network: a multilayer perceptron from an encoded row to a logit, logits, or a number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Perceptron(nn.Module):
-    """Linear, ReLU and dropout a hidden width, then one logit: [rows, width] to [rows]; or with
+    """Linear, ReLU and dropout a hidden width, then one output: [rows, width] to [rows]; or with
     `num_classes` a logit for each: [rows, width] to [rows, classes]."""
 
     def __init__(
@@ -24,3 +24,10 @@ class Perceptron(nn.Module):
     def forward(self, matrix: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(matrix)
         return logits if self.num_classes else logits.squeeze(1)
+
+    @torch.no_grad()
+    def rescale(self, *, factor: float, offset: float) -> None:
+        """From now on puts out `factor` times what it did, plus `offset`."""
+        last = self.layers[-1]
+        last.weight.mul_(factor)
+        last.bias.mul_(factor).add_(offset)

@@ -20,6 +20,9 @@ FIGURES = {
     "calibration_error": "calibration error",
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
 }
 """What each figure of a quality is called."""
 
@@ -60,6 +63,20 @@ class ClassQuality(EventQuality):
     macro_f1: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class NumberQuality(Quality):
+    """That of numbers: root mean squared and mean absolute error in the unit of the label, and the
+    share of its variance that they explain."""
+
+    rmse: float
+    mae: float
+    r2: float
+
+    @property
+    def loss(self) -> float:
+        return self.rmse
+
+
 def judge(probabilities: NDArray[np.floating], labels: NDArray[np.number]) -> EventQuality:
     """The quality of `probabilities` [rows] of label 1, given 0/1 `labels` [rows]."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
@@ -95,6 +112,17 @@ def judge_classes(probabilities: NDArray[np.floating], labels: NDArray[np.int64]
         calibration_error=calibration_error(probabilities.max(axis=1), right),
         accuracy=float(right.mean()),
         macro_f1=float(f1_score(labels, probabilities.argmax(axis=1), average="macro")),
+    )
+
+
+def judge_numbers(said: NDArray[np.floating], labels: NDArray[np.number]) -> NumberQuality:
+    """The quality of the numbers `said` [rows], given the `labels` [rows]."""
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+    return NumberQuality(
+        rmse=float(root_mean_squared_error(labels, said)),
+        mae=float(mean_absolute_error(labels, said)),
+        r2=float(r2_score(labels, said)),
     )
 
 

@@ -12,7 +12,7 @@ class TabularSpec:
 
     `batch_size` is global: every plan sees the same batches. `validation_share` is the newest part
     of the table, which nothing is fitted on. `threshold` is that of a 0/1 target: of several
-    classes the likeliest is said.
+    classes the likeliest is said, and a number as it is.
     """
 
     hidden: tuple[int, ...] = (64, 32)

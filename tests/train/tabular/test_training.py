@@ -159,7 +159,7 @@ def test_two_workers_learn_what_one_process_learns_and_it_ends_in_a_bundle(
     served = judge(training.bundle.predict(columns)[PROBABILITY], labels)
     assert served == training.qualities[NETWORK]
     assert ledger.runs.last_metrics(training.run.id)["log_loss"] == served.log_loss
-    assert training.bundle.profile.log_loss == served.log_loss
+    assert training.bundle.profile.loss == served.log_loss
     assert training.qualities[NETWORK].roc_auc > training.qualities["constant"].roc_auc
     assert sum(training.bundle.profile.reference[training.bundle.profile.cells["size"]]) == 569
 
