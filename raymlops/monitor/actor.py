@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from itertools import chain
 
+from raymlops.data.profile import FAR_OFF_RATE
 from raymlops.errors import RefusedError
 from raymlops.ledger import ConceptAlarm, JoinPolicy, Labels, TapMessage, open_ledger
 from raymlops.monitor.bundles import Bundles
@@ -125,7 +126,8 @@ class DriftMonitor:
     def watch(self, model: str) -> tuple[ConceptAlarm, ...]:
         """Shows the detectors what has joined since the last time; returns the alarms they raise.
 
-        They know right from wrong, so models that say numbers are watched by windows alone.
+        They know right from wrong, so older versions, of whose numbers nobody kept how far they may
+        be off, are watched by windows alone.
         Each label is shown once. A caller that was cut off before it got the answer reads the
         alarms from the ledger.
         """
@@ -136,7 +138,7 @@ class DriftMonitor:
                 log = self._ledger.observations.joined(model, after=start, limit=_WATCH_ROWS)
                 if not log:
                     return tuple(found)
-                outcomes = [each for _, each in log if not self._is_regression(model, each.version)]
+                outcomes = [each for _, each in log if self._tells_errors(model, each.version)]
                 known = partial(self._baseline, model)
                 state, alarms = watch(self._concept, model, outcomes, state, known)
                 if self._ledger.watches.advance(
@@ -228,6 +230,8 @@ class DriftMonitor:
 
     def _baseline(self, model: str, version: str) -> Baseline:
         bundle = self._bundles.of(model, version)
+        if (tolerance := bundle.profile.tolerance) is not None:
+            return Baseline(threshold=tolerance, error_rate=FAR_OFF_RATE, is_regression=True)
         known = bundle.profile.reliability
         return Baseline(
             threshold=bundle.postprocessing.threshold,
@@ -235,8 +239,9 @@ class DriftMonitor:
             classes=bundle.postprocessing.classes,
         )
 
-    def _is_regression(self, model: str, version: str) -> bool:
-        return self._bundles.of(model, version).postprocessing.is_regression
+    def _tells_errors(self, model: str, version: str) -> bool:
+        bundle = self._bundles.of(model, version)
+        return bundle.profile.tolerance is not None or not bundle.postprocessing.is_regression
 
 
 @contextlib.contextmanager

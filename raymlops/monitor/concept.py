@@ -1,7 +1,8 @@
 """Concept drift: a detector follows the errors of each version in each arm as labels join.
 
 What it watches is the share of wrong rows of a request, not each row: rows of one request are
-alike, and a detector that took them as independent would take a bad hour for a bad model.
+alike, and a detector that took them as independent would take a bad hour for a bad model. A number
+is wrong where it is farther off than nine of ten were on unseen rows at training.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ _MAX_STREAMS = 32  # versions and arms that are remembered, the ones last heard 
 
 class Baseline(NamedTuple):
     """What is known of a version: from which score on it says yes, or of several classes which it
-    says; and its error rate on rows it was not trained on, None when nobody recorded that."""
+    says; and its error rate on rows it was not trained on, None when nobody recorded that.
+
+    Of one that `is_regression` the threshold is how far off a number may be, and not be wrong.
+    """
 
     threshold: float
     error_rate: float | None
     classes: Sequence[Class] = ()
+    is_regression: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +101,19 @@ def watch(
         kept = streams.pop(key, None)
         known = baseline(version)
         stream = _Stream(**kept) if kept else _begin(known)
-        alarms += _follow(policy, model, stream, group, known.classes)
+        alarms += _follow(policy, model, stream, group, known)
         streams[key] = asdict(stream)
     newest = dict(list(streams.items())[-_MAX_STREAMS:])
     return {"policy": _id(policy), "streams": newest}, alarms
 
 
-def errors_of(
-    outcome: Outcome, threshold: float, classes: Sequence[Class] = ()
-) -> NDArray[np.float64]:
-    """1 where what the model said did not come true, [rows]."""
+def errors_of(outcome: Outcome, threshold: float, known: Baseline) -> NDArray[np.float64]:
+    """1 where what the model said did not come true, [rows]; NaN never does."""
+    if known.is_regression:
+        is_near = np.abs(outcome.scores.astype(np.float64) - outcome.labels) <= threshold
+        return np.asarray(~is_near, dtype=np.float64)
     if outcome.scores.ndim == 2:
-        came = class_numbers(outcome.labels, classes)
+        came = class_numbers(outcome.labels, known.classes)
         return np.asarray(outcome.scores.argmax(axis=1) != came, dtype=np.float64)
     return np.asarray((outcome.scores >= threshold) != (outcome.labels > 0), dtype=np.float64)
 
@@ -117,10 +123,10 @@ def _follow(
     model: str,
     stream: _Stream,
     outcomes: Sequence[Outcome],
-    classes: Sequence[Class],
+    known: Baseline,
 ) -> list[ConceptAlarm]:
     errors, source = _units(
-        policy, [errors_of(outcome, stream.threshold, classes) for outcome in outcomes]
+        policy, [errors_of(outcome, stream.threshold, known) for outcome in outcomes]
     )
     if stream.reference is None:
         num = max(0, policy.num_learned - len(stream.learned))

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
+from raymlops.data.profile import FAR_OFF_RATE
 from raymlops.ledger import ConceptAlarm, Outcome
 from raymlops.monitor import ConceptPolicy
-from raymlops.monitor.concept import Baseline, watch
+from raymlops.monitor.concept import Baseline, errors_of, watch
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 
@@ -84,6 +86,28 @@ def test_less_to_learn_than_was_learned_begins_the_watch() -> None:
     state, alarms = watch(fewer, "flights", second, state, lambda _: known)
     assert alarms[0].reference_rate == pytest.approx(0.3, abs=0.08)
     assert int(alarms[0].request_id.split("-")[1]) < 50
+
+
+def test_numbers_that_are_far_off_more_often_raise_an_alarm() -> None:
+    """Only models that tell events or classes were watched."""
+    rng, known = np.random.default_rng(0), Baseline(2.0, FAR_OFF_RATE, is_regression=True)
+    tolerance_of_a_normal = 1.645  # nine of ten lie within, of deviation 1
+
+    def numbers(num: int, deviation: float) -> list[Outcome]:
+        return [
+            replace(each, scores=said.astype(np.float32), labels=np.full(5, 70.0))
+            for each in outcomes((num, 0.0))
+            for said in [70.0 + deviation * rng.normal(size=5)]
+        ]
+
+    usual = 2.0 / tolerance_of_a_normal
+    state, alarms = watch(ConceptPolicy(), "flights", numbers(800, usual), {}, lambda _: known)
+    assert alarms == []
+    _, alarms = watch(ConceptPolicy(), "flights", numbers(300, 2 * usual), state, lambda _: known)
+    assert alarms[0].reference_rate == 0.1
+    assert alarms[0].recent_rate > 0.15
+    silent = replace(numbers(1, usual)[0], scores=np.full(5, np.nan, np.float32))
+    assert errors_of(silent, 2.0, known).tolist() == [1.0] * 5
 
 
 def test_versions_are_watched_apart() -> None:
