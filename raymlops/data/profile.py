@@ -98,7 +98,7 @@ class Profile:
         off on rows that it was not trained on."""
         rmse = math.sqrt(float(np.mean(np.square(errors, dtype=np.float64))))
         tolerance = float(np.quantile(np.abs(errors), 1.0 - FAR_OFF_RATE))
-        found = cls.of(features, columns, scores, label_rate=label_mean, log_loss=rmse)
+        found = cls.of(features, columns, scores, label_rate=float(label_mean), log_loss=rmse)
         return replace(found, tolerance=tolerance)
 
     @classmethod

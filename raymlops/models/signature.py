@@ -98,6 +98,11 @@ class Signature:
         """What the label may be; none where the model says a probability or a number."""
         return () if self.label is None else self.label.classes
 
+    @property
+    def is_regression(self) -> bool:
+        """Whether the model says a number, and neither an event nor a class."""
+        return self.label is None and all(field.datatype != "BOOL" for field in self.outputs)
+
     def check(self, columns: Columns) -> None:
         """Returns quietly when `columns` are what the model takes.
 

@@ -9,29 +9,26 @@ from raymlops.monitor.drift import (
     compare,
     holm,
 )
+from raymlops.monitor.intervals import Estimate
 from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
 from raymlops.monitor.late import late_in, late_rows
-from raymlops.monitor.performance import (
-    Estimate,
-    difference,
-    log_losses,
-    loss_difference,
-    measure,
-    paired_difference,
-    scored,
-)
+from raymlops.monitor.losses import LOSSES, Loss, difference, loss_of, paired_difference
+from raymlops.monitor.measures import log_losses
+from raymlops.monitor.performance import measure, scored
 from raymlops.monitor.references import restore_reference, roll_reference
 from raymlops.monitor.report import Period, write_report
 from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
 
 __all__ = [
     "ALL",
+    "LOSSES",
     "ConceptPolicy",
     "DriftMonitor",
     "DriftPolicy",
     "Estimate",
     "FeatureDrift",
     "FeaturePolicy",
+    "Loss",
     "MonitorStatus",
     "Period",
     "Window",
@@ -44,7 +41,7 @@ __all__ = [
     "late_in",
     "late_rows",
     "log_losses",
-    "loss_difference",
+    "loss_of",
     "measure",
     "paired_difference",
     "read_reports",

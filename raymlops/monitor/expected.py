@@ -30,8 +30,9 @@ from raymlops.data import Class, Counts
 from raymlops.data.reliability import Reliability, Vector
 from raymlops.ledger import Outcome, Performance
 from raymlops.monitor.intervals import Estimate, counted_mean, mean, ratio, undefined
+from raymlops.monitor.losses import LOG_LOSS, costs_of
 from raymlops.monitor.measures import log_losses
-from raymlops.monitor.performance import MIN_DAYS, clusters_of, losses_of, scored
+from raymlops.monitor.performance import MIN_DAYS, clusters_of, scored
 
 GAP = "estimate_gap_log_loss"
 """The metric that tells by how much the real log loss exceeds the expected one."""
@@ -92,7 +93,7 @@ def gap(
         c = reliability.probabilities[reliability.cells_of(scores)]
         yes, no = np.ones_like(c), np.zeros_like(c)
         hoped = c * log_losses(scores, yes) + (1 - c) * log_losses(scores, no)
-    real = losses_of(outcomes, lambda _: classes)
+    real = costs_of(outcomes, LOG_LOSS, lambda _: classes)
     return mean(GAP, real - hoped, clusters_of(outcomes), low=-math.inf, high=math.inf)
 
 

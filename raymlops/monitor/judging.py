@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeVar
@@ -12,12 +12,13 @@ import numpy as np
 
 from raymlops.data import CONFIDENCE, SCORE
 from raymlops.ledger import Drift, Ledger, Outcome, Pane, Performance, SlicePerformance
+from raymlops.models import Bundle
 from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
 from raymlops.monitor.expected import expected, gap
+from raymlops.monitor.intervals import Estimate
 from raymlops.monitor.looks import judged_again, num_again
 from raymlops.monitor.performance import (
-    Estimate,
     Known,
     measure,
     measure_classes,
@@ -132,7 +133,7 @@ class Judge:
             # Of all arms together: what says one probability has no measure in common with these.
             several = [outcome for outcome in group if outcome.scores.ndim == 2]
             if is_regression:
-                estimates = measure_numbers(group)
+                estimates = self._numbers(model, group)
             elif several or (are_classes and not group):
                 estimates = measure_classes(several, known=self._known(model, several))
             else:
@@ -140,22 +141,27 @@ class Judge:
             yield from _rows(model, version, arm, window, (*estimates, scored_share(group)))
 
     def _known(self, model: str, outcomes: Iterable[Outcome]) -> dict[str, Known]:
-        bundles = {each: self._bundles.of(model, each) for each in {o.version for o in outcomes}}
         return {
             version: Known(bundle.postprocessing.classes, bundle.profile.class_rates)
-            for version, bundle in bundles.items()
+            for version, bundle in self._bundles_of(model, outcomes).items()
         }
 
     def _classified(self, model: str, group: list[Outcome]) -> tuple[Estimate, ...]:
         """By the thresholds of all versions in `group`, against the mean of their label rates."""
-        bundles = {each: self._bundles.of(model, each) for each in {o.version for o in group}}
-        num_rows = [len(outcome.labels) for outcome in group]
-        rates = [bundles[outcome.version].profile.label_rate for outcome in group]
+        bundles = self._bundles_of(model, group)
         return measure(
             group,
-            label_rate=float(np.average(rates, weights=num_rows)) if group else 0.5,
+            label_rate=_label_rate(bundles, group) if group else 0.5,
             thresholds={each: of.postprocessing.threshold for each, of in bundles.items()},
         )
+
+    def _numbers(self, model: str, group: list[Outcome]) -> tuple[Estimate, ...]:
+        """Against the mean of what the labels of all versions in `group` were."""
+        bundles = self._bundles_of(model, group)
+        return measure_numbers(group, label_mean=_label_rate(bundles, group) if group else 0.0)
+
+    def _bundles_of(self, model: str, group: Iterable[Outcome]) -> dict[str, Bundle]:
+        return {each: self._bundles.of(model, each) for each in {o.version for o in group}}
 
     def _slice_rows(
         self, model: str, window: Window, outcomes: list[Outcome]
@@ -192,7 +198,7 @@ class Judge:
         bundle = self._bundles.of(model, version)
         saying, profile = bundle.postprocessing, bundle.profile
         if saying.is_regression:
-            return measure_numbers
+            return partial(measure_numbers, label_mean=profile.label_rate)
         if saying.classes:
             known = {version: Known(saying.classes, profile.class_rates)}
             return partial(measure_classes, known=known)
@@ -245,6 +251,12 @@ def unjudged_rows(ledger: Ledger, report: WindowReport, version: str) -> int:
     start, end = report.window.start.date(), report.window.end.date()
     panes = ledger.observations.panes(report.model, start=start, end=end)
     return sum(pane.num_rows for pane in panes if pane.version == version)
+
+
+def _label_rate(bundles: Mapping[str, Bundle], group: Sequence[Outcome]) -> float:
+    """What the labels of their trainings were on average, by the rows that each answered."""
+    rates = [bundles[outcome.version].profile.label_rate for outcome in group]
+    return float(np.average(rates, weights=[len(outcome.labels) for outcome in group]))
 
 
 def _by_window(rows: Iterable[_Row]) -> dict[Window, list[_Row]]:

@@ -6,8 +6,7 @@ Clusters are UTC days of event time, or requests while there are fewer than five
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any, NamedTuple
@@ -18,30 +17,8 @@ from numpy.typing import NDArray
 from raymlops.data import Class, class_numbers
 from raymlops.data.classes import UNKNOWN, class_losses
 from raymlops.ledger import Outcome
-from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, mean, undefined
-from raymlops.monitor.measures import (
-    ClassRows,
-    classification,
-    log_losses,
-    of_class,
-    regression,
-    several,
-)
-
-__all__ = [
-    "ClassesOf",
-    "Estimate",
-    "Known",
-    "difference",
-    "log_losses",
-    "loss_difference",
-    "measure",
-    "measure_classes",
-    "measure_each_class",
-    "measure_numbers",
-    "paired_difference",
-    "scored",
-]
+from raymlops.monitor.intervals import Clusters, Estimate, Vector, mean
+from raymlops.monitor.measures import ClassRows, classification, of_class, regression, several
 
 SCORED_SHARE = "scored_share"
 
@@ -50,9 +27,6 @@ MIN_DAYS = 5
 
 _DAY_S = 86_400
 _MAX_CLASSES = 50  # of which each is told, the most frequent
-
-ClassesOf = Callable[[str], Sequence[Class]]
-"""The classes that a version says the probabilities of, in their order."""
 
 
 class Known(NamedTuple):
@@ -105,72 +79,11 @@ def measure_each_class(
                 yield names[number], found
 
 
-def measure_numbers(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:
+def measure_numbers(outcomes: Sequence[Outcome], *, label_mean: float) -> tuple[Estimate, ...]:
     """Every metric of `outcomes` of a model that says numbers, but for rows of which it said none;
     see `regression`."""
     rows = _rows(scored(outcomes))
-    return regression(rows.scores, rows.labels, rows.clusters)
-
-
-def paired_difference(
-    labels: NDArray[Any],
-    champion: NDArray[Any],
-    challenger: NDArray[Any],
-    clusters: NDArray[np.int64],
-) -> Estimate:
-    """`loss_difference` of probabilities that the 0/1 `labels` are 1; all [rows]."""
-    return loss_difference(log_losses(champion, labels), log_losses(challenger, labels), clusters)
-
-
-def loss_difference(champion: Vector, challenger: Vector, clusters: NDArray[np.int64]) -> Estimate:
-    """Mean log loss of the challenger less that of the champion on the same rows; all [rows].
-
-    Below zero where the challenger is better. What makes a row hard for both cancels.
-    """
-    losses = challenger - champion
-    return mean("log_loss_difference", losses, clusters, low=-math.inf, high=math.inf)
-
-
-def difference(
-    champion: Sequence[Outcome],
-    challenger: Sequence[Outcome],
-    classes_of: ClassesOf = lambda _: (),
-) -> Estimate:
-    """Mean log loss of the challenger's rows less that of the champion's, on different rows;
-    `classes_of` is asked where scores are those of several classes.
-
-    Both arms live through the same days: a bad day raises both losses, and cancels here because
-    a cluster holds the rows of both arms. Rows whose score is no number are left out; see `scored`.
-    """
-    champion, challenger = scored(champion), scored(challenger)
-    both = [*champion, *challenger]
-    losses, clusters = losses_of(both, classes_of), clusters_of(both)
-    num_champion = sum(len(outcome.labels) for outcome in champion)
-    arms = losses[:num_champion], losses[num_champion:]
-    if not all(arm.size for arm in arms):
-        return undefined("log_loss_difference", losses.size)
-    means = [float(arm.mean()) for arm in arms]
-    influence = np.concatenate(
-        [-(arms[0] - means[0]) / arms[0].size, (arms[1] - means[1]) / arms[1].size]
-    )
-    value = means[1] - means[0]
-    return estimate("log_loss_difference", value, influence, clusters, -math.inf, math.inf)
-
-
-def losses_of(outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Vector:
-    """The log loss of each row, [rows]; `classes_of` is asked where scores are those of several
-    classes."""
-    if any(outcome.scores.ndim == 2 for outcome in outcomes):
-        return np.concatenate([_losses(outcome, classes_of) for outcome in outcomes])
-    rows = _rows(outcomes)
-    return log_losses(rows.scores, rows.labels)
-
-
-def _losses(outcome: Outcome, classes_of: ClassesOf) -> Vector:
-    if outcome.scores.ndim == 1:
-        return log_losses(outcome.scores, outcome.labels)
-    numbers = class_numbers(outcome.labels, classes_of(outcome.version))
-    return class_losses(outcome.scores, numbers)
+    return regression(rows.scores, rows.labels, rows.clusters, label_mean=label_mean)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Drift
 from raymlops.monitor import DriftPolicy, Window, WindowReport
-from raymlops.operate.triggers import Cause, RetrainPolicy, cause_of, estimates_of
+from raymlops.operate.triggers import (
+    Cause,
+    RetrainPolicy,
+    cause_of,
+    estimates_of,
+    labelled_loss,
+)
 
 KIND = "recovery"
 _NUM_CALM = 2  # one alone may be an accident, as may be a bad one between calm ones
@@ -35,7 +41,7 @@ class Standard:
 
     @property
     def limit(self) -> float:
-        return self.loss * (1 + self.retrain.max_log_loss_increase)
+        return self.loss * (1 + self.retrain.max_loss_increase)
 
 
 def open_causes(past: Sequence[Decision]) -> tuple[Cause, ...]:
@@ -78,10 +84,10 @@ _Said = bool | None
 
 def _performance(report: WindowReport, alarms: Sequence[ConceptAlarm], standard: Standard) -> _Said:
     found = estimates_of(standard.version, report.performance)
-    if "log_loss" not in found or found["log_loss"].num_rows == 0:
+    if (name := labelled_loss(found)) is None:
         return None
-    beats_constant = found["log_loss_over_baseline"].value <= 0
-    return found["log_loss"].value <= standard.limit and beats_constant
+    beats_constant = found[f"{name}_over_baseline"].value <= 0
+    return found[name].value <= standard.limit and beats_constant
 
 
 def _expected(report: WindowReport, alarms: Sequence[ConceptAlarm], standard: Standard) -> _Said:

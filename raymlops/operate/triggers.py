@@ -11,7 +11,7 @@ from typing import Any, Literal
 from raymlops.config import MOST_DAYS
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Performance
-from raymlops.monitor import WindowReport
+from raymlops.monitor import LOSSES, WindowReport
 from raymlops.release.canary import MOST_SKEW
 
 Cause = Literal["performance", "expected", "drift", "concept"]
@@ -21,18 +21,19 @@ Cause = Literal["performance", "expected", "drift", "concept"]
 class RetrainPolicy:
     """What calls for a new model, and how often it may.
 
-    `performance`: the champion's mean log loss in a window lies, with 95 % confidence, more than
-    `max_log_loss_increase` (relative) above what it was on unseen rows at training, or above that
-    of a constant. `expected`: while labels are missing, the log loss that its scores let expect
-    lies that far above. `drift`: at least `min_drifted_share` of its features drifted.
-    `concept`: its detector says that its errors rose; that need not wait for the end of a window.
+    `performance`: the champion's mean log loss in a window, or of numbers its RMSE, lies, with 95 %
+    confidence, more than `max_loss_increase` (relative) above what it was on unseen rows at
+    training, or above that of a constant. `expected`: while labels are missing, the log loss that
+    its scores let expect lies that far above; of numbers nothing is expected. `drift`: at least
+    `min_drifted_share` of its features drifted. `concept`: its detector says that its errors rose;
+    that need not wait for the end of a window.
 
     After any trigger, also one whose challenger was refused, `cooldown_days` of event time pass
     before the next, and at most `budget` triggers fall into `budget_days`: 1 in 1 is one a day.
     """
 
     on: tuple[Cause, ...] = ("performance", "drift")
-    max_log_loss_increase: float = 0.1
+    max_loss_increase: float = 0.1
     min_drifted_share: float = 0.5
     cooldown_days: float = 28.0
     budget: int = 4
@@ -41,8 +42,8 @@ class RetrainPolicy:
     def __post_init__(self) -> None:
         if not 0 < self.min_drifted_share <= 1:
             raise ValueError(f"min_drifted_share is {self.min_drifted_share}, not in (0, 1]")
-        if math.isnan(self.max_log_loss_increase):
-            raise ValueError("max_log_loss_increase is nan, which nothing exceeds; .inf says so")
+        if math.isnan(self.max_loss_increase):
+            raise ValueError("max_loss_increase is nan, which nothing exceeds; .inf says so")
         if not 0 <= self.cooldown_days <= MOST_DAYS or self.budget < 0:
             raise ValueError(
                 f"cooldown_days is {self.cooldown_days} and budget {self.budget}; "
@@ -63,16 +64,16 @@ class Trigger:
 
 
 def find_trigger(
-    policy: RetrainPolicy, report: WindowReport, version: str, reference_log_loss: float
+    policy: RetrainPolicy, report: WindowReport, version: str, reference_loss: float
 ) -> Trigger | None:
     """What in a window of the champion `version` calls for a new model; performance first.
 
-    `reference_log_loss` is the champion's on unseen rows at training.
+    `reference_loss` is the champion's on unseen rows at training, NaN where nobody kept it.
     """
     finders = {"performance": _performance, "expected": _expected, "drift": _drift}
     for cause in finders:
         if cause in policy.on:
-            found = finders[cause](policy, report, version, reference_log_loss)
+            found = finders[cause](policy, report, version, reference_loss)
             if found is not None:
                 return found
     return None
@@ -147,29 +148,37 @@ def estimates_of(version: str, rows: Iterable[Performance]) -> dict[str, Perform
     return {row.metric: row for row in mine if row.arm == arm}
 
 
+def labelled_loss(found: Mapping[str, Performance]) -> str | None:
+    """The metric among estimates by metric that a version is held to; None without labelled rows,
+    or where it was not held against a constant, as numbers once were not."""
+    known = (name for name in LOSSES if f"{name}_over_baseline" in found)
+    return next((name for name in known if found[name].num_rows), None)
+
+
 def _performance(
     policy: RetrainPolicy, report: WindowReport, version: str, reference: float
 ) -> Trigger | None:
     found = estimates_of(version, report.performance)
-    if "log_loss" not in found or found["log_loss"].num_rows == 0:
+    if (name := labelled_loss(found)) is None:
         return None
-    loss, over_baseline = found["log_loss"], found["log_loss_over_baseline"]
-    limit = reference * (1 + policy.max_log_loss_increase)
+    loss, over_baseline = found[name], found[f"{name}_over_baseline"]
+    limit = reference * (1 + policy.max_loss_increase)
     if loss.low > limit:
         problem = f"at training it was {reference:.3f}, the limit is {limit:.3f}"
     elif over_baseline.low > 0:
-        problem = "always predicting the share of positives in training would do better"
+        constant = "share of positives" if name == "log_loss" else "mean"
+        problem = f"always predicting the {constant} in training would do better"
     else:
         return None
     return Trigger(
         cause="performance",
         why=(
-            f"log loss of {version} was {loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}] in "
-            f"{report.window} ({loss.num_rows:,} rows); {problem}"
+            f"{LOSSES[name].title} of {version} was {loss.value:.3f} [{loss.low:.3f}, "
+            f"{loss.high:.3f}] in {report.window} ({loss.num_rows:,} rows); {problem}"
         ),
         evidence={
             "window": str(report.window),
-            "log_loss": loss.value,
+            name: loss.value,
             "low": loss.low,
             "high": loss.high,
             "over_baseline": over_baseline.value,
@@ -190,7 +199,7 @@ def _expected(
     if not losses:
         return None
     loss = max(losses, key=lambda row: row.num_rows)
-    limit = reference * (1 + policy.max_log_loss_increase)
+    limit = reference * (1 + policy.max_loss_increase)
     if not loss.low > limit:
         return None
     return Trigger(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raymlops.ledger import Ledger, ModelVersion
-from raymlops.models import PROBABILITY, Signature
+from raymlops.models import Signature
 
 
 def refused_callers(ledger: Ledger, champion: ModelVersion, challenger: ModelVersion) -> str | None:
@@ -38,5 +38,4 @@ def _labels_of(signature: Signature) -> str:
     if signature.classes:
         are_names = isinstance(signature.classes[0], str)
         return "names of classes" if are_names else "numbers of classes"
-    has_probability = PROBABILITY in {output.name for output in signature.outputs}
-    return "0 and 1" if has_probability else "numbers"
+    return "numbers" if signature.is_regression else "0 and 1"

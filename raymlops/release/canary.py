@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from raymlops.config import MOST_DAYS
+from raymlops.monitor import LOSSES
 from raymlops.serve.traffic import Arm, TrafficTable
 
 CHAMPION = "champion"
 CANARY = "canary"
+_FORMER_NAMES = {"max_log_loss_increase": "max_loss_increase"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,8 @@ class CanaryPolicy:
     A step is judged once, when the canary has `min_rows` labelled rows and `min_days` of event
     time have passed: looking again and again would sooner or later find a difference by chance.
     Then its mean log loss must not, with 95 % confidence, exceed the champion's by more than
-    `max_log_loss_increase`. Without that evidence after `max_days` the release is rolled back.
+    `max_loss_increase` nats; of numbers its RMSE by more than that share of the champion's. Without
+    that evidence after `max_days` the release is rolled back.
     At any time it is rolled back when the share of failed requests exceeds the champion's by
     more than `max_error_rate_increase`, and they are at least three; so it is when that holds of
     labelled rows whose score is no number.
@@ -39,7 +42,7 @@ class CanaryPolicy:
     min_days: float = 2.0
     max_days: float = 14.0
     max_error_rate_increase: float = 0.01
-    max_log_loss_increase: float = 0.02
+    max_loss_increase: float = 0.02
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip(self.shares, self.shares[1:], strict=False))
@@ -50,7 +53,7 @@ class CanaryPolicy:
                 f"min_days is {self.min_days} and max_days {self.max_days}; the first must be "
                 f"positive and not above the second, and that at most {MOST_DAYS}"
             )
-        for name in ("max_error_rate_increase", "max_log_loss_increase"):
+        for name in ("max_error_rate_increase", "max_loss_increase"):
             if math.isnan(getattr(self, name)):
                 raise ValueError(f"{name} is nan, which nothing exceeds; .inf says so")
 
@@ -59,6 +62,8 @@ class CanaryPolicy:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CanaryPolicy:
+        """Also of a release that began when its limit was one of log loss alone."""
+        values = {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
         return cls(**{**values, "shares": tuple(values["shares"])})
 
 
@@ -81,9 +86,9 @@ class CanaryState:
 class Evidence:
     """What both arms showed since the step began.
 
-    `difference` is the canary's mean log loss minus the champion's over labelled rows, with its
-    95 % interval; NaN while undefined. Those rows do not hold the `unscored`, whose score is no
-    number.
+    `difference` is by how much the canary's loss, whose metric is `loss`, differs from the
+    champion's over labelled rows, with its 95 % interval; NaN while undefined. Those rows do not
+    hold the `unscored`, whose score is no number.
     """
 
     canary_requests: int
@@ -94,6 +99,7 @@ class Evidence:
     champion_rows: int
     canary_unscored: int
     champion_unscored: int
+    loss: str
     difference: float
     low: float
     high: float
@@ -180,7 +186,7 @@ def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: da
             f"the step needs {policy.min_rows:,}"
             + (f", and has {evidence.champion_rows:,} of the champion's" if not known else "")
         )
-    if evidence.low > policy.max_log_loss_increase:
+    if evidence.low > policy.max_loss_increase:
         return RollBack(why=f"worse than the champion: {_shown(evidence)}")
     why = f"guards hold at {policy.shares[state.step]:.0%} of requests: {_shown(evidence)}"
     if state.step + 1 == len(policy.shares):
@@ -204,8 +210,10 @@ def table(
 
 def _shown(evidence: Evidence) -> str:
     left_out = evidence.canary_unscored + evidence.champion_unscored
+    loss = LOSSES[evidence.loss]
     return (
-        f"log loss {evidence.difference:+.4f} [{evidence.low:+.4f}, {evidence.high:+.4f}] over "
+        f"{loss.title} {loss.told(evidence.difference)} [{loss.told(evidence.low)}, "
+        f"{loss.told(evidence.high)}] over "
         f"{evidence.canary_rows:,} labelled rows against {evidence.champion_rows:,}, "
         f"{evidence.canary_failed} failed requests"
         + (f"; {left_out:,} rows whose score is no number are left out" if left_out else "")

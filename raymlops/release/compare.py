@@ -9,20 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raymlops.data import (
-    Columns,
-    TableSchema,
-    between,
-    class_numbers,
-    read_classes,
-    read_columns,
-)
-from raymlops.data.classes import class_losses
+from raymlops.data import Columns, TableSchema, between, read_columns
 from raymlops.errors import ReleaseError
 from raymlops.models import Bundle
-from raymlops.monitor import log_losses, loss_difference
+from raymlops.monitor import Loss, loss_of, paired_difference
 from raymlops.release.gate import Comparison
-from raymlops.train import EventQuality, judge, judge_classes
+from raymlops.train import Quality
+from raymlops.train.tabular.targets import target_said
 
 
 def compare(
@@ -57,19 +50,19 @@ def compare(
             "number, so nothing compares them"
         )
     labels = target.filter(pa.array(both))
-    old_quality, old = _judged(champion, old_scores[both], labels)
-    new_quality, new = _judged(challenger, new_scores[both], labels)
-    estimate = loss_difference(old, new, days[both])
+    loss = loss_of(is_regression=schema.task == "regression")
+    old_quality, old = _judged(champion, old_scores[both], labels, loss)
+    new_quality, new = _judged(challenger, new_scores[both], labels, loss)
+    estimate = paired_difference(loss, old, new, days[both])
     return Comparison(
         start=start,
         end=end,
         num_rows=int(both.sum()),
         champion_unscored=int((~old_known).sum()),
         challenger_unscored=int((~new_known).sum()),
-        champion_log_loss=old_quality.log_loss,
-        challenger_log_loss=new_quality.log_loss,
-        champion_roc_auc=old_quality.roc_auc,
-        challenger_roc_auc=new_quality.roc_auc,
+        champion=old_quality.to_dict(),
+        challenger=new_quality.to_dict(),
+        loss=loss.metric,
         difference=estimate.value,
         low=estimate.low,
         high=estimate.high,
@@ -87,14 +80,9 @@ def _are_numbers(scores: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _judged(
-    bundle: Bundle, scores: NDArray[Any], target: pa.ChunkedArray
-) -> tuple[EventQuality, NDArray[np.float64]]:
-    """How good its `scores` are, and its log loss on each row."""
-    classes = bundle.postprocessing.classes
-    if classes:
-        came = class_numbers(
-            read_classes(target, classes[0], name=bundle.postprocessing.label), classes
-        )
-        return judge_classes(scores, came), class_losses(scores, came)
-    labels = target.to_numpy()
-    return judge(scores, labels), log_losses(scores, labels)
+    bundle: Bundle, scores: NDArray[Any], column: pa.ChunkedArray, loss: Loss
+) -> tuple[Quality, NDArray[np.float64]]:
+    """How good its `scores` are, and what each row costs."""
+    target = target_said(bundle.postprocessing)
+    labels = target.read(column, name=bundle.postprocessing.label)
+    return target.judge(scores, labels), loss.rows(scores, labels)

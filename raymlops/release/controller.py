@@ -11,7 +11,7 @@ from raymlops.data import Class
 from raymlops.errors import ReleaseError
 from raymlops.ledger import Ledger, ModelVersion, Outcome, Release, Version
 from raymlops.models import Signature
-from raymlops.monitor import difference, scored
+from raymlops.monitor import difference, loss_of, scored
 from raymlops.release.callers import refused_callers
 from raymlops.release.canary import (
     CANARY,
@@ -124,7 +124,10 @@ class ReleaseController:
         canary_arm, champion_arm = _arms(release)
         canary = [row for row in outcomes if (row.arm, row.version) == canary_arm]
         champion = [row for row in outcomes if (row.arm, row.version) == champion_arm]
-        estimate = difference(champion, canary, partial(self._classes, release.model))
+        loss = loss_of(is_regression=self._signature(release.model, release.champion).is_regression)
+        estimate = difference(
+            champion, canary, loss, classes_of=partial(self._classes, release.model)
+        )
         canary_rows, canary_unscored = _rows(canary)
         champion_rows, champion_unscored = _rows(champion)
         end = now.date() + timedelta(days=1)
@@ -140,6 +143,7 @@ class ReleaseController:
             champion_rows=champion_rows,
             canary_unscored=canary_unscored,
             champion_unscored=champion_unscored,
+            loss=loss.metric,
             difference=estimate.value,
             low=estimate.low,
             high=estimate.high,
@@ -162,8 +166,11 @@ class ReleaseController:
         )
 
     def _classes(self, model: str, version: str) -> tuple[Class, ...]:
-        signature = self._ledger.registry.resolve(f"{model}@{version}").signature_digest
-        return Signature.from_json(self._ledger.text(signature)).classes
+        return self._signature(model, version).classes
+
+    def _signature(self, model: str, version: Version | str) -> Signature:
+        digest = self._ledger.registry.resolve(f"{model}@{version}").signature_digest
+        return Signature.from_json(self._ledger.text(digest))
 
     def _follow(self, release: Release, who: str, now: datetime) -> Release:
         """Publishes what the ledger says; a canary no replica can serve is rolled back."""

@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from raymlops.config import MOST_DAYS
+from raymlops.monitor import LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatePolicy:
     """The newest `holdout_days` of labelled data are kept from the challenger's training and
-    decide: its mean log loss must be lower than the champion's by at least `min_gain`, with the
-    whole 95 % interval below zero."""
+    decide: its mean log loss must be lower than the champion's by at least `min_gain` nats, or of
+    numbers its RMSE by that share of the champion's, with the whole 95 % interval below zero."""
 
     holdout_days: int = 14
     min_gain: float = 0.0
@@ -34,8 +35,9 @@ class GatePolicy:
 class Comparison:
     """Champion and challenger on the same labelled rows of [start, end).
 
-    `difference` is challenger minus champion in mean log loss, with its 95 % interval. Those rows
-    do not hold the `unscored`, of which one of both says no number.
+    `champion` and `challenger` are their figures by metric, of which `loss` decides: `difference`
+    is by how much the challenger's differs, with its 95 % interval. Those rows do not hold the
+    `unscored`, of which one of both says no number.
     """
 
     start: datetime
@@ -43,10 +45,9 @@ class Comparison:
     num_rows: int
     champion_unscored: int
     challenger_unscored: int
-    champion_log_loss: float
-    challenger_log_loss: float
-    champion_roc_auc: float
-    challenger_roc_auc: float
+    champion: Mapping[str, float]
+    challenger: Mapping[str, float]
+    loss: str
     difference: float
     low: float
     high: float
@@ -65,11 +66,12 @@ class Verdict:
 def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
     """Passed only on evidence: too few rows or an undefined interval refuse, and so do more rows
     without a score than the champion has."""
+    loss = LOSSES[comparison.loss]
     shown = (
-        f"log loss {comparison.challenger_log_loss:.4f} against the champion's "
-        f"{comparison.champion_log_loss:.4f} on {comparison.num_rows:,} rows: "
-        f"difference {comparison.difference:+.4f}, "
-        f"95 % interval [{comparison.low:+.4f}, {comparison.high:+.4f}]"
+        f"{loss.title} {comparison.challenger[loss.metric]:.4f} against the champion's "
+        f"{comparison.champion[loss.metric]:.4f} on {comparison.num_rows:,} rows: "
+        f"difference {loss.told(comparison.difference)}, "
+        f"95 % interval [{loss.told(comparison.low)}, {loss.told(comparison.high)}]"
     )
     if comparison.num_rows < policy.min_rows:
         problem = f"fewer rows than the {policy.min_rows:,} needed"

@@ -303,5 +303,5 @@ def test_arms_are_compared_by_what_each_lost_on_its_own_rows() -> None:
         outcome([[0.25, 0.75]], ["a"], "2.0.0"),
     ]
     classes = {"1.0.0": ("a", "b"), "2.0.0": ("b", "a")}
-    found = difference(champion, canary, classes.__getitem__)
+    found = difference(champion, canary, classes_of=classes.__getitem__)
     assert found.value == pytest.approx(np.log(0.5) - np.log(0.75))

@@ -24,11 +24,16 @@ def by_name(found: tuple[Estimate, ...]) -> dict[str, Estimate]:
 def test_regression_is_that_of_scikit_learn() -> None:
     x, unseen, y, actual = train_test_split(*load_diabetes(return_X_y=True), random_state=0)
     predicted = LinearRegression().fit(x, y).predict(unseen)
-    found = by_name(regression(predicted, actual, np.arange(len(actual))))
+    found = by_name(regression(predicted, actual, np.arange(len(actual)), label_mean=150.0))
     assert found["mae"].value == pytest.approx(metrics.mean_absolute_error(actual, predicted))
     assert found["rmse"].value == pytest.approx(metrics.root_mean_squared_error(actual, predicted))
     assert found["r2"].value == pytest.approx(metrics.r2_score(actual, predicted))
     assert found["bias"].value == pytest.approx((predicted - actual).mean())
+    constant = metrics.root_mean_squared_error(actual, np.full(len(actual), 150.0))
+    assert found["baseline_rmse"].value == pytest.approx(constant)
+    over = found["rmse"].value - constant
+    assert found["rmse_over_baseline"].value == pytest.approx(over)
+    assert found["rmse_over_baseline"].high < 0
     assert all(each.low < each.value < each.high for each in found.values())
 
 
@@ -87,15 +92,18 @@ def test_a_query_without_hits_says_nothing() -> None:
 
 def test_what_cannot_be_said_is_nan() -> None:
     none, clusters = np.zeros(3), np.arange(3)
-    assert math.isnan(by_name(regression(none, none, clusters))["r2"].value)
-    assert by_name(regression(none, none, clusters))["rmse"].value == 0.0
-    assert all(math.isnan(each.value) for each in regression(none[:0], none[:0], clusters[:0]))
+    assert math.isnan(by_name(regression(none, none, clusters, label_mean=0.0))["r2"].value)
+    assert by_name(regression(none, none, clusters, label_mean=0.0))["rmse"].value == 0.0
+    assert all(
+        math.isnan(each.value)
+        for each in regression(none[:0], none[:0], clusters[:0], label_mean=0.0)
+    )
     decided = by_name(classification(none, none, clusters, label_rate=0.1, threshold=0.5))
     assert math.isnan(decided["precision"].value)
     assert decided["accuracy"].value == 1.0
 
 
-@pytest.mark.parametrize("metric", ["rmse", "r2", "f1", "precision"])
+@pytest.mark.parametrize("metric", ["rmse", "rmse_over_baseline", "r2", "f1", "precision"])
 def test_95_percent_of_intervals_hold_the_truth(metric: str) -> None:
     # Thirty days a month, each with weather of its own.
     rng = np.random.default_rng(3)
@@ -104,9 +112,9 @@ def test_95_percent_of_intervals_hold_the_truth(metric: str) -> None:
         days = np.repeat(np.arange(num_days), 30)
         weather = rng.normal(size=num_days)[days]
         signal = rng.normal(size=days.size)
-        if metric in ("rmse", "r2"):
+        if metric in ("rmse", "rmse_over_baseline", "r2"):
             actual = signal + 0.5 * weather + 0.5 * rng.normal(size=days.size)
-            return by_name(regression(signal, actual, days))
+            return by_name(regression(signal, actual, days, label_mean=0.2))
         labels = (rng.random(days.size) < expit(signal - 1 + 0.7 * weather)).astype(float)
         return by_name(
             classification(expit(signal - 1), labels, days, label_rate=0.3, threshold=0.4)
@@ -169,7 +177,9 @@ def test_intervals_of_errors_few_of_which_are_large_hold_the_truth(
 
     def window() -> Estimate:
         wide = np.where(rng.random(num_rows) < 0.05, 8.0, 1.0)
-        return by_name(regression(wide * rng.normal(size=num_rows), none, rows))["rmse"]
+        return by_name(regression(wide * rng.normal(size=num_rows), none, rows, label_mean=0.0))[
+            "rmse"
+        ]
 
     found = [window() for _ in range(1000)]
     assert np.mean([each.low <= truth <= each.high for each in found]) >= promise

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from scipy.special import expit
 from sklearn import metrics
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -15,21 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from raymlops.ledger import Outcome
-from raymlops.monitor import Estimate, difference, log_losses, measure, paired_difference
-
-DAY = timedelta(days=1)
-FIRST = datetime(2013, 1, 1, tzinfo=UTC)
-
-
-def _outcome(scores: object, labels: object, *, day: float = 0, arm: str = "champion") -> Outcome:
-    return Outcome(
-        request_id=f"{arm}-{day}",
-        version="1.0.0",
-        arm=arm,
-        event_time=FIRST + day * DAY,
-        scores=np.asarray(scores, dtype=np.float32),
-        labels=np.asarray(labels, dtype=np.int8),
-    )
+from raymlops.monitor import Estimate, log_losses, measure
+from tests.monitor.months import month, outcome
 
 
 def _by_name(outcomes: list[Outcome], label_rate: float = 0.3) -> dict[str, Estimate]:
@@ -49,7 +34,7 @@ def tumours() -> tuple[np.ndarray, np.ndarray]:
 def test_values_are_those_of_scikit_learn(tumours: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = tumours
     scores = scores.astype(np.float32)
-    found = _by_name([_outcome(scores, labels)])
+    found = _by_name([outcome(scores, labels)])
     constant = np.full(len(labels), 0.3)
     assert found["log_loss"].value == pytest.approx(metrics.log_loss(labels, scores), rel=1e-6)
     assert found["roc_auc"].value == pytest.approx(metrics.roc_auc_score(labels, scores))
@@ -60,7 +45,7 @@ def test_values_are_those_of_scikit_learn(tumours: tuple[np.ndarray, np.ndarray]
 
 def test_calibration_error_is_the_mean_gap_over_bins() -> None:
     # [0.1, 0.2): predicted 0.15, none came true. [0.8, 0.9): predicted 0.85, all did.
-    found = _by_name([_outcome([0.15, 0.15, 0.15, 0.85], [0, 0, 0, 1])])
+    found = _by_name([outcome([0.15, 0.15, 0.15, 0.85], [0, 0, 0, 1])])
     assert found["calibration_error"].value == pytest.approx(0.15)
 
 
@@ -69,7 +54,7 @@ def test_a_certain_and_wrong_prediction_costs_much_but_not_everything() -> None:
 
 
 def test_intervals_are_clustered_by_day_from_five_days_on() -> None:
-    days = [_outcome([0.3] * 4, [1] * 4 if day < 3 else [0] * 4, day=day) for day in range(6)]
+    days = [outcome([0.3] * 4, [1] * 4 if day < 3 else [0] * 4, day=day) for day in range(6)]
     rate = _by_name(days)["label_rate"]
     # Days of 1 and 0: like five rows, not 24. Wilson's with t(5) 2.571 and n = 0.25 / 0.05.
     assert rate.high - rate.value == pytest.approx(0.3772, abs=1e-4)
@@ -79,19 +64,19 @@ def test_intervals_are_clustered_by_day_from_five_days_on() -> None:
 
 
 def test_fewer_days_are_clustered_by_request() -> None:
-    requests = [_outcome([0.3], [index % 2], day=index / 10) for index in range(20)]
+    requests = [outcome([0.3], [index % 2], day=index / 10) for index in range(20)]
     rate = _by_name(requests)["label_rate"]
     assert rate.high - rate.value == pytest.approx(0.2164, abs=1e-4)  # t(19) 2.093, n = 19
 
 
 def test_one_class_has_no_roc_curve() -> None:
-    found = _by_name([_outcome([0.2, 0.4], [0, 0], day=day) for day in range(6)])
+    found = _by_name([outcome([0.2, 0.4], [0, 0], day=day) for day in range(6)])
     assert math.isnan(found["roc_auc"].value)
     assert found["log_loss"].value == pytest.approx(0.367, abs=1e-3)
 
 
 def test_one_cluster_has_no_interval() -> None:
-    loss = _by_name([_outcome([0.2, 0.4], [0, 1])])["log_loss"]
+    loss = _by_name([outcome([0.2, 0.4], [0, 1])])["log_loss"]
     assert loss.value > 0
     assert math.isnan(loss.low)
     assert math.isnan(loss.high)
@@ -99,27 +84,17 @@ def test_one_cluster_has_no_interval() -> None:
 
 def test_nothing_is_undefined() -> None:
     assert all(math.isnan(found.value) for found in measure([], label_rate=0.3, thresholds={}))
-    found = _by_name([_outcome([math.nan], [1])])
+    found = _by_name([outcome([math.nan], [1])])
     assert math.isnan(found["log_loss"].value)
     assert found["log_loss"].num_rows == 0
 
 
 def test_a_score_that_is_no_number_says_nothing_and_hides_no_other() -> None:
     """One of them made the whole window's performance NaN, which calls for no new model."""
-    days = [_outcome([0.9, 0.2, 0.4], [1, 0, 1], day=day) for day in range(6)]
-    odd = [_outcome([0.9, math.nan, 0.2, 0.4], [1, 1, 0, 1], day=day) for day in range(6)]
-    lost = [_outcome([math.nan], [1], day=7)]
+    days = [outcome([0.9, 0.2, 0.4], [1, 0, 1], day=day) for day in range(6)]
+    odd = [outcome([0.9, math.nan, 0.2, 0.4], [1, 1, 0, 1], day=day) for day in range(6)]
+    lost = [outcome([math.nan], [1], day=7)]
     assert _by_name([*odd, *lost]) == _by_name(days)
-
-
-def _month(rng: np.random.Generator, num_days: int = 30, shift: float = 0.0) -> list[Outcome]:
-    """Days with weather of their own: it moves all labels of a day, and the model cannot see it."""
-    days = []
-    for day in range(num_days):
-        logits = rng.normal(-1, 1, 20 + rng.integers(20))
-        labels = rng.random(logits.size) < expit(logits + rng.normal(0, 0.7))
-        days.append(_outcome(expit(logits + shift), labels, day=day))
-    return days
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "brier", "label_rate"])
@@ -135,8 +110,8 @@ def test_95_percent_of_intervals_hold_the_truth(
 def months() -> tuple[dict[str, float], list[dict[str, Estimate]]]:
     """The true metrics, from 20,000 days, and those measured in each of 400 months."""
     rng = np.random.default_rng(0)
-    truth = {name: found.value for name, found in _by_name(_month(rng, 20_000)).items()}
-    return truth, [_by_name(_month(rng)) for _ in range(400)]
+    truth = {name: found.value for name, found in _by_name(month(rng, 20_000)).items()}
+    return truth, [_by_name(month(rng)) for _ in range(400)]
 
 
 def test_a_few_right_answers_do_not_make_a_model_certain() -> None:
@@ -146,77 +121,20 @@ def test_a_few_right_answers_do_not_make_a_model_certain() -> None:
     held = 0
     for _ in range(400):
         right = rng.random(20) < 0.95
-        answers = [_outcome([0.9], [int(each)], day=0.01 * n) for n, each in enumerate(right)]
+        answers = [outcome([0.9], [int(each)], day=0.01 * n) for n, each in enumerate(right)]
         found = _by_name(answers)["accuracy"]
         held += found.low <= 0.95 <= found.high
     assert held / 400 >= 0.93
-    some, many = ([_outcome([0.9], [1], day=0.001 * n) for n in range(num)] for num in (3, 300))
+    some, many = ([outcome([0.9], [1], day=0.001 * n) for n in range(num)] for num in (3, 300))
     assert _by_name(some)["accuracy"].low == pytest.approx(1 - 0.7076, abs=1e-4)
     assert _by_name(many)["accuracy"].low == pytest.approx(0.9878, abs=1e-4)
     assert _by_name(many)["label_rate"].high == 1.0
 
 
-def test_a_paired_difference_sees_what_separate_intervals_cannot() -> None:
-    rng = np.random.default_rng(1)
-    champion = _month(rng, shift=0.8)
-    labels = np.concatenate([outcome.labels for outcome in champion])
-    worse = np.concatenate([outcome.scores for outcome in champion])
-    better = expit(np.log(worse / (1 - worse)) - 0.8)
-    days = np.repeat(np.arange(30), [len(outcome.labels) for outcome in champion])
-    found = paired_difference(labels, worse, better, days)
-    expected = metrics.log_loss(labels, better) - metrics.log_loss(labels, worse)
-    assert found.value == pytest.approx(expected, abs=1e-6)
-    assert found.high < 0
-    challenger = [_outcome(better[days == day], labels[days == day], day=day) for day in range(30)]
-    losses = [_by_name(arm)["log_loss"] for arm in (champion, challenger)]
-    assert losses[1].high > losses[0].low
-
-
-def test_two_arms_share_their_days_so_bad_days_cancel() -> None:
-    rng = np.random.default_rng(2)
-    held = []
-    for _ in range(300):
-        champion, challenger = [], []
-        for whole in _month(rng):
-            half = len(whole.labels) // 2
-            day = (whole.event_time - FIRST).days
-            champion.append(_outcome(whole.scores[:half], whole.labels[:half], day=day))
-            challenger.append(_outcome(whole.scores[half:], whole.labels[half:], day=day, arm="b"))
-        found = difference(champion, challenger)
-        held.append(found.low <= 0 <= found.high)
-    assert 0.93 <= np.mean(held) <= 0.97
-
-
-def test_an_arm_without_labels_has_no_difference() -> None:
-    found = difference([_outcome([0.2], [0])], [])
-    assert math.isnan(found.value)
-    assert math.isnan(found.low)
-
-
 def test_each_version_decides_by_its_own_threshold() -> None:
-    first = _outcome([0.6, 0.95], [1, 1])
-    second = replace(_outcome([0.6, 0.95, 0.2], [1, 1, 0]), version="2.0.0")
+    first = outcome([0.6, 0.95], [1, 1])
+    second = replace(outcome([0.6, 0.95, 0.2], [1, 1, 0]), version="2.0.0")
     assert _by_name([first])["recall"].value == 1.0
     assert _by_name([second])["recall"].value == 0.5
     assert _by_name([first, second])["recall"].value == 0.75
     assert _by_name([])["accuracy"].num_rows == 0
-
-
-def test_one_score_that_is_no_number_does_not_hide_the_difference_of_two_arms() -> None:
-    """One NaN among thousands of rows left no interval, and a canary waited until its last day."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (40, 50))
-
-    def arm(name: str, shift: float) -> list[Outcome]:
-        scores = np.clip(0.2 + 0.6 * labels + shift, 0.05, 0.95)
-        rows = zip(scores, labels, strict=True)
-        return [_outcome(*each, day=day / 4, arm=name) for day, each in enumerate(rows)]
-
-    champion, canary = arm("champion", 0.0), arm("canary", 0.1)
-    whole = difference(champion, canary)
-    broken = replace(canary[0], scores=np.append(np.float32("nan"), canary[0].scores[1:]))
-    found = difference(champion, [broken, *canary[1:]])
-    assert found.num_rows == whole.num_rows - 1
-    assert found.value == pytest.approx(whole.value, abs=1e-3)
-    assert math.isfinite(found.low)
-    assert math.isfinite(difference([broken, *champion], canary).low)

@@ -71,7 +71,13 @@ class Delays:
             preprocessing=preprocessing,
             model=b"",  # the monitor reads profiles, it predicts nothing
             postprocessing=SAYS,
-            profile=Profile.of(FEATURES, _columns(week), told, label_rate=0.0, log_loss=0.0),
+            profile=Profile.of_numbers(
+                FEATURES,
+                _columns(week),
+                told,
+                label_mean=week["arr_delay"].mean(),
+                errors=told - week["arr_delay"].to_numpy(),
+            ),
         )
         _register(self.ledger, self.bundle.save(store))
         monitor = DriftMonitor(
@@ -138,11 +144,18 @@ class Delays:
 def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) -> None:
     said, came = delays.table["said"], delays.table["arr_delay"]
     found = {row.metric: row for row in delays.report.performance if row.version == "1.0.0"}
-    assert found.keys() == {"mae", "rmse", "r2", "bias", "scored_share"}
+    assert found.keys() == {
+        "mae", "rmse", "baseline_rmse", "rmse_over_baseline", "r2", "bias", "scored_share",
+    }  # fmt: skip
     assert found["mae"].value == pytest.approx(mean_absolute_error(came, said), rel=1e-5)
     assert found["rmse"].value == pytest.approx(root_mean_squared_error(came, said), rel=1e-5)
     assert found["r2"].value == pytest.approx(r2_score(came, said), rel=1e-5)
     assert found["bias"].value == pytest.approx((said - came).mean(), rel=1e-4)
+    # A constant is that of the training, the first week's mean.
+    constant = np.full(len(came), came[delays.table["day"] <= 7].mean())
+    assert found["baseline_rmse"].value == pytest.approx(
+        root_mean_squared_error(came, constant), rel=1e-6
+    )
     assert found.pop("scored_share").value == 1.0
     assert all(row.low < row.value < row.high for row in found.values())
     assert found["mae"].num_rows == len(delays.table)
@@ -152,13 +165,14 @@ def test_numbers_are_measured_by_slice_and_told_in_the_report(
     delays: Delays, tmp_path: Path
 ) -> None:
     slices = {
-        row.part: row for row in delays.ledger.observations.slices("delays") if row.metric == "mae"
+        row.part: row for row in delays.ledger.observations.slices("delays") if row.metric == "rmse"
     }
     for origin, rows in delays.table.groupby("origin"):
-        wanted = mean_absolute_error(rows["arr_delay"], rows["said"])
+        wanted = root_mean_squared_error(rows["arr_delay"], rows["said"])
         assert slices[origin].value == pytest.approx(wanted, rel=1e-5)
     page = write_report(delays.ledger, "delays", tmp_path / "delays.html").read_text("utf-8")
-    assert "Mean absolute error, last window" in page
+    assert "RMSE, last window" in page
+    assert "constant guess" in page
     assert "Bias, predicted less actual" in page
     worst = max(slices.values(), key=lambda row: row.low)
     assert f"origin {worst.part}" in page

@@ -88,7 +88,7 @@ def test_a_bad_week_ends_in_a_new_champion(workspace: Workspace) -> None:
         "release: 2.0.0 promoted",
     ]
     gate = workspace.ledger.decisions.list(model="irises", kind="gate")[-1]
-    assert gate.evidence["challenger_roc_auc"] > 0.9 > gate.evidence["champion_roc_auc"]
+    assert gate.evidence["challenger"]["roc_auc"] > 0.9 > gate.evidence["champion"]["roc_auc"]
 
 
 def test_rows_of_no_declared_class_are_no_version(workspace: Workspace) -> None:

@@ -22,7 +22,7 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 STANDARD = Standard(
     version="1.0.0",
     loss=0.5,
-    retrain=RetrainPolicy(max_log_loss_increase=0.1, min_drifted_share=0.5),
+    retrain=RetrainPolicy(max_loss_increase=0.1, min_drifted_share=0.5),
     drift=DriftPolicy(alpha=0.05),
 )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from raymlops.operate.triggers import (
 
 START, END = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)
 POLICY = RetrainPolicy(
-    max_log_loss_increase=0.1, min_drifted_share=0.5, cooldown_days=28, budget=2, budget_days=100
+    max_loss_increase=0.1, min_drifted_share=0.5, cooldown_days=28, budget=2, budget_days=100
 )
 
 
@@ -102,6 +103,37 @@ def test_being_worse_than_a_constant_triggers_whatever_the_limit() -> None:
     found = find_trigger(POLICY, report(*loss(0.50, 0.40, over_baseline=0.001)), "1.0.0", 0.48)
     assert found is not None
     assert "always predicting the share of positives in training would do better" in found.why
+
+
+def test_numbers_are_held_to_their_rmse() -> None:
+    def rmse(value: float, low: float, over_baseline: float = -3.0) -> WindowReport:
+        return report(
+            estimate("mae", value / 2, low / 2, "1.0.0"),
+            estimate("rmse", value, low, "1.0.0"),
+            estimate("rmse_over_baseline", over_baseline + 0.1, over_baseline, "1.0.0"),
+        )
+
+    found = find_trigger(POLICY, rmse(13.0, 12.1), "1.0.0", 10.0)
+    assert found is not None
+    assert found.why == (
+        "RMSE of 1.0.0 was 13.000 [12.100, 13.900] in 2013-06-01 to 2013-07-01 (27,000 rows); at "
+        "training it was 10.000, the limit is 11.000"
+    )
+    assert found.evidence["rmse"] == 13.0
+    assert find_trigger(POLICY, rmse(13.0, 10.9), "1.0.0", 10.0) is None
+    found = find_trigger(POLICY, rmse(10.0, 9.0, over_baseline=0.1), "1.0.0", 10.0)
+    assert found is not None
+    assert "always predicting the mean in training would do better" in found.why
+
+
+def test_numbers_of_older_versions_call_for_nothing() -> None:
+    """Nobody kept their RMSE at training, nor held their windows against a constant."""
+    old = report(estimate("rmse", 13.0, 12.1, "1.0.0"))
+    assert find_trigger(POLICY, old, "1.0.0", math.nan) is None
+    new = report(
+        estimate("rmse", 13.0, 12.1, "1.0.0"), estimate("rmse_over_baseline", -2, -3, "1.0.0")
+    )
+    assert find_trigger(POLICY, new, "1.0.0", math.nan) is None
 
 
 def test_without_labels_the_expected_loss_triggers_and_with_labels_it_does_not() -> None:
@@ -221,7 +253,7 @@ def test_a_budget_of_one_in_a_day() -> None:
         ("cooldown_days", float("inf")),
         ("cooldown_days", float("nan")),
         ("budget_days", float("inf")),
-        ("max_log_loss_increase", float("nan")),
+        ("max_loss_increase", float("nan")),
     ],
 )
 def test_what_no_date_ends_and_nothing_exceeds_is_refused(name: str, value: float) -> None:

@@ -21,6 +21,7 @@ from raymlops.ledger import (
     Release,
     Run,
     class_labels,
+    number_labels,
 )
 from raymlops.models import Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
@@ -129,6 +130,8 @@ class World:
         self.sequence += 1
         if bundle.postprocessing.classes:
             values = class_labels(np.asarray(labels).tolist())
+        elif bundle.postprocessing.is_regression:
+            values = number_labels(np.asarray(labels))
         else:
             values = np.asarray(labels, dtype=np.int8).tobytes()
         given = Labels(request_id=request_id, model=self.model, labels=values, at=hour)

@@ -30,6 +30,7 @@ GOOD = Evidence(
     champion_rows=2000,
     canary_unscored=0,
     champion_unscored=0,
+    loss="log_loss",
     difference=-0.05,
     low=-0.10,
     high=0.01,
@@ -72,6 +73,22 @@ def test_a_canary_that_is_worse_with_confidence_is_rolled_back() -> None:
     act = decide(POLICY, STATE, worse, days(2))
     assert isinstance(act, RollBack)
     assert "worse than the champion: log loss +0.1000 [+0.0500, +0.1500]" in act.why
+
+
+def test_of_numbers_the_limit_is_a_share_of_the_champions_error() -> None:
+    worse = replace(GOOD, loss="rmse", difference=0.05, low=0.03, high=0.07)
+    act = decide(POLICY, STATE, worse, days(2))
+    assert isinstance(act, RollBack)
+    assert act.why.startswith(
+        "worse than the champion: RMSE +5.0% [+3.0%, +7.0%] over 500 labelled"
+    )
+    assert isinstance(decide(POLICY, STATE, replace(worse, low=0.01), days(2)), Advance)
+
+
+def test_a_release_goes_on_by_the_limit_it_began_with_under_its_former_name() -> None:
+    kept = POLICY.to_dict()
+    kept["max_log_loss_increase"] = kept.pop("max_loss_increase")
+    assert CanaryPolicy.from_dict(kept) == POLICY
 
 
 def test_a_canary_within_the_margin_goes_on() -> None:
@@ -141,10 +158,10 @@ def test_shares_that_do_not_rise_are_refused(shares: tuple[float, ...]) -> None:
         ("shares", (math.nan,), "give rising shares between 0 and 1"),
         # Nothing is above it, so the guard was none.
         ("max_error_rate_increase", math.nan, "max_error_rate_increase is nan, which nothing"),
-        ("max_log_loss_increase", math.nan, "max_log_loss_increase is nan, which nothing"),
+        ("max_loss_increase", math.nan, "max_loss_increase is nan, which nothing"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(setting: str, value: object, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         CanaryPolicy(**{setting: value})  # type: ignore[arg-type]
-    assert CanaryPolicy(max_log_loss_increase=math.inf).max_log_loss_increase == math.inf
+    assert CanaryPolicy(max_loss_increase=math.inf).max_loss_increase == math.inf

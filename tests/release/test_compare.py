@@ -59,7 +59,7 @@ def test_rows_without_a_score_are_left_out_and_counted() -> None:
     found = compared(Says(silent=(0, 30), trust=0.1), Says(silent=(20, 40)))
     assert (found.num_rows, found.champion_unscored, found.challenger_unscored) == (200, 30, 20)
     _, wind, late = rows()
-    assert found.challenger_log_loss == pytest.approx(log_loss(late[40:], wind[40:]), rel=1e-5)
+    assert found.challenger["log_loss"] == pytest.approx(log_loss(late[40:], wind[40:]), rel=1e-5)
     assert found.high < 0
 
 

@@ -14,10 +14,9 @@ BETTER = Comparison(
     num_rows=12_000,
     champion_unscored=0,
     challenger_unscored=0,
-    champion_log_loss=0.71,
-    challenger_log_loss=0.62,
-    champion_roc_auc=0.67,
-    challenger_roc_auc=0.69,
+    champion={"log_loss": 0.71, "roc_auc": 0.67},
+    challenger={"log_loss": 0.62, "roc_auc": 0.69},
+    loss="log_loss",
     difference=-0.09,
     low=-0.15,
     high=-0.03,
@@ -32,6 +31,23 @@ def test_a_challenger_shown_to_be_better_passes() -> None:
         "difference -0.0900, 95 % interval [-0.1500, -0.0300]"
     )
     assert verdict.evidence["start"] == "2013-06-17T00:00:00+00:00"
+
+
+def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
+    numbers = replace(
+        BETTER,
+        champion={"rmse": 13.02, "mae": 9.0},
+        challenger={"rmse": 12.31, "mae": 8.0},
+        loss="rmse",
+        difference=-0.0545,
+        low=-0.092,
+        high=-0.019,
+    )
+    assert judge(GatePolicy(), numbers).why == (
+        "better: RMSE 12.3100 against the champion's 13.0200 on 12,000 rows: "
+        "difference -5.5%, 95 % interval [-9.2%, -1.9%]"
+    )
+    assert judge(GatePolicy(min_gain=0.06), numbers).why.startswith("a smaller gain than 0.06: ")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from raymlops.monitor import plots
 from raymlops.monitor.expected import is_off
 from raymlops.monitor.judging import ALL, WindowReport, unjudged_rows
 from raymlops.monitor.late import late_labels, late_rows
+from raymlops.monitor.losses import LOSSES
 from raymlops.monitor.report.figures import CHAMPION
-from raymlops.monitor.report.slices import LOSSES, worst_slices
+from raymlops.monitor.report.slices import worst_slices
 from raymlops.monitor.report.versions import champion_of
 from raymlops.serve.tap.latency import quantile_s
 
@@ -53,9 +54,9 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
     loss = next(row for name, row in overall.items() if name in LOSSES)
     if not math.isnan(loss.value):
         note = f"{loss.low:.3f} to {loss.high:.3f}"
-        if baseline := overall.get("baseline_log_loss"):
+        if baseline := overall.get(f"baseline_{loss.metric}"):
             note += f"; constant guess {baseline.value:.3f}"
-        label = f"{LOSSES[loss.metric]}, last window"
+        label = f"{LOSSES[loss.metric].heading}, last window"
         yield Fact(label=label, value=f"{loss.value:.3f}", note=note)
     late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)
     if late or labelled:
@@ -69,7 +70,7 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
         yield Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note)
     if slices := worst_slices(ledger, model, latest):
         worst = slices[0]
-        name = LOSSES[worst.metric].lower()
+        name = LOSSES[worst.metric].title
         note = f"{name} {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
         value = f"{worst.feature} {worst.part}"
         yield Fact(label="Worst slice, last window", value=value, note=note)

@@ -10,6 +10,7 @@ from datetime import datetime
 from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
 from raymlops.monitor import plots
 from raymlops.monitor.judging import ALL, WindowReport
+from raymlops.monitor.losses import LOSSES
 from raymlops.monitor.report.traffic import traffic_panels
 
 CHAMPION = "champion"
@@ -30,54 +31,46 @@ def performance_figure(
     rows = [row for report in reports for row in report.performance if not math.isnan(row.value)]
     if not rows:
         return None
-    if not any(row.metric == "log_loss" for row in rows):
-        return _numbers_figure(rows, hues, marks)
-    baseline = [row for row in rows if row.metric == "baseline_log_loss" and row.version == ALL]
+    metrics = {row.metric for row in rows}
+    loss = next(loss for name, loss in LOSSES.items() if name in metrics)
+    second = next(name for name in _SECOND[loss.metric] if name in metrics)
+    baseline = [
+        row for row in rows if row.metric == f"baseline_{loss.metric}" and row.version == ALL
+    ]
     constant = plots.Curve(
         label="constant guess", x=_middles(baseline), y=[row.value for row in baseline]
     )
-    second, title = "roc_auc", "Area under the ROC curve, higher is better"
-    if not any(row.metric == second for row in rows):  # of several classes there is no one curve
-        second, title = "accuracy", "Accuracy, higher is better"
     panels = (
         plots.Panel(
-            title="Log loss, lower is better",
-            curves=(constant, *_arm_curves(rows, "log_loss", hues)),
+            title=f"{loss.heading}, lower is better",
+            curves=(constant, *_arm_curves(rows, loss.metric, hues)),
             marks=marks,
         ),
         plots.Panel(
-            title=title, curves=_arm_curves(rows, second, hues), marks=marks, has_legend=False
+            title=_SECOND[loss.metric][second],
+            curves=_arm_curves(rows, second, hues),
+            marks=marks,
+            has_legend=False,
         ),
     )
-    summary = f"Log loss and {'AUC' if second == 'roc_auc' else second} by window"
     return Figure(
         title="Performance",
-        svg=plots.timeline("performance", panels, summary=summary),
+        svg=plots.timeline("performance", panels, summary=f"{loss.heading} by window"),
         caption="Each point is one window of event time with its 95 % interval, clustered by day. "
-        "The dashed line is what always predicting the training label rate would cost. Hollow "
-        "points are arms on trial. Dotted verticals: a release began, or the champion changed.",
+        "The dashed line is what always predicting what the labels of the training were on average "
+        "would cost. Hollow points are arms on trial. Dotted verticals: a release began, or the "
+        "champion changed.",
     )
 
 
-def _numbers_figure(
-    rows: Sequence[Performance], hues: Mapping[str, int], marks: tuple[plots.Mark, ...]
-) -> Figure:
-    panels = tuple(
-        plots.Panel(
-            title=title, curves=_arm_curves(rows, metric, hues), marks=marks, has_legend=has_legend
-        )
-        for metric, title, has_legend in (
-            ("mae", "Mean absolute error, lower is better", True),
-            ("bias", "Bias, predicted less actual", False),
-        )
-    )
-    return Figure(
-        title="Performance",
-        svg=plots.timeline("performance", panels, summary="Mean absolute error by window"),
-        caption="Each point is one window of event time with its 95 % interval, clustered by day. "
-        "Hollow points are arms on trial. Dotted verticals: a release began, or the champion "
-        "changed.",
-    )
+_SECOND = {
+    "log_loss": {
+        "roc_auc": "Area under the ROC curve, higher is better",
+        "accuracy": "Accuracy, higher is better",  # of several classes there is no one curve
+    },
+    "rmse": {"bias": "Bias, predicted less actual"},
+}
+"""What is drawn below each loss: the first that there is."""
 
 
 def _arm_curves(
@@ -178,7 +171,7 @@ def loss_figure(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) ->
     return Figure(
         title="Training",
         svg=plots.lines("losses", panels, summary="Loss by epoch of each training run"),
-        caption="Mean log loss by epoch; each line is one training run, named by its version."
+        caption="Mean loss a row by epoch; each line is one training run, named by its version."
         + (f" The last {_MAX_RUNS} runs." if len(runs) > _MAX_RUNS else ""),
     )
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from raymlops.ledger import Ledger, SlicePerformance
 from raymlops.monitor.judging import WindowReport
+from raymlops.monitor.losses import LOSSES
 from raymlops.monitor.windows import Window
 
 MAX_SLICES = 20
 
-LOSSES = {"log_loss": "Log loss", "mae": "Mean absolute error"}
-
 SLICE_MEASURES = {
     "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
-    "mae": {"mae": "Mean absolute error", "rmse": "RMSE", "bias": "Bias"},
+    "rmse": {"rmse": "RMSE", "mae": "Mean absolute error", "bias": "Bias"},
 }
 """What is told beside each loss, and how it is called."""
 

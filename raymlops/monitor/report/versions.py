@@ -8,6 +8,7 @@ from datetime import datetime
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, ModelVersion
+from raymlops.monitor.losses import LOSSES
 from raymlops.monitor.report.figures import CHAMPION
 
 
@@ -19,7 +20,7 @@ class VersionRow:
     trained_to: datetime | None
     run: str
     data: str
-    log_loss: str
+    loss: str
 
 
 def champion_of(ledger: Ledger, model: str) -> ModelVersion | None:
@@ -34,7 +35,8 @@ def version_rows(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) -
     rows = []
     for row in reversed(versions):
         metrics = ledger.runs.last_metrics(row.run_id)
-        loss = metrics.get("log_loss", metrics.get("validation_loss"))
+        known = (name for name in (*LOSSES, "validation_loss") if name in metrics)
+        name = next(known, None)
         inputs = ledger.runs.inputs(row.run_id).values()
         rows.append(
             VersionRow(
@@ -44,7 +46,11 @@ def version_rows(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) -
                 trained_to=row.event_time,
                 run=row.run_id,
                 data=", ".join(f"{name} {version}" for name, version in inputs),
-                log_loss="" if loss is None else f"{loss:.4f}",
+                loss="" if name is None else f"{_told(name)} {metrics[name]:.4f}",
             )
         )
     return rows
+
+
+def _told(metric: str) -> str:
+    return LOSSES[metric].title if metric in LOSSES else metric.replace("_", " ")

@@ -29,5 +29,6 @@ class Perceptron(nn.Module):
     def rescale(self, *, factor: float, offset: float) -> None:
         """From now on puts out `factor` times what it did, plus `offset`."""
         last = self.layers[-1]
+        assert isinstance(last, nn.Linear), "the last layer is the output"
         last.weight.mul_(factor)
         last.bias.mul_(factor).add_(offset)

@@ -1,0 +1,170 @@
+"""What versions are held against each other by: a loss a row, and how far two of them differ.
+
+Of probabilities that is the log loss, and a difference is one of nats. Of numbers it is the root of
+the mean squared error, whose size is that of the label: a difference is a share of the champion's.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymlops.data import Class, class_numbers
+from raymlops.data.classes import class_losses
+from raymlops.ledger import Outcome
+from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, undefined
+from raymlops.monitor.measures import log_losses
+from raymlops.monitor.performance import clusters_of, scored
+
+ClassesOf = Callable[[str], Sequence[Class]]
+"""The classes that a version says the probabilities of, in their order."""
+
+
+class Change(NamedTuple):
+    """By how much a loss differs, and how fast that moves with the mean of each side's rows."""
+
+    value: float
+    by_champion: float
+    by_challenger: float
+
+
+class Loss(ABC):
+    metric: ClassVar[str]
+    """Its name among the metrics of a window."""
+    title: ClassVar[str]
+
+    @property
+    def heading(self) -> str:
+        """Its title where a line begins with it."""
+        return self.title[:1].upper() + self.title[1:]
+
+    @abstractmethod
+    def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
+        """What each row costs, [rows]: of `scores` [rows], or of those of several classes [rows,
+        classes], of which `labels` [rows] are the numbers of those that came true."""
+
+    @abstractmethod
+    def change(self, champion: float, challenger: float) -> Change:
+        """From one mean of `rows` to another."""
+
+    @abstractmethod
+    def told(self, difference: float) -> str:
+        """A difference as people read it."""
+
+
+class _LogLoss(Loss):
+    metric = "log_loss"
+    title = "log loss"
+
+    def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
+        return (class_losses if scores.ndim == 2 else log_losses)(scores, labels)
+
+    def change(self, champion: float, challenger: float) -> Change:
+        return Change(challenger - champion, -1.0, 1.0)
+
+    def told(self, difference: float) -> str:
+        return f"{difference:+.4f}"
+
+
+class _Rmse(Loss):
+    metric = "rmse"
+    title = "RMSE"
+
+    def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
+        errors: Vector = scores.astype(np.float64) - labels
+        return errors**2
+
+    def change(self, champion: float, challenger: float) -> Change:
+        """sqrt(c / a) - 1 has the derivatives -r / 2a and r / 2c, with r = sqrt(c / a)."""
+        if champion == 0.0 or challenger == 0.0:
+            return Change(math.nan, math.nan, math.nan)  # of what is never off there is no share
+        root = math.sqrt(challenger / champion)
+        return Change(root - 1.0, -root / (2.0 * champion), root / (2.0 * challenger))
+
+    def told(self, difference: float) -> str:
+        return f"{difference:+.1%}"
+
+
+LOG_LOSS, RMSE = _LogLoss(), _Rmse()
+
+LOSSES: Mapping[str, Loss] = {loss.metric: loss for loss in (LOG_LOSS, RMSE)}
+
+
+def loss_of(*, is_regression: bool) -> Loss:
+    return RMSE if is_regression else LOG_LOSS
+
+
+def paired_difference(
+    loss: Loss, champion: Vector, challenger: Vector, clusters: Clusters
+) -> Estimate:
+    """By how much the challenger's loss differs from the champion's, from what the same rows cost
+    both; all [rows].
+
+    Below zero where the challenger is better. What makes a row hard for both cancels.
+    """
+    means = float(champion.mean()), float(challenger.mean())
+    change = loss.change(*means)
+    influence = change.by_champion * (champion - means[0])
+    influence += change.by_challenger * (challenger - means[1])
+    return _difference(loss, change, influence / champion.size, clusters)
+
+
+def difference(
+    champion: Sequence[Outcome],
+    challenger: Sequence[Outcome],
+    loss: Loss = LOG_LOSS,
+    *,
+    classes_of: ClassesOf = lambda _: (),
+) -> Estimate:
+    """By how much the loss of the challenger's rows differs from that of the champion's, on
+    different rows; `classes_of` is asked where scores are those of several classes.
+
+    Both arms live through the same days: a bad day raises both losses, and cancels here because
+    a cluster holds the rows of both arms. Rows whose score is no number are left out; see `scored`.
+    """
+    champion, challenger = scored(champion), scored(challenger)
+    both = [*champion, *challenger]
+    costs, clusters = costs_of(both, loss, classes_of), clusters_of(both)
+    num_champion = sum(len(outcome.labels) for outcome in champion)
+    old, new = costs[:num_champion], costs[num_champion:]
+    if not old.size or not new.size:
+        return undefined(f"{loss.metric}_difference", costs.size)
+    means = float(old.mean()), float(new.mean())
+    change = loss.change(*means)
+    influence = np.concatenate(
+        [
+            change.by_champion * (old - means[0]) / old.size,
+            change.by_challenger * (new - means[1]) / new.size,
+        ]
+    )
+    return _difference(loss, change, influence, clusters)
+
+
+def costs_of(outcomes: Sequence[Outcome], loss: Loss, classes_of: ClassesOf) -> Vector:
+    """What each row of `outcomes` costs, [rows]."""
+    if not outcomes:
+        return np.empty(0)
+    if all(outcome.scores.ndim == 1 for outcome in outcomes):
+        return loss.rows(
+            np.concatenate([outcome.scores for outcome in outcomes]),
+            np.concatenate([outcome.labels for outcome in outcomes]),
+        )
+    return np.concatenate([_costs(outcome, loss, classes_of) for outcome in outcomes])
+
+
+def _costs(outcome: Outcome, loss: Loss, classes_of: ClassesOf) -> Vector:
+    if outcome.scores.ndim == 1:
+        return loss.rows(outcome.scores, outcome.labels)
+    return loss.rows(outcome.scores, class_numbers(outcome.labels, classes_of(outcome.version)))
+
+
+def _difference(loss: Loss, change: Change, influence: Vector, clusters: Clusters) -> Estimate:
+    metric = f"{loss.metric}_difference"
+    if math.isnan(change.value):
+        return undefined(metric, influence.size)
+    return estimate(metric, change.value, influence, clusters, -math.inf, math.inf)
