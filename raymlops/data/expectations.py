@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from raymlops.data.rules import (
     RowCount,
     Typed,
 )
+from raymlops.data.rules.types import LABELS
 from raymlops.data.schema import TableSchema
 from raymlops.data.statistics import ColumnStatistics, Statistics
 from raymlops.errors import ExpectationError
@@ -113,7 +115,18 @@ def _of_target(schema: TableSchema) -> Iterator[Expectation]:
     kind = "category" if names else "integer" if numbers else "0/1"
     yield Typed(column=schema.target, type=kind)
     yield MissingShare(column=schema.target)
-    yield OneOf(column=schema.target, values=names or numbers or (0.0, 1.0))
+    if names or numbers:
+        yield OneOf(column=schema.target, values=names or numbers)
+    else:
+        yield _ZeroOrOne(column=schema.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ZeroOrOne(OneOf):
+    """Of labels that may be meant to be others."""
+
+    values: tuple[float, ...] = (0.0, 1.0)
+    way_out: ClassVar[str] = LABELS
 
 
 def _of_feature(feature: Feature) -> Iterator[Expectation]:
@@ -155,11 +168,13 @@ class _Checks:
         return tuple(found.values())
 
     def _checker(self, rule: Expectation, references: References | None) -> Checker | None:
-        names = self._schema.names
-        fits = all(
-            name in names and rule.accepts(self._schema.field(name).type) for name in rule.reads
-        )
-        return rule.checker(self._schema, references) if fits else None
+        if not all(name in self._schema.names for name in rule.reads):
+            return None
+        kinds = [self._schema.field(name).type for name in rule.reads]
+        unfit = [kind for kind in kinds if not rule.accepts(kind)]
+        if not unfit:
+            return rule.checker(self._schema, references)
+        return _Nothing() if all(pa.types.is_null(kind) for kind in unfit) else None
 
     def _refusals(self, rule: Expectation, num_rows: int, unfit: set[str]) -> Iterator[Finding]:
         names = self._schema.names
@@ -180,6 +195,15 @@ class _Checks:
                     num_rows=num_rows,
                     examples=(f"it is {kind}",),
                 )
+
+
+class _Nothing:
+    """Judges columns that hold nothing, which breaks no rule about values."""
+
+    def feed(self, batch: pa.RecordBatch) -> None: ...
+
+    def findings(self, num_rows: int) -> Iterator[Finding]:
+        return iter(())
 
 
 def _batches(rows: pa.Table | Batches) -> Iterator[pa.RecordBatch]:

@@ -4,15 +4,27 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from raymlops.data import TableSchema, add_dataset, check, enforce, load_dataset, read_table
+from raymlops.data import (
+    Feature,
+    TableSchema,
+    add_dataset,
+    check,
+    enforce,
+    load_dataset,
+    read_columns,
+    read_table,
+)
+from raymlops.data.rules import Compare, OneOf
 from raymlops.errors import DataError, ExpectationError
 from raymlops.ledger import Ledger
 from raymlops.storage import Store
+from raymlops.train.tabular.split import split_by_time
 from tests.weather import SCHEMA as WEATHER
 from tests.weather import weather
 
@@ -91,6 +103,45 @@ def test_a_target_of_regression_is_a_finite_number(odd: list[object], told: str)
     with pytest.raises(ExpectationError) as refused:
         enforce(with_column(table, "temp", pa.array(odd)), WEATHER)
     assert told in str(refused.value)
+
+
+def test_a_label_that_is_meant_to_be_a_number_is_told_how_to_say_so() -> None:
+    schema = replace(WEATHER, task="classification")
+    with pytest.raises(ExpectationError) as refused:
+        enforce(weather().slice(0, 2), schema)
+    assert "rule '0 or 1' is broken by 2 of 2 rows, e.g. 39.92, 41.0; a label" in str(refused.value)
+    assert "or say that it is a number by data.task: regression" in str(refused.value)
+
+
+def test_a_column_of_nothing_is_as_much_missing_as_it_is(ledger: Ledger, store: Store) -> None:
+    """Of a CSV without a single value in a column Arrow says that its type is null."""
+    table = weather().slice(0, 50)
+    for name in ("pressure", "origin"):
+        table = with_column(table, name, pa.nulls(50))
+    bounded = (
+        Feature(name="origin", kind="category", max_missing=1.0),
+        Feature(name="hour", kind="number"),
+        Feature(name="pressure", kind="number", low=900, high=1100, max_missing=1.0),
+    )
+    rules = (
+        Compare(left="hour", op="<=", right="pressure"),
+        OneOf(column="origin", values=("EWR", "JFK")),
+    )
+    schema = replace(WEATHER, features=bounded, expectations=rules)
+    assert all(finding.passed for finding in check(table, schema))
+    columns = read_columns(table, schema.features)
+    assert np.isnan(columns["pressure"]).all()
+    assert columns["origin"].tolist() == [None] * 50
+    dataset = add_dataset(ledger, store, table, schema)
+    arrays = split_by_time(load_dataset(store, dataset), schema, 0.2).arrays
+    assert np.isfinite(arrays.train).all()
+    with pytest.raises(
+        ExpectationError, match=r"'missing share at most 0\.3' is broken by 50 of 50"
+    ):
+        enforce(table, replace(schema, features=WEATHER.features))
+    for needed in ("temp", "scheduled_at"):
+        with pytest.raises(ExpectationError, match=f"column '{needed}': rule '"):
+            enforce(with_column(table, needed, pa.nulls(50)), schema)
 
 
 def test_everything_that_is_wrong_is_said_at_once(

@@ -108,6 +108,7 @@ class RowChecker:
     rule: str
     broken: Callable[[pa.RecordBatch], Any]
     shown: Sequence[str]
+    way_out: str = ""
     num_broken: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -127,6 +128,7 @@ class RowChecker:
             num_broken=self.num_broken,
             num_rows=num_rows,
             examples=tuple(self.examples),
+            way_out=self.way_out if self.num_broken else "",
         )
 
 

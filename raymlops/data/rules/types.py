@@ -10,6 +10,11 @@ import pyarrow as pa
 
 from raymlops.data.rules.base import Expectation, Finding, References, is_category, is_number
 
+LABELS = (
+    "a label is 0/1 or true/false: map it before, name its classes in data.classes, or say that it "
+    "is a number by data.task: regression"
+)
+
 _FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
     "number": is_number,
     "category": is_category,
@@ -21,11 +26,15 @@ _FAMILIES: Mapping[str, Callable[[pa.DataType], bool]] = {
     "timestamp with a zone": lambda kind: bool(pa.types.is_timestamp(kind)) and kind.tz is not None,
 }
 
+_FEATURES = ("number", "category")
+"""Of which a column may hold nothing, when its type is null: how much may be missing is a rule of
+its own."""
+
 # Of the types that a table must have to be trained from, however it came to be.
 _WAYS_OUT: Mapping[str, str] = {
     "number": "integers and floats are numbers: convert it before, e.g. by astype('float64')",
     "category": "texts are categories: convert it before, e.g. by astype('string')",
-    "0/1": "a label is 0/1 or true/false: map it before, or name its classes in data.classes",
+    "0/1": LABELS,
     "timestamp with a zone": "write times with their zone, e.g. 2024-01-01T06:00:00Z",
 }
 
@@ -45,6 +54,8 @@ class Typed(Expectation):
 
     def checker(self, schema: pa.Schema, references: References | None) -> _TypeChecker:
         found = schema.field(self.column).type
+        if self.type in _FEATURES and pa.types.is_null(found):
+            return _TypeChecker(self, found, fits=True)
         fits = _FAMILIES.get(self.type, lambda kind: str(kind) == self.type)
         return _TypeChecker(self, found, bool(fits(found)))
 

@@ -111,6 +111,7 @@ class OneOf(Expectation):
     rule: Literal["one_of"] = "one_of"
     column: str
     values: tuple[str, ...] | tuple[float, ...]
+    way_out: ClassVar[str] = ""
     wants: ClassVar[str] = "number, category or boolean"
 
     def __post_init__(self) -> None:
@@ -136,7 +137,7 @@ class OneOf(Expectation):
 
         *rest, last = (each if isinstance(each, str) else _shown(each) for each in self.values)
         rule = f"{', '.join(rest)} or {last}" if rest else last
-        return _values(self.column, rule, outside)
+        return _values(self.column, rule, outside, self.way_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +212,8 @@ class _All:
             yield from checker.findings(num_rows)
 
 
-def _values(column: str, rule: str, broken: Callable[[Any], Any]) -> RowChecker:
-    return RowChecker(column, rule, lambda batch: broken(batch[column]), (column,))
+def _values(column: str, rule: str, broken: Callable[[Any], Any], way_out: str = "") -> RowChecker:
+    return RowChecker(column, rule, lambda batch: broken(batch[column]), (column,), way_out)
 
 
 def _beyond(compare: Callable[..., Any], bound: float | datetime) -> Callable[[Any], Any]:
