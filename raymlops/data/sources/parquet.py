@@ -46,20 +46,24 @@ def read_parquet(file: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
             raise _too_large(file, "a list in a row unpacks to gigabytes") from error
 
 
-def rows_within(file: Any, columns: Sequence[str]) -> int:
-    """How many rows of those `columns` that are in the file fill at most a batch.
+def rows_within(file: Any, columns: Sequence[str], groups: Sequence[int] | None = None) -> int:
+    """How many rows of those `columns` that are in the file fill at most a batch, be it in some of
+    its row `groups`.
 
     Raises:
         DataError: a row is too large for a batch.
     """
     with pq.ParquetFile(file, pre_buffer=False) as opened:
-        return _step(file, opened, columns)
+        return _step(file, opened, columns, groups)
 
 
-def _step(file: Any, opened: pq.ParquetFile, columns: Sequence[str]) -> int:
+def _step(
+    file: Any, opened: pq.ParquetFile, columns: Sequence[str], groups: Sequence[int] | None = None
+) -> int:
     """How many rows fill at most a batch, in the row group where they are the largest."""
     leaves = _leaves(opened, columns)
-    groups = [opened.metadata.row_group(each) for each in range(opened.num_row_groups)]
+    if groups is None:
+        groups = range(opened.num_row_groups)
     texts = [each for each in leaves if opened.schema.column(each).physical_type == "BYTE_ARRAY"]
     steps = [BATCH_ROWS]
     with pq.ParquetFile(
@@ -69,7 +73,8 @@ def _step(file: Any, opened: pq.ParquetFile, columns: Sequence[str]) -> int:
         arrow_extensions_enabled=False,  # their texts are read as dictionaries only as plain ones
         read_dictionary=[opened.schema.column(each).path for each in texts],
     ) as dictionaries:
-        for number, group in enumerate(groups):
+        for number in groups:
+            group = opened.metadata.row_group(number)
             if group.num_rows:
                 kept = [each for each in texts if group.column(each).has_dictionary_page]
                 longest = _longest(dictionaries, number, kept)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from raymlops.data.sources.base import check_names, explained
 from raymlops.data.sources.files import files_below
+from raymlops.data.sources.parquet import rows_within
 from raymlops.errors import DataError
 
 SUFFIX = ".parquet"
@@ -56,10 +57,17 @@ class Parts:
         return sum(group.num_rows for part in self.fragments for group in part.row_groups)
 
     def batches(self, number: int, *, num_rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows of one part, so many at a time; no more of the file stays in memory."""
-        options = ds.ParquetFragmentScanOptions(pre_buffer=False)
-        yield from self.fragments[number].to_batches(
-            self.schema, batch_size=num_rows, batch_readahead=1, fragment_scan_options=options
+        """The rows of one part, so many at a time or as few as have room in a batch; no more of the
+        file stays in memory.
+
+        Raises:
+            DataError: a row is too large for a batch.
+        """
+        part, options = self.fragments[number], ds.ParquetFragmentScanOptions(pre_buffer=False)
+        groups = [group.id for group in part.row_groups]
+        size = min(num_rows, rows_within(part.path, self.schema.names, groups))
+        yield from part.to_batches(
+            self.schema, batch_size=size, batch_readahead=1, fragment_scan_options=options
         )
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raymlops.data.sources.base import BATCH_BYTES
 from raymlops.errors import DataError
 from raymlops.serve.offline.parts import Parts, parquet_files, spans
 
@@ -74,3 +75,19 @@ def test_files_that_cannot_be_read_together_are_named(tmp_path: Path) -> None:
     pq.write_table(doubled, tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"b\.parquet has several columns named row; rename them"):
         Parts.of(tmp_path)
+
+
+def test_long_texts_come_in_small_batches(tmp_path: Path) -> None:
+    """A text that is in its dictionary once, however many rows have it, unpacked to 8,192 of it."""
+    text, file = "x" * (1 << 16), tmp_path / "rows.parquet"
+    table = pa.table({"note": [text] * 4000, "number": range(4000)})
+    pq.write_table(table, file, row_group_size=2000)
+    assert file.stat().st_size < 1 << 20
+    parts = Parts.of(tmp_path)
+    batches = [
+        batch
+        for number in range(len(parts.fragments))
+        for batch in parts.batches(number, num_rows=8192)
+    ]
+    assert max(batch.nbytes for batch in batches) <= BATCH_BYTES
+    assert pa.Table.from_batches(batches).column("number").to_pylist() == list(range(4000))
