@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from tests import irises
 from tests.serve.conftest import MODEL
 from tests.serve.protocols.conftest import InProcess, Listening
-from tests.serve.protocols.open_inference.test_grpc import call
+from tests.serve.protocols.open_inference.grpc.calling import call
 
 ROWS = [
     dict(zip(irises.NAMES, row, strict=True))
