@@ -3,14 +3,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import numpy as np
 import pytest
 
 from raymlops.serve.caching import ModelCache, ModelCachePolicy
 from raymlops.serve.caching.ranking import Ranking
+from tests.serve.coroutines import run
 
 
 class Shelf:
@@ -28,10 +27,6 @@ class Shelf:
         if name == "broken":
             raise FileNotFoundError(name)
         return name.upper()
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 async def settle() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from raymlops.errors import RequestError
 from raymlops.serve.batching import Batcher, BatchPolicy, Outputs
 from raymlops.serve.caching import CachePolicy, LruCache, PredictionCache
 from raymlops.serve.caching.predictions import Key
+from tests.serve.coroutines import run
 
 
 def rows(*values: float) -> Columns:
@@ -46,10 +46,6 @@ class Asked:
         answer = asyncio.get_running_loop().create_future()
         self.cache.enqueue(columns, answer.set_result, **how)
         return await answer
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 def test_what_is_known_is_not_computed_again() -> None:

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from raymlops.serve.door.copying import Side
-from tests.serve.door.world import until
+from tests.serve.coroutines import until
 
 
 @pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 
 from raymlops.serve.door.tls import TlsFiles
+from tests.serve.coroutines import until
 from tests.serve.door.test_neighbours import introduce
-from tests.serve.door.world import INFER, Run, World, opened, until
+from tests.serve.door.world import INFER, Run, World, opened
 
 FLIGHTS = INFER.format("flights")
 CLOSE = "Connection: close\r\n\r\n"

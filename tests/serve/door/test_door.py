@@ -17,8 +17,9 @@ from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.door.waiting import Visitor
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.web import Response
+from tests.serve.coroutines import until
 from tests.serve.door.conftest import make_certificate
-from tests.serve.door.world import INFER, Run, World, until
+from tests.serve.door.world import INFER, Run, World
 
 
 def test_connections_go_to_the_replicas_in_equal_parts(run: Run) -> None:

@@ -15,7 +15,8 @@ import pytest
 from raymlops.serve.door.handing import Hands
 from raymlops.serve.door.wire import Channel, Message
 from raymlops.serve.http import Strayed
-from tests.serve.door.world import INFER, Run, World, until
+from tests.serve.coroutines import until
+from tests.serve.door.world import INFER, Run, World
 
 
 class Peer:

@@ -18,7 +18,8 @@ from raymlops.serve.door.neighbours import Card
 from raymlops.serve.door.relay import new_secret
 from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.web import Response
-from tests.serve.door.world import INFER, World, opened, until
+from tests.serve.coroutines import until
+from tests.serve.door.world import INFER, World, opened
 
 FLIGHTS = INFER.format("flights")
 

@@ -19,7 +19,8 @@ import httpx
 from raymlops.serve.door.crowds import Crowd
 from raymlops.serve.door.neighbours import Card
 from raymlops.serve.door.relay import Entrance
-from tests.serve.door.world import INFER, opened, until
+from tests.serve.coroutines import until
+from tests.serve.door.world import INFER, opened
 
 FLIGHTS = INFER.format("flights")
 

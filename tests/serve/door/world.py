@@ -16,6 +16,7 @@ from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.routing import RoutingName
 from raymlops.serve.web import Handler, Reply, Request, Response
+from tests.serve.coroutines import until
 
 INFER = "/v2/models/{}/infer"
 
@@ -103,11 +104,6 @@ def own_answers(roster: Roster) -> Handler:
         reply(Response(404, f"the door: {known}".encode()))
 
     return handle
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - what is waited for sets no event
-        await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

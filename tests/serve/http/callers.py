@@ -80,8 +80,3 @@ class Caller:
 
     async def is_closed(self) -> bool:
         return await self.reader.read(1) == b""
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - what is waited for sets no event
-        await asyncio.sleep(0.001)

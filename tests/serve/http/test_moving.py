@@ -8,7 +8,8 @@ import socket
 
 from raymlops.serve.http import Strayed
 from raymlops.serve.web import Response
-from tests.serve.http.callers import GET, POST, Caller, Run, serving, until
+from tests.serve.coroutines import until
+from tests.serve.http.callers import GET, POST, Caller, Run, serving
 
 
 def test_a_connection_moves_between_two_requests_and_its_client_sees_nothing(run: Run) -> None:

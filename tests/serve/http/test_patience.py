@@ -9,7 +9,8 @@ import pytest
 
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.http.limits import Phase, idlest, surplus
-from tests.serve.http.callers import GET, HUGE, POST, Caller, Run, serving, until
+from tests.serve.coroutines import until
+from tests.serve.http.callers import GET, HUGE, POST, Caller, Run, serving
 
 
 def test_who_sends_nothing_or_too_slowly_is_let_go(run: Run) -> None:

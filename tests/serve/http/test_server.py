@@ -10,7 +10,8 @@ import pytest
 
 from raymlops.serve.http import HttpLimits, HttpServer
 from raymlops.serve.web import Response
-from tests.serve.http.callers import GET, POST, Caller, Run, serving, until
+from tests.serve.coroutines import until
+from tests.serve.http.callers import GET, POST, Caller, Run, serving
 
 OFFER = GET.replace(b"Host", b"Connection: upgrade\r\nUpgrade: h2c\r\nHost")
 

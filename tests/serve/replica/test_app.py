@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +25,7 @@ from raymlops.serve.web import Request
 from raymlops.serve.web.asgi import Application
 from raymlops.serve.witnesses.statistics import Statistics
 from tests.serve.conftest import MODEL, World
+from tests.serve.coroutines import run
 
 MAX_BODY_BYTES = 10_000
 
@@ -57,10 +57,6 @@ def application(arms: Arms, exchanges: list[Exchange]) -> Application:
     inference = Inference(MODEL, arms, record, statistics)
     handler = model_handler(inference, max_body_bytes=MAX_BODY_BYTES)
     return Application(handler, max_body_bytes=MAX_BODY_BYTES, refused=inference.refused)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 def body(world: World, num_rows: int = 3, **members: Any) -> bytes:

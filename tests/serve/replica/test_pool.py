@@ -35,6 +35,7 @@ from raymlops.serve.witnesses.metrics import Outlet
 from raymlops.storage import Store
 from raymlops.telemetry import Series, Snapshot
 from tests.serve.conftest import VERSIONS, World, read_columns, register
+from tests.serve.coroutines import until
 from tests.serve.replica.test_replica import QuietBoard, Server
 
 WARDS = tuple(f"ward-{number}" for number in range(6))
@@ -201,7 +202,7 @@ def test_a_release_reaches_a_model_that_is_not_held(wards: World) -> None:
             table = TrafficTable.champion("ward-0", "1.0.2").to_dict()
             generation = ledger.releases.publish("ward-0", table)
         await board.news.put(Published(generation=generation, table=table))
-        await _until(lambda: board.standing is not None and board.standing.generation > 1)
+        await until(lambda: board.standing is not None and board.standing.generation > 1)
         assert ward.held == set()  # it was loaded to see that it can be, and let go
         np.testing.assert_allclose(
             probability(await ward.ask("ward-0")), ward.wanted("1.0.2"), rtol=1e-6
@@ -217,7 +218,7 @@ def test_a_table_that_cannot_be_loaded_is_refused_by_a_model_that_is_not_held(
         board = ward.boards["ward-0"]
         table = TrafficTable.champion("ward-0", "9.9.9").to_dict()
         await board.news.put(Published(generation=1000, table=table))
-        await _until(lambda: board.standing is not None and board.standing.refused == 1000)
+        await until(lambda: board.standing is not None and board.standing.refused == 1000)
         assert board.standing is not None
         assert "9.9.9" in board.standing.reason
         np.testing.assert_allclose(
@@ -335,8 +336,3 @@ def test_a_client_that_leaves_while_its_model_is_loaded_keeps_no_place(wards: Wo
         assert len(ward.held) == 1
 
     run(wards, test, max_models=1)
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - what is waited for sets no event
-        await asyncio.sleep(0.005)

@@ -3,20 +3,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from raymlops.errors import ClusterError, RefusedError
 from raymlops.serve.tap import outbox
 from raymlops.serve.tap.outbox import Outbox, Sink
+from tests.serve.coroutines import run
 
 BAD = {0, 7, 8, 99, 199}  # messages that can never be stored
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -27,13 +26,10 @@ from raymlops.serve.tap.summarising import summarise
 from raymlops.serve.versions.loaded import LoadedVersion
 from tests import irises
 from tests.serve.conftest import MODEL, World, read_columns
+from tests.serve.coroutines import run
 
 JULY_1 = datetime(2013, 7, 1, 23, 59, tzinfo=UTC)
 JULY_2 = datetime(2013, 7, 2, tzinfo=UTC)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 class Traffic:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from raymlops.serve.traffic import board, publishing
 from raymlops.serve.traffic.board import POLL_S, Published, Sighting, Standing, TrafficBoard, judge
 from raymlops.serve.traffic.publishing import board_name
 from tests.serve.conftest import MODEL, World
+from tests.serve.coroutines import run
 
 TABLES = [TrafficTable.champion(MODEL, version).to_dict() for version in ("1.0.0", "1.0.1")]
 
@@ -33,10 +33,6 @@ CANARY = TrafficTable(
         Arm(name="canary", version="1.0.1", share=0.1),
     ),
 ).to_dict()
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +228,7 @@ def test_a_board_that_stands_still_is_passed_by_and_started_anew(
                 assert published.table == TABLES[1]
                 return
 
-    asyncio.run(asyncio.wait_for(test(), 90.0))
+    run(test, timeout_s=90.0)
     assert ray.get(handle.__ray_call__.remote(lambda _: os.getpid())) != pid
     ray.kill(handle)
 

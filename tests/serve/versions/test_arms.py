@@ -4,7 +4,6 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from raymlops.serve.versions.loaded import bundle_loader
 from raymlops.serve.versions.swapping import SwapPolicy
 from raymlops.storage import Store
 from tests.serve.conftest import MODEL, VERSIONS, World
+from tests.serve.coroutines import run
 
 
 def table(*versions: str) -> TrafficTable:
@@ -32,10 +32,6 @@ def table(*versions: str) -> TrafficTable:
         Arm(name=version, version=version, share=1 / len(versions)) for version in versions
     )
     return TrafficTable(model=MODEL, arms=arms)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]], *, timeout_s: float = 20.0) -> None:
-    asyncio.run(asyncio.wait_for(test(), timeout_s))
 
 
 class Refusing(Preprocessing):

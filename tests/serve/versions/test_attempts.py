@@ -12,6 +12,7 @@ import pytest
 
 from raymlops.errors import ModelError
 from raymlops.serve.versions.attempts import Attempts
+from tests.serve.coroutines import run
 
 
 def test_work_is_answered_by_what_it_returns_or_raises() -> None:
@@ -43,7 +44,7 @@ def test_work_that_hangs_keeps_no_other_thread_of_the_loop_waiting() -> None:
         assert await attempts.run("1.0.1", lambda: 3) == 3
 
     try:
-        asyncio.run(asyncio.wait_for(test(), 20.0))
+        run(test)
     finally:
         comes.set()
 
@@ -64,7 +65,7 @@ def test_what_nobody_waits_for_any_more_is_let_go() -> None:
             await asyncio.sleep(0.001)
         left.clear()
 
-    asyncio.run(asyncio.wait_for(test(), 20.0))
+    run(test)
 
 
 async def _give_up(attempts: Attempts, work: Callable[[], object]) -> asyncio.Task[object]:

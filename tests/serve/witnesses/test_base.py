@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -12,7 +12,7 @@ from raymlops.serve.versions.loaded import LoadedVersion
 from raymlops.serve.witnesses import base
 from raymlops.serve.witnesses.base import Witnesses
 from raymlops.serve.witnesses.statistics import Statistics
-from tests.serve.http.callers import until
+from tests.serve.coroutines import run, until
 
 
 class Told:
@@ -23,10 +23,6 @@ class Told:
 
     def note(self, runs: Sequence[Run]) -> None:
         self.together.append(sum(len(run.exchanges) for run in runs))
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 def test_several_batches_are_told_of_together(monkeypatch: pytest.MonkeyPatch) -> None:
