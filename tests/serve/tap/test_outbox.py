@@ -8,16 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from raymlops.errors import ClusterError, RefusedError
-from raymlops.serve.tap import outbox
 from raymlops.serve.tap.outbox import Outbox, Sink
 from tests.serve.coroutines import run
 
 BAD = {0, 7, 8, 99, 199}  # messages that can never be stored
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_RETRY_S", 0.0)
 
 
 def make(
