@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -81,6 +82,12 @@ class World:
         self.port = (await door.listen("127.0.0.1", getattr(self, "port", 0)))[1]
         return door
 
+    async def encrypt(self, tls: TlsFiles) -> Door:
+        """In place of the door there is, one on another port that lets in TLS alone."""
+        self.doors.pop().close()
+        del self.port
+        return await self.open(tls)
+
     async def replica(self, name: str, *models: str, **made: Any) -> Replica:
         replica = self.add(name, *models, **made)
         await until(lambda: replica.doorway._held != {})
@@ -96,6 +103,10 @@ class World:
     def client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=1)
         return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", limits=limits)
+
+    def encrypted_client(self, verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
+        url = f"https://127.0.0.1:{self.port}"
+        return httpx.AsyncClient(base_url=url, verify=verify, trust_env=False)
 
 
 def own_answers(roster: Roster) -> Handler:
