@@ -16,10 +16,11 @@ import psycopg
 import pytest
 
 from raymlops.errors import MirrorError
-from raymlops.ledger import Code, Ledger, Run, Version
+from raymlops.ledger import Ledger, Run, Version
 from raymlops.ledger.mirror import Copied, FollowPolicy, Mirror, delay_s, follow, mirror
 from raymlops.storage import Store
 from tests.endurance import endurance
+from tests.ledger.mirror.mirrored import history, start
 from tests.processes import PROCESSES
 from tests.servers.mlflow import mlflow_client
 from tests.servers.postgresql import create_database
@@ -48,7 +49,7 @@ KILLS = (
 
 def fill(ledger: Ledger, store: Store) -> list[Run]:
     """Runs that log in turn, the first step NaN; three of them have a version."""
-    runs = [start(ledger, number) for number in range(NUM_RUNS)]
+    runs = [start(ledger, params={"number": number}) for number in range(NUM_RUNS)]
     for step in range(NUM_STEPS):
         for run in runs:
             value = math.nan if step == 0 else step / 7
@@ -65,18 +66,6 @@ def fill(ledger: Ledger, store: Store) -> list[Run]:
     return runs
 
 
-def start(ledger: Ledger, number: int) -> Run:
-    return ledger.runs.start(
-        kind="train",
-        model="tumours",
-        params={"number": number},
-        code=Code(commit="c" * 40, dirty_digest=None),
-        config="{}",
-        environment="",
-        inputs={},
-    )
-
-
 def assert_complete(client: MlflowClient, ledger: Ledger, runs: list[Run]) -> None:
     """Every run and metric is in MLflow once, with the same fields."""
     experiment = client.get_experiment_by_name("tumours")
@@ -91,11 +80,7 @@ def assert_complete(client: MlflowClient, ledger: Ledger, runs: list[Run]) -> No
         assert client.get_run(key).data.params == {"number": str(run.params["number"])}
         kept = ledger.runs.metrics(run.id)
         for name in NAMES:
-            theirs = [
-                (metric.step, metric.timestamp, repr(metric.value))
-                for metric in client.get_metric_history(key, name)
-            ]
-            assert sorted(theirs) == [
+            assert history(client, key, name) == [
                 (metric.step, math.floor(metric.at.timestamp() * 1000), repr(metric.value))
                 for metric in kept
                 if metric.name == name
@@ -186,7 +171,7 @@ def test_training_goes_on_while_mlflow_is_down_and_is_complete_afterwards(
 ) -> None:
     folder = tmp_path / "mounted"
     folder.write_bytes(b"")  # where the mount should be: MLflow's database cannot be reached
-    run = start(ledger, 0)
+    run = start(ledger, params={"number": 0})
     looks: list[Copied] = []
 
     def act(look: int) -> None:
