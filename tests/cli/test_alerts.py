@@ -16,7 +16,7 @@ from raymlops.monitor.alerts import Alert, AlertBook, Episode, advance
 from raymlops.monitor.alerts.sinks.log import Log
 from raymlops.operate import Workspace, open_sentinel
 from raymlops.operate.lost_replicas import LostReplicas, serve_statuses
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 from tests.monitor.alerts.receivers import webhook
 
 

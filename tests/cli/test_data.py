@@ -3,16 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
-from typer.testing import CliRunner, Result
 
-from raymlops.cli.app import app
 from raymlops.errors import ConfigError, ExpectationError, NotFoundError
+from tests.cli.commands import invoke, run, run_json
 
 CONFIG = """
 data:
@@ -30,11 +28,6 @@ data:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tumours.yaml"
     path.write_text(CONFIG)
@@ -48,23 +41,6 @@ def folder(tmp_path: Path, tumours: pa.Table) -> Path:
     pq.write_table(tumours.slice(0, 300), path / "1.parquet")
     pq.write_table(tumours.slice(300), path / "2.parquet")
     return path
-
-
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def run(*arguments: object) -> str:
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def run_json(*arguments: object) -> Any:
-    return json.loads(run(*arguments, "--json"))
 
 
 def test_a_folder_is_added_and_shown_with_its_report(

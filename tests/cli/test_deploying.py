@@ -19,7 +19,7 @@ from sklearn.linear_model import Ridge
 from raymlops import operate
 from raymlops.models import Bundle, Postprocessing, format_named
 from raymlops.operate import Workspace
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 
 DIABETES = load_diabetes()
 

@@ -22,7 +22,7 @@ from raymlops.cluster import Session
 from raymlops.errors import NotFoundError, TrainingError
 from raymlops.ledger import Code, Ledger, Run
 from raymlops.operate import Workspace
-from tests.cli.test_cli import run as run_verb
+from tests.cli.commands import run as run_verb
 
 COMMAND = [sys.executable, "-m", "raymlops", "runs", "watch"]
 START = (

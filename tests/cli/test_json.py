@@ -22,9 +22,7 @@ from raymlops.config import Secret
 from raymlops.errors import IntegrityError, RaymlopsError
 from raymlops.ledger import Ledger
 from raymlops.ledger.fencing import Fence
-from tests.cli.test_cli import config, home, registered, run, table
-
-__all__ = ["config", "home", "registered", "table"]  # fixtures
+from tests.cli.commands import run
 
 
 def leaves(command: click.Command, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -19,13 +19,8 @@ from raymlops.ledger import Ledger, ModelVersion, Run
 from raymlops.models import load_model
 from raymlops.operate import Workspace
 from raymlops.storage import Store
-from tests.cli.test_cli import run, run_json
+from tests.cli.commands import run, run_json
 from tests.operate.bundles import bundle_of
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.operate import Workspace
-from tests.cli.test_cli import home, run
-
-__all__ = ["home"]  # a fixture
+from tests.cli.commands import run
 
 # As a door tells it that two replicas stand behind, one of which has not told of itself yet.
 STANDING = {

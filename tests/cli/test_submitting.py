@@ -7,7 +7,7 @@ import pytest
 
 from raymlops.cluster import JobResult
 from raymlops.operate import Workspace
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from raymlops.ledger import Code, Ledger
 from raymlops.operate import propose_plan
 from raymlops.train import KerasSpec, TrainSpec
 from raymlops.train.backend import read_spec
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 
 SPEC = Path("configs/digits.yaml")
 KERAS = Path("configs/digits_keras.yaml")

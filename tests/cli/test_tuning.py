@@ -19,14 +19,9 @@ from raymlops.cluster import Session
 from raymlops.ledger import Ledger
 from raymlops.tune import TuneSpec
 from raymlops.tune.suggestions import Suggestions, parameters_in
-from tests.cli.test_cli import CONFIG, run
+from tests.cli.commands import CONFIG, run
 
 SPACE = {"num_trials": 5, "max_concurrent": 2, "hidden": [[4], [8]]}
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ from raymlops.cli.app import app
 from raymlops.errors import DataError, StaleLeaseError
 from raymlops.ledger import Decision
 from raymlops.operate import Workspace
-from tests.cli.test_cli import config, home, registered, run, table
-
-__all__ = ["config", "home", "registered", "table"]  # fixtures
+from tests.cli.commands import run
 
 
 @pytest.fixture

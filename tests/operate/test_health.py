@@ -26,7 +26,7 @@ from raymlops.operate.exporter import exporter_address
 from raymlops.operate.private import forget_killed
 from raymlops.serve import Arm, TrafficTable
 from raymlops.serve.tap.latency import NUM_BUCKETS
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 from tests.cluster.test_status import no_http
 from tests.monitor.metrics.conftest import AUGUST, MODEL, busy_ledger, decide, drift
 

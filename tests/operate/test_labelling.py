@@ -15,7 +15,7 @@ from raymlops.errors import DataError, NotFoundError
 from raymlops.ledger import Labels, Prediction
 from raymlops.models import Field, Postprocessing, Signature
 from raymlops.operate import Workspace, add_labels
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 from tests.runs import start_training
 
 ROOT = Path(__file__).parents[2]
