@@ -42,7 +42,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield workspace
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def bundles(tumours: pa.Table, tumour_schema: TableSchema) -> dict[bool, Bundle]:
     """A model of the truth, and one that has learned the opposite (True: inverted)."""
     return {
