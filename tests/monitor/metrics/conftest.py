@@ -78,8 +78,7 @@ def roll_back(ledger: Ledger, release_id: int) -> None:
     )
 
 
-@pytest.fixture
-def busy_ledger(ledger: Ledger) -> Ledger:
+def fill(ledger: Ledger) -> None:
     run = make_champion(ledger)
     ledger.runs.log(run.id, {"loss": 0.6, "rows_per_s": 900.0}, step=10)
     ledger.runs.log(run.id, {"loss": 0.5, "rows_per_s": 1000.0}, step=20)
@@ -91,4 +90,9 @@ def busy_ledger(ledger: Ledger) -> Ledger:
     ledger.observations.add_drift([drift("temp", 0.2, start=JUNE)])
     ledger.observations.add_drift([drift("temp", 0.6), drift("wind", 0.01, drifted=False)])
     ledger.observations.add_performance([log_loss()])
+
+
+@pytest.fixture
+def busy_ledger(ledger: Ledger) -> Ledger:
+    fill(ledger)
     return ledger

@@ -1,0 +1,33 @@
+"""A ledger or a disk that takes nothing more, though all can be read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raymlops.ledger.holders import Holder
+from raymlops.operate import Workspace, health, status
+
+
+def test_a_ledger_that_nobody_can_write_is_a_problem(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Reads go on, so everything looked well while no label and no decision was taken.
+    writer = Holder(pid=17, name="ray::Monitor", is_stopped=True)
+    monkeypatch.setattr(health, "writer_of", lambda _: writer)
+    (problem,) = status(workspace).problems
+    assert problem.startswith("nothing can be written to the ledger: that is kept by process 17")
+    monkeypatch.setattr(health, "writer_of", lambda _: replace(writer, is_stopped=False))
+    assert status(workspace).problems == ()
+
+
+def test_a_full_disk_is_a_problem(
+    workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All that can be read was read, and well.
+    monkeypatch.setattr(health, "is_full", lambda folder: folder == str(home))
+    found = status(workspace)
+    assert found.problems == (f"nothing can be written: the disk of {home} is full",)
+    assert found.health == "attention"
