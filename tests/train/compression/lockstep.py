@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
-from raymlops.train.compression.base import Gather, Scatter, Sum
+from raymlops.train.compression import Compressor, Gradient, Memory, Seat
+from raymlops.train.compression.base import Gather, Rounds, Scatter, Sum
 
 Result = TypeVar("Result")
 
@@ -39,3 +41,28 @@ def _answers(requests: list[Any]) -> list[Any]:
         return [[request.payload for request in requests] for _ in requests]
     assert kind is Scatter
     return [[request.payloads[rank] for request in requests] for rank in range(len(requests))]
+
+
+def averaged(
+    workers: Sequence[Callable[[Gradient, Seat], Generator[Any, Any, Result]]],
+    gradients: Sequence[Gradient],
+) -> list[Result]:
+    """What each worker's average of its gradient ends in."""
+    return together(
+        [
+            average(gradient, Seat(rank=rank, world_size=len(workers)))
+            for rank, (average, gradient) in enumerate(zip(workers, gradients, strict=True))
+        ]
+    )
+
+
+def averages(compressor: Compressor, gradients: Sequence[Gradient]) -> list[Tensor]:
+    """The means and what each worker put into them, in one average without feedback."""
+
+    def average(gradient: Gradient, seat: Seat) -> Rounds:
+        return compressor.average(gradient, Memory(), seat)
+
+    done = averaged([average] * len(gradients), gradients)
+    for each in done:
+        assert torch.equal(each.mean, done[0].mean)  # bit for bit, or workers drift apart
+    return [done[0].mean, *(each.own for each in done)]
