@@ -1,13 +1,13 @@
+"""What is asked is answered, and what cannot be is refused, by whichever fault."""
+
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import numpy as np
 import orjson
 import pytest
@@ -15,64 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.models import PROBABILITY, Bundle
-from raymlops.serve import Arm, BatchPolicy, TrafficTable
+from raymlops.serve import BatchPolicy, TrafficTable
 from raymlops.serve.engines import BundleRunner
-from raymlops.serve.exchange import Exchange, runs_of
+from raymlops.serve.exchange import Exchange
 from raymlops.serve.inference import Inference
-from raymlops.serve.replica.app import model_handler, model_routes
+from raymlops.serve.replica.app import model_routes
 from raymlops.serve.versions.arms import Arms
 from raymlops.serve.web import Request
-from raymlops.serve.web.asgi import Application
-from raymlops.serve.witnesses.statistics import Statistics
 from tests.serve.conftest import MODEL, World
 from tests.serve.coroutines import run
-
-MAX_BODY_BYTES = 10_000
-
-
-@asynccontextmanager
-async def serving(
-    bundles: dict[str, Bundle], *versions: str
-) -> AsyncIterator[tuple[httpx.AsyncClient, list[Exchange]]]:
-    """The application itself, called without a network, and the exchanges it recorded."""
-    exchanges: list[Exchange] = []
-    arms = Arms(bundles.__getitem__, BatchPolicy())
-    if versions:
-        parts = tuple(Arm(name=f"v{v}", version=v, share=1 / len(versions)) for v in versions)
-        await arms.apply(TrafficTable(model=MODEL, arms=parts))
-    app = application(arms, exchanges)
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        yield client, exchanges
-    await arms.close()
-
-
-def application(arms: Arms, exchanges: list[Exchange]) -> Application:
-    statistics = Statistics()
-
-    def record(exchange: Exchange) -> None:
-        exchanges.append(exchange)
-        statistics.note(runs_of([exchange]))
-
-    inference = Inference(MODEL, arms, record, statistics)
-    handler = model_handler(inference, max_body_bytes=MAX_BODY_BYTES)
-    return Application(handler, max_body_bytes=MAX_BODY_BYTES, refused=inference.refused)
-
-
-def body(world: World, num_rows: int = 3, **members: Any) -> bytes:
-    inputs = [
-        {
-            "name": name,
-            "datatype": "BYTES" if column.dtype == object else "FP64",
-            "shape": [num_rows],
-            "data": [None if value != value else value for value in column.tolist()],
-        }
-        for name, column in world.rows(0, num_rows).items()
-    ]
-    return orjson.dumps({"inputs": inputs} | members)
-
-
-INFER = f"/v2/models/{MODEL}/infer"
+from tests.serve.replica.application import INFER, MAX_BODY_BYTES, application, body, serving
 
 
 def test_an_answer_is_the_bundles_and_is_recorded(world: World) -> None:
@@ -114,97 +66,6 @@ def test_a_version_can_be_asked_for_by_name(world: World) -> None:
             unknown = await client.post(pinned.replace("1.0.1", "9.9.9"), content=body(world))
             assert unknown.status_code == 404
             assert "9.9.9 is not loaded; there are: 1.0.0, 1.0.1" in unknown.json()["error"]
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "", 200),
-        ("GET", "/ready", 200),
-        ("GET", "/versions/1.0.0", 200),
-        ("GET", "/versions/1.0.0/ready", 200),
-        ("GET", "/versions/1.0.2", 404),
-        ("GET", "/nothing", 404),
-        ("GET", "/versions/1.0.0/nothing", 404),
-        ("GET", "/infer", 405),
-        ("POST", "", 405),
-        ("POST", "/ready", 405),
-        ("POST", "/infer", 400),
-        ("HEAD", "/ready", 200),
-    ],
-)
-def test_every_path_answers_in_json(world: World, method: str, path: str, status: int) -> None:
-    async def test() -> None:
-        async with serving(world.bundles, "1.0.0") as (client, _):
-            response = await client.request(method, f"/v2/models/{MODEL}{path}")
-        assert response.status_code == status
-        if method != "HEAD":
-            assert ("error" in response.json()) == (status >= 400)
-        assert ("allow" in response.headers) == (status == 405)
-
-    run(test)
-
-
-def test_metadata_names_what_is_loaded(world: World) -> None:
-    async def test() -> None:
-        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
-            found = (await client.get(f"/v2/models/{MODEL}")).json()
-        assert (found["name"], found["versions"]) == (MODEL, ["1.0.0", "1.0.1"])
-        assert [field["name"] for field in found["inputs"]] == [*world.columns]
-
-    run(test)
-
-
-def test_the_server_tells_of_itself_and_its_models(world: World) -> None:
-    async def test() -> None:
-        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
-            assert (await client.get("/v2")).json()["name"] == "raymlops"
-            assert (await client.get("/v2/health/live")).json() == {"live": True}
-            assert (await client.get("/v2/health/ready")).json() == {"ready": True}
-            index = (await client.post("/v2/repository/index")).json()
-            assert index == [
-                {"name": MODEL, "version": version, "state": "READY", "reason": ""}
-                for version in ("1.0.0", "1.0.1")
-            ]
-
-    run(test)
-
-
-def test_statistics_count_rows_and_failures_by_version(world: World) -> None:
-    async def test() -> None:
-        async with serving(world.bundles, "1.0.0", "1.0.1") as (client, _):
-            pinned = f"/v2/models/{MODEL}/versions/1.0.1"
-            for content in (body(world), body(world, 5), b'{"inputs": []}'):
-                await client.post(f"{pinned}/infer", content=content)
-            (stats,) = (await client.get(f"{pinned}/stats")).json()["model_stats"]
-            every = (await client.get("/v2/models/stats")).json()["model_stats"]
-            missing = await client.get(f"/v2/models/{MODEL}/versions/9.9.9/stats")
-        assert stats["inference_count"] == 8
-        assert stats["inference_stats"]["success"]["count"] == 2
-        assert stats["inference_stats"]["success"]["ns"] > 0
-        assert stats["inference_stats"]["fail"]["count"] == 1
-        assert stats["last_inference"] > 1.7e12
-        assert {each["version"]: each["inference_count"] for each in every} == {
-            "1.0.0": 0,
-            "1.0.1": 8,
-        }
-        assert missing.status_code == 404
-
-    run(test)
-
-
-def test_loading_and_unloading_are_decisions_not_requests(world: World) -> None:
-    async def test() -> None:
-        async with serving(world.bundles, "1.0.0") as (client, _):
-            model = f"/v2/repository/models/{MODEL}"
-            assert (await client.post(f"{model}/load")).status_code == 200
-            refused = await client.post(f"{model}/unload")
-            assert refused.status_code == 403
-            assert f"raymlops undeploy {MODEL}" in refused.json()["error"]
-            other = await client.post("/v2/repository/models/other/load")
-            assert other.status_code == 404
 
     run(test)
 

@@ -14,8 +14,8 @@ from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.http import HttpLimits
 from raymlops.telemetry.logs import LogPolicy
 from tests.serve.conftest import MODEL, World
-from tests.serve.replica.test_app import INFER, body
-from tests.serve.replica.test_replica import Gatherer, QuietBoard, Server
+from tests.serve.replica.application import INFER, body
+from tests.serve.replica.surroundings import Gatherer, QuietBoard, Server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
