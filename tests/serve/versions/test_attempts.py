@@ -12,7 +12,7 @@ import pytest
 
 from raymlops.errors import ModelError
 from raymlops.serve.versions.attempts import Attempts
-from tests.serve.coroutines import run
+from tests.serve.coroutines import run, until
 
 
 def test_work_is_answered_by_what_it_returns_or_raises() -> None:
@@ -39,8 +39,7 @@ def test_work_that_hangs_keeps_no_other_thread_of_the_loop_waiting() -> None:
         assert await attempts.run("1.0.2", lambda: 4) == 4
         assert await asyncio.wait_for(asyncio.to_thread(lambda: 5), 10.0) == 5
         comes.set()
-        while any(thread.name == "attempt" for thread in threading.enumerate()):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)  # they set no event
+        await until(lambda: all(thread.name != "attempt" for thread in threading.enumerate()))
         assert await attempts.run("1.0.1", lambda: 3) == 3
 
     try:
@@ -61,8 +60,7 @@ def test_what_nobody_waits_for_any_more_is_let_go() -> None:
         attempts = Attempts()
         left = [await _give_up(attempts, make)]
         comes.set()
-        while not made or made[0]() is not None:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.001)
+        await until(lambda: made != [] and made[0]() is None)
         left.clear()
 
     run(test)
