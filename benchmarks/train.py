@@ -31,8 +31,7 @@ from raymlops.train import Factory, ParallelPlan, TensorSpec, Trainer, TrainSpec
 from raymlops.train.plan.seat import Seat
 from tests.train import gloo
 from tests.train.server.threads import start_threads
-from tests.train.specs import BOTH, CNN, LOSS, MLP, SEQUENCE, TEXT
-from tests.train.updaters.test_served import FLIGHTS
+from tests.train.specs import BOTH, CNN, FLIGHTS, LOSS, MLP, SEQUENCE, TEXT
 
 ALONE = ParallelPlan()
 PARITY = {

@@ -62,3 +62,12 @@ SERVED_MLP = replace(
     optimizer=OptimizerSpec(name="sgd", learning_rate=0.2, arguments={"momentum": 0.9}),
     schedule=ScheduleSpec(name="cosine", warmup_steps=3),
 )
+FLIGHTS = TrainSpec(
+    model=Factory(call="tests.train.models:flights_network"),
+    data=Factory(call="tests.train.models:flights", arguments={"rows": 330}),
+    loss="binary_cross_entropy",
+    optimizer=OptimizerSpec(name="adagrad", learning_rate=0.1),
+    batch_size=50,  # 6 full batches, then 30 rows
+    epochs=3,
+    max_steps=20,
+)

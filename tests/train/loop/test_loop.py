@@ -122,7 +122,7 @@ def test_groups_of_parameters_keep_rates_of_their_own(interrupted: bool, tmp_pat
     spec = replace(
         PLAIN,
         optimizer=OptimizerSpec(name="tests.train.loop.test_loop:slow_head", learning_rate=0.5),
-        schedule=ScheduleSpec(name="tests.train.updaters.test_served:falling"),
+        schedule=ScheduleSpec(name="tests.train.updaters.training:falling"),
         checkpoints=CheckpointPolicy(every_steps=1),
         max_steps=8,
     )

@@ -57,7 +57,7 @@ def test_a_step_that_is_no_number_is_skipped_if_asked_to() -> None:
 def test_a_skipped_step_leaves_running_statistics_as_they_were() -> None:
     spec = replace(
         PLAIN,
-        model=Factory(call="tests.train.updaters.test_served:normed_mlp"),
+        model=Factory(call="tests.train.updaters.training:normed_mlp"),
         loading=LoadingSpec(order="none"),
         epochs=1,
         batch_size=20,

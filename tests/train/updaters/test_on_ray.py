@@ -20,7 +20,7 @@ from raymlops.train import (
 )
 from tests.train import gloo
 from tests.train.specs import MLP, SERVED_MLP
-from tests.train.updaters.test_served import train
+from tests.train.updaters.training import train
 
 pytestmark = pytest.mark.cluster
 

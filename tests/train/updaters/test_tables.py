@@ -1,0 +1,42 @@
+"""Rows of tables go by key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from raymlops.train import OptimizerSpec, ParallelPlan
+from tests.train import gloo
+from tests.train.specs import FLIGHTS
+from tests.train.updaters.training import ALONE, assert_close, losses, norms, train
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "plan", "clip_norm"),
+    [
+        (OptimizerSpec(name="adagrad", learning_rate=0.1), "data=2,server=2", None),
+        (OptimizerSpec(name="sgd", learning_rate=0.5), "data=2,server=2", 0.05),
+        (OptimizerSpec(name="sgd", learning_rate=0.5), "data=4,server=3", None),
+    ],
+)
+def test_sparse_rows_go_by_key_and_equal_one_process(
+    optimizer: OptimizerSpec, plan: str, clip_norm: float | None
+) -> None:
+    spec = replace(FLIGHTS, optimizer=optimizer, clip_norm=clip_norm)
+    alone, expected = gloo.run(ALONE, train, spec)[0]
+    weights, logged = gloo.run(ParallelPlan.parse(plan), train, spec)[0]
+    assert_close(weights, alone)
+    assert losses(logged) == pytest.approx(losses(expected), abs=1e-5)
+    assert norms(logged) == pytest.approx(norms(expected), abs=1e-5)
+    assert losses(logged)[-1] < losses(logged)[0]
+    if clip_norm is not None:
+        assert min(norms(logged)) > clip_norm
+
+
+def test_rows_are_pulled_before_a_compiled_lookup() -> None:
+    """The call of the server was compiled with the model, and failed."""
+    spec = replace(FLIGHTS, max_steps=8)
+    compiled = replace(spec, compile="aot_eager")
+    weights, _ = gloo.run(ParallelPlan.parse("data=2,server=2"), train, compiled)[0]
+    assert_close(weights, gloo.run(ALONE, train, spec)[0][0])
