@@ -26,7 +26,7 @@ MANY = f"1,{100 * 'x'}\n" * 350_000
         (f"a,b\n{MANY}1,Zürich\n".encode("latin-1"), r"line 350002 is not UTF-8 at '1,Z\xfcrich'"),
         ("a,b\n1,Zürich\n".encode("utf-16"), "is UTF-16, not UTF-8; convert it, e.g. iconv"),
         ("a,b\n1,Zürich\n".encode("utf-16-le"), "has zero bytes in its header, as UTF-16 has"),
-        (gzip.compress(b"a,b\n1,2\n"), "is compressed by gzip; unpack it first"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "is compressed by gzip; unpack it first"),
         ("a;b\n1;2\n", "parts its columns by ';', not by commas; convert it, e.g. pandas"),
         ("\n\n", "is empty; its first line names the columns"),
         ("a,b", "has no rows"),
