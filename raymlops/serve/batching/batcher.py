@@ -18,16 +18,10 @@ from functools import partial
 from itertools import chain
 
 from raymlops.data import Columns, num_rows
-from raymlops.errors import ModelError, RequestError
+from raymlops.errors import RequestError
 from raymlops.serve.batching.deadlines import Deadlines
 from raymlops.serve.batching.outputs import Outputs, Run
-from raymlops.serve.batching.padding import (
-    cut,
-    length_of,
-    padded,
-    padded_length,
-    with_positions,
-)
+from raymlops.serve.batching.padding import pad_request
 from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
 from raymlops.serve.batching.shares import Share
@@ -139,7 +133,7 @@ class Batcher:
         now = time.monotonic()
         size, length = num_rows(columns), 0
         if self._policy.lengths:
-            columns, done, length = self._pad(columns, done)
+            columns, done, length = pad_request(columns, done, self._policy)
         if self._closed or self._queue.num_rows + size > self._policy.max_queue_rows:
             raise self._refusal(size)
         limit_s = self._policy.timeout_s
@@ -194,23 +188,6 @@ class Batcher:
             for number in range(self._num_instances)
         ]
         self._idle = list(self._workers)
-
-    def _pad(self, columns: Columns, done: Done) -> tuple[Columns, Done, int]:
-        """The request as others of its length can share a batch with it."""
-        policy = self._policy
-        short = with_positions(columns, policy.pad_columns)
-        length = length_of(short)
-        full = padded_length(length, policy.lengths)
-
-        def done_cut(result: Outputs | Exception) -> None:
-            if not isinstance(result, Exception):
-                try:
-                    result = cut(result, length, policy.cut_outputs)
-                except ModelError as error:
-                    result = error
-            done(result)
-
-        return {**columns, **padded(short, full, policy.pad_value)}, done_cut, full
 
     def _refusal(self, size: int) -> RequestError:
         limit, waiting = self._policy.max_queue_rows, self._queue.num_rows

@@ -16,6 +16,31 @@ from numpy.typing import NDArray
 from raymlops.data import Column, Columns
 from raymlops.errors import ModelError, RequestError
 from raymlops.serve.batching.outputs import Outputs
+from raymlops.serve.batching.policy import BatchPolicy
+from raymlops.serve.batching.queue import Done
+
+
+def pad_request(columns: Columns, done: Done, policy: BatchPolicy) -> tuple[Columns, Done, int]:
+    """The request as others of its length can share a batch with it, and that length; `done` is
+    told the outputs without what was added.
+
+    Raises:
+        RequestError: 413 when a row is longer than all `policy.lengths`.
+        ModelError: `policy.pad_columns` names what is no column of several positions.
+    """
+    short = with_positions(columns, policy.pad_columns)
+    length = length_of(short)
+    full = padded_length(length, policy.lengths)
+
+    def done_cut(result: Outputs | Exception) -> None:
+        if not isinstance(result, Exception):
+            try:
+                result = cut(result, length, policy.cut_outputs)
+            except ModelError as error:
+                result = error
+        done(result)
+
+    return {**columns, **padded(short, full, policy.pad_value)}, done_cut, full
 
 
 def with_positions(columns: Columns, names: Sequence[str]) -> dict[str, Column]:
