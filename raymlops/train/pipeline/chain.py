@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -141,23 +142,38 @@ class _Tracer(fx.Tracer):
         holds_elements = any(isinstance(child, nn.ModuleList) for child in m.children())
         return is_element or not holds_elements or super().is_leaf_module(m, module_qualified_name)
 
+    def get_fresh_qualname(self, prefix: str) -> str:
+        """The same at every trace of a model; torch goes on counting."""
+        names = (f"{prefix}{number}" for number in count())
+        return next(name for name in names if not hasattr(self.root, name))
+
 
 def _trace(model: nn.Module) -> fx.Graph:
     with keeping_modes(model):
-        train = _trace_once(model.train())
-        evaluation = _trace_once(model.eval())
+        train, made = _trace_once(model.train())
+        evaluation, made_again = _trace_once(model.eval())
     if str(train) != str(evaluation):
         raise TrainingError(
             f"the forward of {type(model).__name__} itself differs between training and "
             "evaluation; use a module for what differs, such as nn.Dropout for F.dropout"
         )
+    if not all(_is_same(made[name], made_again[name]) for name in made):
+        raise TrainingError(
+            f"the forward of {type(model).__name__} itself makes a tensor that is another each "
+            "time, such as random numbers, and stages would have the first: make it in a module "
+            "that the forward calls"
+        )
+    for name, constant in made.items():
+        setattr(model, name, constant)
     return train
 
 
-def _trace_once(model: nn.Module) -> fx.Graph:
-    """The forward with its optional arguments left out."""
+def _trace_once(model: nn.Module) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
+    """The forward with its optional arguments left out, and the tensors that it makes from nothing
+    it is given, such as positions, by the names that the graph reads them under."""
     parameters = inspect.signature(model.forward).parameters.values()
     optional = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    before = set(vars(model))
     with _refusing_changes(model):
         try:
             graph = _Tracer().trace(model, concrete_args=optional)
@@ -166,7 +182,16 @@ def _trace_once(model: nn.Module) -> fx.Graph:
                 f"the forward of {type(model).__name__} cannot be followed ({error}); {_WAY_OUT}"
             ) from error
     _erase(graph, optional)
-    return graph
+    read = {str(node.target) for node in graph.find_nodes(op="get_attr")}
+    made = sorted(read & vars(model).keys() - before)  # by fx, which keeps them there
+    return graph, {name: vars(model).pop(name) for name in made}
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are equal, as far as tensors without their numbers tell."""
+    if one.is_meta or other.is_meta:
+        return one.shape == other.shape and one.dtype == other.dtype
+    return torch.equal(one, other)
 
 
 @contextmanager
@@ -290,9 +315,8 @@ def _live(before: set[fx.Node], after: Sequence[fx.Node]) -> set[fx.Node]:
 def _module_of(model: nn.Module, graph: fx.Graph) -> nn.Module:
     part = fx.GraphModule(model, graph)
     part.training = model.training
-    # GraphModule makes every buffer of the model itself one that is saved.
-    for name in model._non_persistent_buffers_set & part._buffers.keys():
-        part._non_persistent_buffers_set.add(name)
+    # GraphModule makes every tensor of the model itself a buffer that is saved.
+    part._non_persistent_buffers_set |= part._buffers.keys() - model.state_dict().keys()
     _name_again(model, part)
     return part
 

@@ -147,6 +147,26 @@ def test_buffers_that_are_not_saved_stay_so() -> None:
     assert list(find_chain(Shifted()).part(0, 1).state_dict()) == ["a.weight", "a.bias"]
 
 
+def test_tensors_that_a_forward_makes_are_those_of_every_pass() -> None:
+    class Placed(Three):
+        def __init__(self) -> None:
+            super().__init__()
+            self.places = nn.Embedding(2, 2)
+            self.scale = torch.full((2,), 3.0)  # which the model's state does not have either
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x) * self.scale + self.places(torch.arange(2))
+            return self.c(self.b(x) * torch.ones(2).cumsum(0))
+
+    model, rows = Placed(), torch.ones(2, 2)
+    find_chain(model)
+    chain = find_chain(model)  # as for costs and then for stages
+    parts = [chain.part(0, 2), chain.part(2, len(chain.blocks))]
+    assert torch.equal(parts[1](parts[0](rows)), model(rows))
+    held = [name for part in parts for name in part.state_dict()]
+    assert sorted(held) == sorted(model.state_dict())
+
+
 def test_buffers_that_no_block_reads_are_held_by_the_first_part() -> None:
     class Holds(Three):
         def __init__(self) -> None:
@@ -194,6 +214,11 @@ class Moody(Three):
         return self.c(self.b(dropout(self.a(x), 0.1, self.training)))
 
 
+class Draws(Three):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(self.b(self.a(x) + torch.randn(2)))
+
+
 class Forgets(Three):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.b(self.a(x))
@@ -239,6 +264,10 @@ class Misnamed(Forgets):
     [
         (Branches, r"forward of Branches cannot be followed .*control flow.*pipeline_blocks\(\)"),
         (Moody, "forward of Moody itself differs between training and evaluation; use a module"),
+        (
+            Draws,
+            "Draws itself makes a tensor that is another each time, such as random numbers, an",
+        ),
         (Forgets, r"does not use c\.bias, c\.weight: no stage would hold or train them"),
         (
             Several,
