@@ -33,6 +33,7 @@ def build_model(spec: TrainSpec) -> nn.Module:
             f"{spec.model.call} made a model in which {', '.join(lazy)} have no size before its "
             "first pass: let the function give layers their sizes, or call the model on a row"
         )
+    _write_out_expanded(model)
     return model
 
 
@@ -58,6 +59,16 @@ def outline(spec: TrainSpec) -> nn.Module | None:
 def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
+
+
+def _write_out_expanded(model: nn.Module) -> None:
+    """Gives buffers that were expanded, such as masks, memory for all their numbers: torch writes
+    to no other, and what is restored or agreed upon among workers is written there."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            axes = zip(buffer.shape, buffer.stride(), strict=True)
+            if any(size > 1 and stride == 0 for size, stride in axes):
+                module._buffers[name] = buffer.clone(memory_format=torch.contiguous_format)
 
 
 def require_trainable(spec: TrainSpec, model: nn.Module) -> None:

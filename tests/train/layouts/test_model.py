@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from raymlops.errors import PlanError
 from raymlops.train import ParallelPlan
 from raymlops.train.pipeline.costs import untouched
 from raymlops.train.plan.feasibility import Limits, require
+from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.factory import Factory
 from raymlops.train.torch_backend import TorchBackend
-from tests.train import gloo
+from tests.train import cutting, gloo
+from tests.train.cutting import EVERY_5
 from tests.train.layouts.training import train
+from tests.train.models import mlp
 from tests.train.specs import MLP
 
 
@@ -28,6 +32,36 @@ def test_layers_that_see_one_workers_rows_are_warned_of(caplog: pytest.LogCaptur
     assert "SyncBatchNorm" in told
     warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm.eval()))
     assert len(caplog.messages) == 1
+
+
+class Expanded(torch.nn.Module):
+    """Has a mask whose rows lie at one place in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = mlp()
+        self.register_buffer("mask", torch.ones(64).expand(2, 64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x * self.mask[0])  # type: ignore[index, no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_model_with_an_expanded_buffer_is_resumed(tmp_path: Path) -> None:
+    spec = replace(
+        MLP, model=Factory(call="tests.train.layouts.test_model:Expanded"), checkpoints=EVERY_5
+    )
+    interrupted = replace(spec, max_steps=6)
+    cutting.train(Seat(), interrupted, tmp_path / "cut")
+    going_on = cutting.train(Seat(), spec, tmp_path / "cut")  # torch could not write the mask
+    whole = cutting.train(Seat(), spec, tmp_path / "whole")
+    assert cutting.same_bits(going_on, whole)
+
+
+def test_a_model_with_an_expanded_buffer_is_copied() -> None:
+    spec = replace(MLP, model=Factory(call="tests.train.layouts.test_model:Expanded"), max_steps=2)
+    _, weights, _ = gloo.run(ParallelPlan(data=2), train, spec)[0]
+    assert torch.equal(weights["mask"], torch.ones(2, 64))
 
 
 class Growing(torch.nn.Module):
