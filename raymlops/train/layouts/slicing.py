@@ -29,6 +29,7 @@ from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import TensorSpec
 
 _TOLERANCE = 1e-3
+_ROUNDINGS = 4  # steps of the coarsest numbers that sums in another order may be apart
 
 _ALONG_SEQUENCE = Shard(1)
 
@@ -64,7 +65,7 @@ def slice_layers(
         found = _outputs(model, probe)
     except RuntimeError as error:
         raise _changed(slices, f"cannot run ({error})") from error
-    _compare(expected, found, slices)
+    _compare(expected, found, slices, tolerance=_tolerance_of(model))
     return loss_parallel if spec.loss else nullcontext
 
 
@@ -138,15 +139,25 @@ def _outputs(model: nn.Module, probe: tuple[torch.Tensor, ...]) -> list[torch.Te
     ]
 
 
+def _tolerance_of(model: nn.Module) -> float:
+    """How far apart outputs may be that are the same but for rounding, by the model's own types."""
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return max(_TOLERANCE, *(_ROUNDINGS * torch.finfo(kind).eps for kind in kinds))
+
+
 def _compare(
-    expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor], slices: Slices
+    expected: Sequence[torch.Tensor],
+    found: Sequence[torch.Tensor],
+    slices: Slices,
+    *,
+    tolerance: float,
 ) -> None:
     for whole, sliced in zip(expected, found, strict=True):
         if whole.shape != sliced.shape:
             shapes = f"shape {tuple(sliced.shape)} instead of {tuple(whole.shape)}"
             raise _changed(slices, f"gives outputs of {shapes}")
         apart = float((whole - sliced).abs().max())
-        if apart > _TOLERANCE * max(1.0, float(whole.abs().max())):
+        if apart > tolerance * max(1.0, float(whole.abs().max())):
             raise _changed(slices, f"gives outputs up to {apart:.3g} apart on the same rows")
 
 

@@ -61,6 +61,31 @@ def test_a_model_that_slices_change_is_refused_before_the_first_step(
         gloo.run(ParallelPlan(tensor=2), train, normed)
 
 
+class Half(nn.Module):
+    """Holds and computes what it learns in bfloat16, which rounds sums in another order apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = mlp(256).to(torch.bfloat16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.inner(8 * x.to(torch.bfloat16)).float()
+        return outputs
+
+
+def test_a_model_of_halves_is_sliced() -> None:
+    spec = replace(
+        MLP,
+        model=Factory(call="tests.train.layouts.test_slicing:Half"),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.1),
+        max_steps=5,
+    )
+    expected, _, _ = reference(replace(spec, tensor=TensorSpec()))
+    logged, _, _ = gloo.run(ParallelPlan(tensor=2), train, spec)[0]
+    curve = [values["loss"] for values in expected if "loss" in values]
+    assert [v["loss"] for v in logged if "loss" in v] == pytest.approx(curve, abs=0.01)
+
+
 class Counting(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
