@@ -49,9 +49,11 @@ def work(config: dict[str, Any]) -> None:
     from raymlops.train.checkpoints.checkpoints import Checkpoints
     from raymlops.train.communication.sockets import tune
     from raymlops.train.devices import make_device
+    from raymlops.train.layouts.lonely import require_company
     from raymlops.train.loop.loop import Loop
     from raymlops.train.plan.seat import Seat
     from raymlops.train.server import ParameterServer
+    from raymlops.train.spec.sources import Sources
 
     task: Task = config["task"]
     torch.set_num_threads(task.num_threads)
@@ -60,6 +62,8 @@ def work(config: dict[str, Any]) -> None:
     num_stages = len(task.spec.pipeline.starts) or None
     take_name(name_of(task.run_id, plan, rank, num_stages=num_stages))
     seat = Seat.take(plan, make_device(task.spec.device))
+    sources = Sources.make(task.spec.data)
+    require_company(task.spec, plan, sources.train)
     tuned = tune(task.spec.communication.sockets, seat)
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         checkpoints = None
@@ -68,7 +72,14 @@ def work(config: dict[str, Any]) -> None:
             settle = (lambda: None) if log is None else log.flush
             checkpoints = Checkpoints(folder, task.spec.checkpoints, seat, settle=settle)
         start = partial(ParameterServer.start, label=task.run_id)
-        loop = Loop(task.spec, seat, checkpoints=checkpoints, log=log, start_server=start)
+        loop = Loop(
+            task.spec,
+            seat,
+            sources=sources,
+            checkpoints=checkpoints,
+            log=log,
+            start_server=start,
+        )
         if log is not None:
             log.begin(num_workers=num_workers, num_steps=loop.num_steps, tuned=tuned)
         progress = loop.run()
