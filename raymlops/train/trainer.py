@@ -42,6 +42,7 @@ from raymlops.train.checks import require_types
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.workers.attempt import attempt
+from raymlops.train.workers.failures import way_back
 from raymlops.train.workers.room import room_on, worker_resources
 from raymlops.train.workers.waiting import wait_for_room
 from raymlops.train.workers.worker import Task
@@ -240,12 +241,18 @@ class Trainer:
         for restarts in range(self.max_restarts + 1):
             back_to = step if can_resume else None
             wait_for_room(fewest, each, run_id=task.run_id, step=back_to)
-            failure = attempt(
-                task,
-                f"{task.run_id}-{restarts}",
-                num_workers=self._num_workers,
-                cpus_per_worker=self.cpus_per_worker,
-            )
+            try:
+                failure = attempt(
+                    task,
+                    f"{task.run_id}-{restarts}",
+                    num_workers=self._num_workers,
+                    cpus_per_worker=self.cpus_per_worker,
+                )
+            except KeyboardInterrupt:
+                step = newest_step(task.folder.reveal(), self.spec.checkpoints)
+                back = way_back(task.run_id, step if can_resume else None)
+                _logger.warning("run %s: interrupted%s", task.run_id, back)
+                raise
             if failure is None:
                 return
             step = newest_step(task.folder.reveal(), self.spec.checkpoints)

@@ -197,3 +197,27 @@ def test_all_that_a_worker_left_behind_is_logged(
     assert record.getMessage() == (
         f"run digits-1: worker 1 ended with:\n{failure.text.replace(secret.reveal(), '***')}"
     )
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (40, "interrupted; `raymlops train --resume digits-1` goes on from step 40"),
+        (None, "interrupted"),
+    ],
+)
+def test_an_interrupted_training_tells_how_it_goes_on(
+    step: int | None, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ended without a word after Ctrl-C, and its run was failed."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
+    monkeypatch.setattr("raymlops.train.trainer.wait_for_room", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.train.trainer.newest_step", lambda *_: step)
+    monkeypatch.setattr("raymlops.train.trainer.attempt", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
+    assert caplog.messages == [f"run digits-1: {told}"]
