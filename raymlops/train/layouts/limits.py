@@ -57,12 +57,18 @@ def within(spec: TrainSpec, limits: Limits) -> Limits:
         return replace(limits, uncuttable="tensor.loss keeps logits sliced; set it to false")
     try:
         require_cuttable(model)
-        blocks = [block.name for block in find_chain(model).blocks]
+        chain = find_chain(model)
+        blocks = [block.name for block in chain.blocks]
         if spec.pipeline.starts:
             split_by_hand(blocks, spec.pipeline.starts)
     except (TrainingError, ValueError) as error:
         return replace(limits, uncuttable=str(error))
-    return replace(limits, num_layers=len(blocks), num_stages=len(spec.pipeline.starts) or None)
+    return replace(
+        limits,
+        num_layers=len(blocks),
+        num_stages=len(spec.pipeline.starts) or None,
+        shared=chain.shared,
+    )
 
 
 def _closed(

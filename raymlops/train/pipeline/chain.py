@@ -12,6 +12,7 @@ cannot be traced names its blocks itself: see `Chained`.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,11 +52,15 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """The blocks of `model` in order; together they read every parameter once."""
+    """The blocks of `model` in order; together they read every parameter once.
+
+    `shared` names the parameters that several places read, which are in one block for that.
+    """
 
     model: nn.Module
     graph: fx.Graph
     blocks: tuple[Block, ...]
+    shared: tuple[str, ...]
 
     def part(self, start: int, stop: int) -> nn.Module:
         """A module of the blocks from `start` to before `stop`.
@@ -109,7 +114,8 @@ def find_chain(model: nn.Module) -> Chain:
             f"the forward of {type(model).__name__} returns not one tensor but what holds several, "
             "and the last stage gives one: return that, such as all outputs side by side"
         )
-    blocks = _join_shared(model, _cut(model, graph))
+    pieces = _cut(model, graph)
+    blocks = _join_shared(model, pieces)
     used = frozenset[str]().union(*(block.parameters for block in blocks))
     names = _names_of_parameters(model)
     unused = sorted(name for parameter, name in names.items() if name not in used)
@@ -118,7 +124,9 @@ def find_chain(model: nn.Module) -> Chain:
             f"the forward of {type(model).__name__} does not use {_first_few(unused)}: no stage "
             "would hold or train them; remove them from the model"
         )
-    return Chain(model=model, graph=graph, blocks=blocks)
+    readers = Counter(name for piece in pieces for name in piece.parameters)
+    shared = tuple(sorted(name for name, number in readers.items() if number > 1))
+    return Chain(model=model, graph=graph, blocks=blocks, shared=shared)
 
 
 def to_send(tensor: torch.Tensor) -> torch.Tensor:

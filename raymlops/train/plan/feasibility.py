@@ -28,8 +28,9 @@ class Limits:
     """What a plan has to fit in: the cluster's workers, the batch, the model.
 
     `scarce` is what the cluster runs out of first. `num_layers` is how many pieces a pipeline can
-    cut the model into, 0 when it cannot, for the reason `uncuttable`; `num_stages` how many the
-    spec names, None when they are cut by cost. `divisible` is what tensor parallelism would slice;
+    cut the model into, 0 when it cannot, for the reason `uncuttable`; `shared` names parameters
+    that keep pieces together; `num_stages` is how many stages the spec names, None when they are
+    cut by cost. `divisible` is what tensor parallelism would slice;
     empty when it finds nothing. `closed` says of an axis, or of a server, why it cannot be had.
     `demands` are what a parameter server would have to honour, None when nobody asked.
     """
@@ -41,6 +42,7 @@ class Limits:
     num_layers: int = 0
     num_stages: int | None = None
     uncuttable: str = "it was not looked at"
+    shared: tuple[str, ...] = ()
     divisible: tuple[Divisible, ...] = ()
     closed: Mapping[Axis | Literal["server"], str] = field(default_factory=dict)
     demands: Demands | None = None
@@ -128,8 +130,19 @@ def _of_pipeline(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
     if layout.num_stages > limits.num_layers:
         yield (
             f"{layout.num_stages} stages on a pipeline of {plan.pipeline} with schedule "
-            f"{plan.schedule}, the model has {limits.num_layers} blocks to share out"
+            f"{plan.schedule}, the model has {limits.num_layers} blocks to share out{_kept(limits)}"
         )
+
+
+def _kept(limits: Limits) -> str:
+    if not limits.shared:
+        return ""
+    first, more = limits.shared[0], len(limits.shared) - 1
+    return (
+        f": what reads {first}{f' (or one of {more} more)' if more else ''} is one, with all "
+        "between, since a parameter lives in one stage; give each place a parameter of its own, or "
+        "use tensor or shard"
+    )
 
 
 def _of_server(plan: ParallelPlan, limits: Limits) -> Iterator[str]:

@@ -14,8 +14,8 @@ from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import PipelineSpec, TrainSpec
 from raymlops.train.spec.factory import Factory
 from raymlops.train.torch_backend import TorchBackend
-from tests.train import gloo
-from tests.train.specs import MLP
+from tests.train import gloo, models
+from tests.train.specs import MLP, TEXT
 
 
 class Noted(torch.nn.Dropout):
@@ -71,3 +71,22 @@ def test_stages_that_begin_nowhere_are_refused_before_a_run(
     plan, limits = ParallelPlan(pipeline=2, microbatches=2), Limits(max_workers=2, batch_size=50)
     with pytest.raises(PlanError, match=f"the model cannot be cut: .*{told}"):
         require(plan, TorchBackend(spec).limits(plan, limits))
+
+
+def tied() -> models.Transformer:
+    model = models.Transformer(16, 4, 2)
+    model.head.weight = model.tokens.weight
+    return model
+
+
+def test_weights_that_keep_a_model_in_one_piece_are_named() -> None:
+    """That it has but one block was all that was said of it."""
+    spec = replace(TEXT, model=Factory(call="tests.train.layouts.test_staged:tied"))
+    plan, limits = ParallelPlan(pipeline=2, microbatches=2), Limits(max_workers=2, batch_size=8)
+    with pytest.raises(PlanError) as caught:
+        require(plan, TorchBackend(spec).limits(plan, limits))
+    assert (
+        "the model has 1 blocks to share out: what reads tokens.weight is one, with all "
+        "between, since a parameter lives in one stage; give each place a parameter of its own, or "
+        "use tensor or shard"
+    ) in str(caught.value)
