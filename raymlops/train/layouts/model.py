@@ -23,6 +23,7 @@ def build_model(spec: TrainSpec) -> nn.Module:
     Raises:
         TrainingError: it is no module of torch, or its layers wait for rows to have a size.
     """
+    spec.model.function()  # imported by now, so that what its module draws is none of the weights
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = spec.model.make()
@@ -45,6 +46,7 @@ def outline(spec: TrainSpec) -> nn.Module | None:
         TrainingError: it could not be trained.
     """
     try:
+        spec.model.function()  # imported by now, so that the tensors of its module have numbers
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that weights were not loaded, for one
             model = build_model(spec)

@@ -10,6 +10,7 @@ import torch
 
 from raymlops.errors import PlanError
 from raymlops.train import ParallelPlan
+from raymlops.train.layouts.model import build_model, outline
 from raymlops.train.pipeline.costs import untouched
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.plan.seat import Seat
@@ -32,6 +33,36 @@ def test_layers_that_see_one_workers_rows_are_warned_of(caplog: pytest.LogCaptur
     assert "SyncBatchNorm" in told
     warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm.eval()))
     assert len(caplog.messages) == 1
+
+
+OWN = """
+import torch
+
+SCALE = torch.randn(2)
+
+
+def model():
+    made = torch.nn.Linear(2, 2)
+    made.scale = SCALE
+    return made
+"""
+
+
+@pytest.mark.parametrize("outlined", [False, True])
+def test_first_weights_do_not_depend_on_who_imports_their_module(
+    outlined: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the module drew when the model was made for the first time shifted its weights, and
+    its own tensors had no numbers where the model was first looked at without."""
+    name = f"own_model_{outlined}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = replace(MLP, model=Factory(call=f"{name}:model"))
+    if outlined:
+        outline(spec)
+    first, again = build_model(spec), build_model(spec)
+    assert torch.equal(first.weight, again.weight)  # type: ignore[arg-type]
+    assert not first.scale.is_meta  # type: ignore[union-attr]
 
 
 class Expanded(torch.nn.Module):
