@@ -13,6 +13,7 @@ from raymlops.train.compression import make_compressor
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.layouts.changing import Changes, find_changes, keeping
 from raymlops.train.layouts.model import (
     build_model,
     compile_model,
@@ -58,6 +59,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         require_constant_lookups(model)
     if seat.plan.num_replicas > 1 and seat.rank == 0:
         warn_of_batch_norms(model)
+    changes = _changes(spec, seat, model, probe)
     around: Context = nullcontext
     if seat.plan.tensor > 1:
         from raymlops.train.layouts.slicing import slice_layers
@@ -66,7 +68,28 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     blocks = blocks_of(model)
     if spec.activation_checkpointing:
         recompute(model, blocks, compiled=spec.compile is not None)
-    return _Draft(spec=spec, seat=seat, probe=probe, model=model, blocks=blocks, around=around)
+    return _Draft(
+        spec=spec,
+        seat=seat,
+        probe=probe,
+        model=model,
+        blocks=blocks,
+        around=around,
+        changes=changes,
+    )
+
+
+def _changes(spec: TrainSpec, seat: Seat, model: nn.Module, probe: Rows) -> Changes:
+    """What passes change, as two workers see it, each with another row."""
+    if seat.plan.num_workers == 1:
+        return Changes(parameters=(), buffers=(), by_rows=())
+    passes = (_first_alone(probe), _first_alone(_reversed(probe)))
+    computing = partial(seat.device.autocast, spec.precision)
+    found = find_changes(spec, model, passes, computing)
+    found.require_kept(seat.plan, model)
+    if seat.rank == 0:
+        found.warn(seat.plan, model)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +102,7 @@ class _Draft:
     model: nn.Module
     blocks: dict[str, nn.Module]
     around: Context
+    changes: Changes
 
     @cached_property
     def _loss(self) -> Loss:
@@ -164,7 +188,8 @@ class _Draft:
 
     def _unreached_by(self, rows: Rows) -> list[str]:
         """To be asked before the model is compiled, which two rows are not worth."""
-        return find_unreached(self.model, self._loss, rows, self._computing)
+        with keeping(self.model, self.changes.parameters):
+            return find_unreached(self.model, self._loss, rows, self._computing)
 
     def _compile(self, module: nn.Module) -> None:
         compile_model(self.spec, self.seat.device, module)
@@ -177,6 +202,10 @@ def _first_alone(rows: Rows) -> Rows:
     return replace(
         rows, inputs=inputs, targets=rows.targets[:1].expand_as(rows.targets).contiguous()
     )
+
+
+def _reversed(rows: Rows) -> Rows:
+    return replace(rows, inputs=tuple(x.flip(0) for x in rows.inputs), targets=rows.targets.flip(0))
 
 
 def _microbatch_size(spec: TrainSpec, plan: ParallelPlan) -> int:
