@@ -11,14 +11,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
-    _get_fqns,
     get_model_state_dict,
-    get_optimizer_state_dict,
     set_model_state_dict,
     set_optimizer_state_dict,
 )
 
 from raymlops.train.compression import Compression, saved
+from raymlops.train.loop.named import NamedPart
 from raymlops.train.pipeline.passage import unwrapped
 from raymlops.train.plan.seat import Seat
 
@@ -43,13 +42,17 @@ class State:
         seat: Seat,
         compression: Compression | None = None,
     ) -> None:
-        self._pairs = tuple((part, optimizer) for part, optimizer in saved if part.state_dict())
+        self._parts = tuple(NamedPart(part, opt) for part, opt in saved if part.state_dict())
         self._seat = seat
         self._compression = compression
 
     def tensors(self) -> dict[str, Any]:
         """What a checkpoint holds; it shares memory with the training."""
-        model, optimizer = self._dicts()
+        model: dict[str, Any] = {}
+        optimizer: dict[str, Any] = {}
+        for part in self._parts:
+            model |= part.model()
+            optimizer |= part.state()
         tensors = {"model": model, "optimizer": optimizer, "random": self._generators()}
         if self._compression is not None:
             tensors["compression"] = saved.to_tensors(self._compression, self._seat.replica)
@@ -82,13 +85,14 @@ class State:
         states = {**tensors["optimizer"]}
         for _, _, state in unsaved:
             states |= state
-        for part, optimizer in self._pairs:
-            bare = unwrapped(part)  # within DDP torch sets of shared modules the first name alone
+        for each in self._parts:
+            # Within DDP torch sets of shared modules the first name alone.
+            bare = unwrapped(each.part)
             model = {name: tensors["model"][name] for name in get_model_state_dict(bare)}
             set_model_state_dict(bare, model)
-            if optimizer is not None:
-                set_optimizer_state_dict(part, optimizer, states, options=_FLAT)
-                _make_momentum_sparse(part, optimizer)
+            if each.optimizer is not None:
+                set_optimizer_state_dict(each.part, each.optimizer, states, options=_FLAT)
+                _make_momentum_sparse(each.part, each.optimizer)
         for optimizer, parameter, _ in unsaved:
             del optimizer.state[parameter]
         for name, state in tensors["random"].items():
@@ -103,8 +107,8 @@ class State:
         """The parameters and buffers of the whole model on rank 0, nothing on the others."""
         whole: dict[str, Any] = {}
         in_pipeline = self._seat.plan.pipeline > 1
-        for part, _ in self._pairs:
-            whole |= get_model_state_dict(part, options=_GATHERED if in_pipeline else _WHOLE)
+        for each in self._parts:
+            whole |= get_model_state_dict(each.part, options=_GATHERED if in_pipeline else _WHOLE)
         return self._merged(whole) if in_pipeline else whole
 
     def _merged(self, mine: dict[str, Any]) -> dict[str, Any]:
@@ -120,17 +124,6 @@ class State:
         dist.gather_object(mine, found, group=mesh.get_group("pipeline"), group_dst=0)
         return {name: tensor for state in found or () for name, tensor in state.items()}
 
-    def _dicts(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        model: dict[str, Any] = {}
-        state: dict[str, Any] = {}
-        for part, optimizer in self._pairs:
-            model |= get_model_state_dict(part)
-            if optimizer is not None:
-                _begin_sparse(optimizer)
-                found = get_optimizer_state_dict(part, optimizer, options=_FLAT)
-                state |= {key: _dense(value) for key, value in found.items()}
-        return model, state
-
     def _unsaved(
         self, saved: Container[str]
     ) -> Iterator[tuple[torch.optim.Optimizer, nn.Parameter, dict[str, Any]]]:
@@ -140,16 +133,15 @@ class State:
         An optimizer has no state of a parameter before its first step, and that may be still to
         come: nothing was finite so far, or no gradient has reached the parameter.
         """
-        for part, optimizer in self._pairs:
-            if optimizer is None:
+        for part in self._parts:
+            if part.optimizer is None:
                 continue
-            for name, parameter in part.named_parameters():
-                (key,) = _get_fqns(part, name)
-                made = optimizer.state.get(parameter, {})
-                state = {f"state.{key}.{what}": value for what, value in made.items()}
+            for parameter, name in part.parameters.items():
+                made = part.optimizer.state.get(parameter, {})
+                state = {f"state.{name}.{what}": value for what, value in made.items()}
                 told = [each for each, value in state.items() if isinstance(value, torch.Tensor)]
                 if told and not any(each in saved for each in told):
-                    yield optimizer, parameter, state
+                    yield part.optimizer, parameter, state
 
     def _generators(self) -> dict[str, torch.Tensor]:
         """The states of this worker's generators, by name; its tensor group draws the same."""
@@ -161,26 +153,6 @@ class State:
         if (state := device.generator_state()) is not None:
             found[f"{device.where.type}-{mine}"] = state
         return found
-
-
-def _begin_sparse(optimizer: torch.optim.Optimizer) -> None:
-    """Lets an optimizer that takes sparse gradients alone make its state, from gradients of no
-    rows; that of others torch makes as late, from gradients of zeros."""
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    has_begun = bool(optimizer.state) or any(each.grad is not None for each in parameters)
-    takes_others = not isinstance(optimizer, torch.optim.SparseAdam)
-    if has_begun or takes_others:
-        return
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter, layout=torch.sparse_coo)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def _dense(value: Any) -> Any:
-    """Checkpoints hold no sparse tensors, whose size changes with the rows."""
-    is_sparse = isinstance(value, torch.Tensor) and value.is_sparse
-    return value.to_dense() if is_sparse else value
 
 
 def _make_momentum_sparse(part: nn.Module, optimizer: torch.optim.Optimizer) -> None:
