@@ -101,6 +101,18 @@ def test_what_was_filled_in_is_what_the_tensors_held_then(tmp_path: Path) -> Non
     assert same(read(tmp_path / "second", before), tensors)
 
 
+def test_a_value_that_changes_in_place_or_back_is_what_it_is_then(tmp_path: Path) -> None:
+    tensors: dict[str, Any] = {"values": {"seen": [1, 2], "rate": 0.1}, "deep": {0: {"rate": 0.3}}}
+    image = Image(tensors, None)
+    for name, seen, rate in (("first", 7, 0.2), ("second", 8, 0.1)):
+        tensors["values"]["seen"][0] = seen
+        tensors["values"]["rate"] = tensors["deep"][0]["rate"] = rate
+        assert image.fill(tensors)
+        write(image, tmp_path / name)
+        found = read(tmp_path / name, {"values": {"seen": [0, 0], "rate": 0.0}, "deep.0.rate": 0.0})
+        assert found == {"values": {"seen": [seen, 2], "rate": rate}, "deep.0.rate": rate}
+
+
 @pytest.mark.parametrize(
     "change",
     [
