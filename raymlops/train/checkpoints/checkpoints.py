@@ -23,7 +23,6 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from raymlops.errors import TrainingError
-from raymlops.storage.local import replace
 from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.checkpoints.image import Image
 from raymlops.train.loop.progress import Progress
@@ -32,9 +31,6 @@ from raymlops.train.spec import CheckpointPolicy
 
 # One process loads without torch.distributed on purpose.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-
-
-_METADATA = ".metadata"  # where torch looks for it
 
 
 class Checkpoints:
@@ -156,14 +152,12 @@ class Checkpoints:
         def write_part() -> None:
             path.mkdir(parents=True, exist_ok=True)
             image.write(path)
-            if self._seat.rank == 0:
-                replace(path / _METADATA, [image.metadata], staging=path, durable=True)
 
         self._together(step, write_part)
         if self._seat.rank == 0:
             with self._saved.discarding(step):
                 self._settle()
-                self._saved.publish(progress, [*image.files, _METADATA])
+                self._saved.publish(progress, image.files)
 
     def _together(self, step: int, act: Callable[[], object]) -> None:
         """Does what is this worker's part; returns, or raises, once all have done theirs."""

@@ -12,6 +12,7 @@ to where they lie. What comes out is read by torch.distributed.checkpoint as its
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections.abc import Mapping
 from functools import lru_cache
@@ -33,13 +34,15 @@ _Places: TypeAlias = dict[MetadataIndex, _StorageInfo]
 
 # What torch aligns numbers to within an item; so must the item be within the file.
 _ALIGNMENT_BYTES = 64
+_METADATA = ".metadata"  # where torch looks for it
+
 _PLAIN = (bool, int, float, str, type(None))
 _LEAVES = (torch.Tensor, tuple, *_PLAIN)
 
 
 class Image:
-    """The file of one worker; on rank 0 alone `files` names those of all, and `metadata` tells of
-    what is in them.
+    """The file of one worker. That of rank 0 has another beside it which tells torch what is in
+    those of all, and there alone `files` names them.
 
     All workers of `group` make one together, each from the tensors it holds; a group of None is
     one worker alone.
@@ -54,8 +57,9 @@ class Image:
         found = _flat(tensors)
         self._kinds = _kinds(found)
         places = self._lay_out(plan, found)
-        self.metadata = _described(metadata, places, group)
-        self.files = sorted({place.relative_path for place in metadata.storage_data.values()})
+        self._metadata = _described(metadata, places, group)
+        names = {place.relative_path for place in metadata.storage_data.values()}
+        self.files = [*sorted(names), _METADATA]
         self.fill(tensors)
 
     def fill(self, tensors: dict[str, Any]) -> bool:
@@ -82,8 +86,13 @@ class Image:
         return True
 
     def write(self, folder: Path) -> None:
-        """Writes this worker's file, durably."""
+        """Writes what is this worker's to write, durably."""
         write_direct(folder / self._name, self._memory, self._size_bytes)
+        if self._rank == 0:
+            with open(folder / _METADATA, "wb") as file:
+                file.write(self._metadata)
+                file.flush()
+                os.fsync(file.fileno())
 
     @property
     def _name(self) -> str:

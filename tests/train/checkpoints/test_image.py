@@ -58,7 +58,6 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 def write(image: Image, folder: Path) -> None:
     folder.mkdir()
     image.write(folder)
-    (folder / ".metadata").write_bytes(image.metadata)
 
 
 def read(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
@@ -149,8 +148,6 @@ def save_shards(seat: Seat, folder: Path) -> None:
     tensors["table"].mul_(3)
     assert image.fill(tensors)
     image.write(folder)
-    if seat.rank == 0:
-        (folder / ".metadata").write_bytes(image.metadata)
 
 
 def load_shards(seat: Seat, folder: Path) -> bool:
