@@ -90,12 +90,16 @@ class Seat:
             return
         from torch.distributed.tensor import DTensor
 
-        for tensor in tensors:
-            mine = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-            sent = mine.to(self.device.sends_from).contiguous()
-            # As bytes: gloo knows no complex numbers.
-            dist.broadcast(sent.flatten().view(torch.uint8), group=self.replicas, group_src=0)
-            mine.copy_(sent)
+        mine = [each.to_local() if isinstance(each, DTensor) else each for each in tensors]
+        if not mine:
+            return
+        # In one message, as bytes: gloo knows no complex numbers.
+        packed = [each.to(self.device.sends_from).flatten().view(torch.uint8) for each in mine]
+        message, sizes = torch.cat(packed), [len(part) for part in packed]
+        dist.broadcast(message, group=self.replicas, group_src=0)
+        for each, sent in zip(mine, torch.split(message, sizes), strict=True):
+            # A copy begins where numbers of any size may.
+            each.copy_(sent.clone().view(each.dtype).view(each.shape))
 
     def told(self, value: Any) -> Any:
         """The value that rank 0 gives, on every worker."""

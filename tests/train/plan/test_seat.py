@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+import torch.distributed as dist
 
 from raymlops.train import ParallelPlan
 from raymlops.train.plan.seat import Seat
@@ -33,6 +35,21 @@ def test_replicas_take_over_tensors_of_any_kind_from_the_first() -> None:
     ]
     for found in gloo.run(ParallelPlan(data=2), aligned):
         assert all(map(torch.equal, found, expected))
+
+
+def sizes_of_messages(seat: Seat) -> list[int]:
+    sizes, broadcast = [], dist.broadcast
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            dist, "broadcast", lambda sent, **to: (sizes.append(len(sent)), broadcast(sent, **to))
+        )
+        aligned(seat)
+        seat.align([])
+    return sizes
+
+
+def test_replicas_take_over_all_of_them_in_one_message() -> None:
+    assert gloo.run(ParallelPlan(data=2), sizes_of_messages) == [[8 + 2 + 8 + 6 * 4]] * 2
 
 
 def test_stages_and_replicas_draw_numbers_of_their_own_and_slices_the_same() -> None:
