@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from raymlops.train.layouts.base import Context, Rows, Whole
+from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.plan.seat import Seat
 from raymlops.train.replay import Recorder, Replays
 from raymlops.train.spec.recipe import Loss
@@ -39,16 +39,15 @@ class Averaged(Whole):
             self._replays = Replays(model, self._passes, seat.device, recorder)
             self.keeps_gradients = True
 
-    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+    def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         columns = (*rows.inputs, rows.targets)
         replays = self._replays
         if replays is not None and replays.takes(columns, full=rows.full, counts=rows.counts):
-            loss = replays.replay(columns, scale)
+            tell(replays.replay(columns, scale))
         else:
-            loss = super().backward(rows, scale=scale, last=last)
+            super().backward(rows, scale=scale, last=last, tell=tell)
         if last and self._seat.plan.num_replicas > 1:
             self._average()
-        return loss
 
     def _passes(self, columns: tuple[torch.Tensor, ...], scale: torch.Tensor) -> torch.Tensor:
         *inputs, targets = columns

@@ -25,6 +25,7 @@ from raymlops.train.compression import Compression
 from raymlops.train.spec.recipe import Loss
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
+Tell: TypeAlias = Callable[[torch.Tensor], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +65,9 @@ class Layout(ABC):
     unreached: Collection[str] = ()
 
     @abstractmethod
-    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
-        """Adds the gradients of `scale` times the summed loss; returns that sum, unscaled.
+    def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
+        """Adds the gradients of `scale` times the summed loss. That sum, unscaled, it tells once,
+        before it computes gradients if it can: what others have to know of it is on its way then.
 
         Every worker calls it equally often. `last` says that the batch ends with these rows:
         gradients are averaged over replicas then, and not before.
@@ -98,11 +100,11 @@ class Whole(Layout):
         self._computing = computing
         self._around = around
 
-    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+    def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         with self._around(), self._sending(last):
             loss = self._forward(rows)
+            tell(_plain(loss.detach()))
             torch.autograd.backward(loss * scale)
-        return _plain(loss.detach())
 
     @torch.no_grad()
     def evaluate(self, rows: Rows) -> torch.Tensor:

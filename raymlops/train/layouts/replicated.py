@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 
-import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.train.compression import CompressionHook, Compressor
-from raymlops.train.layouts.base import Context, Rows, Whole
+from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.recipe import Loss
 
@@ -51,8 +50,8 @@ class Replicated(Whole):
         self._num_exchanges = 0
         super().__init__(self._copies, loss, computing=computing, unreached=unreached)
 
-    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
-        loss = super().backward(rows, scale=scale, last=last)
+    def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
+        super().backward(rows, scale=scale, last=last, tell=tell)
         if last and self._hook is not None:
             self._hook.hand_on()
         self._num_exchanges += last
@@ -62,7 +61,6 @@ class Replicated(Whole):
                 told.get(f"backward_{n}_time", 0) for n in ("comm", "compute_comm_overlap")
             )
             self.exchange_s = max(0, sent - hidden) / 1e9
-        return loss
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last else self._copies.no_sync()

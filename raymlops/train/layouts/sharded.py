@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from raymlops.train.layouts.base import Context, Rows, Whole
+from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.layouts.clocked import Clock
 from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.shards import require_shardable
@@ -65,13 +65,12 @@ class Sharded(Whole):
                 self._clock.watch(each, averages=seat.plan.data > 1)
         super().__init__(model, loss, computing=computing, around=around, unreached=unreached)
 
-    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
-        loss = super().backward(rows, scale=scale, last=last)
+    def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
+        super().backward(rows, scale=scale, last=last, tell=tell)
         if last and self._search is not None:
             self._search.end()
         if last:
             self.exchange_s = self._clock.take()
-        return loss
 
     def evaluate(self, rows: Rows) -> torch.Tensor:
         loss = super().evaluate(rows)

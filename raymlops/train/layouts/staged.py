@@ -19,7 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.storage.files import save as write_file
-from raymlops.train.layouts.base import Context, Layout, Rows
+from raymlops.train.layouts.base import Context, Layout, Rows, Tell
 from raymlops.train.layouts.recorded import keep_timeline
 from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.sharded import mesh_of
@@ -93,7 +93,7 @@ class Staged(Layout):
         self._is_first = seat.rank == 0
         self._num_batches = 0
 
-    def backward(self, rows: Rows, *, scale: float, last: bool) -> torch.Tensor:
+    def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         """As for every layout; what was averaged before `last` stays the average, so that replicas
         which average more often than they must still agree."""
         started = time.perf_counter()
@@ -110,7 +110,7 @@ class Staged(Layout):
             for search in self._searches:
                 search.end()
         self.idle_s = max(0.0, time.perf_counter() - started - self._pipeline.busy_s)
-        return total * rows.weight
+        tell(total * rows.weight)
 
     def evaluate(self, rows: Rows) -> torch.Tensor:
         return self._pipeline.evaluate(rows.inputs, rows.targets) * rows.weight

@@ -166,9 +166,9 @@ class Loop:
         # A forward pass changes them before anyone knows whether the step will be skipped.
         may_skip = self._spec.stopping.on_nan == "skip"
         buffers = copy_buffers(self._layout.parts) if may_skip else None
-        loss_sum = self._gradients(batch)
+        total = self._gradients(batch)
         with self._meter.spent("wait"):
-            loss_sum = self._updater.total(loss_sum)
+            loss_sum = total()
         with self._meter.spent("update"):
             norm, finite = self._updater.update(loss_sum, self._progress)
             if buffers is not None and not finite:
@@ -201,23 +201,33 @@ class Loop:
             self._gather()
             self._checkpoints.save(self._state.tensors(), self._progress)
 
-    def _gradients(self, batch: Batch) -> float:
-        """Leaves the gradients of the mean over the global batch; this worker's summed loss."""
+    def _gradients(self, batch: Batch) -> Callable[[], float]:
+        """Leaves the gradients of the mean over the global batch; what is returned waits for the
+        summed loss of all workers."""
         self._updater.clear(keep=self._layout.keeps_gradients)
         # Replicas average their gradients: scaled so, the average is the mean over all rows of the
         # global batch, also when the workers' parts differ in size.
         share = self._seat.plan.num_replicas / (batch.global_size * self._targets_per_row)
         count = self._spec.accumulation
-        losses = []
+        losses: list[torch.Tensor] = []
+        totals: list[Callable[[], float]] = []
+
+        def tell(loss: torch.Tensor) -> None:
+            losses.append(loss)
+            if len(losses) == count:
+                totals.append(self._updater.begin_total(torch.stack(losses).sum()))
+
         pieces = self._meter.drawn("data", self._train.pieces(batch))
         for number, rows in enumerate(pieces, start=1):
             with self._meter.spent("compute"):
                 scale = share * self._progress.scale.value
-                losses.append(self._layout.backward(rows, scale=scale, last=number == count))
+                self._layout.backward(rows, scale=scale, last=number == count, tell=tell)
             self._meter.move(self._layout.idle_s, "compute", "bubble")
         self._meter.move(self._layout.exchange_s, "compute", "communication")
         with self._meter.spent("compute"):
-            return float(torch.stack(losses).sum())
+            float(losses[-1])  # a device that computes behind the host's back is waited for
+        (total,) = totals
+        return total
 
     def _settle_unsent(self, factor: float, *, finite: bool) -> None:
         """What compression has not sent yet are gradients of the scaled loss, none of them of a

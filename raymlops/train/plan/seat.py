@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -79,6 +79,23 @@ class Seat:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device.sends_from)
         dist.all_reduce(tensor, group=self.replicas)
         return [float(value) for value in tensor]
+
+    def begin_total(self, value: torch.Tensor) -> Callable[[], float]:
+        """Begins to sum a number over all replicas; what is returned waits for the sum, the same on
+        every worker."""
+        device = self.device
+        if self.plan.num_replicas == 1:
+            return lambda: float(value)
+        if device.where.type != device.sends_from.type:  # it would be waited for here
+            return lambda: self.total([float(value)])[0]
+        tensor = value.to(torch.float64, copy=True)
+        work = dist.all_reduce(tensor, group=self.replicas, async_op=True)
+
+        def total() -> float:
+            work.wait()
+            return float(tensor)
+
+        return total
 
     def meet(self) -> None:
         """Returns once all replicas have come here."""

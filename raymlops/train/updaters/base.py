@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -63,10 +63,10 @@ class Updater(ABC):
             else:
                 parameter.grad = None
 
-    def total(self, loss_sum: float) -> float:
-        """A batch's loss summed over the rows of all workers, given that over this one's."""
-        (total,) = self._seat.total([loss_sum])
-        return total
+    def begin_total(self, loss_sum: torch.Tensor) -> Callable[[], float]:
+        """Begins to sum a batch's loss over the rows of all workers, given that over this one's;
+        what is returned waits for it."""
+        return self._seat.begin_total(loss_sum)
 
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
         """Makes the parameters of the next step, unless something is not finite; the norm of all

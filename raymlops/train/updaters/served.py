@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -130,8 +130,10 @@ class Served(Updater):
             if mine is not None:
                 mine.stop()
 
-    def total(self, loss_sum: float) -> float:
-        return super().total(loss_sum) if self._in_step else loss_sum * self._seat.plan.data
+    def begin_total(self, loss_sum: torch.Tensor) -> Callable[[], float]:
+        if self._in_step:
+            return super().begin_total(loss_sum)
+        return lambda: float(loss_sum) * self._seat.plan.data
 
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
         self.exchange_s = 0.0

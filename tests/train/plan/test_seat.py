@@ -52,6 +52,18 @@ def test_replicas_take_over_all_of_them_in_one_message() -> None:
     assert gloo.run(ParallelPlan(data=2), sizes_of_messages) == [[8 + 2 + 8 + 6 * 4]] * 2
 
 
+def begun(seat: Seat) -> tuple[float, float]:
+    number = torch.tensor(1.0 + seat.rank)
+    total = seat.begin_total(number)
+    number.add_(10)
+    seat.meet()  # what others say meanwhile is not mixed up with it
+    return total(), float(number)
+
+
+def test_a_sum_is_of_what_a_number_was_when_it_began() -> None:
+    assert gloo.run(ParallelPlan(data=2), begun) == [(3.0, 11.0), (3.0, 12.0)]
+
+
 def test_stages_and_replicas_draw_numbers_of_their_own_and_slices_the_same() -> None:
     plan = ParallelPlan(data=2, tensor=2, pipeline=2)
     streams = [Seat(plan=plan, rank=rank).stream for rank in range(8)]
