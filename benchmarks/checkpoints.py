@@ -57,6 +57,14 @@ def main() -> None:
     report("checkpoints", figures)
 
 
+def _is_met(costs: Mapping[str, float]) -> bool | None:
+    """None where steps with a checkpoint were faster than those without: other work was in the
+    way, and the figures say nothing."""
+    if min(costs["ours"], costs["torch's"]) <= 0.0:
+        return None
+    return costs["ours"] <= 0.1 * costs["torch's"]
+
+
 def _figures(spec: TrainSpec, turns: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         wall, processor = gloo.run(ParallelPlan(data=2), measure, spec, Path(folder), turns)[0]
@@ -71,7 +79,7 @@ def _figures(spec: TrainSpec, turns: int) -> list[Figure]:
                 "ours, synchronous": costs["waiting"] * 1e3,
             },
             goal=goal,
-            met=0 < costs["torch's"] * 0.1 >= costs["ours"] if goal else None,
+            met=_is_met(costs) if goal else None,
         )
         for what, costs, goal in (
             ("cost", wall, "<= 0.1 x dcp.save"),
