@@ -27,7 +27,8 @@ from raymlops.train.pipeline.split import split_by_cost, split_by_hand
 from raymlops.train.pipeline.timeline import Span, Timeline, equal_stages, simulate
 
 if TYPE_CHECKING:
-    from raymlops.train.pipeline.chain import Chain, Chained, find_chain
+    from raymlops.train.pipeline.chain import Chain, find_chain
+    from raymlops.train.pipeline.graph import Chained
     from raymlops.train.pipeline.step import Pipeline
 
 __all__ = [
@@ -52,7 +53,7 @@ __all__ = [
     "work_order",
 ]
 
-_MODULE_OF = {"Chain": "chain", "Chained": "chain", "Pipeline": "step", "find_chain": "chain"}
+_MODULE_OF = {"Chain": "chain", "Chained": "graph", "Pipeline": "step", "find_chain": "chain"}
 
 
 def __getattr__(name: str) -> Any:
