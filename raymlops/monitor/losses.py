@@ -2,6 +2,8 @@
 
 Of probabilities that is the log loss, and a difference is one of nats. Of numbers it is the root of
 the mean squared error, whose size is that of the label: a difference is a share of the champion's.
+Its interval is that of the logarithm of their ratio, so that it reaches no lower than -100 %, and
+is the same whichever of both is called the champion.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,7 +29,8 @@ ClassesOf = Callable[[str], Sequence[Class]]
 
 
 class Change(NamedTuple):
-    """By how much a loss differs, and how fast that moves with the mean of each side's rows."""
+    """By how much a loss differs, on the scale on which its interval is symmetric, and how fast
+    that moves with the mean of each side's rows."""
 
     value: float
     by_champion: float
@@ -51,6 +55,10 @@ class Loss(ABC):
     @abstractmethod
     def change(self, champion: float, challenger: float) -> Change:
         """From one mean of `rows` to another."""
+
+    def difference(self, change: float) -> float:
+        """What is told of a change on that scale."""
+        return change
 
     @abstractmethod
     def told(self, difference: float) -> str:
@@ -80,11 +88,14 @@ class _Rmse(Loss):
         return errors**2
 
     def change(self, champion: float, challenger: float) -> Change:
-        """sqrt(c / a) - 1 has the derivatives -r / 2a and r / 2c, with r = sqrt(c / a)."""
+        """log(sqrt(c / a)) has the derivatives -1 / 2a and 1 / 2c."""
         if champion == 0.0 or challenger == 0.0:
             return Change(math.nan, math.nan, math.nan)  # of what is never off there is no share
-        root = math.sqrt(challenger / champion)
-        return Change(root - 1.0, -root / (2.0 * champion), root / (2.0 * challenger))
+        ratio = math.log(challenger / champion) / 2.0
+        return Change(ratio, -1.0 / (2.0 * champion), 1.0 / (2.0 * challenger))
+
+    def difference(self, change: float) -> float:
+        return math.expm1(change)
 
     def told(self, difference: float) -> str:
         return f"{difference:+.1%}"
@@ -167,4 +178,6 @@ def _difference(loss: Loss, change: Change, influence: Vector, clusters: Cluster
     metric = f"{loss.metric}_difference"
     if math.isnan(change.value):
         return undefined(metric, influence.size)
-    return estimate(metric, change.value, influence, clusters, -math.inf, math.inf)
+    found = estimate(metric, change.value, influence, clusters, -math.inf, math.inf)
+    value, low, high = map(loss.difference, (found.value, found.low, found.high))
+    return replace(found, value=value, low=low, high=high)
