@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from raymlops.cli.output import emit_json_line
 from raymlops.ledger import Ledger, Run
+from raymlops.ledger.figures import shown_figure
 from raymlops.ledger.records import Metric
 
 _LINE_EVERY_S = 10.0
@@ -60,7 +61,7 @@ class Sight:
     def told(self) -> str:
         """Losses and speed, or all there is of a run that has neither."""
         shown = {name: value for name, value in self.values.items() if "loss" in name}
-        parts = [f"{name} {value:.4f}" for name, value in (shown or self.values).items()]
+        parts = [f"{name} {shown_figure(value)}" for name, value in (shown or self.values).items()]
         if shown and "rows_per_s" in self.values:
             parts.append(f"{self.values['rows_per_s']:,.0f} rows/s")
         return ", ".join(parts)

@@ -175,6 +175,7 @@ def _monitor_lines(monitor: MonitorHealth) -> Iterator[tuple[str, str]]:
 
 
 def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
+    from raymlops.ledger.figures import shown_figure
     from raymlops.ledger.joins import LOST
 
     versions = f"{model.num_versions} versions"
@@ -187,7 +188,7 @@ def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
     for run in model.training:
         yield "running", run
     if model.window_end is not None:
-        figures = [f"{name} {value:.3f}" for name, value in model.performance.items()]
+        figures = [f"{name} {shown_figure(value, 3)}" for name, value in model.performance.items()]
         drifted = f"{model.num_drifted} of {model.num_features} features drifted"
         if model.num_unjudged:
             drifted = f"drift not judged in {model.num_unjudged:,} rows (monitor.drift.min_rows)"

@@ -223,10 +223,12 @@ def _result(metrics: Mapping[str, float]) -> str:
 
 
 def _shown(value: Any) -> str:
+    from raymlops.ledger.figures import shown_figure
+
     match value:
         case None:
             return ""
         case float():
-            return f"{value:.4f}"
+            return shown_figure(value)
         case _:
             return str(value)

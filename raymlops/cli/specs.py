@@ -175,9 +175,11 @@ def ending_lines(
     result: TrainResult, run: Run, values: Mapping[str, float]
 ) -> Iterable[tuple[str, str]]:
     """Losses, steps, seconds, and where the weights are."""
+    from raymlops.ledger.figures import shown_figure
+
     for name in ("loss", "train_loss", "validation_loss"):
         if name in values:
-            yield name.replace("_", " "), f"{values[name]:.4f}"
+            yield name.replace("_", " "), shown_figure(values[name])
     yield "steps", f"{result.steps:,}{f', ended early: {result.ended}' if result.ended else ''}"
     yield "seconds", f"{_seconds(run):.1f}"
     yield "weights", result.folder

@@ -83,6 +83,7 @@ def _train_table(
 ) -> None:
     from raymlops import operate
     from raymlops.cli.specs import followed
+    from raymlops.ledger.figures import shown_figure
     from raymlops.train.tabular.quality import FIGURES
 
     # Before Ray is started, which takes long and is not needed to say that there is no data.
@@ -102,7 +103,10 @@ def _train_table(
     figures = next(iter(qualities.values()))
     emit_table(
         ("model", *(FIGURES[figure] for figure in figures)),
-        ((name, *(f"{of[figure]:.4f}" for figure in figures)) for name, of in qualities.items()),
+        (
+            (name, *(shown_figure(of[figure]) for figure in figures))
+            for name, of in qualities.items()
+        ),
     )
     emit_lines(_ending_lines(workspace, training, version, configs))
 
@@ -146,6 +150,7 @@ def tune(
     off are run again, and the rest is suggested from the same seed.
     """
     from raymlops.cli.specs import part
+    from raymlops.ledger.figures import shown_figure
 
     refuse(not configs and resume is None, "name a configuration file, or a search with --resume")
     if resume is not None:
@@ -161,7 +166,7 @@ def tune(
     emit_lines(
         (
             ("best run", f"{search.best_run.id} of {search.num_trials} trials"),
-            ("validation loss", f"{search.validation_loss:.4f}"),
+            ("validation loss", shown_figure(search.validation_loss)),
             ("use it", f"raymlops train {files} {shlex.quote(str(path))}"),
         )
     )

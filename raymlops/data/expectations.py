@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from raymlops.data.features import Feature
@@ -28,7 +27,7 @@ from raymlops.data.schema import TableSchema
 from raymlops.data.statistics import ColumnStatistics, Statistics
 from raymlops.errors import ExpectationError
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_MAX = 3.4e38
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from raymlops.config import MOST_DAYS
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Performance
+from raymlops.ledger.figures import shown_figure
 from raymlops.monitor import LOSSES, WindowReport
 from raymlops.release.canary import MOST_SKEW
 
@@ -164,7 +165,7 @@ def _performance(
     loss, over_baseline = found[name], found[f"{name}_over_baseline"]
     limit = reference * (1 + policy.max_loss_increase)
     if loss.low > limit:
-        problem = f"at training it was {reference:.3f}, the limit is {limit:.3f}"
+        problem = _held_to(reference, limit)
     elif over_baseline.low > 0:
         constant = "share of positives" if name == "log_loss" else "mean"
         problem = f"always predicting the {constant} in training would do better"
@@ -173,8 +174,8 @@ def _performance(
     return Trigger(
         cause="performance",
         why=(
-            f"{LOSSES[name].title} of {version} was {loss.value:.3f} [{loss.low:.3f}, "
-            f"{loss.high:.3f}] in {report.window} ({loss.num_rows:,} rows); {problem}"
+            f"{LOSSES[name].title} of {version} was {_estimated(loss)} in {report.window} "
+            f"({loss.num_rows:,} rows); {problem}"
         ),
         evidence={
             "window": str(report.window),
@@ -206,9 +207,7 @@ def _expected(
         cause="expected",
         why=(
             f"no labels of {report.window} are known, but the scores of {version} let expect a "
-            f"log loss of {loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}] "
-            f"({loss.num_rows:,} rows); at training it was {reference:.3f}, the limit is "
-            f"{limit:.3f}"
+            f"log loss of {_estimated(loss)} ({loss.num_rows:,} rows); {_held_to(reference, limit)}"
         ),
         evidence={
             "window": str(report.window),
@@ -219,6 +218,16 @@ def _expected(
             "limit": limit,
         },
     )
+
+
+def _estimated(loss: Performance) -> str:
+    value, low, high = (shown_figure(each, 3) for each in (loss.value, loss.low, loss.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _held_to(reference: float, limit: float) -> str:
+    trained, most = shown_figure(reference, 3), shown_figure(limit, 3)
+    return f"at training it was {trained}, the limit is {most}"
 
 
 def _drift(

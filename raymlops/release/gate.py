@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from raymlops.config import MOST_DAYS
+from raymlops.ledger.figures import shown_figure
 from raymlops.monitor import LOSSES
 
 
@@ -68,8 +69,8 @@ def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
     without a score than the champion has."""
     loss = LOSSES[comparison.loss]
     shown = (
-        f"{loss.title} {comparison.challenger[loss.metric]:.4f} against the champion's "
-        f"{comparison.champion[loss.metric]:.4f} on {comparison.num_rows:,} rows: "
+        f"{loss.title} {shown_figure(comparison.challenger[loss.metric])} against the champion's "
+        f"{shown_figure(comparison.champion[loss.metric])} on {comparison.num_rows:,} rows: "
         f"difference {loss.told(comparison.difference)}, "
         f"95 % interval [{loss.told(comparison.low)}, {loss.told(comparison.high)}]"
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from raymlops.cluster.resources import node_cpus
 from raymlops.errors import TrainingError
 from raymlops.ledger import Dataset, Ledger, Run, open_ledger
+from raymlops.ledger.figures import shown_figure
 from raymlops.storage import Store, arrow_place
 from raymlops.train import TabularSpec
 from raymlops.tune.leftovers import give_back
@@ -268,6 +269,6 @@ def _keep(ledger: Ledger, job: TrainingJob, search: Search) -> None:
         kind="tune",
         outcome=f"best of {search.num_trials} trials is {search.best_run.id}",
         who="raymlops tune",
-        why=f"lowest validation loss, {search.validation_loss:.4f}",
+        why=f"lowest validation loss, {shown_figure(search.validation_loss)}",
         evidence={"run": search.run.id, "best": asdict(search.best)},
     )

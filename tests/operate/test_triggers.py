@@ -121,6 +121,9 @@ def test_numbers_are_held_to_their_rmse() -> None:
     )
     assert found.evidence["rmse"] == 13.0
     assert find_trigger(POLICY, rmse(13.0, 10.9), "1.0.0", 10.0) is None
+    found = find_trigger(POLICY, rmse(1.3e-5, 1.21e-5), "1.0.0", 1e-5)
+    assert found is not None
+    assert "at training it was 1e-05, the limit is 1.1e-05" in found.why
     found = find_trigger(POLICY, rmse(10.0, 9.0, over_baseline=0.1), "1.0.0", 10.0)
     assert found is not None
     assert "always predicting the mean in training would do better" in found.why

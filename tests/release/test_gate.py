@@ -48,6 +48,8 @@ def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
         "difference -5.5%, 95 % interval [-9.2%, -1.9%]"
     )
     assert judge(GatePolicy(min_gain=0.06), numbers).why.startswith("a smaller gain than 0.06: ")
+    tiny = replace(numbers, champion={"rmse": 1.302e-5}, challenger={"rmse": 1.231e-5})
+    assert "RMSE 1.23e-05 against the champion's 1.3e-05" in judge(GatePolicy(), tiny).why
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from raymlops.data import OUTPUTS
-from raymlops.ledger import Ledger, ModelVersion, Performance
+from raymlops.ledger import Ledger, ModelVersion, Performance, SlicePerformance
+from raymlops.ledger.figures import shown_figure
 from raymlops.monitor import plots
 from raymlops.monitor.expected import is_off
 from raymlops.monitor.judging import ALL, WindowReport, unjudged_rows
@@ -53,11 +54,11 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
     overall = {row.metric: row for row in latest.performance if row.version == ALL}
     loss = next(row for name, row in overall.items() if name in LOSSES)
     if not math.isnan(loss.value):
-        note = f"{loss.low:.3f} to {loss.high:.3f}"
+        note = _interval(loss)
         if baseline := overall.get(f"baseline_{loss.metric}"):
-            note += f"; constant guess {baseline.value:.3f}"
+            note += f"; constant guess {shown_figure(baseline.value, 3)}"
         label = f"{LOSSES[loss.metric].heading}, last window"
-        yield Fact(label=label, value=f"{loss.value:.3f}", note=note)
+        yield Fact(label=label, value=shown_figure(loss.value, 3), note=note)
     late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)
     if late or labelled:
         note = f"rows of {latest.window}, and labels of {labelled:,}"
@@ -67,13 +68,17 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
         hope = max(hopes, key=lambda row: row.num_rows)
         rows = [row for row in latest.performance if _same_arm(row, hope)]
         note = "labels contradict it" if is_off(rows) else "from the scores alone"
-        yield Fact(label="Log loss expected", value=f"{hope.value:.3f}", note=note)
+        yield Fact(label="Log loss expected", value=shown_figure(hope.value, 3), note=note)
     if slices := worst_slices(ledger, model, latest):
         worst = slices[0]
         name = LOSSES[worst.metric].title
-        note = f"{name} {worst.value:.3f}, {worst.low:.3f} to {worst.high:.3f}"
+        note = f"{name} {shown_figure(worst.value, 3)}, {_interval(worst)}"
         value = f"{worst.feature} {worst.part}"
         yield Fact(label="Worst slice, last window", value=value, note=note)
+
+
+def _interval(row: Performance | SlicePerformance) -> str:
+    return f"{shown_figure(row.low, 3)} to {shown_figure(row.high, 3)}"
 
 
 def _drift_facts(

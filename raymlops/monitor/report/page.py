@@ -14,6 +14,7 @@ from raymlops.ledger import (
     Pane,
     Release,
 )
+from raymlops.ledger.figures import shown_figure
 from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.judging import WindowReport, read_reports
 from raymlops.monitor.report.facts import facts
@@ -128,6 +129,7 @@ def _template() -> Template:
     )
     environment.filters["day"] = lambda time: f"{time:%-d %b %Y}" if time else ""
     environment.filters["minute"] = lambda time: f"{time:%Y-%m-%d %H:%M}"
+    environment.filters["figure"] = lambda value: shown_figure(value, 3)
     environment.filters["svg"] = Markup  # ours; every text in it is escaped by matplotlib
     return environment.get_template("page.html.j2")
 

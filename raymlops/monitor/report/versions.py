@@ -8,6 +8,7 @@ from datetime import datetime
 
 from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, ModelVersion
+from raymlops.ledger.figures import shown_figure
 from raymlops.monitor.losses import LOSSES
 from raymlops.monitor.report.figures import CHAMPION
 
@@ -46,7 +47,7 @@ def version_rows(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) -
                 trained_to=row.event_time,
                 run=row.run_id,
                 data=", ".join(f"{name} {version}" for name, version in inputs),
-                loss="" if name is None else f"{_told(name)} {metrics[name]:.4f}",
+                loss="" if name is None else f"{_told(name)} {shown_figure(metrics[name])}",
             )
         )
     return rows
