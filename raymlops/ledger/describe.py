@@ -48,8 +48,8 @@ def lineage_lines(lineage: Lineage) -> Lines:
             (
                 "alarm",
                 f"{alarm.detector} in arm {alarm.arm}, at request {alarm.request_id} of "
-                f"{_time(alarm.event_time)}: errors rose from {alarm.reference_rate:.3f} to "
-                f"{alarm.recent_rate:.3f}",
+                f"{_time(alarm.event_time)}: errors rose from {alarm.reference_rate:.1%} to "
+                f"{alarm.recent_rate:.1%}",
             )
         )
     packages = len(lineage.environment.splitlines()) - 1

@@ -92,8 +92,8 @@ def concept_trigger(policy: RetrainPolicy, alarms: Sequence[ConceptAlarm]) -> Tr
     return Trigger(
         cause="concept",
         why=(
-            f"errors of {last.version} rose from {last.reference_rate:.3f} to "
-            f"{last.recent_rate:.3f}, says {last.detector} at {last.event_time:%Y-%m-%d %H:%M} "
+            f"errors of {last.version} rose from {last.reference_rate:.1%} to "
+            f"{last.recent_rate:.1%}, says {last.detector} at {last.event_time:%Y-%m-%d %H:%M} "
             f"after {last.num_labels:,} labelled requests{more}"
         ),
         evidence={

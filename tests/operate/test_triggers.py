@@ -221,7 +221,7 @@ def test_alarms_that_nobody_considered_are_one_trigger() -> None:
     assert found is not None
     assert found.cause == "concept"
     assert found.why == (
-        "errors of 1.0.0 rose from 0.150 to 0.310, says cusum at 2013-06-08 00:00 after 1,200 "
+        "errors of 1.0.0 rose from 15.0% to 31.0%, says cusum at 2013-06-08 00:00 after 1,200 "
         "labelled requests, the last of 2 alarms"
     )
     assert (found.evidence["alarm"], found.evidence["request"]) == (7, "r-7")

@@ -37,7 +37,7 @@ def facts(
         yield Fact(label="Champion", value=str(champion.version), note=f"since {since:%-d %b %Y}")
     if alarms := ledger.watches.alarms(model):
         last = alarms[-1]
-        note = f"errors of {last.version} rose to {last.recent_rate:.3f}, {last.event_time:%-d %b}"
+        note = f"errors of {last.version} rose to {last.recent_rate:.1%}, {last.event_time:%-d %b}"
         yield Fact(label="Alarms of concept drift", value=str(len(alarms)), note=note)
     answered = f"{ledger.observations.count_predictions(model):,}"
     yield Fact(label="Requests answered", value=answered, note="kept with their scores")
