@@ -19,7 +19,7 @@ from raymlops.data import Class, as_table, class_numbers, open_source, read_clas
 from raymlops.data.classes import UNKNOWN
 from raymlops.errors import DataError
 from raymlops.ledger import Labels, class_labels, number_labels
-from raymlops.models import PROBABILITY, Signature
+from raymlops.models import Signature
 from raymlops.operate.workspace import Workspace
 
 _logger = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ def add_labels(
     Raises:
         NotFoundError: the ledger holds no such model.
         DataError: the file cannot be read, lacks a column, names no request in a line, or a label
-            is none that the model says: no number, neither 0 nor 1 where it says a probability,
-            all unknown to it where it tells classes apart; or all labels come too late.
+            is none that the model says: no finite number, neither 0 nor 1 where it says a
+            probability, all unknown to it where it tells classes apart; or all come too late.
     """
     newest = workspace.ledger.registry.newest(model)
     signature = Signature.from_json(workspace.ledger.text(newest.signature_digest))
@@ -133,15 +133,19 @@ def _told(
         _warn_of_unknown(classes, name, signature.classes, model)
         return classes, lambda some: class_labels(some.tolist())
     values = _numbers(column, name)
-    if PROBABILITY not in {output.name for output in signature.outputs}:
-        return values, number_labels
-    is_odd = ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
+    if signature.is_regression:
+        is_odd = np.abs(values) > np.finfo(np.float32).max
+        why = "numbers, and what came true of them is finite, below 3.4e38"
+    else:
+        is_odd = ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
+        why = "probabilities, and what came true of them is 0 or 1"
     if is_odd.any():
         line = int(np.argmax(is_odd))
         raise DataError(
-            f"column '{name}' says {values[line]:g} of request '{ids[line]}'; {model} says "
-            "probabilities, and what came true of them is 0 or 1"
+            f"column '{name}' says {values[line]:g} of request '{ids[line]}'; {model} says {why}"
         )
+    if signature.is_regression:
+        return values, number_labels
     return values, lambda some: some.astype(np.int8).tobytes()
 
 

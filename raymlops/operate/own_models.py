@@ -185,7 +185,12 @@ def _profile(
         return _profile_of_classes(features, columns, labels.astype(np.int64), said, postprocessing)
     label_rate = float(labels.mean())
     if postprocessing.is_regression:
-        errors = said - labels
+        errors = (said - labels)[~np.isnan(said)]  # as windows leave out what it says nothing of
+        if not errors.size or np.isinf(errors).any():
+            raise ModelError(
+                f"of {len(said)} rows the model says {len(errors)} numbers, "
+                f"{int(np.isinf(errors).sum())} of them infinite: its error cannot be told"
+            )
         return Profile.of_numbers(features, columns, said, label_mean=label_rate, errors=errors)
     from raymlops.train.tabular.quality import judge
 

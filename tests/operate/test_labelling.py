@@ -103,6 +103,28 @@ def test_numbers_are_kept_as_numbers(workspace: Workspace, tmp_path: Path) -> No
     assert tell().fates == {"repeated": 1}
 
 
+@pytest.mark.parametrize("label", ["inf", "-1e39"])
+def test_a_number_that_no_answer_reaches_is_refused(
+    workspace: Workspace, tmp_path: Path, label: str
+) -> None:
+    """One of them was joined, and left its windows and canaries an infinite RMSE."""
+    register(workspace, NUMBERS)
+    path = tmp_path / "labels.csv"
+    path.write_text(f"request_id,label\nq-1,12.5\nq-2,{label}\n")
+    with pytest.raises(DataError, match=r"of request 'q-2'; flights says numbers, .* finite"):
+        add_labels(workspace, "flights", path, now=NOW)
+
+
+def test_a_number_that_is_called_probability_is_one(workspace: Workspace, tmp_path: Path) -> None:
+    """Its labels were refused, which were neither 0 nor 1."""
+    register(workspace, Postprocessing(label="probability", reads="number").outputs)
+    predicted(workspace, "q-1", 1)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,37.5\n")
+    add_labels(workspace, "flights", path, now=NOW)
+    assert outcomes(workspace) == {"q-1": [37.5]}
+
+
 def test_what_is_no_class_is_refused_as_a_whole(workspace: Workspace, tmp_path: Path) -> None:
     # A 2 among labels was joined, and made a rate of 1.0 of the labels 1, 2, 1, 0.
     predicted(workspace, "q-1", 1)

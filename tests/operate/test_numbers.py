@@ -10,14 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import torch
 from sklearn.linear_model import Ridge
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from raymlops.errors import ConfigError, DataError
+from raymlops.errors import ConfigError, DataError, ModelError
 from raymlops.ledger import ModelVersion
-from raymlops.models import Bundle, Postprocessing, format_named
+from raymlops.models import Artifact, Bundle, Postprocessing, format_named
+from raymlops.models.onnx import export_unchecked
 from raymlops.operate import Workspace, promote, register_model
 from tests.operate.world import START, World, day, play
 from tests.weather import weather
@@ -142,6 +144,43 @@ def test_errors_that_grow_alarm_before_the_window_ends(workspace: Workspace) -> 
     assert alarms[0].reference_rate == 0.1
     assert alarms[0].recent_rate > 0.15
     assert alarms[0].event_time < day(9)
+
+
+class Guess(torch.nn.Module):
+    """The dew point, and of what is damper than `limit` per cent something else."""
+
+    def __init__(self, limit: float, odd: float) -> None:
+        super().__init__()
+        self.limit, self.odd = limit, odd
+
+    def forward(self, matrix: torch.Tensor) -> torch.Tensor:
+        return torch.where(matrix[:, 1] > self.limit, self.odd, matrix[:, 0])
+
+
+def test_rows_of_which_a_model_says_no_number_tell_nothing_of_its_error(
+    workspace: Workspace,
+) -> None:
+    """Its RMSE was NaN, which is kept as nothing, and by which no window could be judged."""
+    table = rows(JANUARY, 500, seed=0)
+    sample = np.zeros((16, 3), dtype=np.float32)
+
+    def registered(limit: float, odd: float) -> ModelVersion:
+        data = export_unchecked(Guess(limit, odd), sample)
+        model = Artifact(format="onnx", data=data)
+        return register_model(workspace, "weather", model, table, postprocessing=SAYS)
+
+    known = table.filter(pc.less_equal(table["humid"], 90.0))
+    profile = Bundle.of_version(workspace.store, registered(90.0, np.nan)).profile
+    assert profile.loss == pytest.approx(
+        root_mean_squared_error(known["target"], known["dewp"]), rel=1e-6
+    )
+    assert profile.tolerance == pytest.approx(
+        np.quantile(np.abs(known["target"].to_numpy() - known["dewp"].to_numpy()), 0.9), rel=1e-6
+    )
+    with pytest.raises(ModelError, match="of 500 rows the model says 0 numbers"):
+        registered(0.0, np.nan)
+    with pytest.raises(ModelError, match=r"500 numbers, \d+ of them infinite"):
+        registered(90.0, np.inf)
 
 
 def test_what_goes_not_with_numbers_is_refused(workspace: Workspace, tmp_path: Path) -> None:
