@@ -31,8 +31,8 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
     """The newest `validation_share` of the rows validate; nothing is fitted on them.
 
     Raises:
-        TrainingError: a part is empty or all its labels are the same, or no feature has a value to
-            learn from.
+        TrainingError: a part is empty or all its labels are the same, no answer could be near them,
+            or no feature has a value to learn from.
     """
     table = table.sort_by(schema.event_time)
     num_train = table.num_rows - round(table.num_rows * validation_share)
@@ -44,6 +44,8 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
                 f"the {name} part has {len(part)} of {len(labels)} rows and {num} "
                 f"{target.of_values} of '{schema.target}'; it needs {target.wanted}"
             )
+    if (why := target.out_of_reach(labels[:num_train])) is not None:
+        raise TrainingError(f"'{schema.target}' cannot be learned: {why}")
     columns = read_columns(table, schema.features)
     older = take(columns, slice(0, num_train))
     preprocessing = Preprocessing.fit(schema.features, older)

@@ -93,6 +93,16 @@ def test_a_part_without_two_values_is_refused() -> None:
         split_by_time(same, SCHEMA, 0.2)
 
 
+def test_numbers_that_float32_does_not_tell_apart_are_refused() -> None:
+    """Of labels about 1e8 with a deviation of 0.8 the network's R² was -3.9, the ridge's 0.5."""
+    table, number = weather(), SCHEMA.target
+    index = table.schema.get_field_index(number)
+    far = table.set_column(index, number, pc.add(pc.divide(table[number], 10.0), 1e8))
+    told = r"'temp' cannot be learned: it is 1e\+08 on average, .* values are 8 apart there"
+    with pytest.raises(TrainingError, match=told):
+        split_by_time(far, SCHEMA, 0.2)
+
+
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_learn_the_numbers_of_one_process(ledger: Ledger, store: Store) -> None:

@@ -46,6 +46,10 @@ class Target(ABC):
     def read(self, column: pa.ChunkedArray, *, name: str) -> NDArray[Any]:
         """The labels [rows] in a column that keeps the rules of its table."""
 
+    def out_of_reach(self, labels: NDArray[Any]) -> str | None:
+        """Why no answer could tell `labels` apart, which differ; None where one could."""
+        return None
+
     def learned(self, labels: NDArray[Any], arrays: Arrays) -> NDArray[Any]:
         """`labels` as the network is shown them."""
         return labels
