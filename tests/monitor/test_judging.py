@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,3 +59,17 @@ def test_the_slices_of_a_page_are_those_of_the_last_window(ledger: Ledger, tmp_p
     page = write_report(ledger, "m", tmp_path / "m.html").read_text("utf-8")
     assert str(JUNE) in page
     assert str(DAYS[0]) not in page
+
+
+def test_a_report_is_written_before_a_single_label_came(tmp_path: Path) -> None:
+    """What the scores let expect was told, but no loss, and the page ended in a StopIteration."""
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        for metric, value in (("log_loss", math.nan), ("expected_log_loss", 0.5)):
+            whole = Performance(
+                model="m", version=ALL, arm=ALL, window_start=JUNE.start, window_end=JUNE.end,
+                metric=metric, num_rows=10, value=value, low=value, high=value,
+            )  # fmt: skip
+            ledger.observations.add_performance([whole])
+        page = write_report(ledger, "m", tmp_path / "m.html").read_text("utf-8")
+    assert "Log loss expected" in page
+    assert "Performance</h2>" not in page

@@ -29,11 +29,13 @@ def performance_figure(
     reports: Sequence[WindowReport], hues: Mapping[str, int], marks: tuple[plots.Mark, ...]
 ) -> Figure | None:
     rows = [row for report in reports for row in report.performance if not math.isnan(row.value)]
-    if not rows:
+    losses = [row.metric for row in rows if row.metric in LOSSES]
+    if not losses:  # no label is known
         return None
+    loss = LOSSES[losses[-1]]  # the newest window's
     metrics = {row.metric for row in rows}
-    loss = next(loss for name, loss in LOSSES.items() if name in metrics)
-    second = next(name for name in _SECOND[loss.metric] if name in metrics)
+    seconds = _SECOND[loss.metric]
+    second = next((name for name in seconds if name in metrics), next(iter(seconds)))
     baseline = [
         row for row in rows if row.metric == f"baseline_{loss.metric}" and row.version == ALL
     ]
