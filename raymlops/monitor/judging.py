@@ -127,18 +127,22 @@ class Judge:
         self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
     ) -> Iterable[Performance]:
         saying = [self._bundles.of(model, pane.version).postprocessing for pane in panes]
-        is_regression = any(each.is_regression for each in saying)
+        are_numbers = any(each.is_regression for each in saying)
         are_classes = any(each.classes for each in saying)
         for (version, arm), group in _by_arm(outcomes).items():
             # Of all arms together: what says one probability has no measure in common with these.
             several = [outcome for outcome in group if outcome.scores.ndim == 2]
-            if is_regression:
-                estimates = self._numbers(model, group)
+            numbers = [outcome for outcome in group if self._says_number(model, outcome.version)]
+            if numbers or (are_numbers and not group):
+                estimates = self._numbers(model, numbers)
             elif several or (are_classes and not group):
                 estimates = measure_classes(several, known=self._known(model, several))
             else:
                 estimates = self._classified(model, group)
             yield from _rows(model, version, arm, window, (*estimates, scored_share(group)))
+
+    def _says_number(self, model: str, version: str) -> bool:
+        return self._bundles.of(model, version).postprocessing.is_regression
 
     def _known(self, model: str, outcomes: Iterable[Outcome]) -> dict[str, Known]:
         return {

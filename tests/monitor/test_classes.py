@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from raymlops.data import Class, take
@@ -21,6 +22,7 @@ from raymlops.ledger import (
     Pane,
     Prediction,
     class_labels,
+    number_labels,
 )
 from raymlops.models import Bundle, Postprocessing, format_named
 from raymlops.monitor import (
@@ -131,9 +133,7 @@ class Garden:
             Labels(
                 request_id=f"{replica}-{number}",
                 model=MODEL,
-                labels=came[rows(number)].astype(np.int8).tobytes()
-                if came.dtype == bool
-                else class_labels(came[rows(number)].tolist()),
+                labels=_told(came[rows(number)]),
                 at=day(number) + timedelta(days=1),
             )
             for number in range(NUM_DAYS)
@@ -143,6 +143,12 @@ class Garden:
     def judged(self) -> WindowReport:
         (report,) = self.monitor.advance(MODEL, datetime(2024, 7, 1, tzinfo=UTC))
         return report
+
+
+def _told(came: np.ndarray) -> bytes:
+    if came.dtype == bool:
+        return came.astype(np.int8).tobytes()
+    return number_labels(came) if came.dtype == float else class_labels(came.tolist())
 
 
 @pytest.fixture
@@ -264,6 +270,41 @@ def test_a_window_of_a_probability_and_of_classes_tells_of_each(garden: Garden) 
     assert found["1.0.0", "macro_f1"].num_rows == 75
     assert found["1.0.1", "roc_auc"].value > 0.9
     assert found["all", "macro_f1"].num_rows == 75
+
+
+def test_a_classifier_that_a_regression_replaces_is_measured_as_one(
+    garden: Garden, tmp_path: Path
+) -> None:
+    """Its probabilities were held to an RMSE in the window in which a number was said, too, and
+    the page went on drawing the log loss alone."""
+    is_virginica = LogisticRegression().fit(irises.MATRIX[::2], irises.TARGET[::2] == 2)
+    number = LinearRegression().fit(irises.MATRIX[::2], irises.TARGET[::2].astype(float))
+    plain, numbers = (
+        bundle_of(
+            format_named("onnx").save(model, irises.MATRIX[:20]),
+            irises.rows(values),
+            Postprocessing(label="species", reads=reads),
+            recorded=lambda _: False,
+        )
+        for model, values, reads in (
+            (is_virginica, (False, False, True), "probability"),
+            (number, (0.0, 1.0, 2.0), "number"),
+        )
+    )
+    for bundle in (plain, numbers):
+        register(garden.ledger, garden.store, MODEL, bundle)
+    garden.serve(plain, "1.0.1")
+    garden.serve(numbers, "1.0.2", replica="s", arm="canary")
+    garden.tell(CAME == "virginica")
+    garden.tell(irises.TARGET[irises.UNSEEN][ORDER].astype(float), replica="s")
+    found = {(row.version, row.metric): row for row in garden.judged().performance}
+    assert found["1.0.1", "roc_auc"].value > 0.9
+    assert ("1.0.1", "rmse") not in found
+    assert found["1.0.2", "rmse"].value < 0.3
+    assert found["all", "rmse"] == replace(found["1.0.2", "rmse"], version="all", arm="all")
+    page = write_report(garden.ledger, MODEL, tmp_path / "page.html").read_text("utf-8")
+    assert "RMSE, last window" in page
+    assert "RMSE by window" in page
 
 
 def outcome(scores: list[list[float]], labels: list[Class], version: str = "1.0.0") -> Outcome:

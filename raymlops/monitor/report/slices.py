@@ -54,12 +54,14 @@ def worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[Slice
 
 
 def slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[SliceRow]:
-    """The slices of the last window in which the model does worst, with all their intervals."""
+    """The slices of the last window in which the model does worst, with all their intervals; where
+    versions are held to different losses, those of one of them."""
 
     def identity(row: SlicePerformance) -> tuple[str, str, str, str]:
         return row.version, row.arm, row.feature, row.part
 
     found = {(*identity(row), row.metric): row for row in _slices_in(ledger, model, latest.window)}
+    ranked = worst_slices(ledger, model, latest)
     return [
         SliceRow(
             feature=worst.feature,
@@ -71,7 +73,7 @@ def slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[SliceRo
                 found.get((*identity(worst), metric)) for metric in SLICE_MEASURES[worst.metric]
             ),
         )
-        for worst in worst_slices(ledger, model, latest)[:MAX_SLICES]
+        for worst in [each for each in ranked if each.metric == ranked[0].metric][:MAX_SLICES]
     ]
 
 
