@@ -9,12 +9,16 @@ from numpy.typing import NDArray
 
 from raymlops.errors import ParityError
 
+_SMALL = 0.01
+"""Of what lies below, what may be off beside 1 would be no small part."""
+
 
 def check_parity(
     got: NDArray[Any], wanted: NDArray[Any], *, tolerance: float, of: str, original: str
 ) -> None:
     """Returns quietly when `got`, [rows] or [rows, k], is `wanted` within
-    `tolerance` * max(1, |wanted|).
+    `tolerance` * max(1, |wanted|), or, where all that is wanted is small, as numbers of a large
+    unit are, within `tolerance` of the largest.
 
     Raises:
         ParityError: says how many rows differ, and of the worst one which output, both values and
@@ -26,7 +30,10 @@ def check_parity(
     got, wanted = got.astype(np.float64), wanted.astype(np.float64)
     if not wanted.size:
         raise ParityError("there are no rows to compare; give at least two real ones")
-    allowed = tolerance * np.maximum(1.0, np.abs(wanted))
+    sizes = np.abs(wanted)
+    largest = float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
+    unit = largest if 0.0 < largest < _SMALL else 1.0
+    allowed = tolerance * np.maximum(unit, sizes)
     with np.errstate(invalid="ignore"):  # what is infinite in both has no difference
         difference = np.abs(got - wanted)
     broken = ~(difference <= allowed)  # also where it is NaN

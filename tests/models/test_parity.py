@@ -49,3 +49,13 @@ def test_values_that_differ_do_not_look_alike() -> None:
 def test_answers_that_are_no_numbers_are_refused_though_they_are_the_same(value: float) -> None:
     message = f"onnx gives {value}, the original {value}; answers have to be finite"
     assert message in _refusal([value], [value])
+
+
+def test_answers_of_a_small_unit_are_held_to_the_largest_of_them() -> None:
+    """1e-4 was allowed of numbers of a millionth: weights that were all zero gave them again."""
+    wanted = [9.66e-7, 5.95e-7, -7.2e-7]
+    assert "3 of 3 rows differ" in _refusal([0.0, 0.0, 0.0], wanted)
+    near = np.array(wanted) + 9e-11
+    check_parity(near, np.array(wanted), tolerance=1e-4, of="onnx", original="the original")
+    nothing = np.zeros(3)
+    check_parity(nothing + 1e-5, nothing, tolerance=1e-4, of="onnx", original="the original")
