@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -116,6 +117,17 @@ def test_a_loss_that_may_be_within_its_limit_is_not_known_to_be() -> None:
     assert found("performance", bad, good, worse_than_a_constant) == []
     assert found("performance", bad, good, good) == [1, 2]
     assert found("performance", bad, good, [loss(0, "log_loss", 0.1, num_rows=0)], good) == [1, 3]
+
+
+def test_without_a_loss_of_the_training_the_constants_is_the_limit() -> None:
+    """Of numbers in older bundles nobody kept it, and what was wrong with them was never over."""
+    unknown = replace(STANDARD, loss=math.nan)
+    weeks = reports(
+        *([loss(week, "rmse", 9.0), loss(week, "rmse_over_baseline", over)]
+          for week, over in enumerate((0.5, -0.1, -0.1)))
+    )  # fmt: skip
+    assert calm_windows("performance", weeks, (), unknown) == (window(1), window(2))
+    assert calm_windows("performance", weeks[:2], (), unknown) == ()
 
 
 def test_what_scores_let_expect_gives_way_to_what_labels_say() -> None:
