@@ -11,6 +11,7 @@ from pathlib import Path
 
 from raymlops import operate
 from raymlops.cli.job import job_parser, open_job
+from raymlops.ledger.figures import shown_figure
 
 
 def main() -> None:
@@ -24,7 +25,10 @@ def main() -> None:
         if not workspace.ledger.registry.moves(version.model, "champion"):
             operate.promote(workspace, version, who="jobs/train.py", why="the first version")
     for name, quality in training.qualities.items():
-        print(name, *(f"{figure} {value:.4f}" for figure, value in quality.to_dict().items()))
+        print(
+            name,
+            *(f"{figure} {shown_figure(value)}" for figure, value in quality.to_dict().items()),
+        )
     print(f"run {training.run.id}, version {version}")
 
 
