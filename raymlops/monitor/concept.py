@@ -110,7 +110,9 @@ def watch(
 def errors_of(outcome: Outcome, threshold: float, known: Baseline) -> NDArray[np.float64]:
     """1 where what the model said did not come true, [rows]; NaN never does."""
     if known.is_regression:
-        is_near = np.abs(outcome.scores.astype(np.float64) - outcome.labels) <= threshold
+        off = np.abs(outcome.scores.astype(np.float64) - outcome.labels)
+        # A label is kept as float32: one that is off by just the threshold was so at training.
+        is_near = off <= threshold + np.spacing(np.abs(outcome.labels).astype(np.float32))
         return np.asarray(~is_near, dtype=np.float64)
     if outcome.scores.ndim == 2:
         came = class_numbers(outcome.labels, known.classes)

@@ -88,6 +88,19 @@ def test_less_to_learn_than_was_learned_begins_the_watch() -> None:
     assert int(alarms[0].request_id.split("-")[1]) < 50
 
 
+def test_a_number_that_is_off_by_just_what_may_be_is_near() -> None:
+    """Labels are kept as float32: of a model that says few numbers, of labels of few, 0.21 were
+    far off instead of 0.05."""
+    said, came = np.full(3, 40.1), np.array([41.7, 38.5, 41.8])
+    tolerance = float(np.abs(said.astype(np.float32) - came)[0])
+    known = Baseline(tolerance, FAR_OFF_RATE, is_regression=True)
+    for label in (came, np.frombuffer(came.astype("<f4").tobytes(), "<f4")):
+        (one,) = outcomes((1, 0.0))
+        one = replace(one, scores=said.astype(np.float32), labels=label)
+        found = errors_of(one, tolerance, known)
+        assert found.tolist() == [0.0, 0.0, 1.0]
+
+
 def test_numbers_that_are_far_off_more_often_raise_an_alarm() -> None:
     """Only models that tell events or classes were watched."""
     rng, known = np.random.default_rng(0), Baseline(2.0, FAR_OFF_RATE, is_regression=True)
