@@ -87,9 +87,8 @@ def _performance(report: WindowReport, alarms: Sequence[ConceptAlarm], standard:
     if (name := labelled_loss(found)) is None:
         return None
     beats_constant = found[f"{name}_over_baseline"].value <= 0
-    is_above = (
-        found[name].value > standard.limit
-    )  # never, where nobody kept what it was at training
+    # Never, where nobody kept what it was at training.
+    is_above = found[name].value > standard.limit
     return beats_constant and not is_above
 
 
