@@ -99,6 +99,11 @@ def _ray_trainer(
 
 def _text(failure: Exception) -> str:
     """Type and text of what a worker raised, or of why it was found dead."""
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError
+
+    if isinstance(failure, WorkerHealthCheckTimeoutError):
+        # What follows is Ray's handle of it, and advice to wait longer.
+        return f"{type(failure).__name__}: {str(failure).splitlines()[0]}"
     failure = getattr(failure, "health_check_failure", None) or failure
     notes: list[str] = getattr(failure, "__notes__", [])
     return notes[-1] if notes else f"{type(failure).__name__}: {failure}"

@@ -27,6 +27,7 @@ _DEATH = (
     "WorkerCrashedError",
     "NodeDiedError",
     "HealthCheckFailed",
+    "HealthCheckTimeout",  # it lives, and has not answered for ten minutes
 )
 _LOST_PEER = (
     "gloo/transport",

@@ -59,6 +59,20 @@ def test_the_error_names_the_way_out() -> None:
     assert back.endswith("; `raymlops train --resume digits-1` goes on from step 40")
 
 
+def test_a_worker_that_hangs_is_replaced() -> None:
+    """It was a failure of its own, of which the last line was advice to wait longer."""
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError
+
+    hanging = WorkerHealthCheckTimeoutError(
+        "A worker health check has been hanging for 600.24 seconds. Marking the worker as dead.\n"
+        "Worker info: Worker(\n  actor=Actor(RayTrainWorker, 3980ea49),\n)"
+    )
+    failure = cause_of({1: _text(hanging)})
+    assert (failure.kind, failure.who, failure.may_pass) == ("lost", "worker 1", True)
+    assert "health check has been hanging for 600.24 seconds" in failure.reason
+    assert "RayTrainWorker" not in failure.text
+
+
 def left_behind(body: Callable[[], object]) -> str:
     """As Ray Train hands on what a worker raised."""
     try:
