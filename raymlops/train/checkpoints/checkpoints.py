@@ -86,10 +86,11 @@ class Checkpoints:
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint, the same on every worker.
 
-        What attempts that were killed left of others is removed: it is called before any is saved.
+        What attempts that were killed left of others is removed, and what was damaged set aside: it
+        is called before any is saved.
         """
         if self._seat.rank == 0:
-            self._saved.remove_incomplete()
+            self._saved.clear()
         found: list[int | None] = [max(self.steps(), default=None)]
         if self._seat.saving is not None:
             dist.broadcast_object_list(found, src=0, group=self._seat.saving)

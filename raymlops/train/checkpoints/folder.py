@@ -2,6 +2,7 @@
 
 FOLDER/step-00000040/...            what the workers write
                      complete.json  written last: without it there is no checkpoint
+FOLDER/damaged-00000040/...         what was one, and is not whole any more
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from raymlops.train.spec import CheckpointPolicy
 
 _COMPLETE = "complete.json"
 _PREFIX = "step-"
+_DAMAGED = "damaged-"
+_FILES = "files"
 
 _logger = logging.getLogger(__name__)
 
@@ -36,10 +39,12 @@ class CheckpointFolder:
         return self._policy.every_steps > 0 and step % self._policy.every_steps == 0
 
     def steps(self) -> list[int]:
-        """The steps of all complete checkpoints, oldest first."""
+        """The steps of all complete checkpoints, oldest first; of those whose files were cut short
+        or removed there is none."""
         return sorted(
             int(path.parent.name.removeprefix(_PREFIX))
             for path in self.folder.glob(f"{_PREFIX}*/{_COMPLETE}")
+            if _harm(path) is None
         )
 
     def path(self, step: int) -> Path:
@@ -66,11 +71,17 @@ class CheckpointFolder:
             self.discard(step)
             raise
 
-    def remove_incomplete(self) -> None:
-        """Removes the folders of checkpoints that were begun and not published."""
+    def clear(self) -> None:
+        """Removes the folders of checkpoints that were begun and not published, and sets aside
+        those that were damaged since."""
         for path in self.folder.glob(f"{_PREFIX}*"):
             if not (path / _COMPLETE).exists():
                 shutil.rmtree(path, ignore_errors=True)
+            elif (harm := _harm(path / _COMPLETE)) is not None:
+                aside = path.with_name(path.name.replace(_PREFIX, _DAMAGED))
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                _logger.warning("a checkpoint is damaged, and now in %s: %s", aside, harm)
 
     def publish(self, progress: Progress, written: Iterable[str]) -> None:
         """Makes what was written, files of these names, a checkpoint, and removes those that are
@@ -80,10 +91,9 @@ class CheckpointFolder:
             TrainingError: not all of it is there any more.
         """
         path = self.path(progress.step)
-        text = json.dumps(progress.to_dict(), indent=2)
         try:
-            for name in written:
-                (path / name).stat()
+            sizes = {name: (path / name).stat().st_size for name in written}
+            text = json.dumps({**progress.to_dict(), _FILES: sizes}, indent=2)
             # Makes no folder: one that was removed must not come back with this file alone.
             replace(path / _COMPLETE, [text.encode()], staging=path, durable=True)
         except FileNotFoundError as error:
@@ -99,4 +109,22 @@ class CheckpointFolder:
             shutil.rmtree(doomed, ignore_errors=True)
 
     def progress(self, step: int) -> Progress:
-        return Progress.from_dict(json.loads((self.path(step) / _COMPLETE).read_text()))
+        found = json.loads((self.path(step) / _COMPLETE).read_text())
+        found.pop(_FILES, None)
+        return Progress.from_dict(found)
+
+
+def _harm(complete: Path) -> str | None:
+    """What is wrong with a checkpoint that was published, None if nothing is. Of one that kept no
+    sizes of its files, as those of before, nothing more is known."""
+    try:
+        sizes: dict[str, int] = json.loads(complete.read_text()).get(_FILES, {})
+        for name, size in sizes.items():
+            found = complete.with_name(name).stat().st_size
+            if found != size:
+                return f"{name} has {found:,} bytes, and had {size:,}"
+    except FileNotFoundError as error:
+        return f"{error.filename} is not there"
+    except ValueError as error:
+        return f"{complete.name} cannot be read: {error}"
+    return None

@@ -62,6 +62,8 @@ class Checkpoints:
         Raises:
             TrainingError: it is of another model.
         """
+        if self._settle is not None:
+            self._saved.clear()
         steps = self._saved.steps()
         if not steps:
             return None

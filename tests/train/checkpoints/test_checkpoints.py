@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import torch
 
 from raymlops.errors import LedgerError, TrainingError
 from raymlops.train import ParallelPlan
+from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.factory import Factory
@@ -29,6 +33,51 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
     assert sorted(path.name for path in half.iterdir()) == [
         ".metadata", "__0_0.distcp", "complete.json",
     ]  # fmt: skip
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "told"),
+    [
+        ("__0_0.distcp", cut_short, r"__0_0.distcp has [\d,]+ bytes, and had [\d,]+"),
+        ("__0_0.distcp", Path.unlink, "__0_0.distcp is not there"),
+        (".metadata", cut_short, r".metadata has [\d,]+ bytes, and had [\d,]+"),
+        ("complete.json", cut_short, "complete.json cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
+    name: str,
+    damage: Callable[[Path], None],
+    told: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It ended every attempt to go on in a traceback of torch, and a whole one lay beside it."""
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
+
+    spec = replace(DROPPING, max_steps=10)
+    undisturbed = gloo.run(ALONE, train, spec, tmp_path)[0]
+    damage(tmp_path / "step-00000010" / name)
+    aside = tmp_path / "damaged-00000010"
+    assert Checkpoints(tmp_path, EVERY_5, Seat()).latest() == 5
+    assert re.search(f"a checkpoint is damaged, and now in {aside}: .*{told}", caplog.text)
+    assert aside.exists()
+    again = gloo.run(ALONE, train, spec, tmp_path)[0]
+    assert sorted(again["losses"]) == [6, 7, 8, 9, 10]
+    assert again["losses"][10] == undisturbed["losses"][10]
+
+
+def test_a_checkpoint_of_before_sizes_were_kept_is_one(tmp_path: Path) -> None:
+    saved = CheckpointFolder(tmp_path, EVERY_5)
+    saved.begin(5)
+    saved.publish(Progress(step=5), [])
+    file = tmp_path / "step-00000005" / "complete.json"
+    file.write_text(json.dumps(Progress(step=5).to_dict()))
+    assert saved.steps() == [5]
+    assert saved.progress(5) == Progress(step=5)
 
 
 @pytest.mark.parametrize("removed", ["step-00000005", "step-00000005/__0_0.distcp"])

@@ -1,0 +1,43 @@
+"""Checkpoints of Keras models, without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raymlops.train import CheckpointPolicy
+from raymlops.train.keras.checkpoints import Checkpoints
+from raymlops.train.loop.progress import Progress
+
+
+class Bare:
+    """A state of one array."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def arrays(self) -> dict[str, Any]:
+        return {"weight": np.array(self.value)}
+
+    def restore(self, arrays: dict[str, Any]) -> None:
+        self.value = float(arrays["weight"])
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path: Path) -> None:
+    policy = CheckpointPolicy(every_steps=5, asynchronous=False)
+    saved = Checkpoints(tmp_path, policy, settle=lambda: None)
+    for step in (5, 10):
+        state: Any = Bare(step / 10)
+        saved.save(state, Progress(step=step))
+    arrays = tmp_path / "step-00000010" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-10])
+
+    for settle in (None, lambda: None):  # of a worker that writes none, and of the one that does
+        found: Any = Bare(0.0)
+        assert Checkpoints(tmp_path, policy, settle=settle).restore(found) == Progress(step=5)
+        assert found.value == 0.5
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "damaged-00000010", "step-00000005",
+    ]  # fmt: skip
