@@ -48,7 +48,7 @@ def list_(
     model: ModelOption = None,
     kind: KindOption = None,
     status: Annotated[
-        str | None, typer.Option(help="Only running, finished, failed or lost ones.")
+        str | None, typer.Option(help="Only running, finished, failed, interrupted or lost ones.")
     ] = None,
     parent: Annotated[str | None, typer.Option(help="Only runs nested in this one.")] = None,
     where: WhereOption = None,
@@ -59,7 +59,7 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List runs with the latest loss of each, oldest first unless sorted."""
-    known = ("running", "finished", "failed", "lost")
+    known = ("running", "finished", "failed", "interrupted", "lost")
     if status is not None and status not in known:
         raise typer.BadParameter(f"'{status}' is none of {', '.join(known)}")
     with open_workspace(home=home, env=env) as workspace:
@@ -154,7 +154,7 @@ def watch(
     env: EnvOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show how a run goes until it ends; exit status 1 when it failed or was lost.
+    """Show how a run goes until it ends; exit status 1 when it has not finished.
 
     With --json one document a line.
     """

@@ -43,6 +43,7 @@ from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.workers.attempt import attempt
 from raymlops.train.workers.failures import way_back
+from raymlops.train.workers.interrupts import interruptible
 from raymlops.train.workers.room import room_on, worker_resources
 from raymlops.train.workers.waiting import wait_for_room
 from raymlops.train.workers.worker import Task
@@ -240,14 +241,15 @@ class Trainer:
         step = newest_step(task.folder.reveal(), self.spec.checkpoints)
         for restarts in range(self.max_restarts + 1):
             back_to = step if can_resume else None
-            wait_for_room(fewest, each, run_id=task.run_id, step=back_to)
             try:
-                failure = attempt(
-                    task,
-                    f"{task.run_id}-{restarts}",
-                    num_workers=self._num_workers,
-                    cpus_per_worker=self.cpus_per_worker,
-                )
+                with interruptible():
+                    wait_for_room(fewest, each, run_id=task.run_id, step=back_to)
+                    failure = attempt(
+                        task,
+                        f"{task.run_id}-{restarts}",
+                        num_workers=self._num_workers,
+                        cpus_per_worker=self.cpus_per_worker,
+                    )
             except KeyboardInterrupt:
                 step = newest_step(task.folder.reveal(), self.spec.checkpoints)
                 back = way_back(task.run_id, step if can_resume else None)

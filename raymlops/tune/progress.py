@@ -70,7 +70,7 @@ class TrialsTold(Callback):
         runs = self._ledger.runs.list(
             parent_id=self._run_id, where=f"params.{NUMBER} = {number}", limit=1
         )
-        if runs and runs[0].status == "failed":
+        if runs and runs[0].ended_at is not None:
             return runs[0].error
         if runs:
             self._ledger.runs.fail(runs[0].id, f"TrainingError: {error}")

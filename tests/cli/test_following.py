@@ -196,5 +196,5 @@ def test_a_table_tells_its_run_when_it_begins_and_when_it_is_interrupted(
         ["watch", "raymlops", "runs", "watch", run.id, "--home", str(home)],
         ["dashboard", "http://dash"],
     ]
-    assert f"{run.id} failed, step 0" in told.stderr
+    assert f"{run.id} interrupted, step 0" in told.stderr
     assert run.error == "KeyboardInterrupt"

@@ -41,6 +41,21 @@ def test_a_run_that_raises_is_failed_with_its_error(ledger: Ledger, run: Run) ->
     assert (found.status, found.error) == ("failed", "ZeroDivisionError: division by zero")
 
 
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [(KeyboardInterrupt(), "KeyboardInterrupt"), (SystemExit(15), "SystemExit: 15")],
+)
+def test_a_run_that_somebody_ended_is_interrupted(
+    ledger: Ledger, run: Run, ended: BaseException, told: str
+) -> None:
+    """It was failed, and who looks for what went wrong was shown every Ctrl-C."""
+    with pytest.raises(type(ended)), ledger.runs.recording(run):
+        raise ended
+    found = ledger.runs.get(run.id)
+    assert (found.status, found.error) == ("interrupted", told)
+    assert ledger.runs.list(status="interrupted") == [found]
+
+
 def test_why_a_run_failed_is_raised_though_the_ledger_does_not_take_it(
     ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,7 +67,7 @@ def test_why_a_run_failed_is_raised_though_the_ledger_does_not_take_it(
     monkeypatch.setattr(type(ledger.runs), "fail", full)
     with pytest.raises(ZeroDivisionError), ledger.runs.recording(run):
         _ = 1 / 0
-    told = f"that run {run.id} failed is not recorded: database or disk is full"
+    told = f"how run {run.id} ended is not recorded: database or disk is full"
     assert told in caplog.messages
 
 

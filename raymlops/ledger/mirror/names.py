@@ -10,9 +10,11 @@ import hashlib
 import json
 import posixpath
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from raymlops.ledger.records import RunStatus
 from raymlops.ledger.version import Version
 
 MAX_PARAM = 6000
@@ -20,7 +22,13 @@ MAX_TAG = 8000
 MAX_DATASET_DIGEST = 36
 _MAX_NAME = 250
 
-STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "lost": "KILLED"}
+STATUSES: Mapping[RunStatus, str] = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "lost": "KILLED",
+}
 """MLflow's status by ours."""
 
 _REFUSED_IN_NAMES = re.compile(r"[^\w.\- :/]")

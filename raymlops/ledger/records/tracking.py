@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-RunStatus = Literal["running", "finished", "failed", "lost"]
+RunStatus = Literal["running", "finished", "failed", "interrupted", "lost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,8 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """`status` is "lost" when the process that owns a running run has died, as of this reading."""
+    """`status` is "interrupted" when somebody ended it, by Ctrl-C or SIGTERM, and "lost" when the
+    process that owns a running run has died, as of this reading."""
 
     id: str
     parent_id: str | None

@@ -124,14 +124,16 @@ class Runs(RecordedRuns):
     @composed
     @contextlib.contextmanager
     def recording(self, run: Run) -> Iterator[Run]:
-        """Finishes `run` at the end of the block, or fails it with the exception that left it."""
+        """Finishes `run` at the end of the block, or fails it with the exception that left it; by
+        what is no Exception, as of Ctrl-C or SIGTERM, it was interrupted."""
         try:
             yield run
         except BaseException as error:
+            end = self.fail if isinstance(error, Exception) else self.interrupt
             try:
-                self.fail(run.id, f"{type(error).__name__}: {error}".removesuffix(": "))
+                end(run.id, f"{type(error).__name__}: {error}".removesuffix(": "))
             except LedgerError as unrecorded:  # what ended the run is what the caller is told
-                _logger.error("that run %s failed is not recorded: %s", run.id, unrecorded)
+                _logger.error("how run %s ended is not recorded: %s", run.id, unrecorded)
             raise
         self.finish(run.id)
 
@@ -189,6 +191,11 @@ class Runs(RecordedRuns):
     @composed
     def fail(self, run_id: str, error: str) -> None:
         self.end(run_id, "failed", redact(error))
+        self._heartbeat.forget(run_id)
+
+    @composed
+    def interrupt(self, run_id: str, by: str) -> None:
+        self.end(run_id, "interrupted", redact(by))
         self._heartbeat.forget(run_id)
 
     def end(self, run_id: str, status: RunStatus, error: str | None) -> None:

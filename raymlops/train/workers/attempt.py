@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,8 +46,7 @@ def attempt(
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     trainer = _ray_trainer(task, name, num_workers, cpus_per_worker)
     try:
-        with _interruptible():
-            trainer.fit()
+        trainer.fit()
     except WorkerGroupError as error:
         return cause_of({rank: _text(failed) for rank, failed in error.worker_failures.items()})
     except TrainingFailedError as error:
@@ -112,19 +107,3 @@ def _text(failure: Exception) -> str:
 def _qualified(raised: Exception) -> str:
     """As the last line of a traceback has it."""
     return f"{type(raised).__module__}.{type(raised).__qualname__}: {raised}"
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Keeps Ctrl-C what it was: Ray Train's own handler of SIGINT ends the process as if all were
-    well, and stays behind after the training, where it swallows every Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as exit_:
-        raise KeyboardInterrupt from exit_
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -72,7 +72,13 @@ def test_nan_stays_nan_and_infinities_become_the_largest_floats(
 
 @pytest.mark.parametrize(
     ("status", "theirs"),
-    [("running", "RUNNING"), ("finished", "FINISHED"), ("failed", "FAILED"), ("lost", "KILLED")],
+    [
+        ("running", "RUNNING"),
+        ("finished", "FINISHED"),
+        ("failed", "FAILED"),
+        ("interrupted", "KILLED"),
+        ("lost", "KILLED"),
+    ],
 )
 def test_every_status_has_its_counterpart(
     ledger: Ledger, run: Run, mirror: Mirror, client: MlflowClient, status: str, theirs: str

@@ -335,5 +335,5 @@ def test_an_interrupted_search_has_found_nothing(
     with pytest.raises(KeyboardInterrupt):
         tune(job, TuneSpec(num_trials=1), ledger, store, data)
     (search,) = ledger.runs.list(model="tumours", kind="tune")
-    assert search.status == "failed"
+    assert search.status == "interrupted"
     assert ledger.decisions.list(model="tumours", kind="tune") == []
