@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -26,6 +26,7 @@ from raymlops.ledger.records import Metric
 
 _LINE_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.5
+_SILENT_STEPS = 3.0
 # Of a run with millions of values a look takes long, and whoever trains writes to the same ledger.
 _REST_A_LOOK = 20.0
 
@@ -36,34 +37,42 @@ _logger = logging.getLogger(__name__)
 class Sight:
     """A run as the ledger holds it: `step` is the newest that logged, `num_steps` how many there
     will be unless something ends it early, None where nobody told; `elapsed` is the time from its
-    start to then, in whole seconds."""
+    start to then, in whole seconds. `silent_minutes` are those for which a running one has told
+    nothing, 0 while that is no longer than a few of its steps."""
 
     run: Run
     step: int
     num_steps: int | None
     values: Mapping[str, float]
     elapsed: timedelta = timedelta()
+    silent_minutes: int = 0
 
     @classmethod
-    def of(cls, run: Run, newest: Sequence[Metric]) -> Sight:
+    def of(cls, run: Run, newest: Sequence[Metric], *, now: datetime) -> Sight:
         values = {metric.name: metric.value for metric in newest}
         total = values.pop("num_steps", None)
         last = run.ended_at or max((metric.at for metric in newest), default=run.started_at)
+        silent_s = (now - last).total_seconds() if run.status == "running" else 0.0
+        usual_s = _SILENT_STEPS * values.get("step_s", 0.0)
         return cls(
             run=run,
             step=max((metric.step for metric in newest), default=0),
             num_steps=None if total is None else int(total),
             values=values,
             elapsed=timedelta(seconds=round((last - run.started_at).total_seconds())),
+            silent_minutes=int(silent_s // 60) if silent_s > usual_s else 0,
         )
 
     @property
     def told(self) -> str:
-        """Losses and speed, or all there is of a run that has neither."""
+        """Losses and speed, or all there is of a run that has neither; and how long nothing was."""
         shown = {name: value for name, value in self.values.items() if "loss" in name}
         parts = [f"{name} {shown_figure(value)}" for name, value in (shown or self.values).items()]
         if shown and "rows_per_s" in self.values:
             parts.append(f"{self.values['rows_per_s']:,.0f} rows/s")
+        if self.silent_minutes > 0:
+            unit = "minute" if self.silent_minutes == 1 else "minutes"
+            parts.append(f"nothing new for {self.silent_minutes:,} {unit}")
         return ", ".join(parts)
 
 
@@ -138,7 +147,8 @@ class JsonLines:
         if sight != self._shown:
             told = {"run": sight.run.id, "status": sight.run.status, "error": sight.run.error}
             steps = {"step": sight.step, "num_steps": sight.num_steps}
-            emit_json_line({**told, **steps, "metrics": sight.values})
+            silent = {"silent_minutes": sight.silent_minutes}
+            emit_json_line({**told, **steps, **silent, "metrics": sight.values})
             self._shown = sight
 
     def close(self) -> None:
@@ -151,8 +161,11 @@ def screen_for(console: Console) -> Screen:
 
 
 def is_due(shown: Sight | None, sight: Sight, *, age_s: float) -> bool:
-    """Whether a sight deserves a line after `shown`, whose line is so old."""
+    """Whether a sight deserves a line after `shown`, whose line is so old; silence does each time
+    that it has lasted twice as long."""
     if shown is None or sight.run.status != shown.run.status:
+        return True
+    if sight.silent_minutes >= max(1, 2 * shown.silent_minutes):
         return True
     return sight.step != shown.step and age_s >= _LINE_EVERY_S
 
@@ -170,7 +183,7 @@ def follow(
         while True:
             is_last, started = ended.is_set(), time.monotonic()
             run = ledger.runs.get(run_id)
-            sight = Sight.of(run, ledger.runs.newest_metrics(run_id))
+            sight = Sight.of(run, ledger.runs.newest_metrics(run_id), now=datetime.now(UTC))
             now_s = time.monotonic()
             screen.show(sight, now_s)
             if run.status != "running" or is_last:

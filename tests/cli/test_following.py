@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -21,6 +23,7 @@ from raymlops.cli.following import Bar, Lines, Sight, follow, following, is_due
 from raymlops.cluster import Session
 from raymlops.errors import NotFoundError, TrainingError
 from raymlops.ledger import Code, Ledger, Run
+from raymlops.ledger.records import Metric
 from raymlops.operate import Workspace
 from tests.cli.commands import run as run_verb
 
@@ -152,6 +155,49 @@ def test_lines_come_every_ten_seconds_and_at_the_end(training: Run) -> None:
     assert is_due(first, later, age_s=10.0)
     assert not is_due(later, later, age_s=60.0)
     assert is_due(later, ended, age_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "step_s", "minutes", "silent"),
+    [
+        ("running", 0.5, 1.9, 1),
+        ("running", 0.5, 0.9, 0),
+        ("running", 100.0, 4.9, 0),  # no more than three of its steps
+        ("running", 100.0, 5.1, 5),
+        ("finished", 0.5, 30.0, 0),
+    ],
+)
+def test_a_run_that_hangs_is_silent(
+    status: Any, step_s: float, minutes: float, silent: int, training: Run
+) -> None:
+    """A worker that hung was told of after ten minutes, and a reader of data never."""
+    at = training.started_at
+    run = replace(training, status=status, ended_at=at if status == "finished" else None)
+    sight = Sight.of(
+        run,
+        [Metric(name="step_s", step=20, value=step_s, at=at)],
+        now=at + timedelta(minutes=minutes),
+    )
+    assert sight.silent_minutes == silent
+    assert ("nothing new for" in sight.told) == (silent > 0)
+
+
+def test_silence_is_told_each_time_it_has_doubled(training: Run) -> None:
+    out = io.StringIO()
+    lines = Lines(Console(file=out))
+    sight = Sight(run=training, step=20, num_steps=40, values={"loss": 0.5})
+    for minute in range(10):
+        lines.show(replace(sight, silent_minutes=minute), 60.0 * minute)
+    lines.show(replace(sight, step=21), 600.0)
+    told = [line.removeprefix(f"{training.id} running, ") for line in out.getvalue().splitlines()]
+    assert told == [
+        "step 20 of 40: loss 0.5000",
+        "step 20 of 40: loss 0.5000, nothing new for 1 minute",
+        "step 20 of 40: loss 0.5000, nothing new for 2 minutes",
+        "step 20 of 40: loss 0.5000, nothing new for 4 minutes",
+        "step 20 of 40: loss 0.5000, nothing new for 8 minutes",
+        "step 21 of 40: loss 0.5000",
+    ]
 
 
 def test_values_without_a_loss_are_all_told(training: Run) -> None:
