@@ -31,7 +31,7 @@ def job_parser(description: str | None) -> argparse.ArgumentParser:
 def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
     """The workspace, connected to Ray: to the job's own cluster where one submitted the script,
     else as the settings say. What goes wrong ends the script, with the traceback of a bug; neither
-    shows a secret."""
+    shows a secret. Ctrl-C ends it as it ends `raymlops`."""
     overrides = list(arguments.set)
     if arguments.home is not None:
         overrides.append(home_override(arguments.home))
@@ -47,6 +47,8 @@ def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
     except RaymlopsError as error:
         emit_error(error, json=False)
         sys.exit(1)
+    except KeyboardInterrupt:  # what was interrupted has said so
+        sys.exit(130)
     except Exception as error:  # the script's end, in a log that Ray's dashboard shows
         emit_error(error, json=False, trace=traceback.format_exc())
         sys.exit(1)

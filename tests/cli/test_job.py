@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,15 @@ def test_a_mistake_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert ended.value.code == 1
     told = capsys.readouterr().err
     assert told == f"raymlops: there is no configuration file {tmp_path}/none.yaml\n"
+
+
+def test_an_interrupted_script_ends_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of Ray's frames followed the line that says how a training goes on."""
+    monkeypatch.setattr("raymlops.cli.job.Workspace.connect", lambda _: contextlib.nullcontext())
+    arguments = argparse.Namespace(configs=[], set=[], home=tmp_path)
+    with pytest.raises(SystemExit) as ended, open_job(arguments):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ""
