@@ -18,7 +18,7 @@ from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows
-from raymlops.train.server.settings import ServerSpec
+from raymlops.train.server.settings import PATIENCE_S, ServerSpec
 from raymlops.train.server.wire import Kind, Message
 
 _RETRY_S = 0.01
@@ -148,7 +148,7 @@ class LocalLink:
         """Takes in one message of the shard."""
         line = self._line()
         try:
-            message, _ = wire.receive(line)
+            message, _ = self._receive(line)
         except ConnectionError:
             self._connect()
             return
@@ -158,6 +158,16 @@ class LocalLink:
             self._granted[message.block] = message.number
         elif message.kind == Kind.MEASURED:
             self._measured = message
+
+    def _receive(self, line: socket.socket) -> tuple[Message, list[int]]:
+        try:
+            return wire.receive(line)
+        except BlockingIOError as error:
+            self.close()
+            raise LostShardError(
+                f"worker {self._worker} heard nothing of shard {self._shard} for "
+                f"{PATIENCE_S / 60:g} minutes: the shard hangs, or a worker that it waits for"
+            ) from error
 
     def _forget(self, block: int, sequence: int) -> None:
         while self._sent[block] and self._sent[block][0].sequence <= sequence:
@@ -199,9 +209,10 @@ class LocalLink:
     def _hello(self) -> list[int]:
         self.close()
         self._socket = wire.connect(wire.address_of(self._spec.name, self._shard))
+        wire.be_patient(self._socket, PATIENCE_S)
         hello = Message(kind=Kind.HELLO, slot=self._worker, number=self._incarnation)
         wire.send(self._socket, hello, self._slots.descriptor)
-        message, descriptors = wire.receive(self._socket)
+        message, descriptors = self._receive(self._socket)
         if message.kind == Kind.REFUSED:
             self.close()
             refusal = TrainingError if message.number else ConnectionRefusedError

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from raymlops.errors import LostShardError
 from raymlops.train.server.payload import Payload
 from raymlops.train.server.rows import Rows
-from raymlops.train.server.settings import ServerSpec
+from raymlops.train.server.settings import PATIENCE_S, ServerSpec
 
 _BEATS_PER_LEASE = 4
 
@@ -82,7 +82,7 @@ class RemoteLink:
 
     def _get(self, reference: Any) -> Any:
         try:
-            return ray.get(reference)
+            return ray.get(reference, timeout=PATIENCE_S)
         except RayError as error:
             raise LostShardError(f"shard {self._shard} is lost: {error}") from error
 

@@ -13,6 +13,10 @@ from raymlops.train.server.sync import Sync, Synchronous
 
 Durability = Literal["process", "node"]
 
+PATIENCE_S = 30 * 60.0
+"""How long a worker waits for an answer of a living shard, which may wait for other workers: as
+long as torch lets one wait for the others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:

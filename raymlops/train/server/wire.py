@@ -16,6 +16,7 @@ from enum import IntEnum
 _FORM = struct.Struct("<BBHIQQ")
 _PEER = struct.Struct("3i")
 _VALUE = struct.Struct("<d")
+_TIME = struct.Struct("@ll")  # seconds and microseconds
 MAX_MESSAGE_BYTES = 8192
 
 
@@ -98,6 +99,17 @@ def connect(address: str) -> socket.socket:
         line.close()
         raise
     return line
+
+
+def be_patient(line: socket.socket, patience_s: float) -> None:
+    """Has `receive` raise BlockingIOError when nothing came for so long.
+
+    By the kernel: a timeout of Python's asks it before every message.
+    """
+    seconds, rest = divmod(patience_s, 1.0)
+    line.setsockopt(
+        socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME.pack(int(seconds), int(rest * 1e6))
+    )
 
 
 def check_peer(line: socket.socket) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from raymlops.errors import LostShardError
 from raymlops.train.server import (
     Adam,
     Asynchronous,
@@ -69,6 +72,29 @@ def test_the_dead_are_not_waited_for_when_their_shard_died_too() -> None:
         served.kill_shard(0)
         client.flush()
         assert served.look(0).living == (0,)
+
+
+def _take_round(client: Client) -> None:
+    client.push({"weight": WEIGHT})
+    client.pull()
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_shard_that_hangs_is_not_waited_for_without_end(
+    joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers waited with it, living and without a word, and nobody ended them."""
+    monkeypatch.setattr("raymlops.train.server.local.PATIENCE_S", 1.5)
+    with fleet({"weight": WEIGHT}, Sgd(learning_rate=0.1), Asynchronous()) as served:
+        client = served.client(0)
+        _take_round(client)
+        hanging = served.shards[1].pid
+        assert hanging is not None
+        os.kill(hanging, signal.SIGSTOP)
+        waits = partial(_take_round, client) if joined else partial(served.client, 1)
+        told = f"worker {0 if joined else 1} heard nothing of shard 1 for 0.025 minutes"
+        with pytest.raises(LostShardError, match=told):
+            waits()
 
 
 def _sleep(client: Client, seconds: float) -> None:
