@@ -28,7 +28,7 @@ from raymlops.cluster import ClusterSettings, connect
 from raymlops.cluster.resources import node_resources
 from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import SecretUrl, redact
-from raymlops.errors import TrainingError
+from raymlops.errors import ClusterError, LedgerError, TrainingError
 from raymlops.ledger import Run, open_ledger, sqlite_url
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import SPECS, Spec, backend_of
@@ -263,13 +263,11 @@ class Trainer:
                     told = redact(failure.text)
                     _logger.error("run %s: %s ended with:\n%s", task.run_id, failure.who, told)
                 raise failure.error(task.run_id, restarts, step=step if can_resume else None)
-            _logger.warning(
-                "run %s: %s was lost (%s); %s",
-                task.run_id,
-                failure.who,
-                failure.reason,
-                f"going on from step {step}" if step else "no checkpoint yet, starting anew",
-            )
+            lost = f"{failure.who} was lost ({failure.reason})"
+            following = f"going on from step {step}" if step else "no checkpoint yet, starting anew"
+            told = f"{lost}; {following}"
+            _logger.warning("run %s: %s", task.run_id, told)
+            _record_restart(task, restarts + 1, told)
 
     def _require_room(self) -> None:
         """Raises what `fit` does of a plan that fits nowhere; Ray Train would wait without a
@@ -315,6 +313,15 @@ class Trainer:
             "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }
+
+
+def _record_restart(task: Task, number: int, told: str) -> None:
+    """Keeps with the run what its log alone would say: one that finished went through it."""
+    try:
+        with open_ledger(task.ledger_url.reveal()) as ledger:
+            ledger.runs.tag(task.run_id, {f"restart_{number}": redact(told)})
+    except (LedgerError, ClusterError) as error:  # no reason not to go on
+        _logger.warning("run %s: restart %d is not recorded: %s", task.run_id, number, error)
 
 
 def _require_driver() -> None:

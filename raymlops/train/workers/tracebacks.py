@@ -27,6 +27,8 @@ _TRACED_FRAME = re.compile(
 )
 _ARGUMENTS = "Arguments received by"
 _COLOUR = re.compile(r"\x1b\[\d*m")
+# What Ray adds to every death of a process, which is half a page and of nobody's in particular.
+_CONJECTURE = " Some common causes include:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,8 @@ def reason_of(text: str) -> str:
     """What was raised last in a text that ends with a traceback, and where; else its last line."""
     if not (chain := read_traceback(text)):
         lines = [line for line in text.strip().splitlines() if line.strip()]
-        return lines[-1].strip() if lines else "no reason was given"
+        said = lines[-1].partition(_CONJECTURE)[0].strip() if lines else ""
+        return said or "no reason was given"
     place = place_of(chain)
     return chain[-1].message if place is None else f"{chain[-1].message} ({place})"
 

@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from raymlops.config import Secret
-from raymlops.errors import LostWorkerError, OutOfMemoryError, TrainingError
-from raymlops.train import Trainer
+from raymlops.config import Secret, SecretUrl
+from raymlops.errors import LedgerError, LostWorkerError, OutOfMemoryError, TrainingError
+from raymlops.ledger import Code, Ledger
+from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.workers.attempt import _text
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.tracebacks import leaving_traceback
+from raymlops.train.workers.worker import Task
 from tests.train.specs import MLP
 
 # As Ray Train handed them on.
@@ -27,6 +30,7 @@ LOST_PEER = (
 )
 LOST_SHARD = "raymlops.errors.LostShardError: shard 0 is lost: The actor is dead"
 RAISED = "TrainingError: the loss is nan at step 3 of epoch 1"
+SECRET = Secret("shibboleth-82")
 HUNGRY = "OutOfMemoryError: Task was killed due to the node running low on memory."
 
 
@@ -235,3 +239,55 @@ def test_an_interrupted_training_tells_how_it_goes_on(
     with pytest.raises(KeyboardInterrupt):
         Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
     assert caplog.messages == [f"run digits-1: {told}"]
+
+
+@pytest.fixture
+def lost_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Task, Ledger]]:
+    """The task of a run whose workers are lost in its first two attempts, and its ledger."""
+    failures = [cause_of({1: KILLED}), cause_of({0: f"{LOST_SHARD} {SECRET.reveal()}"}), None]
+    fails_with(cause_of({}), monkeypatch)
+    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failures.pop(0))
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        run = ledger.runs.start(
+            kind="train", model="mlp", params={}, config="{}", environment="", inputs={},
+            code=Code(commit="c" * 40, dirty_digest=None),
+        )  # fmt: skip
+        task = Task(
+            spec=MLP, plan=ParallelPlan(data=2), folder=SecretUrl(str(tmp_path)), run_id=run.id,
+            ledger_url=SecretUrl(ledger.url), num_threads=1,
+        )  # fmt: skip
+        yield task, ledger
+
+
+def test_a_run_that_finished_keeps_what_it_went_through(lost_twice: tuple[Task, Ledger]) -> None:
+    """Its restarts stood in a terminal alone, and those at the same step left no trace at all."""
+    task, ledger = lost_twice
+    Trainer(MLP, plan=task.plan)._see_through(task)
+    assert ledger.runs.tags(task.run_id) == {
+        "restart_1": "worker 1 was lost (The actor is dead because its worker process has died. "
+        "Worker exit type: SYSTEM_ERROR); no checkpoint yet, starting anew",
+        "restart_2": "worker 0 was lost (shard 0 is lost: The actor is dead ***); "
+        "no checkpoint yet, starting anew",
+    }
+
+
+def test_a_restart_does_not_wait_for_the_ledger(
+    lost_twice: tuple[Task, Ledger],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task, _ = lost_twice
+
+    def away(*_: object) -> None:
+        raise LedgerError("the ledger is away")
+
+    monkeypatch.setattr("raymlops.train.trainer.open_ledger", away)
+    Trainer(MLP, plan=task.plan)._see_through(task)
+    told = f"run {task.run_id}: restart 2 is not recorded: the ledger is away"
+    assert told in caplog.messages
+
+
+def test_what_ray_adds_to_every_death_is_left_out() -> None:
+    """Half a page of it, a line of its own, stood in each warning."""
+    died = f"{KILLED} Worker exit detail: End of file. Some common causes include: (1) the process"
+    assert cause_of({0: died}).reason.endswith("Worker exit detail: End of file.")
