@@ -47,6 +47,15 @@ class CheckpointFolder:
             if _harm(path) is None
         )
 
+    def harms(self) -> dict[Path, str]:
+        """What is wrong with those that were published and are not whole any more, by folder."""
+        found = {path.parent: _harm(path) for path in self.folder.glob(f"{_PREFIX}*/{_COMPLETE}")}
+        return {
+            path: harm
+            for path, harm in sorted(found.items())
+            if harm is not None and (path / _COMPLETE).exists()  # else it was just removed
+        }
+
     def path(self, step: int) -> Path:
         return self.folder / f"{_PREFIX}{step:08d}"
 
@@ -77,11 +86,11 @@ class CheckpointFolder:
         for path in self.folder.glob(f"{_PREFIX}*"):
             if not (path / _COMPLETE).exists():
                 shutil.rmtree(path, ignore_errors=True)
-            elif (harm := _harm(path / _COMPLETE)) is not None:
-                aside = path.with_name(path.name.replace(_PREFIX, _DAMAGED))
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
-                _logger.warning("a checkpoint is damaged, and now in %s: %s", aside, harm)
+        for path, harm in self.harms().items():
+            aside = path.with_name(path.name.replace(_PREFIX, _DAMAGED))
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            _logger.warning("a checkpoint is damaged, and now in %s: %s", aside, harm)
 
     def publish(self, progress: Progress, written: Iterable[str]) -> None:
         """Makes what was written, files of these names, a checkpoint, and removes those that are

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from raymlops.ledger import Ledger, Run
 from raymlops.train.backend import Spec
 from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.spec import CheckpointPolicy
+
+_logger = logging.getLogger(__name__)
 
 
 def spec_as_json(spec: Spec) -> tuple[dict[str, Any], bool]:
@@ -56,8 +59,13 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
 
 
 def newest_step(folder: str, policy: CheckpointPolicy) -> int | None:
-    """The step that a training in that folder goes on from, None where it starts anew."""
+    """The step that a training in that folder goes on from, None where it starts anew.
+
+    What is damaged is told of here, where somebody reads: workers, who set it aside, log to files.
+    """
     saved = CheckpointFolder(Path(folder.removeprefix("file://")), policy)
+    for path, harm in saved.harms().items():
+        _logger.warning("checkpoint %s is damaged, and left out: %s", path, harm)
     return max(saved.steps(), default=None)
 
 

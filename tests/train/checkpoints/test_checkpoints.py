@@ -15,6 +15,7 @@ import torch
 from raymlops.errors import LedgerError, TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.checkpoints.folder import CheckpointFolder
+from raymlops.train.checkpoints.resumption import newest_step
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.factory import Factory
@@ -62,6 +63,8 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     undisturbed = gloo.run(ALONE, train, spec, tmp_path)[0]
     damage(tmp_path / "step-00000010" / name)
     aside = tmp_path / "damaged-00000010"
+    assert newest_step(str(tmp_path), EVERY_5) == 5
+    assert re.search(rf"step-00000010 is damaged, and left out: .*{told}", caplog.text)
     assert Checkpoints(tmp_path, EVERY_5, Seat()).latest() == 5
     assert re.search(f"a checkpoint is damaged, and now in {aside}: .*{told}", caplog.text)
     assert aside.exists()
