@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymlops.config import SecretUrl
-from raymlops.ledger import MetricLogger, open_ledger
+from raymlops.ledger import LogPolicy, MetricLogger, open_ledger
 from raymlops.storage import Files
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.workers.naming import name_of, take_name
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from raymlops.train.communication.sockets import Tuned
 
 WEIGHTS = "weights.pt"
+
+# A checkpoint waits so long for a ledger that is away, while its training goes on to the next: for
+# a database that fails over, and less than the ten minutes for which workers wait for each other.
+_PATIENT = LogPolicy(patience_s=5 * 60.0)
 
 _logger = logging.getLogger(__name__)
 
@@ -123,5 +127,5 @@ def recorder(task: Task) -> Iterator[Recorder]:
         newest: dict[str, int] = {}
         for metric in ledger.runs.metrics(task.run_id):
             newest[metric.name] = max(metric.step, newest.get(metric.name, -1))
-        with ledger.runs.logger(task.run_id) as logger:
+        with ledger.runs.logger(task.run_id, _PATIENT) as logger:
             yield Recorder(logger, newest)
