@@ -14,7 +14,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from raymlops.train.devices import Cpu, Device
 from raymlops.train.plan.plan import AXES, SHARING_ROWS, ParallelPlan
 
-_PATIENCE = timedelta(minutes=10)
+# As long as Ray Train lets the training's own traffic wait. Workers of an asynchronous server come
+# to the end of an epoch as far apart as they are fast, and a disk may be away for a while.
+_PATIENCE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)

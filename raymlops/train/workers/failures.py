@@ -31,6 +31,7 @@ _DEATH = (
 )
 _LOST_PEER = (
     "gloo/transport",
+    "Application timeout caused pair closure",  # gloo's, of all that follows a wait in vain
     "DistNetworkError",
     "Could not start gRPC server",  # TensorFlow's, when another process took its port
     "LostShardError",  # of a server that died with rank 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.pt"
 
 # A checkpoint waits so long for a ledger that is away, while its training goes on to the next: for
-# a database that fails over, and less than the ten minutes for which workers wait for each other.
+# a database that fails over, and less than the half hour for which workers wait for each other.
 _PATIENT = LogPolicy(patience_s=5 * 60.0)
 
 _logger = logging.getLogger(__name__)

@@ -39,6 +39,7 @@ HUNGRY = "OutOfMemoryError: Task was killed due to the node running low on memor
     [
         ({0: LOST_PEER, 1: KILLED}, "lost", 0),
         ({0: LOST_PEER}, "lost", 0),
+        ({0: "RuntimeError: Application timeout caused pair closure"}, "lost", 0),
         ({0: KILLED, 1: LOST_SHARD}, "lost", 0),
         ({0: LOST_PEER, 1: RAISED}, "raised", 1),
         ({0: KILLED, 1: HUNGRY}, "memory", 1),
