@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
 from raymlops.config import redact
-from raymlops.errors import LedgerError
+from raymlops.errors import ClusterError, LedgerError, NotFoundError
 from raymlops.ledger import once, schema, texts
 from raymlops.ledger.database import Database, now
 from raymlops.ledger.house import composed
@@ -29,6 +30,9 @@ from raymlops.ledger.tracking.metrics import Logged
 from raymlops.ledger.tracking.owner import this_process
 from raymlops.ledger.tracking.recorded import RecordedRuns
 from raymlops.ledger.types import clock
+
+_PATIENCE_S = 5 * 60.0
+_RETRY_S = 0.5
 
 _logger = logging.getLogger(__name__)
 
@@ -125,7 +129,10 @@ class Runs(RecordedRuns):
     @contextlib.contextmanager
     def recording(self, run: Run) -> Iterator[Run]:
         """Finishes `run` at the end of the block, or fails it with the exception that left it; by
-        what is no Exception, as of Ctrl-C or SIGTERM, it was interrupted."""
+        what is no Exception, as of Ctrl-C or SIGTERM, it was interrupted.
+
+        What finished waits some minutes for a ledger that is away; bad news does not.
+        """
         try:
             yield run
         except BaseException as error:
@@ -135,7 +142,32 @@ class Runs(RecordedRuns):
             except LedgerError as unrecorded:  # what ended the run is what the caller is told
                 _logger.error("how run %s ended is not recorded: %s", run.id, unrecorded)
             raise
-        self.finish(run.id)
+        self._finish_patiently(run.id)
+
+    def _finish_patiently(self, run_id: str) -> None:
+        deadline, told = time.monotonic() + _PATIENCE_S, False
+        while True:
+            try:
+                return self.finish(run_id)
+            except (LedgerError, ClusterError) as error:
+                if (status := self._recorded_status(run_id)) == "finished":  # its answer was lost
+                    return self._heartbeat.forget(run_id)
+                if status is not None or time.monotonic() > deadline:
+                    raise
+                if not told:
+                    _logger.warning("run %s has finished, and waits to say so: %s", run_id, error)
+                told = True
+                time.sleep(_RETRY_S)
+
+    def _recorded_status(self, run_id: str) -> RunStatus | None:
+        """How the run ended; None where it has not, or nobody can say."""
+        try:
+            run = self.get(run_id)
+        except NotFoundError:
+            raise
+        except (LedgerError, ClusterError):
+            return None
+        return None if run.ended_at is None else run.status
 
     def log(self, run_id: str, values: Mapping[str, float], *, step: int = 0) -> None:
         """Adds values of a step; when this returns they are on disk and survive a power cut.
