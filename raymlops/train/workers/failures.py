@@ -100,10 +100,10 @@ def cause_of(failures: Mapping[int, str]) -> Failure:
     """
     chains = {rank: read_traceback(text) for rank, text in failures.items()}
     told = {rank: _told(text, chains[rank]) for rank, text in failures.items()}
-    died = any(_has(told[rank], _DEATH) for rank in failures)
-    kinds = {rank: _kind(told[rank], chains[rank], died=died) for rank in failures}
+    dead = {rank for rank in failures if _has(told[rank], _DEATH)}
+    kinds = {rank: _kind(told[rank], chains[rank], died=bool(dead)) for rank in failures}
     for wanted in ("memory", "raised", "lost"):
-        for rank in sorted(failures):
+        for rank in sorted(failures, key=lambda rank: (rank not in dead, rank)):
             if kinds[rank] == wanted:
                 text, reason = failures[rank], reason_of(failures[rank])
                 ours = _OURS.match(reason)

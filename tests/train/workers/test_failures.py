@@ -37,7 +37,7 @@ HUNGRY = "OutOfMemoryError: Task was killed due to the node running low on memor
 @pytest.mark.parametrize(
     ("failures", "kind", "rank"),
     [
-        ({0: LOST_PEER, 1: KILLED}, "lost", 0),
+        ({0: LOST_PEER, 1: KILLED}, "lost", 1),  # who died, and not who heard of it
         ({0: LOST_PEER}, "lost", 0),
         ({0: "RuntimeError: Application timeout caused pair closure"}, "lost", 0),
         ({0: KILLED, 1: LOST_SHARD}, "lost", 0),
