@@ -25,14 +25,15 @@ class Feed:
         self._source = source
         self._device = seat.device.where
         self._batch_size = spec.batch_size
-        self._num_pieces = spec.accumulation
+        self._most_pieces = spec.accumulation
+        self._replica, self._num_replicas = seat.replica, seat.plan.num_replicas
         self._loader = Loader(
             source=source,
             order=order,
             deliver=Tensors(pin_memory=seat.device.where.type == "cuda"),
             batch_size=spec.batch_size,
-            rank=seat.replica,
-            world_size=seat.plan.num_replicas,
+            rank=self._replica,
+            world_size=self._num_replicas,
             num_threads=spec.loading.num_threads,
             num_ahead=spec.loading.num_ahead,
         )
@@ -51,16 +52,26 @@ class Feed:
     def pieces(self, batch: Batch) -> Iterator[Rows]:
         """The rows of a batch, in as many pieces for every worker.
 
-        All go through the model together: where one has no rows left, a row of another's stands in.
+        A piece is made of the same rows under every plan, of which this worker takes its own. All
+        go through the model together: where one has no rows left, a row of another's stands in.
         """
-        for piece in pieces(len(batch.columns[-1]), self._num_pieces):
-            columns = tuple(column[piece] for column in batch.columns)
+        for piece in pieces(batch.global_size, self.num_pieces(batch)):
+            mine = slice(*(self._num_before(row) for row in (piece.start, piece.stop)))
+            columns = tuple(column[mine] for column in batch.columns)
             counts = len(columns[-1]) > 0
             if not counts:
                 columns = self._read(np.array([batch.first]))
             *inputs, targets = self._moved(columns)
             full = batch.global_size == self._batch_size
             yield Rows(inputs=tuple(inputs), targets=targets, counts=counts, full=full)
+
+    def num_pieces(self, batch: Batch) -> int:
+        """How many pieces a batch comes in, each of which has rows of some worker."""
+        return min(self._most_pieces, batch.global_size)
+
+    def _num_before(self, row: int) -> int:
+        """How many rows of a global batch before this one are this worker's."""
+        return -(-max(0, row - self._replica) // self._num_replicas)
 
     def _read(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Columns:
         return self._loader.deliver(self._source, rows)

@@ -208,7 +208,7 @@ class Loop:
         # Replicas average their gradients: scaled so, the average is the mean over all rows of the
         # global batch, also when the workers' parts differ in size.
         share = self._seat.plan.num_replicas / (batch.global_size * self._targets_per_row)
-        count = self._spec.accumulation
+        count = self._train.num_pieces(batch)
         losses: list[torch.Tensor] = []
         totals: list[Callable[[], float]] = []
 

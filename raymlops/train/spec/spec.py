@@ -168,9 +168,10 @@ class TrainSpec:
     logits), mse, or a factory of a function of outputs and targets; it returns the sum over all
     targets, whose mean over the global batch is minimised.
 
-    `batch_size` counts rows of all workers at one optimizer step; `accumulation` cuts each
-    worker's share of them to save memory. `epochs` and `max_steps` end it, whichever is first.
-    `clip_norm` bounds the norm of all gradients together. `compile` names a torch.compile backend.
+    `batch_size` counts rows of all workers at one optimizer step; `accumulation` cuts them to save
+    memory, into the same pieces whatever the plan. `epochs` and `max_steps` end it, whichever is
+    first. `clip_norm` bounds the norm of all gradients together. `compile` names a torch.compile
+    backend.
 
     Each worker computes on a `device`: its share of the CPUs, a whole GPU (cuda), or a TPU by
     torch_xla (xla). With `cuda_graphs` a GPU replays what the first full batch had it do, and takes

@@ -128,4 +128,25 @@ def test_a_worker_without_rows_goes_through_as_many_pieces_as_the_others() -> No
         counted.append([rows.counts for rows in feed.pieces(last)])
         for rows in feed.pieces(last):
             assert torch.equal(rows.inputs[0][0], torch.from_numpy(source.columns[0][order[10]]))
-    assert counted == [[True, False], [False, False], [False, False]]
+    assert counted == [[True], [False], [False]]
+
+
+def test_a_piece_is_made_of_the_same_rows_under_every_plan() -> None:
+    source, _ = models.digits(11)
+    spec = replace(SPEC, batch_size=11, accumulation=3, seed=4)
+
+    def rows(plan: ParallelPlan) -> list[set[bytes]]:
+        found: list[set[bytes]] = [set(), set(), set()]
+        for rank in range(plan.data):
+            seat = Seat(plan=plan, rank=rank)
+            feed = Feed(spec, seat, source, RowShuffle(num_rows=11, seed=4))
+            (batch,) = feed.epoch(Position())
+            for number, piece in enumerate(feed.pieces(batch)):
+                if piece.counts:
+                    found[number] |= {row.numpy().tobytes() for row in piece.inputs[0]}
+        return found
+
+    alone = rows(ParallelPlan())
+    assert [len(piece) for piece in alone] == [4, 4, 3]
+    for num_workers in (2, 3, 4, 5):
+        assert rows(ParallelPlan(data=num_workers)) == alone
