@@ -31,7 +31,7 @@ from raymlops.train import Factory, ParallelPlan, TensorSpec, Trainer, TrainSpec
 from raymlops.train.plan.seat import Seat
 from tests.train import gloo
 from tests.train.server.threads import start_threads
-from tests.train.specs import BOTH, CNN, FLIGHTS, LOSS, MLP, SEQUENCE, TEXT
+from tests.train.specs import BOTH, CNN, FLIGHTS, LOSS, MLP, NORMED_CNN, SEQUENCE, TEXT
 
 ALONE = ParallelPlan()
 PARITY = {
@@ -45,6 +45,7 @@ PARITY = {
         ),
     ),
     "cnn": (CNN, ("data=3", "data=2,shard=2", "data=2,pipeline=2,microbatches=2")),
+    "cnn with batch norms": (NORMED_CNN, ("data=2", "data=3", "shard=2", "data=2,shard=2")),
     "transformer": (
         TEXT,
         (

@@ -138,6 +138,51 @@ def cnn() -> nn.Module:
     )
 
 
+def normed_cnn() -> nn.Module:
+    """Norms of every dimension. A bias in front of one would have gradients of rounding alone, of
+    which Adam makes steps."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1, bias=False),
+        nn.Unflatten(1, (4, 4)),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 4 * 4, 32, bias=False),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
+        nn.Linear(32, 10),
+    )
+
+
+def normed_mlp() -> nn.Module:
+    """A norm of each kind; two of them look at batches in evaluation, too."""
+    frozen = nn.BatchNorm1d(32, track_running_stats=False)
+    frozen.eval()
+    return nn.Sequential(
+        nn.BatchNorm1d(64, momentum=None),
+        nn.Linear(64, 32),
+        nn.ReLU(),
+        nn.Linear(32, 32, bias=False),
+        nn.SyncBatchNorm(32),
+        nn.ReLU(),
+        nn.Linear(32, 32, bias=False),
+        nn.BatchNorm1d(32, affine=False),
+        nn.ReLU(),
+        nn.Linear(32, 32, bias=False),
+        nn.BatchNorm1d(32, track_running_stats=False),
+        nn.ReLU(),
+        nn.Linear(32, 32, bias=False),
+        frozen,
+        nn.ReLU(),
+        nn.Linear(32, 10),
+    )
+
+
 def digits(rows: int = 400, validation: int = 0) -> tuple[ArraySource, ArraySource | None]:
     """scikit-learn's digits; the last `validation` of the rows are held out."""
     images, labels = load_digits(return_X_y=True)

@@ -56,11 +56,29 @@ TEXT = TrainSpec(
 SEQUENCE = replace(TEXT, tensor=TensorSpec(sequence=True))
 LOSS = replace(TEXT, tensor=TensorSpec(loss=True))
 BOTH = replace(TEXT, tensor=TensorSpec(sequence=True, loss=True))
+NORMED_CNN = replace(
+    CNN,
+    model=Factory(call="tests.train.models:normed_cnn"),
+    data=Factory(call="tests.train.models:digits", arguments={"rows": 333, "validation": 110}),
+)
+NORMED_MLP = replace(
+    NORMED_CNN,
+    model=Factory(call="tests.train.models:normed_mlp"),
+    tensor=TensorSpec(slices={"1": "column", "3": "row"}),
+)
 # With an optimizer that a server has.
 SERVED_MLP = replace(
     MLP,
     optimizer=OptimizerSpec(name="sgd", learning_rate=0.2, arguments={"momentum": 0.9}),
     schedule=ScheduleSpec(name="cosine", warmup_steps=3),
+)
+NORMED_SERVED = replace(SERVED_MLP, model=NORMED_CNN.model, data=NORMED_CNN.data)
+NORMED_FEW = replace(  # 5 full batches, then 6 rows in pieces of 3: one of 4 workers has none
+    NORMED_SERVED,
+    data=Factory(call="tests.train.models:digits", arguments={"rows": 71, "validation": 30}),
+    batch_size=13,
+    accumulation=2,
+    epochs=4,
 )
 FLIGHTS = TrainSpec(
     model=Factory(call="tests.train.models:flights_network"),

@@ -19,8 +19,8 @@ from raymlops.train.layouts.model import (
     compile_model,
     require_constant_lookups,
     require_trainable,
-    warn_of_batch_norms,
 )
+from raymlops.train.layouts.norms import SharedNorms, share_norms
 from raymlops.train.layouts.recomputed import recompute
 from raymlops.train.layouts.shards import gathered, without_skipped
 from raymlops.train.layouts.unreached import find_unreached
@@ -57,9 +57,8 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     require_trainable(spec, model)
     if seat.plan.num_replicas > 1 or seat.plan.server:
         require_constant_lookups(model)
-    if seat.plan.num_replicas > 1 and seat.rank == 0:
-        warn_of_batch_norms(model)
     changes = _changes(spec, seat, model, probe)
+    norms = _norms(spec, seat, model, probe, changes)
     around: Context = nullcontext
     if seat.plan.tensor > 1:
         from raymlops.train.layouts.slicing import slice_layers
@@ -67,7 +66,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         around = slice_layers(model, spec.tensor, seat, probe.inputs)
     blocks = blocks_of(model)
     if spec.activation_checkpointing:
-        recompute(model, blocks, compiled=spec.compile is not None)
+        recompute(model, blocks, compiled=spec.compile is not None and norms is None)
     return _Draft(
         spec=spec,
         seat=seat,
@@ -76,6 +75,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         blocks=blocks,
         around=around,
         changes=changes,
+        norms=norms,
     )
 
 
@@ -83,13 +83,20 @@ def _changes(spec: TrainSpec, seat: Seat, model: nn.Module, probe: Rows) -> Chan
     """What passes change, as two workers see it, each with another row."""
     if seat.plan.num_workers == 1:
         return Changes(parameters=(), buffers=(), by_rows=())
-    passes = (_first_alone(probe), _first_alone(_reversed(probe)))
     computing = partial(seat.device.autocast, spec.precision)
-    found = find_changes(spec, model, passes, computing)
+    found = find_changes(spec, model, _passes(probe), computing)
     found.require_kept(seat.plan, model)
     if seat.rank == 0:
         found.warn(seat.plan, model)
     return found
+
+
+def _norms(
+    spec: TrainSpec, seat: Seat, model: nn.Module, probe: Rows, changes: Changes
+) -> SharedNorms | None:
+    computing = partial(seat.device.autocast, spec.precision)
+    with keeping(model, changes.parameters):
+        return share_norms(spec, model, seat, _passes(probe), computing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +110,7 @@ class _Draft:
     blocks: dict[str, nn.Module]
     around: Context
     changes: Changes
+    norms: SharedNorms | None
 
     @cached_property
     def _loss(self) -> Loss:
@@ -148,6 +156,7 @@ class _Draft:
             self.seat,
             blocks=without_skipped(self.model, blocks, unreached),
             unreached=unreached,
+            norms=self.norms,
             computing=self._computing,
             around=self.around,
         )
@@ -158,7 +167,12 @@ class _Draft:
         self._compile(self.model)
         recorder = self.seat.device.recorder() if self.spec.cuda_graphs else None
         return Averaged(
-            self.model, self._loss, self.seat, computing=self._computing, recorder=recorder
+            self.model,
+            self._loss,
+            self.seat,
+            norms=self.norms,
+            computing=self._computing,
+            recorder=recorder,
         )
 
     def replicated(self) -> Layout:
@@ -170,6 +184,7 @@ class _Draft:
             self.model,
             self._loss,
             self.seat,
+            norms=self.norms,
             computing=self._computing,
             compressor=make_compressor(self.spec.communication),
             unreached=unreached,
@@ -181,6 +196,7 @@ class _Draft:
         return Alone(
             self.model,
             self._loss,
+            norms=self.norms,
             computing=self._computing,
             around=self.around,
             unreached=unreached,
@@ -193,6 +209,11 @@ class _Draft:
 
     def _compile(self, module: nn.Module) -> None:
         compile_model(self.spec, self.seat.device, module)
+
+
+def _passes(probe: Rows) -> tuple[Rows, Rows]:
+    """Those of two workers, each with another row."""
+    return _first_alone(probe), _first_alone(_reversed(probe))
 
 
 def _first_alone(rows: Rows) -> Rows:

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
+from raymlops.train.layouts.norms import SharedNorms
 from raymlops.train.plan.seat import Seat
 from raymlops.train.replay import Recorder, Replays
 from raymlops.train.spec.recipe import Loss
@@ -30,9 +31,10 @@ class Averaged(Whole):
         seat: Seat,
         *,
         computing: Context = nullcontext,
+        norms: SharedNorms | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        super().__init__(model, loss, computing=computing)
+        super().__init__(model, loss, computing=computing, norms=norms)
         self._seat = seat
         self._replays: Replays | None = None
         if recorder is not None:

@@ -16,13 +16,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
 
 from raymlops.train.compression import Compression
 from raymlops.train.spec.recipe import Loss
+
+if TYPE_CHECKING:
+    from raymlops.train.layouts.norms import SharedNorms
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 Tell: TypeAlias = Callable[[torch.Tensor], object]
@@ -81,7 +84,8 @@ class Layout(ABC):
 class Whole(Layout):
     """A layout in which every worker runs the model from end to end.
 
-    `computing` is entered around the forward pass (autocast), `around` around both passes.
+    `computing` is entered around the forward pass (autocast), `around` around both passes; `norms`
+    are told which of the rows count.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Whole(Layout):
         *,
         computing: Context = nullcontext,
         around: Context = nullcontext,
+        norms: SharedNorms | None = None,
         unreached: Collection[str] = (),
     ) -> None:
         self.parts = (model,)
@@ -99,21 +104,26 @@ class Whole(Layout):
         self._loss = loss
         self._computing = computing
         self._around = around
+        self._norms = norms
 
     def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
-        with self._around(), self._sending(last):
+        with self._around(), self._normalizing(rows), self._sending(last):
             loss = self._forward(rows)
             tell(_plain(loss.detach()))
             torch.autograd.backward(loss * scale)
 
     @torch.no_grad()
     def evaluate(self, rows: Rows) -> torch.Tensor:
-        with self._around():
+        with self._around(), self._normalizing(rows):
             return _plain(self._forward(rows))
 
     def _forward(self, rows: Rows) -> torch.Tensor:
         with self._computing():
             return self._loss(self._model(*rows.inputs), rows.targets) * rows.weight
+
+    def _normalizing(self, rows: Rows) -> AbstractContextManager[object]:
+        """To be entered around both passes: what is computed again in the second looks, too."""
+        return nullcontext() if self._norms is None else self._norms.over(counts=rows.counts)
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:
         """Within it a backward pass averages gradients over replicas, if it is the last."""

@@ -1,7 +1,7 @@
-"""Batches of which a worker gets a single row, and layers that normalise over several.
+"""Batches of which a single row is left, and layers that normalise over several.
 
-35 rows in batches of 8, two workers:   4+4  4+4  4+4  4+4  2+1
-                                                              └─ has no deviation
+35 rows in batches of 8, in pieces of 4:   4+4  4+4  4+4  4+4  2+1
+                                                                 └─ has no deviation
 
 torch raises that at the end of the first epoch, hours after the training began.
 """
@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raymlops.data.loading import Source
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.model import outline
+from raymlops.train.layouts.norms import why_apart
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import TrainSpec
 
@@ -38,8 +39,8 @@ def require_company(spec: TrainSpec, plan: ParallelPlan, rows: Source) -> None:
     ]
     raise TrainingError(
         f"layer {layer} normalises over rows, and {len(rows)} rows in batches of {spec.batch_size} "
-        f"leave one of {size} rows, of which a single one goes through it (data x shard "
-        f"{plan.num_replicas}, accumulation {spec.accumulation}): "
+        f"leave one of {size} rows, of which a single one goes through it (accumulation "
+        f"{spec.accumulation}{_told_apart(spec, plan)}): "
         + (f"set batch_size to {' or '.join(others[:2])}, " if others else "")
         + "leave rows out, or take a norm within rows such as LayerNorm"
     )
@@ -52,8 +53,18 @@ def _lonely_batch(
     num_full, rest = divmod(num_rows, batch_size)
     is_last_read = spec.max_steps is None or spec.max_steps > num_full
     sizes = [batch_size] * (num_full > 0) + [rest] * (rest > 0 and is_last_read)
-    pieces = plan.num_replicas * spec.accumulation
+    pieces = spec.accumulation * _num_apart(spec, plan)
     return next((size for size in sizes if size // pieces < 2), None)
+
+
+def _num_apart(spec: TrainSpec, plan: ParallelPlan) -> int:
+    """How many workers normalise each their own rows of a piece."""
+    return 1 if why_apart(spec, plan) is None else plan.num_replicas
+
+
+def _told_apart(spec: TrainSpec, plan: ParallelPlan) -> str:
+    why = why_apart(spec, plan)
+    return "" if why is None else f", and {plan.num_replicas} workers apart, since {why}"
 
 
 def _by_distance(size: int, *, most: int) -> Iterator[int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from raymlops.errors import TrainingError
@@ -35,6 +36,7 @@ def build_model(spec: TrainSpec) -> nn.Module:
             "first pass: let the function give layers their sizes, or call the model on a row"
         )
     _write_out_expanded(model)
+    _let_go_of_groups(model)
     return model
 
 
@@ -73,6 +75,20 @@ def _write_out_expanded(model: nn.Module) -> None:
                 module._buffers[name] = buffer.clone(memory_format=torch.contiguous_format)
 
 
+class SyncBatchNorm(_BatchNorm):
+    """What torch's is in one process."""
+
+    _check_input_dim = nn.SyncBatchNorm._check_input_dim
+
+
+def _let_go_of_groups(model: nn.Module) -> None:
+    """Leaves it to the layout which workers normalise together: SyncBatchNorm takes all processes
+    for those that share rows, and none without a GPU."""
+    for module in model.modules():
+        if type(module) is nn.SyncBatchNorm:
+            module.__class__ = SyncBatchNorm  # type: ignore[assignment]  # both add nothing
+
+
 def require_trainable(spec: TrainSpec, model: nn.Module) -> None:
     """Raises TrainingError where no parameter requires a gradient."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -92,17 +108,6 @@ def require_constant_lookups(model: nn.Module) -> None:
                 "they are looked up, in each worker those of its own share of a batch: leave it "
                 "out, or use one process, tensor or pipeline alone"
             )
-
-
-def warn_of_batch_norms(model: nn.Module) -> None:
-    """Warns where replicas would not be one process."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    if apart := [n for n, m in model.named_modules() if isinstance(m, kinds) and m.training]:
-        _logger.warning(
-            "%s normalise each worker's rows by themselves, so that numbers are not those of one "
-            "process: use SyncBatchNorm on GPUs, or a norm within rows such as LayerNorm",
-            ", ".join(apart),
-        )
 
 
 def compile_model(spec: TrainSpec, device: Device, model: nn.Module) -> None:

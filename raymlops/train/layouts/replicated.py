@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.train.compression import CompressionHook, Compressor
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
+from raymlops.train.layouts.norms import SharedNorms
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.recipe import Loss
 
@@ -34,6 +35,7 @@ class Replicated(Whole):
         seat: Seat,
         *,
         computing: Context = nullcontext,
+        norms: SharedNorms | None = None,
         compressor: Compressor | None = None,
         unreached: Collection[str] = (),
     ) -> None:
@@ -48,7 +50,7 @@ class Replicated(Whole):
             self.compression = self._hook = CompressionHook(compressor, self._copies)
         self._copies._set_ddp_runtime_logging_sample_rate(_SAMPLE_EVERY)  # type: ignore[no-untyped-call]
         self._num_exchanges = 0
-        super().__init__(self._copies, loss, computing=computing, unreached=unreached)
+        super().__init__(self._copies, loss, computing=computing, norms=norms, unreached=unreached)
 
     def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         super().backward(rows, scale=scale, last=last, tell=tell)

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.layouts.clocked import Clock
+from raymlops.train.layouts.norms import SharedNorms
 from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.shards import require_shardable
 from raymlops.train.plan.seat import Seat
@@ -48,6 +49,7 @@ class Sharded(Whole):
         *,
         blocks: Collection[nn.Module],
         computing: Context = nullcontext,
+        norms: SharedNorms | None = None,
         around: Context = nullcontext,
         unreached: Collection[str] = (),
     ) -> None:
@@ -63,7 +65,9 @@ class Sharded(Whole):
         if seat.device.where.type == "cpu":
             for each in shards:
                 self._clock.watch(each, averages=seat.plan.data > 1)
-        super().__init__(model, loss, computing=computing, around=around, unreached=unreached)
+        super().__init__(
+            model, loss, computing=computing, norms=norms, around=around, unreached=unreached
+        )
 
     def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         super().backward(rows, scale=scale, last=last, tell=tell)

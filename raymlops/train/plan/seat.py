@@ -49,16 +49,12 @@ class Seat:
                 f"plan {plan} has {plan.num_workers} workers, {dist.get_world_size()} have joined"
             )
         sizes = tuple(plan.sizes[axis] for axis in AXES)
-        together: Any = dist.new_subgroups_by_enumeration  # untyped
-        replicas, _ = together(
-            [list(ranks) for ranks in plan.groups(*SHARING_ROWS)], timeout=_PATIENCE
-        )
         return cls(
             plan=plan,
             rank=dist.get_rank(),
             device=device,
             mesh=init_device_mesh(device.sends_from.type, sizes, mesh_dim_names=AXES),
-            replicas=replicas,
+            replicas=_replicas_of(plan),
             saving=dist.new_group(backend="gloo", timeout=_PATIENCE),
         )
 
@@ -73,6 +69,10 @@ class Seat:
         tensor group the same, which holds the same activations between sliced layers."""
         stage = self.plan.coordinates(self.rank)["pipeline"]
         return stage * self.plan.num_replicas + self.replica
+
+    def another_group(self) -> dist.ProcessGroup:
+        """`replicas` once more, whose messages keep no order with theirs; every worker calls it."""
+        return _replicas_of(self.plan)
 
     def total(self, values: list[float]) -> list[float]:
         """The element-wise sum over all replicas, the same on every worker."""
@@ -126,3 +126,12 @@ class Seat:
         if self.saving is not None:
             dist.broadcast_object_list(found, src=0, group=self.saving)
         return found[0]
+
+
+def _replicas_of(plan: ParallelPlan) -> dist.ProcessGroup:
+    """A new group of those of this worker that share the rows of a batch."""
+    together: Any = dist.new_subgroups_by_enumeration  # untyped
+    groups = [list(ranks) for ranks in plan.groups(*SHARING_ROWS)]
+    mine, _ = together(groups, timeout=_PATIENCE)
+    found: dist.ProcessGroup = mine
+    return found

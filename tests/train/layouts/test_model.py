@@ -22,19 +22,6 @@ from tests.train.layouts.training import train
 from tests.train.models import mlp
 from tests.train.specs import MLP
 
-
-def test_layers_that_see_one_workers_rows_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    from raymlops.train.layouts.model import warn_of_batch_norms
-
-    norm = torch.nn.BatchNorm1d(3)
-    warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm))
-    (told,) = caplog.messages  # nothing said why the numbers differ
-    assert told.startswith("1 normalise each worker's rows by themselves")
-    assert "SyncBatchNorm" in told
-    warn_of_batch_norms(torch.nn.Sequential(torch.nn.Linear(3, 3), norm.eval()))
-    assert len(caplog.messages) == 1
-
-
 OWN = """
 import torch
 

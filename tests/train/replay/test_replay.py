@@ -45,6 +45,28 @@ NORMED = replace(
 )
 
 
+class Centred(nn.Module):
+    """Follows the mean of the rows it is given."""
+
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0), 0.1)
+        return x - self.mean
+
+
+def centred() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 16), Centred(), nn.ReLU(), nn.Linear(16, 10))
+
+
+CENTRED = replace(MLP, model=Factory(call="tests.train.replay.test_replay:centred"))
+
+
 def train(seat: Seat, spec: TrainSpec) -> tuple[list[Mapping[str, float]], dict[str, Any]]:
     logged: list[Mapping[str, float]] = []
     loop = Loop(spec, seat, log=lambda values, step: logged.append(values))
@@ -130,7 +152,7 @@ def test_buffers_and_random_numbers_are_moved_once_a_step(spec: TrainSpec) -> No
     assert all(torch.equal(same[name], weight) for name, weight in weights.items())
 
 
-@pytest.mark.parametrize("spec", [MLP, NORMED], ids=["mlp", "batch_normed"])
+@pytest.mark.parametrize("spec", [MLP, CENTRED], ids=["mlp", "centred"])
 def test_replicas_replay_what_ddp_computes(spec: TrainSpec) -> None:
     # Of 51 rows a worker has 26 or 25: each records its own forms, and in the last batch runs.
     spec = replace(spec, batch_size=51, accumulation=1, max_steps=9)
