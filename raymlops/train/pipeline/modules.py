@@ -50,10 +50,11 @@ def require_cuttable(model: nn.Module) -> None:
         TrainingError: it normalises over the rows of a batch.
     """
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.training:
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise TrainingError(
                 f"'{name}' ({type(module).__name__}) would normalise over a microbatch instead of "
-                "the batch; use GroupNorm or LayerNorm, or put it in evaluation mode"
+                "the batch; use GroupNorm or LayerNorm, or put it in evaluation mode with running "
+                "statistics to normalise by"
             )
 
 

@@ -50,6 +50,9 @@ def test_what_contradicts_itself_is_refused(alone: DeviceMesh) -> None:
         make(alone, nn.Sequential(nn.Linear(64, 10)), "looped_bfs", ["0", "1"])
     with pytest.raises(TrainingError, match=r"'1' \(BatchNorm1d\) would normalise over a microbat"):
         make(alone, nn.Sequential(nn.Linear(64, 10), nn.BatchNorm1d(10)))
+    without = nn.BatchNorm1d(10, track_running_stats=False).eval()  # looks at rows all the same
+    with pytest.raises(TrainingError, match=r"'1' \(BatchNorm1d\) would normalise over a microbat"):
+        make(alone, nn.Sequential(nn.Linear(64, 10), without))
     with pytest.raises(ValueError, match="'zbv_zero_bubble' computes gradients of weights outside"):
         make(alone, perceptron(), "zbv_zero_bubble", ["0", "4"], wrap=DistributedDataParallel)
 
