@@ -25,7 +25,8 @@ def found(server: Listening) -> dict[str, Any]:
     http = server.url.removeprefix("http://")
     columns = {name: column.tolist() for name, column in ROWS.items()}
     done = subprocess.run(
-        [triton_client.python(), str(script), http, server.grpc, MODEL],
+        # -P: beside the script there is a folder of tests that is called grpc.
+        [triton_client.python(), "-P", str(script), http, server.grpc, MODEL],
         input=json.dumps({"columns": columns}),
         capture_output=True,
         text=True,
