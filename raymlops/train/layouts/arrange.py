@@ -57,8 +57,10 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     require_trainable(spec, model)
     if seat.plan.num_replicas > 1 or seat.plan.server:
         require_constant_lookups(model)
-    changes = _changes(spec, seat, model, probe)
-    norms = _norms(spec, seat, model, probe, changes)
+    computing = partial(seat.device.autocast, spec.precision)
+    changes = _changes(spec, seat, model, probe, computing)
+    with keeping(model, changes.parameters):
+        norms = share_norms(spec, model, seat, _passes(probe), computing)
     around: Context = nullcontext
     if seat.plan.tensor > 1:
         from raymlops.train.layouts.slicing import slice_layers
@@ -73,30 +75,24 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         probe=probe,
         model=model,
         blocks=blocks,
+        computing=computing,
         around=around,
         changes=changes,
         norms=norms,
     )
 
 
-def _changes(spec: TrainSpec, seat: Seat, model: nn.Module, probe: Rows) -> Changes:
+def _changes(
+    spec: TrainSpec, seat: Seat, model: nn.Module, probe: Rows, computing: Context
+) -> Changes:
     """What passes change, as two workers see it, each with another row."""
     if seat.plan.num_workers == 1:
         return Changes(parameters=(), buffers=(), by_rows=())
-    computing = partial(seat.device.autocast, spec.precision)
     found = find_changes(spec, model, _passes(probe), computing)
     found.require_kept(seat.plan, model)
     if seat.rank == 0:
         found.warn(seat.plan, model)
     return found
-
-
-def _norms(
-    spec: TrainSpec, seat: Seat, model: nn.Module, probe: Rows, changes: Changes
-) -> SharedNorms | None:
-    computing = partial(seat.device.autocast, spec.precision)
-    with keeping(model, changes.parameters):
-        return share_norms(spec, model, seat, _passes(probe), computing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +104,7 @@ class _Draft:
     probe: Rows
     model: nn.Module
     blocks: dict[str, nn.Module]
+    computing: Context
     around: Context
     changes: Changes
     norms: SharedNorms | None
@@ -115,10 +112,6 @@ class _Draft:
     @cached_property
     def _loss(self) -> Loss:
         return make_loss(self.spec.loss)
-
-    @property
-    def _computing(self) -> Context:
-        return partial(self.seat.device.autocast, self.spec.precision)
 
     def staged(self, folder: Path | None) -> Layout:
         from raymlops.train.layouts.staged import Staged, decide_stages
@@ -137,7 +130,7 @@ class _Draft:
             blocks=without_skipped(
                 self.model, gathered(self.model, self.blocks, self.seat.plan), unreached
             ),
-            computing=self._computing,
+            computing=self.computing,
             prepare=self._compile,
             timeline_to=folder if pipeline.timeline else None,
             unreached=unreached,
@@ -157,7 +150,7 @@ class _Draft:
             blocks=without_skipped(self.model, blocks, unreached),
             unreached=unreached,
             norms=self.norms,
-            computing=self._computing,
+            computing=self.computing,
             around=self.around,
         )
 
@@ -171,7 +164,7 @@ class _Draft:
             self._loss,
             self.seat,
             norms=self.norms,
-            computing=self._computing,
+            computing=self.computing,
             recorder=recorder,
         )
 
@@ -185,7 +178,7 @@ class _Draft:
             self._loss,
             self.seat,
             norms=self.norms,
-            computing=self._computing,
+            computing=self.computing,
             compressor=make_compressor(self.spec.communication),
             unreached=unreached,
         )
@@ -197,7 +190,7 @@ class _Draft:
             self.model,
             self._loss,
             norms=self.norms,
-            computing=self._computing,
+            computing=self.computing,
             around=self.around,
             unreached=unreached,
         )
@@ -205,7 +198,7 @@ class _Draft:
     def _unreached_by(self, rows: Rows) -> list[str]:
         """To be asked before the model is compiled, which two rows are not worth."""
         with keeping(self.model, self.changes.parameters):
-            return find_unreached(self.model, self._loss, rows, self._computing)
+            return find_unreached(self.model, self._loss, rows, self.computing)
 
     def _compile(self, module: nn.Module) -> None:
         compile_model(self.spec, self.seat.device, module)

@@ -20,6 +20,7 @@ from raymlops.train.tabular.arrays import Arrays
 from raymlops.train.tabular.quality import Quality
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.tabular.split import Split, split_by_time
+from raymlops.train.tabular.targets import Answers
 from raymlops.train.tabular.trainer import TabularTrainer
 from raymlops.train.workers.room import with_room
 
@@ -163,17 +164,21 @@ class TrainingJob:
         target = arrays.target
         postprocessing = target.postprocessing(self.schema.target, threshold=threshold)
 
-        def answers(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        def say(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
             return postprocessing.apply(scorer(matrix))[postprocessing.score]
 
-        validated = answers(arrays.validation)
-        quality = target.judge(validated, arrays.validation_labels)
-        said = np.concatenate([answers(arrays.train), validated])
+        unseen = say(arrays.validation)
+        answers = Answers(
+            said=np.concatenate([say(arrays.train), unseen]),
+            unseen=unseen,
+            quality=target.judge(unseen, arrays.validation_labels),
+            threshold=threshold,
+        )
         bundle = Bundle.of(
             signature=Signature.of(self.schema, postprocessing.outputs),
             preprocessing=split.preprocessing,
             model=onnx,
             postprocessing=postprocessing,
-            profile=target.profile(split, said, validated, quality, threshold=threshold),
+            profile=target.profile(split, answers),
         )
-        return bundle.with_answers(), quality
+        return bundle.with_answers(), answers.quality

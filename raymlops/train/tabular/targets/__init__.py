@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from raymlops.data import Class, TableSchema
 from raymlops.models import Postprocessing
-from raymlops.train.tabular.targets.base import Target
+from raymlops.train.tabular.targets.base import Answers, Target
 from raymlops.train.tabular.targets.classes import Classes
 from raymlops.train.tabular.targets.event import Event
 from raymlops.train.tabular.targets.number import Number
 
-__all__ = ["Classes", "Event", "Number", "Target", "target_of", "target_said"]
+__all__ = ["Answers", "Classes", "Event", "Number", "Target", "target_of", "target_said"]
 
 
 def target_of(schema: TableSchema) -> Target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 SimpleModel = Callable[["Arrays"], NDArray[Any]]
 """What a simple model that was fitted on the training part says of the validation part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a finished network says of all rows, and of the validation part, which it has not seen;
+    how good that is, and from which probability on it says yes."""
+
+    said: NDArray[Any]
+    unseen: NDArray[Any]
+    quality: Quality
+    threshold: float
 
 
 class Target(ABC):
@@ -67,14 +79,5 @@ class Target(ABC):
         """From what the network puts out to the answer."""
 
     @abstractmethod
-    def profile(
-        self,
-        split: Split,
-        said: NDArray[Any],
-        validated: NDArray[Any],
-        quality: Quality,
-        *,
-        threshold: float,
-    ) -> Profile:
-        """The reference of what was `said` of all rows, and of those that were not seen, the
-        `validated`."""
+    def profile(self, split: Split, answers: Answers) -> Profile:
+        """The reference that what a model says later is held against."""

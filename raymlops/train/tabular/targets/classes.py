@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raymlops.data import Class, Profile, class_numbers, read_classes
 from raymlops.models import Postprocessing
 from raymlops.train.tabular.quality import Quality, class_rates, judge_classes
-from raymlops.train.tabular.targets.base import Target
+from raymlops.train.tabular.targets.base import Answers, Target
 
 if TYPE_CHECKING:
     from raymlops.train.tabular.arrays import Arrays
@@ -62,22 +62,14 @@ class Classes(Target):
     def postprocessing(self, label: str, *, threshold: float) -> Postprocessing:
         return Postprocessing(label=label, threshold=threshold, classes=self.classes)
 
-    def profile(
-        self,
-        split: Split,
-        said: NDArray[Any],
-        validated: NDArray[Any],
-        quality: Quality,
-        *,
-        threshold: float,
-    ) -> Profile:
+    def profile(self, split: Split, answers: Answers) -> Profile:
         arrays = split.arrays
         rates = class_rates(arrays.train_labels, self.num_classes)
         return Profile.of_classes(
             split.features,
             split.columns,
-            said,
+            answers.said,
             self.classes,
             class_rates=rates,
-            log_loss=quality.loss,
-        ).with_certainty(validated, arrays.validation_labels)
+            log_loss=answers.quality.loss,
+        ).with_certainty(answers.unseen, arrays.validation_labels)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raymlops.data import Profile
 from raymlops.models import Postprocessing
 from raymlops.train.tabular.quality import Quality, judge
-from raymlops.train.tabular.targets.base import Target
+from raymlops.train.tabular.targets.base import Answers, Target
 
 if TYPE_CHECKING:
     from raymlops.train.tabular.arrays import Arrays
@@ -54,17 +54,13 @@ class Event(Target):
     def postprocessing(self, label: str, *, threshold: float) -> Postprocessing:
         return Postprocessing(label=label, threshold=threshold)
 
-    def profile(
-        self,
-        split: Split,
-        said: NDArray[Any],
-        validated: NDArray[Any],
-        quality: Quality,
-        *,
-        threshold: float,
-    ) -> Profile:
+    def profile(self, split: Split, answers: Answers) -> Profile:
         arrays = split.arrays
         rate = float(arrays.train_labels.mean())
         return Profile.of(
-            split.features, split.columns, said, label_rate=rate, log_loss=quality.loss
-        ).with_reliability(validated, arrays.validation_labels, threshold=threshold)
+            split.features,
+            split.columns,
+            answers.said,
+            label_rate=rate,
+            log_loss=answers.quality.loss,
+        ).with_reliability(answers.unseen, arrays.validation_labels, threshold=answers.threshold)

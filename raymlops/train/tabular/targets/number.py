@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raymlops.data import Profile
 from raymlops.models import Postprocessing
 from raymlops.train.tabular.quality import Quality, judge_numbers
-from raymlops.train.tabular.targets.base import Target
+from raymlops.train.tabular.targets.base import Answers, Target
 
 if TYPE_CHECKING:
     from raymlops.train.tabular.arrays import Arrays
@@ -77,22 +77,14 @@ class Number(Target):
     def postprocessing(self, label: str, *, threshold: float) -> Postprocessing:
         return Postprocessing(label=label, reads="number")
 
-    def profile(
-        self,
-        split: Split,
-        said: NDArray[Any],
-        validated: NDArray[Any],
-        quality: Quality,
-        *,
-        threshold: float,
-    ) -> Profile:
+    def profile(self, split: Split, answers: Answers) -> Profile:
         arrays = split.arrays
         return Profile.of_numbers(
             split.features,
             split.columns,
-            said,
+            answers.said,
             label_mean=float(arrays.train_labels.mean()),
-            errors=validated - arrays.validation_labels,
+            errors=answers.unseen - arrays.validation_labels,
         )
 
 
