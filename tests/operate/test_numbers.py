@@ -21,7 +21,7 @@ from raymlops.ledger import ModelVersion
 from raymlops.models import Artifact, Bundle, Postprocessing, format_named
 from raymlops.models.onnx import export_unchecked
 from raymlops.operate import Workspace, promote, register_model
-from tests.operate.world import START, World, day, play
+from tests.operate.world import START, World, day, play, succession
 from tests.weather import weather
 
 FEATURES = ("dewp", "humid", "hour")
@@ -91,15 +91,7 @@ def test_a_summer_that_a_winters_model_does_not_know_ends_in_a_new_champion(
     world = world_of(workspace)
     with world.operator() as operator:
         decided = play(world, operator, 0, 28)
-    assert decided == [
-        "trigger: retrain",
-        "gate: 1.0.1 passed",
-        "release: 1.0.1 canary 30%",
-        "alias: challenger -> 1.0.1",
-        "release: 1.0.1 canary 60%",
-        "alias: champion -> 1.0.1",
-        "release: 1.0.1 promoted",
-    ]
+    assert decided == succession("1.0.1")
     ledger = workspace.ledger
     trained = Bundle.of_version(workspace.store, world.champion).profile.loss
     trigger = ledger.decisions.list(model="weather", kind="trigger")[0]

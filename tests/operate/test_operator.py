@@ -14,21 +14,13 @@ from raymlops.monitor import DriftMonitor, WindowReport
 from raymlops.monitor.concept import Baseline
 from raymlops.operate import Workspace
 from raymlops.operate.triggers import RetrainPolicy
-from tests.operate.world import World, day, play, released
+from tests.operate.world import World, day, play, released, succession
 
 
 def test_a_bad_week_ends_in_a_new_champion(world: World) -> None:
     with world.operator() as operator:
         decided = play(world, operator, 0, 21)
-    assert decided == [
-        "trigger: retrain",
-        "gate: 1.0.1 passed",
-        "release: 1.0.1 canary 30%",
-        "alias: challenger -> 1.0.1",
-        "release: 1.0.1 canary 60%",
-        "alias: champion -> 1.0.1",
-        "release: 1.0.1 promoted",
-    ]
+    assert decided == succession("1.0.1")
     assert world.trainings == [day(7)]
     shares = [[(arm.name, arm.version, arm.share) for arm in t.arms] for t in world.tables]
     assert shares == [

@@ -177,6 +177,20 @@ def play(world: World, operator: Operator, first: int, last: int) -> list[str]:
     return decided
 
 
+def succession(version: str) -> list[str]:
+    """What is decided from a bad week to the end of a release of `version`, by shares of 30 and
+    60 %."""
+    return [
+        "trigger: retrain",
+        f"gate: {version} passed",
+        f"release: {version} canary 30%",
+        f"alias: challenger -> {version}",
+        f"release: {version} canary 60%",
+        f"alias: champion -> {version}",
+        f"release: {version} promoted",
+    ]
+
+
 def released(world: World, operator: Operator) -> Release:
     return operator._controller.start(world.challenger, now=day(0), who="ann", why="by hand")
 

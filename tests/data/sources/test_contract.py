@@ -63,6 +63,11 @@ def make(request: pytest.FixtureRequest) -> Callable[[pa.Table, Path], Source]:
     return made
 
 
+@pytest.fixture
+def source(make: Callable[[pa.Table, Path], Source], week: pa.Table, tmp_path: Path) -> Source:
+    return make(week, tmp_path)
+
+
 def as_us(table: pa.Table) -> pa.Table:
     """CSV times come in nanoseconds; the moments are the same."""
     kind = pa.timestamp("us", tz="UTC")
@@ -70,13 +75,8 @@ def as_us(table: pa.Table) -> pa.Table:
 
 
 def test_a_version_gives_back_the_rows(
-    make: Callable[[pa.Table, Path], Source],
-    week: pa.Table,
-    tmp_path: Path,
-    ledger: Ledger,
-    store: Store,
+    source: Source, week: pa.Table, ledger: Ledger, store: Store
 ) -> None:
-    source = make(week, tmp_path)
     dataset = add_dataset(ledger, store, source, SCHEMA)
     assert (dataset.version, dataset.num_rows, dataset.digest) == (1, 5901, source.digest)
     assert dataset.size_bytes > 10_000
@@ -88,13 +88,8 @@ def test_a_version_gives_back_the_rows(
 
 
 def test_rows_come_in_batches_of_chosen_columns(
-    make: Callable[[pa.Table, Path], Source],
-    week: pa.Table,
-    tmp_path: Path,
-    ledger: Ledger,
-    store: Store,
+    source: Source, ledger: Ledger, store: Store
 ) -> None:
-    source = make(week, tmp_path)
     dataset = add_dataset(ledger, store, source, SCHEMA)
     for rows in (source, open_dataset(store, dataset)):
         batches = list(rows.batches(["late", "carrier"]))
@@ -120,7 +115,5 @@ def test_the_same_content_is_the_same_version(
     assert add_dataset(ledger, store, make(changed, tmp_path / "three"), SCHEMA).version == 2
 
 
-def test_a_digest_is_known_before_anything_is_stored(
-    make: Callable[[pa.Table, Path], Source], week: pa.Table, tmp_path: Path
-) -> None:
-    assert len(make(week, tmp_path).digest) == 64
+def test_a_digest_is_known_before_anything_is_stored(source: Source) -> None:
+    assert len(source.digest) == 64
