@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from raymlops.data.table_drift import TableDrift, shown_p_value
+from raymlops.monitor.pages import template, write_page
+
+_TEMPLATE = Path(__file__).with_name("drift_report.html.j2")
 
 _TESTS = {
     "ks": "largest gap between the distribution functions",
@@ -19,18 +22,8 @@ _TESTS = {
 
 def write_drift_report(found: TableDrift, before: str, after: str, path: Path) -> Path:
     """Writes `found` to `path`; `before` and `after` are what the tables are called."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["p_value"] = shown_p_value
     steady = [each for each in found.features if not each.verdict.drifted]
-    page = environment.get_template("drift_report.html.j2").render(
+    page = template(_TEMPLATE, p_value=shown_p_value).render(
         before=before,
         after=after,
         found=found,
@@ -38,6 +31,4 @@ def write_drift_report(found: TableDrift, before: str, after: str, path: Path) -
         tests=_TESTS,
         written_at=datetime.now(UTC),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_page(page, path)

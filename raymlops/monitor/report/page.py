@@ -17,6 +17,7 @@ from raymlops.ledger import (
 from raymlops.ledger.figures import shown_figure
 from raymlops.monitor.alerts.episodes import Alert
 from raymlops.monitor.judging import WindowReport, read_reports
+from raymlops.monitor.pages import template, write_page
 from raymlops.monitor.report.facts import facts
 from raymlops.monitor.report.figures import (
     Figure,
@@ -71,9 +72,7 @@ def write_report(
         versions=version_rows(ledger, model, versions),
         written_at=datetime.now(UTC),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_page(page, path)
 
 
 def _reports_in(period: Period, ledger: Ledger, model: str) -> list[WindowReport]:
@@ -117,21 +116,15 @@ def _figures(
 
 
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return template(
+        Path(__file__).with_name("page.html.j2"),
+        day=lambda time: f"{time:%-d %b %Y}" if time else "",
+        minute=lambda time: f"{time:%Y-%m-%d %H:%M}",
+        figure=lambda value: shown_figure(value, 3),
+        svg=Markup,  # ours; every text in it is escaped by matplotlib
     )
-    environment.filters["day"] = lambda time: f"{time:%-d %b %Y}" if time else ""
-    environment.filters["minute"] = lambda time: f"{time:%Y-%m-%d %H:%M}"
-    environment.filters["figure"] = lambda value: shown_figure(value, 3)
-    environment.filters["svg"] = Markup  # ours; every text in it is escaped by matplotlib
-    return environment.get_template("page.html.j2")
 
 
 def _latency_counts(panes: Sequence[Pane]) -> list[int]:
