@@ -10,12 +10,13 @@ import pytest
 
 from raymlops.config import Secret, SecretUrl
 from raymlops.errors import LedgerError, LostWorkerError, OutOfMemoryError, TrainingError
-from raymlops.ledger import Code, Ledger
+from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.workers.attempt import _text
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.tracebacks import leaving_traceback
 from raymlops.train.workers.worker import Task
+from tests.runs import start_training
 from tests.train.specs import MLP
 
 # As Ray Train handed them on.
@@ -249,10 +250,7 @@ def lost_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
     fails_with(cause_of({}), monkeypatch)
     monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failures.pop(0))
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        run = ledger.runs.start(
-            kind="train", model="mlp", params={}, config="{}", environment="", inputs={},
-            code=Code(commit="c" * 40, dirty_digest=None),
-        )  # fmt: skip
+        run = start_training(ledger, "mlp")
         task = Task(
             spec=MLP, plan=ParallelPlan(data=2), folder=SecretUrl(str(tmp_path)), run_id=run.id,
             ledger_url=SecretUrl(ledger.url), num_threads=1,

@@ -11,10 +11,11 @@ import pytest
 
 from raymlops.config import SecretUrl
 from raymlops.errors import LedgerError
-from raymlops.ledger import Code, Ledger
+from raymlops.ledger import Ledger
 from raymlops.ledger.tracking.runs import Runs
 from raymlops.train import ParallelPlan
 from raymlops.train.workers.worker import Task, recorder
+from tests.runs import start_training
 from tests.train.specs import MLP
 
 
@@ -47,10 +48,7 @@ def test_a_checkpoint_waits_for_a_ledger_that_fails_over(
     fake = SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep)
     monkeypatch.setattr("raymlops.ledger.tracking.logger.time", fake)
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        run = ledger.runs.start(
-            kind="train", model="mlp", params={}, config="{}", environment="", inputs={},
-            code=Code(commit="c" * 40, dirty_digest=None),
-        )  # fmt: skip
+        run = start_training(ledger, "mlp")
         task = Task(
             spec=MLP, plan=ParallelPlan(), folder=SecretUrl(str(tmp_path)), run_id=run.id,
             ledger_url=SecretUrl(ledger.url), num_threads=1,
