@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+_TIMEOUT_S = 1800.0
+"""Hundreds of rounds take minutes, on a machine with other work more than the five of any test."""
+
 
 def endurance(*values: Any) -> Any:
     """One set of values of `parametrize`, among others that are run every time."""
-    return pytest.param(*values, marks=pytest.mark.endurance)
+    marks = (pytest.mark.endurance, pytest.mark.timeout(_TIMEOUT_S))
+    return pytest.param(*values, marks=marks)
