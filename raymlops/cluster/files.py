@@ -1,4 +1,4 @@
-"""Small files under raymlops' home: replaced whole, or not at all."""
+"""Small files: replaced whole, or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def replace_text(path: Path, text: str) -> None:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("w") as file:
+        with draft.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # else the name may be on the disk and its content not

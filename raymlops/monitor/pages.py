@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raymlops.cluster.files import replace_text
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -26,7 +28,7 @@ def template(path: Path, **filters: Callable[[Any], Any]) -> Template:
 
 
 def write_page(page: str, path: Path) -> Path:
-    """Writes it, with the folders above; returns `path`."""
+    """Writes it, with the folders above; returns `path`. Where there is no room, the old stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    replace_text(path, page)
     return path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from raymlops.cluster.files import replace_text
 from raymlops.data import TableSchema
 from raymlops.ledger import Bump, Dataset, ModelVersion, Run
 from raymlops.ledger.provenance import code_at, environment
@@ -126,7 +127,7 @@ def _kept(workspace: Workspace, found: Search) -> Path:
     path = workspace.home / "tuned" / f"{found.run.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is YAML: the file is one more layer for `Workspace.open`.
-    path.write_text(json.dumps({"train": asdict(found.best)}, indent=2) + "\n")
+    replace_text(path, json.dumps({"train": asdict(found.best)}, indent=2) + "\n")
     return path
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -80,6 +82,22 @@ def test_a_report_of_a_period_tells_of_that_alone(service, tmp_path: Path) -> No
     )
     rows = sum(pane.num_rows for pane in panes)
     assert f"{rows:,} rows in" in text
+
+
+def test_a_page_that_finds_no_room_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "m.html"
+    path.write_text("of yesterday")
+    with Ledger(f"sqlite:///{tmp_path}/l.db") as ledger:
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            write_report(ledger, "m", path)
+    assert path.read_text() == "of yesterday"
+    assert [each.name for each in tmp_path.glob("*.html*")] == ["m.html"]
 
 
 def test_an_empty_period_is_refused() -> None:
