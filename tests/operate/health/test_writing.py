@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from raymlops.ledger.holders import Holder
-from raymlops.operate import Workspace, health, status
+from raymlops.operate import Workspace, status
+from raymlops.operate.health import problems
 
 
 def test_a_ledger_that_nobody_can_write_is_a_problem(
@@ -16,10 +17,10 @@ def test_a_ledger_that_nobody_can_write_is_a_problem(
 ) -> None:
     # Reads go on, so everything looked well while no label and no decision was taken.
     writer = Holder(pid=17, name="ray::Monitor", is_stopped=True)
-    monkeypatch.setattr(health, "writer_of", lambda _: writer)
+    monkeypatch.setattr(problems, "writer_of", lambda _: writer)
     (problem,) = status(workspace).problems
     assert problem.startswith("nothing can be written to the ledger: that is kept by process 17")
-    monkeypatch.setattr(health, "writer_of", lambda _: replace(writer, is_stopped=False))
+    monkeypatch.setattr(problems, "writer_of", lambda _: replace(writer, is_stopped=False))
     assert status(workspace).problems == ()
 
 
@@ -27,7 +28,7 @@ def test_a_full_disk_is_a_problem(
     workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All that can be read was read, and well.
-    monkeypatch.setattr(health, "is_full", lambda folder: folder == str(home))
+    monkeypatch.setattr(problems, "is_full", lambda folder: folder == str(home))
     found = status(workspace)
     assert found.problems == (f"nothing can be written: the disk of {home} is full",)
     assert found.health == "attention"

@@ -1,42 +1,22 @@
-"""How everything of a home is: cluster, models, releases, monitor, last decisions.
-
-It asks the cluster's head, the ledger and the book of alerts, and needs neither Prometheus nor a
-connection to Ray: what cannot be asked is named as a problem, and the rest is told.
-"""
+"""How each model is: what answers, what it was found to be worth, what is wrong with it."""
 
 from __future__ import annotations
 
-import time
-import urllib.request
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
-from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
-from raymlops import cluster
 from raymlops.cluster import ClusterStatus
-from raymlops.cluster.status import Application
 from raymlops.data import OUTPUTS
-from raymlops.errors import CoordinationError
-from raymlops.ledger import Decision, Drift, Ledger, Performance, Release
-from raymlops.ledger.holders import writer_of
-from raymlops.ledger.read_only import is_full
+from raymlops.ledger import Drift, Ledger, Performance, Release
 from raymlops.monitor import Window, WindowReport, late_rows, unjudged_rows
-from raymlops.monitor.alerts import AlertBook, Book, Episode
-from raymlops.monitor.metrics.prometheus import recorded_prometheus
-from raymlops.operate.exporter import exporter_address
-from raymlops.operate.operator import lock_name
+from raymlops.monitor.alerts import Book, Episode
 from raymlops.operate.private import is_served_privately
 from raymlops.operate.triggers import estimates_of
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import TrafficTable, application_name, pool_name
-
-_TIMEOUT_S = 2.0
-_DEPLOYING_MINUTES = 5
-"""After so long somebody should look: where there is no room, Ray Serve waits for ever."""
-_NUM_DECISIONS = 8
 
 Health = Literal["ok", "attention", "broken"]
 
@@ -72,57 +52,7 @@ class ModelHealth:
     alerts: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MonitorHealth:
-    """What watches: addresses are None where nothing answers there."""
-
-    exporter: str | None
-    prometheus: str | None
-    num_open: int
-    num_waiting: int
-    num_dead: int
-    num_silences: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """Everything; `health` is that of the worst part."""
-
-    health: Health
-    cluster: ClusterStatus
-    models: tuple[ModelHealth, ...]
-    monitor: MonitorHealth
-    decisions: tuple[Decision, ...]
-    problems: tuple[str, ...] = field(default=())
-
-
-def status(workspace: Workspace) -> Status:
-    """How everything is, within a few seconds whatever is away."""
-    found = cluster.status(workspace.home)
-    book = AlertBook(workspace.home).read()
-    monitor = _monitor(workspace.home, book)
-    models = _models(workspace, book, found)
-    problems = (
-        *_problems(found, monitor, models, now=time.time()),
-        *_unwatched(workspace, models),
-        *_unwritten(workspace),
-    )
-    worst: Health = "ok"
-    if problems or any(each.health == "attention" for each in models):
-        worst = "attention"
-    if found.problem is not None or any(each.health == "broken" for each in models):
-        worst = "broken"
-    return Status(
-        health=worst,
-        cluster=found,
-        models=models,
-        monitor=monitor,
-        decisions=tuple(workspace.ledger.overview.last_decisions(limit=_NUM_DECISIONS)),
-        problems=problems,
-    )
-
-
-def _models(workspace: Workspace, book: Book, found: ClusterStatus) -> tuple[ModelHealth, ...]:
+def models_of(workspace: Workspace, book: Book, found: ClusterStatus) -> tuple[ModelHealth, ...]:
     ledger = workspace.ledger
     aliases = ledger.overview.aliases()
     drift, performance = ledger.overview.newest_drift(), ledger.overview.newest_performance()
@@ -257,78 +187,3 @@ def _may_be_served(model: str, found: ClusterStatus, home: Path) -> bool:
         app.name == application_name(model) or app.name.startswith(pool_name(""))
         for app in found.applications
     )
-
-
-def _monitor(home: Path, book: Book) -> MonitorHealth:
-    exporter, prometheus = exporter_address(home), recorded_prometheus(home)
-    url = None if exporter is None else f"http://{exporter}/metrics"
-    return MonitorHealth(
-        exporter=url if url is not None and _answers(url) else None,
-        prometheus=prometheus.url if prometheus is not None and prometheus.running else None,
-        num_open=len(book.episodes),
-        num_waiting=len(book.letters) - len(book.dead),
-        num_dead=len(book.dead),
-        num_silences=len(book.silences),
-    )
-
-
-def _problems(
-    found: ClusterStatus, monitor: MonitorHealth, models: Iterable[ModelHealth], *, now: float
-) -> Iterable[str]:
-    if found.problem is not None:
-        yield found.problem
-    for app in found.applications:
-        if (problem := _problem(app, now)) is not None:
-            yield f"application {app.name} {problem}"
-    ours = (application_name(""), pool_name(""))
-    served = [app for app in found.applications if app.name.startswith(ours)]
-    if served and monitor.exporter is None:
-        yield "models are served and the exporter does not answer: nobody scrapes their metrics"
-    if monitor.num_dead:
-        yield f"{monitor.num_dead} alerts were not delivered: `raymlops alerts list`, `resend`"
-    for each in models:
-        if each.problem is not None:
-            yield each.problem
-        if each.num_versions and each.champion is None:
-            yield f"{each.model} has versions and no champion: `raymlops promote`"
-
-
-def _unwatched(workspace: Workspace, models: Iterable[ModelHealth]) -> Iterable[str]:
-    """Releases that nobody carries on: they stand where they are until somebody does."""
-    for each in models:
-        if each.release is None:
-            continue
-        release = f"release {each.release} of {each.model}"
-        try:
-            holder = workspace.coordinator.lock(lock_name(each.model)).holder()
-        except CoordinationError as error:
-            yield f"whether somebody carries on {release} cannot be told: {error}"
-        else:
-            if holder is None:
-                yield f"{release} runs, and no `raymlops watch` that takes its next step"
-
-
-def _unwritten(workspace: Workspace) -> Iterable[str]:
-    """That nobody can write, which readers do not notice."""
-    if workspace.home.exists() and is_full(str(workspace.home)):
-        yield f"nothing can be written: the disk of {workspace.home} is full"
-    writer = writer_of(workspace.ledger_url)
-    if writer is not None and writer.is_stopped:
-        yield f"nothing can be written to the ledger: that is kept by {writer}"
-
-
-def _problem(app: Application, now: float) -> str | None:
-    minutes = (now - app.deployed_at) / 60
-    if app.status == "RUNNING" or (app.status == "DEPLOYING" and minutes < _DEPLOYING_MINUTES):
-        return None
-    since = f" for {minutes:.0f} minutes" if app.status == "DEPLOYING" else ""
-    why, *_ = app.message.splitlines() or [""]
-    return f"is {app.status}{since}" + (f": {why}" if why else "")
-
-
-def _answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=_TIMEOUT_S).close()
-    except (OSError, HTTPException):  # another may have its port, and speak no HTTP
-        return False
-    return True
