@@ -10,7 +10,7 @@ why(ledger, request_id)
 
 from raymlops.ledger.audit import Audit
 from raymlops.ledger.diff import Difference, diff
-from raymlops.ledger.files import sqlite_url
+from raymlops.ledger.files import absolute_url, sqlite_url
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.ledger import Ledger
 from raymlops.ledger.lineage import (
@@ -91,6 +91,7 @@ __all__ = [
     "SlicePerformance",
     "TapMessage",
     "Version",
+    "absolute_url",
     "at",
     "class_labels",
     "datasets_of",

@@ -26,6 +26,17 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
+def absolute_url(url: str) -> str:
+    """The same database, whatever folder it is asked from. A path stays as people write it: of a
+    percent-encoded one MLflow makes a folder of that name."""
+    if not url.startswith("sqlite") or not (database := make_url(url).database):
+        return url
+    driver = url.partition(":")[0].removeprefix("sqlite")
+    _, mark, query = url.partition("?")
+    path = sqlite_url(Path(database).resolve()).removeprefix("sqlite")
+    return f"sqlite{driver}{path}{mark}{query}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LedgerFile:
     """The file of a ledger as it was opened, and the log of what was not yet copied into it."""

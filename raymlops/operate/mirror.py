@@ -15,10 +15,12 @@ from dataclasses import replace
 from threading import Event, Thread
 
 from raymlops.cluster import dismiss, renew
+from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, ConfigError
+from raymlops.ledger import absolute_url
 from raymlops.ledger.mirror import Copied, Mirror, follow
 from raymlops.operate.settings import MlflowSettings, Settings
-from raymlops.operate.site import absolute_url, site_of, workspace_at
+from raymlops.operate.site import site_of, workspace_at
 from raymlops.operate.workspace import Workspace
 
 MIRROR_NAME = "raymlops-mirror"
@@ -69,7 +71,7 @@ def start_mirror(workspace: Workspace) -> None:
     if importlib.util.find_spec("mlflow") is None:
         _logger.warning("the ledger is not mirrored: `pip install raymlops[mlflow]`")
         return
-    mlflow = replace(settings, url=absolute_url(settings.url.reveal()))
+    mlflow = replace(settings, url=SecretUrl(absolute_url(settings.url.reveal())))
     made_from = {"site": site_of(workspace), "mlflow": mlflow}
     try:
         renew(MirrorActor, MIRROR_NAME, made_from, follow=["mlflow"], within=["site"])

@@ -15,9 +15,9 @@ from raymlops.config import Configured, SecretUrl, is_utf8
 from raymlops.coordination import Coordinator, connect_coordinator
 from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
-from raymlops.ledger import Ledger, open_ledger, sqlite_url
+from raymlops.ledger import Ledger, absolute_url, open_ledger, sqlite_url
 from raymlops.operate.settings import Settings, load_settings
-from raymlops.storage import Store
+from raymlops.storage import Store, absolute_uri
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Workspace:
 
     @property
     def ledger_url(self) -> str:
-        """With its password; never print it."""
+        """Absolute, so that it holds in any folder; with its password: never print it."""
         if self.settings.ledger.url is None:
             return sqlite_url(self.home / "ledger.db")
-        return self.settings.ledger.url.reveal()
+        return absolute_url(self.settings.ledger.url.reveal())
 
     @property
     def shown_ledger(self) -> str:
@@ -68,10 +68,10 @@ class Workspace:
 
     @property
     def store_uri(self) -> str:
-        """With its keys; never print it."""
+        """Absolute; with its keys: never print it."""
         if self.settings.storage.uri is None:
             return str(self.home / "store")
-        return self.settings.storage.uri.reveal()
+        return absolute_uri(self.settings.storage.uri.reveal())
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -28,6 +28,7 @@ from raymlops.serve.deployment.deployment import (
 from raymlops.serve.deployment.placing import application_name, pool_name, standing
 from raymlops.serve.deployment.pooled import check_pool, deploy_pool, undeploy_pool
 from raymlops.serve.door.actor import warn_of_doors
+from raymlops.serve.door.tls import TlsFiles
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.replica.replica import Replica
 from raymlops.serve.replica.spec import ReplicaSpec
@@ -55,6 +56,7 @@ __all__ = [
     "ReplicaSpec",
     "ServeSettings",
     "TapSummary",
+    "TlsFiles",
     "TrafficTable",
     "application_name",
     "check_deployment",

@@ -27,8 +27,9 @@ class ServeSettings:
     requests there, slower. `routing` is the policy by which doors deal connections, and that proxy
     and Serve's handles requests, to the replicas; where it is None, doors keep connections even,
     and Serve takes two choices, those of the same node first. With a `keys_file` only its keys are
-    let in (`raymlops keys make`), with `tls` only encrypted connections; pages in browsers read
-    answers where `cors` names their origin. With a `grpc_port` the model answers gRPC there; models
+    let in (`raymlops keys make`), with `tls` only encrypted connections; paths are made absolute,
+    since replicas are in other folders. Pages in browsers read answers where `cors` names their
+    origin. With a `grpc_port` the model answers gRPC there; models
     cannot share that one. With `autoscaling` there are as many replicas as it says, instead of
     `num_replicas`. Models that are deployed as a pool share replicas, each of which holds as many
     as `pool` says. `traces_to` is the URL of an OpenTelemetry collector, such as
@@ -60,6 +61,8 @@ class ServeSettings:
     traces_to: str | None = None
 
     def __post_init__(self) -> None:
+        if self.keys_file is not None:
+            object.__setattr__(self, "keys_file", self.keys_file.absolute())
         taken: dict[int, str] = {}
         for name in ("port", "proxy_port", "grpc_port"):
             port = getattr(self, name) or 0

@@ -22,6 +22,11 @@ Result = TypeVar("Result")
 _DEFAULT_RETRY = RetryPolicy()
 
 
+def absolute_uri(uri: str) -> str:
+    """The same place, whatever folder it is asked from: a plain path is made absolute."""
+    return uri if "://" in uri else str(Path(uri).absolute())
+
+
 class Files:
     """Files by relative name, such as 'runs/7/plot.png', below a URI or a plain path.
 
@@ -37,7 +42,7 @@ class Files:
     """
 
     def __init__(self, uri: str, *, retry: RetryPolicy = _DEFAULT_RETRY) -> None:
-        self.uri = uri if "://" in uri else str(Path(uri).absolute())
+        self.uri = absolute_uri(uri)
         self._retry = retry
         try:
             self._backend = _backend(self.uri)

@@ -19,10 +19,10 @@ from raymlops.config import Secret, redact
 from raymlops.config import schema as types
 from raymlops.config.tree import dotted
 from raymlops.errors import ClusterError, ConfigError
-from raymlops.ledger import Ledger, sqlite_url
+from raymlops.ledger import Ledger, absolute_url, sqlite_url
 from raymlops.operate.settings import SITE, Settings, load_settings
-from raymlops.operate.site import absolute_url
 from raymlops.operate.training import training_job
+from raymlops.serve import TlsFiles
 
 SECRET = "correct-horse-battery"
 ROOT = Path(__file__).parents[2]
@@ -183,11 +183,33 @@ def test_a_url_is_made_absolute_and_nothing_else(
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
     url = sqlite_url(tmp_path / name / "m.db")
-    assert absolute_url(url).reveal() == url
-    assert absolute_url("sqlite:///m.db").reveal() == url
-    written = absolute_url("sqlite+pysqlite:///m.db?timeout=5").reveal()
-    assert absolute_url("sqlite://m.db").reveal() == "sqlite://m.db"  # the mirror refuses it
+    assert absolute_url(url) == url
+    assert absolute_url("sqlite:///m.db") == url
+    written = absolute_url("sqlite+pysqlite:///m.db?timeout=5")
+    assert absolute_url("sqlite://m.db") == "sqlite://m.db"  # the mirror refuses it
     assert written == url.replace("sqlite", "sqlite+pysqlite", 1) + "?timeout=5"
+
+
+def test_what_actors_are_told_holds_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Replicas, which are where `raymlops up` was, looked there for all of it: with TLS nobody was
+    # let in, and of a ledger each made an empty one of its own.
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace.open(
+        overrides=[
+            "ledger.url=sqlite:///own/ledger.db",
+            "storage.uri=own/store",
+            "serve.keys_file=keys.json",
+            "serve.tls.certificate=server.pem",
+            "serve.tls.key=server.key",
+        ]
+    )
+    serve = workspace.settings.serve
+    assert workspace.ledger_url == f"sqlite:///{tmp_path}/own/ledger.db"
+    assert workspace.store_uri == str(tmp_path / "own" / "store")
+    assert serve.keys_file == tmp_path / "keys.json"
+    assert serve.tls == TlsFiles(certificate=tmp_path / "server.pem", key=tmp_path / "server.key")
 
 
 def test_a_home_may_begin_with_the_folder_of_the_user(

@@ -27,10 +27,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """The server's certificate, with its chain, and its key, in PEM; on every node with a door."""
+    """The server's certificate, with its chain, and its key, in PEM; on every node with a door.
+
+    Paths are made absolute where this is made: doors are in other folders.
+    """
 
     certificate: Path
     key: Path
+
+    def __post_init__(self) -> None:
+        for name in ("certificate", "key"):
+            object.__setattr__(self, name, getattr(self, name).absolute())
 
     def context(self) -> SSLContext:
         """Raises ConfigError when the files are not there or do not fit."""
