@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,12 +55,20 @@ def status(
                 ("listens", listens or "nowhere"),
                 ("models", models or "none"),
                 ("passed on to other nodes", f"{door['relays']:,}"),
+                *_certificate(door),
                 *((("problem", door["problem"]),) if door.get("problem") else ()),
             )
         )
         columns = ("replica", "versions", "connections", "requests", "failed", "mean_ms")
         none = "no replica is behind this door"
         emit_table(columns, [_row(replica) for replica in door["replicas"]], if_none=none)
+
+
+def _certificate(door: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    shown = door.get("certificate")  # of doors of earlier versions nothing is known
+    if shown is not None and shown["until"] is not None:
+        until = datetime.fromtimestamp(shown["until"], UTC)
+        yield "certificate", f"{shown['file']}, until {until:%Y-%m-%d %H:%M} UTC"
 
 
 @_keys.command()

@@ -12,6 +12,7 @@ from threading import Event, Thread
 from raymlops.cluster import renew
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts import AlertBook, AlertSettings, Sentinel, open_sinks
+from raymlops.operate.certificates import Certificates, doors
 from raymlops.operate.lost_replicas import LostReplicas, losses, serve_statuses
 from raymlops.operate.low_disk import LowDisk
 from raymlops.operate.settings import Settings
@@ -88,12 +89,13 @@ def open_sentinel(workspace: Workspace, lines: LineWriter | None = None) -> Sent
             lines.put({**vars(decision), "kind": "decision", "decision": decision.kind})
 
     lost, low = LostReplicas(serve_statuses, losses), LowDisk(workspace.home)
+    certificates = Certificates(doors)
     return Sentinel(
         workspace.ledger,
         AlertBook(workspace.home, holds_on=True),
         workspace.settings.alerts,
         open_sinks(workspace.settings.alerts),
-        watch=lambda: (*lost.look(), *low.look()),
+        watch=lambda: (*lost.look(), *low.look(), *certificates.look()),
         log=log,
     )
 

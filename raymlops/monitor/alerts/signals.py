@@ -16,7 +16,8 @@ from raymlops.ledger import Decision
 from raymlops.monitor.alerts.episodes import Severity, Signal
 
 PERFORMANCE, EXPECTED, DRIFT, CONCEPT = "performance", "expected", "drift", "concept"
-GATE, RELEASE, REPLICA, DISK = "gate", "release", "replica", "disk"
+GATE, RELEASE, REPLICA = "gate", "release", "replica"
+DISK, CERTIFICATE = "disk", "certificate"
 
 _CAUSES: Mapping[str, Severity] = {
     PERFORMANCE: "critical",
@@ -24,7 +25,7 @@ _CAUSES: Mapping[str, Severity] = {
     DRIFT: "warning",
     CONCEPT: "warning",
 }
-NAMES = (*_CAUSES, GATE, RELEASE, REPLICA, DISK)
+NAMES = (*_CAUSES, GATE, RELEASE, REPLICA, DISK, CERTIFICATE)
 """Of all that can be wrong."""
 
 

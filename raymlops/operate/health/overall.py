@@ -35,11 +35,11 @@ def status(workspace: Workspace) -> Status:
     book = AlertBook(workspace.home).read()
     monitor = monitor_of(workspace.home, book)
     models = models_of(workspace, book, found)
-    problems = tuple(problems_of(workspace, found, monitor, models, now=time.time()))
+    problems = tuple(problems_of(workspace, found, monitor, models, book, now=time.time()))
     worst: Health = "ok"
     if problems or any(each.health == "attention" for each in models):
         worst = "attention"
-    if found.problem is not None or any(each.health == "broken" for each in models):
+    if found.problem is not None or any(each.severity == "critical" for each in book.episodes):
         worst = "broken"
     return Status(
         health=worst,

@@ -9,6 +9,7 @@ from raymlops.cluster.status import Application
 from raymlops.errors import CoordinationError
 from raymlops.ledger.holders import writer_of
 from raymlops.ledger.read_only import is_full
+from raymlops.monitor.alerts import Book
 from raymlops.operate.health.models import ModelHealth
 from raymlops.operate.health.watchers import MonitorHealth
 from raymlops.operate.operator import lock_name
@@ -24,6 +25,7 @@ def problems_of(
     found: ClusterStatus,
     monitor: MonitorHealth,
     models: Sequence[ModelHealth],
+    book: Book,
     *,
     now: float,
 ) -> Iterator[str]:
@@ -31,6 +33,7 @@ def problems_of(
     if found.problem is not None:
         yield found.problem
     yield from _undeployed(found, now)
+    yield from _alarming(book, models)
     yield from _untold(found, monitor)
     yield from _unanswered(models)
     yield from _unwatched(workspace, models)
@@ -50,6 +53,14 @@ def _problem(app: Application, now: float) -> str | None:
     since = f" for {minutes:.0f} minutes" if app.status == "DEPLOYING" else ""
     why, *_ = app.message.splitlines() or [""]
     return f"is {app.status}{since}" + (f": {why}" if why else "")
+
+
+def _alarming(book: Book, models: Iterable[ModelHealth]) -> Iterator[str]:
+    """Alerts of what is no model: of pools, doors, the disk."""
+    told = {each.model for each in models}
+    for each in book.episodes:
+        if each.model not in told:
+            yield f"{each.severity} {each.name} of {each.model}: {each.summary}"
 
 
 def _untold(found: ClusterStatus, monitor: MonitorHealth) -> Iterator[str]:

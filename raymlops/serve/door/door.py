@@ -182,6 +182,7 @@ class Door:
             "lost": dict(self._roster.lost),
             "relays": self._neighbours.num_relays,
             "problem": None if self._tls is None else self._tls.problem,
+            "certificate": None if self._tls is None else self._tls.shown(),
             "replicas": [
                 {
                     "replica": place.replica,

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, TLSVersion
+from typing import Any, NamedTuple
+
+from cryptography import x509
 
 from raymlops.errors import ConfigError
 from raymlops.serve.door.clients import client_of, name_after
@@ -52,6 +55,13 @@ class TlsFiles:
         return context
 
 
+class Validity(NamedTuple):
+    """From when to when a certificate is good, in seconds since 1970."""
+
+    since: float
+    until: float
+
+
 class Encryption:
     """What new connections are encrypted by: `files` as they were when they last fitted.
 
@@ -63,6 +73,8 @@ class Encryption:
 
     context: SSLContext | None = None
     certificate = key = b""
+    validity: Validity | None = None
+    """Of the certificate that new connections are shown."""
 
     def __init__(self, files: TlsFiles) -> None:
         self.files = files
@@ -88,6 +100,11 @@ class Encryption:
         _logger.info("new connections have what %s holds now", self.files.certificate)
         return True
 
+    def shown(self) -> dict[str, Any]:
+        """The file, and the validity of what is shown of it, for people; see `Validity`."""
+        since, until = self.validity or (None, None)
+        return {"file": str(self.files.certificate), "since": since, "until": until}
+
     def _tell(self, error: ConfigError) -> None:
         kept = "the certificate of before is used, the new one cannot be"
         if self.context is None:
@@ -102,6 +119,17 @@ class Encryption:
         except OSError as error:  # removed this moment
             raise ConfigError(f"TLS with certificate {self.files.certificate}: {error}") from error
         self.context, self.certificate, self.key = context, certificate, key
+        self.validity = _validity(certificate)
+
+
+def _validity(certificate: bytes) -> Validity | None:
+    """None where it is written in a way that only OpenSSL reads."""
+    try:
+        own, *_ = x509.load_pem_x509_certificates(certificate)
+    except ValueError as error:
+        _logger.warning("until when the certificate is good cannot be told: %s", error)
+        return None
+    return Validity(own.not_valid_before_utc.timestamp(), own.not_valid_after_utc.timestamp())
 
 
 def _stamps(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:

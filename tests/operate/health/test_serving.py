@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.ledger import Version
 from raymlops.monitor.metrics import Exporter, ExporterSettings
-from raymlops.operate import Workspace, serving_privately, status
+from raymlops.operate import Workspace, sentinel, serving_privately, status
 from raymlops.operate.exporter import exporter_address
 from raymlops.operate.private import forget_killed
 from raymlops.serve import Arm, TrafficTable
@@ -124,6 +125,21 @@ def test_a_private_ray_that_was_killed_serves_nobody(
     forget_killed(home, MODEL)
     assert status(workspace).models[0].health == "ok"
     assert list((home / "private").iterdir()) == []
+
+
+def test_an_alert_of_no_model_is_a_problem(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such alerts were a count."""
+    closed = {"problem": "nobody is let in", "certificate": {"file": "c", "since": 0, "until": 1}}
+    monkeypatch.setattr(sentinel, "doors", lambda: [closed])
+    watching = sentinel.open_sentinel(workspace)
+    watching.begin()
+    watching.look(datetime.now(UTC))
+    ran_out = "the certificate c ran out at 1970-01-01 00:00 UTC"
+    found = status(workspace)
+    assert found.problems == (f"critical certificate of doors: {ran_out}",)
+    assert found.health == "broken"
 
 
 def test_an_exporter_that_has_gone_is_not_shown(workspace: Workspace, home: Path) -> None:

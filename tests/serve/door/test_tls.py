@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,6 +37,19 @@ def test_tls_ends_at_the_door_and_plain_connections_are_refused(
     run(test)
 
 
+def validity(port: int, trusted: ssl.SSLContext) -> dict[str, float]:
+    """Of the certificate that a client is shown, as it reads it."""
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        trusted.wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        shown: Any = encrypted.getpeercert()
+    return {
+        name: ssl.cert_time_to_seconds(shown[key])
+        for name, key in (("since", "notBefore"), ("until", "notAfter"))
+    }
+
+
 def test_a_renewed_certificate_is_taken_and_a_broken_one_is_told(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -54,6 +69,8 @@ def test_a_renewed_certificate_is_taken_and_a_broken_one_is_told(
         async with world.encrypted_client(trusted) as client:
             assert (await client.get(INFER.format("flights"))).text == "one"
             assert await shown() == first
+            seen = await asyncio.to_thread(validity, world.port, trusted)
+            assert door.standing()["certificate"] == {"file": str(certificate), **seen}
             certificate.write_bytes(first[:200])
             await until(lambda: door.standing()["problem"] is not None)
             assert await shown() == first
@@ -62,6 +79,9 @@ def test_a_renewed_certificate_is_taken_and_a_broken_one_is_told(
             make_certificate(tmp_path)
             await until(lambda: door.standing()["problem"] is None)
             assert await shown() == certificate.read_bytes() != first
+            renewed = ssl.create_default_context(cafile=str(certificate))
+            seen = await asyncio.to_thread(validity, world.port, renewed)
+            assert door.standing()["certificate"] == {"file": str(certificate), **seen}
             assert (await client.get(INFER.format("flights"))).text == "one"  # as it began
 
     run(test)
@@ -84,6 +104,7 @@ def test_a_door_that_is_back_waits_for_files_that_fit(
         back = await world.open(tls)
         told = f"nobody is let in until the files fit: TLS with certificate {certificate}"
         assert back.standing()["problem"].startswith(told)
+        assert back.standing()["certificate"]["until"] is None
         with pytest.raises(ConfigError, match="nobody is let in"):
             back.card("127.0.0.1", "elsewhere")
         await until(lambda: one.doorway._held != {})
