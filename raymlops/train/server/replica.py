@@ -42,7 +42,7 @@ class Replica:
         """The caller's epoch, and the version of each block here; none in an empty replica."""
         self._epoch += 1
         versions = tuple(block.version for block in self._shard.blocks)
-        return self._epoch, versions if self._shard.loaded else ()
+        return self._epoch, versions if self._shard.roster.is_loaded else ()
 
     @ray.method
     def restore(self, epoch: int, copy: ShardCopy) -> None:
@@ -71,11 +71,11 @@ class Replica:
         """
         self._check(epoch)
         mine = self._shard.blocks[block]
-        if not self._shard.loaded or mine.version < version - 1:
+        if not self._shard.roster.is_loaded or mine.version < version - 1:
             return False
         if mine.version == version - 1:
             mine.update(pushes, factor=factor)
-        self._shard.restore_roster(roster)
+        self._shard.roster.restore(roster)
         return True
 
     @ray.method
@@ -103,7 +103,7 @@ class Follower:
         began: Any = ray.get(self._replica.begin.remote())
         self._epoch: int = began[0]
         versions: tuple[int, ...] = began[1]
-        mine = tuple(block.version for block in shard.blocks) if shard.loaded else ()
+        mine = tuple(block.version for block in shard.blocks) if shard.roster.is_loaded else ()
         # An update that the replica has and this memory has not was cut off before its commit.
         if versions and (not mine or any(a > b for a, b in zip(versions, mine, strict=True))):
             shard.restore(ray.get(self._replica.copy.remote()))
@@ -116,7 +116,7 @@ class Follower:
 
     def follow(self, block: int, pushes: Sequence[Push[Any]], factor: float, version: int) -> None:
         """Returns once the update is in the replica; a Witness of the shard."""
-        roster = self._shard.roster_bytes()
+        roster = self._shard.roster.to_bytes()
         update = partial(
             self._replica.update.remote, self._epoch, block, version, pushes, factor, roster
         )

@@ -88,7 +88,7 @@ class Service:
         with contextlib.closing(self._listen()) as listener, self._selector:
             self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
             self._selector.register(self._bell, selectors.EVENT_READ, self._answer_calls)
-            for worker in self.shard.living:
+            for worker in sorted(self.shard.roster.living):
                 self._vigil.watch(worker)
             answers: list[Answer] = []
             while True:
@@ -116,7 +116,7 @@ class Service:
     def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
         """For `call`: a worker of another node lives; its last applied push to each block."""
         self._vigil.hear(worker)
-        if self.shard.is_living(worker, incarnation):
+        if self.shard.roster.is_living(worker, incarnation):
             return tuple(int(block.sequences[worker]) for block in self.shard.blocks)
         if (why := self.shard.why_closed(worker, incarnation)) is not None:
             raise TrainingError(f"shard {self._index} {why}")
@@ -124,7 +124,7 @@ class Service:
 
     def leave(self, worker: int, incarnation: int) -> None:
         """For `call`: a worker of another node has ended."""
-        if self.shard.is_living(worker, incarnation):
+        if self.shard.roster.is_living(worker, incarnation):
             self._vigil.relieve(worker)
             self.shard.leave(worker)
 
@@ -208,7 +208,7 @@ class Service:
         pid, worker = check_peer(line.socket), message.slot
         slots = SharedMemory(descriptors[0], writable=False)
         slots.close()
-        if not self.shard.loaded:
+        if not self.shard.roster.is_loaded:
             self._refuse(line, "holds no parameters", final=False)
             return
         for other in [other for other in self._lines.values() if other.worker == worker]:

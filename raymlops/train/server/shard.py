@@ -7,7 +7,6 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.train.server.arena import DENSE, Arena, NodeShare
@@ -23,6 +22,7 @@ from raymlops.train.server.events import (
     ShardCopy,
 )
 from raymlops.train.server.memory import SharedMemory
+from raymlops.train.server.roster import Roster
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.sync import Progress, Sync
 
@@ -34,8 +34,8 @@ is committed."""
 class Shard:
     """Events come in by the methods, answers come out of `advance`. Not for several threads.
 
-    What must survive lies in `blocks` and `roster` (a ROSTER of the arena). Pushes that wait and
-    pulls do not: whoever was not answered asks again.
+    What must survive lies in `blocks` and `roster`. Pushes that wait and pulls do not: whoever was
+    not answered asks again.
 
     With `clip_norm` a round waits for the norm of the mean gradient, of which each shard knows a
     part. Any of its workers brings it:
@@ -46,18 +46,17 @@ class Shard:
     def __init__(
         self,
         blocks: Sequence[Block[Any]],
-        roster: NDArray[Any],
+        roster: Roster,
         sync: Sync,
         *,
         clip_norm: float | None = None,
     ) -> None:
         self.blocks = blocks
-        self._clip_norm = clip_norm
+        self.roster = roster
         self.witness: Witness | None = None
-        self._counts = {field.name: 0 for field in fields(Counters)}
-        self._roster = roster
-        self._call_the_roll()
+        self._clip_norm = clip_norm
         self._sync = sync
+        self._counts = {field.name: 0 for field in fields(Counters)}
         self._arrivals = 0
         self._pushes: list[dict[int, dict[int, tuple[int, Push[Any]]]]] = [{} for _ in blocks]
         self._pulls: dict[tuple[int, int], Pull] = {}
@@ -65,34 +64,17 @@ class Shard:
         self._measures: dict[int, Measure] = {}
         self._square: tuple[Sequence[tuple[int, int]], float] = ((), 0.0)
 
-    @property
-    def loaded(self) -> bool:
-        return bool(self._roster["loaded"])
-
     def load(self, first: Sequence[Sequence[NDArray[Any]]], version: int = 0) -> None:
         """Puts the first parameters of all blocks into place, unless it has been done; what follows
         them are states of the optimizer, of all blocks each."""
-        if not self.loaded:
+        if not self.roster.is_loaded:
             for block, (values, *states) in zip(self.blocks, zip(*first, strict=True), strict=True):
                 block.load(values, states, version)
-            self._roster["loaded"] = 1
-
-    @property
-    def living(self) -> tuple[int, ...]:
-        return tuple(sorted(self._living))
+            self.roster.note_loaded()
 
     @property
     def counters(self) -> Counters:
         return Counters(**self._counts)
-
-    def is_living(self, worker: int, incarnation: int) -> bool:
-        entry = self._roster["workers"][worker]
-        return bool(entry["living"]) and int(entry["incarnation"]) == incarnation
-
-    def process_of(self, worker: int) -> tuple[int, float]:
-        """Process id and start time, as `join` was told."""
-        entry = self._roster["workers"][worker]
-        return int(entry["pid"]), float(entry["started_s"])
 
     def join(self, worker: int, incarnation: int, *, pid: int, started_s: float) -> tuple[int, ...]:
         """Counts a worker among the living, and returns its last applied push to each block.
@@ -101,25 +83,20 @@ class Shard:
         same number starts at the clock of the slowest living worker.
         """
         self._forget(worker)
-        entry = self._roster["workers"][worker]
-        if int(entry["incarnation"]) != incarnation:
+        if self.roster.incarnation(worker) != incarnation:
             for block in self.blocks:
                 clocks = self._clocks(block)
                 clocks.pop(worker, None)
                 if clocks:
                     slowest = min(clocks.values())
                     block.bases[worker] = slowest - int(block.sequences[worker])
-            # After the bases: cut off in between, this join is a new one again.
-            self._num_seen += int(entry["incarnation"]) == 0
-            entry["incarnation"] = incarnation
-        entry["pid"], entry["started_s"], entry["living"] = pid, started_s, 1
-        self._living.add(worker)
+        # After the bases: cut off in between, this join is a new one again.
+        self.roster.enter(worker, incarnation, pid=pid, started_s=started_s)
         return tuple(int(block.sequences[worker]) for block in self.blocks)
 
     def why_closed(self, worker: int, incarnation: int) -> str | None:
         """Why a process cannot become this worker any more; None if it can, or is it already."""
-        known = int(self._roster["workers"][worker]["incarnation"]) == incarnation
-        if known or not self._roster["weighed"]:
+        if self.roster.incarnation(worker) == incarnation or not self.roster.weighed:
             return None
         return (
             f"clips the gradients of rounds that have begun, which worker {worker} would take part "
@@ -129,8 +106,7 @@ class Shard:
     def leave(self, worker: int) -> None:
         """The worker has ended: nobody waits for it, its unanswered pushes are dropped."""
         self._forget(worker)
-        self._roster["workers"]["living"][worker] = 0
-        self._living.discard(worker)
+        self.roster.leave(worker)
 
     def push(self, block: int, push: Push[Any]) -> None:
         """Takes a push in; what comes too early for its number waits for those before it."""
@@ -149,9 +125,8 @@ class Shard:
     def weigh(self, version: int, norm: float) -> None:
         """Tells the norm, over all shards, of the mean that makes `version`; counts once."""
         due = 1 + max(block.version for block in self.blocks)
-        if version == due and int(self._roster["weighed"]) < version:
-            self._roster["norm"] = norm
-            self._roster["weighed"] = version
+        if version == due and self.roster.weighed < version:
+            self.roster.weigh(version, norm)
 
     def release(self, worker: int, block: int) -> None:
         """The worker has read what it was granted."""
@@ -169,29 +144,14 @@ class Shard:
     def copy(self) -> ShardCopy:
         """All that must survive, at the newest versions."""
         blocks = tuple(block.copy() for block in self.blocks)
-        return ShardCopy(roster=self.roster_bytes(), blocks=blocks)
+        return ShardCopy(roster=self.roster.to_bytes(), blocks=blocks)
 
     def restore(self, copy: ShardCopy) -> None:
-        """Becomes what another copy of this shard was, on another node.
-
-        Its workers are known by what is heard of them, since their processes may be elsewhere.
-        """
+        """Becomes what another copy of this shard was, on another node."""
         for block, theirs in zip(self.blocks, copy.blocks, strict=True):
             block.restore(theirs)
-        self.restore_roster(copy.roster)
-        self._roster["workers"]["pid"] = 0
-
-    def roster_bytes(self) -> bytes:
-        return self._roster.tobytes()
-
-    def restore_roster(self, roster: bytes) -> None:
-        self._roster[...] = np.frombuffer(roster, self._roster.dtype)[0]
-        self._call_the_roll()
-
-    def _call_the_roll(self) -> None:
-        workers = self._roster["workers"]
-        self._living = set(np.flatnonzero(workers["living"]).tolist())
-        self._num_seen = int(np.count_nonzero(workers["incarnation"]))
+        self.roster.restore(copy.roster)
+        self.roster.forget_processes()
 
     def _repeated(self, number: int, block: Block[Any]) -> list[Answer]:
         """Acknowledges again what was applied before its worker heard of it."""
@@ -244,7 +204,7 @@ class Shard:
     def _measured(self) -> list[Answer]:
         answers: list[Answer] = []
         version = 1 + max(block.version for block in self.blocks)
-        weighed, norm = int(self._roster["weighed"]), float(self._roster["norm"])
+        weighed, norm = self.roster.weighed, self.roster.norm
         for measure in list(self._measures.values()):
             worker = measure.worker
             if weighed == version or self._is_applied(measure):
@@ -276,9 +236,9 @@ class Shard:
         """What the mean of the next update is multiplied by; None as long as it is not known."""
         if self._clip_norm is None:
             return 1.0
-        if int(self._roster["weighed"]) != block.version + 1:
+        if self.roster.weighed != block.version + 1:
             return None
-        return min(1.0, self._clip_norm / (float(self._roster["norm"]) + 1e-6))
+        return min(1.0, self._clip_norm / (self.roster.norm + 1e-6))
 
     def _next_update(self, number: int) -> list[Push[Any]]:
         """The pushes that would be one update of a block now; none if it has to wait."""
@@ -301,12 +261,14 @@ class Shard:
         return Progress(
             clocks=self._clocks(block),
             waiting=tuple(sorted(first, key=first.__getitem__)),
-            num_seen=self._num_seen,
+            num_seen=self.roster.num_seen,
         )
 
     def _clocks(self, block: Block[Any]) -> dict[int, int]:
         sequences, bases = block.sequences, block.bases
-        return {worker: int(sequences[worker]) + int(bases[worker]) for worker in self._living}
+        return {
+            worker: int(sequences[worker]) + int(bases[worker]) for worker in self.roster.living
+        }
 
     def _forget(self, worker: int) -> None:
         self._measures.pop(worker, None)
@@ -329,4 +291,4 @@ def make_shard(spec: ServerSpec, share: NodeShare, index: int, memory: SharedMem
         made = DenseBlock if block == DENSE else RowBlock
         header, buffers = arena.header(index, block), arena.buffers(index, block)
         blocks.append(made(header, buffers, spec.optimizer))
-    return Shard(blocks, arena.roster(index), spec.sync, clip_norm=spec.clip_norm)
+    return Shard(blocks, Roster(arena.roster(index)), spec.sync, clip_norm=spec.clip_norm)

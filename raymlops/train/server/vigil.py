@@ -49,7 +49,7 @@ class Vigil:
 
     def watch(self, worker: int) -> None:
         """A worker that is counted among the living may have ended meanwhile."""
-        pid, started = self._shard.process_of(worker)
+        pid, started = self._shard.roster.process(worker)
         if pid == 0:
             self.hear(worker)
             return

@@ -64,14 +64,14 @@ def test_the_dead_are_not_waited_for_when_their_shard_died_too() -> None:
         client = served.client(0)
         worker = served.work(1, _sleep, 60)
         client.push(gradient_of(0, 1))
-        wait_until(lambda: all(1 in served.look(shard).living for shard in (0, 1)))
+        wait_until(lambda: all(1 in served.look(shard).roster.living for shard in (0, 1)))
         served.shards[0].kill()
         served.shards[0].join()
         worker.kill()
         worker.join()
         served.kill_shard(0)
         client.flush()
-        assert served.look(0).living == (0,)
+        assert served.look(0).roster.living == {0}
 
 
 def _take_round(client: Client) -> None:

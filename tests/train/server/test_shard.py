@@ -124,7 +124,7 @@ def test_a_round_waits_over_a_restart_for_those_who_were_there() -> None:
     join(shard, 1)
     assert push(shard, 1, 1) == [applied(0, 1), applied(1, 1)]
     again = home.start()
-    assert again.living == (0, 1)
+    assert again.roster.living == {0, 1}
     join(again, 0)
     assert push(again, 0, 2) == []
     assert pull(again, 0, 2) == []
