@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -13,8 +14,8 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from raymlops.monitor.intervals import Estimate
-from raymlops.monitor.measures import classification, log_losses, ranking, regression
+from raymlops.monitor.intervals import Estimate, Vector
+from raymlops.monitor.measures import classification, log_losses, orders, ranking, regression
 
 
 def by_name(found: tuple[Estimate, ...]) -> dict[str, Estimate]:
@@ -79,10 +80,66 @@ def test_ranking_is_that_of_scikit_learn() -> None:
     }
 
 
+def over_orders(scores: Vector, relevance: Vector, k: int) -> Vector:
+    """NDCG, average precision and recall, mean over all orders that the scores allow."""
+    orders = [
+        order
+        for order in itertools.permutations(range(len(scores)))
+        if (np.diff(scores[list(order)]) <= 0).all()
+    ]
+    discounts = np.where(np.arange(len(scores)) < k, 1 / np.log2(np.arange(len(scores)) + 2), 0.0)
+    ideal = np.sort(relevance)[::-1] @ discounts
+    found = []
+    for order in orders:
+        gains = relevance[list(order)]
+        hits = gains > 0
+        precisions = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+        found.append(
+            (
+                gains @ discounts / ideal,
+                precisions[:k][hits[:k]].sum() / min(k, hits.sum()),
+                hits[:k].sum() / hits.sum(),
+            )
+        )
+    return np.mean(found, axis=0)
+
+
+def test_items_of_equal_score_count_as_in_any_order() -> None:
+    # A model that said the same of all had the order in which items happened to be asked about.
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        num, k = int(rng.integers(1, 7)), int(rng.integers(1, 6))
+        scores = rng.integers(0, 4, num).astype(float)
+        relevance = rng.integers(0, 3, num).astype(float)
+        relevance[0] = 1.0
+        found = orders(scores, relevance, np.zeros(num, int), k=k)
+        wanted = over_orders(scores, relevance, k)
+        assert [*found.ndcg, *found.precision, *found.recall] == pytest.approx(wanted)
+        if num > 1:
+            assert found.ndcg[0] == pytest.approx(metrics.ndcg_score([relevance], [scores], k=k))
+
+
+def test_what_orders_nothing_is_as_good_as_chance() -> None:
+    rng, queries = np.random.default_rng(0), np.repeat(np.arange(50), 20)
+    relevance = rng.integers(0, 2, 1000).astype(float)
+    found = by_name(ranking(np.full(1000, 0.3), relevance, queries, queries))
+    assert found["ndcg_loss"].value == pytest.approx(found["baseline_ndcg_loss"].value)
+    assert found["ndcg_loss_over_baseline"].value == pytest.approx(0.0, abs=1e-12)
+    assert found["recall_at_10"].value == pytest.approx(0.5)
+    backwards = by_name(ranking(-relevance, relevance, queries, queries))
+    assert backwards["ndcg_loss_over_baseline"].low > 0
+    shuffles = [
+        by_name(ranking(rng.random(1000), relevance, queries, queries))["ndcg_loss"].value
+        for _ in range(30)
+    ]
+    assert np.mean(shuffles) == pytest.approx(found["baseline_ndcg_loss"].value, abs=0.01)
+
+
 def test_a_query_without_hits_says_nothing() -> None:
     queries = np.array([1, 1, 2, 2])
     found = ranking(np.array([0.9, 0.1, 0.5, 0.4]), np.array([0, 1, 0, 0.0]), queries, queries, k=1)
-    assert [(each.value, each.num_rows) for each in found] == [(0.0, 1)] * 3
+    assert {each.num_rows for each in found} == {1}
+    assert [each.value for each in found[3:]] == [0.0] * 3
     nothing = np.empty(0)
     empty = ranking(nothing, nothing, np.empty(0, int), np.empty(0, int))
     assert all(math.isnan(each.value) for each in empty)

@@ -2,7 +2,7 @@
 
 from raymlops.monitor.measures.classes import ClassRows, of_class, several
 from raymlops.monitor.measures.classification import classification, log_losses
-from raymlops.monitor.measures.ranking import ranking
+from raymlops.monitor.measures.ranking import orders, ranking
 from raymlops.monitor.measures.regression import regression
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "classification",
     "log_losses",
     "of_class",
+    "orders",
     "ranking",
     "regression",
     "several",
