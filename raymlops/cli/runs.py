@@ -19,7 +19,7 @@ _runs = typer.Typer(
 
 _logger = logging.getLogger(__name__)
 
-_LOSSES = ("log_loss", "rmse", "validation_loss", "loss")
+_LOSSES = ("log_loss", "rmse", "ndcg_loss", "validation_loss", "loss")
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
 KindOption = Annotated[

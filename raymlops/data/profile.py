@@ -54,6 +54,10 @@ class Profile:
 
     Of a model that says numbers `label_rate` is their mean, `loss` the root mean squared error, NaN
     where nobody kept it, and nine of ten rows were off by no more than its `tolerance`.
+
+    Of a model that ranks, `label_rate` is the mean relevance, and `loss` what its NDCG lacks of 1,
+    mean over queries. All but a `far_off_rate` of these lacked no more than its `tolerance`: one of
+    ten or less, as many lack the same.
     """
 
     bins: tuple[Bins, ...]
@@ -63,6 +67,8 @@ class Profile:
     reliability: Reliability | None = None
     class_rates: tuple[float, ...] = ()
     tolerance: float | None = None
+    far_off_rate: float = FAR_OFF_RATE
+    is_ranking: bool = False
 
     @classmethod
     def of(
@@ -100,6 +106,25 @@ class Profile:
         tolerance = float(np.quantile(np.abs(errors), 1.0 - FAR_OFF_RATE))
         found = cls.of(features, columns, scores, label_rate=float(label_mean), log_loss=rmse)
         return replace(found, tolerance=tolerance)
+
+    @classmethod
+    def of_rankings(
+        cls,
+        features: Iterable[Feature],
+        columns: Columns,
+        scores: NDArray[np.float32],
+        *,
+        label_mean: float,
+        losses: NDArray[np.floating],
+    ) -> Profile:
+        """The same of `scores` [rows] that order rows; `losses` [queries] are what the NDCG of
+        unseen queries lacks of 1."""
+        tolerance = float(np.quantile(losses, 1.0 - FAR_OFF_RATE))
+        found = cls.of(
+            features, columns, scores, label_rate=float(label_mean), log_loss=float(losses.mean())
+        )
+        far_off_rate = float((losses > tolerance).mean())
+        return replace(found, tolerance=tolerance, far_off_rate=far_off_rate, is_ranking=True)
 
     @classmethod
     def of_classes(
@@ -170,9 +195,15 @@ class Profile:
             yield each.count(columns[each.name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Without classes or numbers as it always was."""
-        loss: dict[str, float] = {"log_loss": self.loss}
-        if self.tolerance is not None:
+        """Without classes, numbers or orders as it always was."""
+        loss: dict[str, float | None] = {"log_loss": self.loss}
+        if self.is_ranking:
+            loss = {
+                "ndcg_loss": self.loss,
+                "tolerance": self.tolerance,
+                "far_off_rate": self.far_off_rate,
+            }
+        elif self.tolerance is not None:
             loss = {"rmse": self.loss, "tolerance": self.tolerance}
         return {
             "bins": [
@@ -198,7 +229,9 @@ class Profile:
         )
         known = values.get("reliability")  # older bundles have none
         # Of numbers they have 0 for a log loss, which no model reaches.
-        loss = values["rmse"] if "rmse" in values else values["log_loss"] or math.nan
+        loss = next((values[name] for name in ("rmse", "ndcg_loss") if name in values), None)
+        if loss is None:
+            loss = values["log_loss"] or math.nan
         return cls(
             bins=bins,
             reference=tuple(values["reference"]),
@@ -207,6 +240,8 @@ class Profile:
             reliability=None if known is None else Reliability.from_dict(known),
             class_rates=tuple(values.get("class_rates", ())),
             tolerance=values.get("tolerance"),
+            far_off_rate=values.get("far_off_rate", FAR_OFF_RATE),
+            is_ranking="ndcg_loss" in values,
         )
 
 

@@ -1,4 +1,4 @@
-"""From what the model says to the answer: a decision and its probability, or a number."""
+"""From what the model says to the answer: a decision and its probability, a number, an order."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ class Postprocessing:
 
     A network says a logit, of which the probability is the sigmoid; a classifier of scikit-learn
     says the probabilities of both classes, [rows, 2], of which the second is meant. What a
-    regression says is the answer. With `classes`, names or whole numbers in the order of the
-    model's columns, it says a logit or a probability for each of them, [rows, classes]. `threshold`
-    is for a model that says one probability a row.
+    regression says is the answer, and so is what a ranking says, a `relevance` by which the rows of
+    one request, the largest first, are put in order. With `classes`, names or whole numbers in the
+    order of the model's columns, it says a logit or a probability for each of them, [rows,
+    classes]. `threshold` is for a model that says one probability a row.
     """
 
     label: str
     threshold: float = _THRESHOLD
-    reads: Literal["logit", "probability", "number"] = "logit"
+    reads: Literal["logit", "probability", "number", "relevance"] = "logit"
     classes: tuple[Class, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.reads not in ("logit", "probability", "number"):
-            raise ValueError(f"reads is {self.reads!r}, not 'logit', 'probability' or 'number'")
+        if self.reads not in ("logit", "probability", "number", "relevance"):
+            raise ValueError(
+                f"reads is {self.reads!r}, not 'logit', 'probability', 'number' or 'relevance'"
+            )
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"threshold is {self.threshold}, not between 0 and 1")
         if len(self.classes):
@@ -49,8 +52,10 @@ class Postprocessing:
 
     def _check_classes(self) -> None:
         check_classes(self.classes)
-        if self.reads == "number":
-            raise ValueError("reads is 'number', and a number is of no class: leave classes out")
+        if self.reads in ("number", "relevance"):
+            raise ValueError(
+                f"reads is '{self.reads}', and a number is of no class: leave classes out"
+            )
         if self.threshold != _THRESHOLD:
             raise ValueError(
                 f"threshold is {self.threshold}, but of {len(self.classes)} classes the likeliest "
@@ -67,16 +72,25 @@ class Postprocessing:
         return self.reads == "number"
 
     @property
+    def is_ranking(self) -> bool:
+        return self.reads == "relevance"
+
+    @property
+    def _says_label(self) -> bool:
+        """Whether the number that the model says is the answer."""
+        return self.is_regression or self.is_ranking
+
+    @property
     def score(self) -> str:
         """The output that is watched, and held against what came true."""
         if self.classes:
             return PROBABILITIES
-        return self.label if self.is_regression else PROBABILITY
+        return self.label if self._says_label else PROBABILITY
 
     @property
     def outputs(self) -> tuple[Field, ...]:
-        if self.is_regression:
-            return (Field(name=self.label, datatype="FP32"),)
+        if self._says_label:
+            return (Field(name=self.label, datatype="FP32", orders=self.is_ranking),)
         if not self.classes:
             return (
                 Field(name=PROBABILITY, datatype="FP32"),
@@ -109,7 +123,7 @@ class Postprocessing:
                 f"the model gives shape {list(scores.shape)}, not one {self.reads} a row"
                 + (": name its classes, in their order" if scores.ndim == 2 else "")
             )
-        if self.is_regression:
+        if self._says_label:
             return {self.label: scores.astype(np.float32)}
         meant = expit(scores) if self.reads == "logit" else scores
         probability = meant.astype(np.float32)

@@ -31,7 +31,8 @@ _FP16_MAX = 65504.0
 class Field:
     """A column of a request or of an answer: in each row one value, or values of `shape`.
 
-    `low` and `high` hold for every value of a row; `classes` are all that a label may be.
+    `low` and `high` hold for every value of a row; `classes` are all that a label may be. What a
+    field that `orders` says means nothing but the order of the rows of one request.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Field:
     high: float | None = None
     shape: tuple[int, ...] = ()
     classes: tuple[Class, ...] = ()
+    orders: bool = False
 
     def __post_init__(self) -> None:
         if self.datatype not in _DATATYPES:
@@ -54,10 +56,10 @@ class Field:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """One value a row has no shape, and what is no label no classes, so such fields read as
-        they always did."""
+        """One value a row has no shape, what is no label no classes, and most order nothing, so
+        such fields read as they always did."""
         values = asdict(self)
-        for name in ("shape", "classes"):
+        for name in ("shape", "classes", "orders"):
             if not values[name]:
                 del values[name]
         return values
@@ -100,8 +102,14 @@ class Signature:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the model says a number, and neither an event nor a class."""
-        return self.label is None and all(field.datatype != "BOOL" for field in self.outputs)
+        """Whether the model says a number, and neither an event, nor a class, nor an order."""
+        says_event = any(field.datatype == "BOOL" for field in self.outputs)
+        return not (says_event or self.label is not None or self.is_ranking)
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether the model puts the rows of a request in order."""
+        return any(field.orders for field in self.outputs)
 
     def check(self, columns: Columns) -> None:
         """Returns quietly when `columns` are what the model takes.

@@ -12,7 +12,15 @@ from raymlops.monitor.drift import (
 from raymlops.monitor.intervals import Estimate
 from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
 from raymlops.monitor.late import late_in, late_rows
-from raymlops.monitor.losses import LOSSES, Loss, difference, loss_of, paired_difference
+from raymlops.monitor.losses import (
+    LOSSES,
+    Loss,
+    RowLoss,
+    difference,
+    loss_of,
+    paired_difference,
+    row_loss,
+)
 from raymlops.monitor.measures import log_losses
 from raymlops.monitor.performance import measure, scored
 from raymlops.monitor.references import restore_reference, roll_reference
@@ -31,6 +39,7 @@ __all__ = [
     "Loss",
     "MonitorStatus",
     "Period",
+    "RowLoss",
     "Window",
     "WindowPolicy",
     "WindowReport",
@@ -47,6 +56,7 @@ __all__ = [
     "read_reports",
     "restore_reference",
     "roll_reference",
+    "row_loss",
     "scored",
     "unjudged_rows",
     "window_of",

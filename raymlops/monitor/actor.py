@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from itertools import chain
 
-from raymlops.data.profile import FAR_OFF_RATE
 from raymlops.errors import RefusedError
 from raymlops.ledger import ConceptAlarm, JoinPolicy, Labels, TapMessage, open_ledger
 from raymlops.monitor.bundles import Bundles
@@ -231,7 +230,12 @@ class DriftMonitor:
     def _baseline(self, model: str, version: str) -> Baseline:
         bundle = self._bundles.of(model, version)
         if (tolerance := bundle.profile.tolerance) is not None:
-            return Baseline(threshold=tolerance, error_rate=FAR_OFF_RATE, is_regression=True)
+            return Baseline(
+                threshold=tolerance,
+                error_rate=bundle.profile.far_off_rate,
+                is_regression=bundle.postprocessing.is_regression,
+                is_ranking=bundle.postprocessing.is_ranking,
+            )
         known = bundle.profile.reliability
         return Baseline(
             threshold=bundle.postprocessing.threshold,

@@ -2,7 +2,8 @@
 
 What it watches is the share of wrong rows of a request, not each row: rows of one request are
 alike, and a detector that took them as independent would take a bad hour for a bad model. A number
-is wrong where it is farther off than nine of ten were on unseen rows at training.
+is wrong where it is farther off than nine of ten were on unseen rows at training, and so is the
+order of a request, as a whole, whose NDCG lacks more.
 """
 
 from __future__ import annotations
@@ -18,22 +19,27 @@ from numpy.typing import NDArray
 from raymlops.data import Class, class_numbers
 from raymlops.ledger import ConceptAlarm, Outcome
 from raymlops.monitor.detectors import DETECTORS, Detector, DetectorName
+from raymlops.monitor.measures import orders
+from raymlops.monitor.performance import ranked
 
 _NUM_RECENT = 100  # units whose mean error an alarm tells
 _MAX_STREAMS = 32  # versions and arms that are remembered, the ones last heard of
+_ROUNDING = 1e-6  # of an NDCG from labels that are kept as float32
 
 
 class Baseline(NamedTuple):
     """What is known of a version: from which score on it says yes, or of several classes which it
     says; and its error rate on rows it was not trained on, None when nobody recorded that.
 
-    Of one that `is_regression` the threshold is how far off a number may be, and not be wrong.
+    Of one that `is_regression` the threshold is how far off a number may be, and not be wrong; of
+    one that `is_ranking` what the NDCG of a request may lack.
     """
 
     threshold: float
     error_rate: float | None
     classes: Sequence[Class] = ()
     is_regression: bool = False
+    is_ranking: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +114,11 @@ def watch(
 
 
 def errors_of(outcome: Outcome, threshold: float, known: Baseline) -> NDArray[np.float64]:
-    """1 where what the model said did not come true, [rows]; NaN never does."""
+    """1 where what the model said did not come true, [rows], or of an order [1], [0] where no row
+    was of any use; NaN never does."""
+    if known.is_ranking:
+        lacks = 1.0 - orders(*ranked([outcome])).ndcg
+        return np.asarray(~(lacks <= threshold + _ROUNDING), dtype=np.float64)
     if known.is_regression:
         off = np.abs(outcome.scores.astype(np.float64) - outcome.labels)
         # A label is kept as float32: one that is off by just the threshold was so at training.

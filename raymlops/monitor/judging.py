@@ -24,6 +24,7 @@ from raymlops.monitor.performance import (
     measure_classes,
     measure_each_class,
     measure_numbers,
+    measure_orders,
     scored_share,
 )
 from raymlops.monitor.references import reference_of
@@ -127,13 +128,17 @@ class Judge:
         self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
     ) -> Iterable[Performance]:
         saying = [self._bundles.of(model, pane.version).postprocessing for pane in panes]
+        are_orders = any(each.is_ranking for each in saying)
         are_numbers = any(each.is_regression for each in saying)
         are_classes = any(each.classes for each in saying)
         for (version, arm), group in _by_arm(outcomes).items():
             # Of all arms together: what says one probability has no measure in common with these.
             several = [outcome for outcome in group if outcome.scores.ndim == 2]
             numbers = [outcome for outcome in group if self._says_number(model, outcome.version)]
-            if numbers or (are_numbers and not group):
+            ordered = [outcome for outcome in group if self._says_order(model, outcome.version)]
+            if ordered or (are_orders and not group):
+                estimates = measure_orders(ordered)
+            elif numbers or (are_numbers and not group):
                 estimates = self._numbers(model, numbers)
             elif several or (are_classes and not group):
                 estimates = measure_classes(several, known=self._known(model, several))
@@ -143,6 +148,9 @@ class Judge:
 
     def _says_number(self, model: str, version: str) -> bool:
         return self._bundles.of(model, version).postprocessing.is_regression
+
+    def _says_order(self, model: str, version: str) -> bool:
+        return self._bundles.of(model, version).postprocessing.is_ranking
 
     def _known(self, model: str, outcomes: Iterable[Outcome]) -> dict[str, Known]:
         return {
@@ -201,6 +209,8 @@ class Judge:
         """What measures rows of that version."""
         bundle = self._bundles.of(model, version)
         saying, profile = bundle.postprocessing, bundle.profile
+        if saying.is_ranking:
+            return measure_orders
         if saying.is_regression:
             return partial(measure_numbers, label_mean=profile.label_rate)
         if saying.classes:

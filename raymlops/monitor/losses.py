@@ -1,6 +1,8 @@
-"""What versions are held against each other by: a loss a row, and how far two of them differ.
+"""What versions are held against each other by: a loss a row, or of an order one a query, and how
+far two of them differ.
 
-Of probabilities that is the log loss, and a difference is one of nats. Of numbers it is the root of
+Of probabilities that is the log loss, and a difference is one of nats. Of an order it is what its
+NDCG lacks of 1. Of numbers it is the root of
 the mean squared error, whose size is that of the label: a difference is a share of the champion's.
 Its interval is that of the logarithm of their ratio, so that it reaches no lower than -100 %, and
 is the same whichever of both is called the champion.
@@ -12,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,8 @@ from raymlops.data import Class, class_numbers
 from raymlops.data.classes import class_losses
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, undefined
-from raymlops.monitor.measures import log_losses
-from raymlops.monitor.performance import clusters_of, scored
+from raymlops.monitor.measures import log_losses, orders
+from raymlops.monitor.performance import clusters_of, ranked, scored
 
 ClassesOf = Callable[[str], Sequence[Class]]
 """The classes that a version says the probabilities of, in their order."""
@@ -37,10 +39,20 @@ class Change(NamedTuple):
     by_challenger: float
 
 
+class Costs(NamedTuple):
+    """What rows cost, or queries, and the number of each row, or of one of each query's."""
+
+    costs: Vector
+    rows: NDArray[np.int64]
+
+
 class Loss(ABC):
     metric: ClassVar[str]
     """Its name among the metrics of a window."""
     title: ClassVar[str]
+    guess: ClassVar[str] = "constant guess"
+    naive: ClassVar[str]
+    """What knows nothing of the rows, and costs `baseline_` of the metric; short, and in full."""
 
     @property
     def heading(self) -> str:
@@ -48,9 +60,8 @@ class Loss(ABC):
         return self.title[:1].upper() + self.title[1:]
 
     @abstractmethod
-    def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
-        """What each row costs, [rows]: of `scores` [rows], or of those of several classes [rows,
-        classes], of which `labels` [rows] are the numbers of those that came true."""
+    def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
+        """What each row, or query, of `outcomes` costs."""
 
     @abstractmethod
     def change(self, champion: float, challenger: float) -> Change:
@@ -65,9 +76,23 @@ class Loss(ABC):
         """A difference as people read it."""
 
 
-class _LogLoss(Loss):
+class RowLoss(Loss):
+    """One that each row has, whatever the others are."""
+
+    @abstractmethod
+    def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
+        """What each row costs, [rows]: of `scores` [rows], or of those of several classes [rows,
+        classes], of which `labels` [rows] are the numbers of those that came true."""
+
+    def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
+        costs = costs_of(outcomes, self, classes_of)
+        return Costs(costs, np.arange(costs.size))
+
+
+class _LogLoss(RowLoss):
     metric = "log_loss"
     title = "log loss"
+    naive = "always saying how frequent each label was in training"
 
     def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
         return (class_losses if scores.ndim == 2 else log_losses)(scores, labels)
@@ -79,9 +104,10 @@ class _LogLoss(Loss):
         return f"{difference:+.4f}"
 
 
-class _Rmse(Loss):
+class _Rmse(RowLoss):
     metric = "rmse"
     title = "RMSE"
+    naive = "always predicting the mean in training"
 
     def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
         errors: Vector = scores.astype(np.float64) - labels
@@ -101,12 +127,42 @@ class _Rmse(Loss):
         return f"{difference:+.1%}"
 
 
-LOG_LOSS, RMSE = _LogLoss(), _Rmse()
+class _NdcgLoss(Loss):
+    metric = "ndcg_loss"
+    title = "NDCG loss"
+    guess, naive = "random order", "a random order"
 
-LOSSES: Mapping[str, Loss] = {loss.metric: loss for loss in (LOG_LOSS, RMSE)}
+    def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
+        found = orders(*ranked(outcomes))
+        return Costs(1.0 - found.ndcg, found.rows)
+
+    def change(self, champion: float, challenger: float) -> Change:
+        return Change(challenger - champion, -1.0, 1.0)
+
+    def told(self, difference: float) -> str:
+        return f"{difference:+.4f}"
 
 
-def loss_of(*, is_regression: bool) -> Loss:
+LOG_LOSS, RMSE, NDCG_LOSS = _LogLoss(), _Rmse(), _NdcgLoss()
+
+LOSSES: Mapping[str, Loss] = {loss.metric: loss for loss in (LOG_LOSS, RMSE, NDCG_LOSS)}
+
+
+class Answering(Protocol):
+    """What is known of what a model says: by its signature, or by its postprocessing."""
+
+    @property
+    def is_regression(self) -> bool: ...
+
+    @property
+    def is_ranking(self) -> bool: ...
+
+
+def loss_of(model: Answering) -> Loss:
+    return NDCG_LOSS if model.is_ranking else row_loss(is_regression=model.is_regression)
+
+
+def row_loss(*, is_regression: bool) -> RowLoss:
     return RMSE if is_regression else LOG_LOSS
 
 
@@ -140,9 +196,10 @@ def difference(
     """
     champion, challenger = scored(champion), scored(challenger)
     both = [*champion, *challenger]
-    costs, clusters = costs_of(both, loss, classes_of), clusters_of(both)
-    num_champion = sum(len(outcome.labels) for outcome in champion)
-    old, new = costs[:num_champion], costs[num_champion:]
+    costs, rows = loss.costs(both, classes_of)
+    clusters = clusters_of(both)[rows]
+    is_old = rows < sum(len(outcome.labels) for outcome in champion)
+    old, new = costs[is_old], costs[~is_old]
     if not old.size or not new.size:
         return undefined(f"{loss.metric}_difference", costs.size)
     means = float(old.mean()), float(new.mean())
@@ -156,7 +213,7 @@ def difference(
     return _difference(loss, change, influence, clusters)
 
 
-def costs_of(outcomes: Sequence[Outcome], loss: Loss, classes_of: ClassesOf) -> Vector:
+def costs_of(outcomes: Sequence[Outcome], loss: RowLoss, classes_of: ClassesOf) -> Vector:
     """What each row of `outcomes` costs, [rows]."""
     if not outcomes:
         return np.empty(0)
@@ -168,7 +225,7 @@ def costs_of(outcomes: Sequence[Outcome], loss: Loss, classes_of: ClassesOf) -> 
     return np.concatenate([_costs(outcome, loss, classes_of) for outcome in outcomes])
 
 
-def _costs(outcome: Outcome, loss: Loss, classes_of: ClassesOf) -> Vector:
+def _costs(outcome: Outcome, loss: RowLoss, classes_of: ClassesOf) -> Vector:
     if outcome.scores.ndim == 1:
         return loss.rows(outcome.scores, outcome.labels)
     return loss.rows(outcome.scores, class_numbers(outcome.labels, classes_of(outcome.version)))

@@ -18,7 +18,14 @@ from raymlops.data import Class, class_numbers
 from raymlops.data.classes import UNKNOWN, class_losses
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, mean
-from raymlops.monitor.measures import ClassRows, classification, of_class, regression, several
+from raymlops.monitor.measures import (
+    ClassRows,
+    classification,
+    of_class,
+    ranking,
+    regression,
+    several,
+)
 
 SCORED_SHARE = "scored_share"
 
@@ -84,6 +91,20 @@ def measure_numbers(outcomes: Sequence[Outcome], *, label_mean: float) -> tuple[
     see `regression`."""
     rows = _rows(scored(outcomes))
     return regression(rows.scores, rows.labels, rows.clusters, label_mean=label_mean)
+
+
+def measure_orders(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:
+    """Every metric of `outcomes` of a model that ranks, each of which is a query, but for rows of
+    which it said nothing; see `ranking`."""
+    outcomes = scored(outcomes)
+    return ranking(*ranked(outcomes), clusters_of(outcomes))
+
+
+def ranked(outcomes: Sequence[Outcome]) -> tuple[Vector, Vector, NDArray[np.int64]]:
+    """Scores, relevance, and the number of the request of each row, all [rows]."""
+    rows = _rows(outcomes)
+    sizes = np.array([len(outcome.labels) for outcome in outcomes], dtype=np.int64)
+    return rows.scores, rows.labels, np.repeat(np.arange(len(outcomes)), sizes)
 
 
 @dataclass(frozen=True)

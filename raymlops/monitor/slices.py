@@ -15,6 +15,7 @@ from raymlops.monitor.intervals import Estimate
 
 _METRICS = (
     "log_loss", "roc_auc", "accuracy", "macro_f1", "label_rate", "mae", "rmse", "bias",
+    "ndcg_loss", "ndcg_at_10", "map_at_10",
 )  # fmt: skip
 _MIN_ROWS = 100  # below that an interval is too wide to tell anything
 _MAX_PARTS = 20  # of one feature, the largest

@@ -25,6 +25,7 @@ from raymlops.operate.workspace import Workspace
 _logger = logging.getLogger(__name__)
 
 _AT_ONCE = 10_000  # requests a transaction
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,9 @@ def add_labels(
     Raises:
         NotFoundError: the ledger holds no such model.
         DataError: the file cannot be read, lacks a column, names no request in a line, or a label
-            is none that the model says: no finite number, neither 0 nor 1 where it says a
-            probability, all unknown to it where it tells classes apart; or all come too late.
+            is none that the model says: no finite number, below 0 where it ranks, neither 0 nor 1
+            where it says a probability, all unknown to it where it tells classes apart; or all come
+            too late.
     """
     newest = workspace.ledger.registry.newest(model)
     signature = Signature.from_json(workspace.ledger.text(newest.signature_digest))
@@ -133,10 +135,15 @@ def _told(
         _warn_of_unknown(classes, name, signature.classes, model)
         return classes, lambda some: class_labels(some.tolist())
     values = _numbers(column, name)
-    if signature.is_regression:
-        is_odd = np.abs(values) > np.finfo(np.float32).max
+    says_event = False
+    if signature.is_ranking:
+        is_odd = (values < 0) | (values > _LARGEST)
+        why = "an order, and how relevant a row turned out is 0 (of no use) or more, below 3.4e38"
+    elif signature.is_regression:
+        is_odd = np.abs(values) > _LARGEST
         why = "numbers, and what came true of them is finite, below 3.4e38"
     else:
+        says_event = True
         is_odd = ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
         why = "probabilities, and what came true of them is 0 or 1"
     if is_odd.any():
@@ -144,9 +151,9 @@ def _told(
         raise DataError(
             f"column '{name}' says {values[line]:g} of request '{ids[line]}'; {model} says {why}"
         )
-    if signature.is_regression:
-        return values, number_labels
-    return values, lambda some: some.astype(np.int8).tobytes()
+    if says_event:
+        return values, lambda some: some.astype(np.int8).tobytes()
+    return values, number_labels
 
 
 def _warn_of_unknown(values: NDArray[Any], name: str, classes: Sequence[Class], model: str) -> None:

@@ -34,6 +34,8 @@ from raymlops.models import (
     read_model,
 )
 from raymlops.models.preprocessing import NumberEncoding
+from raymlops.monitor import loss_of
+from raymlops.monitor.measures import orders
 from raymlops.operate.workspace import Workspace
 
 _ROUNDING = 1e-4
@@ -48,30 +50,36 @@ def register_model(
     rows: pa.Table,
     *,
     postprocessing: Postprocessing,
+    query: str | None = None,
     bump: Bump | None = None,
 ) -> ModelVersion:
     """Registers `model` as the next version of `name`, once it has answered `rows`.
 
-    It is asked with a float32 matrix [rows, columns]: the columns of `rows` but that of the label,
-    in their order, as they are.
+    It is asked with a float32 matrix [rows, columns]: the columns of `rows` but those of the label
+    and the query, in their order, as they are.
 
     Args:
         model: a file in one of the formats, or what a format has saved.
         rows: rows with their label that it was not trained on; the traffic to come is held against
             them.
         postprocessing: how it says its label, whose name is that of the label's column.
+        query: of a model that ranks, the column that says which rows were of one query. Once it is
+            served, those of one request are.
         bump: without it the signature decides, as `register` has it.
 
     Raises:
         DataError: a column is no number or lacks values, or a label is none that the model can
-            say: of one probability 0 or 1, of several classes one of these.
+            say: of one probability 0 or 1, of several classes one of these, of an order 0 or more.
+        ValueError: a model that ranks has no `query`, or another has one.
         ModelError: the model cannot be loaded, or says anything but one number a row, or one for
             each class.
         UntrustedError: loading it could run code, and the ledger did not record its digest.
     """
     check_name(name, of="model")
     artifact = read_model(model) if isinstance(model, Path) else model
-    bundle = bundle_of(artifact, rows, postprocessing, recorded=workspace.ledger.is_recorded)
+    bundle = bundle_of(
+        artifact, rows, postprocessing, query=query, recorded=workspace.ledger.is_recorded
+    )
     runs = workspace.ledger.runs
     run = runs.start(
         kind="import",
@@ -84,8 +92,7 @@ def register_model(
     )
     with runs.recording(run):
         digest = bundle.save(workspace.store)
-        loss = "rmse" if postprocessing.is_regression else "log_loss"
-        runs.log(run.id, {loss: bundle.profile.loss})
+        runs.log(run.id, {loss_of(postprocessing).metric: bundle.profile.loss})
     return workspace.ledger.registry.register(
         name,
         bundle=digest,
@@ -96,9 +103,15 @@ def register_model(
 
 
 def bundle_of(
-    artifact: Artifact, rows: pa.Table, postprocessing: Postprocessing, *, recorded: Recorded
+    artifact: Artifact,
+    rows: pa.Table,
+    postprocessing: Postprocessing,
+    *,
+    query: str | None = None,
+    recorded: Recorded,
 ) -> Bundle:
     """The model as it is served, with its answers to `rows` as the reference."""
+    queries, rows = _queries(rows, query, postprocessing)
     columns, labels = _columns(rows, postprocessing)
     preprocessing = Preprocessing(
         encodings=tuple(
@@ -115,9 +128,33 @@ def bundle_of(
         preprocessing=preprocessing,
         model=artifact,
         postprocessing=postprocessing,
-        profile=_profile(columns, labels, said, postprocessing),
+        profile=_profile(columns, labels, said, queries, postprocessing),
         recorded=recorded,
     ).with_answers()
+
+
+def _queries(
+    rows: pa.Table, query: str | None, postprocessing: Postprocessing
+) -> tuple[NDArray[np.int64], pa.Table]:
+    """The number of the query that each row is of, where there are any, and all other columns."""
+    if postprocessing.is_ranking != (query is not None):
+        raise ValueError(
+            "a model that says a relevance is held to the order of the rows of each query: name "
+            "the column that tells these apart, query='...'"
+            if query is None
+            else f"query is '{query}', but a {postprocessing.reads} orders nothing: leave it out"
+        )
+    if query is None:
+        return np.empty(0, np.int64), rows
+    if query not in rows.column_names:
+        raise DataError(
+            f"the rows have no column '{query}', which is to say which of them are of one query, "
+            f"but {', '.join(rows.column_names)}"
+        )
+    if missing := rows[query].null_count:
+        raise DataError(f"column '{query}' names no query in {missing} of {rows.num_rows} rows")
+    numbers = rows[query].combine_chunks().dictionary_encode().indices
+    return numbers.to_numpy().astype(np.int64), rows.drop_columns(query)
 
 
 def _columns(rows: pa.Table, postprocessing: Postprocessing) -> tuple[Columns, NDArray[np.float64]]:
@@ -152,11 +189,18 @@ def _columns(rows: pa.Table, postprocessing: Postprocessing) -> tuple[Columns, N
             f"column '{label}' is infinite in {infinite} of {len(labels)} rows, of which no error "
             "can be told; leave these rows out"
         )
-    if not postprocessing.is_regression and not np.isin(labels, (0, 1)).all():
+    if postprocessing.is_ranking:
+        if (labels < 0).any():
+            raise DataError(
+                f"column '{label}' holds {labels.min():g}; how relevant a row was is 0, of no use, "
+                "or more"
+            )
+    elif not postprocessing.is_regression and not np.isin(labels, (0, 1)).all():
         odd = labels[~np.isin(labels, (0, 1))][0]
         raise DataError(
             f"column '{label}' holds {odd:g}; a {postprocessing.reads} says that something is 0 or "
-            "1; for several classes name them, for numbers give reads='number'"
+            "1; for several classes name them, for numbers give reads='number', for an order "
+            "reads='relevance'"
         )
     return columns, labels
 
@@ -178,6 +222,7 @@ def _profile(
     columns: Columns,
     labels: NDArray[np.float64],
     said: NDArray[np.float32],
+    queries: NDArray[np.int64],
     postprocessing: Postprocessing,
 ) -> Profile:
     features = [Feature(name=each, kind="number") for each in columns]
@@ -192,6 +237,10 @@ def _profile(
                 f"{int(np.isinf(errors).sum())} of them infinite: its error cannot be told"
             )
         return Profile.of_numbers(features, columns, said, label_mean=label_rate, errors=errors)
+    if postprocessing.is_ranking:
+        return Profile.of_rankings(
+            features, columns, said, label_mean=label_rate, losses=_losses(said, labels, queries)
+        )
     from raymlops.train.tabular.quality import judge
 
     probabilities = _probabilities(said)
@@ -199,6 +248,20 @@ def _profile(
     return Profile.of(
         features, columns, said, label_rate=label_rate, log_loss=log_loss
     ).with_reliability(probabilities, labels, threshold=postprocessing.threshold)
+
+
+def _losses(
+    said: NDArray[np.float32], relevance: NDArray[np.float64], queries: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What the NDCG of each query lacks of 1; rows of which it says nothing are left out."""
+    known = ~np.isnan(said)
+    losses = 1.0 - orders(said[known].astype(np.float64), relevance[known], queries[known]).ndcg
+    if not losses.size:
+        raise ModelError(
+            f"in none of {len(np.unique(queries))} queries is a row that the model says a number "
+            "of of any use (above 0), so nothing tells a good order from a bad one"
+        )
+    return losses
 
 
 def _profile_of_classes(

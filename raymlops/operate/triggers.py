@@ -167,8 +167,7 @@ def _performance(
     if loss.low > limit:
         problem = _held_to(reference, limit)
     elif over_baseline.low > 0:
-        constant = "share of positives" if name == "log_loss" else "mean"
-        problem = f"always predicting the {constant} in training would do better"
+        problem = f"{LOSSES[name].naive} would do better"
     else:
         return None
     return Trigger(

@@ -38,4 +38,6 @@ def _labels_of(signature: Signature) -> str:
     if signature.classes:
         are_names = isinstance(signature.classes[0], str)
         return "names of classes" if are_names else "numbers of classes"
+    if signature.is_ranking:
+        return "how relevant rows were"
     return "numbers" if signature.is_regression else "0 and 1"

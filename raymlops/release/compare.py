@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raymlops.data import Columns, TableSchema, between, read_columns
 from raymlops.errors import ReleaseError
 from raymlops.models import Bundle
-from raymlops.monitor import Loss, loss_of, paired_difference
+from raymlops.monitor import RowLoss, paired_difference, row_loss
 from raymlops.release.gate import Comparison
 from raymlops.train import Quality
 from raymlops.train.tabular.targets import target_said
@@ -50,7 +50,7 @@ def compare(
             "number, so nothing compares them"
         )
     labels = target.filter(pa.array(both))
-    loss = loss_of(is_regression=schema.task == "regression")
+    loss = row_loss(is_regression=schema.task == "regression")
     old_quality, old = _judged(champion, old_scores[both], labels, loss)
     new_quality, new = _judged(challenger, new_scores[both], labels, loss)
     estimate = paired_difference(loss, old, new, days[both])
@@ -80,7 +80,7 @@ def _are_numbers(scores: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _judged(
-    bundle: Bundle, scores: NDArray[Any], column: pa.ChunkedArray, loss: Loss
+    bundle: Bundle, scores: NDArray[Any], column: pa.ChunkedArray, loss: RowLoss
 ) -> tuple[Quality, NDArray[np.float64]]:
     """How good its `scores` are, and what each row costs."""
     target = target_said(bundle.postprocessing)

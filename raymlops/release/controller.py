@@ -124,7 +124,7 @@ class ReleaseController:
         canary_arm, champion_arm = _arms(release)
         canary = [row for row in outcomes if (row.arm, row.version) == canary_arm]
         champion = [row for row in outcomes if (row.arm, row.version) == champion_arm]
-        loss = loss_of(is_regression=self._signature(release.model, release.champion).is_regression)
+        loss = loss_of(self._signature(release.model, release.champion))
         estimate = difference(
             champion, canary, loss, classes_of=partial(self._classes, release.model)
         )

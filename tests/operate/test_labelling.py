@@ -115,6 +115,18 @@ def test_a_number_that_no_answer_reaches_is_refused(
         add_labels(workspace, "flights", path, now=NOW)
 
 
+def test_how_relevant_rows_were_is_told_row_by_row(workspace: Workspace, tmp_path: Path) -> None:
+    register(workspace, Postprocessing(label="useful", reads="relevance").outputs)
+    predicted(workspace, "q-1", 3)
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\nq-1,0\nq-1,2\nq-1,0.5\nq-2,-1\n")
+    with pytest.raises(DataError, match=r"says -1 of request 'q-2'; flights says an order, and"):
+        add_labels(workspace, "flights", path, now=NOW)
+    path.write_text("request_id,label\nq-1,0\nq-1,2\nq-1,0.5\n")
+    add_labels(workspace, "flights", path, now=NOW)
+    assert outcomes(workspace) == {"q-1": [0.0, 2.0, 0.5]}
+
+
 def test_a_number_that_is_called_probability_is_one(workspace: Workspace, tmp_path: Path) -> None:
     """Its labels were refused, which were neither 0 nor 1."""
     register(workspace, Postprocessing(label="probability", reads="number").outputs)

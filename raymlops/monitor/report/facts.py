@@ -56,7 +56,7 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
     if not math.isnan(loss.value):
         note = _interval(loss)
         if baseline := overall.get(f"baseline_{loss.metric}"):
-            note += f"; constant guess {shown_figure(baseline.value, 3)}"
+            note += f"; {LOSSES[loss.metric].guess} {shown_figure(baseline.value, 3)}"
         label = f"{LOSSES[loss.metric].heading}, last window"
         yield Fact(label=label, value=shown_figure(loss.value, 3), note=note)
     late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)

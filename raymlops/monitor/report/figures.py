@@ -40,7 +40,7 @@ def performance_figure(
         row for row in rows if row.metric == f"baseline_{loss.metric}" and row.version == ALL
     ]
     constant = plots.Curve(
-        label="constant guess", x=_middles(baseline), y=[row.value for row in baseline]
+        label=loss.guess, x=_middles(baseline), y=[row.value for row in baseline]
     )
     panels = (
         plots.Panel(
@@ -59,9 +59,8 @@ def performance_figure(
         title="Performance",
         svg=plots.timeline("performance", panels, summary=f"{loss.heading} by window"),
         caption="Each point is one window of event time with its 95 % interval, clustered by day. "
-        "The dashed line is what always predicting what the labels of the training were on average "
-        "would cost. Hollow points are arms on trial. Dotted verticals: a release began, or the "
-        "champion changed.",
+        f"The dashed line is what {loss.naive} would cost. Hollow points are arms on trial. "
+        "Dotted verticals: a release began, or the champion changed.",
     )
 
 
@@ -71,6 +70,7 @@ _SECOND = {
         "accuracy": "Accuracy, higher is better",  # of several classes there is no one curve
     },
     "rmse": {"bias": "Bias, predicted less actual"},
+    "ndcg_loss": {"map_at_10": "Mean average precision of the first 10, higher is better"},
 }
 """What is drawn below each loss: the first that there is."""
 

@@ -15,6 +15,7 @@ MAX_SLICES = 20
 SLICE_MEASURES = {
     "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
     "rmse": {"rmse": "RMSE", "mae": "Mean absolute error", "bias": "Bias"},
+    "ndcg_loss": {"ndcg_loss": "NDCG loss", "ndcg_at_10": "NDCG@10", "map_at_10": "MAP@10"},
 }
 """What is told beside each loss, and how it is called."""
 
