@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins, bins_of, quantile_bins
 from raymlops.data.classes import Class, class_losses
+from raymlops.data.error_cap import FAR_OFF_RATE, ErrorCap
 from raymlops.data.features import Column, Columns, Feature
 from raymlops.data.reliability import Reliability
 
@@ -33,9 +34,6 @@ CONFIDENCE = "score confidence"
 """That of the probability of the class it says, where it tells several apart."""
 
 OUTPUTS = (SCORE, CONFIDENCE)
-
-FAR_OFF_RATE = 0.1
-"""How often a number is farther off than its tolerance, where a model does as at its training."""
 
 # Below this many values a second thread costs more than it saves.
 _MIN_VALUES_A_THREAD = 1 << 20
@@ -53,7 +51,8 @@ class Profile:
     own; `class_rates` are their shares, in their order, and `label_rate` is the largest of these.
 
     Of a model that says numbers `label_rate` is their mean, `loss` the root mean squared error, NaN
-    where nobody kept it, and nine of ten rows were off by no more than its `tolerance`.
+    where nobody kept it, and nine of ten rows were off by no more than its `tolerance`. Beyond its
+    `error_cap` errors are wild; None where nobody kept that, or it was never off.
 
     Of a model that ranks, `label_rate` is the mean relevance, and `loss` what its NDCG lacks of 1,
     mean over queries. All but a `far_off_rate` of these lacked no more than its `tolerance`: one of
@@ -69,6 +68,7 @@ class Profile:
     tolerance: float | None = None
     far_off_rate: float = FAR_OFF_RATE
     is_ranking: bool = False
+    error_cap: ErrorCap | None = None
 
     @classmethod
     def of(
@@ -105,7 +105,7 @@ class Profile:
         rmse = math.sqrt(float(np.mean(np.square(errors, dtype=np.float64))))
         tolerance = float(np.quantile(np.abs(errors), 1.0 - FAR_OFF_RATE))
         found = cls.of(features, columns, scores, label_rate=float(label_mean), log_loss=rmse)
-        return replace(found, tolerance=tolerance)
+        return replace(found, tolerance=tolerance, error_cap=ErrorCap.of(errors))
 
     @classmethod
     def of_rankings(
@@ -171,6 +171,12 @@ class Profile:
         return replace(self, reliability=found)
 
     @property
+    def capped_loss(self) -> float:
+        """What windows are held to: of numbers their RMSE without wild errors, where that is
+        known."""
+        return self.loss if self.error_cap is None else self.error_cap.rmse
+
+    @property
     def num_cells(self) -> int:
         return len(self.reference)
 
@@ -196,7 +202,7 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """Without classes, numbers or orders as it always was."""
-        loss: dict[str, float | None] = {"log_loss": self.loss}
+        loss: dict[str, Any] = {"log_loss": self.loss}
         if self.is_ranking:
             loss = {
                 "ndcg_loss": self.loss,
@@ -205,6 +211,8 @@ class Profile:
             }
         elif self.tolerance is not None:
             loss = {"rmse": self.loss, "tolerance": self.tolerance}
+        if self.error_cap is not None:
+            loss["error_cap"] = asdict(self.error_cap)
         return {
             "bins": [
                 {"name": bins.name, "edges": [*map(_to_json, bins.edges)]}
@@ -228,6 +236,7 @@ class Profile:
             for row in values["bins"]
         )
         known = values.get("reliability")  # older bundles have none
+        cap = values.get("error_cap")
         # Of numbers they have 0 for a log loss, which no model reaches.
         loss = next((values[name] for name in ("rmse", "ndcg_loss") if name in values), None)
         if loss is None:
@@ -242,6 +251,7 @@ class Profile:
             tolerance=values.get("tolerance"),
             far_off_rate=values.get("far_off_rate", FAR_OFF_RATE),
             is_ranking="ndcg_loss" in values,
+            error_cap=None if cap is None else ErrorCap(**cap),
         )
 
 

@@ -25,6 +25,7 @@ from raymlops.monitor.measures import log_losses
 from raymlops.monitor.performance import measure, scored
 from raymlops.monitor.references import restore_reference, roll_reference
 from raymlops.monitor.report import Period, write_report
+from raymlops.monitor.wild import FarCounts, far_of_arms, far_of_both, held_to
 from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "DriftMonitor",
     "DriftPolicy",
     "Estimate",
+    "FarCounts",
     "FeatureDrift",
     "FeaturePolicy",
     "Loss",
@@ -46,6 +48,9 @@ __all__ = [
     "compare",
     "difference",
     "due",
+    "far_of_arms",
+    "far_of_both",
+    "held_to",
     "holm",
     "late_in",
     "late_rows",

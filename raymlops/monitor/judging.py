@@ -168,9 +168,14 @@ class Judge:
         )
 
     def _numbers(self, model: str, group: list[Outcome]) -> tuple[Estimate, ...]:
-        """Against the mean of what the labels of all versions in `group` were."""
+        """Against the mean of what the labels of all versions in `group` were; no error is capped
+        that one of them would have in full."""
         bundles = self._bundles_of(model, group)
-        return measure_numbers(group, label_mean=_label_rate(bundles, group) if group else 0.0)
+        return measure_numbers(
+            group,
+            label_mean=_label_rate(bundles, group) if group else 0.0,
+            error_cap=_widest_cap(bundles.values()),
+        )
 
     def _bundles_of(self, model: str, group: Iterable[Outcome]) -> dict[str, Bundle]:
         return {each: self._bundles.of(model, each) for each in {o.version for o in group}}
@@ -271,6 +276,13 @@ def _label_rate(bundles: Mapping[str, Bundle], group: Sequence[Outcome]) -> floa
     """What the labels of their trainings were on average, by the rows that each answered."""
     rates = [bundles[outcome.version].profile.label_rate for outcome in group]
     return float(np.average(rates, weights=[len(outcome.labels) for outcome in group]))
+
+
+def _widest_cap(bundles: Iterable[Bundle]) -> float | None:
+    """None where one of them has none, or there are none."""
+    caps = [bundle.profile.error_cap for bundle in bundles]
+    known = [cap.size for cap in caps if cap is not None]
+    return max(known) if known and len(known) == len(caps) else None
 
 
 def _by_window(rows: Iterable[_Row]) -> dict[Window, list[_Row]]:

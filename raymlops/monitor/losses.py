@@ -4,8 +4,9 @@ far two of them differ.
 Of probabilities that is the log loss, and a difference is one of nats. Of an order it is what its
 NDCG lacks of 1. Of numbers it is the root of
 the mean squared error, whose size is that of the label: a difference is a share of the champion's.
-Its interval is that of the logarithm of their ratio, so that it reaches no lower than -100 %, and
-is the same whichever of both is called the champion.
+There no error counts for more than a cap, the same for both: one wild label would own the mean, see
+`raymlops.data.error_cap`. The interval is that of the logarithm of their ratio, so that it reaches
+no lower than -100 %, and is the same whichever of both is called the champion.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from raymlops.data import Class, class_numbers
 from raymlops.data.classes import class_losses
+from raymlops.data.error_cap import cap_among
 from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, undefined
 from raymlops.monitor.measures import log_losses, orders
@@ -53,6 +55,8 @@ class Loss(ABC):
     guess: ClassVar[str] = "constant guess"
     naive: ClassVar[str]
     """What knows nothing of the rows, and costs `baseline_` of the metric; short, and in full."""
+    decides: ClassVar[str]
+    """The metric of a window that it is held to: the same, or with wild errors capped."""
 
     @property
     def heading(self) -> str:
@@ -62,6 +66,17 @@ class Loss(ABC):
     @abstractmethod
     def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
         """What each row, or query, of `outcomes` costs."""
+
+    def capped(
+        self, champion: Vector, challenger: Vector, error_cap: float | None
+    ) -> tuple[Vector, Vector]:
+        """What their `rows` count for where both are held against each other, given the cap of the
+        errors at training."""
+        return champion, challenger
+
+    def level(self, mean: float) -> float:
+        """What is told of a mean of `rows`."""
+        return mean
 
     @abstractmethod
     def change(self, champion: float, challenger: float) -> Change:
@@ -90,7 +105,7 @@ class RowLoss(Loss):
 
 
 class _LogLoss(RowLoss):
-    metric = "log_loss"
+    metric = decides = "log_loss"
     title = "log loss"
     naive = "always saying how frequent each label was in training"
 
@@ -108,10 +123,22 @@ class _Rmse(RowLoss):
     metric = "rmse"
     title = "RMSE"
     naive = "always predicting the mean in training"
+    decides = "capped_rmse"
 
     def rows(self, scores: NDArray[Any], labels: NDArray[Any]) -> Vector:
         errors: Vector = scores.astype(np.float64) - labels
         return errors**2
+
+    def capped(
+        self, champion: Vector, challenger: Vector, error_cap: float | None
+    ) -> tuple[Vector, Vector]:
+        if error_cap is None:
+            return champion, challenger
+        most = cap_among(error_cap, np.sqrt(champion), np.sqrt(challenger)) ** 2
+        return np.minimum(champion, most), np.minimum(challenger, most)
+
+    def level(self, mean: float) -> float:
+        return math.sqrt(mean)
 
     def change(self, champion: float, challenger: float) -> Change:
         """log(sqrt(c / a)) has the derivatives -1 / 2a and 1 / 2c."""
@@ -128,7 +155,7 @@ class _Rmse(RowLoss):
 
 
 class _NdcgLoss(Loss):
-    metric = "ndcg_loss"
+    metric = decides = "ndcg_loss"
     title = "NDCG loss"
     guess, naive = "random order", "a random order"
 
@@ -187,9 +214,11 @@ def difference(
     loss: Loss = LOG_LOSS,
     *,
     classes_of: ClassesOf = lambda _: (),
+    error_cap: float | None = None,
 ) -> Estimate:
     """By how much the loss of the challenger's rows differs from that of the champion's, on
-    different rows; `classes_of` is asked where scores are those of several classes.
+    different rows; `classes_of` is asked where scores are those of several classes, and errors of
+    numbers are capped by the `error_cap` of one version's training.
 
     Both arms live through the same days: a bad day raises both losses, and cancels here because
     a cluster holds the rows of both arms. Rows whose score is no number are left out; see `scored`.
@@ -199,7 +228,7 @@ def difference(
     costs, rows = loss.costs(both, classes_of)
     clusters = clusters_of(both)[rows]
     is_old = rows < sum(len(outcome.labels) for outcome in champion)
-    old, new = costs[is_old], costs[~is_old]
+    old, new = loss.capped(costs[is_old], costs[~is_old], error_cap)
     if not old.size or not new.size:
         return undefined(f"{loss.metric}_difference", costs.size)
     means = float(old.mean()), float(new.mean())

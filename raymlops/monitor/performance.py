@@ -86,11 +86,15 @@ def measure_each_class(
                 yield names[number], found
 
 
-def measure_numbers(outcomes: Sequence[Outcome], *, label_mean: float) -> tuple[Estimate, ...]:
+def measure_numbers(
+    outcomes: Sequence[Outcome], *, label_mean: float, error_cap: float | None = None
+) -> tuple[Estimate, ...]:
     """Every metric of `outcomes` of a model that says numbers, but for rows of which it said none;
     see `regression`."""
     rows = _rows(scored(outcomes))
-    return regression(rows.scores, rows.labels, rows.clusters, label_mean=label_mean)
+    return regression(
+        rows.scores, rows.labels, rows.clusters, label_mean=label_mean, error_cap=error_cap
+    )
 
 
 def measure_orders(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:

@@ -102,7 +102,7 @@ class Findings:
         settings = self._workspace.settings
         return Standard(
             version=str(champion.version),
-            loss=Bundle.of_version(self._workspace.store, champion).profile.loss,
+            loss=Bundle.of_version(self._workspace.store, champion).profile.capped_loss,
             retrain=settings.retrain,
             drift=settings.monitor.drift,
         )

@@ -72,7 +72,7 @@ class Operator:
         self._make_challenger = make_challenger
         self._publish_unfenced = publish
         self._controller = ReleaseController(
-            self._ledger, workspace.settings.release, self._publish
+            self._ledger, workspace.store, workspace.settings.release, self._publish
         )
         self._journal = Journal(self._ledger, self._model)
         self._findings = Findings(workspace, self._journal)

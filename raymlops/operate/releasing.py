@@ -169,7 +169,7 @@ def release(
         ConflictError: another release of this model is running.
     """
     controller = ReleaseController(
-        workspace.ledger, workspace.settings.release, publisher(workspace)
+        workspace.ledger, workspace.store, workspace.settings.release, publisher(workspace)
     )
     return controller.start(version, now=now, who=who, why=why)
 

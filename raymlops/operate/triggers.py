@@ -15,6 +15,9 @@ from raymlops.ledger.figures import shown_figure
 from raymlops.monitor import LOSSES, WindowReport
 from raymlops.release.canary import MOST_SKEW
 
+_HELD_TO = {name: loss for loss in LOSSES.values() for name in (loss.metric, loss.decides)}
+_WILD = ("error_cap", "wild_labels", "absurd_predictions")
+
 Cause = Literal["performance", "expected", "drift", "concept"]
 
 
@@ -24,7 +27,8 @@ class RetrainPolicy:
 
     `performance`: the champion's mean log loss in a window, or of numbers its RMSE, lies, with 95 %
     confidence, more than `max_loss_increase` (relative) above what it was on unseen rows at
-    training, or above that of a constant. `expected`: while labels are missing, the log loss that
+    training, or above that of a constant; of numbers with errors that are wild capped, see
+    `raymlops.data.error_cap`. `expected`: while labels are missing, the log loss that
     its scores let expect lies that far above; of numbers nothing is expected. `drift`: at least
     `min_drifted_share` of its features drifted. `concept`: its detector says that its errors rose;
     that need not wait for the end of a window.
@@ -151,8 +155,10 @@ def estimates_of(version: str, rows: Iterable[Performance]) -> dict[str, Perform
 
 def labelled_loss(found: Mapping[str, Performance]) -> str | None:
     """The metric among estimates by metric that a version is held to; None without labelled rows,
-    or where it was not held against a constant, as numbers once were not."""
-    known = (name for name in LOSSES if f"{name}_over_baseline" in found)
+    or where it was not held against a constant, as numbers once were not. Of those that were
+    trained before anybody kept how far off is wild it is the loss itself."""
+    names = (name for loss in LOSSES.values() for name in (loss.decides, loss.metric))
+    known = (name for name in names if f"{name}_over_baseline" in found)
     return next((name for name in known if found[name].num_rows), None)
 
 
@@ -167,14 +173,14 @@ def _performance(
     if loss.low > limit:
         problem = _held_to(reference, limit)
     elif over_baseline.low > 0:
-        problem = f"{LOSSES[name].naive} would do better"
+        problem = f"{_HELD_TO[name].naive} would do better"
     else:
         return None
     return Trigger(
         cause="performance",
         why=(
-            f"{LOSSES[name].title} of {version} was {_estimated(loss)} in {report.window} "
-            f"({loss.num_rows:,} rows); {problem}"
+            f"{_HELD_TO[name].title} of {version} was {_estimated(loss)} in {report.window} "
+            f"({loss.num_rows:,} rows); {problem}{_wild(found)}"
         ),
         evidence={
             "window": str(report.window),
@@ -184,8 +190,18 @@ def _performance(
             "over_baseline": over_baseline.value,
             "reference": reference,
             "limit": limit,
+            **{each: found[each].value for each in _WILD if each in found},
         },
     )
+
+
+def _wild(found: Mapping[str, Performance]) -> str:
+    """What of a loss is capped, where anything is."""
+    wild = found.get("wild_labels")
+    if wild is None or not (num := round(wild.value * wild.num_rows)):
+        return ""
+    cap = shown_figure(found["error_cap"].value, 3)
+    return f"; {num:,} labels are wild, and their errors count as {cap}"
 
 
 def _expected(

@@ -14,7 +14,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from scipy.special import bdtrc
+
 from raymlops.config import MOST_DAYS
+from raymlops.ledger.figures import shown_figure
 from raymlops.monitor import LOSSES
 from raymlops.serve.traffic import Arm, TrafficTable
 
@@ -30,8 +33,9 @@ class CanaryPolicy:
     A step is judged once, when the canary has `min_rows` labelled rows and `min_days` of event
     time have passed: looking again and again would sooner or later find a difference by chance.
     Then its mean log loss must not, with 95 % confidence, exceed the champion's by more than
-    `max_loss_increase` nats; of numbers its RMSE by more than that share of the champion's. Without
-    that evidence after `max_days` the release is rolled back.
+    `max_loss_increase` nats; of numbers its RMSE by more than that share of the champion's, where
+    no error counts for more than a cap, nor may what it says be absurd more often. Without that
+    evidence after `max_days` the release is rolled back.
     At any time it is rolled back when the share of failed requests exceeds the champion's by
     more than `max_error_rate_increase`, and they are at least three; so it is when that holds of
     labelled rows whose score is no number.
@@ -88,7 +92,9 @@ class Evidence:
 
     `difference` is by how much the canary's loss, whose metric is `loss`, differs from the
     champion's over labelled rows, with its 95 % interval; NaN while undefined. Those rows do not
-    hold the `unscored`, whose score is no number.
+    hold the `unscored`, whose score is no number. Of numbers no error counts for more than
+    `error_cap`, None where no such is known, which `wild_labels` are beyond; what was answered to
+    so many requests is `absurd`.
     """
 
     canary_requests: int
@@ -103,9 +109,27 @@ class Evidence:
     difference: float
     low: float
     high: float
+    error_cap: float | None = None
+    wild_labels: int = 0
+    canary_absurd: int = 0
+    champion_absurd: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def is_absurd(self) -> bool:
+        """Whether what the canary says is so more often than what the champion does.
+
+        Both are asked the same broken things. If they were absurd alike, those of the canary would
+        be binomial, given how many there are of both: three and none of the champion's are enough
+        where both answered as many.
+        """
+        if self.canary_absurd < _MIN_FAILED:
+            return False
+        share = self.canary_rows / max(1, self.canary_rows + self.champion_rows)
+        num = self.canary_absurd + self.champion_absurd
+        return float(bdtrc(self.canary_absurd - 1, num, share)) < _DOUBT
 
     @property
     def error_rate_increase(self) -> float:
@@ -146,6 +170,7 @@ class RollBack:
 Act = Wait | Advance | Promote | RollBack
 
 _MIN_FAILED = 3
+_DOUBT = 0.15  # of three heads in a row a coin is accused: absurd answers are no matter of chance
 MOST_SKEW = timedelta(days=1)
 """No two clocks differ by more: what is farther ahead was told by one that was set back since."""
 
@@ -186,6 +211,11 @@ def decide(policy: CanaryPolicy, state: CanaryState, evidence: Evidence, now: da
             f"the step needs {policy.min_rows:,}"
             + (f", and has {evidence.champion_rows:,} of the champion's" if not known else "")
         )
+    if evidence.is_absurd:
+        return RollBack(
+            why=f"absurd numbers were answered to {evidence.canary_absurd:,} requests, by the "
+            f"champion to {evidence.champion_absurd:,}: {_shown(evidence)}"
+        )
     if evidence.low > policy.max_loss_increase:
         return RollBack(why=f"worse than the champion: {_shown(evidence)}")
     why = f"guards hold at {policy.shares[state.step]:.0%} of requests: {_shown(evidence)}"
@@ -217,4 +247,12 @@ def _shown(evidence: Evidence) -> str:
         f"{evidence.canary_rows:,} labelled rows against {evidence.champion_rows:,}, "
         f"{evidence.canary_failed} failed requests"
         + (f"; {left_out:,} rows whose score is no number are left out" if left_out else "")
+        + _wild(evidence)
     )
+
+
+def _wild(evidence: Evidence) -> str:
+    if evidence.error_cap is None or not evidence.wild_labels:
+        return ""
+    cap = shown_figure(evidence.error_cap, 3)
+    return f"; {evidence.wild_labels:,} labels are wild, and their errors count as {cap}"

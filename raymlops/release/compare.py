@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from raymlops.data import Columns, TableSchema, between, read_columns
 from raymlops.errors import ReleaseError
 from raymlops.models import Bundle
-from raymlops.monitor import RowLoss, paired_difference, row_loss
+from raymlops.monitor import (
+    FarCounts,
+    RowLoss,
+    far_of_both,
+    held_to,
+    paired_difference,
+    row_loss,
+)
 from raymlops.release.gate import Comparison
 from raymlops.train import Quality
 from raymlops.train.tabular.targets import target_said
@@ -53,6 +60,12 @@ def compare(
     loss = row_loss(is_regression=schema.task == "regression")
     old_quality, old = _judged(champion, old_scores[both], labels, loss)
     new_quality, new = _judged(challenger, new_scores[both], labels, loss)
+    far = FarCounts()
+    if schema.task == "regression":
+        profile = held_to(champion.profile, challenger.profile)
+        came = labels.cast(pa.float64()).to_numpy()
+        far = far_of_both(old_scores[both], new_scores[both], came, profile)
+    old, new = loss.capped(old, new, far.cap)
     estimate = paired_difference(loss, old, new, days[both])
     return Comparison(
         start=start,
@@ -60,12 +73,16 @@ def compare(
         num_rows=int(both.sum()),
         champion_unscored=int((~old_known).sum()),
         challenger_unscored=int((~new_known).sum()),
-        champion=old_quality.to_dict(),
-        challenger=new_quality.to_dict(),
+        champion=old_quality.to_dict() | {loss.decides: loss.level(float(old.mean()))},
+        challenger=new_quality.to_dict() | {loss.decides: loss.level(float(new.mean()))},
         loss=loss.metric,
         difference=estimate.value,
         low=estimate.low,
         high=estimate.high,
+        error_cap=far.cap,
+        wild_labels=far.wild,
+        champion_absurd=far.champion_absurd,
+        challenger_absurd=far.challenger_absurd,
     )
 
 

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from raymlops.config import redact
-from raymlops.data import Class
+from raymlops.data import Class, Profile
 from raymlops.errors import ReleaseError
 from raymlops.ledger import Ledger, ModelVersion, Outcome, Release, Version
-from raymlops.models import Signature
-from raymlops.monitor import difference, loss_of, scored
+from raymlops.models import Bundle, Signature
+from raymlops.monitor import FarCounts, difference, far_of_arms, held_to, loss_of, scored
 from raymlops.release.callers import refused_callers
 from raymlops.release.canary import (
     CANARY,
@@ -28,6 +28,7 @@ from raymlops.release.canary import (
     table,
 )
 from raymlops.serve.traffic import TrafficTable
+from raymlops.storage import Store
 
 _STRATEGY = "canary"
 
@@ -37,14 +38,19 @@ Publish = Callable[[TrafficTable], None]
 
 class ReleaseController:
     """Everything it knows lies in the ledger, so another controller can go on at the same step.
+    From the store it reads how far off a model that says numbers was at training.
 
     An act is written before it is published: after a crash in between, `resume` publishes what
     the ledger says, and so does a `step` that finds another table published. A release goes on by
     the policy it began with, which the ledger holds; `policy` is for those that start.
     """
 
-    def __init__(self, ledger: Ledger, policy: CanaryPolicy, publish: Publish) -> None:
+    def __init__(
+        self, ledger: Ledger, store: Store, policy: CanaryPolicy, publish: Publish
+    ) -> None:
         self._ledger = ledger
+        self._store = store
+        self._profiles: dict[str, Profile] = {}  # by the digest of their bundles
         self._policy = policy
         self._publish = publish
 
@@ -124,9 +130,15 @@ class ReleaseController:
         canary_arm, champion_arm = _arms(release)
         canary = [row for row in outcomes if (row.arm, row.version) == canary_arm]
         champion = [row for row in outcomes if (row.arm, row.version) == champion_arm]
-        loss = loss_of(self._signature(release.model, release.champion))
+        signature = self._signature(release.model, release.champion)
+        loss = loss_of(signature)
+        far = self._far(release, champion, canary) if signature.is_regression else FarCounts()
         estimate = difference(
-            champion, canary, loss, classes_of=partial(self._classes, release.model)
+            champion,
+            canary,
+            loss,
+            classes_of=partial(self._classes, release.model),
+            error_cap=far.cap,
         )
         canary_rows, canary_unscored = _rows(canary)
         champion_rows, champion_unscored = _rows(champion)
@@ -147,7 +159,25 @@ class ReleaseController:
             difference=estimate.value,
             low=estimate.low,
             high=estimate.high,
+            error_cap=far.cap,
+            wild_labels=far.wild,
+            canary_absurd=far.challenger_absurd,
+            champion_absurd=far.champion_absurd,
         )
+
+    def _far(
+        self, release: Release, champion: Sequence[Outcome], canary: Sequence[Outcome]
+    ) -> FarCounts:
+        both = (release.champion, release.challenger)
+        profiles = (self._profile(release.model, version) for version in both)
+        return far_of_arms(scored(champion), scored(canary), held_to(*profiles))
+
+    def _profile(self, model: str, version: Version) -> Profile:
+        """Read once: a bundle holds its model, too."""
+        row = self._ledger.registry.get(model, version)
+        if row.bundle not in self._profiles:
+            self._profiles[row.bundle] = Bundle.of_version(self._store, row).profile
+        return self._profiles[row.bundle]
 
     def _table(self, release: Release) -> TrafficTable:
         """The traffic the ledger says this release stands at."""

@@ -16,7 +16,8 @@ from raymlops.monitor import LOSSES
 class GatePolicy:
     """The newest `holdout_days` of labelled data are kept from the challenger's training and
     decide: its mean log loss must be lower than the champion's by at least `min_gain` nats, or of
-    numbers its RMSE by that share of the champion's, with the whole 95 % interval below zero."""
+    numbers its RMSE by that share of the champion's, with the whole 95 % interval below zero. There
+    no error counts for more than the champion's cap, see `raymlops.data.error_cap`."""
 
     holdout_days: int = 14
     min_gain: float = 0.0
@@ -38,7 +39,9 @@ class Comparison:
 
     `champion` and `challenger` are their figures by metric, of which `loss` decides: `difference`
     is by how much the challenger's differs, with its 95 % interval. Those rows do not hold the
-    `unscored`, of which one of both says no number.
+    `unscored`, of which one of both says no number. Of numbers no error counts for more than
+    `error_cap`, None where no such is known, which `wild_labels` are beyond; on so many rows what
+    one says is `absurd`.
     """
 
     start: datetime
@@ -52,6 +55,10 @@ class Comparison:
     difference: float
     low: float
     high: float
+    error_cap: float | None = None
+    wild_labels: int = 0
+    champion_absurd: int = 0
+    challenger_absurd: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"start": self.start.isoformat(), "end": self.end.isoformat()}
@@ -66,13 +73,14 @@ class Verdict:
 
 def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
     """Passed only on evidence: too few rows or an undefined interval refuse, and so do more rows
-    without a score than the champion has."""
+    without a score, or with an absurd one, than the champion has."""
     loss = LOSSES[comparison.loss]
     shown = (
-        f"{loss.title} {shown_figure(comparison.challenger[loss.metric])} against the champion's "
-        f"{shown_figure(comparison.champion[loss.metric])} on {comparison.num_rows:,} rows: "
+        f"{loss.title} {shown_figure(comparison.challenger[loss.decides])} against the champion's "
+        f"{shown_figure(comparison.champion[loss.decides])} on {comparison.num_rows:,} rows: "
         f"difference {loss.told(comparison.difference)}, "
         f"95 % interval [{loss.told(comparison.low)}, {loss.told(comparison.high)}]"
+        + _wild(comparison)
     )
     if comparison.num_rows < policy.min_rows:
         problem = f"fewer rows than the {policy.min_rows:,} needed"
@@ -81,6 +89,11 @@ def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
             f"its score is no number on {comparison.challenger_unscored:,} rows, the champion's on "
             f"{comparison.champion_unscored:,}"
         )
+    elif comparison.challenger_absurd > comparison.champion_absurd:
+        problem = (
+            f"what it says is absurd on {comparison.challenger_absurd:,} rows, of the champion on "
+            f"{comparison.champion_absurd:,}"
+        )
     elif not comparison.high < 0:  # also when it is NaN
         problem = "not shown to be better"
     elif not comparison.difference <= -policy.min_gain:
@@ -88,3 +101,10 @@ def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
     else:
         return Verdict(passed=True, why=f"better: {shown}", evidence=comparison.to_dict())
     return Verdict(passed=False, why=f"{problem}: {shown}", evidence=comparison.to_dict())
+
+
+def _wild(comparison: Comparison) -> str:
+    if comparison.error_cap is None or not comparison.wild_labels:
+        return ""
+    cap = shown_figure(comparison.error_cap, 3)
+    return f"; {comparison.wild_labels:,} labels are wild, and their errors count as {cap}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raymlops.data.profile import FAR_OFF_RATE
+from raymlops.data.error_cap import FAR_OFF_RATE
 from raymlops.ledger import ConceptAlarm, Outcome
 from raymlops.monitor import ConceptPolicy
 from raymlops.monitor.concept import Baseline, errors_of, watch

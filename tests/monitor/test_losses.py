@@ -125,6 +125,29 @@ def test_95_percent_of_intervals_hold_the_truth_of_numbers(is_paired: bool) -> N
     assert 0.92 <= np.mean(held) <= 0.98
 
 
+@pytest.mark.parametrize("wild_in", ["champion", "canary"])
+def test_a_wild_label_hides_no_difference_of_two_arms_and_makes_none(wild_in: str) -> None:
+    """One made the arm that it fell into worse than anything, for certain."""
+    rng = np.random.default_rng(0)
+
+    def arms(scale: float) -> list[list[Outcome]]:
+        found = []
+        for arm, spread in (("champion", 1.0), ("canary", scale)):
+            actual = rng.normal(50, 10, (100, 10))
+            said = actual + rng.normal(0, spread, actual.shape)
+            if arm == wild_in:
+                actual[0, 0] = 1e9
+            found.append([outcome(*rows, arm=arm) for rows in zip(said, actual, strict=True)])
+        return found
+
+    same, worse = arms(1.0), arms(1.3)
+    assert (difference(*same, RMSE).low > 1) == (wild_in == "canary")
+    assert difference(*worse, RMSE).low < -0.9 or wild_in == "canary"
+    found = difference(*same, RMSE, error_cap=6.6)
+    assert found.low < 0.0 < found.high
+    assert difference(*worse, RMSE, error_cap=6.6).low > 0.1
+
+
 @pytest.mark.parametrize("loss", [LOG_LOSS, RMSE])
 def test_of_the_same_costs_there_is_no_difference(loss: Loss) -> None:
     costs = np.array([0.1, 0.4, 0.2])

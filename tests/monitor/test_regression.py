@@ -146,6 +146,8 @@ def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) ->
     found = {row.metric: row for row in delays.report.performance if row.version == "1.0.0"}
     assert found.keys() == {
         "mae", "rmse", "baseline_rmse", "rmse_over_baseline", "r2", "bias", "scored_share",
+        "capped_rmse", "capped_rmse_over_baseline", "error_cap", "wild_labels",
+        "absurd_predictions",
     }  # fmt: skip
     assert found["mae"].value == pytest.approx(mean_absolute_error(came, said), rel=1e-5)
     assert found["rmse"].value == pytest.approx(root_mean_squared_error(came, said), rel=1e-5)
@@ -157,6 +159,14 @@ def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) ->
         root_mean_squared_error(came, constant), rel=1e-6
     )
     assert found.pop("scored_share").value == 1.0
+    cap = found.pop("error_cap").value
+    assert found["capped_rmse"].value == pytest.approx(
+        root_mean_squared_error(came, np.clip(said, came - cap, came + cap)), rel=1e-6
+    )
+    wild = np.count_nonzero(np.abs(said - came) > cap) / len(came)
+    assert 0.0 < wild < 0.001
+    assert found.pop("wild_labels").value == pytest.approx(wild)
+    assert found.pop("absurd_predictions").value == 0.0
     assert all(row.low < row.value < row.high for row in found.values())
     assert found["mae"].num_rows == len(delays.table)
 

@@ -93,14 +93,15 @@ def test_a_summer_that_a_winters_model_does_not_know_ends_in_a_new_champion(
         decided = play(world, operator, 0, 28)
     assert decided == succession("1.0.1")
     ledger = workspace.ledger
-    trained = Bundle.of_version(workspace.store, world.champion).profile.loss
+    trained = Bundle.of_version(workspace.store, world.champion).profile.capped_loss
     trigger = ledger.decisions.list(model="weather", kind="trigger")[0]
     assert trigger.why.startswith("RMSE of 1.0.0 was ")
     assert f"at training it was {trained:.3f}" in trigger.why
     assert trigger.evidence["limit"] == pytest.approx(1.1 * trained)
     gate = ledger.decisions.list(model="weather", kind="gate")[0]
     assert gate.evidence["challenger"]["rmse"] < gate.evidence["champion"]["rmse"]
-    share = gate.evidence["challenger"]["rmse"] / gate.evidence["champion"]["rmse"] - 1
+    both = (gate.evidence[each]["capped_rmse"] for each in ("challenger", "champion"))
+    share = next(both) / next(both) - 1
     assert gate.evidence["difference"] == pytest.approx(share)
     release = ledger.decisions.list(model="weather", kind="release")[1]
     assert "guards hold at 30% of requests: RMSE -" in release.why

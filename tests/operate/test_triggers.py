@@ -129,6 +129,23 @@ def test_numbers_are_held_to_their_rmse() -> None:
     assert "always predicting the mean in training would do better" in found.why
 
 
+def test_of_numbers_what_is_held_to_the_limit_has_its_wild_errors_capped() -> None:
+    rows = [
+        estimate("rmse", 4e7, 1.0, "1.0.0"),
+        estimate("rmse_over_baseline", 0.1, -1e7, "1.0.0"),
+        estimate("capped_rmse", 13.0, 12.1, "1.0.0"),
+        estimate("capped_rmse_over_baseline", -3.0, -4.0, "1.0.0"),
+        estimate("error_cap", 66.0, 66.0, "1.0.0"),
+        estimate("wild_labels", 2 / 27_000, 0.0, "1.0.0"),
+    ]
+    found = find_trigger(POLICY, report(*rows), "1.0.0", 10.0)
+    assert found is not None
+    assert found.why.startswith("RMSE of 1.0.0 was 13.000 [12.100, 13.900] in ")
+    assert found.why.endswith("; 2 labels are wild, and their errors count as 66.000")
+    assert found.evidence["capped_rmse"] == 13.0
+    assert found.evidence["error_cap"] == 66.0
+
+
 def test_numbers_of_older_versions_call_for_nothing() -> None:
     """Nobody kept their RMSE at training, nor held their windows against a constant."""
     old = report(estimate("rmse", 13.0, 12.1, "1.0.0"))

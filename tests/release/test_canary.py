@@ -114,6 +114,26 @@ def test_scores_that_are_no_numbers_roll_back_at_once() -> None:
     assert "; 1 rows whose score is no number are left out" in one.why
 
 
+def test_absurd_numbers_roll_back_when_the_step_is_judged() -> None:
+    """Of three among thousands the loss, whose errors are capped, shows nothing for certain."""
+    numbers = replace(GOOD, loss="rmse", error_cap=20.0)
+    three = replace(numbers, canary_absurd=3)
+    assert decide(POLICY, STATE, three, days(1)) == Wait()
+    act = decide(POLICY, STATE, three, days(2))
+    assert isinstance(act, RollBack)
+    assert act.why.startswith("absurd numbers were answered to 3 requests, by the champion to 0: ")
+    for evidence in (
+        replace(numbers, canary_absurd=2),
+        # What is broken is asked of both, and one canary row in five is asked of it.
+        replace(numbers, canary_absurd=3, champion_absurd=12),
+        replace(numbers, canary_absurd=5, champion_absurd=5, champion_rows=500),
+    ):
+        assert isinstance(decide(POLICY, STATE, evidence, days(2)), Advance)
+    wild = decide(POLICY, STATE, replace(numbers, wild_labels=2), days(2))
+    assert isinstance(wild, Advance)
+    assert wild.why.endswith("; 2 labels are wild, and their errors count as 20.000")
+
+
 def test_failures_that_the_champion_shares_are_not_the_canarys_fault() -> None:
     both = replace(GOOD, canary_failed=5, champion_failed=20)
     assert isinstance(decide(POLICY, STATE, both, days(2)), Advance)

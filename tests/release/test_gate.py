@@ -36,8 +36,8 @@ def test_a_challenger_shown_to_be_better_passes() -> None:
 def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
     numbers = replace(
         BETTER,
-        champion={"rmse": 13.02, "mae": 9.0},
-        challenger={"rmse": 12.31, "mae": 8.0},
+        champion={"rmse": 13.02, "capped_rmse": 13.02, "mae": 9.0},
+        challenger={"rmse": 12.31, "capped_rmse": 12.31, "mae": 8.0},
         loss="rmse",
         difference=-0.0545,
         low=-0.092,
@@ -48,8 +48,14 @@ def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
         "difference -5.5%, 95 % interval [-9.2%, -1.9%]"
     )
     assert judge(GatePolicy(min_gain=0.06), numbers).why.startswith("a smaller gain than 0.06: ")
-    tiny = replace(numbers, champion={"rmse": 1.302e-5}, challenger={"rmse": 1.231e-5})
+    tiny = replace(
+        numbers, champion={"capped_rmse": 1.302e-5}, challenger={"capped_rmse": 1.231e-5}
+    )
     assert "RMSE 1.23e-05 against the champion's 1.3e-05" in judge(GatePolicy(), tiny).why
+    wild = replace(numbers, error_cap=85.4, wild_labels=2, champion_absurd=1, challenger_absurd=1)
+    assert judge(GatePolicy(), wild).why.endswith(
+        "[-9.2%, -1.9%]; 2 labels are wild, and their errors count as 85.400"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,10 @@ def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
         (
             replace(BETTER, challenger_unscored=2),
             "its score is no number on 2 rows, the champion's",
+        ),
+        (
+            replace(BETTER, challenger_absurd=1),
+            "what it says is absurd on 1 rows, of the champion on 0: log loss",
         ),
         (replace(BETTER, num_rows=999), "fewer rows than the 1,000 needed"),
         (replace(BETTER, difference=-0.01), "a smaller gain than 0.05"),
