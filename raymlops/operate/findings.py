@@ -20,6 +20,8 @@ from raymlops.operate.triggers import (
     find_trigger,
     last_considered,
 )
+from raymlops.operate.wild_labels import KIND as LABELS
+from raymlops.operate.wild_labels import TAME, said_of_labels
 from raymlops.operate.workspace import Workspace
 
 _logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Findings:
         if "drift" in standard.retrain.on:
             self._warn_of_few_rows(report, standard.version)
         self._tell_recoveries(reports, standard, now)
+        self._tell_wild_labels(report, standard.version, now)
         if (trigger := _trigger_in(report, standard)) is None:
             self._ledger.decisions.consider(self._model, report.window.end)
         else:
@@ -125,6 +128,16 @@ class Findings:
                     {"cause": cause, "windows": told, "left": list(left)},
                     now,
                 )
+
+    def _tell_wild_labels(self, report: WindowReport, version: str, now: datetime) -> None:
+        """Of every window with too many, once; and of the first after these that has few."""
+        if (said := said_of_labels(report, version)) is None:
+            return
+        past = self._journal.all(LABELS)
+        is_told = bool(past) and past[-1].evidence["window"] == str(report.window)
+        was_tame = not past or past[-1].outcome == TAME
+        if not is_told and not (was_tame and said.outcome == TAME):
+            self._journal.add(LABELS, said.outcome, said.why, said.evidence, now)
 
     def _warn_of_few_rows(self, report: WindowReport, version: str) -> None:
         num_rows = unjudged_rows(self._ledger, report, version)

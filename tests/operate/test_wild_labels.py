@@ -11,8 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.ledger import Ledger
+from raymlops.ledger import Ledger, Performance
+from raymlops.monitor import Window, WindowReport
+from raymlops.monitor.alerts.signals import signals_of
 from raymlops.operate import Workspace
+from raymlops.operate.wild_labels import said_of_labels
 from raymlops.serve import TrafficTable
 from tests.operate import test_numbers as numbers
 from tests.operate.test_numbers import JANUARY, JULY, register, rows, world_of
@@ -78,3 +81,61 @@ def test_one_wild_label_of_an_arm_decides_no_release(
         play(world, operator, 0, 8)
     status = workspace.ledger.releases.get(release.id).status
     assert status == ("rolled_back" if is_worse else "promoted")
+
+
+def test_labels_that_may_be_broken_are_told_of_until_they_no_longer_are(
+    workspace: Workspace,
+) -> None:
+    """A sensor that tells another unit for a week."""
+    world = world_of(workspace)
+    seen = rows(JANUARY, 2 * 24 * 21, seed=8)
+    broken = list(range(2 * 24 * 7, 2 * 24 * 14, 20))
+    world.table = spoilt(seen, broken).append_column(
+        "seen_at", world.table["seen_at"].slice(0, len(seen))
+    )
+    with world.operator() as operator:
+        play(world, operator, 0, 21)
+    told = workspace.ledger.decisions.list(model="weather", kind="labels")
+    assert [each.outcome for each in told] == ["wild", "tame"]
+    assert told[0].why.startswith(
+        "17 of 336 labels in 2024-01-08 to 2024-01-15 are farther than 9."
+    )
+    assert told[0].why.endswith(" from what 1.0.0 said; at training at most 0.1% were")
+    assert told[0].evidence["wild_labels"] == pytest.approx(17 / 336)
+    signals = [signal for each in told for signal in signals_of(each)]
+    assert [(each.name, each.firing) for each in signals] == [("labels", True), ("labels", False)]
+
+
+@pytest.mark.parametrize(
+    ("num", "num_rows", "low", "outcome"),
+    [
+        (2, 300, 0.004, None),  # of which each may be an accident
+        (3, 500, 0.002, None),
+        (5, 500, 0.004, "wild"),
+        (1, 500, 0.0, "tame"),
+    ],
+)
+def test_a_few_wild_labels_are_no_broken_ones(
+    num: int, num_rows: int, low: float, outcome: str | None
+) -> None:
+    def estimate(metric: str, value: float, low: float) -> Performance:
+        return Performance(
+            model="weather",
+            version="1.0.0",
+            arm="champion",
+            window_start=day(0),
+            window_end=day(7),
+            metric=metric,
+            num_rows=num_rows,
+            value=value,
+            low=low,
+            high=1.0,
+        )
+
+    found = (estimate("wild_labels", num / num_rows, low), estimate("error_cap", 9.1, 9.1))
+    window = Window(day(0), day(7))
+    report = WindowReport(model="weather", window=window, drift=(), performance=found)
+    said = said_of_labels(report, "1.0.0")
+    assert (said and said.outcome) == outcome
+    older = WindowReport(model="weather", window=window, drift=(), performance=())
+    assert said_of_labels(older, "1.0.0") is None

@@ -2,6 +2,7 @@
 
 trigger                     its cause is wrong: performance, expected, drift or concept
 recovery                    its cause is over; when none is left, nobody wants a challenger
+labels  wild / tame         many are so far off that they may be broken / few are again
 alias champion ->           all of these are over: another model answers
 gate    refused / passed    a challenger was not good enough / the next one was
 release rolled back         one was not good enough in traffic
@@ -16,8 +17,8 @@ from raymlops.ledger import Decision
 from raymlops.monitor.alerts.episodes import Severity, Signal
 
 PERFORMANCE, EXPECTED, DRIFT, CONCEPT = "performance", "expected", "drift", "concept"
-GATE, RELEASE, REPLICA = "gate", "release", "replica"
-DISK, CERTIFICATE = "disk", "certificate"
+GATE, RELEASE, LABELS = "gate", "release", "labels"
+REPLICA, DISK, CERTIFICATE = "replica", "disk", "certificate"
 
 _CAUSES: Mapping[str, Severity] = {
     PERFORMANCE: "critical",
@@ -25,7 +26,7 @@ _CAUSES: Mapping[str, Severity] = {
     DRIFT: "warning",
     CONCEPT: "warning",
 }
-NAMES = (*_CAUSES, GATE, RELEASE, REPLICA, DISK, CERTIFICATE)
+NAMES = (*_CAUSES, GATE, RELEASE, LABELS, REPLICA, DISK, CERTIFICATE)
 """Of all that can be wrong."""
 
 
@@ -45,6 +46,10 @@ def _signals(decision: Decision) -> Iterator[Signal]:
             if not decision.evidence["left"]:
                 for name in (GATE, RELEASE):
                     yield Signal(name=name, model=decision.model, firing=False)
+        case "labels" if decision.outcome == "wild":
+            yield _fires(decision, LABELS, "warning")
+        case "labels":
+            yield Signal(name=LABELS, model=decision.model, firing=False)
         case "alias" if decision.outcome.startswith("champion"):
             for name in (*_CAUSES, RELEASE):
                 yield Signal(name=name, model=decision.model, firing=False)
