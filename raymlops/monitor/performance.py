@@ -129,11 +129,9 @@ def _rows(outcomes: Sequence[Outcome]) -> _Rows:
 
 
 def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """`outcomes` without the rows whose score is no number; their slices are let go."""
-    rows = [
-        ~np.isnan(outcome.scores.reshape(len(outcome.labels), -1)).any(axis=1)
-        for outcome in outcomes
-    ]
+    """`outcomes` without the rows whose score is no number, or an infinite one; their slices are
+    let go."""
+    rows = [_are_scored(outcome) for outcome in outcomes]
     return [
         replace(each, scores=each.scores[known], labels=each.labels[known], slices=None)
         for each, known in zip(outcomes, rows, strict=True)
@@ -143,9 +141,15 @@ def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def scored_share(outcomes: Sequence[Outcome]) -> Estimate:
     """Of which share of all labelled rows the score is a number: of no other does a metric tell."""
-    known = [~np.isnan(each.scores.reshape(len(each.labels), -1)).any(axis=1) for each in outcomes]
+    known = [_are_scored(each) for each in outcomes]
     shares = np.concatenate([np.empty(0), *known])
     return mean(SCORED_SHARE, shares, clusters_of(outcomes))
+
+
+def _are_scored(outcome: Outcome) -> NDArray[np.bool_]:
+    """Of which rows, [rows]."""
+    scores = outcome.scores.reshape(len(outcome.labels), -1)
+    return np.asarray(np.isfinite(scores).all(axis=1), dtype=np.bool_)
 
 
 def _class_rows(

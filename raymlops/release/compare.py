@@ -91,8 +91,8 @@ def _scores(bundle: Bundle, columns: Columns) -> NDArray[Any]:
 
 
 def _are_numbers(scores: NDArray[Any]) -> NDArray[np.bool_]:
-    """Of which rows a score is said, [rows]."""
-    known: NDArray[np.bool_] = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+    """Of which rows a score is said, and no infinite one, [rows]."""
+    known: NDArray[np.bool_] = np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
     return known
 
 

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from raymlops.ledger import Outcome
 from raymlops.monitor import Estimate, log_losses, measure
+from raymlops.monitor.performance import measure_numbers, scored_share
 from tests.monitor.months import month, outcome
 
 
@@ -138,3 +139,11 @@ def test_each_version_decides_by_its_own_threshold() -> None:
     assert _by_name([second])["recall"].value == 0.5
     assert _by_name([first, second])["recall"].value == 0.75
     assert _by_name([])["accuracy"].num_rows == 0
+
+
+def test_an_infinite_number_is_left_out_and_told_as_none() -> None:
+    """Its RMSE was infinite, without an interval."""
+    day = outcome([1.0, np.inf, 3.0], [1.5, 2.0, 3.5])
+    found = {each.metric: each for each in measure_numbers([day], label_mean=2.0)}
+    assert (found["rmse"].value, found["rmse"].num_rows) == (0.5, 2)
+    assert scored_share([day]).value == pytest.approx(2 / 3)

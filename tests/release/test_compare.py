@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss
 
-from raymlops.data import Columns, Feature, TableSchema
+from raymlops.data import Columns, Feature, Profile, TableSchema
+from raymlops.data.error_cap import ErrorCap
 from raymlops.errors import ReleaseError
 from raymlops.models import Postprocessing
 from raymlops.release import compare
@@ -25,6 +26,10 @@ SCHEMA = TableSchema(
     features=(Feature(name="wind", kind="number"),),
 )
 SAID = Postprocessing(label="late", reads="probability")
+NUMBER = Postprocessing(label="late", reads="number")
+PROFILE = Profile(
+    bins=(), reference=(), label_rate=0.5, loss=0.4, error_cap=ErrorCap(size=3.0, rmse=0.4)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +39,12 @@ class Says:
     silent: tuple[int, int] = (0, 0)
     trust: float = 1.0
     postprocessing: Postprocessing = SAID
+    nothing: float = np.nan
+    profile: Profile = PROFILE
 
     def predict(self, columns: Columns) -> Columns:
         said = 0.5 + self.trust * (columns["wind"].astype(np.float32) - 0.5)
-        said[slice(*self.silent)] = np.nan
+        said[slice(*self.silent)] = self.nothing
         return {self.postprocessing.score: said}
 
 
@@ -61,6 +68,39 @@ def test_rows_without_a_score_are_left_out_and_counted() -> None:
     _, wind, late = rows()
     assert found.challenger["log_loss"] == pytest.approx(log_loss(late[40:], wind[40:]), rel=1e-5)
     assert found.high < 0
+
+
+def compared_numbers(
+    champion: Says, challenger: Says, late: np.ndarray | None = None
+) -> Comparison:
+    table, schema = rows()[0], replace(SCHEMA, task="regression")
+    if late is not None:
+        table = table.set_column(1, "late", pa.array(late))
+    end = START + timedelta(hours=NUM_ROWS)
+    return compare(champion, challenger, table, schema, start=START, end=end)  # type: ignore[arg-type]
+
+
+def test_an_infinite_number_is_none() -> None:
+    """Nothing could be compared with a champion that said one, and so nothing replaced it."""
+    champion = Says(silent=(0, 5), nothing=np.inf, trust=0.1, postprocessing=NUMBER)
+    found = compared_numbers(champion, Says(postprocessing=NUMBER))
+    assert (found.num_rows, found.champion_unscored, found.challenger_unscored) == (235, 5, 0)
+    assert found.high < 0
+
+
+def test_of_numbers_a_wild_label_counts_for_the_cap_and_an_absurd_answer_is_counted() -> None:
+    _, wind, late = rows()
+    spoilt = late.astype(float)
+    spoilt[7] = 1e9
+    champion = Says(trust=0.1, postprocessing=NUMBER)
+    found = compared_numbers(champion, Says(postprocessing=NUMBER), spoilt)
+    assert (found.error_cap, found.wild_labels) == (3.0, 1)
+    squares = np.minimum((wind - spoilt) ** 2, 9.0)
+    assert found.challenger["capped_rmse"] == pytest.approx(np.sqrt(squares.mean()), rel=1e-6)
+    assert found.challenger["rmse"] > 1e7
+    assert found.high < 0
+    absurd = Says(silent=(0, 2), nothing=1e9, postprocessing=NUMBER)
+    assert compared_numbers(champion, absurd).challenger_absurd == 2
 
 
 def test_without_a_row_that_both_score_nothing_is_compared() -> None:
