@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,14 @@ from raymlops.ledger import (
     number_labels,
 )
 from raymlops.models import Bundle, Postprocessing, Preprocessing, Signature
-from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy, WindowReport, write_report
+from raymlops.monitor import (
+    ALL,
+    DriftMonitor,
+    DriftPolicy,
+    WindowPolicy,
+    WindowReport,
+    write_report,
+)
 from raymlops.serve.tap import TapSummary
 from raymlops.serve.tap.latency import NUM_BUCKETS
 from raymlops.storage import Store
@@ -182,6 +190,13 @@ def test_numbers_are_measured_by_slice_and_told_in_the_report(
         assert slices[origin].value == pytest.approx(wanted, rel=1e-5)
     page = write_report(delays.ledger, "delays", tmp_path / "delays.html").read_text("utf-8")
     assert "RMSE, last window" in page
+    (wild,) = (
+        round(row.value * row.num_rows)
+        for row in delays.report.performance
+        if (row.metric, row.version) == ("wild_labels", ALL)
+    )
+    assert re.search(rf"Wild labels, last window</dt>\s*<dd>{wild}<small>of 26,398; ", page)
+    assert wild > 0
     assert "constant guess" in page
     assert "Bias, predicted less actual" in page
     worst = max(slices.values(), key=lambda row: row.low)

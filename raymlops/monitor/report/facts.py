@@ -59,6 +59,12 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
             note += f"; {LOSSES[loss.metric].guess} {shown_figure(baseline.value, 3)}"
         label = f"{LOSSES[loss.metric].heading}, last window"
         yield Fact(label=label, value=shown_figure(loss.value, 3), note=note)
+    wild = overall.get("wild_labels")
+    if wild is not None and wild.value > 0.0:
+        cap = shown_figure(overall["error_cap"].value, 3)
+        note = f"of {wild.num_rows:,}; where the RMSE decides, their errors count as {cap}"
+        num = round(wild.value * wild.num_rows)
+        yield Fact(label="Wild labels, last window", value=f"{num:,}", note=note)
     late, labelled = late_rows(ledger, latest), late_labels(ledger, latest)
     if late or labelled:
         note = f"rows of {latest.window}, and labels of {labelled:,}"
