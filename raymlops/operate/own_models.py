@@ -254,7 +254,7 @@ def _losses(
     said: NDArray[np.float32], relevance: NDArray[np.float64], queries: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """What the NDCG of each query lacks of 1; rows of which it says nothing are left out."""
-    known = ~np.isnan(said)
+    known = np.isfinite(said)  # as windows leave out what it says nothing of
     losses = 1.0 - orders(said[known].astype(np.float64), relevance[known], queries[known]).ndcg
     if not losses.size:
         raise ModelError(
