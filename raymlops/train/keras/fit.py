@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raymlops.train.keras.loop import Loop
+from raymlops.train.keras.loop import Loop, first_rows
 from raymlops.train.keras.recipe import make_optimizer
 from raymlops.train.loop.batches import Batch
 
@@ -77,7 +77,8 @@ class FitLoop(Loop):
         return self.strategy.distribute_datasets_from_function(make)
 
     def _read_scaled(self, batch: Batch, replica: int) -> tuple[Any, Any, Any]:
-        inputs, targets, weights = self.read(self.sources.train, batch, replica)
+        part = self.read(self.sources.train, batch, replica)
+        inputs, targets, weights = first_rows(part, max(1, np.count_nonzero(part[-1])))
         scale = np.float32(len(weights) * self.strategy.num_replicas_in_sync)
         return inputs, targets, weights * scale
 

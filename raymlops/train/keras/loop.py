@@ -105,6 +105,8 @@ class Loop(ABC):
         """A replica's part of the mean loss over the global batch, penalties included."""
         import tensorflow as tf
 
+        count = tf.maximum(1, tf.math.count_nonzero(weights, dtype=tf.int32))
+        inputs, targets, weights = first_rows((inputs, targets, weights), count)
         outputs = self.model(inputs, training=training)
         losses = self._losses(targets, outputs)
         mask = getattr(outputs, "_keras_mask", None)
@@ -112,8 +114,10 @@ class Loop(ABC):
             by_row = tf.reduce_mean(_flat(losses), axis=1)
         else:
             by_row = _masked(losses, mask, weights)
-        penalty = sum(self.model.losses) / self.strategy.num_replicas_in_sync
-        return tf.reduce_sum(by_row * weights) + penalty
+        # Of a layer's outputs a penalty is a mean over the replica's rows, of weights the same on
+        # each: either is weighed by the replica's part of the batch.
+        penalty = sum(tf.cast(each, by_row.dtype) for each in self.model.losses)
+        return tf.reduce_sum(by_row * weights) + penalty * tf.reduce_sum(weights)
 
     def distribute(self, source: Source, batch: Batch) -> Any:
         """Inputs, targets and weights of the batch, each replica's own."""
@@ -145,6 +149,18 @@ class Loop(ABC):
             self.objective, args=(inputs, targets, weights), kwargs={"training": False}
         )
         return self.strategy.reduce("SUM", losses, axis=None)
+
+
+def first_rows(part: tuple[Any, Any, Any], count: Any) -> tuple[Any, Any, Any]:
+    """So many rows of a replica's inputs, targets and weights.
+
+    Those that stand in for others come last. Of a normalisation by the batch, or a penalty on what
+    layers give, they would be a part; one is left where there is no other row.
+    """
+    import tensorflow as tf
+
+    rows: tuple[Any, Any, Any] = tf.nest.map_structure(lambda column: column[:count], part)
+    return rows
 
 
 def _masked(losses: Any, mask: Any, weights: Any) -> Any:

@@ -23,8 +23,8 @@ class Share:
 def share(batch: Batch, *, replica: int, num_replicas: int) -> Share:
     """Rows r, r + num_replicas, ... of a batch, and the batch's first where one is missing.
 
-    So all shares of a batch are of one length, which spares TensorFlow shapes to trace, and an
-    empty one goes through the model too, or the others would wait for it.
+    So all shares of a batch are of one length: workers trace the same graphs at the same steps, or
+    would wait for each other. What stands in comes last, and is left out where the model is asked.
     """
     rows = batch.rows[replica::num_replicas]
     num_missing = math.ceil(batch.global_size / num_replicas) - len(rows)

@@ -91,6 +91,19 @@ def normalised(dropout: float = 0.2) -> Any:
     )
 
 
+def by_batch() -> Any:
+    """Normalised by the whole batch."""
+    keras = tf.keras
+    return keras.Sequential(
+        [
+            keras.layers.Input((64,)),
+            keras.layers.Dense(32),
+            keras.layers.BatchNormalization(synchronized=True),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
 def digits(rows: int = 333, validation: int = 101) -> tuple[ArraySource, ArraySource | None]:
     """scikit-learn's digits; the last `validation` of the rows are held out."""
     images, labels = load_digits(return_X_y=True)
@@ -101,13 +114,13 @@ def digits(rows: int = 333, validation: int = 101) -> tuple[ArraySource, ArraySo
 
 
 def tagger() -> Any:
-    """A class for each step, but for those where the input is 0."""
+    """A class for each step, but for those where the input is 0; the outputs are kept small."""
     keras = tf.keras
     return keras.Sequential(
         [
             keras.layers.Input((8,)),
             keras.layers.Embedding(17, 8, mask_zero=True),
-            keras.layers.Dense(4),
+            keras.layers.Dense(4, activity_regularizer="l2"),
         ]
     )
 

@@ -28,6 +28,12 @@ CNN = replace(
 NORMALISED = replace(
     MLP, model=Factory(call="tests.train.keras.models:normalised"), data=UNVALIDATED
 )
+BY_BATCH = replace(
+    MLP,
+    model=Factory(call="tests.train.keras.models:by_batch"),
+    data=UNVALIDATED,
+    optimizer=OptimizerSpec(name="sgd", learning_rate=0.1),
+)
 TAGGER = replace(
     MLP,
     model=Factory(call="tests.train.keras.models:tagger"),

@@ -17,7 +17,15 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.spec import LoopName
 from tests.train.keras import training
 from tests.train.keras.host import Crew, Host
-from tests.train.keras.specs import CLIPPED_TAGGER, CNN, MLP, NORMALISED, TAGGER, UNVALIDATED
+from tests.train.keras.specs import (
+    BY_BATCH,
+    CLIPPED_TAGGER,
+    CNN,
+    MLP,
+    NORMALISED,
+    TAGGER,
+    UNVALIDATED,
+)
 from tests.train.keras.training import Outcome
 
 LOOPS: tuple[LoopName, ...] = ("custom", "fit")
@@ -26,6 +34,7 @@ SPECS = {
     "mlp": MLP,
     "cnn": CNN,
     "normalised": NORMALISED,
+    "by batch": BY_BATCH,
     "tagger": TAGGER,
     "clipped tagger": CLIPPED_TAGGER,
 }
@@ -67,17 +76,18 @@ def loop(request: pytest.FixtureRequest) -> LoopName:
 
 @pytest.fixture(scope="module")
 def one(loop: LoopName, tensorflow_host: Host) -> Outcomes:
-    """Trained by one worker; normalisation and dropout depend on how many there are."""
-    return train(tensorflow_host, loop, 1, ["mlp"])
+    """Trained by one worker; normalisation by its rows and dropout depend on how many there are."""
+    return train(tensorflow_host, loop, 1, ["mlp", "by batch"])
 
 
 @pytest.fixture(scope="module")
 def two(loop: LoopName, tensorflow_host: Host) -> Outcomes:
     """Trained by two."""
-    return train(tensorflow_host, loop, 2, ["mlp", "normalised"])
+    return train(tensorflow_host, loop, 2, ["mlp", "normalised", "by batch"])
 
 
 def test_two_workers_learn_what_one_learns(one: Outcomes, two: Outcomes) -> None:
+    """A row that stood in where a short batch has none for a worker was normalised by."""
     assert_learned_alike(one, two)
 
 
@@ -217,6 +227,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
 
 
 def test_steps_that_a_mask_leaves_out_count_for_nothing(tensorflow_host: Host) -> None:
+    """A penalty on what a layer gives counted a row that stood in, and parts of a batch alike."""
     one, two = (train(tensorflow_host, "custom", workers, ["tagger"]) for workers in (1, 2))
     assert_learned_alike(one, two)
     (plain,) = tensorflow_host.run(crew("custom"), training.train_plainly, TAGGER, "keras")
