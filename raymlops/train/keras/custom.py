@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from raymlops.errors import TrainingError
 from raymlops.train.keras.draws import draw_by_replica
 from raymlops.train.keras.loop import Loop
 
@@ -22,8 +23,21 @@ class CustomLoop(Loop):
         import tensorflow as tf
 
         super().__init__(*arguments, **named)
+        self._require_own_steps()
         draw_by_replica(self.model)
         self._learn = tf.function(self._learn_batch, reduce_retracing=True)
+
+    def _require_own_steps(self) -> None:
+        """Raises TrainingError where the model would learn otherwise, which only `fit` does."""
+        from keras import Model
+
+        for name in ("train_step", "compute_loss"):
+            if getattr(type(self.model), name) is not getattr(Model, name):
+                raise TrainingError(
+                    f"{self.spec.model.call} made a {type(self.model).__name__} with a {name} of "
+                    "its own, which loop 'custom' would not call: give the spec a loss, add_loss "
+                    "in a layer, or set loop to 'fit' with a model of tf_keras"
+                )
 
     def _library(self) -> Any:
         import keras

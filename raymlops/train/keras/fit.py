@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from raymlops.errors import TrainingError
 from raymlops.train.keras.loop import Loop, first_rows
-from raymlops.train.keras.recipe import make_optimizer
+from raymlops.train.keras.recipe import unscaled
 from raymlops.train.loop.batches import Batch
 
 
@@ -36,8 +37,15 @@ class FitLoop(Loop):
         return tf_keras
 
     def _make_optimizer(self, keras: Any) -> Any:
+        optimizer = super()._make_optimizer(keras)
+        if unscaled(optimizer).use_ema:
+            raise TrainingError(
+                f"optimizer {self.spec.optimizer.name} has use_ema, by which each epoch's `fit` of "
+                "tf_keras would end: set loop to custom"
+            )
         # tf_keras sums gradients first, so its clipping bounds the gradient of the whole batch.
-        return make_optimizer(self.spec.optimizer, keras, global_clipnorm=self.spec.clip_norm)
+        unscaled(optimizer).global_clipnorm = self.spec.clip_norm
+        return optimizer
 
     def _losses(self, targets: Any, outputs: Any) -> Any:
         import tensorflow as tf
@@ -88,9 +96,6 @@ class FitLoop(Loop):
         loop = self
 
         class Listener(tf_keras.callbacks.Callback):  # type: ignore[misc]  # untyped
-            def on_train_batch_begin(self, number: int, logs: Any = None) -> None:
-                self.learning_rate = loop.learning_rate
-
             def on_train_batch_end(self, number: int, logs: Any = None) -> None:
                 loss, finite = loop._take_step()
                 loop.course.after_step(
@@ -98,7 +103,7 @@ class FitLoop(Loop):
                     batches[number],
                     loop.state,
                     finite=bool(finite),
-                    learning_rate=self.learning_rate,
+                    learning_rate=loop.learning_rate,
                 )
 
         return Listener()

@@ -83,7 +83,7 @@ class Loop(ABC):
 
     @property
     def learning_rate(self) -> float:
-        """That of the step to come."""
+        """Of Keras 3 that of the step to come, of tf_keras that of the last."""
         return float(self.optimizer.learning_rate.numpy())
 
     @abstractmethod

@@ -27,6 +27,15 @@ _OPTIMIZERS = {
     "adagrad": "Adagrad",
     "rmsprop": "RMSprop",
 }
+_CLIPPED = "set clip_norm of the spec, which bounds the gradient of the whole batch"
+_REFUSED = {
+    "clipnorm": _CLIPPED,  # Keras 3 would clip the gradient of each worker's rows
+    "clipvalue": _CLIPPED,
+    "global_clipnorm": _CLIPPED,
+    "gradient_accumulation_steps": "TensorFlow's strategies cannot run it: set batch_size",
+    "ema_overwrite_frequency": "TensorFlow's strategies cannot run it: without it the weights "
+    "become their averages at the end",
+}
 _MEAN = ("sum_over_batch_size", "auto")
 
 
@@ -52,7 +61,12 @@ def make_model(factory: Factory, keras: Any) -> Any:
         raise TrainingError(
             f"{factory.call} made a model without weights: begin it with an Input of its shape"
         )
-    shape = model.output_shape
+    shape = getattr(model, "output_shape", None)
+    if shape is None:
+        raise TrainingError(
+            f"{factory.call} made a {type(model).__name__} that does not know its output's shape: "
+            "make it of its Input, as keras.Model(inputs, outputs) or keras.Sequential"
+        )
     if not isinstance(shape, tuple) or len(shape) < 2:
         raise TrainingError(
             f"{factory.call} made a model whose outputs have shape {shape}: give it one output, "
@@ -99,18 +113,33 @@ def make_loss(loss: str | Factory, keras: Any) -> Any:
     return made
 
 
-def make_optimizer(spec: OptimizerSpec, keras: Any, **more: Any) -> Any:
-    """The optimizer; `more` are arguments beyond the spec's.
+def make_optimizer(spec: OptimizerSpec, keras: Any) -> Any:
+    """The optimizer.
 
     Raises:
-        TrainingError: one of Keras does not take the spec's arguments.
+        TrainingError: one of Keras does not take the spec's arguments, or it is none of Keras, or
+            it is set to what TensorFlow's strategies cannot do, or do wrong.
     """
-    arguments = {"learning_rate": spec.learning_rate, **spec.arguments, **more}
+    arguments = {"learning_rate": spec.learning_rate, **spec.arguments}
     if ":" in spec.name:
-        return Factory(call=spec.name, arguments=arguments).make()
-    try:
-        return getattr(keras.optimizers, _OPTIMIZERS[spec.name])(**arguments)
-    except (TypeError, ValueError) as error:
-        raise TrainingError(
-            f"optimizer {spec.name} does not take arguments {dict(spec.arguments)}: {error}"
-        ) from error
+        made = Factory(call=spec.name, arguments=arguments).make()
+    else:
+        try:
+            made = getattr(keras.optimizers, _OPTIMIZERS[spec.name])(**arguments)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(
+                f"optimizer {spec.name} does not take arguments {dict(spec.arguments)}: {error}"
+            ) from error
+    if not isinstance(made, keras.optimizers.Optimizer):
+        kind = f"{type(made).__module__}.{type(made).__name__}"
+        raise TrainingError(f"{spec.name} made a {kind}, not an optimizer of {keras.__name__}")
+    for setting, instead in _REFUSED.items():
+        value = getattr(unscaled(made), setting, None)
+        if value is not None:
+            raise TrainingError(f"optimizer {spec.name} has {setting} {value}; {instead}")
+    return made
+
+
+def unscaled(optimizer: Any) -> Any:
+    """The optimizer within one that scales losses."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

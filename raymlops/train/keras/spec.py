@@ -33,8 +33,9 @@ class KerasSpec:
     pair of them, to train and to validate on; the last column holds the targets, those before are
     the model's inputs. `loss` is cross_entropy (of logits and classes), binary_cross_entropy (of
     logits), mse, or a factory of a Keras loss. `optimizer` is one of Keras's by name, with its
-    arguments. `batch_size` counts rows of all workers at one step; `epochs` and `max_steps` end
-    it, whichever is first. `clip_norm` bounds the norm of the gradient of the whole batch.
+    arguments, or "module:function", which takes those and `learning_rate`. `batch_size` counts rows
+    of all workers at one step; `epochs` and `max_steps` end it, whichever is first. `clip_norm`
+    bounds the norm of the gradient of the whole batch.
 
     `device` is cpu, or cuda, a GPU for each worker.
 

@@ -148,6 +148,45 @@ def doubles() -> tuple[ArraySource, ArraySource]:
     return source, source
 
 
+def decaying(learning_rate: float) -> Any:
+    """An optimizer of one's own, whose rate falls to 0 in 20 steps."""
+    schedule = tf.keras.optimizers.schedules.PolynomialDecay(learning_rate, 20, 0.0)
+    return tf.keras.optimizers.Adam(schedule)
+
+
+def clipping(learning_rate: float) -> Any:
+    return tf.keras.optimizers.Adam(learning_rate, clipnorm=0.1)
+
+
+def doubling(learning_rate: float) -> float:
+    return 2 * learning_rate
+
+
+def subclassed() -> Any:
+    class Own(tf.keras.Model):  # type: ignore[misc]  # untyped
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = tf.keras.layers.Dense(10)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+    model = Own()
+    model.build((None, 64))
+    return model
+
+
+def stepping() -> Any:
+    """Half as eager as Keras has it."""
+
+    class Own(tf.keras.Model):  # type: ignore[misc]  # untyped
+        def compute_loss(self, *arguments: Any, **named: Any) -> Any:
+            return super().compute_loss(*arguments, **named) / 2
+
+    inputs = tf.keras.layers.Input((64,))
+    return Own(inputs, tf.keras.layers.Dense(10)(inputs))
+
+
 def compiled() -> Any:
     model = mlp()
     model.compile(optimizer="sgd", loss="mse")

@@ -199,10 +199,61 @@ def test_what_cannot_be_trained_is_told(loop: LoopName, tensorflow_host: Host) -
             replace(spec, loss=Factory(call=f"{models}:summed_loss")),
             f"TrainingError: loss {models}:summed_loss made a ",
         ),
+        (
+            replace(spec, model=Factory(call=f"{models}:subclassed")),
+            f"TrainingError: {models}:subclassed made a Own that does not know its output's shape",
+        ),
+        (
+            replace(spec, optimizer=OptimizerSpec(name=f"{models}:clipping")),
+            f"TrainingError: optimizer {models}:clipping has clipnorm 0.1; set clip_norm of the",
+        ),
+        (
+            replace(spec, optimizer=OptimizerSpec(name=f"{models}:doubling")),
+            f"TrainingError: {models}:doubling made a builtins.float, not an optimizer of",
+        ),
     ]
     (told,) = tensorflow_host.run(crew(loop), training.failure_of, *(broken for broken, _ in wrong))
     for text, (_, expected) in zip(told, wrong, strict=True):
         assert text.startswith(expected)
+
+
+def test_what_a_loop_would_not_do_is_told(loop: LoopName, tensorflow_host: Host) -> None:
+    """Steps of the model's own and averages of its weights were left out in silence by `custom`,
+    and other settings ended in TensorFlow's frames; `fit` went on from the averages."""
+    spec = spec_of(loop, "mlp")
+    models = "tests.train.keras.models"
+
+    def set_to(**arguments: object) -> KerasSpec:
+        return replace(spec, optimizer=OptimizerSpec(name="adamw", arguments=arguments))
+
+    wrong = {
+        "custom": [
+            (
+                replace(spec, model=Factory(call=f"{models}:stepping")),
+                f"TrainingError: {models}:stepping made a Own with a compute_loss of its own, ",
+            ),
+            (
+                set_to(gradient_accumulation_steps=2),
+                "TrainingError: optimizer adamw has gradient_accumulation_steps 2; TensorFlow's ",
+            ),
+            (
+                set_to(use_ema=True, ema_overwrite_frequency=3),
+                "TrainingError: optimizer adamw has ema_overwrite_frequency 3; TensorFlow's ",
+            ),
+        ],
+        "fit": [(set_to(use_ema=True), "TrainingError: optimizer adamw has use_ema, by which ")],
+    }[loop]
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, *(each for each, _ in wrong))
+    for text, (_, expected) in zip(told, wrong, strict=True):
+        assert text.startswith(expected)
+
+
+def test_an_optimizer_of_ones_own_brings_its_rates(loop: LoopName, tensorflow_host: Host) -> None:
+    """`fit` handed each a global_clipnorm, which it need not take."""
+    optimizer = OptimizerSpec(name="tests.train.keras.models:decaying", learning_rate=0.02)
+    spec = replace(spec_of(loop, "mlp"), optimizer=optimizer, max_steps=5)
+    ((outcome,),) = tensorflow_host.run(crew(loop), training.train, spec)
+    assert outcome.last_step["learning_rate"] == pytest.approx(0.016)
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
