@@ -13,6 +13,7 @@ from raymlops.train.keras.state import State
 from raymlops.train.loop.batches import Batch, epoch_batches, num_steps
 from raymlops.train.loop.meter import Meter
 from raymlops.train.loop.progress import Progress
+from raymlops.train.spec import Precision
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes values and the step they belong to; one worker has it, and it must not take long."""
@@ -22,11 +23,18 @@ class Course:
     """What both loops have in common; every worker walks the same one."""
 
     def __init__(
-        self, spec: KerasSpec, num_rows: int, *, checkpoints: Checkpoints | None, log: Log | None
+        self,
+        spec: KerasSpec,
+        num_rows: int,
+        *,
+        precision: Precision,
+        checkpoints: Checkpoints | None,
+        log: Log | None,
     ) -> None:
         self.progress = Progress()
         self._spec = spec
         self._num_rows = num_rows
+        self._precision = precision
         self._checkpoints = checkpoints
         self._log = log
         self.meter = Meter()
@@ -84,18 +92,21 @@ class Course:
         all `finite`.
 
         Raises:
-            TrainingError: the loss or a gradient is no number; the step is not saved.
+            TrainingError: the loss or a gradient is no number, for which no scale of the loss is
+                to blame; the step is not saved.
         """
         spec = self._spec
         loss_sum = loss * batch.global_size
+        finite = finite and math.isfinite(loss)
         self.progress = self.progress.after_step(
             loss_sum,
             num_rows=batch.global_size,
-            finite=finite and math.isfinite(loss),
-            precision="fp32",
+            finite=finite,
+            precision=self._precision,
         )
-        self._tell({"loss": loss, **more, **self.meter.finish(batch.global_size)})
-        why = self.progress.hopeless(loss_sum, spec.stopping, "fp32")
+        skipped = {} if finite else {"skipped": 1.0}
+        self._tell({"loss": loss, **skipped, **more, **self.meter.finish(batch.global_size)})
+        why = self.progress.hopeless(loss_sum, spec.stopping, self._precision)
         if why is not None:
             raise TrainingError(
                 f"{why}; try a learning rate below {spec.optimizer.learning_rate:g}, clip_norm, or "

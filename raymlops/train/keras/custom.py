@@ -14,9 +14,10 @@ from raymlops.train.keras.loop import Loop
 class CustomLoop(Loop):
     """The optimizer sums the replicas' gradients, each of its part of the mean over the batch.
 
-    Keras 3 would clip each replica's gradient before it sums them. With `clip_norm` they are
-    summed here first, and the optimizer gets them divided by the number of replicas, which it
-    then sums: right, at twice the traffic.
+    Keras 3 would clip each replica's gradient before it sums them, and leave out a step where that
+    replica's overflows. With `clip_norm` or a scale of the loss they are summed here first, and the
+    optimizer gets them divided by the number of replicas, which it then sums: right, at twice the
+    traffic.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -76,11 +77,13 @@ class CustomLoop(Loop):
         import tensorflow as tf
 
         variables = self.model.trainable_variables
+        scale = tf.cast(self.optimizer.scale_loss(1.0), weights.dtype)
         with tf.GradientTape() as tape:
             loss = self.objective(inputs, targets, weights, training=True)
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+            scaled = loss * scale
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
         sums = tf.stack([loss, _num_broken(gradients, loss.dtype)])  # reduced in one message
-        if self.spec.clip_norm is None:
+        if self.spec.clip_norm is None and not self.scales_loss:
             self.optimizer.apply(gradients, variables)
             return (sums,)
         context = tf.distribute.get_replica_context()
@@ -88,11 +91,14 @@ class CustomLoop(Loop):
         # Of an embedding's rows some come twice, whose norm is that of their sum.
         dense = [tf.convert_to_tensor(gradients[place]) for place in reached]
         summed = context.all_reduce("SUM", dense)
-        clipped, norm = tf.clip_by_global_norm(summed, self.spec.clip_norm)
-        for place, gradient in zip(reached, clipped, strict=True):
+        norms = []
+        if self.spec.clip_norm is not None:
+            summed, norm = tf.clip_by_global_norm(summed, self.spec.clip_norm * scale)
+            norms = [norm / scale]
+        for place, gradient in zip(reached, summed, strict=True):
             gradients[place] = gradient / context.num_replicas_in_sync
         self.optimizer.apply(gradients, variables)
-        return sums, norm
+        return sums, *norms
 
 
 def _num_broken(gradients: Iterable[Any], dtype: Any) -> Any:

@@ -31,6 +31,11 @@ class FitLoop(Loop):
             self.model.compile(optimizer=self.optimizer, loss=self.loss)
         self._take_step = tf.function(self._take_global_step)
 
+    @property
+    def loss_scale(self) -> float:
+        """It falls where gradients overflow, whose step is left out."""
+        return float(self.optimizer.loss_scale) if self.scales_loss else 1.0
+
     def _library(self) -> Any:
         import tf_keras
 
@@ -96,13 +101,16 @@ class FitLoop(Loop):
         loop = self
 
         class Listener(tf_keras.callbacks.Callback):  # type: ignore[misc]  # untyped
+            def on_train_batch_begin(self, number: int, logs: Any = None) -> None:
+                self.loss_scale = loop.loss_scale
+
             def on_train_batch_end(self, number: int, logs: Any = None) -> None:
                 loss, finite = loop._take_step()
                 loop.course.after_step(
                     float(loss),
                     batches[number],
                     loop.state,
-                    finite=bool(finite),
+                    finite=bool(finite) and loop.loss_scale >= self.loss_scale,
                     learning_rate=loop.learning_rate,
                 )
 

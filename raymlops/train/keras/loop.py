@@ -16,6 +16,8 @@ from raymlops.train.keras.recipe import (
     make_model,
     make_optimizer,
     require_fitting,
+    unscaled,
+    with_loss_scale,
 )
 from raymlops.train.keras.share import share
 from raymlops.train.keras.spec import KerasSpec
@@ -58,11 +60,17 @@ class Loop(ABC):
         with strategy.scope():
             self.model = make_model(spec.model, keras)
             self.loss = make_loss(spec.loss, keras)
-            self.optimizer = self._make_optimizer(keras)
+            self.optimizer = with_loss_scale(self._make_optimizer(keras), self.model, keras)
             self.optimizer.build(self.model.trainable_variables)
         require_fitting(spec, self.model, self.sources.train)
         self.state = State(self.model, self.optimizer, strategy)
-        self.course = Course(spec, len(self.sources.train), checkpoints=checkpoints, log=log)
+        self.course = Course(
+            spec,
+            len(self.sources.train),
+            precision="fp16" if self.scales_loss else "fp32",
+            checkpoints=checkpoints,
+            log=log,
+        )
         self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)
 
     def run(self) -> Progress:
@@ -75,6 +83,7 @@ class Loop(ABC):
         while not self.course.is_over:
             self._finish_epoch()
             self.course.after_epoch(self._validate)
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
         return self.course.end()
 
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -85,6 +94,11 @@ class Loop(ABC):
     def learning_rate(self) -> float:
         """Of Keras 3 that of the step to come, of tf_keras that of the last."""
         return float(self.optimizer.learning_rate.numpy())
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether steps whose gradients overflow are left out, until the scale has its place."""
+        return unscaled(self.optimizer) is not self.optimizer
 
     @abstractmethod
     def _library(self) -> Any:
@@ -108,7 +122,7 @@ class Loop(ABC):
         count = tf.maximum(1, tf.math.count_nonzero(weights, dtype=tf.int32))
         inputs, targets, weights = first_rows((inputs, targets, weights), count)
         outputs = self.model(inputs, training=training)
-        losses = self._losses(targets, outputs)
+        losses = tf.cast(self._losses(targets, outputs), weights.dtype)
         mask = getattr(outputs, "_keras_mask", None)
         if mask is None:
             by_row = tf.reduce_mean(_flat(losses), axis=1)

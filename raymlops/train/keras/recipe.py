@@ -143,3 +143,14 @@ def make_optimizer(spec: OptimizerSpec, keras: Any) -> Any:
 def unscaled(optimizer: Any) -> Any:
     """The optimizer within one that scales losses."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def with_loss_scale(optimizer: Any, model: Any, keras: Any) -> Any:
+    """The optimizer; of a model that computes in float16 it scales losses, or small gradients
+    would vanish."""
+    scaling = keras.mixed_precision.LossScaleOptimizer
+    if isinstance(optimizer, scaling) or "float16" not in {
+        layer.compute_dtype for layer in model._flatten_layers()
+    }:
+        return optimizer
+    return scaling(optimizer)

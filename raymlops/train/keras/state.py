@@ -30,7 +30,8 @@ class State:
         import tensorflow as tf
 
         self._model = model
-        self._groups = {"model": model.variables, "optimizer": optimizer.variables}
+        learned = [*optimizer.variables, *_of_loss_scale(optimizer)]
+        self._groups = {"model": model.variables, "optimizer": learned}
         self._strategy = strategy
         self._average = tf.function(self._average_everywhere)
 
@@ -78,6 +79,13 @@ class State:
             means = tf.distribute.get_replica_context().all_reduce("MEAN", values)
             for variable, mean in zip(drifting, means, strict=True):
                 variable.assign(mean)
+
+
+def _of_loss_scale(optimizer: Any) -> list[Any]:
+    """What tf_keras's loss scale knows beside the variables of its optimizer, where there is one;
+    Keras 3 has it among them."""
+    scale: Any = getattr(optimizer, "_loss_scale", None)
+    return [scale.current_loss_scale, scale.counter] if hasattr(scale, "counter") else []
 
 
 def load_weights(model: Any, weights: Arrays) -> None:

@@ -148,6 +148,20 @@ def doubles() -> tuple[ArraySource, ArraySource]:
     return source, source
 
 
+def half(factor: float, outputs: str = "float16") -> Any:
+    """In float16, where gradients of a small factor vanish, and those of a large one overflow."""
+    keras = tf.keras
+    half = {"dtype": keras.mixed_precision.Policy("mixed_float16")}
+    return keras.Sequential(
+        [
+            keras.layers.Input((64,)),
+            keras.layers.Dense(10, **half),
+            keras.layers.Rescaling(factor, **half),
+            keras.layers.Activation("linear", dtype=outputs),
+        ]
+    )
+
+
 def decaying(learning_rate: float) -> Any:
     """An optimizer of one's own, whose rate falls to 0 in 20 steps."""
     schedule = tf.keras.optimizers.schedules.PolynomialDecay(learning_rate, 20, 0.0)

@@ -27,6 +27,7 @@ def test_an_epoch_that_was_read_at_the_last_step_is_ended(tmp_path: Path) -> Non
     course = Course(
         replace(MLP, max_steps=7),
         333,
+        precision="fp32",
         checkpoints=Left(tmp_path, CheckpointPolicy(), settle=None),
         log=lambda values, step: told.append(values),
     )

@@ -248,6 +248,51 @@ def test_what_a_loop_would_not_do_is_told(loop: LoopName, tensorflow_host: Host)
         assert text.startswith(expected)
 
 
+def test_averages_and_a_scale_of_an_optimizer_are_those_of_keras(tensorflow_host: Host) -> None:
+    """Averages were never taken for the weights, and gradients divided by a scale that the loss
+    had not been multiplied with."""
+    arguments = {"use_ema": True, "ema_momentum": 0.9, "loss_scale_factor": 1024.0, "epsilon": 1e-3}
+    optimizer = OptimizerSpec(name="adamw", arguments=arguments)
+    loose = replace(MLP, epochs=1, max_steps=None, clip_norm=None, optimizer=optimizer)
+    specs = (loose, replace(loose, clip_norm=0.1))
+    ((free, clipped),) = tensorflow_host.run(crew("custom", num_devices=2), training.train, *specs)
+    for outcome, spec in ((free, loose), (clipped, specs[1])):
+        (plain,) = tensorflow_host.run(crew("custom"), training.train_plainly, spec, "keras")
+        assert_close(outcome.weights.values(), plain)
+
+
+def test_gradients_in_float16_neither_vanish_nor_end_a_training(
+    loop: LoopName, tensorflow_host: Host
+) -> None:
+    """Those of `custom` vanished, and `fit` could not validate."""
+    spec = replace(spec_of(loop, "mlp"), epochs=1)
+    half = "tests.train.keras.models:half"
+    loud_arguments = {"factor": 3e3, "outputs": "float32"}
+    faint = replace(
+        spec, model=Factory(call=half, arguments={"factor": 1e-6}), clip_norm=None, batch_size=333
+    )
+    loud = replace(spec, model=Factory(call=half, arguments=loud_arguments), max_steps=1)
+    two = crew(loop, num_workers=2)
+    for quiet, overflown in tensorflow_host.run(two, training.train, faint, loud):
+        _, bias = quiet.weights.values()
+        assert np.all(bias != 0)
+        _, untouched = overflown.weights.values()
+        np.testing.assert_array_equal(untouched, np.zeros(10))
+        assert overflown.last_step["skipped"] == 1
+
+
+def test_the_scale_of_a_loss_goes_on_from_a_checkpoint(
+    tensorflow_host: Host, tmp_path: Path
+) -> None:
+    """That of tf_keras is none of its optimizer's variables, and began anew."""
+    arguments = {"factor": 3e3, "outputs": "float32"}
+    model = Factory(call="tests.train.keras.models:half", arguments=arguments)
+    spec = replace(spec_of("fit", "mlp"), model=model, data=UNVALIDATED)
+    ((whole,),) = tensorflow_host.run(crew("fit"), training.train, spec)
+    (resumed,) = tensorflow_host.run(crew("fit"), training.train_twice, spec, tmp_path)
+    assert_equal(resumed.weights.values(), whole.weights.values())
+
+
 def test_an_optimizer_of_ones_own_brings_its_rates(loop: LoopName, tensorflow_host: Host) -> None:
     """`fit` handed each a global_clipnorm, which it need not take."""
     optimizer = OptimizerSpec(name="tests.train.keras.models:decaying", learning_rate=0.02)

@@ -45,17 +45,18 @@ def train_twice(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
 
 
 def train_plainly(_: Any, spec: KerasSpec, library: str) -> list[NDArray[Any]]:
-    """What Keras's own `fit` makes of the same 20 batches, without a strategy."""
+    """What Keras's own `fit` makes of the same batches, at most 20, without a strategy."""
     import importlib
 
     keras = importlib.import_module(library)
     (images, labels), _ = (part.columns if part else None for part in spec.data.make())
     keras.utils.set_random_seed(spec.seed)
     model = spec.model.make()
-    optimizer = keras.optimizers.AdamW(spec.optimizer.learning_rate, global_clipnorm=spec.clip_norm)
+    arguments = {"global_clipnorm": spec.clip_norm, **spec.optimizer.arguments}
+    optimizer = keras.optimizers.AdamW(spec.optimizer.learning_rate, **arguments)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=optimizer, loss=loss)
-    for epoch, num_batches in ((1, 7), (2, 7), (3, 6)):
+    for epoch, num_batches in ((1, 7), (2, 7), (3, 6))[: spec.epochs]:
         order = np.random.default_rng((spec.seed, epoch)).permutation(len(labels))
         order = order[: num_batches * spec.batch_size]
         model.fit(images[order], labels[order], spec.batch_size, shuffle=False, verbose=0)
