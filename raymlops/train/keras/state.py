@@ -59,6 +59,7 @@ class State:
         for group, variables in self._groups.items():
             of_group = {n: array for n, array in arrays.items() if n.startswith(f"{group}/")}
             _assign(of_group, _named(group, variables))
+        _finalize(self._model)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """What the model predicts with, settled."""
@@ -95,6 +96,15 @@ def load_weights(model: Any, weights: Arrays) -> None:
         TrainingError: they are of another model.
     """
     _assign(weights, _named("model", model.weights))
+    _finalize(model)
+
+
+def _finalize(model: Any) -> None:
+    """Has layers that were adapted to data compute with what was assigned: they keep constants made
+    of their variables, here those of the data that the factory sees today."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def _assign(arrays: Arrays, variables: Iterable[tuple[str, Any]]) -> None:

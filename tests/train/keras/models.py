@@ -148,6 +148,15 @@ def doubles() -> tuple[ArraySource, ArraySource]:
     return source, source
 
 
+def adapted(rows: int) -> Any:
+    """With a normalisation by the first rows of digits."""
+    keras = tf.keras
+    images, _ = load_digits(return_X_y=True)
+    normalization = keras.layers.Normalization(axis=None)
+    normalization.adapt(images[:rows])
+    return keras.Sequential([keras.layers.Input((64,)), normalization, keras.layers.Dense(10)])
+
+
 def half(factor: float, outputs: str = "float16") -> Any:
     """In float16, where gradients of a small factor vanish, and those of a large one overflow."""
     keras = tf.keras

@@ -370,6 +370,18 @@ def test_a_loss_of_ones_own_gets_targets_of_the_type_of_outputs(
     assert tensorflow_host.run(crew(loop), training.failure_of, spec) == [["nothing"]]
 
 
+def test_layers_adapted_to_data_have_what_they_were_trained_with(
+    loop: LoopName, tensorflow_host: Host
+) -> None:
+    """Once a table had grown they normalised by what it was now."""
+    trained, made_later = (
+        Factory(call="tests.train.keras.models:adapted", arguments={"rows": rows})
+        for rows in (10, 1000)
+    )
+    ((wanted, given),) = tensorflow_host.run(crew(loop), training.hand_over, trained, made_later)
+    np.testing.assert_array_equal(given, wanted)
+
+
 def test_weights_of_another_model_are_refused(two: Outcomes, tensorflow_host: Host) -> None:
     wide = replace(MLP, model=Factory(call="tests.train.keras.models:mlp", arguments={"width": 33}))
     expected = (

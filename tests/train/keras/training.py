@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.train import Factory
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.checkpoints import Checkpoints
-from raymlops.train.keras.state import load_weights
+from raymlops.train.keras.state import State, load_weights
 from raymlops.train.keras.worker import loop_named
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec.sources import Sources
@@ -68,6 +69,16 @@ def predict(_: Any, spec: KerasSpec, weights: Mapping[str, NDArray[Any]]) -> NDA
     model = spec.model.make()
     load_weights(model, weights)
     return np.array(model(_inputs(spec)))
+
+
+def hand_over(strategy: Any, model: Factory, other: Factory) -> list[NDArray[Any]]:
+    """What a model gives for ones, and what another does once it has the first one's weights."""
+    import keras
+
+    first, second = model.make(), other.make()
+    weights = State(first, keras.optimizers.SGD(), strategy).weights()
+    load_weights(second, weights)
+    return [np.array(each(np.ones((1, 64), np.float32))) for each in (first, second)]
 
 
 def drop(strategy: Any, spec: KerasSpec) -> list[NDArray[Any]]:
