@@ -47,6 +47,22 @@ def test_a_keras_model_that_normalizes_becomes_onnx() -> None:
     np.testing.assert_array_equal(model(rows).numpy(), wanted)  # it was left as it was
 
 
+@pytest.mark.parametrize("name", ["keras", "keras_weights"])
+def test_inputs_of_models_within_a_keras_model_are_not_told_as_its_own(name: str) -> None:
+    rows = fitted("keras classifier").rows[:7]
+    import keras
+
+    image = keras.Input((64,), name="image")
+    inner = keras.Sequential([keras.Input((64,)), keras.layers.Dense(4)])
+    for model in (
+        keras.Model(image, keras.layers.Dense(3)(inner(image))),
+        keras.Sequential([keras.Model(image, inner(image)), keras.layers.Dense(3)]),
+    ):
+        model(rows)
+        facts = format_named(name).facts(format_named(name).save(model, rows))
+        assert [tensor.shape for tensor in facts.inputs] == [(None, 64)]
+
+
 def test_a_keras_model_of_several_outputs_is_refused() -> None:
     """The outputs were taken for rows: seven of these gave [2, 7, 4]."""
     rows = fitted("keras classifier").rows[:7]

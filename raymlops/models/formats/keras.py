@@ -233,7 +233,6 @@ def _classes(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _inputs(config: dict[str, Any]) -> tuple[Tensor, ...]:
-    layers = [node for node in _objects(config) if node["class_name"] == "InputLayer"]
     return tuple(
         Tensor(
             name=layer["config"]["name"],
@@ -242,8 +241,18 @@ def _inputs(config: dict[str, Any]) -> tuple[Tensor, ...]:
             ),
             shape=tuple(layer["config"].get("batch_shape") or ()),
         )
-        for layer in layers
+        for layer in _input_layers(config)
     )
+
+
+def _input_layers(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the model itself: models within it have their own, which nobody hands anything. A
+    chain that begins with a model takes what that one does."""
+    config = model.get("config")
+    found = config.get("layers") if isinstance(config, dict) else None
+    layers = [node for node in found or () if isinstance(node, dict) and "class_name" in node]
+    own = [layer for layer in layers if layer["class_name"] == "InputLayer"]
+    return own or (_input_layers(layers[0]) if layers else [])
 
 
 def _count(weights: bytes) -> int:
