@@ -40,6 +40,11 @@ def kind_of(model: object) -> Kind:
         return "torch"
     if "sklearn" in roots:
         return "sklearn"
+    if "tf_keras" in roots:
+        raise ModelError(
+            f"{type(model).__module__}.{type(model).__qualname__} is of tf_keras, Keras 2: make "
+            "the same model with Keras 3 and give it get_weights() of this one"
+        )
     if modules[0].startswith("raymlops.models."):
         return "scorer"
     raise ModelError(

@@ -73,3 +73,10 @@ def test_a_keras_model_of_several_outputs_is_refused() -> None:
     for name in ("keras", "keras_weights"):
         with pytest.raises(ModelError, match="the model gives list, not one tensor"):
             format_named(name).save(model, rows)
+
+
+def test_a_model_of_tf_keras_is_told_the_way_to_keras_3() -> None:
+    """It was said to be of no library that is known."""
+    model = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
+    with pytest.raises(ModelError, match=r"Sequential is of tf_keras, .* with Keras 3"):
+        format_named("keras").save(model, np.zeros((2, 2), np.float32))
