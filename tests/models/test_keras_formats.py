@@ -75,6 +75,17 @@ def test_a_keras_model_of_several_outputs_is_refused() -> None:
             format_named(name).save(model, rows)
 
 
+def test_layers_that_onnx_has_no_operator_for_are_told() -> None:
+    """ONNX Runtime told of an invalid model."""
+    rows = fitted("keras classifier").rows[:7]
+    import keras
+
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(3, activation="gelu")])
+    model(rows)
+    with pytest.raises(ModelError, match=r"TensorFlow's Erfc, .*: keep it as keras, or"):
+        format_named("onnx").save(model, rows)
+
+
 def test_a_model_of_tf_keras_is_told_the_way_to_keras_3() -> None:
     """It was said to be of no library that is known."""
     model = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()

@@ -167,7 +167,21 @@ def _from_keras(model: Any) -> bytes:
                 raise ModelError(
                     "Keras to onnx needs tf2onnx: pip install 'raymlops[formats]'"
                 ) from error
-        return path.read_bytes()
+        data = path.read_bytes()
+    _require_operators(data)
+    return data
+
+
+def _require_operators(data: bytes) -> None:
+    """Raises ModelError where tf2onnx left an operator of TensorFlow in, as it does in a log."""
+    import onnx
+
+    names = {node.op_type for node in onnx.load_from_string(data).graph.node if not node.domain}
+    if unknown := sorted(name for name in names if not onnx.defs.has(name)):
+        raise ModelError(
+            f"onnx has no operator for TensorFlow's {', '.join(unknown)}, which this model needs: "
+            "keep it as keras, or make it of other layers"
+        )
 
 
 @contextlib.contextmanager
