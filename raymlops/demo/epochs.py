@@ -44,9 +44,10 @@ class EpochFollower:
             for name in ("train_loss", "validation_loss")
         }
         epochs = list(zip(values["train_loss"], values["validation_loss"], strict=False))
-        for train, validation in epochs[self._num_said :]:
+        new = epochs[self._num_said :]
+        for number, (train, validation) in enumerate(new, start=self._num_said + 1):
             self._say(
-                f"epoch {train.step}: train loss {train.value:.4f}, "
+                f"epoch {number}: train loss {train.value:.4f}, "
                 f"validation loss {validation.value:.4f}"
             )
         self._num_said = len(epochs)

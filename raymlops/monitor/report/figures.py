@@ -10,7 +10,7 @@ from datetime import datetime
 from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
 from raymlops.monitor import plots
 from raymlops.monitor.judging import ALL, WindowReport
-from raymlops.monitor.losses import LOSSES
+from raymlops.monitor.losses import LOSSES, RMSE
 from raymlops.monitor.report.traffic import traffic_panels
 
 CHAMPION = "champion"
@@ -170,10 +170,16 @@ def loss_figure(ledger: Ledger, model: str, versions: Sequence[ModelVersion]) ->
     )
     if not any(panel.curves for panel in panels):
         return None
+    says_numbers = any(RMSE.metric in ledger.runs.last_metrics(run.id) for run in shown)
     return Figure(
         title="Training",
         svg=plots.lines("losses", panels, summary="Loss by epoch of each training run"),
         caption="Mean loss a row by epoch; each line is one training run, named by its version."
+        + (
+            " Squared errors, as shares of the variance of the labels in its training."
+            if says_numbers
+            else ""
+        )
         + (f" The last {_MAX_RUNS} runs." if len(runs) > _MAX_RUNS else ""),
     )
 
@@ -185,7 +191,7 @@ def _loss_curves(
     return tuple(
         plots.Curve(
             label=made.get(run.id, run.id),
-            x=[value.step for value in values],
+            x=[*range(1, len(values) + 1)],  # logged once an epoch, by the step that it ended at
             y=[value.value for value in values],
             hue=index,
         )

@@ -12,6 +12,7 @@ from raymlops.errors import ConfigError
 from raymlops.ledger import Ledger
 from raymlops.monitor import Period, write_report
 from raymlops.monitor.alerts import Alert
+from raymlops.monitor.report.figures import loss_figure
 from tests.runs import start_training
 
 
@@ -157,6 +158,23 @@ def test_of_many_trainings_the_last_are_drawn(tmp_path: Path) -> None:
     drawn = re.findall(r">(1\.\d+\.\d+)</text>", text)
     assert drawn == [str(row.version) for row in ledger.registry.list("m")][-10:]
     assert "The last 10 runs." in text
+
+
+def test_trainings_are_drawn_by_epoch(tmp_path: Path) -> None:
+    """Losses are logged by step, which the axis told as epochs."""
+    with Ledger(f"sqlite:///{tmp_path}/l.db") as ledger:
+        run = start_training(ledger, "m")
+        for epoch in range(1, 7):
+            losses = {"train_loss": 1.0 / epoch, "validation_loss": 1.0 / epoch}
+            ledger.runs.log(run.id, losses, step=1000 * epoch)
+        figure = loss_figure(ledger, "m", [])
+        assert figure is not None
+        assert re.findall(r">(\d+)</text>", figure.svg) == 2 * ["1", "2", "3", "4", "5", "6"]
+        assert "variance" not in figure.caption
+        ledger.runs.log(run.id, {"rmse": 0.5}, step=6)
+        of_numbers = loss_figure(ledger, "m", [])
+    assert of_numbers is not None
+    assert "Squared errors, as shares of the variance" in of_numbers.caption
 
 
 def test_a_model_without_history_has_a_page(tmp_path: Path) -> None:
