@@ -121,13 +121,20 @@ class Postprocessing:
         if scores.ndim != 1:
             raise ModelError(
                 f"the model gives shape {list(scores.shape)}, not one {self.reads} a row"
-                + (": name its classes, in their order" if scores.ndim == 2 else "")
+                + (f": {self._way_out}" if scores.ndim == 2 else "")
             )
         if self._says_label:
             return {self.label: scores.astype(np.float32)}
         meant = expit(scores) if self.reads == "logit" else scores
         probability = meant.astype(np.float32)
         return {PROBABILITY: probability, self.label: probability >= self.threshold}
+
+    @property
+    def _way_out(self) -> str:
+        """From several numbers a row where one is meant."""
+        if self.is_regression:
+            return "keep the one of its outputs that is meant"
+        return "name its classes, in their order"
 
     def _classified(self, scores: NDArray[Any]) -> dict[str, NDArray[Any]]:
         if scores.ndim != 2 or scores.shape[1] != len(self.classes):

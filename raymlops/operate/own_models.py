@@ -20,6 +20,7 @@ from raymlops.data import (
 )
 from raymlops.errors import DataError, ModelError
 from raymlops.ledger import Bump, ModelVersion
+from raymlops.ledger.figures import shown_figure
 from raymlops.ledger.names import check_name
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.models import (
@@ -236,15 +237,37 @@ def _profile(
                 f"of {len(said)} rows the model says {len(errors)} numbers, "
                 f"{int(np.isinf(errors).sum())} of them infinite: its error cannot be told"
             )
-        return Profile.of_numbers(features, columns, said, label_mean=label_rate, errors=errors)
-    if postprocessing.is_ranking:
-        return Profile.of_rankings(
-            features, columns, said, label_mean=label_rate, losses=_losses(said, labels, queries)
+        found = Profile.of_numbers(features, columns, said, label_mean=label_rate, errors=errors)
+        _warn_if_worse(
+            "RMSE",
+            found.loss,
+            float(labels.std()),
+            naive="always saying their mean",
+            ask="does the model say the label in its own unit",
         )
+        return found
+    if postprocessing.is_ranking:
+        losses, by_chance = _losses(said, labels, queries)
+        found = Profile.of_rankings(features, columns, said, label_mean=label_rate, losses=losses)
+        _warn_if_worse(
+            "NDCG loss",
+            found.loss,
+            float(by_chance.mean()),
+            naive="a random order",
+            ask="does it say the largest of the most relevant rows",
+        )
+        return found
     from raymlops.train.tabular.quality import judge
 
     probabilities = _probabilities(said)
     log_loss = judge(probabilities, labels).log_loss
+    _warn_if_worse(
+        "log loss",
+        log_loss,
+        judge(np.full(len(labels), label_rate), labels).log_loss,
+        naive="always saying how frequent 1 is",
+        ask="does the model say the probability of 1, and not of 0",
+    )
     return Profile.of(
         features, columns, said, label_rate=label_rate, log_loss=log_loss
     ).with_reliability(probabilities, labels, threshold=postprocessing.threshold)
@@ -252,16 +275,21 @@ def _profile(
 
 def _losses(
     said: NDArray[np.float32], relevance: NDArray[np.float64], queries: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """What the NDCG of each query lacks of 1; rows of which it says nothing are left out."""
-    known = np.isfinite(said)  # as windows leave out what it says nothing of
-    losses = 1.0 - orders(said[known].astype(np.float64), relevance[known], queries[known]).ndcg
-    if not losses.size:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the NDCG of each query lacks of 1, and would in a random order; rows of which the model
+    says nothing are left out, as windows do."""
+    known = np.isfinite(said)
+    scores = said[known].astype(np.float64)
+    found, by_chance = (
+        1.0 - orders(each, relevance[known], queries[known]).ndcg
+        for each in (scores, np.zeros_like(scores))
+    )
+    if not found.size:
         raise ModelError(
             f"in none of {len(np.unique(queries))} queries is a row that the model says a number "
             "of of any use (above 0), so nothing tells a good order from a bad one"
         )
-    return losses
+    return found, by_chance
 
 
 def _profile_of_classes(
@@ -281,17 +309,29 @@ def _profile_of_classes(
         )
     rates = class_rates(labels, len(classes))
     log_loss = judge_classes(probabilities, labels).log_loss
-    if log_loss > (constant := constant_loss(labels, rates)):
-        _logger.warning(
-            "its log loss is %.3f on these rows; always saying how frequent each class is costs "
-            "%.3f: are the classes in the order of the model's columns, %s?",
-            log_loss,
-            constant,
-            ", ".join(map(repr, classes)),
-        )
+    _warn_if_worse(
+        "log loss",
+        log_loss,
+        constant_loss(labels, rates),
+        naive="always saying how frequent each class is",
+        ask="are the classes in the order of the model's columns, " + ", ".join(map(repr, classes)),
+    )
     return Profile.of_classes(
         features, columns, said, classes, class_rates=rates, log_loss=log_loss
     ).with_certainty(probabilities, labels)
+
+
+def _warn_if_worse(metric: str, loss: float, guess: float, *, naive: str, ask: str) -> None:
+    """A model that a guess beats on `rows` has mostly been registered for another than it is."""
+    if 0.0 < guess < loss:
+        _logger.warning(
+            "its %s is %s on these rows; %s costs %s: %s?",
+            metric,
+            shown_figure(loss),
+            naive,
+            shown_figure(guess),
+            ask,
+        )
 
 
 def _probabilities(said: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -236,6 +236,42 @@ def test_classes_in_another_order_than_the_models_are_told(
     assert "are the classes in the order of the model's columns, 'virginica'" in caplog.text
 
 
+def test_what_is_worse_than_a_constant_is_told(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that says the label in another unit, or the probability of 0, was taken in silence."""
+    right = [
+        (fitted(DIABETES, RandomForestRegressor), DIABETES, NUMBER),
+        (fitted(TUMOURS, RandomForestClassifier), TUMOURS, BENIGN),
+    ]
+    for model, data, postprocessing in right:
+        register_model(
+            workspace, "right", saved(model, data), unseen(data), postprocessing=postprocessing
+        )
+    assert not caplog.messages
+
+    scaled = SimpleNamespace(data=DIABETES.data, target=DIABETES.target / 100.0)
+    malign = SimpleNamespace(data=TUMOURS.data, target=1 - TUMOURS.target)
+    tenth = saved(fitted(scaled, RandomForestRegressor), DIABETES)
+    turned = saved(fitted(malign, RandomForestClassifier), TUMOURS)
+    register_model(workspace, "tenth", tenth, unseen(DIABETES), postprocessing=NUMBER)
+    register_model(workspace, "turned", turned, unseen(TUMOURS), postprocessing=BENIGN)
+    of_number, of_event = caplog.messages
+    assert of_number.startswith("its RMSE is 159.9")
+    assert "; always saying their mean costs 71.3" in of_number
+    assert of_number.endswith(": does the model say the label in its own unit?")
+    assert of_event.endswith("does the model say the probability of 1, and not of 0?")
+
+
+def test_several_numbers_a_row_are_refused_with_a_way_out(workspace: Workspace) -> None:
+    """Classes were asked for, which a number has none of."""
+    two = np.stack([DIABETES.target, DIABETES.target], axis=1)
+    both = SimpleNamespace(data=DIABETES.data, target=two)
+    model, rows = saved(fitted(both, RandomForestRegressor), DIABETES), unseen(DIABETES)
+    with pytest.raises(ModelError, match=r"\[221, 2\], not one number a row: keep the one of its"):
+        register_model(workspace, "two", model, rows, postprocessing=NUMBER)
+
+
 def test_classes_that_the_model_does_not_say_are_refused(workspace: Workspace) -> None:
     four = Postprocessing(label="species", reads="probability", classes=(*irises.SPECIES, "rose"))
     numbered = Postprocessing(label="species", reads="probability", classes=(0, 1, 2))
