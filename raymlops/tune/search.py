@@ -229,7 +229,7 @@ def _run_trial(
     rows: Arrays = ray.get(arrays[0])
     spec = applied(job.spec, config)
     with open_ledger(ledger_url) as ledger:
-        params = {NUMBER: config[NUMBER], **asdict(spec)}
+        params = {NUMBER: config[NUMBER], **job.parameters(spec)}
         run = job.start(ledger, dataset, "trial", params, parent_id)
         losses: list[float] = []
 
@@ -270,5 +270,5 @@ def _keep(ledger: Ledger, job: TrainingJob, search: Search) -> None:
         outcome=f"best of {search.num_trials} trials is {search.best_run.id}",
         who="raymlops tune",
         why=f"lowest validation loss, {shown_figure(search.validation_loss)}",
-        evidence={"run": search.run.id, "best": asdict(search.best)},
+        evidence={"run": search.run.id, "best": job.parameters(search.best)},
     )

@@ -20,7 +20,7 @@ from raymlops.train.tabular.arrays import Arrays
 from raymlops.train.tabular.quality import Quality
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.tabular.split import Split, split_by_time
-from raymlops.train.tabular.targets import Answers
+from raymlops.train.tabular.targets import Answers, target_of
 from raymlops.train.tabular.trainer import TabularTrainer
 from raymlops.train.workers.room import with_room
 
@@ -87,7 +87,9 @@ class TrainingJob:
             ParityError: the exported network does not give the trained one's numbers.
         """
         plan = self._plan_with_room()
-        run = self.start(ledger, dataset, "train", {**asdict(self.spec), "plan": plan.to_dict()})
+        run = self.start(
+            ledger, dataset, "train", {**self.parameters(self.spec), "plan": plan.to_dict()}
+        )
         with ledger.runs.recording(run):
             if on_start is not None:
                 on_start(run)
@@ -110,6 +112,16 @@ class TrainingJob:
             qualities=qualities,
             last_event=split.last_event,
         )
+
+    def parameters(self, spec: TabularSpec) -> dict[str, object]:
+        """What a run of this job that trains by `spec` records: the threshold where there is one.
+
+        It stands at its default elsewhere, and would tell of a decision that nothing takes.
+        """
+        parameters = asdict(spec)
+        if not target_of(self.schema).has_threshold:
+            del parameters["threshold"]
+        return parameters
 
     def _plan_with_room(self) -> ParallelPlan:
         """Beside replicas, which keep their CPUs for good, a plan for all CPUs would wait for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from raymlops.data import Profile, add_dataset, read_columns
+from raymlops.data import Profile, TableSchema, add_dataset, read_columns
 from raymlops.errors import TrainingError
 from raymlops.ledger import Code, Ledger
 from raymlops.storage import Store
@@ -103,20 +103,30 @@ def test_numbers_that_float32_does_not_tell_apart_are_refused() -> None:
         split_by_time(far, SCHEMA, 0.2)
 
 
+JOB = TrainingJob(
+    model="weather",
+    schema=SCHEMA,
+    spec=SPEC,
+    plan=ParallelPlan(data=2),
+    provenance=Provenance(
+        code=Code(commit="c" * 40, dirty_digest=None), config="{}", environment="python"
+    ),
+)
+
+
+def test_a_threshold_is_recorded_of_an_event_alone(tumour_schema: TableSchema) -> None:
+    """Runs of numbers told of a threshold of 0.5, by which nothing was decided."""
+    assert JOB.parameters(SPEC) == {
+        name: value for name, value in asdict(SPEC).items() if name != "threshold"
+    }
+    assert replace(JOB, schema=tumour_schema).parameters(SPEC) == asdict(SPEC)
+
+
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_learn_the_numbers_of_one_process(ledger: Ledger, store: Store) -> None:
-    job = TrainingJob(
-        model="weather",
-        schema=SCHEMA,
-        spec=SPEC,
-        plan=ParallelPlan(data=2),
-        provenance=Provenance(
-            code=Code(commit="c" * 40, dirty_digest=None), config="{}", environment="python"
-        ),
-    )
     table = weather()
-    training = job.run(ledger, store, add_dataset(ledger, store, table, SCHEMA))
+    training = JOB.run(ledger, store, add_dataset(ledger, store, table, SCHEMA))
     arrays = split_by_time(table, SCHEMA, SPEC.validation_share).arrays
     bundle, came = training.bundle, arrays.validation_labels
     answers = bundle.predict(read_columns(table.slice(len(arrays.train)), SCHEMA.features))["temp"]
@@ -125,6 +135,7 @@ def test_two_workers_learn_the_numbers_of_one_process(ledger: Ledger, store: Sto
     assert isinstance(quality, NumberQuality)
     assert quality.rmse == root_mean_squared_error(came, answers)
     assert ledger.runs.last_metrics(training.run.id)["rmse"] == quality.rmse
+    assert "threshold" not in training.run.params
     assert [field.name for field in bundle.signature.outputs] == ["temp"]
     assert bundle.profile.loss == pytest.approx(quality.rmse)
     assert bundle.profile.label_rate == arrays.train_labels.mean()

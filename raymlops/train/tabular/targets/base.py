@@ -48,6 +48,8 @@ class Target(ABC):
     wanted: ClassVar[str]
     simple_models: ClassVar[Mapping[str, SimpleModel]]
     """What the network is held against, by name."""
+    has_threshold: ClassVar[bool] = False
+    """Whether the answer is yes from a probability on."""
 
     @property
     def num_classes(self) -> int:

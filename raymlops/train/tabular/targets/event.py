@@ -43,6 +43,7 @@ class Event(Target):
         "constant": _constant,
         "logistic regression": _logistic_regression,
     }
+    has_threshold: ClassVar = True
 
     def read(self, column: pa.ChunkedArray, *, name: str) -> NDArray[Any]:
         labels: NDArray[Any] = column.cast(pa.float32()).to_numpy()
