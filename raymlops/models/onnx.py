@@ -83,18 +83,21 @@ def session_options(*, num_threads: int = 1) -> Any:
     return options
 
 
-def export(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
-    """`module` as ONNX with a free batch size, after its logits on `sample` were found equal.
+def export(
+    module: torch.nn.Module, sample: NDArray[np.float32], *, output: str = "output"
+) -> bytes:
+    """`module` as ONNX with a free batch size, after what it says of `sample` was found equal.
 
     Args:
-        module: maps float32 [rows, width] to logits [rows].
+        module: maps float32 [rows, width] to numbers, [rows] or several a row.
         sample: real rows, [rows, width], at least two.
+        output: what ONNX calls what the module says.
 
     Raises:
-        ParityError: a logit differs by more than `PARITY_TOLERANCE`.
+        ParityError: one of them differs by more than `PARITY_TOLERANCE`.
     """
     with mode_kept(module):
-        data = export_unchecked(module, sample)
+        data = export_unchecked(module, sample, output=output)
         wanted = predictor_of(module)(sample)
     check_parity(
         OnnxScorer(data)(sample),
@@ -106,7 +109,9 @@ def export(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
     return data
 
 
-def export_unchecked(module: torch.nn.Module, sample: NDArray[np.float32]) -> bytes:
+def export_unchecked(
+    module: torch.nn.Module, sample: NDArray[np.float32], *, output: str = "output"
+) -> bytes:
     """`module` as ONNX, for callers who compare the numbers themselves."""
     import torch
 
@@ -125,7 +130,7 @@ def export_unchecked(module: torch.nn.Module, sample: NDArray[np.float32]) -> by
                 dynamo=True,
                 verbose=False,
                 input_names=["matrix"],
-                output_names=["logits"],
+                output_names=[output],
                 dynamic_shapes=({0: torch.export.Dim("rows")},),
             )
     finally:

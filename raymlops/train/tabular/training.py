@@ -103,7 +103,11 @@ class TrainingJob:
                 spec=self.spec, plan=plan, cpus_per_worker=self.cpus_per_worker
             )
             network = trainer.fit(split.arrays, ledger_url=ledger.url, store=store, run_id=run.id)
-            onnx = export(network, split.arrays.validation[:_NUM_PARITY_ROWS])
+            onnx = export(
+                network,
+                split.arrays.validation[:_NUM_PARITY_ROWS],
+                output=split.arrays.target.output,
+            )
             bundle, qualities[NETWORK] = self._bundle(split, onnx)
             ledger.runs.log(run.id, qualities[NETWORK].to_dict(), step=self.spec.epochs)
         return Training(

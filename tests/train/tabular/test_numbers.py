@@ -16,6 +16,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from raymlops.data import Profile, TableSchema, add_dataset, read_columns
 from raymlops.errors import TrainingError
 from raymlops.ledger import Code, Ledger
+from raymlops.models import OnnxScorer
 from raymlops.storage import Store
 from raymlops.train import NumberQuality, ParallelPlan, TabularSpec
 from raymlops.train.tabular.arrays import Arrays
@@ -137,6 +138,7 @@ def test_two_workers_learn_the_numbers_of_one_process(ledger: Ledger, store: Sto
     assert ledger.runs.last_metrics(training.run.id)["rmse"] == quality.rmse
     assert "threshold" not in training.run.params
     assert [field.name for field in bundle.signature.outputs] == ["temp"]
+    assert OnnxScorer(bundle.model).outputs == ["prediction"]  # numbers were called logits
     assert bundle.profile.loss == pytest.approx(quality.rmse)
     assert bundle.profile.label_rate == arrays.train_labels.mean()
     assert bundle.profile.tolerance == np.quantile(np.abs(answers - came), 0.9)

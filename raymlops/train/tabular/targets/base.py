@@ -43,6 +43,8 @@ class Target(ABC):
 
     loss: ClassVar[str]
     """By which the network learns, as a spec names it."""
+    output: ClassVar[str] = "logits"
+    """What the network puts out, as its file names it."""
     of_values: ClassVar[str] = "classes"
     """What different labels are, in words, and `wanted` how many of them each part needs."""
     wanted: ClassVar[str]

@@ -44,6 +44,7 @@ class Number(Target):
     of the training part taken out, which its last layer then puts back."""
 
     loss: ClassVar = "mse"
+    output: ClassVar = "prediction"
     of_values: ClassVar = "values"
     wanted: ClassVar = "two or more"
     simple_models: ClassVar = {"constant": _constant, "linear regression": _linear_regression}
