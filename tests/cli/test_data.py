@@ -87,6 +87,15 @@ def test_a_check_adds_nothing_and_ends_with_1_when_a_rule_is_broken(
             pa.bool_(),
             "integers and floats are numbers: convert it before, e.g. by astype('float64')",
         ),
+        *(
+            (
+                "mean_radius",
+                kind,
+                "a time is no number: take one from it before, e.g. its hour, the days since "
+                "another, or the seconds of a duration",
+            )
+            for kind in (pa.timestamp("us"), pa.duration("s"))
+        ),
     ],
 )
 def test_a_check_tells_the_way_out(

@@ -38,6 +38,11 @@ _WAYS_OUT: Mapping[str, str] = {
     "timestamp with a zone": "write times with their zone, e.g. 2024-01-01T06:00:00Z",
 }
 
+_FROM_TIMES = (
+    "a time is no number: take one from it before, e.g. its hour, the days since another, or the "
+    "seconds of a duration"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Typed(Expectation):
@@ -76,5 +81,11 @@ class _TypeChecker:
             num_broken=0 if self.fits else num_rows or 1,
             num_rows=num_rows,
             examples=() if self.fits else (f"it is {self.found}",),
-            way_out="" if self.fits else _WAYS_OUT.get(self.rule.type, ""),
+            way_out="" if self.fits else self._way_out,
         )
+
+    @property
+    def _way_out(self) -> str:
+        if self.rule.type == "number" and pa.types.is_temporal(self.found):
+            return _FROM_TIMES  # which neither pandas nor Arrow casts to float64
+        return _WAYS_OUT.get(self.rule.type, "")
