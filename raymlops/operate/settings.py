@@ -129,11 +129,8 @@ class Settings:
                 threshold=self.train.threshold,
                 classes=self.data.classes,
             )
-            if self.data.task == "regression" and self.train.threshold != TabularSpec.threshold:
-                raise ValueError(
-                    f"train.threshold is {self.train.threshold}, but a number is said as it is "
-                    "(data.task is regression): leave it out"
-                )
+            if self.data.task == "regression":
+                self._check_of_numbers()
             outputs: dict[str, Kind] = {SCORE: "number"}
             if self.data.classes:
                 outputs = {SCORE: "category", CONFIDENCE: "number"}
@@ -142,6 +139,28 @@ class Settings:
                 raise ValueError(
                     f"monitor.slice_by names '{unknown[0]}', which is no feature; there are: "
                     f"{', '.join(kinds)}"
+                )
+
+    def _check_of_numbers(self) -> None:
+        """What is set of a model that says numbers can come about."""
+        if self.train.threshold != TabularSpec.threshold:
+            raise ValueError(
+                f"train.threshold is {self.train.threshold}, but a number is said as it is "
+                "(data.task is regression): leave it out"
+            )
+        if "expected" in self.retrain.on:
+            raise ValueError(
+                "retrain.on names expected, but of numbers nothing is expected (data.task is "
+                "regression): leave it out"
+            )
+        for name, share in (
+            ("gate.min_gain", self.gate.min_gain),
+            ("release.max_loss_increase", -self.release.max_loss_increase),
+        ):
+            if share >= 1.0:
+                raise ValueError(
+                    f"{name} asks for an RMSE of numbers that is {share:.0%} lower than the "
+                    "champion's, and none is below 0 (data.task is regression): it is a share"
                 )
 
 

@@ -97,7 +97,7 @@ def judge(policy: GatePolicy, comparison: Comparison) -> Verdict:
     elif not comparison.high < 0:  # also when it is NaN
         problem = "not shown to be better"
     elif not comparison.difference <= -policy.min_gain:
-        problem = f"a smaller gain than {policy.min_gain:g}"
+        problem = f"a smaller gain than {loss.told(policy.min_gain).removeprefix('+')}"
     else:
         return Verdict(passed=True, why=f"better: {shown}", evidence=comparison.to_dict())
     return Verdict(passed=False, why=f"{problem}: {shown}", evidence=comparison.to_dict())

@@ -180,6 +180,13 @@ def test_what_goes_not_with_numbers_is_refused(workspace: Workspace, tmp_path: P
     path = tmp_path / "weather.yaml"
     for old, new, message in (
         ("model: weather", "model: weather\ntrain: {threshold: 0.3}", "a number is said as it is"),
+        ("on: [performance]", "on: [performance, expected]", "nothing is expected"),
+        ("min_rows: 50", "min_rows: 50, min_gain: 5", "that is 500% lower than"),
+        (
+            "max_days: 10",
+            "max_days: 10, max_loss_increase: -1",
+            "release.max_loss_increase asks for an RMSE of numbers that is 100% lower",
+        ),
         ("task: regression", "task: ranking", "data.task"),
         ("task: regression", "task: regression\n  classes: [a, b]", "a number is of no class"),
     ):

@@ -47,7 +47,7 @@ def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
         "better: RMSE 12.3100 against the champion's 13.0200 on 12,000 rows: "
         "difference -5.5%, 95 % interval [-9.2%, -1.9%]"
     )
-    assert judge(GatePolicy(min_gain=0.06), numbers).why.startswith("a smaller gain than 0.06: ")
+    assert judge(GatePolicy(min_gain=0.06), numbers).why.startswith("a smaller gain than 6.0%: ")
     tiny = replace(
         numbers, champion={"capped_rmse": 1.302e-5}, challenger={"capped_rmse": 1.231e-5}
     )
@@ -72,7 +72,7 @@ def test_of_numbers_a_difference_is_a_share_of_the_champions_error() -> None:
             "what it says is absurd on 1 rows, of the champion on 0: log loss",
         ),
         (replace(BETTER, num_rows=999), "fewer rows than the 1,000 needed"),
-        (replace(BETTER, difference=-0.01), "a smaller gain than 0.05"),
+        (replace(BETTER, difference=-0.01), "a smaller gain than 0.0500"),
     ],
 )
 def test_anything_less_is_refused(comparison: Comparison, reason: str) -> None:
