@@ -134,6 +134,11 @@ def _told(
         classes = read_classes(column, signature.classes[0], name=name)
         _warn_of_unknown(classes, name, signature.classes, model)
         return classes, lambda some: class_labels(some.tolist())
+    if signature.is_regression and pa.types.is_boolean(column.type):
+        raise DataError(
+            f"column '{name}' holds true and false; {model} says numbers, and what came true of "
+            "them is a number: say which column it is with --label-column"
+        )
     values = _numbers(column, name)
     says_event = False
     if signature.is_ranking:

@@ -127,6 +127,16 @@ def test_how_relevant_rows_were_is_told_row_by_row(workspace: Workspace, tmp_pat
     assert outcomes(workspace) == {"q-1": [0.0, 2.0, 0.5]}
 
 
+def test_a_truth_value_is_no_number(workspace: Workspace, tmp_path: Path) -> None:
+    """Of a column such as is_late that was named in its place, ones and zeros were kept for good:
+    the labels that come first stay."""
+    register(workspace, NUMBERS)
+    path = tmp_path / "told.csv"
+    path.write_text("request_id,label\nq-1,true\nq-2,false\n")
+    with pytest.raises(DataError, match="'label' holds true and false; flights says numbers"):
+        add_labels(workspace, "flights", path, now=NOW)
+
+
 def test_a_number_that_is_called_probability_is_one(workspace: Workspace, tmp_path: Path) -> None:
     """Its labels were refused, which were neither 0 nor 1."""
     register(workspace, Postprocessing(label="probability", reads="number").outputs)
