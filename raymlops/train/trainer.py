@@ -34,6 +34,7 @@ from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import SPECS, Spec, backend_of
 from raymlops.train.checkpoints.resumption import (
     newest_step,
+    newest_whole_step,
     require_first,
     resumable,
     spec_as_json,
@@ -238,7 +239,7 @@ class Trainer:
         fewest = self.plan.num_workers if self.min_workers is None else self.min_workers
         each = worker_resources(cpus_per_worker=self.cpus_per_worker, device=self.spec.device)
         _, can_resume = spec_as_json(self.spec)
-        step = newest_step(task.folder.reveal(), self.spec.checkpoints)
+        step = newest_whole_step(task.folder.reveal(), self.spec.checkpoints)
         for restarts in range(self.max_restarts + 1):
             back_to = step if can_resume else None
             try:
@@ -257,7 +258,7 @@ class Trainer:
                 raise
             if failure is None:
                 return
-            step = newest_step(task.folder.reveal(), self.spec.checkpoints)
+            step = newest_whole_step(task.folder.reveal(), self.spec.checkpoints)
             if not failure.may_pass or restarts == self.max_restarts:
                 if not failure.is_told:
                     told = redact(failure.text)

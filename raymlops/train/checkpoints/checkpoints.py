@@ -150,37 +150,47 @@ class Checkpoints:
         step = progress.step
         path = self._saved.path(step)
 
-        def write_part() -> None:
+        def write_part() -> int:
             path.mkdir(parents=True, exist_ok=True)
-            image.write(path)
+            return image.write(path)
 
-        self._together(step, write_part)
+        digests = self._together(step, write_part)
         if self._seat.rank == 0:
             with self._saved.discarding(step):
                 self._settle()
-                self._saved.publish(progress, image.files)
+                self._saved.publish(progress, image.files(digests))
 
-    def _together(self, step: int, act: Callable[[], object]) -> None:
-        """Does what is this worker's part; returns, or raises, once all have done theirs."""
-        failure = None
+    def _together(self, step: int, act: Callable[[], int]) -> list[int]:
+        """Does what is this worker's part; returns what each worker's part gave, or raises, once
+        all have done theirs."""
+        failure, mine = None, 0
         try:
-            act()
+            mine = act()
         except OSError as error:
             failure = str(error)
-        if self._agreed(failure is None):
-            return
+        done = self._of_each([int(failure is None), mine])
+        if all(succeeded for succeeded, _ in done):
+            return [given for _, given in done]
         if self._seat.rank == 0:
             self._saved.discard(step)
         found: list[str | None] = [failure]
         if self._seat.saving is not None:
             found = [None] * self._seat.plan.num_workers
             dist.all_gather_object(found, failure, group=self._seat.saving)
-        for rank, text in enumerate(found):
-            if text is not None:
-                raise TrainingError(
-                    f"worker {rank} could not write its part of the checkpoint of step {step} in "
-                    f"{self.folder}: {text}"
-                )
+        rank = next(rank for rank, (succeeded, _) in enumerate(done) if not succeeded)
+        raise TrainingError(
+            f"worker {rank} could not write its part of the checkpoint of step {step} in "
+            f"{self.folder}: {found[rank]}"
+        )
+
+    def _of_each(self, mine: list[int]) -> list[list[int]]:
+        """The numbers of every worker, by rank."""
+        if self._seat.saving is None:
+            return [mine]
+        numbers = torch.tensor(mine)
+        found = [torch.empty_like(numbers) for _ in range(self._seat.plan.num_workers)]
+        dist.all_gather(found, numbers, group=self._seat.saving)
+        return [each.tolist() for each in found]
 
     def _agreed(self, yes: bool) -> bool:
         """Whether all workers say so."""

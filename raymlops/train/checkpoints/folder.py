@@ -1,7 +1,8 @@
 """Where checkpoints lie, whatever is in them.
 
 FOLDER/step-00000040/...            what the workers write
-                     complete.json  written last: without it there is no checkpoint
+                     complete.json  written last: without it there is no checkpoint; the progress,
+                                    and sizes and digests of all files
 FOLDER/damaged-00000040/...         what was one, and is not whole any more
 """
 
@@ -12,11 +13,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from raymlops.errors import LedgerError, TrainingError
 from raymlops.storage.local import replace
+from raymlops.train.checkpoints.digest import digest, digest_of_file
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
 
@@ -24,6 +26,7 @@ _COMPLETE = "complete.json"
 _PREFIX = "step-"
 _DAMAGED = "damaged-"
 _FILES = "files"
+_DIGESTS = "digests"
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +59,30 @@ class CheckpointFolder:
             if harm is not None and (path / _COMPLETE).exists()  # else it was just removed
         }
 
+    def damage(self, step: int) -> str | None:
+        """What is wrong within the files of a complete checkpoint, None if nothing is; reads all of
+        it. Of one that kept no digests, as those of before, nothing is known."""
+        path = self.path(step)
+        try:
+            found = json.loads((path / _COMPLETE).read_text())
+            digests: dict[str, int] = found.pop(_DIGESTS, {})
+            if digests and digests.pop(_COMPLETE) != digest(json.dumps(found).encode()):
+                return f"{_COMPLETE} does not say what was written"
+            for name, kept in digests.items():
+                if digest_of_file(path / name) != kept:
+                    return f"{name} does not hold what was written"
+            self.progress(step)
+        except OSError as error:
+            return f"{error.filename or path} cannot be read: {error.strerror}"
+        except (ValueError, TypeError, KeyError) as error:
+            return f"{_COMPLETE} cannot be read: {error}"
+        return None
+
+    def newest_whole(self) -> int | None:
+        """The step of the newest that holds what was written, None where none does; every worker
+        that looks finds the same, also while one sets others aside."""
+        return next((step for step in reversed(self.steps()) if self.damage(step) is None), None)
+
     def path(self, step: int) -> Path:
         return self.folder / f"{_PREFIX}{step:08d}"
 
@@ -82,19 +109,20 @@ class CheckpointFolder:
 
     def clear(self) -> None:
         """Removes the folders of checkpoints that were begun and not published, and sets aside
-        those that were damaged since."""
+        those that were damaged since; of whole ones the newest is read."""
         for path in self.folder.glob(f"{_PREFIX}*"):
             if not (path / _COMPLETE).exists():
                 shutil.rmtree(path, ignore_errors=True)
         for path, harm in self.harms().items():
-            aside = path.with_name(path.name.replace(_PREFIX, _DAMAGED))
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            _logger.warning("a checkpoint is damaged, and now in %s: %s", aside, harm)
+            _set_aside(path, harm)
+        for step in reversed(self.steps()):
+            if (damage := self.damage(step)) is None:
+                return
+            _set_aside(self.path(step), damage)
 
-    def publish(self, progress: Progress, written: Iterable[str]) -> None:
-        """Makes what was written, files of these names, a checkpoint, and removes those that are
-        too old.
+    def publish(self, progress: Progress, written: Mapping[str, int]) -> None:
+        """Makes what was written, files of these names and digests, a checkpoint, and removes those
+        that are too old.
 
         Raises:
             TrainingError: not all of it is there any more.
@@ -102,7 +130,9 @@ class CheckpointFolder:
         path = self.path(progress.step)
         try:
             sizes = {name: (path / name).stat().st_size for name in written}
-            text = json.dumps({**progress.to_dict(), _FILES: sizes}, indent=2)
+            told = {**progress.to_dict(), _FILES: sizes}
+            digests = {**written, _COMPLETE: digest(json.dumps(told).encode())}
+            text = json.dumps({**told, _DIGESTS: digests}, indent=2)
             # Makes no folder: one that was removed must not come back with this file alone.
             replace(path / _COMPLETE, [text.encode()], staging=path, durable=True)
         except FileNotFoundError as error:
@@ -119,8 +149,16 @@ class CheckpointFolder:
 
     def progress(self, step: int) -> Progress:
         found = json.loads((self.path(step) / _COMPLETE).read_text())
-        found.pop(_FILES, None)
+        for kept in (_FILES, _DIGESTS):
+            found.pop(kept, None)
         return Progress.from_dict(found)
+
+
+def _set_aside(path: Path, harm: str) -> None:
+    aside = path.with_name(path.name.replace(_PREFIX, _DAMAGED))
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    _logger.warning("a checkpoint is damaged, and now in %s: %s", aside, harm)
 
 
 def _harm(complete: Path) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +29,7 @@ from torch.distributed.checkpoint.planner import SavePlan, WriteItemType
 from torch.distributed.tensor import DTensor
 
 from raymlops.storage.direct import paged_memory, write_direct
+from raymlops.train.checkpoints.digest import digest
 
 _Places: TypeAlias = dict[MetadataIndex, _StorageInfo]
 
@@ -42,7 +43,7 @@ _LEAVES = (torch.Tensor, tuple, *_PLAIN)
 
 class Image:
     """The file of one worker. That of rank 0 has another beside it which tells torch what is in
-    those of all, and there alone `files` names them.
+    those of all, and there alone `files` knows them.
 
     All workers of `group` make one together, each from the tensors it holds; a group of None is
     one worker alone.
@@ -58,8 +59,7 @@ class Image:
         self._kinds = _kinds(found)
         places = self._lay_out(plan, found)
         self._metadata = _described(metadata, places, group)
-        names = {place.relative_path for place in metadata.storage_data.values()}
-        self.files = [*sorted(names), _METADATA]
+        self._names = {place.relative_path for place in metadata.storage_data.values()}
         self.fill(tensors)
 
     def fill(self, tensors: dict[str, Any]) -> bool:
@@ -85,18 +85,23 @@ class Image:
             numbers.copy_(_held(found[name]))
         return True
 
-    def write(self, folder: Path) -> None:
-        """Writes what is this worker's to write, durably."""
-        write_direct(folder / self._name, self._memory, self._size_bytes)
+    def write(self, folder: Path) -> int:
+        """Writes what is this worker's to write, durably; returns the digest of its file."""
+        write_direct(folder / _name(self._rank), self._memory, self._size_bytes)
         if self._rank == 0:
             with open(folder / _METADATA, "wb") as file:
                 file.write(self._metadata)
                 file.flush()
                 os.fsync(file.fileno())
+        with memoryview(self._memory) as whole:
+            return digest(whole[: self._size_bytes])
 
-    @property
-    def _name(self) -> str:
-        return f"__{self._rank}_0.distcp"
+    def files(self, digests: Sequence[int]) -> dict[str, int]:
+        """The digests of all that makes the checkpoint, by name, from those of the workers."""
+        parts = {_name(rank): each for rank, each in enumerate(digests)}
+        return {name: parts[name] for name in sorted(self._names)} | {
+            _METADATA: digest(self._metadata)
+        }
 
     def _planned(
         self, tensors: dict[str, Any], group: dist.ProcessGroup | None
@@ -130,7 +135,7 @@ class Image:
                 end = numbers.stop + len(tail)
                 spans.append((name, numbers))
                 frames += [(start, head), (numbers.stop, tail)]
-            places[item.index] = _StorageInfo(self._name, start, end - start)
+            places[item.index] = _StorageInfo(_name(self._rank), start, end - start)
         self._size_bytes = end
         self._memory = paged_memory(end)
         for start, frame in frames:
@@ -140,6 +145,10 @@ class Image:
             tensor = _held(found[name])
             self._numbers.append((name, whole[span].view(tensor.dtype).view(tensor.shape)))
         return places
+
+
+def _name(rank: int) -> str:
+    return f"__{rank}_0.distcp"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -59,14 +59,33 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
 
 
 def newest_step(folder: str, policy: CheckpointPolicy) -> int | None:
-    """The step that a training in that folder goes on from, None where it starts anew.
+    """The step of the newest checkpoint in that folder whose files are all there, None without one.
 
     What is damaged is told of here, where somebody reads: workers, who set it aside, log to files.
     """
+    return max(_saved(folder, policy).steps(), default=None)
+
+
+def newest_whole_step(folder: str, policy: CheckpointPolicy) -> int | None:
+    """The step that a training in that folder goes on from, None where it starts anew; as
+    `newest_step`, but of checkpoints the newest are read until one holds what was written."""
+    saved = _saved(folder, policy)
+    for step in reversed(saved.steps()):
+        if (harm := saved.damage(step)) is None:
+            return step
+        _tell(saved.path(step), harm)
+    return None
+
+
+def _saved(folder: str, policy: CheckpointPolicy) -> CheckpointFolder:
     saved = CheckpointFolder(Path(folder.removeprefix("file://")), policy)
     for path, harm in saved.harms().items():
-        _logger.warning("checkpoint %s is damaged, and left out: %s", path, harm)
-    return max(saved.steps(), default=None)
+        _tell(path, harm)
+    return saved
+
+
+def _tell(path: Path, harm: str) -> None:
+    _logger.warning("checkpoint %s is damaged, and left out: %s", path, harm)
 
 
 def require_first(run: Run, parent: Run, folder: str, ledger: Ledger) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.train.checkpoints.digest import digest_of_file
 from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.keras.state import State
 from raymlops.train.loop.progress import Progress
@@ -64,20 +65,21 @@ class Checkpoints:
         """
         if self._settle is not None:
             self._saved.clear()
-        steps = self._saved.steps()
-        if not steps:
+        step = self._saved.newest_whole()
+        if step is None:
             return None
-        with np.load(self._saved.path(steps[-1]) / _ARRAYS, allow_pickle=False) as arrays:
+        with np.load(self._saved.path(step) / _ARRAYS, allow_pickle=False) as arrays:
             state.restore(dict(arrays))
-        return self._saved.progress(steps[-1])
+        return self._saved.progress(step)
 
     def _write(
         self, arrays: dict[str, NDArray[Any]], progress: Progress, settle: Callable[[], None]
     ) -> None:
         with self._saved.discarding(progress.step):
-            with open(self._saved.begin(progress.step) / _ARRAYS, "wb") as file:
+            path = self._saved.begin(progress.step) / _ARRAYS
+            with open(path, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             settle()
-            self._saved.publish(progress, [_ARRAYS])
+            self._saved.publish(progress, {_ARRAYS: digest_of_file(path)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +15,9 @@ import torch
 
 from raymlops.errors import LedgerError, TrainingError
 from raymlops.train import ParallelPlan
+from raymlops.train.checkpoints.digest import digest
 from raymlops.train.checkpoints.folder import CheckpointFolder
-from raymlops.train.checkpoints.resumption import newest_step
+from raymlops.train.checkpoints.resumption import newest_whole_step
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.factory import Factory
@@ -40,9 +42,20 @@ def cut_short(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
 
 
+def flip_bit(file: Path) -> None:
+    """Of what JSON has where, it makes one digit another."""
+    content = bytearray(file.read_bytes())
+    at = content.find(b'"loss_sum": ') + len('"loss_sum": ') if file.suffix == ".json" else 5_000
+    content[at % len(content)] ^= 1
+    file.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "told"),
     [
+        ("__0_0.distcp", flip_bit, "__0_0.distcp does not hold what was written"),
+        (".metadata", flip_bit, ".metadata does not hold what was written"),
+        ("complete.json", flip_bit, "complete.json does not say what was written"),
         ("__0_0.distcp", cut_short, r"__0_0.distcp has [\d,]+ bytes, and had [\d,]+"),
         ("__0_0.distcp", Path.unlink, "__0_0.distcp is not there"),
         (".metadata", cut_short, r".metadata has [\d,]+ bytes, and had [\d,]+"),
@@ -63,7 +76,7 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     undisturbed = gloo.run(ALONE, train, spec, tmp_path)[0]
     damage(tmp_path / "step-00000010" / name)
     aside = tmp_path / "damaged-00000010"
-    assert newest_step(str(tmp_path), EVERY_5) == 5
+    assert newest_whole_step(str(tmp_path), EVERY_5) == 5
     assert re.search(rf"step-00000010 is damaged, and left out: .*{told}", caplog.text)
     assert Checkpoints(tmp_path, EVERY_5, Seat()).latest() == 5
     assert re.search(f"a checkpoint is damaged, and now in {aside}: .*{told}", caplog.text)
@@ -73,14 +86,30 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     assert again["losses"][10] == undisturbed["losses"][10]
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOENT])
+def test_a_checkpoint_that_the_disk_cannot_read_is_damaged(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> int:
+        raise OSError(error, os.strerror(error), str(path))
+
+    saved = CheckpointFolder(tmp_path, EVERY_5)
+    (saved.begin(5) / "part").touch()
+    saved.publish(Progress(step=5), {"part": digest(b"")})
+    assert saved.damage(5) is None
+    monkeypatch.setattr("raymlops.train.checkpoints.folder.digest_of_file", broken)
+    assert saved.damage(5) == f"{saved.path(5) / 'part'} cannot be read: {os.strerror(error)}"
+
+
 def test_a_checkpoint_of_before_sizes_were_kept_is_one(tmp_path: Path) -> None:
     saved = CheckpointFolder(tmp_path, EVERY_5)
     saved.begin(5)
-    saved.publish(Progress(step=5), [])
+    saved.publish(Progress(step=5), {})
     file = tmp_path / "step-00000005" / "complete.json"
     file.write_text(json.dumps(Progress(step=5).to_dict()))
     assert saved.steps() == [5]
     assert saved.progress(5) == Progress(step=5)
+    assert saved.damage(5) is None
 
 
 @pytest.mark.parametrize("removed", ["step-00000005", "step-00000005/__0_0.distcp"])

@@ -38,7 +38,7 @@ def left_behind(folder: Path, *, step: int) -> str:
     """The folder, with a checkpoint of that step."""
     saved = CheckpointFolder(folder, CheckpointPolicy())
     saved.begin(step)
-    saved.publish(Progress(step=step), [])
+    saved.publish(Progress(step=step), {})
     return str(folder)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from raymlops.train import CheckpointPolicy
 from raymlops.train.keras.checkpoints import Checkpoints
@@ -25,14 +27,25 @@ class Bare:
         self.value = float(arrays["weight"])
 
 
-def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path: Path) -> None:
+def cut_short(content: bytes) -> bytes:
+    return content[:-10]
+
+
+def with_another_bit(content: bytes) -> bytes:
+    return content[:40] + bytes([content[40] ^ 1]) + content[41:]
+
+
+@pytest.mark.parametrize("damage", [cut_short, with_another_bit])
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
     policy = CheckpointPolicy(every_steps=5, asynchronous=False)
     saved = Checkpoints(tmp_path, policy, settle=lambda: None)
     for step in (5, 10):
         state: Any = Bare(step / 10)
         saved.save(state, Progress(step=step))
     arrays = tmp_path / "step-00000010" / "arrays.npz"
-    arrays.write_bytes(arrays.read_bytes()[:-10])
+    arrays.write_bytes(damage(arrays.read_bytes()))
 
     for settle in (None, lambda: None):  # of a worker that writes none, and of the one that does
         found: Any = Bare(0.0)
