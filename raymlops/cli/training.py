@@ -94,8 +94,7 @@ def _train_table(
     ):
         training = operate.train(workspace, dataset, on_start=begin)
     version = operate.register(workspace, training)
-    if not workspace.ledger.registry.moves(version.model, "champion"):
-        operate.promote(workspace, version, who=person(), why="the first version")
+    operate.promote_first(workspace, version, who=person())
     if json:
         emit_json({"run": training.run, "version": version, "qualities": training.qualities})
         return

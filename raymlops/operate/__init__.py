@@ -26,7 +26,14 @@ from raymlops.operate.serving import (
 )
 from raymlops.operate.settings import Settings, load_settings
 from raymlops.operate.submitting import submit
-from raymlops.operate.training import register, resume_search, search_standing, train, tune
+from raymlops.operate.training import (
+    promote_first,
+    register,
+    resume_search,
+    search_standing,
+    train,
+    tune,
+)
 from raymlops.operate.triggers import RetrainPolicy
 from raymlops.operate.watch import check_rows, watch
 from raymlops.operate.workspace import Workspace
@@ -63,6 +70,7 @@ __all__ = [
     "open_sentinel",
     "predict",
     "promote",
+    "promote_first",
     "propose_plan",
     "publisher",
     "register",

@@ -17,15 +17,14 @@ from raymlops.errors import (
     ClusterError,
     DataError,
     IntegrityError,
-    LedgerError,
     LostWorkerError,
     NoRoomError,
     OutOfMemoryError,
     PlanError,
     StorageError,
-    UnavailableError,
 )
 from raymlops.ledger import Decision
+from raymlops.ledger.patience import is_away
 
 _WAITS = tuple(timedelta(minutes=15) * 4**failed for failed in range(4))
 """After each failed attempt; together most of a day, in which a person will have looked."""
@@ -94,8 +93,3 @@ def may_pass(error: BaseException) -> bool:
     return (isinstance(error, _MAY_PASS) and not isinstance(error, IntegrityError)) or is_away(
         error
     )
-
-
-def is_away(error: BaseException) -> bool:
-    """Whether it says that ledger or store are away, and nothing of what was asked for."""
-    return isinstance(error, UnavailableError) or type(error) is LedgerError

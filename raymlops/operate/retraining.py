@@ -15,9 +15,9 @@ from datetime import datetime
 from raymlops.config import redact
 from raymlops.errors import RaymlopsError
 from raymlops.ledger import Decision
+from raymlops.ledger.patience import is_away
 from raymlops.operate.attempts import (
     Attempt,
-    is_away,
     may_pass,
     newest_attempt,
     told_of,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from pydantic import TypeAdapter
 from raymlops.cluster.files import replace_text
 from raymlops.data import TableSchema
 from raymlops.ledger import Bump, Dataset, ModelVersion, Run
+from raymlops.ledger.patience import patiently
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.operate.datasets import newest_data
+from raymlops.operate.releasing import promote
 from raymlops.operate.workspace import Workspace
 from raymlops.train import ParallelPlan, TabularSpec
 from raymlops.tune import TuneSpec
@@ -153,16 +156,41 @@ def register(workspace: Workspace, training: Training, *, bump: Bump | None = No
     """Stores the bundle of a training and registers it as the next version of its model.
 
     Without `bump` the signature decides: broken is major, extended is minor, the same is patch.
+    It waits some minutes for a store or a ledger that is away: nobody would register it later.
     """
+    run, registry = training.run, workspace.ledger.registry
+    waits = f"what run {run.id} trained is to be registered"
+    bundle = patiently(partial(training.bundle.save, workspace.store), waits=waits)
     signature = training.bundle.signature
-    return workspace.ledger.registry.register(
-        training.run.model,
-        bundle=training.bundle.save(workspace.store),
-        signature=signature.to_json(),
-        run_id=training.run.id,
-        bump=bump or signature.bump_from_json,
-        event_time=training.last_event,
-    )
+    known = patiently(partial(registry.of_runs, [run.id]), waits=waits)
+
+    def registered() -> ModelVersion:
+        # The answer to a call before this one may have been lost with the ledger.
+        new = [each for each in registry.of_runs([run.id]) if each not in known]
+        return (
+            new[0]
+            if new
+            else registry.register(
+                run.model,
+                bundle=bundle,
+                signature=signature.to_json(),
+                run_id=run.id,
+                bump=bump or signature.bump_from_json,
+                event_time=training.last_event,
+            )
+        )
+
+    return patiently(registered, waits=waits)
+
+
+def promote_first(workspace: Workspace, version: ModelVersion, *, who: str) -> None:
+    """Makes `version` the champion of a model that never had one; it waits as `register` does."""
+
+    def promoted() -> None:
+        if not workspace.ledger.registry.moves(version.model, "champion"):
+            promote(workspace, version, who=who, why="the first version")
+
+    patiently(promoted, waits=f"{version} is registered")
 
 
 def _recorded(workspace: Workspace) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import SecretUrl, redact
 from raymlops.errors import ClusterError, LedgerError, TrainingError
 from raymlops.ledger import Run, open_ledger, sqlite_url
+from raymlops.ledger.patience import patiently
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import SPECS, Spec, backend_of
 from raymlops.train.checkpoints.resumption import (
@@ -197,7 +199,8 @@ class Trainer:
             num_threads=max(1, int(self.cpus_per_worker)),
         )
         self._see_through(task)
-        progress = backend_of(self.spec).progress(folder)
+        read = partial(backend_of(self.spec).progress, folder)
+        progress = patiently(read, waits=f"run {run_id} has trained")
         return TrainResult(
             run_id=run_id,
             spec=self.spec,

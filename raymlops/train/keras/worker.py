@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raymlops.storage import Files
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import LoopName
 from raymlops.train.workers.naming import name_of, take_name
-from raymlops.train.workers.worker import Recorder, Task, recorder
+from raymlops.train.workers.worker import Recorder, Task, deliver, recorder
 
 if TYPE_CHECKING:
     from raymlops.train.keras.loop import Loop
@@ -46,9 +45,8 @@ def work(config: dict[str, Any]) -> None:
     if rank == 0:
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **weights)
-        files = Files(task.folder.reveal())
-        files.write(WEIGHTS, file.getvalue())
-        files.write(PROGRESS, json.dumps(progress.to_dict()).encode())
+        told = json.dumps(progress.to_dict()).encode()
+        deliver(task, {WEIGHTS: file.getvalue(), PROGRESS: told})
 
 
 def _checkpoints(task: Task, log: Recorder | None) -> Checkpoints | None:

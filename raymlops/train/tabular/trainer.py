@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raymlops.ledger.patience import patiently
 from raymlops.storage import Store
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import OptimizerSpec, TrainSpec
@@ -56,7 +57,7 @@ class TabularTrainer:
         )
         folder = store.below(f"training/{run_id}")
         result = trainer.fit_run(run_id, folder=folder, ledger_url=ledger_url)
-        return _finished(result.model(), arrays)
+        return _finished(patiently(result.model, waits=f"run {run_id} has trained"), arrays)
 
 
 def fit_alone(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from raymlops.cluster.resources import free_cpus, node_cpus, places
 from raymlops.data import TableSchema, load_dataset
 from raymlops.ledger import Code, Dataset, Ledger, Run
+from raymlops.ledger.patience import patiently
 from raymlops.models import Bundle, OnnxScorer, Signature, export
 from raymlops.storage import Store
 from raymlops.train.plan import ParallelPlan
@@ -109,9 +111,11 @@ class TrainingJob:
                 output=split.arrays.target.output,
             )
             bundle, qualities[NETWORK] = self._bundle(split, onnx)
-            ledger.runs.log(run.id, qualities[NETWORK].to_dict(), step=self.spec.epochs)
+            figures = qualities[NETWORK].to_dict()
+            log = partial(ledger.runs.log, run.id, figures, step=self.spec.epochs)
+            patiently(log, waits=f"run {run.id} has trained")
         return Training(
-            run=ledger.runs.get(run.id),
+            run=patiently(partial(ledger.runs.get, run.id), waits=f"run {run.id} has finished"),
             bundle=bundle,
             qualities=qualities,
             last_event=split.last_event,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from raymlops.config import SecretUrl
 from raymlops.ledger import LogPolicy, MetricLogger, open_ledger
+from raymlops.ledger.patience import PATIENCE_S, patiently
 from raymlops.storage import Files
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.workers.naming import name_of, take_name
@@ -24,7 +25,7 @@ WEIGHTS = "weights.pt"
 
 # A checkpoint waits so long for a ledger that is away, while its training goes on to the next: for
 # a database that fails over, and less than the half hour for which workers wait for each other.
-_PATIENT = LogPolicy(patience_s=5 * 60.0)
+_PATIENT = LogPolicy(patience_s=PATIENCE_S)
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +92,14 @@ def work(config: dict[str, Any]) -> None:
     if rank == 0:
         file = io.BytesIO()
         torch.save({"weights": weights, "progress": progress.to_dict()}, file)
-        Files(task.folder.reveal()).write(WEIGHTS, file.getvalue())
+        deliver(task, {WEIGHTS: file.getvalue()})
+
+
+def deliver(task: Task, files: Mapping[str, bytes]) -> None:
+    """Leaves what was trained in the task's folder."""
+    folder = Files(task.folder.reveal())
+    for name, content in files.items():
+        patiently(partial(folder.write, name, content), waits=f"run {task.run_id} has weights")
 
 
 class Recorder:
@@ -122,10 +130,13 @@ class Recorder:
 
 @contextlib.contextmanager
 def recorder(task: Task) -> Iterator[Recorder]:
-    """The recorder of the task's run, while it trains."""
-    with open_ledger(task.ledger_url.reveal()) as ledger:
+    """The recorder of the task's run, while it trains; what took a worker may have taken the ledger
+    with it for a while."""
+    waits = f"run {task.run_id} begins an attempt"
+    with patiently(partial(open_ledger, task.ledger_url.reveal()), waits=waits) as ledger:
         newest: dict[str, int] = {}
-        for metric in ledger.runs.metrics(task.run_id):
+        for metric in patiently(partial(ledger.runs.metrics, task.run_id), waits=waits):
             newest[metric.name] = max(metric.step, newest.get(metric.name, -1))
-        with ledger.runs.logger(task.run_id, _PATIENT) as logger:
+        logged = patiently(partial(ledger.runs.logger, task.run_id, _PATIENT), waits=waits)
+        with logged as logger:
             yield Recorder(logger, newest)

@@ -1,4 +1,4 @@
-"""What a worker tells the ledger."""
+"""What a worker tells the ledger, and leaves behind."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from raymlops.config import SecretUrl
-from raymlops.errors import LedgerError
-from raymlops.ledger import Ledger
+from raymlops.errors import LedgerError, UnavailableError
+from raymlops.ledger import Ledger, Metric
 from raymlops.ledger.tracking.runs import Runs
+from raymlops.storage import Files
 from raymlops.train import ParallelPlan
-from raymlops.train.workers.worker import Task, recorder
+from raymlops.train.workers.worker import Task, deliver, recorder
 from tests.runs import start_training
 from tests.train.specs import MLP
 
@@ -32,8 +33,16 @@ class Clock:
         self.now_s += 10.0
 
 
+@pytest.fixture
+def task(ledger: Ledger, tmp_path: Path) -> Task:
+    return Task(
+        spec=MLP, plan=ParallelPlan(), folder=SecretUrl(str(tmp_path)), num_threads=1,
+        ledger_url=SecretUrl(ledger.url), run_id=start_training(ledger, "mlp").id,
+    )  # fmt: skip
+
+
 def test_a_checkpoint_waits_for_a_ledger_that_fails_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Task, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database that was away for a minute ended the training."""
     clock = Clock()
@@ -47,13 +56,48 @@ def test_a_checkpoint_waits_for_a_ledger_that_fails_over(
     monkeypatch.setattr(Runs, "log_many", away)
     fake = SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep)
     monkeypatch.setattr("raymlops.ledger.tracking.logger.time", fake)
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        run = start_training(ledger, "mlp")
-        task = Task(
-            spec=MLP, plan=ParallelPlan(), folder=SecretUrl(str(tmp_path)), run_id=run.id,
-            ledger_url=SecretUrl(ledger.url), num_threads=1,
-        )  # fmt: skip
-        with recorder(task) as log:
-            log({"loss": 0.5}, 1)
-            log.flush()
-            assert [each.value for each in ledger.runs.metrics(run.id, "loss")] == [0.5]
+    with recorder(task) as log:
+        log({"loss": 0.5}, 1)
+        log.flush()
+        assert [each.value for each in ledger.runs.metrics(task.run_id, "loss")] == [0.5]
+
+
+def test_an_attempt_waits_for_a_ledger_that_was_lost_with_a_worker(
+    task: Task, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that held both ended the training: the next attempt failed as it began."""
+    monkeypatch.setattr("raymlops.ledger.patience._RETRY_S", 0.0)
+    metrics, failures = Runs.metrics, 3
+
+    def away(runs: Runs, run_id: str) -> Sequence[Metric]:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise LedgerError("the database is away")
+        return metrics(runs, run_id)
+
+    ledger.runs.log(task.run_id, {"loss": 0.5}, step=1)
+    monkeypatch.setattr(Runs, "metrics", away)
+    with recorder(task) as log:
+        log({"loss": 0.7}, 1)
+        log({"loss": 0.4}, 2)
+    assert [each.value for each in metrics(ledger.runs, task.run_id)] == [0.5, 0.4]
+
+
+def test_what_was_trained_waits_for_a_store_that_is_away(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight seconds without S3 at the end of days of training lost them."""
+    monkeypatch.setattr("raymlops.ledger.patience._RETRY_S", 0.0)
+    write, failures = Files.write, 3
+
+    def away(files: Files, name: str, data: bytes) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise UnavailableError("503; gave up after 8 attempts in 8.1 s")
+        write(files, name, data)
+
+    monkeypatch.setattr(Files, "write", away)
+    deliver(task, {"weights.pt": b"0.5"})
+    assert (tmp_path / "weights.pt").read_bytes() == b"0.5"

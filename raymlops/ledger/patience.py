@@ -1,0 +1,48 @@
+"""What ends hours of work waits some minutes for a ledger or a store that is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from raymlops.errors import ClusterError, LedgerError, RaymlopsError, UnavailableError
+
+Result = TypeVar("Result")
+
+PATIENCE_S = 5 * 60.0
+"""For a database that fails over, and a server that somebody restarts."""
+
+_RETRY_S = 0.5
+
+_logger = logging.getLogger(__name__)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it says that ledger or store are away, and nothing of what was asked for."""
+    return isinstance(error, UnavailableError) or type(error) is LedgerError
+
+
+def patiently(act: Callable[[], Result], *, waits: str) -> Result:
+    """What `act` returns, which is called again while ledger or store, or the way to them, are
+    away; `waits` is told once.
+
+    What was written by an act whose answer was lost is there when it is called again.
+
+    Raises:
+        RaymlopsError: of another cause, or they have been away for `PATIENCE_S`.
+    """
+    deadline, told = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            return act()
+        except RaymlopsError as error:
+            if not (is_away(error) or isinstance(error, ClusterError)):
+                raise
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                _logger.warning("%s, and waits up to %g minutes: %s", waits, PATIENCE_S / 60, error)
+            told = True
+            time.sleep(_RETRY_S)
