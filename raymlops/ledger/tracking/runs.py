@@ -42,7 +42,8 @@ class Runs(RecordedRuns):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._heartbeat = Heartbeat(self.beat)
+        self._heartbeat = Heartbeat(self.speak_for)
+        self._owed: dict[str, tuple[RunStatus, str | None]] = {}
 
     @composed
     def start(
@@ -131,16 +132,19 @@ class Runs(RecordedRuns):
         """Finishes `run` at the end of the block, or fails it with the exception that left it; by
         what is no Exception, as of Ctrl-C or SIGTERM, it was interrupted.
 
-        What finished waits some minutes for a ledger that is away; bad news does not.
+        What finished waits some minutes for a ledger that is away; bad news does not. What could
+        not be written is, once the ledger is back, while this process lives.
         """
         try:
             yield run
         except BaseException as error:
-            end = self.fail if isinstance(error, Exception) else self.interrupt
+            failed = isinstance(error, Exception)
+            told = f"{type(error).__name__}: {error}".removesuffix(": ")
             try:
-                end(run.id, f"{type(error).__name__}: {error}".removesuffix(": "))
-            except LedgerError as unrecorded:  # what ended the run is what the caller is told
+                (self.fail if failed else self.interrupt)(run.id, told)
+            except (LedgerError, ClusterError) as unrecorded:  # the caller is told what ended it
                 _logger.error("how run %s ended is not recorded: %s", run.id, unrecorded)
+                self._owed[run.id] = ("failed" if failed else "interrupted", redact(told))
             raise
         self._finish_patiently(run.id)
 
@@ -152,7 +156,10 @@ class Runs(RecordedRuns):
             except (LedgerError, ClusterError) as error:
                 if (status := self._recorded_status(run_id)) == "finished":  # its answer was lost
                     return self._heartbeat.forget(run_id)
-                if status is not None or time.monotonic() > deadline:
+                if status is not None:
+                    raise
+                if time.monotonic() > deadline:
+                    self._owed[run_id] = ("finished", None)
                     raise
                 if not told:
                     _logger.warning("run %s has finished, and waits to say so: %s", run_id, error)
@@ -241,6 +248,16 @@ class Runs(RecordedRuns):
         if changed.rowcount == 0:
             ended = self.get(run_id)
             raise LedgerError(f"run {run_id} is {ended.status} already, it cannot become {status}")
+
+    @composed
+    def speak_for(self, run_ids: Collection[str]) -> Collection[str]:
+        """Writes how runs ended of which that could not be written, or they would be running for as
+        long as this process does; then as `beat`."""
+        for run_id, (status, error) in [*self._owed.items()]:
+            if self.get(run_id).ended_at is None:
+                self.end(run_id, status, error)
+            del self._owed[run_id]
+        return self.beat(run_ids)
 
     def beat(self, run_ids: Collection[str]) -> Collection[str]:
         """Says that the owner of these runs lives; returns those that have not ended."""

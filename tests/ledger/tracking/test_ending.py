@@ -92,6 +92,50 @@ def test_why_a_run_failed_is_raised_though_the_ledger_does_not_take_it(
     assert told in caplog.messages
 
 
+@pytest.mark.parametrize("is_written", [False, True])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt(), ("interrupted", "KeyboardInterrupt")),
+        (OSError("no room"), ("failed", "OSError: no room")),
+        (None, ("finished", None)),
+    ],
+)
+def test_how_a_run_ended_is_written_when_the_ledger_is_back(
+    is_written: bool,
+    error: BaseException | None,
+    told: tuple[str, str | None],
+    ledger: Ledger,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator whose training failed while its database was away had it running ever after."""
+    end = Runs.end
+
+    def away(runs: Runs, *args: Any) -> None:
+        if is_written:
+            end(runs, *args)
+        raise LedgerError("the database is away")
+
+    monkeypatch.setattr("raymlops.ledger.tracking.runs._PATIENCE_S", 0.0)
+    monkeypatch.setattr(Runs, "_recorded_status", lambda *_: None)
+
+    def trained() -> None:
+        with ledger.runs.recording(run):
+            if error is not None:
+                raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "end", away)
+        with pytest.raises((KeyboardInterrupt, OSError, LedgerError)) as caught:
+            trained()
+    assert error is None or caught.value is error
+    assert list(ledger.runs.speak_for([run.id])) == []
+    found = ledger.runs.get(run.id)
+    assert (found.status, found.error) == told
+    assert list(ledger.runs.speak_for([run.id])) == []
+
+
 def test_a_run_ends_once(ledger: Ledger, run: Run) -> None:
     ledger.runs.finish(run.id)
     with pytest.raises(LedgerError, match="is finished already, it cannot become failed"):
