@@ -17,9 +17,11 @@ def main() -> None:
     if interrupt is signal.default_int_handler:  # a shell has what runs behind it ignore Ctrl-C
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from raymlops.cli import app
+    from raymlops.cli.signals import interrupted_once
 
     try:
         signal.signal(signal.SIGINT, interrupt)
-        app.main()
+        with interrupted_once():
+            app.main()
     except KeyboardInterrupt:  # before Typer had a verb, or after: it catches those within
         sys.exit(130)

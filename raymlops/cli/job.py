@@ -12,6 +12,7 @@ from pathlib import Path
 
 from raymlops.cli.options import home_override
 from raymlops.cli.output import emit_error, log_to_stderr
+from raymlops.cli.signals import interrupted_once
 from raymlops.errors import RaymlopsError
 from raymlops.operate import Workspace
 
@@ -40,6 +41,7 @@ def open_job(arguments: argparse.Namespace) -> Iterator[Workspace]:
     log_to_stderr()
     try:
         with (
+            interrupted_once(),
             Workspace.open(*arguments.configs, overrides=overrides) as workspace,
             workspace.connect(),
         ):

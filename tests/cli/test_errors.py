@@ -61,6 +61,46 @@ def test_ctrl_c_shows_no_traceback_while_a_command_starts(
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
+_IMPATIENT = """
+import signal, sys
+from raymlops.cli import app, main
+
+def verb():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        for _ in range(int(sys.argv[1])):
+            signal.raise_signal(signal.SIGINT)
+        print("run digits-1 is interrupted")
+
+app.main = verb
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("num_more", "status", "recorded", "told"),
+    [
+        (0, 130, "run digits-1 is interrupted\n", ""),
+        (1, 130, "run digits-1 is interrupted\n", "Ctrl-C once more ends it at once"),
+        (2, -signal.SIGINT, "", "Ctrl-C once more ends it at once"),
+    ],
+)
+def test_a_second_ctrl_c_does_not_break_into_the_end_of_the_first(
+    num_more: int, status: int, recorded: str, told: str
+) -> None:
+    """A run of which nobody knew how it ended, and a traceback of Ray's end."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPATIENT, str(num_more)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, recorded)
+    assert (told in done.stderr) if told else not done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_ctrl_c_before_there_is_a_verb_is_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt

@@ -27,6 +27,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except SystemExit as exit_:
+        signal.signal(signal.SIGINT, before)
+        if callable(before):
+            signal.raise_signal(signal.SIGINT)  # so that it knows of the next one as the second
         raise KeyboardInterrupt from exit_
     finally:
         signal.signal(signal.SIGINT, before)

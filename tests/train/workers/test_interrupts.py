@@ -45,3 +45,18 @@ def test_ctrl_c_is_afterwards_what_it_was() -> None:
     with pytest.raises(KeyboardInterrupt), interruptible():
         interrupted()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.usefixtures("_signals")
+def test_whoever_counts_ctrl_c_is_told_of_the_first() -> None:
+    """It took the second for the first, and broke into the end of the run."""
+    taps = []
+    signal.signal(signal.SIGINT, lambda *_: taps.append("tap"))
+
+    def interrupted() -> None:
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # as Ray Train's
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        interrupted()
+    assert taps == ["tap"]
