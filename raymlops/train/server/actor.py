@@ -14,6 +14,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from raymlops.errors import LostShardError
 from raymlops.train.server.arena import Arena, NodeShare
 from raymlops.train.server.block import Entry, Push
 from raymlops.train.server.events import Counters, Measure, Pull
@@ -47,6 +48,11 @@ class ShardActor:
         if spec.settings.durability == "node":
             self._follower = Follower(spec, index, shard)
             shard.witness = self._follower.follow
+        if ray.get_runtime_context().was_current_actor_reconstructed and not shard.loaded:
+            # Whoever asks is told at once; an empty shard would have them wait.
+            raise LostShardError(
+                f"the parameters of shard {index} were lost with all processes that held them"
+            )
         self._service = Service(shard, index=index, arena=memory, spec=spec)
         threading.Thread(target=self._serve, name=f"shard-{index}", daemon=True).start()
 

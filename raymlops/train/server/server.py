@@ -30,6 +30,8 @@ from raymlops.train.server.settings import ServerSettings, ServerSpec
 from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Sync
 
+_NODE = "ray.io/node-id"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -84,8 +86,9 @@ class ParameterServer:
         )
         nodes = _nodes()
         placement = place(num_shards, nodes)
-        replicas = _launch_replicas(spec, placement, nodes)
-        keepers, shards = _launch_shards(spec, placement)
+        copied_to = replica_nodes(placement, nodes) if spec.settings.durability == "node" else ()
+        replicas = _launch_replicas(spec, placement, copied_to)
+        keepers, shards = _launch_shards(spec, placement, copied_to)
         ray.get(
             [
                 shard.load.remote(snapshot.part_of(spec.partition, index), snapshot.version)
@@ -149,21 +152,20 @@ class ParameterServer:
 
 
 def _launch_replicas(
-    spec: ServerSpec, placement: Sequence[str], nodes: Sequence[str]
+    spec: ServerSpec, placement: Sequence[str], copied_to: Sequence[str]
 ) -> tuple[Any, ...]:
     """One a shard, on another node, where a node may be lost."""
-    if spec.settings.durability != "node":
-        return ()
     return tuple(
-        _launch(Replica, spec, node, replica_name(spec, index), spec, index)
-        for index, node in enumerate(replica_nodes(placement, nodes))
+        _launch(Replica, spec, node, replica_name(spec, index), spec, index, apart=home)
+        for index, (node, home) in enumerate(zip(copied_to, placement, strict=False))
     )
 
 
 def _launch_shards(
-    spec: ServerSpec, placement: tuple[str, ...]
+    spec: ServerSpec, placement: tuple[str, ...], copied_to: Sequence[str]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The keepers of their memory, one a node; and all shards, in order."""
+    copies = dict(enumerate(copied_to))
     keepers: list[Any] = []
     shards: list[Any] = []
     for node, share in shares(spec.partition, placement).items():
@@ -171,7 +173,17 @@ def _launch_shards(
         size_bytes = Arena.size_bytes(share, spec.optimizer.num_states)
         keepers.append(_launch(Keeper, spec, node, name, spec.name, share.shards, size_bytes))
         shards += [
-            _launch(ShardActor, spec, node, spec.actor(f"shard-{i}"), spec, share, i, node)
+            _launch(
+                ShardActor,
+                spec,
+                node,
+                spec.actor(f"shard-{i}"),
+                spec,
+                share,
+                i,
+                node,
+                apart=copies.get(i),
+            )
             for i in share.shards
         ]
     return tuple(keepers), tuple(shards)
@@ -198,9 +210,12 @@ def _nodes() -> list[str]:
     return [here, *(node for node in living if node != here)]
 
 
-def _launch(actor: type, spec: ServerSpec, node: str, name: str, *args: Any) -> Any:
-    """An actor on `node`; one that survives the node is started again elsewhere."""
-    movable = spec.settings.durability == "node" and actor is not Keeper
+def _launch(
+    actor: type, spec: ServerSpec, node: str, name: str, *args: Any, apart: str | None = None
+) -> Any:
+    """An actor on `node`; one that survives the node is started again elsewhere, where it can on
+    another than `apart`: its copy is there, and the next loss would be that of both."""
+    elsewhere = [{"label_selector": {_NODE: f"!{apart}"}}, {"label_selector": {}}]
     return (
         ray.remote(actor)
         .options(
@@ -209,8 +224,8 @@ def _launch(actor: type, spec: ServerSpec, node: str, name: str, *args: Any) -> 
             max_restarts=-1,
             max_task_retries=-1,
             # NodeAffinitySchedulingStrategy(soft=True) put actors elsewhere though the node lived.
-            label_selector={"ray.io/node-id": node},
-            fallback_strategy=[{"label_selector": {}}] if movable else None,
+            label_selector={_NODE: node},
+            fallback_strategy=None if apart is None else elsewhere,
         )
         .remote(*args)
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sklearn.datasets import load_digits
 
@@ -108,6 +109,19 @@ def test_ray_brings_killed_shards_and_keepers_back_with_their_memory() -> None:
         entries = server.journal(0)
         assert [entry.sequence for entry in entries] == list(range(1, 21))
         assert not [name for name in os.listdir("/dev/shm") if "raymlops" in name]
+
+
+def test_a_shard_that_lost_its_parameters_says_so_at_once() -> None:
+    """It was empty: its workers waited for it for half an hour, and who took a snapshot of it was
+    given zeros."""
+    with ParameterServer.start(
+        {"bias": IMAGES[:4]}, Sgd(learning_rate=1.0), sync=Asynchronous(), num_shards=1
+    ) as server:
+        doomed = ray.get([server.shards[0].process.remote(), server.helpers[0].process.remote()])
+        for process in doomed:
+            os.kill(process, signal.SIGKILL)
+        with pytest.raises(RayActorError, match="the parameters of shard 0 were lost"):
+            ray.get(server.shards[0].take.remote(0), timeout=60)
 
 
 def test_shards_are_spread_over_nodes_and_reached_on_each() -> None:
@@ -222,6 +236,10 @@ def test_durability_node_survives_the_loss_of_a_machine(two_nodes: Any) -> None:
             client.push(gradient)
         client.flush()
         assert [len(server.journal(shard)) for shard in range(3)] == [12, 12, 12]
+        # Both of one were on one machine, as it came, and the next loss was that of the parameters.
+        copies = server.helpers[:3]
+        homes = ray.get([actor.node.remote() for actor in (*server.shards, *copies)])
+        assert all(homes[shard] != homes[3 + shard] for shard in range(3))
         found = client.pull()["bias"].copy()
         _kill(server.shards[lost])
         assert np.array_equal(client.pull()["bias"], found)
