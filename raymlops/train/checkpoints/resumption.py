@@ -41,10 +41,15 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
     recorded: dict[str, Any] = json.loads(ledger.text(run.config_digest))
     if run.status == "running":
         raise TrainingError(f"run {run.id} is running, {_owner(run)}; resume it when it has ended")
-    if not recorded.get("resumable"):
+    if "resumable" not in recorded:
+        raise TrainingError(
+            f"run {run.id} keeps no checkpoints, since it is none of a spec: train a table's model "
+            f"anew with its files, and go on with a search by `raymlops tune --resume {run.id}`"
+        )
+    if not recorded["resumable"]:
         raise TrainingError(
             f"run {run.id} cannot be resumed: its spec held values that JSON does not keep as they "
-            "are, or it is no run of a Trainer; give the factories texts, numbers and lists"
+            "are; give the factories texts, numbers and lists"
         )
     for other in _running_in(recorded["folder"], ledger):
         raise _goes_on(other, run.id, recorded["folder"])

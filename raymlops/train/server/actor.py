@@ -48,7 +48,7 @@ class ShardActor:
         if spec.settings.durability == "node":
             self._follower = Follower(spec, index, shard)
             shard.witness = self._follower.follow
-        if ray.get_runtime_context().was_current_actor_reconstructed and not shard.loaded:
+        if ray.get_runtime_context().was_current_actor_reconstructed and not shard.roster.is_loaded:
             # Whoever asks is told at once; an empty shard would have them wait.
             raise LostShardError(
                 f"the parameters of shard {index} were lost with all processes that held them"

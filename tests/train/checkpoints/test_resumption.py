@@ -83,6 +83,15 @@ def test_a_run_without_a_checkpoint_is_not_resumed(tmp_path: Path) -> None:
             Trainer.resume(ended.id, home=tmp_path)
 
 
+def test_a_run_of_a_table_is_trained_anew(tmp_path: Path) -> None:
+    """What was wrong with its factories was told, of which it has none."""
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        failed = start(ledger, json.dumps({"model": "tumours", "train": {"epochs": 3}}))
+        ledger.runs.fail(failed.id, "killed")
+    with pytest.raises(TrainingError, match="train a table's model anew with its files"):
+        Trainer.resume(failed.id, home=tmp_path)
+
+
 def test_a_training_goes_on_from_its_newest_checkpoint_or_starts_anew(tmp_path: Path) -> None:
     """Where a worker was lost, a run without checkpoints was said to go on from the newest."""
     assert newest_step(str(tmp_path / "empty"), CheckpointPolicy()) is None
