@@ -177,6 +177,17 @@ def test_an_order_that_nothing_tells_of_is_refused(workspace: Workspace) -> None
     assert workspace.ledger.registry.models() == []
 
 
+def test_an_order_that_is_turned_is_told(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, rows, _ = ranked()
+    forest = fitted(WINE, RandomForestRegressor)  # which says most of what is wanted least
+    model = saved(forest, WINE)
+    register_model(workspace, "wines", model, rows, postprocessing=RELEVANCE, query="query")
+    assert "a random order costs 0." in caplog.text
+    assert "does it say the largest of the most relevant rows?" in caplog.text
+
+
 SPECIES = Postprocessing(label="species", reads="probability", classes=irises.SPECIES)
 
 
