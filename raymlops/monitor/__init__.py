@@ -13,6 +13,7 @@ from raymlops.monitor.intervals import Estimate
 from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
 from raymlops.monitor.late import late_in, late_rows
 from raymlops.monitor.losses import (
+    HELD_TO,
     LOSSES,
     Loss,
     RowLoss,
@@ -30,6 +31,7 @@ from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windo
 
 __all__ = [
     "ALL",
+    "HELD_TO",
     "LOSSES",
     "ConceptPolicy",
     "DriftMonitor",

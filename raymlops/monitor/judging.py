@@ -217,7 +217,11 @@ class Judge:
         if saying.is_ranking:
             return measure_orders
         if saying.is_regression:
-            return partial(measure_numbers, label_mean=profile.label_rate)
+            return partial(
+                measure_numbers,
+                label_mean=profile.label_rate,
+                error_cap=None if profile.error_cap is None else profile.error_cap.size,
+            )
         if saying.classes:
             known = {version: Known(saying.classes, profile.class_rates)}
             return partial(measure_classes, known=known)

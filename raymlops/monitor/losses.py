@@ -174,6 +174,12 @@ LOG_LOSS, RMSE, NDCG_LOSS = _LogLoss(), _Rmse(), _NdcgLoss()
 
 LOSSES: Mapping[str, Loss] = {loss.metric: loss for loss in (LOG_LOSS, RMSE, NDCG_LOSS)}
 
+HELD_TO: Mapping[str, Loss] = {
+    name: loss for loss in LOSSES.values() for name in (loss.decides, loss.metric)
+}
+"""By the metric that decides, or where nobody kept what is wild by the loss itself, in this order
+of preference."""
+
 
 class Answering(Protocol):
     """What is known of what a model says: by its signature, or by its postprocessing."""

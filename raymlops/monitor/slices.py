@@ -14,8 +14,8 @@ from raymlops.ledger import Outcome
 from raymlops.monitor.intervals import Estimate
 
 _METRICS = (
-    "log_loss", "roc_auc", "accuracy", "macro_f1", "label_rate", "mae", "rmse", "bias",
-    "ndcg_loss", "ndcg_at_10", "map_at_10",
+    "log_loss", "roc_auc", "accuracy", "macro_f1", "label_rate", "mae", "rmse", "capped_rmse",
+    "bias", "ndcg_loss", "ndcg_at_10", "map_at_10",
 )  # fmt: skip
 _MIN_ROWS = 100  # below that an interval is too wide to tell anything
 _MAX_PARTS = 20  # of one feature, the largest

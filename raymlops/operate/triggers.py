@@ -12,10 +12,9 @@ from raymlops.config import MOST_DAYS
 from raymlops.data import OUTPUTS
 from raymlops.ledger import ConceptAlarm, Decision, Performance
 from raymlops.ledger.figures import shown_figure
-from raymlops.monitor import LOSSES, WindowReport
+from raymlops.monitor import HELD_TO, WindowReport
 from raymlops.release.canary import MOST_SKEW
 
-_HELD_TO = {name: loss for loss in LOSSES.values() for name in (loss.metric, loss.decides)}
 _WILD = ("error_cap", "wild_labels", "absurd_predictions")
 
 Cause = Literal["performance", "expected", "drift", "concept"]
@@ -157,8 +156,7 @@ def labelled_loss(found: Mapping[str, Performance]) -> str | None:
     """The metric among estimates by metric that a version is held to; None without labelled rows,
     or where it was not held against a constant, as numbers once were not. Of those that were
     trained before anybody kept how far off is wild it is the loss itself."""
-    names = (name for loss in LOSSES.values() for name in (loss.decides, loss.metric))
-    known = (name for name in names if f"{name}_over_baseline" in found)
+    known = (name for name in HELD_TO if f"{name}_over_baseline" in found)
     return next((name for name in known if found[name].num_rows), None)
 
 
@@ -173,13 +171,13 @@ def _performance(
     if loss.low > limit:
         problem = _held_to(reference, limit)
     elif over_baseline.low > 0:
-        problem = f"{_HELD_TO[name].naive} would do better"
+        problem = f"{HELD_TO[name].naive} would do better"
     else:
         return None
     return Trigger(
         cause="performance",
         why=(
-            f"{_HELD_TO[name].title} of {version} was {_estimated(loss)} in {report.window} "
+            f"{HELD_TO[name].title} of {version} was {_estimated(loss)} in {report.window} "
             f"({loss.num_rows:,} rows); {problem}{_wild(found)}"
         ),
         evidence={

@@ -13,12 +13,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from raymlops.data import Feature, Profile, TableSchema
-from raymlops.data.slices import cells_of
 from raymlops.ledger import (
     Labels,
     Ledger,
     PackedPredictions,
-    Pane,
     Prediction,
     number_labels,
 )
@@ -31,9 +29,10 @@ from raymlops.monitor import (
     WindowReport,
     write_report,
 )
-from raymlops.serve.tap import TapSummary
-from raymlops.serve.tap.latency import NUM_BUCKETS
+from raymlops.monitor.report.figures import performance_figure
+from raymlops.monitor.report.slices import worst_slices
 from raymlops.storage import Store
+from tests.monitor.answering import Request, labels, summary
 from tests.runs import start_training
 
 FEATURES = (
@@ -91,59 +90,23 @@ class Delays:
         monitor = DriftMonitor(
             self.ledger.url, store.uri, WindowPolicy(), DriftPolicy(), slice_by=("origin",)
         )
-        monitor.observe(self._summary().to_bytes())
-        assert monitor.label(self._labels()) == 31
+        requests = self.requests()
+        told = summary("delays", self.bundle, requests, slice_by=("origin",))
+        monitor.observe(told.to_bytes())
+        known = datetime(2013, 1, 31, 20, tzinfo=UTC)
+        assert monitor.label(labels("delays", requests, at=known)) == 31
         assert monitor.watch("delays") == ()
         self.report: WindowReport
         (self.report,) = monitor.advance("delays", datetime(2013, 2, 1, tzinfo=UTC))
 
-    def _summary(self) -> TapSummary:
-        panes, predictions = [], []
-        for day, rows in self.table.groupby("day"):
-            said, time = rows["said"].to_numpy(), datetime(2013, 1, day, 12, tzinfo=UTC)
-            predictions.append(
-                Prediction(
-                    request_id=f"d-{day}",
-                    model="delays",
-                    version="1.0.0",
-                    arm="champion",
-                    scores=said.astype("<f4").tobytes(),
-                    num_rows=len(rows),
-                    served_at=time,
-                    event_time=time,
-                    replica="r",
-                    slices=cells_of(self.bundle.profile, ("origin",), _columns(rows))
-                    .astype("<u2")
-                    .tobytes(),
-                )
-            )
-            panes.append(
-                Pane(
-                    model="delays",
-                    version="1.0.0",
-                    arm="champion",
-                    day=time.date(),
-                    num_rows=len(rows),
-                    num_failed=0,
-                    cells=self.bundle.profile.count(_columns(rows), said),
-                    latency=(1,) + (0,) * (NUM_BUCKETS - 1),
-                )
-            )
-        return TapSummary(
-            model="delays",
-            replica="r",
-            sequence=0,
-            panes=tuple(panes),
-            predictions=PackedPredictions.of(predictions),
-        )
-
-    def _labels(self) -> list[Labels]:
+    def requests(self) -> list[Request]:
         return [
-            Labels(
-                request_id=f"d-{day}",
-                model="delays",
-                labels=number_labels(rows["arr_delay"].to_numpy()),
-                at=datetime(2013, 1, day, 20, tzinfo=UTC),
+            Request(
+                id=f"d-{day}",
+                time=datetime(2013, 1, day, 12, tzinfo=UTC),
+                columns=_columns(rows),
+                said=rows["said"].to_numpy(),
+                came=rows["arr_delay"].to_numpy(),
             )
             for day, rows in self.table.groupby("day")
         ]
@@ -154,8 +117,8 @@ def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) ->
     found = {row.metric: row for row in delays.report.performance if row.version == "1.0.0"}
     assert found.keys() == {
         "mae", "rmse", "baseline_rmse", "rmse_over_baseline", "r2", "bias", "scored_share",
-        "capped_rmse", "capped_rmse_over_baseline", "error_cap", "wild_labels",
-        "absurd_predictions",
+        "capped_rmse", "baseline_capped_rmse", "capped_rmse_over_baseline", "error_cap",
+        "wild_labels", "absurd_predictions",
     }  # fmt: skip
     assert found["mae"].value == pytest.approx(mean_absolute_error(came, said), rel=1e-5)
     assert found["rmse"].value == pytest.approx(root_mean_squared_error(came, said), rel=1e-5)
@@ -170,6 +133,9 @@ def test_a_window_of_numbers_is_measured_as_scikit_learn_does(delays: Delays) ->
     cap = found.pop("error_cap").value
     assert found["capped_rmse"].value == pytest.approx(
         root_mean_squared_error(came, np.clip(said, came - cap, came + cap)), rel=1e-6
+    )
+    assert found["baseline_capped_rmse"].value == pytest.approx(
+        root_mean_squared_error(came, np.clip(constant, came - cap, came + cap)), rel=1e-6
     )
     wild = np.count_nonzero(np.abs(said - came) > cap) / len(came)
     assert 0.0 < wild < 0.001
@@ -199,13 +165,32 @@ def test_numbers_are_measured_by_slice_and_told_in_the_report(
     assert wild > 0
     assert "constant guess" in page
     assert "Bias, predicted less actual" in page
-    worst = max(slices.values(), key=lambda row: row.low)
+    assert "RMSE, wild errors capped, lower is better" in page
+    (worst, *_) = worst_slices(delays.ledger, "delays", delays.report)
+    assert worst.metric == "capped_rmse"
     assert f"origin {worst.part}" in page
+
+
+def test_a_wild_label_owns_neither_the_worst_slice_nor_the_curve(
+    delays: Delays, flights: pd.DataFrame, tmp_path: Path
+) -> None:
+    """The slice that it fell into was the worst, and all others lay on the axis."""
+    (before, *_) = worst_slices(delays.ledger, "delays", delays.report)
+    january = flights[flights["month"] == 1].copy()
+    others = january.index[(january["day"] > 7) & (january["origin"] != before.part)]
+    january.loc[others[0], "arr_delay"] = 1e9
+    broken = Delays(january, tmp_path)
+    (after, *_) = worst_slices(broken.ledger, "delays", broken.report)
+    assert (after.part, after.value) == (before.part, pytest.approx(before.value))
+    figure = performance_figure([broken.report], {}, ())
+    assert figure is not None
+    assert "capped" in figure.svg
+    assert "000,000" not in figure.svg
+    assert "e+" not in figure.svg
 
 
 def test_labels_of_another_size_are_a_misfit(delays: Delays) -> None:
     before = delays.ledger.observations.join_counts("delays").get("misfit", 0)
-    summary = delays._summary()
     one = PackedPredictions.of(
         [
             Prediction(
@@ -221,11 +206,11 @@ def test_labels_of_another_size_are_a_misfit(delays: Delays) -> None:
             )
         ]
     )
-    delays.ledger.observations.add_tap("s", 0, summary.panes[:0], one)
+    delays.ledger.observations.add_tap("s", 0, (), one)
     numbers = number_labels(np.zeros(2))
-    for labels in (bytes(8), bytes(12), numbers, numbers + b"0"):  # 12 classes are not 3 numbers
+    for told in (bytes(8), bytes(12), numbers, numbers + b"0"):  # 12 classes are not 3 numbers
         odd = Labels(
-            request_id="odd", model="delays", labels=labels, at=datetime(2013, 3, 1, tzinfo=UTC)
+            request_id="odd", model="delays", labels=told, at=datetime(2013, 3, 1, tzinfo=UTC)
         )
         assert delays.ledger.observations.add_labels([odd]) == 0
     assert delays.ledger.observations.join_counts("delays")["misfit"] == before + 4

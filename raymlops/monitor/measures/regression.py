@@ -56,6 +56,7 @@ def _capped(
     far = far_rows(predicted, actual, cap=cap, usual=label_mean)
     return (
         _rmse("capped_rmse", np.minimum(sizes, cap), clusters),
+        _rmse("baseline_capped_rmse", np.minimum(constant, both), clusters),
         _over(
             "capped_rmse_over_baseline",
             np.minimum(sizes, both),

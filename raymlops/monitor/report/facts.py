@@ -13,7 +13,7 @@ from raymlops.monitor import plots
 from raymlops.monitor.expected import is_off
 from raymlops.monitor.judging import ALL, WindowReport, unjudged_rows
 from raymlops.monitor.late import late_labels, late_rows
-from raymlops.monitor.losses import LOSSES
+from raymlops.monitor.losses import HELD_TO, LOSSES
 from raymlops.monitor.report.figures import CHAMPION
 from raymlops.monitor.report.slices import worst_slices
 from raymlops.monitor.report.versions import champion_of
@@ -77,7 +77,7 @@ def _performance_facts(ledger: Ledger, model: str, latest: WindowReport) -> Iter
         yield Fact(label="Log loss expected", value=shown_figure(hope.value, 3), note=note)
     if slices := worst_slices(ledger, model, latest):
         worst = slices[0]
-        name = LOSSES[worst.metric].title
+        name = HELD_TO[worst.metric].title
         note = f"{name} {shown_figure(worst.value, 3)}, {_interval(worst)}"
         value = f"{worst.feature} {worst.part}"
         yield Fact(label="Worst slice, last window", value=value, note=note)

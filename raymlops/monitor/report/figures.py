@@ -10,7 +10,7 @@ from datetime import datetime
 from raymlops.ledger import Ledger, ModelVersion, Pane, Performance, Run
 from raymlops.monitor import plots
 from raymlops.monitor.judging import ALL, WindowReport
-from raymlops.monitor.losses import LOSSES, RMSE
+from raymlops.monitor.losses import LOSSES, RMSE, Loss
 from raymlops.monitor.report.traffic import traffic_panels
 
 CHAMPION = "champion"
@@ -34,23 +34,24 @@ def performance_figure(
         return None
     loss = LOSSES[losses[-1]]  # the newest window's
     metrics = {row.metric for row in rows}
+    title, decisive = loss.heading, _decisive(rows, loss)
+    if loss.decides in metrics - {loss.metric}:
+        title += ", wild errors capped"
     seconds = _SECOND[loss.metric]
     second = next((name for name in seconds if name in metrics), next(iter(seconds)))
-    baseline = [
-        row for row in rows if row.metric == f"baseline_{loss.metric}" and row.version == ALL
-    ]
+    baseline = [row for row in _decisive(rows, loss, "baseline_") if row.version == ALL]
     constant = plots.Curve(
         label=loss.guess, x=_middles(baseline), y=[row.value for row in baseline]
     )
     panels = (
         plots.Panel(
-            title=f"{loss.heading}, lower is better",
-            curves=(constant, *_arm_curves(rows, loss.metric, hues)),
+            title=f"{title}, lower is better",
+            curves=(constant, *_arm_curves(decisive, hues)),
             marks=marks,
         ),
         plots.Panel(
             title=_SECOND[loss.metric][second],
-            curves=_arm_curves(rows, second, hues),
+            curves=_arm_curves([row for row in rows if row.metric == second], hues),
             marks=marks,
             has_legend=False,
         ),
@@ -75,12 +76,27 @@ _SECOND = {
 """What is drawn below each loss: the first that there is."""
 
 
-def _arm_curves(
-    rows: Sequence[Performance], metric: str, hues: Mapping[str, int]
-) -> tuple[plots.Curve, ...]:
+def _decisive(rows: Sequence[Performance], loss: Loss, prefix: str = "") -> list[Performance]:
+    """The loss of each arm and window, or its `baseline_`: with wild errors capped, where it is
+    known from where on they are wild."""
+    plain, capped = f"{prefix}{loss.metric}", f"{prefix}{loss.decides}"
+    known = {_arm_and_window(row) for row in rows if row.metric == capped}
+    return [
+        row
+        for row in rows
+        if row.metric == capped or (row.metric == plain and _arm_and_window(row) not in known)
+    ]
+
+
+def _arm_and_window(row: Performance) -> tuple[str, str, datetime, datetime]:
+    return row.version, row.arm, row.window_start, row.window_end
+
+
+def _arm_curves(rows: Sequence[Performance], hues: Mapping[str, int]) -> tuple[plots.Curve, ...]:
+    """Of rows of one metric."""
     arms: dict[tuple[str, str], list[Performance]] = {}
     for row in rows:
-        if row.metric == metric and row.version != ALL:
+        if row.version != ALL:
             arms.setdefault((row.version, row.arm), []).append(row)
     return tuple(
         plots.Curve(

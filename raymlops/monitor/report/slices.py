@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from raymlops.ledger import Ledger, SlicePerformance
 from raymlops.monitor.judging import WindowReport
-from raymlops.monitor.losses import LOSSES
+from raymlops.monitor.losses import HELD_TO
 from raymlops.monitor.windows import Window
 
 MAX_SLICES = 20
 
 SLICE_MEASURES = {
     "log_loss": {"log_loss": "Log loss", "accuracy": "Accuracy", "roc_auc": "AUC"},
+    "capped_rmse": {"capped_rmse": "RMSE, wild errors capped", "rmse": "RMSE", "bias": "Bias"},
     "rmse": {"rmse": "RMSE", "mae": "Mean absolute error", "bias": "Bias"},
     "ndcg_loss": {"ndcg_loss": "NDCG loss", "ndcg_at_10": "NDCG@10", "map_at_10": "MAP@10"},
 }
@@ -45,23 +46,21 @@ class ClassRow:
 
 
 def worst_slices(ledger: Ledger, model: str, latest: WindowReport) -> list[SlicePerformance]:
-    """Their losses, first that which is high for certain: by the lower end of its interval."""
-    losses = [
-        row
-        for row in _slices_in(ledger, model, latest.window)
-        if row.metric in LOSSES and not math.isnan(row.low)
-    ]
-    return sorted(losses, key=lambda row: -row.low)
+    """What decides of each, first that which is high for certain: by the lower end of its
+    interval."""
+    found = [row for row in _slices_in(ledger, model, latest.window) if not math.isnan(row.low)]
+    losses: dict[tuple[str, str, str, str], SlicePerformance] = {}
+    for metric in HELD_TO:
+        for row in found:
+            if row.metric == metric:
+                losses.setdefault(_identity(row), row)
+    return sorted(losses.values(), key=lambda row: -row.low)
 
 
 def slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[SliceRow]:
     """The slices of the last window in which the model does worst, with all their intervals; where
     versions are held to different losses, those of one of them."""
-
-    def identity(row: SlicePerformance) -> tuple[str, str, str, str]:
-        return row.version, row.arm, row.feature, row.part
-
-    found = {(*identity(row), row.metric): row for row in _slices_in(ledger, model, latest.window)}
+    found = {(*_identity(row), row.metric): row for row in _slices_in(ledger, model, latest.window)}
     ranked = worst_slices(ledger, model, latest)
     return [
         SliceRow(
@@ -71,11 +70,15 @@ def slice_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[SliceRo
             num_rows=worst.num_rows,
             loss=worst.metric,
             measures=tuple(
-                found.get((*identity(worst), metric)) for metric in SLICE_MEASURES[worst.metric]
+                found.get((*_identity(worst), metric)) for metric in SLICE_MEASURES[worst.metric]
             ),
         )
         for worst in [each for each in ranked if each.metric == ranked[0].metric][:MAX_SLICES]
     ]
+
+
+def _identity(row: SlicePerformance) -> tuple[str, str, str, str]:
+    return row.version, row.arm, row.feature, row.part
 
 
 def class_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[ClassRow]:
