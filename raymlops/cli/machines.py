@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -174,6 +174,17 @@ def _monitor_lines(monitor: MonitorHealth) -> Iterator[tuple[str, str]]:
     yield "alerts", f"{told}, {monitor.num_silences} silences"
 
 
+def _told(performance: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """What people look for; all of it is in `--json`."""
+    usual = {"scored_share": 1.0, "wild_labels": 0.0, "absurd_predictions": 0.0}
+    has_wild = performance.get("wild_labels", 0.0) > 0.0
+    for name, value in performance.items():
+        is_reference = name.startswith("baseline_") or name.endswith("_over_baseline")
+        is_of_wild = name in ("capped_rmse", "error_cap") and not has_wild
+        if not (is_reference or is_of_wild or usual.get(name) == value):
+            yield name, value
+
+
 def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
     from raymlops.ledger.figures import shown_figure
     from raymlops.ledger.joins import LOST
@@ -188,7 +199,7 @@ def _model_lines(model: ModelHealth) -> Iterator[tuple[str, str]]:
     for run in model.training:
         yield "running", run
     if model.window_end is not None:
-        figures = [f"{name} {shown_figure(value, 3)}" for name, value in model.performance.items()]
+        figures = [f"{name} {shown_figure(value, 3)}" for name, value in _told(model.performance)]
         drifted = f"{model.num_drifted} of {model.num_features} features drifted"
         if model.num_unjudged:
             drifted = f"drift not judged in {model.num_unjudged:,} rows (monitor.drift.min_rows)"

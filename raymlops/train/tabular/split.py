@@ -40,9 +40,11 @@ def split_by_time(table: pa.Table, schema: TableSchema, validation_share: float)
     labels = target.read(table[schema.target], name=schema.target)
     for name, part in (("training", labels[:num_train]), ("validation", labels[num_train:])):
         if (num := len(np.unique(part))) < 2:
+            same = f", in all of which '{schema.target}' is the same" if num else ""
             raise TrainingError(
-                f"the {name} part has {len(part)} of {len(labels)} rows and {num} "
-                f"{target.of_values} of '{schema.target}'; it needs {target.wanted}"
+                f"the {name} part has {len(part)} of {len(labels)} rows{same}; it needs "
+                f"{target.wanted} {target.of_values}: give more rows, or another "
+                "train.validation_share"
             )
     if (why := target.out_of_reach(labels[:num_train])) is not None:
         raise TrainingError(f"'{schema.target}' cannot be learned: {why}")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from raymlops.ledger import JoinPolicy, Labels, Ledger, Pane
 from raymlops.monitor import ALL, DriftPolicy, write_report
@@ -132,6 +133,28 @@ def test_a_model_without_a_champion_is_a_problem(ledger: Ledger, tmp_path: Path)
         found = status(workspace)
     assert found.health == "attention"
     assert found.problems == ("new has versions and no champion: `raymlops promote`",)
+
+
+@pytest.mark.parametrize(
+    ("wild", "wanted"),
+    [
+        (0.0, "log_loss 0.700, rmse 2.500\n"),
+        (0.01, "rmse 2.500, capped_rmse 2.400, error_cap 9.000, wild_labels 0.01"),
+    ],
+)
+def test_people_are_told_what_a_window_came_to(
+    workspace: Workspace, home: Path, wild: float, wanted: str
+) -> None:
+    """They read fourteen figures in a line, of which five say how far off is wild."""
+    (loss,) = workspace.ledger.observations.performance(MODEL)
+    told = {
+        "rmse": 2.5, "baseline_rmse": 7.0, "rmse_over_baseline": -4.5, "capped_rmse": 2.4,
+        "error_cap": 9.0, "wild_labels": wild, "absurd_predictions": 0.0, "scored_share": 1.0,
+    }  # fmt: skip
+    workspace.ledger.observations.add_performance(
+        [replace(loss, metric=name, value=each) for name, each in told.items()]
+    )
+    assert wanted in run("status", "--home", str(home))
 
 
 def test_people_and_programs_are_told_the_same(home: Path) -> None:

@@ -89,7 +89,9 @@ def test_a_part_without_two_values_is_refused() -> None:
     same = table.set_column(
         table.schema.get_field_index("temp"), "temp", pa.array([39.2] * 40 + [41.0] * 10)
     )
-    told = "the training part has 40 of 50 rows and 1 values of 'temp'; it needs two or more"
+    told = (
+        "the training part has 40 of 50 rows, in all of which 'temp' is the same; it needs two or "
+    )
     with pytest.raises(TrainingError, match=told):
         split_by_time(same, SCHEMA, 0.2)
 
