@@ -59,7 +59,7 @@ def test_a_silence_is_made_listed_and_ended(home: Path) -> None:
 
 def test_a_silence_of_no_alert_is_refused(home: Path) -> None:
     options = ("--why", "x", "--home", str(home))
-    names = "performance, expected, drift, concept, gate, release, replica"
+    names = "performance, expected, drift, concept, gate, release, labels, replica"
     with pytest.raises(NotFoundError, match=f"no alert is called 'drfit'; there are: {names}"):
         run("alerts", "silence", "--name", "drfit", *options)
     for name in ("concept", "re*"):
