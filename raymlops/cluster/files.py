@@ -14,7 +14,8 @@ def replace_text(path: Path, text: str) -> None:
     after a power cut.
 
     Raises:
-        OSError: the disk is full, or not to be written; then nothing is left there.
+        OSError: the disk is full, or `path`, which it names, not to be written; then nothing is
+            left there.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -23,9 +24,9 @@ def replace_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())  # else the name may be on the disk and its content not
         draft.replace(path)
-    except OSError:
+    except OSError as error:
         draft.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def tail(path: Path) -> str:

@@ -36,7 +36,7 @@ def test_a_full_disk_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", write)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/cluster\.json'"):
         replace_text(tmp_path / "cluster.json", "{}")
     assert list(tmp_path.iterdir()) == []
 
