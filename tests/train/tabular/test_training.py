@@ -128,9 +128,11 @@ def test_two_workers_learn_what_one_process_learns_and_it_ends_in_a_bundle(
 ) -> None:
     exported: list[torch.nn.Module] = []
 
-    def export_and_keep(network: torch.nn.Module, rows: NDArray[np.float32]) -> bytes:
+    def export_and_keep(
+        network: torch.nn.Module, rows: NDArray[np.float32], *, output: str
+    ) -> bytes:
         exported.append(network)
-        return export(network, rows)
+        return export(network, rows, output=output)
 
     monkeypatch.setattr("raymlops.train.tabular.training.export", export_and_keep)
     training = job.run(ledger, store, data)
