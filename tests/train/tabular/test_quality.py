@@ -77,5 +77,8 @@ def test_the_newest_rows_validate_and_nothing_is_fitted_on_them(
 def test_a_part_with_one_class_is_refused(tumours: pa.Table, tumour_schema: TableSchema) -> None:
     ordered = tumours.sort_by("target").drop(["seen_at"])
     ordered = ordered.append_column("seen_at", tumours["seen_at"])
-    with pytest.raises(TrainingError, match="the validation part has 57 of 569 rows and 1 classes"):
+    with pytest.raises(
+        TrainingError,
+        match="the validation part has 57 of 569 rows, in all of which 'target' is the same",
+    ):
         split_by_time(ordered, tumour_schema, 0.1)
