@@ -20,8 +20,9 @@ DIGITS = TrainSpec(
     model=Factory(call="tests.train.models:mlp", arguments={"width": 64}),
     data=Factory(call="tests.train.updaters.test_learning:mixed_digits"),
     batch_size=32,
-    epochs=20,
-    optimizer=OptimizerSpec(name="sgd", learning_rate=0.3),
+    epochs=40,
+    # At 0.3 gradients that are a little old are a step too far in some runs, by five points.
+    optimizer=OptimizerSpec(name="sgd", learning_rate=0.1),
     schedule=ScheduleSpec(name="linear"),
 )
 
@@ -51,9 +52,9 @@ def test_workers_that_run_apart_learn_what_one_process_learns(plan: str) -> None
     spec = replace(DIGITS, batch_size=3 * DIGITS.batch_size)
     weights, logged = gloo.run(ParallelPlan.parse(f"data=3,{plan}"), train, spec)[0]
     assert accuracy(alone) > 95
-    # Who pushes first is left to chance: runs differ by a point on so few digits.
-    assert accuracy(weights) >= accuracy(alone) - 1.5
-    assert len(losses(logged)) == 14 * 20
+    # Who pushes first is left to chance: runs differ by a digit or two of five hundred.
+    assert accuracy(weights) >= accuracy(alone) - 1.0
+    assert len(losses(logged)) == 14 * 40
 
 
 @pytest.mark.parametrize(
