@@ -1,0 +1,107 @@
+"""What a loop cannot train, or would do otherwise, is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from raymlops.train import CheckpointPolicy, Factory, OptimizerSpec
+from raymlops.train.keras import KerasSpec
+from raymlops.train.keras.spec import LoopName
+from tests.train.keras import training
+from tests.train.keras.host import Host
+from tests.train.keras.loops import (
+    LIBRARIES,
+    crew,
+    spec_of,
+)
+
+
+def test_what_cannot_be_trained_is_told(loop: LoopName, tensorflow_host: Host) -> None:
+    spec = spec_of(loop, "mlp")
+    steep = OptimizerSpec(name="sgd", learning_rate=1e30)
+    models = "tests.train.keras.models"
+    wrong = [
+        (replace(spec, optimizer=steep, clip_norm=None), "TrainingError: the loss is nan at step "),
+        (
+            replace(spec, model=Factory(call=f"{models}:digits")),
+            f"TrainingError: {models}:digits made a builtins.tuple, not a model of "
+            f"{LIBRARIES[loop]}: Keras 3 trains with loop 'custom', tf_keras",
+        ),
+        (
+            replace(spec, model=Factory(call=f"{models}:compiled")),
+            f"TrainingError: {models}:compiled made a compiled model: leave loss and optimizer",
+        ),
+        (
+            replace(spec, loss=Factory(call=f"{models}:summed_loss")),
+            f"TrainingError: loss {models}:summed_loss made a ",
+        ),
+        (
+            replace(spec, model=Factory(call=f"{models}:subclassed")),
+            f"TrainingError: {models}:subclassed made a Own that does not know its output's shape",
+        ),
+        (
+            replace(spec, optimizer=OptimizerSpec(name=f"{models}:clipping")),
+            f"TrainingError: optimizer {models}:clipping has clipnorm 0.1; set clip_norm of the",
+        ),
+        (
+            replace(spec, optimizer=OptimizerSpec(name=f"{models}:doubling")),
+            f"TrainingError: {models}:doubling made a builtins.float, not an optimizer of",
+        ),
+    ]
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, *(broken for broken, _ in wrong))
+    for text, (_, expected) in zip(told, wrong, strict=True):
+        assert text.startswith(expected)
+
+
+def test_what_a_loop_would_not_do_is_told(loop: LoopName, tensorflow_host: Host) -> None:
+    """Steps of the model's own and averages of its weights were left out in silence by `custom`,
+    and other settings ended in TensorFlow's frames; `fit` went on from the averages."""
+    spec = spec_of(loop, "mlp")
+    models = "tests.train.keras.models"
+
+    def set_to(**arguments: object) -> KerasSpec:
+        return replace(spec, optimizer=OptimizerSpec(name="adamw", arguments=arguments))
+
+    wrong = {
+        "custom": [
+            (
+                replace(spec, model=Factory(call=f"{models}:stepping")),
+                f"TrainingError: {models}:stepping made a Own with a compute_loss of its own, ",
+            ),
+            (
+                set_to(gradient_accumulation_steps=2),
+                "TrainingError: optimizer adamw has gradient_accumulation_steps 2; TensorFlow's ",
+            ),
+            (
+                set_to(use_ema=True, ema_overwrite_frequency=3),
+                "TrainingError: optimizer adamw has ema_overwrite_frequency 3; TensorFlow's ",
+            ),
+        ],
+        "fit": [(set_to(use_ema=True), "TrainingError: optimizer adamw has use_ema, by which ")],
+    }[loop]
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, *(each for each, _ in wrong))
+    for text, (_, expected) in zip(told, wrong, strict=True):
+        assert text.startswith(expected)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
+    loop: LoopName, clip_norm: float | None, tensorflow_host: Host
+) -> None:
+    """Its loss is one: only the next step's would tell, and after the last step there is none."""
+    models = "tests.train.keras.models"
+    blank = replace(
+        spec_of(loop, "mlp"),
+        model=Factory(call=f"{models}:lengths"),
+        data=Factory(call=f"{models}:blank_digits"),
+        batch_size=200,
+        clip_norm=clip_norm,
+        checkpoints=CheckpointPolicy(every_steps=1, asynchronous=False),
+    )
+    last = replace(blank, max_steps=1)
+    expected = "TrainingError: gradients are not finite at step 1 of epoch 1; try a learning rate"
+    two = crew(loop, num_workers=2)
+    for told in tensorflow_host.run(two, training.failure_of, blank, last):
+        assert all(text.startswith(expected) for text in told)
