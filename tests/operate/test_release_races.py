@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,13 @@ from raymlops.release.canary import Evidence
 from raymlops.serve import TrafficTable
 from tests.operate.world import (
     World,
+    at_the_last_step,
     away,
     champion,
     day,
     deployed,
     killed,
-    play,
+    live_until_a_release_is_due,
     point,
     published,
     released,
@@ -32,10 +34,7 @@ from tests.operate.world import (
 def test_a_release_is_not_begun_after_a_person_chose_the_champion(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(ReleaseController, "start", killed)
-        with pytest.raises(KeyboardInterrupt), world.operator() as operator:
-            play(world, operator, 0, 8)
+    live_until_a_release_is_due(world, monkeypatch)
     point(world.workspace, world.champion)
     with world.operator() as operator:
         assert operator.tick(day(8)) == ()
@@ -124,23 +123,27 @@ def test_a_way_back_that_is_cut_off_has_not_begun(
     assert champion(world) == "1.0.0"
 
 
-def test_a_release_that_a_person_ends_while_it_is_judged_promotes_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The champion was moved first, and only then it was seen that the release had ended.
+def good_evidence(meanwhile: Callable[[], object]) -> Callable[..., Evidence]:
+    """What a step is judged by, as somebody acts meanwhile."""
     look = ReleaseController.evidence
 
     def evidence(self: ReleaseController, *about: Any, **when: Any) -> Evidence:
         found = look(self, *about, **when)
-        rollback(world.workspace, "tumours", who="ann", why="it is slow")
+        meanwhile()
         return replace(found, canary_rows=100, champion_rows=100, low=-0.1, high=0.1)
 
+    return evidence
+
+
+def test_a_release_that_a_person_ends_while_it_is_judged_promotes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The champion was moved first, and only then it was seen that the release had ended.
+    evidence = good_evidence(
+        lambda: rollback(world.workspace, "tumours", who="ann", why="it is slow")
+    )
     with world.operator() as operator:
-        release = released(world, operator)
-        state = release.state | {"step": 1}
-        world.workspace.ledger.releases.advance(
-            release.id, state, "running", outcome="canary 60%", who="test", why="on"
-        )
+        at_the_last_step(world, operator)
         monkeypatch.setattr(ReleaseController, "evidence", evidence)
         with pytest.raises(ConflictError, match="is rolled back already"):
             operator.tick(day(4))
@@ -150,19 +153,10 @@ def test_a_release_that_a_person_ends_while_it_is_judged_promotes_nothing(
 def test_a_champion_that_a_person_chose_while_a_release_was_judged_stays(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, third = ReleaseController.evidence, third_version(world)
-
-    def evidence(self: ReleaseController, *about: Any, **when: Any) -> Evidence:
-        found = look(self, *about, **when)
-        point(world.workspace, third)
-        return replace(found, canary_rows=100, champion_rows=100, low=-0.1, high=0.1)
-
+    third = third_version(world)
+    evidence = good_evidence(lambda: point(world.workspace, third))
     with world.operator() as operator:
-        release = released(world, operator)
-        state = release.state | {"step": 1}
-        world.workspace.ledger.releases.advance(
-            release.id, state, "running", outcome="canary 60%", who="test", why="on"
-        )
+        release = at_the_last_step(world, operator)
         with monkeypatch.context() as patch:
             patch.setattr(ReleaseController, "evidence", evidence)
             with pytest.raises(ConflictError, match=r"champion is 1\.0\.2 by now"):

@@ -8,9 +8,8 @@ from raymlops.errors import CoordinationError, StaleLeaseError
 from raymlops.ledger.fencing import Fence
 from raymlops.operate.journal import Journal
 from raymlops.operate.retraining import Retraining
-from raymlops.release import ReleaseController
 from raymlops.serve import TrafficTable
-from tests.operate.world import World, day, killed, play, point
+from tests.operate.world import World, day, killed, live_until_a_release_is_due, play, point
 
 
 def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> None:
@@ -31,10 +30,7 @@ def test_an_operator_that_dies_is_replaced_at_the_same_step(world: World) -> Non
 def test_a_release_that_an_operator_died_before_is_begun_by_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(ReleaseController, "start", killed)
-        with pytest.raises(KeyboardInterrupt), world.operator() as operator:
-            play(world, operator, 0, 8)
+    live_until_a_release_is_due(world, monkeypatch)
     assert world.workspace.ledger.decisions.list(model="tumours")[-1].outcome == "1.0.1 passed"
     with world.operator() as operator:
         assert play(world, operator, 8, 9) == [

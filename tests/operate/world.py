@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from raymlops.config import Secret
 from raymlops.data import between, num_rows, read_columns, take
@@ -26,6 +27,7 @@ from raymlops.ledger import (
 from raymlops.models import Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
 from raymlops.operate import Challenger, Operator, Workspace
+from raymlops.release import ReleaseController
 from raymlops.serve import TrafficTable
 from raymlops.serve.tap.latency import NUM_BUCKETS
 
@@ -193,6 +195,24 @@ def succession(version: str) -> list[str]:
 
 def released(world: World, operator: Operator) -> Release:
     return operator._controller.start(world.challenger, now=day(0), who="ann", why="by hand")
+
+
+def at_the_last_step(world: World, operator: Operator) -> Release:
+    """A release that is judged once more, and promoted then."""
+    release = released(world, operator)
+    state = release.state | {"step": 1}
+    world.workspace.ledger.releases.advance(
+        release.id, state, "running", outcome="canary 60%", who="test", why="on"
+    )
+    return release
+
+
+def live_until_a_release_is_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A challenger has passed, and the operator died before it began to release it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseController, "start", killed)
+        with pytest.raises(KeyboardInterrupt), world.operator() as operator:
+            play(world, operator, 0, 8)
 
 
 def published(world: World) -> TrafficTable:
