@@ -13,7 +13,7 @@ import psutil
 
 FOLDER = Path(__file__).parent
 NAMES = (
-    "startup", "drift", "concept", "monitor_tap", "monitor_merging", "records",
+    "startup", "drift", "concept", "monitor_tap", "monitor_merging", "wild_labels", "records",
     "metrics",
     "train", "checkpoints", "pipeline", "parameter_server", "loader", "compression",
     "batching", "model_cache", "model_pool", "protocols", "serving", "serving_growth",

