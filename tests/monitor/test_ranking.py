@@ -149,6 +149,15 @@ def test_a_window_is_measured_as_scikit_learn_does(judged: Judged, requests: lis
     assert found["scored_share"].value == 1.0
 
 
+def test_arms_are_measured_apart(bundle: Bundle, requests: list[Request], tmp_path: Path) -> None:
+    several = [each for each in requests if len(each.came) > 1]
+    canary = [replace(each, arm="canary") for each in several[1::2]]
+    judged = Judged(tmp_path, bundle, [*several[::2], *canary])
+    found = {row.arm: row for row in judged.report.performance if row.metric == "ndcg_at_10"}
+    for arm, kin in (("champion", several[::2]), ("canary", canary), ("all", several)):
+        assert found[arm].value == pytest.approx(mean_ndcg(kin), rel=1e-6)
+
+
 def test_slices_are_the_order_of_their_rows_among_themselves(
     judged: Judged, requests: list[Request]
 ) -> None:
@@ -201,7 +210,7 @@ def test_an_order_that_is_turned_is_an_alarm_and_worse_than_chance(
 
 
 def test_two_versions_are_held_against_each_other_by_their_orders(
-    judged: Judged, requests: list[Request]
+    bundle: Bundle, requests: list[Request]
 ) -> None:
     def outcomes(some: list[Request], arm: str) -> list[Outcome]:
         return [
@@ -217,6 +226,7 @@ def test_two_versions_are_held_against_each_other_by_their_orders(
         ]
 
     loss = loss_of(SAYS)
+    assert loss_of(bundle.signature) is loss  # by which the controller of releases chooses
     champion = outcomes(requests[::2], "champion")
     alike = difference(champion, outcomes(requests[1::2], "canary"), loss)
     assert alike.low < 0.0 < alike.high
