@@ -75,11 +75,11 @@ def seaweedfs() -> Iterator[S3Server]:
     """A SeaweedFS of one process: master, volume, filer and S3."""
     ports = {
         f"{part}{kind}": free_port(_HOST)
-        for part in ("master.port", "volume.port", "filer.port")
+        for part in ("master.port", "volume.port", "filer.port", "s3.port")
         for kind in ("", ".grpc")
     }
     server = S3Server(
-        endpoint=f"{_HOST}:{free_port(_HOST)}",
+        endpoint=f"{_HOST}:{ports['s3.port']}",
         access_key="raymlops",
         secret_key="in-tests-only",
         admin=tuple(
@@ -91,11 +91,10 @@ def seaweedfs() -> Iterator[S3Server]:
         folder = Path(name)
         (folder / "s3.json").write_text(json.dumps(_identities(server)))
         command = [
-            _weed(), "server", f"-dir={folder}", f"-ip={_HOST}", f"-ip.bind={_HOST}",
+            _weed(), f"-logdir={folder}", "server", f"-dir={folder}", f"-ip={_HOST}",
+            f"-ip.bind={_HOST}",
             *(f"-{name}={port}" for name, port in ports.items()),
             "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.iam=false",
-            f"-s3.port={server.endpoint.rpartition(':')[2]}",
-            f"-s3.port.grpc={free_port(_HOST)}",
             "-s3.port.iceberg=0", "-s3.port.lance=0",
             f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}",
             "-master.telemetry=false", "-master.volumeSizeLimitMB=512", "-volume.max=0",
@@ -114,6 +113,13 @@ def seaweedfs() -> Iterator[S3Server]:
                 yield server
             finally:
                 process.kill()  # asked to end, it takes ten seconds
+                for part in ("master", "volume", "filer", "s3"):
+                    _socket(part, ports[f"{part}.port.grpc"]).unlink(missing_ok=True)
+
+
+def _socket(part: str, port: int) -> Path:
+    """Where it listens as well, whatever its folders are."""
+    return Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock")
 
 
 def _weed() -> str:
