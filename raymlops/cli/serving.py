@@ -59,7 +59,7 @@ def status(
                 *((("problem", door["problem"]),) if door.get("problem") else ()),
             )
         )
-        columns = ("replica", "versions", "connections", "requests", "failed", "mean_ms")
+        columns = ("replica", "versions", "connections", "requests", "refused", "failed", "mean_ms")
         none = "no replica is behind this door"
         emit_table(columns, [_row(replica) for replica in door["replicas"]], if_none=none)
 
@@ -153,6 +153,7 @@ def _row(replica: dict[str, object]) -> tuple[object, ...]:
         ", ".join(map(str, versions)) if isinstance(versions, list) else "",
         replica["connections"],
         replica.get("requests", ""),
+        replica.get("refused", ""),
         replica.get("failed", ""),
         f"{mean_ms:.2f}" if isinstance(mean_ms, float) else "",
     )

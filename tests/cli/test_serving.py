@@ -24,6 +24,7 @@ STANDING = {
             "leaving": False,
             "versions": ["1.0.0"],
             "requests": 7,
+            "refused": 2,
             "failed": 1,
             "mean_ms": 2.345,
         },
@@ -46,8 +47,8 @@ def test_what_serves_is_told_to_people(monkeypatch: pytest.MonkeyPatch, home: Pa
         ["models", "cancer,", "flights"],
         ["passed", "on", "to", "other", "nodes", "1,234"],
         ["problem", "TLS", "with", "certificate", "a.pem:", "[SSL]", "PEM", "lib"],
-        ["replica", "versions", "connections", "requests", "failed", "mean_ms"],
-        ["cancer-5f", "1.0.0", "3", "7", "1", "2.35"],
+        ["replica", "versions", "connections", "requests", "refused", "failed", "mean_ms"],
+        ["cancer-5f", "1.0.0", "3", "7", "2", "1", "2.35"],
         ["flights-9a", "0"],
     ]
 

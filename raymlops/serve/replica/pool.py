@@ -243,6 +243,7 @@ class Pool:
                 for version in told[model]["versions"]
             ],
             "requests": requests,
+            "refused": sum(each["refused"] for each in told.values()),
             "failed": sum(each["failed"] for each in told.values()),
             "mean_ms": spent_ms / requests if requests else 0.0,
             "rows_per_s": self.rows_per_s,

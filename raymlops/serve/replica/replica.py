@@ -159,8 +159,7 @@ class Replica:
     @property
     def spent_s(self) -> float:
         """How long all requests took that were answered, failures among them."""
-        tallies = self._inference.statistics.of.values()
-        return sum(tally.ok_s + tally.failed_s for tally in tallies)
+        return sum(tally.spent_s for tally in self._inference.statistics.of.values())
 
     def check_health(self) -> None:
         """Raises RuntimeError when an engine hangs, or a loop has ended, which none should."""
@@ -179,6 +178,7 @@ class Replica:
             "versions": list(self._arms.versions),
             "grpc": None if self._spec.grpc is None else list(self._spec.grpc),
             "requests": ok,
+            "refused": sum(tally.num_refused for tally in tallies),
             "failed": sum(tally.num_failed for tally in tallies),
             "mean_ms": 1000.0 * ok_s / ok if ok else 0.0,
             "rows_per_s": self.rows_per_s,

@@ -10,15 +10,22 @@ from raymlops.serve.exchange import Run
 
 @dataclass(slots=True)
 class Tally:
-    """Requests that a version answered or failed to, and how long they took in all."""
+    """Requests that a version answered, refused (4xx) or failed to answer, and how long they took
+    in all."""
 
     num_ok: int = 0
     ok_s: float = 0.0
+    num_refused: int = 0
+    refused_s: float = 0.0
     num_failed: int = 0
     failed_s: float = 0.0
     num_rows: int = 0
     last: float = 0.0
     """When the last request came, in seconds since 1970."""
+
+    @property
+    def spent_s(self) -> float:
+        return self.ok_s + self.refused_s + self.failed_s
 
     @property
     def last_ms(self) -> int:
@@ -52,9 +59,12 @@ class Statistics:
                 tally = self._of[version.version] = Tally()
             tally.last = kin[-1].at
             spent_s = sum([each.latency_s for each in kin])
-            if status >= 400:
+            if status >= 500:
                 tally.num_failed += len(kin)
                 tally.failed_s += spent_s
+            elif status >= 400:
+                tally.num_refused += len(kin)
+                tally.refused_s += spent_s
             else:
                 tally.num_ok += len(kin)
                 tally.ok_s += spent_s

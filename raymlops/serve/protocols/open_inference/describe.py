@@ -54,6 +54,9 @@ def repository_index(model: str, versions: Sequence[str]) -> list[dict[str, Any]
 
 
 def _stats(model: str, version: str, tally: Tally) -> dict[str, Any]:
+    """The protocol has no word for what was refused: it has failed, too."""
+    num_failed = tally.num_refused + tally.num_failed
+    failed_s = tally.refused_s + tally.failed_s
     return {
         "name": model,
         "version": version,
@@ -61,6 +64,6 @@ def _stats(model: str, version: str, tally: Tally) -> dict[str, Any]:
         "inference_count": tally.num_rows,
         "inference_stats": {
             "success": {"count": tally.num_ok, "ns": int(tally.ok_s * 1e9)},
-            "fail": {"count": tally.num_failed, "ns": int(tally.failed_s * 1e9)},
+            "fail": {"count": num_failed, "ns": int(failed_s * 1e9)},
         },
     }
