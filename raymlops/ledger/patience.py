@@ -24,6 +24,32 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, UnavailableError) or type(error) is LedgerError
 
 
+class Patience:
+    """That with one act: of its first failure that may pass it tells that the act `waits`."""
+
+    def __init__(self, *, waits: str) -> None:
+        self._waits = waits
+        self._deadline = time.monotonic() + PATIENCE_S
+        self._told = False
+
+    def pause_s(self, error: RaymlopsError) -> float:
+        """Seconds until the act that failed by `error` is due again.
+
+        Raises:
+            RaymlopsError: `error`, of another cause, or what is away has been so for `PATIENCE_S`.
+        """
+        if not (is_away(error) or isinstance(error, ClusterError)):
+            raise error
+        if time.monotonic() > self._deadline:
+            raise error
+        if not self._told:
+            _logger.warning(
+                "%s, and waits up to %g minutes: %s", self._waits, PATIENCE_S / 60, error
+            )
+        self._told = True
+        return _RETRY_S
+
+
 def patiently(act: Callable[[], Result], *, waits: str) -> Result:
     """What `act` returns, which is called again while ledger or store, or the way to them, are
     away; `waits` is told once.
@@ -33,16 +59,9 @@ def patiently(act: Callable[[], Result], *, waits: str) -> Result:
     Raises:
         RaymlopsError: of another cause, or they have been away for `PATIENCE_S`.
     """
-    deadline, told = time.monotonic() + PATIENCE_S, False
+    patience = Patience(waits=waits)
     while True:
         try:
             return act()
         except RaymlopsError as error:
-            if not (is_away(error) or isinstance(error, ClusterError)):
-                raise
-            if time.monotonic() > deadline:
-                raise
-            if not told:
-                _logger.warning("%s, and waits up to %g minutes: %s", waits, PATIENCE_S / 60, error)
-            told = True
-            time.sleep(_RETRY_S)
+            time.sleep(patience.pause_s(error))

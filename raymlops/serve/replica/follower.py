@@ -8,7 +8,8 @@ from asyncio import FIRST_COMPLETED
 from dataclasses import replace
 from typing import Protocol
 
-from raymlops.errors import ClusterError
+from raymlops.errors import ClusterError, RaymlopsError
+from raymlops.ledger.patience import Patience
 from raymlops.serve.traffic import TrafficTable
 from raymlops.serve.traffic.board import RETRY_S, Published, Standing
 from raymlops.serve.versions.arms import Arms
@@ -106,7 +107,7 @@ class Follower:
     async def follow(self, published: Published) -> None:
         """Applies a table; one that cannot be loaded changes nothing, and the board will hear."""
         try:
-            await self._arms.apply(TrafficTable.from_dict(published.table))
+            await self._apply(published)
         except Exception as error:  # a broken version must not take down those that serve
             _logger.exception("table %d is refused, the one before stays", published.generation)
             self._refused = published
@@ -121,6 +122,17 @@ class Follower:
             self._standing = Standing(
                 replica=self._standing.replica, generation=published.generation
             )
+
+    async def _apply(self, published: Published) -> None:
+        """A ledger or a store that is away says nothing of what is in the table: whoever published
+        it would roll back a version that is well, so it counts as being loaded meanwhile."""
+        patience = Patience(waits=f"table {published.generation} is being loaded")
+        while True:
+            try:
+                return await self._arms.apply(TrafficTable.from_dict(published.table))
+            except RaymlopsError as error:
+                pause_s = patience.pause_s(error)
+            await asyncio.sleep(pause_s)
 
     async def leave(self) -> None:
         """Tells the board that nobody need wait for this replica; soon or not at all."""

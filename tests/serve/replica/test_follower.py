@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from raymlops.errors import ClusterError, IntegrityError
+from raymlops.errors import (
+    ClusterError,
+    IntegrityError,
+    LedgerError,
+    RaymlopsError,
+    UnavailableError,
+)
+from raymlops.ledger import patience
 from raymlops.models import Bundle
 from raymlops.serve import BatchPolicy, TrafficTable
 from raymlops.serve.replica import follower
@@ -125,3 +132,58 @@ def test_a_table_that_cannot_be_loaded_is_reported_and_tried_again(
     assert (refused.generation, refused.refused, refused.newest_known) == (1, 2, 2)
     assert refused.reason == "IntegrityError: changed"
     assert board.standings[2] == Standing(replica="r", generation=2)
+
+
+@pytest.fixture
+def _tries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
+
+
+@pytest.mark.usefixtures("_tries_at_once")
+def test_a_table_is_being_loaded_while_store_or_ledger_are_away(
+    bundles: dict[str, Bundle], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was refused, by which a release of a healthy version was rolled back."""
+    away: list[RaymlopsError] = [UnavailableError("503"), LedgerError("gone"), ClusterError("dead")]
+
+    def load(version: str) -> Bundle:
+        if version == "1.0.1" and away:
+            raise away.pop(0)
+        return bundles[version]
+
+    board = ScriptedBoard(published(2, "1.0.1"))
+    assert follow(board, load) == ("1.0.1",)
+    assert board.standings[1:] == [Standing(replica="r", generation=2)]
+    assert caplog.messages.count("table 2 is being loaded, and waits up to 5 minutes: 503") == 1
+
+
+@pytest.mark.usefixtures("_tries_at_once")
+def test_who_is_rolled_back_while_the_store_is_away_waits_no_longer(
+    bundles: dict[str, Bundle],
+) -> None:
+    def load(version: str) -> Bundle:
+        if version == "1.0.1":
+            raise UnavailableError("503")
+        return bundles[version]
+
+    board = ScriptedBoard(published(2, "1.0.1"))
+    board.meanwhile.append(published(3, "1.0.0"))
+    assert follow(board, load) == ("1.0.0",)
+    assert board.standings[1:] == [Standing(replica="r", generation=3)]
+
+
+@pytest.mark.usefixtures("_tries_at_once")
+def test_a_store_that_stays_away_is_reported(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.05)
+
+    def load(version: str) -> Bundle:
+        if version == "1.0.1":
+            raise UnavailableError("503")
+        return bundles[version]
+
+    board = ScriptedBoard(published(2, "1.0.1"))
+    assert follow(board, load) == ("1.0.0",)
+    (refused,) = board.standings[1:]
+    assert (refused.refused, refused.reason) == (2, "UnavailableError: 503")
