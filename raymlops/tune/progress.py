@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
 from raymlops.ledger import Ledger
+from raymlops.ledger.patience import patiently
 from raymlops.storage.files import redacted
 from raymlops.tune.trials import METRIC, NUMBER, Trial
 
@@ -31,6 +33,7 @@ class TrialsTold(Callback):
         ended = [trial for trial in known if trial.has_ended]
         losses = [trial.tried.loss for trial in ended if trial.tried.loss is not None]
         self._ledger, self._run_id, self._folder = ledger, run_id, folder
+        self._waits = f"search {run_id} goes on"
         self._num_ended = len(ended)
         self._best = min(losses, default=None)
         self.causes = [_cause(trial.run.error) for trial in ended if trial.run.error is not None]
@@ -51,7 +54,8 @@ class TrialsTold(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         number = trial.config[NUMBER]
-        cause = _cause(self._error_of(number, Path(trial.error_file)))
+        error_of = partial(self._error_of, number, Path(trial.error_file))
+        cause = _cause(patiently(error_of, waits=self._waits))
         self.causes.append(cause)
         _logger.warning(
             "trial %d (%s) failed: %s; its traceback is in %s",
@@ -83,9 +87,9 @@ class TrialsTold(Callback):
     def _tell(self) -> None:
         # Under a name of its own: the best of all runs is a trial, and not the search.
         values = {} if self._best is None else {f"best_{METRIC}": self._best}
-        self._ledger.runs.log(
-            self._run_id, {"num_ended": self._num_ended, **values}, step=self._num_ended
-        )
+        told = {"num_ended": self._num_ended, **values}
+        log = partial(self._ledger.runs.log, self._run_id, told, step=self._num_ended)
+        patiently(log, waits=self._waits)
 
 
 def _cause(error: str | None) -> str:

@@ -6,19 +6,20 @@ and their losses, and reads nothing of what Ray Tune keeps.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raymlops.cluster.resources import node_cpus
 from raymlops.errors import TrainingError
-from raymlops.ledger import Dataset, Ledger, Run, open_ledger
+from raymlops.ledger import Dataset, Ledger, LogPolicy, Run, open_ledger
 from raymlops.ledger.figures import shown_figure
+from raymlops.ledger.patience import PATIENCE_S, patiently
 from raymlops.storage import Store, arrow_place
 from raymlops.train import TabularSpec
 from raymlops.tune.leftovers import give_back
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 
 _TUNING = "tuning"
+_KIND = "tune"
+"""Of a search's run, and of the decision which of its trials won."""
+
+_PATIENT = LogPolicy(patience_s=PATIENCE_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +92,7 @@ def tune(
     if resumes is not None:
         require_resumable(ledger, resumes)
     parent_id = None if resumes is None else resumes.id
-    search = job.start(ledger, dataset, "tune", asdict(spec), parent_id)
+    search = job.start(ledger, dataset, _KIND, asdict(spec), parent_id)
     with ledger.runs.recording(search):
         require_first(ledger, search)
         known = trials_of(ledger, search)
@@ -100,15 +105,19 @@ def tune(
             suggestions = Suggestions(
                 spec, seed=job.spec.seed, tried=[trial.tried for trial in known]
             )
+            # Drivers that were killed left theirs.
+            folders = [_folder(store, member) for member in family_of(ledger, search)]
             try:
                 with _without_list_of_failures():
                     _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
             finally:
-                for member in family_of(ledger, search):  # drivers that were killed left theirs
-                    give_back(_folder(store, member))
-        found = _best(job, search, trials_of(ledger, search), told.causes)
-        _keep(ledger, job, found)
-    return replace(found, run=ledger.runs.get(search.id))
+                for folder in folders:
+                    give_back(folder)
+        waits = f"search {search.id} has tried all"
+        tried = patiently(partial(trials_of, ledger, search), waits=waits)
+        found = _best(job, search, tried, told.causes)
+        patiently(partial(_keep, ledger, job, found), waits=waits)
+    return replace(found, run=patiently(partial(ledger.runs.get, search.id), waits=waits))
 
 
 def _folder(store: Store, search: Run) -> str:
@@ -127,7 +136,7 @@ def _trainable(
 
     table = load_dataset(store, dataset, job.schema.columns)
     split = split_by_time(table, job.schema, job.spec.validation_share)
-    return functools.partial(
+    return partial(
         _run_trial,
         job=job,
         arrays=[ray.put(split.arrays)],
@@ -217,7 +226,11 @@ def _run_trial(
     parent_id: str,
     dataset: Dataset,
 ) -> None:
-    """One trial, called by Ray Tune in a worker with the parameters to try."""
+    """One trial, called by Ray Tune in a worker with the parameters to try.
+
+    It outlives a ledger that is away for a while: else every trial that is left would begin and
+    fail before it is back.
+    """
     import ray
     import torch
     from ray import tune as ray_tune
@@ -228,17 +241,22 @@ def _run_trial(
     torch.set_num_threads(1)
     rows: Arrays = ray.get(arrays[0])
     spec = applied(job.spec, config)
-    with open_ledger(ledger_url) as ledger:
+    waits = f"trial {config[NUMBER]}"
+    with patiently(partial(open_ledger, ledger_url), waits=waits) as ledger:
         params = {NUMBER: config[NUMBER], **job.parameters(spec)}
-        run = job.start(ledger, dataset, "trial", params, parent_id)
+        begin = partial(job.start, ledger, dataset, "trial", params, parent_id)
+        run = patiently(begin, waits=waits)
         losses: list[float] = []
+        with (
+            ledger.runs.recording(run),
+            patiently(partial(ledger.runs.logger, run.id, _PATIENT), waits=waits) as log,
+        ):
 
-        def report(epoch: Epoch) -> None:
-            losses.append(epoch.validation_loss)
-            values = {"train_loss": epoch.train_loss, METRIC: epoch.validation_loss}
-            ledger.runs.log(run.id, values, step=epoch.number)
+            def report(epoch: Epoch) -> None:
+                losses.append(epoch.validation_loss)
+                values = {"train_loss": epoch.train_loss, METRIC: epoch.validation_loss}
+                log(values, step=epoch.number)
 
-        with ledger.runs.recording(run):
             fit_alone(rows, spec, on_epoch=report)
             if math.isnan(losses[-1]):
                 raise TrainingError("the validation loss is nan after the last epoch")
@@ -264,9 +282,13 @@ def _best(job: TrainingJob, search: Run, trials: Sequence[Trial], causes: Sequen
 
 
 def _keep(ledger: Ledger, job: TrainingJob, search: Search) -> None:
+    """Once, however often it is called: the answer to the first call may have been lost."""
+    kept = ledger.decisions.list(model=job.model, kind=_KIND)
+    if any(decision.evidence["run"] == search.run.id for decision in kept):
+        return
     ledger.decisions.add(
         model=job.model,
-        kind="tune",
+        kind=_KIND,
         outcome=f"best of {search.num_trials} trials is {search.best_run.id}",
         who="raymlops tune",
         why=f"lowest validation loss, {shown_figure(search.validation_loss)}",
