@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from raymlops.cli.output import emit_json_line
+from raymlops.errors import RaymlopsError
 from raymlops.ledger import Ledger, Run
 from raymlops.ledger.figures import shown_figure
+from raymlops.ledger.patience import Patience
 from raymlops.ledger.records import Metric
 
 _LINE_EVERY_S = 10.0
@@ -177,20 +179,33 @@ def follow(
 
     Raises:
         NotFoundError: there is no such run.
+        LedgerError: the ledger stays away, or is as `ended` is set.
     """
     ended = ended or threading.Event()
     try:
         while True:
             is_last, started = ended.is_set(), time.monotonic()
-            run = ledger.runs.get(run_id)
-            sight = Sight.of(run, ledger.runs.newest_metrics(run_id), now=datetime.now(UTC))
+            sight = _seen(ledger, run_id, ended)
             now_s = time.monotonic()
             screen.show(sight, now_s)
-            if run.status != "running" or is_last:
+            if sight.run.status != "running" or is_last:
                 return sight
             ended.wait(max(_LOOK_EVERY_S, _REST_A_LOOK * (now_s - started)))
     finally:
         screen.close()
+
+
+def _seen(ledger: Ledger, run_id: str, ended: threading.Event) -> Sight:
+    """The run as the ledger holds it, which may be away for a while, as the training waits for it,
+    too; but for no longer than until `ended`."""
+    patience = Patience(waits=f"run {run_id} goes on unseen")
+    while True:
+        try:
+            run = ledger.runs.get(run_id)
+            return Sight.of(run, ledger.runs.newest_metrics(run_id), now=datetime.now(UTC))
+        except RaymlopsError as error:
+            if ended.wait(patience.pause_s(error)):
+                raise
 
 
 @contextlib.contextmanager
@@ -202,6 +217,8 @@ def following(ledger: Ledger, screen: Screen) -> Iterator[Callable[[Run], None]]
     def work(run: Run) -> None:
         try:
             follow(ledger, run.id, screen, ended=ended)
+        except RaymlopsError as error:
+            _logger.warning("run %s is not followed any more: %s", run.id, error)
         except Exception:  # the thread's boundary: the training goes on unseen
             _logger.warning("run %s is not followed any more", run.id, exc_info=True)
 

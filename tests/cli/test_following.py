@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 from raymlops.cli.app import app
 from raymlops.cli.following import Bar, Lines, Sight, follow, following, is_due
 from raymlops.cluster import Session
-from raymlops.errors import NotFoundError, TrainingError
-from raymlops.ledger import Code, Ledger, Run
+from raymlops.errors import LedgerError, NotFoundError, TrainingError
+from raymlops.ledger import Code, Ledger, Run, patience
 from raymlops.ledger.records import Metric
+from raymlops.ledger.tracking.runs import Runs
 from raymlops.operate import Workspace
 from tests.cli.commands import run as run_verb
 
@@ -144,6 +145,48 @@ def test_a_thread_follows_beside_other_work_and_ends_with_it(
     assert screen.closed
     assert screen.sights[-1].step == 8  # the last look comes after all that was done
     assert screen.sights[-1].run.status == "running"
+
+
+def test_a_run_is_followed_on_once_its_ledger_is_back(
+    records: Ledger,
+    training: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A database that was started anew ended what was told of hours of training."""
+    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
+    screen, get, errors = Seen(), Runs.get, [LedgerError("gone"), LedgerError("gone")]
+
+    def away(runs: Runs, run_id: str) -> Run:
+        if screen.sights and errors:
+            raise errors.pop()
+        return get(runs, run_id)
+
+    monkeypatch.setattr(Runs, "get", away)
+    with following(records, screen) as start:
+        start(training)
+        with screen.changed:
+            screen.changed.wait_for(lambda: len(screen.sights) == 2, 30)
+    assert caplog.messages == [f"run {training.id} goes on unseen, and waits up to 5 minutes: gone"]
+
+
+def test_what_has_ended_waits_for_no_ledger_to_be_seen(
+    records: Ledger,
+    training: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried = threading.Event()
+
+    def away(*_: object) -> Run:
+        tried.set()
+        raise LedgerError("gone")
+
+    monkeypatch.setattr(Runs, "get", away)
+    with following(records, Seen()) as start:
+        start(training)
+        tried.wait(30)
+    assert caplog.messages[-1] == f"run {training.id} is not followed any more: gone"
 
 
 def test_lines_come_every_ten_seconds_and_at_the_end(training: Run) -> None:
