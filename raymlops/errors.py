@@ -43,6 +43,9 @@ import errno
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where a disk, or somebody's part of it, is full."""
 
+TAKES_NOTHING = (*NO_ROOM, errno.EROFS, errno.EIO)
+"""And where it is read-only, as one becomes that could not be written, or is broken."""
+
 
 class RaymlopsError(Exception):
     """The base of every error raymlops raises on purpose."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -25,7 +27,8 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())  # else the name may be on the disk and its content not
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that has become read-only, also where there is none
+            draft.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -45,6 +48,16 @@ def last_lines(text: str, *, num_lines: int = 15) -> str:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Wait for, then hold, the lock file `path`; it is freed when the holder dies."""
-    with path.open("w") as file:
+    with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """To be written, which NFS asks of who locks it; but where the disk has become read-only."""
+    try:
+        return path.open("w")
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return path.open()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.operate.low_disk import LowDisk, Room, room_of
+from tests.disks import output_on_small_disk
 
 GIB = 1 << 30
 HOME = Path("/home")
@@ -53,3 +54,30 @@ def test_room_is_what_the_system_says(tmp_path: Path) -> None:
     assert room.total == usage.total
     assert room.free == pytest.approx(usage.free, rel=0.1)
     assert not room.full
+    assert room.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [("remount,ro", "Read-only file system"), ("remount,nr_inodes=1", "No space left on device")],
+)
+def test_a_disk_with_room_may_take_no_file(options: str, refusal: str, tmp_path: Path) -> None:
+    """A disk is read-only once it could not be written: nobody was told, with gigabytes free."""
+    script = f"""
+import subprocess, sys
+from pathlib import Path
+from raymlops.operate.low_disk import room_of
+subprocess.run(["mount", "-o", "{options}", sys.argv[1]], check=True)
+print(*room_of(Path(sys.argv[1]))[2:], sep=": ")
+"""
+    assert output_on_small_disk(script, tmp_path) == [f"False: {refusal}"]
+
+
+def test_a_disk_that_takes_no_file_is_critical() -> None:
+    room = Room(10 * GIB, GIB, full=False, refusal="Read-only file system")
+    (signal,) = LowDisk(HOME, lambda _: room).look()
+    assert (signal.firing, signal.severity) == (True, "critical")
+    assert signal.summary == (
+        "the disk of /home takes no new file, though 1,024 MiB are free: Read-only file system; "
+        "see `mount` and `df -i`"
+    )

@@ -13,7 +13,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from raymlops.cluster.files import locked, replace_text
-from raymlops.errors import NO_ROOM
+from raymlops.errors import TAKES_NOTHING
 from raymlops.monitor.alerts.episodes import Alert, Episode
 from raymlops.monitor.alerts.outbox import Letter
 from raymlops.monitor.alerts.quiet import Silence
@@ -46,9 +46,9 @@ _BOOK = TypeAdapter(Book)
 class AlertBook:
     """The book of a home; one process at a time has it open.
 
-    With `holds_on`, where the disk has no room for what was written, that is kept in memory and
-    read from there, until there is room again or another process has written something else: an
-    alert that cannot be kept is to be told all the same.
+    With `holds_on`, where the disk takes nothing, what was written is kept in memory and read from
+    there, until it does again or another process has written something else: an alert that cannot
+    be kept is to be told all the same.
     """
 
     def __init__(self, home: Path, *, holds_on: bool = False) -> None:
@@ -91,10 +91,10 @@ class AlertBook:
         try:
             replace_text(self.path, text)
         except OSError as error:
-            if not self._holds_on or error.errno not in NO_ROOM:
+            if not self._holds_on or error.errno not in TAKES_NOTHING:
                 raise
             if self._unwritten is None:
-                _logger.error("%s is kept in memory until there is room: %s", self.path, error)
+                _logger.error("%s is kept in memory until the disk takes it: %s", self.path, error)
             self._unwritten = _Unwritten(text, before)
         else:
             self._unwritten = None

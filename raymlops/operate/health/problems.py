@@ -8,10 +8,10 @@ from raymlops.cluster import ClusterStatus
 from raymlops.cluster.status import Application
 from raymlops.errors import CoordinationError
 from raymlops.ledger.holders import writer_of
-from raymlops.ledger.read_only import is_full
 from raymlops.monitor.alerts import Book
 from raymlops.operate.health.models import ModelHealth
 from raymlops.operate.health.watchers import MonitorHealth
+from raymlops.operate.low_disk import refusal_of, room_of
 from raymlops.operate.operator import lock_name
 from raymlops.operate.workspace import Workspace
 from raymlops.serve import application_name, pool_name
@@ -99,8 +99,11 @@ def _unwatched(workspace: Workspace, models: Iterable[ModelHealth]) -> Iterator[
 
 def _unwritten(workspace: Workspace) -> Iterator[str]:
     """That nobody can write, which readers do not notice."""
-    if workspace.home.exists() and is_full(str(workspace.home)):
-        yield f"nothing can be written: the disk of {workspace.home} is full"
+    if workspace.home.exists():
+        room = room_of(workspace.home)
+        if (refusal := refusal_of(room)) is not None:
+            lost = "nothing can be written: " if room.full else ""
+            yield f"{lost}the disk of {workspace.home} {refusal}"
     writer = writer_of(workspace.ledger_url)
     if writer is not None and writer.is_stopped:
         yield f"nothing can be written to the ledger: that is kept by {writer}"

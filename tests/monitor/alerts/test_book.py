@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.monitor.alerts import AlertBook, Sentinel, Signal, book
+from tests.disks import output_on_small_disk
 from tests.monitor.alerts.world import NOW, World
 
 LOW = Signal(name="disk", model="home", firing=True, summary="no room")
@@ -74,3 +75,32 @@ def test_whoever_does_not_hold_on_is_told(world: World, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space left"), world.book.open() as written:
         written.cursor = 7
     assert world.book.read().cursor != 7
+
+
+_ON_A_DISK_THAT_BECOMES_READ_ONLY = """
+import subprocess, sys
+from pathlib import Path
+from raymlops.monitor.alerts import AlertBook
+home = Path(sys.argv[1])
+kept = AlertBook(home, holds_on=True)
+with kept.open() as book:
+    book.cursor = 7
+subprocess.run(["mount", "-o", "remount,ro", home], check=True)
+with kept.open() as book:
+    book.cursor = 8
+print(kept.read().cursor, AlertBook(home).read().cursor)
+try:
+    with AlertBook(home).open() as book:
+        book.cursor = 9
+except OSError as error:
+    print(error)
+"""
+
+
+def test_it_is_kept_while_the_disk_is_read_only(tmp_path: Path) -> None:
+    """The sentinel broke off at every look, and told of nothing any more."""
+    path = tmp_path / "alerts" / "book.json"
+    assert output_on_small_disk(_ON_A_DISK_THAT_BECOMES_READ_ONLY, tmp_path) == [
+        "8 7",
+        f"[Errno 30] Read-only file system: '{path}'",
+    ]

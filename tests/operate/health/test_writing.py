@@ -10,6 +10,7 @@ import pytest
 from raymlops.ledger.holders import Holder
 from raymlops.operate import Workspace, status
 from raymlops.operate.health import problems
+from raymlops.operate.low_disk import Room
 
 
 def test_a_ledger_that_nobody_can_write_is_a_problem(
@@ -28,7 +29,19 @@ def test_a_full_disk_is_a_problem(
     workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All that can be read was read, and well.
-    monkeypatch.setattr(problems, "is_full", lambda folder: folder == str(home))
+    full = Room(total=10 << 30, free=0, full=True)
+    monkeypatch.setattr(problems, "room_of", {home: full}.get)
     found = status(workspace)
     assert found.problems == (f"nothing can be written: the disk of {home} is full",)
     assert found.health == "attention"
+
+
+def test_a_disk_that_has_become_read_only_is_a_problem(
+    workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only = Room(total=10 << 30, free=1 << 30, full=False, refusal="Read-only file system")
+    monkeypatch.setattr(problems, "room_of", {home: read_only}.get)
+    assert status(workspace).problems == (
+        f"the disk of {home} takes no new file, though 1,024 MiB are free: Read-only file system; "
+        "see `mount` and `df -i`",
+    )
