@@ -10,10 +10,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from raymlops.config import redact
+from raymlops.errors import ClusterError, RaymlopsError
 from raymlops.ledger import Decision, Ledger
+from raymlops.ledger.patience import is_away
 from raymlops.monitor.alerts.book import AlertBook, Book
 from raymlops.monitor.alerts.couriers import begin
 from raymlops.monitor.alerts.episodes import SEVERITIES, Alert, Severity, Signal, advance
+from raymlops.monitor.alerts.ledger_away import LedgerAway
 from raymlops.monitor.alerts.outbox import Letter, due, failed, revived
 from raymlops.monitor.alerts.quiet import is_quiet
 from raymlops.monitor.alerts.settings import AlertSettings
@@ -53,6 +56,7 @@ class Sentinel:
         self._log = log
         self._couriers: dict[str, Future[None]] = {}
         self._repeated: dict[str, datetime] = {}
+        self._ledger_away = LedgerAway(ledger.url)
 
     def begin(self) -> None:
         """Of a home without a book: from here on decisions are looked at, not those of before."""
@@ -66,7 +70,7 @@ class Sentinel:
         self.begin()
         seen = self._watch()
         with self._book.open() as book:
-            signals = [*self._decided(book), *seen]
+            signals = [*self._decided(book, now), *seen]
             alerts = self._advance(book, signals, now)
             self._address(book, alerts, now)
         self.deliver(now)
@@ -186,12 +190,21 @@ class Sentinel:
             with self._book.open() as book:
                 book.letters = _replaced(book.letters, letter, after)
 
-    def _decided(self, book: Book) -> list[Signal]:
-        found = self._ledger.overview.decisions_after(book.cursor, limit=_DECISIONS_A_LOOK)
+    def _decided(self, book: Book, now: datetime) -> list[Signal]:
+        """Without a ledger there are still all other troubles, and it is one."""
+        try:
+            found = self._ledger.overview.decisions_after(book.cursor, limit=_DECISIONS_A_LOOK)
+        except RaymlopsError as error:
+            if not (is_away(error) or isinstance(error, ClusterError)):
+                raise
+            if not self._ledger_away.is_away:
+                _logger.warning("decisions are looked at once the ledger is back: %s", error)
+            return [*self._ledger_away.failed(str(error), now)]
         for decision in found:
             self._log(decision)
             book.cursor = decision.id
-        return [signal for decision in found for signal in signals_of(decision)]
+        decided = [signal for decision in found for signal in signals_of(decision)]
+        return [self._ledger_away.answered(), *decided]
 
     def _advance(self, book: Book, signals: Sequence[Signal], now: datetime) -> tuple[Alert, ...]:
         book.silences = tuple(each for each in book.silences if each.ends_at > now)

@@ -18,7 +18,7 @@ from raymlops.monitor.alerts.episodes import Severity, Signal
 
 PERFORMANCE, EXPECTED, DRIFT, CONCEPT = "performance", "expected", "drift", "concept"
 GATE, RELEASE, LABELS = "gate", "release", "labels"
-REPLICA, DISK, CERTIFICATE = "replica", "disk", "certificate"
+REPLICA, DISK, CERTIFICATE, LEDGER = "replica", "disk", "certificate", "ledger"
 
 _CAUSES: Mapping[str, Severity] = {
     PERFORMANCE: "critical",
@@ -26,7 +26,7 @@ _CAUSES: Mapping[str, Severity] = {
     DRIFT: "warning",
     CONCEPT: "warning",
 }
-NAMES = (*_CAUSES, GATE, RELEASE, LABELS, REPLICA, DISK, CERTIFICATE)
+NAMES = (*_CAUSES, GATE, RELEASE, LABELS, REPLICA, DISK, CERTIFICATE, LEDGER)
 """Of all that can be wrong."""
 
 
