@@ -8,7 +8,7 @@ from functools import partial
 
 from raymlops.config import redact
 from raymlops.data import Class, Profile
-from raymlops.errors import ReleaseError
+from raymlops.errors import ReleaseError, UnservableError
 from raymlops.ledger import Ledger, ModelVersion, Outcome, Release, Version
 from raymlops.models import Bundle, Signature
 from raymlops.monitor import FarCounts, difference, far_of_arms, held_to, loss_of, scored
@@ -81,7 +81,7 @@ class ReleaseController:
             why=why,
             event_time=now,
         )
-        return self._follow(release, who, now)
+        return self._follow(release, who, now, ended_by=ReleaseError)
 
     def resume(self, release: Release) -> None:
         """Publishes the traffic the ledger says this release stands at."""
@@ -115,7 +115,8 @@ class ReleaseController:
                 release = advance(release.state, "rolled_back", outcome="rolled back", why=act.why)
             case Wait() if not self._is_behind(release):
                 return act
-        self._follow(release, who, now)
+        # Where no replica answers just now, those that come back follow what is published.
+        self._follow(release, who, now, ended_by=UnservableError)
         return act
 
     def evidence(self, release: Release, *, since: datetime, now: datetime) -> Evidence:
@@ -202,11 +203,13 @@ class ReleaseController:
         digest = self._ledger.registry.resolve(f"{model}@{version}").signature_digest
         return Signature.from_json(self._ledger.text(digest))
 
-    def _follow(self, release: Release, who: str, now: datetime) -> Release:
-        """Publishes what the ledger says; a canary no replica can serve is rolled back."""
+    def _follow(
+        self, release: Release, who: str, now: datetime, *, ended_by: type[ReleaseError]
+    ) -> Release:
+        """Publishes what the ledger says; a canary is rolled back where that raises `ended_by`."""
         try:
             self.resume(release)
-        except ReleaseError as error:
+        except ended_by as error:
             if release.status != "running":
                 raise
             release = self._ledger.releases.advance(

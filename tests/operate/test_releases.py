@@ -58,6 +58,43 @@ def test_a_challenger_that_cannot_be_served_is_rolled_back(world: World) -> None
     )
 
 
+def test_a_canary_whose_replicas_are_away_at_a_step_goes_on(world: World) -> None:
+    """It was rolled back where its machine was started anew, and nobody answered for a minute."""
+    away: list[ReleaseError] = []
+
+    def publish(table: TrafficTable) -> None:
+        world.tables.append(table)
+        if away and len(table.arms) > 1:
+            raise away.pop()
+
+    with world.operator() as operator:
+        operator._publish_unfenced = publish
+        release = released(world, operator)
+        away.append(ReleaseError("table 3 of tumours is followed by [] after 60 s"))
+        with pytest.raises(ReleaseError, match="table 3 of tumours"):
+            play(world, operator, 0, 8)
+        assert world.workspace.ledger.releases.get(release.id).status == "running"
+        play(world, operator, 8, 16)
+    assert world.workspace.ledger.releases.get(release.id).status == "promoted"
+
+
+def test_a_canary_that_no_replica_can_load_any_more_is_rolled_back(world: World) -> None:
+    broken: list[ReleaseError] = []
+
+    def publish(table: TrafficTable) -> None:
+        if broken and len(table.arms) > 1:
+            raise broken.pop()
+        world.tables.append(table)
+
+    with world.operator() as operator:
+        operator._publish_unfenced = publish
+        release = released(world, operator)
+        broken.append(UnservableError("table 3 of tumours is refused: IntegrityError"))
+        play(world, operator, 0, 8)
+    assert world.workspace.ledger.releases.get(release.id).status == "rolled_back"
+    assert TrafficTable.champion("tumours", "1.0.0") in world.tables
+
+
 def test_traffic_follows_an_alias_that_a_person_moved(world: World) -> None:
     releases = world.workspace.ledger.releases
     releases.publish("tumours", TrafficTable.champion("tumours", "1.0.0").to_dict())
