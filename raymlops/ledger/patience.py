@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from raymlops.errors import ClusterError, LedgerError, RaymlopsError, UnavailableError
@@ -65,3 +66,14 @@ def patiently(act: Callable[[], Result], *, waits: str) -> Result:
             return act()
         except RaymlopsError as error:
             time.sleep(patience.pause_s(error))
+
+
+async def patiently_awaited(act: Callable[[], Awaitable[Result]], *, waits: str) -> Result:
+    """As `patiently`, of what is awaited: who cancels it ends the waiting."""
+    patience = Patience(waits=waits)
+    while True:
+        try:
+            return await act()
+        except RaymlopsError as error:
+            pause_s = patience.pause_s(error)
+        await asyncio.sleep(pause_s)

@@ -7,13 +7,18 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 from msgspec.structs import replace
 
-from raymlops.errors import RaymlopsError, RequestError
+from raymlops.errors import RaymlopsError, RequestError, StorageError
+from raymlops.ledger.patience import patiently_awaited
 from raymlops.serve.deferred.identity import infers, request_id, what_is_asked
 from raymlops.serve.deferred.policy import DeferredPolicy
 from raymlops.serve.deferred.results import Results, Ticket
@@ -35,6 +40,14 @@ _PREFERENCE = "respond-async"
 _SWEEP_S = 60.0
 _CALL_BACKS = 3
 _CALL_BACK_TIMEOUT_S = 10.0
+_NUM_THREADS = 8
+_STORE_BACK_S = 5.0
+"""When a client may come again whose result the store did not take or give."""
+_KEPT_FIRST_S = 15.0
+"""How long a webhook waits for the result to be kept, too: a client that is told may ask for it."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Owner = Callable[[Request], str]
 """Whose results a request may see, and adds to."""
@@ -98,6 +111,7 @@ class Deferring(Sorting):
         self._call = call
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="deferred")
         self._submit = later(self._submitted)
         self._results_of = Routes()
         self._results_of.add("GET", f"{self._path}/{{id}}", later(self._poll))
@@ -114,10 +128,8 @@ class Deferring(Sorting):
         """Never returns; cancel it to stop."""
         while True:
             await asyncio.sleep(_SWEEP_S)
-            try:
-                await asyncio.to_thread(self._results.sweep, self._clock())
-            except RaymlopsError as error:
-                _logger.warning("old results are not removed, the store refuses: %s", error)
+            with suppress(RequestError):  # the store refuses, as was logged
+                await self._in_store(self._results.sweep, self._clock())
 
     async def close(self, timeout_s: float) -> None:
         """Returns when what is pending is kept and told; what takes longer is given up."""
@@ -150,7 +162,7 @@ class Deferring(Sorting):
         id = named or secrets.token_hex(16)
         # In tasks of their own: a client that leaves ends this one, at any step.
         ticket = self._ticket(request, id, asked)
-        begun = asyncio.create_task(asyncio.to_thread(self._results.begin, ticket, self._clock()))
+        begun = asyncio.create_task(self._in_store(self._results.begin, ticket, self._clock()))
         work = asyncio.create_task(self._work(begun, request, ticket, webhook))
         self._pending.add(work)
         work.add_done_callback(self._pending.discard)
@@ -164,12 +176,12 @@ class Deferring(Sorting):
     async def _poll(self, request: Request) -> Response:
         id = request.params["id"]
         ticket = self._ticket(request, id)
-        found = await asyncio.to_thread(self._results.get, ticket, self._clock())
+        found = await self._in_store(self._results.get, ticket, self._clock())
         return found or self._pending_response(id, ("retry-after", "1"))
 
     async def _forget(self, request: Request) -> Response:
         ticket = self._ticket(request, request.params["id"])
-        await asyncio.to_thread(self._results.forget, ticket)
+        await self._in_store(self._results.forget, ticket)
         return Response(200, b"{}")
 
     def _ticket(self, request: Request, id: str, asked: str = "") -> Ticket:
@@ -185,12 +197,39 @@ class Deferring(Sorting):
         # also where its 202 waits behind another answer.
         headers = {**request.headers, "x-request-id": ticket.id}
         response = await answered(self._handler, replace(request, headers=headers, on_gone=None))
+        async with asyncio.TaskGroup() as group:
+            kept = group.create_task(self._keep(ticket, response))
+            if webhook is not None:  # who is called back has no need of the store
+                await asyncio.wait([kept], timeout=_KEPT_FIRST_S)
+                await self._tell(webhook, response, ticket.id)
+
+    async def _keep(self, ticket: Ticket, response: Response) -> None:
+        """Waits some minutes for a store that is away: there will be an answer, it was said."""
+        finish = partial(self._in_thread, self._results.finish, ticket, response, self._clock())
         try:
-            await asyncio.to_thread(self._results.finish, ticket, response, self._clock())
+            await patiently_awaited(finish, waits=f"the result of {ticket.id} is to be kept")
         except RaymlopsError as error:
             _logger.error("the result of %s cannot be kept: %s", ticket.id, error)
-        if webhook is not None:
-            await self._tell(webhook, response, ticket.id)
+
+    async def _in_store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `call` returns.
+
+        Raises:
+            RequestError: it does, or 503: the store refuses; only the log says where it is.
+        """
+        try:
+            return await self._in_thread(call, *args, **kwargs)
+        except StorageError as error:
+            _logger.warning("results cannot be kept or read: %s", error)
+            raise RequestError(
+                503, "results cannot be kept or read at the moment; try again", _STORE_BACK_S
+            ) from error
+
+    async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `call` returns, which may hang as the store does, in a thread of its own kind: the
+        loop's few are needed by keys and the next version."""
+        run = partial(call, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     async def _tell(self, webhook: str, response: Response, id: str) -> None:
         for attempt in range(1, _CALL_BACKS + 1):

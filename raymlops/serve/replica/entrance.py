@@ -13,7 +13,10 @@ from raymlops.serve.replica.app import model_handler
 from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.cors import CrossOrigin, sharing
-from raymlops.storage import Files
+from raymlops.storage import Files, RetryPolicy
+
+_PROMPTLY = RetryPolicy(max_attempts=2)
+"""Who asks for a result comes again, and what is to be kept is tried again for longer."""
 
 
 class Entrance:
@@ -32,7 +35,7 @@ class Entrance:
         max_body_bytes = spec.http.max_body_bytes
         self._deferring = Deferring(
             before(model_handler(inference, max_body_bytes=max_body_bytes)),
-            Results(Files(spec.store_uri), spec.model, spec.deferred),
+            Results(Files(spec.store_uri, retry=_PROMPTLY), spec.model, spec.deferred),
             model=spec.model,
             policy=spec.deferred,
             max_body_bytes=max_body_bytes,

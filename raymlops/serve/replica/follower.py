@@ -6,10 +6,11 @@ import asyncio
 import logging
 from asyncio import FIRST_COMPLETED
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
-from raymlops.errors import ClusterError, RaymlopsError
-from raymlops.ledger.patience import Patience
+from raymlops.errors import ClusterError
+from raymlops.ledger.patience import patiently_awaited
 from raymlops.serve.traffic import TrafficTable
 from raymlops.serve.traffic.board import RETRY_S, Published, Standing
 from raymlops.serve.versions.arms import Arms
@@ -126,13 +127,8 @@ class Follower:
     async def _apply(self, published: Published) -> None:
         """A ledger or a store that is away says nothing of what is in the table: whoever published
         it would roll back a version that is well, so it counts as being loaded meanwhile."""
-        patience = Patience(waits=f"table {published.generation} is being loaded")
-        while True:
-            try:
-                return await self._arms.apply(TrafficTable.from_dict(published.table))
-            except RaymlopsError as error:
-                pause_s = patience.pause_s(error)
-            await asyncio.sleep(pause_s)
+        apply = partial(self._arms.apply, TrafficTable.from_dict(published.table))
+        await patiently_awaited(apply, waits=f"table {published.generation} is being loaded")
 
     async def leave(self) -> None:
         """Tells the board that nobody need wait for this replica; soon or not at all."""
