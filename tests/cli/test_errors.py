@@ -101,6 +101,40 @@ def test_a_second_ctrl_c_does_not_break_into_the_end_of_the_first(
     assert "Traceback" not in done.stderr
 
 
+_UNDER_WAY = """
+import signal, sys
+from raymlops.cli.signals import ended_by_signal
+
+ended = ended_by_signal()
+for number in sys.argv[1:]:
+    signal.raise_signal(int(number))
+print("the look is over", ended.is_set())
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "status", "over", "told"),
+    [
+        ([signal.SIGTERM], 0, "the look is over True\n", ""),
+        ([signal.SIGINT, signal.SIGINT], 0, "the look is over True\n", "Ctrl-C once more ends it"),
+        ([signal.SIGINT, signal.SIGINT, signal.SIGINT], -signal.SIGINT, "", "Ctrl-C once more"),
+        ([signal.SIGINT, signal.SIGTERM, signal.SIGTERM], -signal.SIGTERM, "", "Ctrl-C once more"),
+    ],
+)
+def test_a_verb_that_hangs_in_what_is_under_way_can_be_ended(
+    signals: list[signal.Signals], status: int, over: str, told: str
+) -> None:
+    """Nothing but kill -9 ended a `watch` that waited for its training, or for a store."""
+    done = subprocess.run(
+        [sys.executable, "-c", _UNDER_WAY, *(str(int(each)) for each in signals)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, over)
+    assert (told in done.stderr) if told else not done.stderr
+
+
 def test_ctrl_c_before_there_is_a_verb_is_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
