@@ -22,7 +22,7 @@ from raymlops.cli.options import (
 )
 from raymlops.cli.output import emit_json, emit_json_line, emit_lines, person
 from raymlops.cli.signals import ended_by_signal
-from raymlops.config import MOST_S
+from raymlops.config import MOST_S, redact
 from raymlops.errors import RaymlopsError, StaleLeaseError
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def _look(operator: Operator, model: str, *, json: bool) -> None:
         decisions = operator.tick(datetime.now(UTC))
     except StaleLeaseError:  # it holds for every look to come
         raise
-    except RaymlopsError:  # the next look may find the monitor, or the replicas, back
-        _logger.exception("this look at %s failed; the next is due", model)
+    except RaymlopsError as error:  # the next look may find the monitor, or the replicas, back
+        _logger.error("this look at %s failed, the next is due: %s", model, redact(str(error)))
         return
     for decision in decisions:
         if json:

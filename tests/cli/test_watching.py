@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raymlops.cli.app import app
-from raymlops.errors import DataError, StaleLeaseError
+from raymlops.errors import DataError, LedgerError, StaleLeaseError
 from raymlops.ledger import Decision
 from raymlops.operate import Workspace
 from tests.cli.commands import run
@@ -91,6 +91,33 @@ def test_a_signal_ends_it_whatever_ray_does_at_signals(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert told == "watching  tumours 1.0.1, every 1 s\n"
+
+
+@pytest.mark.usefixtures("registered", "ended_at_once")
+def test_a_look_that_fails_is_a_line(
+    home: Path,
+    config: Path,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A database that was away for a night left a hundred lines of frames a minute.
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+    ended = threading.Event()
+
+    class Operator:
+        def tick(self, _: datetime) -> list[Decision]:
+            ended.set()
+            raise LedgerError("the ledger did not answer")
+
+    monkeypatch.setattr("raymlops.cli.releasing.ended_by_signal", lambda: ended)
+    monkeypatch.setattr("raymlops.operate.watch", lambda *_: nullcontext(Operator()))
+    run("watch", config, "--data", table, "--every-s", "1", "--home", home)
+    (record,) = caplog.records
+    assert record.message == (
+        "this look at tumours failed, the next is due: the ledger did not answer"
+    )
+    assert record.exc_info is None
 
 
 @pytest.mark.usefixtures("registered", "ended_at_once")
