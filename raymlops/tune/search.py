@@ -129,9 +129,8 @@ def _trainable(
     job: TrainingJob, ledger: Ledger, store: Store, dataset: Dataset, search: Run
 ) -> Callable[[dict[str, Any]], None]:
     """What a worker does with parameters; the rows are put where every worker gets them."""
-    import ray
-
     from raymlops.data import load_dataset
+    from raymlops.train.tabular.arrays import shared
     from raymlops.train.tabular.split import split_by_time
 
     table = load_dataset(store, dataset, job.schema.columns)
@@ -139,7 +138,7 @@ def _trainable(
     return partial(
         _run_trial,
         job=job,
-        arrays=[ray.put(split.arrays)],
+        arrays=shared(split.arrays),
         ledger_url=ledger.url,
         parent_id=search.id,
         dataset=dataset,
@@ -221,7 +220,7 @@ def _run_trial(
     config: Mapping[str, Any],
     *,
     job: TrainingJob,
-    arrays: list[Any],  # one reference, in a list so that Ray does not inline the arrays
+    arrays: list[Any],  # as `shared` gave them
     ledger_url: str,
     parent_id: str,
     dataset: Dataset,

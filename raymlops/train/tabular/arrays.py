@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raymlops.cluster.objects import share
 from raymlops.data.loading import ArraySource
 from raymlops.train.tabular.targets import Event, Target
 
@@ -39,8 +40,20 @@ class Arrays:
         )
 
 
+def shared(arrays: Arrays) -> list[ray.ObjectRef[Arrays]]:
+    """What `fetch` gets them by, wherever it is called; a list, or Ray would inline megabytes.
+
+    Raises:
+        ClusterError: the cluster has no room for them.
+    """
+    parts = (arrays.train, arrays.train_labels, arrays.validation, arrays.validation_labels)
+    size_mib = sum(each.nbytes for each in parts) / 2**20
+    num_rows = len(arrays.train) + len(arrays.validation)
+    return [share(arrays, what=f"{num_rows:,} rows of {size_mib:,.0f} MiB with the workers")]
+
+
 def fetch(arrays: list[ray.ObjectRef[Arrays]]) -> tuple[ArraySource, ArraySource]:
-    """The sources of arrays in Ray's object store; in a list, or Ray would inline megabytes."""
+    """The sources of arrays in Ray's object store."""
     import ray
 
     found: Arrays = ray.get(arrays[0])

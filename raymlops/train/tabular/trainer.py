@@ -11,7 +11,7 @@ from raymlops.storage import Store
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import OptimizerSpec, TrainSpec
 from raymlops.train.spec.factory import Factory
-from raymlops.train.tabular.arrays import Arrays
+from raymlops.train.tabular.arrays import Arrays, shared
 from raymlops.train.tabular.spec import TabularSpec
 from raymlops.train.trainer import Trainer
 
@@ -44,11 +44,10 @@ class TabularTrainer:
 
         Raises:
             TrainingError: the cluster is too small, or a worker failed for good; says why.
+            ClusterError: it has no room for the rows.
         """
-        import ray
-
         data = Factory(
-            call="raymlops.train.tabular.arrays:fetch", arguments={"arrays": [ray.put(arrays)]}
+            call="raymlops.train.tabular.arrays:fetch", arguments={"arrays": shared(arrays)}
         )
         trainer = Trainer(
             train_spec(self.spec, arrays, data),
