@@ -21,8 +21,9 @@ _logger = logging.getLogger(__name__)
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether it says that ledger or store are away, and nothing of what was asked for."""
-    return isinstance(error, UnavailableError) or type(error) is LedgerError
+    """Whether it says that ledger or store, or the way to them, are away, and nothing of what was
+    asked for."""
+    return isinstance(error, UnavailableError | ClusterError) or type(error) is LedgerError
 
 
 class Patience:
@@ -39,9 +40,7 @@ class Patience:
         Raises:
             RaymlopsError: `error`, of another cause, or what is away has been so for `PATIENCE_S`.
         """
-        if not (is_away(error) or isinstance(error, ClusterError)):
-            raise error
-        if time.monotonic() > self._deadline:
+        if not is_away(error) or time.monotonic() > self._deadline:
             raise error
         if not self._told:
             _logger.warning(

@@ -102,7 +102,8 @@ class Retraining:
         """Holds what `is_done` against the champion; returns the gate that it passed, if it did.
 
         Raises:
-            LedgerError, UnavailableError: ledger or store are away; the next look judges again.
+            LedgerError, UnavailableError, ClusterError: ledger or store, or the way to them, are
+                away; the next look judges again.
         """
         assert self._training is not None, "there is something to judge"
         failure = self._training.exception()

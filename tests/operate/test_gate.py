@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.errors import LedgerError, ReleaseError
+from raymlops.errors import ClusterError, LedgerError, ReleaseError
 from raymlops.operate import Challenger, releasing
 from raymlops.operate.journal import Journal
 from tests.operate.world import START, World, away, day, play
@@ -96,20 +96,24 @@ def test_what_cannot_be_judged_is_refused_and_not_trained_for_again(
     assert len(world.trainings) == 1
 
 
-@pytest.mark.parametrize("where", ["the verdict", "its record"])
+@pytest.mark.parametrize("where", ["the verdict", "its record", "the scribe"])
 def test_a_challenger_waits_for_its_gate_while_the_ledger_is_away(
     world: World, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It was refused for that, or trained in vain: nobody gated it until another operator came.
+    def unreachable(*_: object) -> None:
+        raise ClusterError("the ledger on the head node did not answer")
+
     with world.operator() as operator:
         assert play(world, operator, 0, 7) == ["trigger: retrain"]
         operator.wait_for_training(30)
         with monkeypatch.context() as patch:
-            if where == "the verdict":
-                patch.setattr("raymlops.operate.retraining.judge_challenger", away)
-            else:
+            if where == "its record":
                 patch.setattr(Journal, "add", away)
-            with pytest.raises(LedgerError):
+            else:
+                fails = away if where == "the verdict" else unreachable
+                patch.setattr("raymlops.operate.retraining.judge_challenger", fails)
+            with pytest.raises((LedgerError, ClusterError)):
                 operator.tick(day(7))
         assert play(world, operator, 7, 8)[0] == "gate: 1.0.1 passed"
     assert world.trainings == [day(7)]

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from raymlops.config import redact
-from raymlops.errors import ClusterError, RaymlopsError
+from raymlops.errors import RaymlopsError
 from raymlops.ledger import Decision, Ledger
 from raymlops.ledger.patience import is_away
 from raymlops.monitor.alerts.book import AlertBook, Book
@@ -195,7 +195,7 @@ class Sentinel:
         try:
             found = self._ledger.overview.decisions_after(book.cursor, limit=_DECISIONS_A_LOOK)
         except RaymlopsError as error:
-            if not (is_away(error) or isinstance(error, ClusterError)):
+            if not is_away(error):
                 raise
             if not self._ledger_away.is_away:
                 _logger.warning("decisions are looked at once the ledger is back: %s", error)
