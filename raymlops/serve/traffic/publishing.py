@@ -30,6 +30,8 @@ _logger = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _TIMEOUT_S = 90.0
 """How long the board may take to start and to answer, beyond what it was asked to wait."""
+_SLOW_S = 15.0
+"""After so long a person who waits wants to know for what."""
 _SILENCE_S = 5.0
 """After so long without an answer a replica looks into the ledger itself: what was rolled back must
 not wait for a board that hangs."""
@@ -61,8 +63,14 @@ def wait_applied(
         ReleaseError: not all did within `timeout_s`, or `LOADING_S` where one is loading it.
         ClusterError: the board does not answer.
     """
+    longest_s = max(timeout_s, LOADING_S)
+    slow = (
+        f"table {generation} of {model} is waited for up to {longest_s / 60:g} minutes, for as "
+        "long as replicas load what it names; what keeps them, such as a store that is away, is "
+        "in their logs"
+    )
     replicas: tuple[str, ...] = _ask(
-        ledger_url, "applied", model, generation, timeout_s, wait_s=max(timeout_s, LOADING_S)
+        ledger_url, "applied", model, generation, timeout_s, wait_s=longest_s, slow=slow
     )
     return replicas
 
@@ -133,8 +141,9 @@ def _end(name: str) -> None:
     ray.kill(find(name), no_restart=False)
 
 
-def _ask(ledger_url: str, method: str, *args: Any, wait_s: float = 0.0) -> Any:
-    """What the board answers; one that died is started again and asked again.
+def _ask(ledger_url: str, method: str, *args: Any, wait_s: float = 0.0, slow: str = "") -> Any:
+    """What the board answers; one that died is started again and asked again. If it takes long,
+    `slow` is told.
 
     That is harmless: a table published twice is the same table, under a later number.
     """
@@ -145,7 +154,10 @@ def _ask(ledger_url: str, method: str, *args: Any, wait_s: float = 0.0) -> Any:
     for _ in range(_ATTEMPTS):
         board = spawn(TrafficBoard, name, ledger_url)
         try:
-            return ray.get(getattr(board, method).remote(*args), timeout=wait_s + _TIMEOUT_S)
+            answer = getattr(board, method).remote(*args)
+            if slow and not ray.wait([answer], timeout=_SLOW_S)[0]:
+                _logger.warning("%s", slow)
+            return ray.get(answer, timeout=wait_s + _TIMEOUT_S)
         except RayTaskError as error:
             if isinstance(error.cause, RaymlopsError):
                 raise error.cause from error

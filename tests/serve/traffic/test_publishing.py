@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,3 +85,24 @@ def test_a_new_password_is_still_the_same_board() -> None:
     )
     assert old == new
     assert old != board_name("postgresql+psycopg://raymlops:hunter2-old@db.example/other")
+
+
+def test_who_waits_for_replicas_that_load_for_long_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`release` stood there without a word for as long as a store was away."""
+    asked: list[tuple[object, ...]] = []
+    board = SimpleNamespace(applied=SimpleNamespace(remote=lambda *given: asked.append(given)))
+    monkeypatch.setattr(publishing, "spawn", lambda *_: board)
+    monkeypatch.setattr("ray.wait", lambda answers, timeout: ([], answers))
+    monkeypatch.setattr("ray.get", lambda *_, **__: ("r-1",))
+    assert publishing.wait_applied("m", 3, ledger_url="sqlite:///ledger.db") == ("r-1",)
+    assert asked == [("m", 3, 60.0)]
+    assert caplog.messages == [
+        "table 3 of m is waited for up to 10 minutes, for as long as replicas load what it names; "
+        "what keeps them, such as a store that is away, is in their logs"
+    ]
+    caplog.clear()
+    monkeypatch.setattr("ray.wait", lambda answers, timeout: (answers, []))
+    publishing.wait_applied("m", 3, ledger_url="sqlite:///ledger.db")
+    assert caplog.messages == []
