@@ -23,6 +23,19 @@ _WAY_OUT = {
     "postgresql": "see that the server runs and can be reached, then ask again",
 }
 
+_FEWER = "end programs that hold connections, or raise the limit, as by its max_connections"
+
+# Texts, since a refused connection has no code; of a server that speaks another language they are
+# not known, and the way out is that of all others.
+_WAYS_OUT_OF_SERVERS = {
+    "too many clients": _FEWER,
+    "too many connections": _FEWER,
+    "connection slots are reserved": _FEWER,
+    "read-only transaction": "it is a standby, or was made so: ledger.url has to name the server "
+    "that takes writes",
+    "No space left on device": "free some of the server's disk, then ask again",
+}
+
 
 @contextlib.contextmanager
 def told_as_ours(engine: Engine, url: str, what: str) -> Iterator[None]:
@@ -52,7 +65,9 @@ def told_as_ours(engine: Engine, url: str, what: str) -> Iterator[None]:
 def _way_out(engine: Engine, url: str, cause: BaseException | None) -> str:
     if is_busy(cause) and (writer := writer_of(url)) is not None:
         return f"all others have waited {PATIENCE_S:g} s for {writer}"
-    return _WAY_OUT[engine.name]
+    said = str(cause)
+    ways = (way for sign, way in _WAYS_OUT_OF_SERVERS.items() if sign in said)
+    return next(ways, _WAY_OUT[engine.name])
 
 
 def _never_stored(cause: BaseException | None, driver: Any) -> str | None:

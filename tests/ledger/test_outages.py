@@ -9,11 +9,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from raymlops.errors import LedgerError
 from raymlops.ledger import Code, Ledger, Run, diff, engines, why
+from raymlops.ledger.refusals import told_as_ours
 from tests.servers.postgresql import create_database, postgresql
 
 
@@ -194,6 +196,37 @@ def test_a_writer_that_stands_still_keeps_nobody_waiting_for_ever(
         with pytest.raises(LedgerError, match="did not acknowledge a write"):
             write(slow, quick)
         assert slow.runs.get(started[0].id).status == "running"
+
+
+def test_a_server_that_takes_no_writes_is_told_as_that(postgresql_server: str) -> None:
+    # It said to see that the server runs, which it does.
+    url = create_database(postgresql_server, "standby")
+    Ledger(url).close()
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
+    with Ledger(url) as ledger, pytest.raises(LedgerError) as failed:
+        start(ledger)
+    assert str(failed.value).endswith(
+        "in a read-only transaction; it is a standby, or was made so: ledger.url has to name the "
+        "server that takes writes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "way_out"),
+    [
+        ("FATAL:  sorry, too many clients already", "end programs that hold connections, or raise"),
+        ('FATAL:  too many connections for role "mlops"', "end programs that hold connections, or"),
+        ("could not extend file: No space left on device", "free some of the server's disk"),
+        ("Connection refused", "see that the server runs and can be reached"),
+    ],
+)
+def test_the_way_out_is_that_of_what_a_server_lacks(said: str, way_out: str) -> None:
+    url = "postgresql+psycopg://raymlops@db/raymlops"
+    engine = engines.make_engine(engines.parse_url(url))
+    with pytest.raises(LedgerError) as failed, told_as_ours(engine, url, "did not answer"):
+        raise psycopg.OperationalError(said)
+    assert f"; {way_out}" in str(failed.value)
 
 
 @pytest.mark.parametrize(
