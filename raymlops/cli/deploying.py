@@ -74,12 +74,16 @@ def deploy(
 def _ways_to_ask(
     workspace: Workspace, url: str, references: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    """Of each model its address, a line for the shell that asks it, and a form."""
+    """Of each model its address, a line for the shell that asks it, and a form; and the release
+    that runs."""
     from raymlops import operate
 
     key = "" if workspace.settings.serve.keys_file is None else " -H 'Authorization: Bearer KEY'"
     for reference in references:
-        model = f"{url}/v2/models/{reference.partition('@')[0]}"
+        name = reference.partition("@")[0]
+        if (running := workspace.ledger.releases.running(name)) is not None:
+            yield "release", f"{running.id} goes on: {running.challenger} beside {running.champion}"
+        model = f"{url}/v2/models/{name}"
         record = to_json([operate.example_record(workspace, reference)])
         yield "infer", f"POST {model}/infer"
         yield "try", f"curl -s {model}/predict{key} -d {shlex.quote(record)}"

@@ -18,6 +18,7 @@ from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
 from raymlops.operate.private import forget_killed, is_served_privately
 from raymlops.operate.sentinel import start_sentinel
 from raymlops.operate.workspace import Workspace
+from raymlops.release.controller import traffic_of
 from raymlops.serve import Deployment, TrafficTable
 
 if TYPE_CHECKING:
@@ -28,20 +29,22 @@ _MONITOR_CALLS = 64
 
 
 def deploy(workspace: Workspace, reference: str) -> Deployment:
-    """Serves MODEL@ALIAS or MODEL@1.2.3 to all requests, watched by the model's monitor.
+    """Serves MODEL@ALIAS or MODEL@1.2.3 to all requests, watched by the model's monitor; where a
+    release of the model runs, the champion beside its challenger, as that stands.
 
     Ray must be connected.
 
     Raises:
         NotFoundError: there is no such version.
-        ReleaseError: a release of the model is running; deploying would take its traffic away.
+        ReleaseError: a release of the model is running, whose traffic another version than the
+            champion would take away.
         ConfigError: the model is in a pool, or `serve.log.hidden` names no input of it.
         ClusterError: the cluster never has the CPUs that the settings ask for.
     """
     version = workspace.ledger.registry.resolve(reference)
     serve.check_deployment(version.model, workspace.settings.serve)
     _check_hidden(workspace, [version])
-    with _giving_all_traffic(workspace, [version]):
+    with _giving_traffic(workspace, [version]):
         deployment = serve.deploy(
             version.model,
             ledger_url=workspace.ledger_url,
@@ -62,7 +65,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
 
     Raises:
         NotFoundError: there is no such version.
-        ReleaseError: a release of a model is running.
+        ReleaseError: as `deploy`.
         ConfigError: a model is deployed by itself or in another pool, or `serve.log.hidden` names
             an input of none of them.
         ClusterError: as `deploy`.
@@ -71,7 +74,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
     models = [version.model for version in versions]
     serve.check_pool(name, models, workspace.settings.serve)
     _check_hidden(workspace, versions)
-    with _giving_all_traffic(workspace, versions):
+    with _giving_traffic(workspace, versions):
         url = serve.deploy_pool(
             name,
             models,
@@ -198,17 +201,17 @@ def monitor_name(model: str) -> str:
 
 
 @contextmanager
-def _giving_all_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) -> Iterator[None]:
+def _giving_traffic(workspace: Workspace, versions: Sequence[ModelVersion]) -> Iterator[None]:
     """Where that fails inside, or is interrupted, the traffic goes back to what had it, be it
     nothing: a replica that is started later would follow the table of a version that nobody can
     load."""
+    tables = [_table_with(workspace, version) for version in versions]
     for version in versions:
-        _refuse_release(workspace, version.model)
         forget_killed(workspace.home, version.model)
     with ExitStack() as undo:
-        for version in versions:
-            undo.callback(_give_back, workspace, version.model, _table_of(workspace, version.model))
-            _give_all_traffic(workspace, version)
+        for table in tables:
+            undo.callback(_give_back, workspace, table.model, _table_of(workspace, table.model))
+            _give_traffic(workspace, table)
         yield
         undo.pop_all()
 
@@ -225,20 +228,28 @@ def _give_back(workspace: Workspace, model: str, table: Mapping[str, Any]) -> No
     workspace.ledger.releases.publish(model, table)
 
 
-def _refuse_release(workspace: Workspace, model: str) -> None:
-    if (running := workspace.ledger.releases.running(model)) is not None:
+def _table_with(workspace: Workspace, version: ModelVersion) -> TrafficTable:
+    """By which requests are answered once `version` is deployed. A release that runs goes on where
+    its cluster ended, such as by an upgrade or a reboot, beside a champion that is deployed again.
+    """
+    running = workspace.ledger.releases.running(version.model)
+    if running is None:
+        return TrafficTable.champion(version.model, str(version.version))
+    champion = workspace.ledger.registry.alias(version.model, "champion")
+    if version.version != champion:
         raise ReleaseError(
-            f"release {running.id} of {model} {running.challenger} is running; let "
-            f"`raymlops watch` finish it, or end it by `raymlops rollback {model} --why ...`"
+            f"release {running.id} of {version.model} {running.challenger} is running; let "
+            f"`raymlops watch` finish it, or end it by `raymlops rollback {version.model} --why "
+            f"...`; only the champion, {champion}, can be deployed meanwhile, beside it"
         )
+    return traffic_of(running, champion)
 
 
-def _give_all_traffic(workspace: Workspace, version: ModelVersion) -> None:
+def _give_traffic(workspace: Workspace, table: TrafficTable) -> None:
     """From when the model is served; until then nothing answers by that."""
-    start_monitor(workspace, version.model)
+    start_monitor(workspace, table.model)
     start_exporter(workspace)
     start_sentinel(workspace)
-    table = TrafficTable.champion(version.model, str(version.version))
     serve.publish(table, ledger_url=workspace.ledger_url)
 
 

@@ -181,13 +181,7 @@ class ReleaseController:
         return self._profiles[row.bundle]
 
     def _table(self, release: Release) -> TrafficTable:
-        """The traffic the ledger says this release stands at."""
-        champion = str(self._ledger.registry.alias(release.model, "champion"))
-        if release.status != "running":
-            return TrafficTable.champion(release.model, champion)
-        share = policy_of(release).shares[CanaryState.from_dict(release.state).step]
-        challenger = str(release.challenger)
-        return table(release.model, champion, challenger, share=share, release_id=release.id)
+        return traffic_of(release, self._ledger.registry.alias(release.model, "champion"))
 
     def _is_behind(self, release: Release) -> bool:
         """Whether another table is published: who wrote the last act could not publish it."""
@@ -223,6 +217,15 @@ class ReleaseController:
             )
             self.resume(release)
         return release
+
+
+def traffic_of(release: Release, champion: Version) -> TrafficTable:
+    """The traffic that a release stands at beside the champion of now."""
+    if release.status != "running":
+        return TrafficTable.champion(release.model, str(champion))
+    share = policy_of(release).shares[CanaryState.from_dict(release.state).step]
+    challenger = str(release.challenger)
+    return table(release.model, str(champion), challenger, share=share, release_id=release.id)
 
 
 def policy_of(release: Release) -> CanaryPolicy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from raymlops.errors import (
 from raymlops.ledger import Version
 from raymlops.models import Field, Signature
 from raymlops.operate import Workspace, deploy, deploy_pool, undeploy, undeploy_pool
+from raymlops.release import CanaryPolicy, CanaryState
 from raymlops.serve import HttpLimits, TrafficTable
 from tests.runs import start_training
 
@@ -70,17 +72,44 @@ def release_of(workspace: Workspace, model: str) -> None:
     run_id = registry.get("m", Version(1, 0, 0)).run_id
     for _ in range(2):
         registry.register(model, bundle="b", signature="{}", run_id=run_id)
+    registry.move(
+        model, "champion", Version(1, 0, 0), who="test", why="the first version", evidence={}
+    )
     workspace.ledger.releases.start(
-        model=model, champion=Version(1, 0, 0), challenger=Version(1, 0, 1), strategy={}, state={},
-        outcome="canary 5%", who="test", why="it is better",
+        model=model, champion=Version(1, 0, 0), challenger=Version(1, 0, 1),
+        strategy={"canary": CanaryPolicy(shares=(0.25, 0.5)).to_dict()},
+        state=CanaryState(step=0, since=datetime(2026, 1, 1, tzinfo=UTC)).to_dict(),
+        outcome="canary 25%", who="test", why="it is better",
     )  # fmt: skip
+
+
+def test_a_release_goes_on_where_its_model_is_deployed_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A cluster that ended in the middle of a release, as for an upgrade, took it along: `deploy`
+    # told to let `watch` finish it, and `watch` waited in vain for replicas that followed.
+    release_of(workspace, "n")
+    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
+    with pytest.raises(
+        ReleaseError, match=r"only the champion, 1\.0\.0, can be deployed meanwhile"
+    ):
+        deploy(workspace, "n@1.0.1")
+    assert workspace.ledger.releases.published("n") is None
+    deploy(workspace, "n@champion")
+    published = workspace.ledger.releases.published("n")
+    assert published is not None
+    answering = TrafficTable.from_dict(published[1])
+    assert [(arm.name, arm.version, arm.share) for arm in answering.arms] == [
+        ("champion", "1.0.0", 0.75),
+        ("canary", "1.0.1", 0.25),
+    ]
 
 
 def test_a_pool_that_is_refused_for_one_model_moves_no_other(workspace: Workspace) -> None:
     # Those before the one whose release runs had their traffic moved, and kept it so.
     release_of(workspace, "n")
     with pytest.raises(ReleaseError, match=r"release 1 of n 1\.0\.1 is running"):
-        deploy_pool(workspace, "p", ["m@1.0.1", "n@1.0.0"])
+        deploy_pool(workspace, "p", ["m@1.0.1", "n@1.0.1"])
     assert workspace.ledger.releases.published("m") is None
 
 

@@ -179,9 +179,14 @@ class TrafficBoard:
                 return verdict.following
             patience_s = max(timeout_s, LOADING_S) if verdict.loading else timeout_s
             if now >= began + patience_s:
+                if not (verdict.following or verdict.behind):
+                    raise ReleaseError(
+                        f"no replica of {model} has come in {patience_s:g} s to follow table "
+                        f"{generation}: `raymlops deploy {model}@champion` starts some"
+                    )
                 raise ReleaseError(
                     f"table {generation} of {model} is followed by {list(verdict.following)} and "
-                    f"after {patience_s:g} s not yet by {list(verdict.behind) or 'any other'}"
+                    f"after {patience_s:g} s not yet by {list(verdict.behind)}"
                 )
             await self._change(min(_TICK_S, began + patience_s - now))
 
