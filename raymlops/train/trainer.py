@@ -23,8 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from raymlops.cluster import ClusterSettings, connect
 from raymlops.cluster.resources import node_resources
 from raymlops.cluster.uploads import refuse_upload
@@ -33,13 +31,14 @@ from raymlops.errors import ClusterError, LedgerError, TrainingError
 from raymlops.ledger import Run, open_ledger, sqlite_url
 from raymlops.ledger.patience import patiently
 from raymlops.ledger.provenance import code_at, environment
-from raymlops.train.backend import SPECS, Spec, backend_of
+from raymlops.train.backend import Spec, backend_of
 from raymlops.train.checkpoints.resumption import (
     newest_step,
     newest_whole_step,
     require_first,
     resumable,
     spec_as_json,
+    spec_of,
 )
 from raymlops.train.checks import require_types
 from raymlops.train.plan import ParallelPlan
@@ -52,6 +51,9 @@ from raymlops.train.workers.waiting import wait_for_room
 from raymlops.train.workers.worker import Task
 
 _logger = logging.getLogger(__name__)
+
+_OF_WORKERS = ("cpus_per_worker", "max_restarts", "min_workers")
+"""What a run that is gone on with has from the one before, beside spec and plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,17 +170,17 @@ class Trainer:
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
             recorded = resumable(run, ledger)
-        kind = SPECS[recorded.get("framework", "torch")]
-        spec = TypeAdapter(kind).validate_python(recorded["spec"])
+        # The first runs did not record on what workers: they go on with the defaults.
+        workers = {name: recorded[name] for name in _OF_WORKERS if name in recorded}
+        if plan is not None:
+            workers["min_workers"] = None
         trainer = cls(
-            spec,
+            spec_of(recorded, run_id),
             plan=plan or ParallelPlan(**recorded["plan"]),
             home=home,
             ledger_url=ledger_url,
             cluster=cluster or ClusterSettings(),
-            cpus_per_worker=recorded["cpus_per_worker"],
-            max_restarts=recorded["max_restarts"],
-            min_workers=recorded["min_workers"] if plan is None else None,
+            **workers,
         )
         return trainer._start(parent=run, folder=recorded["folder"], on_start=on_start)
 
@@ -311,9 +313,7 @@ class Trainer:
             "spec": spec,
             "plan": self.plan.to_dict(),
             "folder": folder,
-            "cpus_per_worker": self.cpus_per_worker,
-            "max_restarts": self.max_restarts,
-            "min_workers": self.min_workers,
+            **{name: getattr(self, name) for name in _OF_WORKERS},
             "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }

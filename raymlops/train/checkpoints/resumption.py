@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from raymlops.errors import TrainingError
 from raymlops.ledger import Ledger, Run
-from raymlops.train.backend import Spec
+from raymlops.train.backend import SPECS, Spec
 from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.spec import CheckpointPolicy
 
@@ -29,6 +30,35 @@ def spec_as_json(spec: Spec) -> tuple[dict[str, Any], bool]:
     except PydanticSerializationError:
         return adapter.dump_python(spec, mode="json", fallback=lambda o: type(o).__name__), False
     return written, adapter.validate_python(written) == spec
+
+
+def spec_of(recorded: Mapping[str, Any], run_id: str) -> Spec:
+    """What `spec_as_json` made of the spec of that run, in this raymlops or an earlier one.
+
+    Raises:
+        TrainingError: this one cannot read it.
+    """
+    spec = {**recorded["spec"]}
+    if "communication" in spec:
+        spec["communication"] = _with_settings_of_nccl(spec["communication"])
+    kind = SPECS[recorded.get("framework", "torch")]
+    try:
+        return TypeAdapter(kind).validate_python(spec)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise TrainingError(
+            f"run {run_id} was recorded by another raymlops, whose spec this one cannot read "
+            f"({'; '.join(problems)}): resume it by that one, or train anew"
+        ) from None
+
+
+def _with_settings_of_nccl(communication: Mapping[str, Any]) -> dict[str, Any]:
+    """Before there were more of them, they were `nccl`, a preset, and `gpu_direct` beside it."""
+    former = {**communication}
+    gpu_direct = former.pop("gpu_direct", None)
+    if not isinstance(former.get("nccl"), dict):
+        former["nccl"] = {"preset": former.get("nccl"), "gpu_direct": gpu_direct}
+    return former
 
 
 def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:

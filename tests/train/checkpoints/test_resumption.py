@@ -15,7 +15,13 @@ from raymlops.ledger import Ledger, Run
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train import Trainer
 from raymlops.train.checkpoints.folder import CheckpointFolder
-from raymlops.train.checkpoints.resumption import newest_step, require_first, spec_as_json
+from raymlops.train.checkpoints.resumption import (
+    newest_step,
+    require_first,
+    spec_as_json,
+    spec_of,
+)
+from raymlops.train.communication.spec import CommunicationSpec, NcclSpec
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec import CheckpointPolicy
 from tests.train.specs import MLP
@@ -120,6 +126,41 @@ def test_a_run_is_resumed_with_the_arguments_it_had_or_not_at_all(
     """Keys that had become texts, and lists that had been tuples, made another model."""
     model = replace(MLP.model, arguments={"given": given})
     assert spec_as_json(replace(MLP, model=model))[1] is comes_back
+
+
+def test_a_run_of_before_workers_were_recorded_goes_on_with_the_usual_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended in a KeyError."""
+    started: list[Trainer] = []
+    monkeypatch.setattr(Trainer, "_start", lambda trainer, **_: started.append(trainer))
+    here = left_behind(tmp_path / "here", step=40)
+    former = Trainer(MLP, home=tmp_path)._record(here)
+    for name in ("cpus_per_worker", "max_restarts", "min_workers", "environment"):
+        del former[name]
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        failed = start(ledger, json.dumps(former))
+        ledger.runs.fail(failed.id, "killed")
+    Trainer.resume(failed.id, home=tmp_path)
+    assert [(each.spec, each.cpus_per_worker) for each in started] == [(MLP, 1.0)]
+
+
+def test_a_spec_of_before_nccl_had_settings_of_its_own_is_read() -> None:
+    """Every run that an earlier raymlops had cut off ended in a page of pydantic."""
+    former = spec_as_json(MLP)[0]
+    del former["communication"]["sockets"]
+    former["communication"] |= {"nccl": None, "gpu_direct": None}
+    assert spec_of({"spec": former}, "mlp-1") == MLP
+    former["communication"] |= {"nccl": "ethernet", "gpu_direct": False}
+    preset = CommunicationSpec(nccl=NcclSpec(preset="ethernet", gpu_direct=False))
+    assert spec_of({"spec": former}, "mlp-1") == replace(MLP, communication=preset)
+
+
+def test_a_spec_that_cannot_be_read_names_what_is_in_the_way() -> None:
+    strange = spec_as_json(MLP)[0] | {"precision": "fp8"}
+    told = r"run mlp-1 was recorded by another raymlops, .* \(precision: .*resume it by that one"
+    with pytest.raises(TrainingError, match=told):
+        spec_of({"spec": strange}, "mlp-1")
 
 
 def test_a_run_that_cannot_be_resumed_says_so_when_it_starts(
