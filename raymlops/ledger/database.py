@@ -257,13 +257,33 @@ class Database:
         """Makes the tables, or brings older ones up to date; an up-to-date ledger is only read."""
         with self.read() as connection:
             found = schema_version(connection)
-        if found is None or found < schema.SCHEMA_VERSION:
+        if found is None:
             with self.write() as connection:
                 bring_up_to_date(connection)
+        elif found < schema.SCHEMA_VERSION:
+            self._bring_up_to_date(found)
         elif found > schema.SCHEMA_VERSION:
             raise LedgerError(
                 f"the ledger at {self._shown_url} has schema {found}, this raymlops reads "
                 f"schema {schema.SCHEMA_VERSION}; use the raymlops that wrote it, or a newer one"
+            )
+
+    def _bring_up_to_date(self, found: int) -> None:
+        try:
+            with self.write() as connection:
+                changed = bring_up_to_date(connection)
+        except LedgerError as error:
+            raise LedgerError(
+                f"the ledger is of schema {found}, this raymlops reads schema "
+                f"{schema.SCHEMA_VERSION} and could not bring it there: {error}"
+            ) from error
+        if changed:
+            _logger.warning(
+                "the ledger at %s was brought from schema %d to %d, which an earlier raymlops does "
+                "not open",
+                self._shown_url,
+                found,
+                schema.SCHEMA_VERSION,
             )
 
 

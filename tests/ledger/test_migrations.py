@@ -83,12 +83,21 @@ def test_an_older_ledger_becomes_what_a_new_one_is(old_url: str) -> None:
     engine.dispose()
 
 
+def test_who_changes_a_ledger_says_so_once(old_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A new version that was tried on a home shut out the one before it without a word."""
+    for _ in range(2):
+        Ledger(old_url).close()
+    (told,) = caplog.messages
+    assert f"was brought from schema 1 to {schema.SCHEMA_VERSION}, which an earlier" in told
+
+
 def test_a_step_that_fails_changes_nothing(old_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise LedgerError("the disk is full")
 
     monkeypatch.setattr(to_2, "_move_params", fail)
-    with pytest.raises(LedgerError, match="the disk is full"):
+    told = f"of schema 1, this raymlops reads schema {schema.SCHEMA_VERSION} and could not .* full"
+    with pytest.raises(LedgerError, match=told):
         Ledger(old_url)
     engine = create_engine(old_url)
     assert not inspect(engine).has_table("params")

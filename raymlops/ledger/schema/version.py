@@ -17,8 +17,9 @@ def schema_version(connection: Connection) -> int | None:
     return None if value is None else int(value)
 
 
-def bring_up_to_date(connection: Connection) -> None:
-    """Makes the tables, or changes older ones, in a transaction that holds the write lock."""
+def bring_up_to_date(connection: Connection) -> bool:
+    """Makes the tables, or changes older ones, in a transaction that holds the write lock; returns
+    whether there was anything to do."""
     found = schema_version(connection)  # another process may have been quicker
     current = str(schema.SCHEMA_VERSION)
     if found is None:
@@ -31,3 +32,4 @@ def bring_up_to_date(connection: Connection) -> None:
         connection.execute(
             update(schema.meta).where(schema.meta.c.key == _SCHEMA).values(value=current)
         )
+    return found is None or found < schema.SCHEMA_VERSION
