@@ -1,6 +1,7 @@
 """Ray as raymlops uses it: reach it, start and end it, run jobs and named actors on it."""
 
 from raymlops.cluster.actors import find, spawn
+from raymlops.cluster.code import code_digest
 from raymlops.cluster.connect import Session, connect, is_private
 from raymlops.cluster.doctor import Finding, Level, diagnose
 from raymlops.cluster.head import Node
@@ -20,6 +21,7 @@ __all__ = [
     "Level",
     "Node",
     "Session",
+    "code_digest",
     "connect",
     "diagnose",
     "dismiss",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Protocol
 
 from raymlops.cluster.actors import NAMESPACE, actor_class
@@ -139,11 +140,22 @@ def _made_from(actor: Any) -> Mapping[str, Any]:
     from ray.exceptions import RayError
 
     try:
-        found: Mapping[str, Any] = ray.get(actor.made_from.remote(), timeout=_ANSWER_S)
+        found = ray.get(actor.made_from.remote(), timeout=_ANSWER_S)
     except (AttributeError, RayError) as error:
         _logger.info("an actor does not say what it was made from: %r", error)
         return {}
-    return found
+    return {key: _as_now(value) for key, value in found.items()}
+
+
+def _as_now(value: Any) -> Any:
+    """Settings as this raymlops has them: those that an earlier one made come without the fields
+    that are new since."""
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(_as_now, value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    known = {each.name: vars(value).get(each.name, MISSING) for each in fields(value) if each.init}
+    return type(value)(**{name: _as_now(it) for name, it in known.items() if it is not MISSING})
 
 
 def _end(actor: Any) -> None:

@@ -68,8 +68,10 @@ class DriftMonitor:
         concept: ConceptPolicy = ConceptPolicy(),  # noqa: B008 - it is frozen
         joins: JoinPolicy = JoinPolicy(),  # noqa: B008 - it is frozen
         slice_by: tuple[str, ...] = (),
+        code: str | None = None,
     ) -> None:
         self._made_from = {
+            "code": code,
             "ledger_url": ledger_url,
             "store_uri": store_uri,
             "windows": windows,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Event, Thread
 
-from raymlops.cluster import dismiss, renew
+from raymlops.cluster import code_digest, dismiss, renew
 from raymlops.config import SecretUrl
 from raymlops.errors import ClusterError, ConfigError
 from raymlops.ledger import absolute_url
@@ -72,9 +72,9 @@ def start_mirror(workspace: Workspace) -> None:
         _logger.warning("the ledger is not mirrored: `pip install raymlops[mlflow]`")
         return
     mlflow = replace(settings, url=SecretUrl(absolute_url(settings.url.reveal())))
-    made_from = {"site": site_of(workspace), "mlflow": mlflow}
+    made_from = {"code": code_digest(), "site": site_of(workspace), "mlflow": mlflow}
     try:
-        renew(MirrorActor, MIRROR_NAME, made_from, follow=["mlflow"], within=["site"])
+        renew(MirrorActor, MIRROR_NAME, made_from, follow=["code", "mlflow"], within=["site"])
     except ClusterError as error:
         _logger.warning("the ledger is not mirrored as it was to be: %s", error)
 
@@ -82,9 +82,9 @@ def start_mirror(workspace: Workspace) -> None:
 class MirrorActor:
     """A thread that follows the ledger, for as long as the process lives."""
 
-    def __init__(self, site: Settings, mlflow: MlflowSettings) -> None:
+    def __init__(self, code: str, site: Settings, mlflow: MlflowSettings) -> None:
         os.nice(_NICENESS)
-        self._made_from = {"site": site, "mlflow": mlflow}
+        self._made_from = {"code": code, "site": site, "mlflow": mlflow}
         workspace = workspace_at(replace(site, ledger=replace(site.ledger, mlflow=mlflow)))
         # Begun here because of a restarted actor only this is called again.
         Thread(target=self._follow, args=(workspace,), daemon=True).start()

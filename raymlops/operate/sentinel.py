@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event, Thread
 
-from raymlops.cluster import renew
+from raymlops.cluster import code_digest, renew
 from raymlops.ledger import Decision
 from raymlops.monitor.alerts import AlertBook, AlertSettings, Sentinel, open_sinks
 from raymlops.operate.certificates import Certificates, doors
@@ -32,25 +32,30 @@ def start_sentinel(workspace: Workspace) -> None:
     """The actor that writes the log of decisions and tells of alerts, started unless it runs.
 
     One that runs is replaced where anything is set of `alerts`, or of the files of `serve.log`,
-    and they are others. Ray must be connected.
+    and they are others, and where it is that of an earlier raymlops. Ray must be connected.
     """
     open_sentinel(workspace).begin()
     log = workspace.settings.serve.log
     files = LogPolicy(
         max_file_mb=log.max_file_mb, num_files=log.num_files, max_waiting=log.max_waiting
     )
-    made_from = {"site": site_of(workspace), "alerts": workspace.settings.alerts, "log": files}
+    made_from = {
+        "code": code_digest(),
+        "site": site_of(workspace),
+        "alerts": workspace.settings.alerts,
+        "log": files,
+    }
     sections = {"alerts": "alerts", "serve.log": "log"}
     follow = [name for section, name in sections.items() if workspace.configured.is_set(section)]
-    renew(SentinelActor, SENTINEL_NAME, made_from, follow=follow, within=["site"])
+    renew(SentinelActor, SENTINEL_NAME, made_from, follow=["code", *follow], within=["site"])
 
 
 class SentinelActor:
     """A thread that looks again and again, for as long as the process lives."""
 
-    def __init__(self, site: Settings, alerts: AlertSettings, log: LogPolicy) -> None:
+    def __init__(self, code: str, site: Settings, alerts: AlertSettings, log: LogPolicy) -> None:
         os.nice(_NICENESS)
-        self._made_from = {"site": site, "alerts": alerts, "log": log}
+        self._made_from = {"code": code, "site": site, "alerts": alerts, "log": log}
         self._ended = Event()
         workspace = workspace_at(replace(site, alerts=alerts, serve=ServeSettings(log=log)))
         # Begun here because of a restarted actor only this is called again.

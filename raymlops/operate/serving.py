@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymlops import serve
-from raymlops.cluster import is_private, renew
+from raymlops.cluster import code_digest, is_private, renew
 from raymlops.errors import ConfigError, NotFoundError, ReleaseError
 from raymlops.ledger import ModelVersion
 from raymlops.models import Signature
@@ -125,7 +125,8 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
     """The model's drift monitor, an actor, started unless it runs.
 
     One that runs is replaced where the model's configuration asks for another, or any that says
-    something of that policy; this loses nothing, and judges no window again.
+    something of that policy, and one of an earlier raymlops is, which would judge as that did; this
+    loses nothing, and judges no window again.
     """
     settings, configured = workspace.settings.monitor, workspace.configured
     policies = {
@@ -136,6 +137,7 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
     }
     # As those have them that tell it what was answered: they are deployed with these.
     shared = {
+        "code": code_digest(),
         "ledger_url": workspace.ledger.url,  # opened here, since an actor makes no SQLite file
         "store_uri": workspace.store_uri,
         "slice_by": _slice_by(workspace),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raymlops.cluster import ClusterRecord, ClusterSettings, connect, dismiss, find, renew, spawn
+from raymlops.cluster.renewal import _as_now
 from raymlops.errors import ClusterError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("_joined")]
@@ -154,3 +155,11 @@ def test_of_several_who_renew_at_a_time_one_is_followed_and_all_return(tmp_path:
         thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in threads)
     assert ray.get(find(NAME).made_from.remote())["word"] in words
+
+
+def test_settings_of_an_earlier_raymlops_have_what_is_new_since() -> None:
+    # They are pickled without it: whatever read it ended in an AttributeError.
+    former = ClusterSettings(address="auto")
+    del vars(former)["namespace"]
+    (now,) = _as_now((former,))
+    assert now == ClusterSettings(address="auto")

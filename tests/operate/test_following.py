@@ -32,7 +32,7 @@ from raymlops.operate.settings import Settings
 from tests.coordination.processes import until
 
 MIRROR = importlib.import_module("raymlops.operate.mirror")  # the package shows the function
-SHARED = {"ledger_url", "store_uri", "slice_by"}
+SHARED = {"code", "ledger_url", "store_uri", "slice_by"}
 POLICIES = {"windows", "drift", "concept", "joins"}
 
 
@@ -101,9 +101,9 @@ def test_a_monitor_says_what_it_was_made_from(tmp_path: Path, renewals: Renewals
 @pytest.mark.parametrize(
     ("overrides", "followed"),
     [
-        ([], set()),
-        (["monitor.exporter.port=9464", "serve.log.share=0.5"], {"log"}),
-        (["alerts.min_severity=critical"], {"alerts"}),
+        ([], {"code"}),
+        (["monitor.exporter.port=9464", "serve.log.share=0.5"], {"code", "log"}),
+        (["alerts.min_severity=critical"], {"code", "alerts"}),
     ],
 )
 def test_the_sentinel_follows_whoever_says_something_of_alerts(
@@ -137,10 +137,35 @@ def test_the_mirror_follows_whoever_names_its_store(
     start()
     assert (renewals.name, dismissed) == ("", [])
     start(f"ledger.mlflow.url=sqlite:///{tmp_path}/mlflow.db", "ledger.mlflow.max_file_mb=1")
-    assert (renewals.name, renewals.follow) == (MIRROR_NAME, {"mlflow"})
+    assert (renewals.name, renewals.follow) == (MIRROR_NAME, {"code", "mlflow"})
     assert renewals.made_from["mlflow"].max_file_mb == 1
     start("ledger.mlflow.url=null")
     assert dismissed == [(MIRROR_NAME, renewals.made_from["site"])]
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_cluster")
+def test_actors_of_an_earlier_raymlops_are_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # After an upgrade under a cluster that runs, windows were judged as before it, and nobody was
+    # told, though the replicas were new ones.
+    names = ("raymlops-monitor-flights", EXPORTER_NAME, SENTINEL_NAME)
+    overrides = [f"home={tmp_path}", f"monitor.exporter.port={free_port('127.0.0.1')}"]
+    try:
+        for code in ("a1", "a1", "b2"):
+            for module in (serving, exporter, sentinel):
+                monkeypatch.setattr(module, "code_digest", lambda code=code: code)
+            with Workspace.open(overrides=overrides) as workspace:
+                start_monitor(workspace, "flights")
+                start_exporter(workspace)
+                start_sentinel(workspace)
+        assert caplog.messages == [
+            f"actor {name} is made anew for other settings: code b2, not a1" for name in names
+        ]
+    finally:
+        for name in names:
+            dismiss(name, {})
 
 
 @pytest.mark.cluster

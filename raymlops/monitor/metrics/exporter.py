@@ -73,8 +73,10 @@ class Exporter:
         settings: ExporterSettings,
         home: Path,
         drift: DriftPolicy,
+        code: str | None = None,
     ) -> None:
         self._made_from = {
+            "code": code,
             "ledger_url": ledger_url,
             "settings": settings,
             "home": home,
