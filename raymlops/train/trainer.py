@@ -39,6 +39,7 @@ from raymlops.train.checkpoints.resumption import (
     resumable,
     spec_as_json,
     spec_of,
+    training_folder,
 )
 from raymlops.train.checks import require_types
 from raymlops.train.plan import ParallelPlan
@@ -169,7 +170,7 @@ class Trainer:
         refuse_upload(home)
         with open_ledger(ledger_url or _ledger_below(home)) as ledger:
             run = ledger.runs.get(run_id)
-            recorded = resumable(run, ledger)
+            recorded = resumable(run, ledger, home)
         # The first runs did not record on what workers: they go on with the defaults.
         workers = {name: recorded[name] for name in _OF_WORKERS if name in recorded}
         if plan is not None:
@@ -220,7 +221,7 @@ class Trainer:
         url = self.ledger_url or _ledger_below(self.home)
         with connect(self.cluster, home=self.home), open_ledger(url) as ledger:
             self._require_room()
-            folder = folder or str((self.home / "training" / os.urandom(8).hex()).resolve())
+            folder = folder or training_folder(self.home, os.urandom(8).hex())
             run = ledger.runs.start(
                 kind="train",
                 model=self.spec.name,

@@ -61,7 +61,7 @@ def _with_settings_of_nccl(communication: Mapping[str, Any]) -> dict[str, Any]:
     return former
 
 
-def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
+def resumable(run: Run, ledger: Ledger, home: Path) -> dict[str, Any]:
     """What was recorded of `run`, which has ended and left checkpoints in a folder that nobody else
     trains in.
 
@@ -81,6 +81,7 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
             f"run {run.id} cannot be resumed: its spec held values that JSON does not keep as they "
             "are; give the factories texts, numbers and lists"
         )
+    recorded["folder"] = _folder_now(recorded["folder"], home)
     for other in _running_in(recorded["folder"], ledger):
         raise _goes_on(other, run.id, recorded["folder"])
     policy = CheckpointPolicy(**recorded["spec"]["checkpoints"])
@@ -91,6 +92,18 @@ def resumable(run: Run, ledger: Ledger) -> dict[str, Any]:
             "one every so many steps"
         )
     return recorded
+
+
+def training_folder(home: Path, name: str) -> str:
+    """Where a training of that home keeps its checkpoints."""
+    return str((home / "training" / name).resolve())
+
+
+def _folder_now(recorded: str, home: Path) -> str:
+    """Where the checkpoints lie that were recorded to lie there: a home that was copied, such as a
+    backup that was put back elsewhere, goes on with its own, and not in the folder of the other."""
+    own = training_folder(home, Path(recorded).name)
+    return own if Path(own).is_dir() else recorded
 
 
 def newest_step(folder: str, policy: CheckpointPolicy) -> int | None:

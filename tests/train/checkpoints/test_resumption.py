@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -143,6 +144,24 @@ def test_a_run_of_before_workers_were_recorded_goes_on_with_the_usual_ones(
         ledger.runs.fail(failed.id, "killed")
     Trainer.resume(failed.id, home=tmp_path)
     assert [(each.spec, each.cpus_per_worker) for each in started] == [(MLP, 1.0)]
+
+
+def test_a_home_that_was_copied_goes_on_with_its_own_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup that was put back elsewhere trained on in the folder of the home it was taken of,
+    or found no checkpoint where that was gone."""
+    started: list[str] = []
+    monkeypatch.setattr(Trainer, "_start", lambda _, folder, **__: started.append(folder))
+    before, after = tmp_path / "before", tmp_path / "after"
+    here = left_behind(before / "training" / "5f0e", step=40)
+    with Ledger(f"sqlite:///{before / 'ledger.db'}") as ledger:
+        failed = start(ledger, json.dumps(Trainer(MLP, home=before)._record(here)))
+        ledger.runs.fail(failed.id, "killed")
+    shutil.copytree(before, after)
+    for home in (before, after):
+        Trainer.resume(failed.id, home=home)
+    assert started == [here, str(after / "training" / "5f0e")]
 
 
 def test_a_spec_of_before_nccl_had_settings_of_its_own_is_read() -> None:
