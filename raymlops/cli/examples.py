@@ -45,6 +45,8 @@ EXAMPLES = {
     "models verify": "raymlops models verify rain@champion",
     "models trust": "raymlops models trust model.joblib --why 'ours, of May'",
     "ledger verify": "raymlops ledger verify",
+    "ledger forget-predictions": "raymlops ledger forget-predictions rain.yaml "
+    "--keep-days 180 --why room",
     "ledger forget-lock": "raymlops ledger forget-lock operator-rain --why 'ZooKeeper was emptied'",
     "alerts list": "raymlops alerts list",
     "alerts silence": "raymlops alerts silence --model rain --for 2h --why 'a migration'",

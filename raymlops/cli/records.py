@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymlops.cli.options import (
+    ConfigArgument,
     EnvOption,
     HomeOption,
     JsonOption,
+    SetOption,
     WhyOption,
     open_workspace,
     parse_time,
+    refuse,
 )
 from raymlops.cli.output import emit_json, emit_lines, person
+from raymlops.config import MOST_DAYS
 from raymlops.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[str, typer.Argument(help="The name of a model.")]
 
-_ledger = typer.Typer(help="The ledger itself: verify what was recorded.", no_args_is_help=True)
+_ledger = typer.Typer(
+    help="The ledger itself: verify, or forget, what was recorded.", no_args_is_help=True
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 @_ledger.callback()
 def ledger() -> None:
-    """The ledger itself: verify what was recorded."""
+    """The ledger itself: verify, or forget, what was recorded."""
 
 
 @_ledger.command()
@@ -75,6 +81,46 @@ def forget_lock(
     emit_lines(
         (("decision", str(decision.id)), ("outcome", decision.outcome), ("by", decision.who))
     )
+
+
+@_ledger.command("forget-predictions")
+def forget_predictions(
+    configs: ConfigArgument,
+    keep_days: Annotated[float, typer.Option(help="What is younger stays.")],
+    why: WhyOption,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, change nothing.")] = (
+        False
+    ),
+    home: HomeOption = None,
+    env: EnvOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    json: JsonOption = False,
+) -> None:
+    """Remove a model's old predictions and labels, by which nothing is judged any more.
+
+    They are most of what fills a disk. What windows were worth, and every decision, stays.
+    """
+    from raymlops import operate
+
+    refuse(not 0 < keep_days <= MOST_DAYS, f"--keep-days is {keep_days:g}, at most {MOST_DAYS}")
+    with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
+        found = operate.forget_predictions(
+            workspace,
+            keep_days=keep_days,
+            now=datetime.now(UTC),
+            who=person(),
+            why=why,
+            dry_run=dry_run,
+        )
+    if json:
+        emit_json(found)
+        return
+    said = "would be forgotten" if dry_run else "forgotten"
+    number = (
+        f"{found.num_predictions:,} predictions of {found.model} before {found.before:%Y-%m-%d}"
+    )
+    kept = f"from {found.before:%Y-%m-%d} on: {found.because}"
+    emit_lines(((said, number), *((("kept", kept),) if found.because else ())))
 
 
 def decisions(

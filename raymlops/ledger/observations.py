@@ -23,8 +23,9 @@ from sqlalchemy import (
 )
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import joins, schema, taps
+from raymlops.ledger import forgetting, joins, schema, taps
 from raymlops.ledger.database import Database
+from raymlops.ledger.forgetting import Forgotten
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.records import (
     CLASSES,
@@ -117,10 +118,11 @@ class Observations:
             query = query.where(columns.model == model)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(columns.model)).all()
+            forgotten = "" if rows else forgetting.said_of(connection, model)
         if not rows:
             of_model = "" if model is None else f" of {model}"
             raise NotFoundError(
-                f"the ledger holds no prediction{of_model} for request '{request_id}'"
+                f"the ledger holds no prediction{of_model} for request '{request_id}'{forgotten}"
             )
         if len(rows) > 1:
             raise NotFoundError(
@@ -149,6 +151,21 @@ class Observations:
         query = select(func.count()).where(schema.predictions.c.model == model)
         with self._database.read() as connection:
             return connection.scalar(query) or 0
+
+    def count_old(self, model: str, *, before: datetime) -> int:
+        """How many predictions `forget` would remove."""
+        with self._database.read() as connection:
+            return forgetting.count(connection, model, before)
+
+    def forget(self, model: str, *, before: datetime, since: datetime | None = None) -> Forgotten:
+        """Removes some predictions whose event and answer lie before that time, the oldest first,
+        with their labels; but those whose labels the detectors of concept drift have not seen.
+
+        Writers wait for one transaction alone: call it again, `since` what it told, until it tells
+        none.
+        """
+        with self._database.write() as connection:
+            return forgetting.forget(connection, model, before=before, since=since)
 
     def panes(self, model: str, *, start: date, end: date) -> list[Pane]:
         """The counts of each arm and day in [start, end), in that order."""

@@ -86,6 +86,11 @@ def due(policy: WindowPolicy, *, since: datetime, watermark: datetime) -> tuple[
     )
 
 
+def first_start(policy: WindowPolicy, *, after: datetime) -> datetime:
+    """The start of the first window that ends after that time."""
+    return _back(window_of(after, policy.unit).start, policy.unit, policy.span - 1)
+
+
 def _back(start: datetime, unit: Unit, units: int) -> datetime:
     """The start of the unit that lies `units` before the one that starts at `start`."""
     for _ in range(units):

@@ -19,6 +19,9 @@ _LOW_BYTES = 2 << 30
 _CALM = 1.25  # what is free once more, over what was too little: a disk does not waver around that
 
 
+_WAY_OUT = "`raymlops ledger forget-predictions` makes room in the ledger"
+
+
 class Room(NamedTuple):
     """Bytes of a disk, and those of them that are free to this process; whether it is `full`, and
     why it takes no new file, though it is not: it is read-only, or has no inodes left."""
@@ -68,7 +71,7 @@ class LowDisk:
         limit = min(_LOW_SHARE * room.total, _LOW_BYTES) * (_CALM if self._was_low else 1.0)
         refusal = refusal_of(room)
         self._was_low = refusal is not None or room.free < limit
-        said = refusal or f"has {room.free >> 20:,} MiB left"
+        said = refusal or f"has {room.free >> 20:,} MiB left; {_WAY_OUT}"
         lost = ": no decision and no label is taken" if room.full else ""
         return (
             Signal(

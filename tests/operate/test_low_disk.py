@@ -43,7 +43,7 @@ def test_a_disk_around_the_limit_is_one_episode() -> None:
 def test_it_says_whose_disk_and_how_much_is_left() -> None:
     (signal,) = LowDisk(HOME, lambda _: Room(10 * GIB, GIB // 4, full=False)).look()
     assert (signal.name, signal.model) == ("disk", "home /home")
-    assert signal.summary == "the disk of /home has 256 MiB left"
+    assert signal.summary.startswith("the disk of /home has 256 MiB left; `raymlops ledger forget-")
     (signal,) = LowDisk(HOME, lambda _: Room(10 * GIB, 0, full=True)).look()
     assert signal.summary == "the disk of /home is full: no decision and no label is taken"
 
