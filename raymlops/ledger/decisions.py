@@ -104,9 +104,12 @@ class Decisions:
             raise NotFoundError(f"the ledger holds no decision {decision_id}")
         return from_row(row)
 
-    def list(self, *, model: str | None = None, kind: str | None = None) -> Sequence[Decision]:
-        """All decisions, or those about a model or of a kind, oldest first."""
-        query = select(decisions)
+    def list(
+        self, *, model: str | None = None, kind: str | None = None, since: int = 0
+    ) -> Sequence[Decision]:
+        """All decisions, or those about a model, of a kind or from number `since` on, oldest
+        first."""
+        query = select(decisions).where(decisions.c.id >= since)
         if model is not None:
             query = query.where(decisions.c.model == model)
         if kind is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, and_, func, select
+from sqlalchemy import CTE, ColumnElement, Table, and_, func, select
 
 from raymlops.ledger import schema
 from raymlops.ledger.database import Database
@@ -77,15 +77,25 @@ class Overview:
 
     def _newest_windows(self, table: Table) -> list[dict[str, Any]]:
         judged = schema.performance.c  # every window that was judged has rows there
+        models = _each_once(judged.model)
         newest = (
-            select(judged.model, func.max(judged.window_end).label("end"))
-            .group_by(judged.model)
-            .subquery()
+            select(func.max(judged.window_end))
+            .where(judged.model == models.c.value)
+            .correlate(models)
+            .scalar_subquery()
         )
-        same = and_(table.c.model == newest.c.model, table.c.window_end == newest.c.end)
-        query = select(table).join(newest, same).order_by(table.c.id)
+        same = and_(table.c.model == models.c.value, table.c.window_end == newest)
+        query = select(table).join(models, same).order_by(table.c.id)
         with self._database.read() as connection:
             return [
                 {key: value for key, value in row._mapping.items() if key != "id"}
                 for row in connection.execute(query)
             ]
+
+
+def _each_once(column: ColumnElement[str]) -> CTE:
+    """The values of a column that an index begins with: it is looked up once for each, while
+    DISTINCT and GROUP BY would go through all of it."""
+    least = select(func.min(column).label("value")).cte(recursive=True)
+    following = select(func.min(column)).where(column > least.c.value).correlate(least)
+    return least.union_all(select(following.scalar_subquery()).where(least.c.value.is_not(None)))

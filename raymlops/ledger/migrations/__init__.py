@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from raymlops.ledger import seals
-from raymlops.ledger.migrations import to_2, to_3, to_4, to_5
+from raymlops.ledger.migrations import to_2, to_3, to_4, to_5, to_6
 from raymlops.ledger.schema import SCHEMA_VERSION
 
 _STEPS: dict[int, Callable[[Operations], None]] = {
@@ -22,6 +22,7 @@ _STEPS: dict[int, Callable[[Operations], None]] = {
     3: to_3.upgrade,
     4: to_4.upgrade,
     5: to_5.upgrade,
+    6: to_6.upgrade,
 }
 _SEALED_SINCE = 2
 

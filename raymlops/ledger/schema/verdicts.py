@@ -58,6 +58,7 @@ performance = Table(
     Column("low", Real),
     Column("high", Real),
     UniqueConstraint("model", "version", "arm", "window_start", "window_end", "metric"),
+    Index("performance_by_end", "model", "window_end"),
 )
 
 drift = Table(
@@ -75,6 +76,7 @@ drift = Table(
     Column("p_value", Float, nullable=False),
     Column("drifted", Boolean, nullable=False),
     UniqueConstraint("model", "version", "window_start", "window_end", "feature"),
+    Index("drift_by_end", "model", "window_end"),
 )
 
 slice_performance = Table(

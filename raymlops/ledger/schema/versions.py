@@ -35,6 +35,7 @@ decisions = Table(
     Column("event_time", UtcTime),
     Column("previous", String, nullable=False),
     Column("digest", String, nullable=False),
+    Index("decisions_by_kind", "model", "kind", "id", "outcome"),
 )
 
 trusted = Table(
