@@ -12,15 +12,21 @@ WHO = "raymlops operator"
 
 
 class Journal:
-    """The decisions about `model`, its operators' and those of others."""
+    """The decisions about `model`, its operators' and those of others.
+
+    They are asked for several times a look, so each is read once: from then on, with the newest
+    that is known, those that came after it.
+    """
 
     def __init__(self, ledger: Ledger, model: str) -> None:
         self._decisions = ledger.decisions
         self._model = model
+        self._known: list[Decision] = []
 
     def all(self, kind: str | None = None) -> Sequence[Decision]:
         """Of one kind, where that is named; oldest first."""
-        return self._decisions.list(model=self._model, kind=kind)
+        self._catch_up()
+        return [each for each in self._known if kind is None or each.kind == kind]
 
     def own(self) -> list[Decision]:
         """Those of operators."""
@@ -47,6 +53,17 @@ class Journal:
             event_time=now,
             window_end=window_end,
         )
+
+    def _catch_up(self) -> None:
+        """All are read anew where the newest that is known is not in the ledger any more: by its
+        digest, which covers those before it, the ledger is another, such as one put back."""
+        if self._known:
+            last = self._known[-1]
+            newer = self._decisions.list(model=self._model, since=last.id)
+            if newer and newer[0].digest == last.digest:
+                self._known += newer[1:]
+                return
+        self._known = list(self._decisions.list(model=self._model))
 
 
 def is_own(decision: Decision) -> bool:
