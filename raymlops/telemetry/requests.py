@@ -29,6 +29,8 @@ _ROW = struct.Struct("=6d")  # series, rows, then seconds: all, queue, batch, en
 _pack = _ROW.pack_into
 _CAPACITY = 512  # folded in a tenth of a millisecond
 _MAX_SERIES = 128
+# An hour, of who reads every second: long enough that all of it was read, and told on.
+_IDLE_READS = 3600
 _PARTS = (catalogue.DURATION, catalogue.QUEUE, catalogue.BATCH, catalogue.ENGINE)
 
 _KINDS: Mapping[int, str] = {
@@ -95,12 +97,19 @@ class _Single(NamedTuple):
 class RequestMeter:
     """Counts the requests of one model in one thread, or event loop.
 
-    Of versions, arms and statuses at most `max_series` combinations are told apart; what comes
-    after is counted under "other", so that no client and no release can grow a replica.
+    Of versions, arms and statuses at most `max_series` combinations are told apart, so that no
+    client and no release can grow a replica. One that comes after takes the place of the longest
+    idle, whose `series` ends then, if that had no request for `idle_reads` calls of `series`; else
+    it is counted under "other".
     """
 
     def __init__(
-        self, model: str, *, capacity: int = _CAPACITY, max_series: int = _MAX_SERIES
+        self,
+        model: str,
+        *,
+        capacity: int = _CAPACITY,
+        max_series: int = _MAX_SERIES,
+        idle_reads: int = _IDLE_READS,
     ) -> None:
         self._model = model
         self._journal = bytearray(_ROW.size * capacity)
@@ -110,9 +119,12 @@ class RequestMeter:
         self._keys: list[_Key] = []
         self._known: dict[tuple[str, str, int], int] = {}
         self._max_series = max_series
+        self._idle_reads = idle_reads
+        self._num_reads = 0
         room = max_series + len(_STATUS_OF)  # the last are those of what is "other"
         self._requests = np.zeros(room, dtype=np.int64)
         self._rows_answered = np.zeros(room, dtype=np.int64)
+        self._used_at = np.zeros(room, dtype=np.int64)  # how often `series` was read by then
         self._bounds_ns = [_integers(part) for part in _PARTS]
         self._sums = np.zeros((len(_PARTS), room), dtype=np.int64)
         self._buckets = [
@@ -161,17 +173,36 @@ class RequestMeter:
     def series(self) -> tuple[Series, ...]:
         """Everything counted so far."""
         self._fold()
+        self._num_reads += 1
         return merge(self._series())
 
     def _add(self, key: _Key) -> int:
         """The index of `key`, or that of "other" where there is no room for it."""
         if len(self._keys) >= self._max_series:
+            if (index := self._vacated()) is not None:
+                self._known[key], self._keys[index] = index, key
+                return index
             key = _Key(OTHER, OTHER, _STATUS_OF[outcome_of(key.status)])
             if key in self._known:
                 return self._known[key]
         self._known[key] = len(self._keys)
+        self._used_at[len(self._keys)] = self._num_reads
         self._keys.append(key)
         return self._known[key]
+
+    def _vacated(self) -> int | None:
+        """The index of the longest idle series, of which nothing is left; None where none is."""
+        index = int(np.argmin(self._used_at[: self._max_series]))
+        if self._num_reads - self._used_at[index] < self._idle_reads:
+            return None
+        self._fold()
+        if self._num_reads - self._used_at[index] < self._idle_reads:
+            return None  # the journal had some of it
+        del self._known[self._keys[index]]
+        self._used_at[index] = self._num_reads
+        for counts in (self._requests, self._rows_answered, *self._sums, *self._buckets):
+            counts[index] = 0
+        return index
 
     def _fold(self) -> None:
         used = self._offset // _ROW.size
@@ -180,6 +211,7 @@ class RequestMeter:
             return
         rows = self._rows[:used]
         series, num = rows[:, 0].astype(np.int64), len(self._keys)
+        self._used_at[series] = self._num_reads
         self._requests[:num] += np.bincount(series, minlength=num)
         answered = np.array([key.status < 400 for key in self._keys])[series]
         rows, answerers = rows[answered], series[answered]

@@ -1,7 +1,8 @@
 """What many processes counted, put together: cumulative snapshots, so that one may get lost.
 
 A snapshot holds all that its source ever counted. One that comes twice, or never, changes
-nothing: the next one says it all. Counts of a source that has gone stay, its gauges go.
+nothing: the next one says it all. Counts of a source that has gone stay, its gauges go; and so it
+is with a series that a source tells no more, such as one of a version that was let go of.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from raymlops.telemetry.catalogue import CATALOGUE
 
 _QUIET_AFTER_S = 15.0
 _MAX_QUIET = 64
+# Of the versions of about a hundred releases; who scrapes has read those before long ago.
+_MAX_GONE = 2048
 
 
 class Series(NamedTuple):
@@ -57,10 +60,15 @@ class Gathered:
     """
 
     def __init__(
-        self, *, quiet_after_s: float = _QUIET_AFTER_S, max_quiet: int = _MAX_QUIET
+        self,
+        *,
+        quiet_after_s: float = _QUIET_AFTER_S,
+        max_quiet: int = _MAX_QUIET,
+        max_gone: int = _MAX_GONE,
     ) -> None:
         self._quiet_after_s = quiet_after_s
         self._max_quiet = max_quiet
+        self._max_gone = max_gone
         self._newest: OrderedDict[str, tuple[float, Snapshot]] = OrderedDict()
         self._gone: tuple[Series, ...] = ()
         # The last sequence of each source in that sum; ten thousand take 1.4 MB.
@@ -89,6 +97,8 @@ class Gathered:
             return
         if self._left.pop(source, None) is not None:
             self._gone = merge((*self._gone, *_negative(_counts(snapshot.series))))
+        if source in self._newest:
+            self._keep(_without(self._newest[source][1].series, snapshot.series))
         self._newest[source] = (now_s, snapshot)
         self._newest.move_to_end(source)
         self._forget(now_s)
@@ -109,8 +119,19 @@ class Gathered:
         quiet = [name for name, (at_s, _) in self._newest.items() if not self._is_live(at_s, now_s)]
         for name in quiet[: max(0, len(quiet) - self._max_quiet)]:
             _, snapshot = self._newest.pop(name)
-            self._gone = merge((*self._gone, *_counts(snapshot.series)))
+            self._keep(snapshot.series)
             self._left[name] = snapshot.sequence
+
+    def _keep(self, series: Iterable[Series]) -> None:
+        """Adds what was counted to what is gone. Beyond so many series the oldest are dropped as a
+        whole, which Prometheus takes for their end: of one that is still counted elsewhere, the
+        sum would fall."""
+        if counts := _counts(series):
+            self._gone = merge((*self._gone, *counts))
+        if (excess := len(self._gone) - self._max_gone) > 0:
+            told = {each[:2] for _, snapshot in self._newest.values() for each in snapshot.series}
+            doomed = [each for each in self._gone if each[:2] not in told][:excess]
+            self._gone = _without(self._gone, doomed)
 
     def _last_sequence(self, source: str) -> int:
         """That of the newest snapshot that was taken in, -1 before the first."""
@@ -147,6 +168,12 @@ def _of_catalogue(series: Iterable[Series]) -> tuple[Series, ...]:
         and len(each.labels) == len(metric.labels)
         and len(each.buckets) == (len(metric.bounds) + 1 if metric.bounds else 0)
     )
+
+
+def _without(series: Iterable[Series], others: Iterable[Series]) -> tuple[Series, ...]:
+    """Those of which the others hold none of the same metric and labels."""
+    known = {each[:2] for each in others}
+    return tuple(each for each in series if each[:2] not in known)
 
 
 def _counts(series: Iterable[Series]) -> tuple[Series, ...]:

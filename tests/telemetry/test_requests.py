@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from raymlops.telemetry import CATALOGUE, RequestMeter, Series, families
+from raymlops.telemetry import CATALOGUE, Gathered, RequestMeter, Series, Snapshot, families
 from raymlops.telemetry.requests import outcome_of
 
 
@@ -136,3 +136,45 @@ def test_an_arm_has_no_failures_from_its_first_request_on() -> None:
     counts = {each.labels: each.value for each in meter.series() if "requests_total" in each.metric}
     canary = ("m", "1.0.0", "canary")
     assert counts == {(*canary, "ok"): 1, (*canary, "refused"): 0, (*canary, "failed"): 0}
+
+
+def test_versions_that_serve_are_told_apart_after_any_number_of_releases() -> None:
+    """After some thirty, a replica counted all that came after as "other", until it was restarted.
+
+    What is let go of is kept by who gathers, so that no count falls.
+    """
+    meter, gathered = RequestMeter("m", capacity=5, max_series=8, idle_reads=3), Gathered()
+    sequence = 0
+    for release in range(200):
+        for _ in range(3):
+            for arm, status in (("champion", 200), ("champion", 400), ("canary", 200)):
+                meter.note(f"1.0.{release}", arm, status, rows=2, total_s=0.01)
+            gathered.put(Snapshot(source="r", sequence=sequence, series=meter.series()), now_s=0.0)
+            sequence += 1
+    found = [each for each in meter.series() if each.metric == "raymlops_requests_total"]
+    assert "other" not in {each.labels[1] for each in found}
+    assert ("m", "1.0.199", "canary", "ok") in {each.labels for each in found}
+    assert len({each.labels[1:3] for each in found}) <= 8
+    told = {each[:2]: each.value for each in gathered.series(now_s=0.0)}
+    assert len(told) > 200
+    assert {
+        value for (metric, labels), value in told.items()
+        if metric == "raymlops_requests_total" and labels[2:] == ("champion", "ok")
+    } == {3}  # fmt: skip
+
+
+def test_a_series_that_comes_back_begins_anew_and_loses_nothing_of_others() -> None:
+    meter = RequestMeter("m", capacity=64, max_series=2, idle_reads=2)
+    meter.note("1.0.0", "champion", 200, rows=1, total_s=0.01)
+    meter.note("1.0.1", "champion", 200, rows=1, total_s=0.01)
+    for _ in range(2):
+        meter.series()
+    meter.note("1.0.1", "champion", 200, rows=4, total_s=0.01)  # in the journal, not yet counted
+    meter.note("1.0.2", "champion", 200, rows=1, total_s=0.01)
+    meter.note("1.0.0", "champion", 200, rows=1, total_s=0.01)
+    rows = {
+        each.labels[1]: each.value
+        for each in meter.series()
+        if each.metric == "raymlops_request_rows_total"
+    }
+    assert rows == {"1.0.1": 5, "1.0.2": 1, "other": 1}

@@ -142,3 +142,35 @@ def test_merging_parts_is_merging_all(counts: list[int]) -> None:
     series = [each for count in counts for each in snapshot("x", 0, count).series]
     half = len(series) // 2
     assert merge(series) == merge((*merge(series[:half]), *merge(series[half:])))
+
+
+def test_what_a_replica_tells_no_more_does_not_fall() -> None:
+    """Batches of a version that one of two replicas had let go of fell to those of the other, and
+    Prometheus took all of these for new ones."""
+    gathered = Gathered()
+    for source, count in (("a", 5), ("b", 7)):
+        gathered.put(snapshot(source, 0, count), now_s=0.0)
+    without = [each for each in snapshot("a", 1, 5).series if each.metric not in (ROWS[0], LOAD[0])]
+    gathered.put(Snapshot(source="a", sequence=1, series=tuple(without)), now_s=1.0)
+    assert Series(*ROWS, 36, (12, 0, 12)) in gathered.series(now_s=1.0)
+    gathered.put(snapshot("a", 2, 1), now_s=2.0)  # loaded again, it counts from 0
+    found = gathered.series(now_s=2.0)
+    assert Series(*ROWS, 39, (13, 0, 13)) in found
+    assert Series(*LOAD, 7.0) in found
+
+
+def test_series_of_long_ago_are_dropped_but_none_that_is_still_counted() -> None:
+    gathered = Gathered(max_gone=3)
+    for number in range(10):
+        series = [Series(REQUESTS[0], ("m", f"1.0.{number}", "champion", "ok"), 1)]
+        series.append(Series(REQUESTS[0], ("m", "none", "none", "refused"), number + 1))
+        gathered.put(Snapshot(source="a", sequence=number, series=tuple(series)), now_s=0.0)
+    versions = [each.labels[1] for each in gathered.series(now_s=0.0)]
+    assert sorted(versions) == ["1.0.6", "1.0.7", "1.0.8", "1.0.9", "none"]
+    gathered.put(snapshot("b", 0, 7), now_s=0.0)
+    gathered.put(Snapshot(source="b", sequence=1, series=()), now_s=0.0)
+    gathered.put(snapshot("c", 0, 1), now_s=0.0)
+    for number in range(10, 20):
+        series = [Series(REQUESTS[0], ("m", f"1.0.{number}", "champion", "ok"), 1)]
+        gathered.put(Snapshot(source="a", sequence=number, series=tuple(series)), now_s=0.0)
+    assert Series(*REQUESTS, 8) in gathered.series(now_s=0.0)
