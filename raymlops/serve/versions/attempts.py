@@ -31,7 +31,7 @@ class Attempts:
         Raises:
             ModelError: so much work for that version was left, and has not come back.
         """
-        lost = self._lost.setdefault(version, [])
+        lost = self._lost.get(version, [])
         if len(lost) >= _MAX_LOST:
             raise ModelError(
                 f"version {version} was given up {len(lost)} times while it was loaded, and hangs "
@@ -43,6 +43,7 @@ class Attempts:
         try:
             return await asyncio.wrap_future(attempt)
         except asyncio.CancelledError:
+            lost = self._lost.setdefault(version, lost)
             lost.append(attempt)
             attempt.add_done_callback(lost.remove)
             del attempt  # a traceback would keep it, with a result that may hold processes

@@ -25,6 +25,16 @@ def test_work_is_answered_by_what_it_returns_or_raises() -> None:
     asyncio.run(test())
 
 
+def test_nothing_is_kept_of_versions_that_were_loaded() -> None:
+    async def test() -> None:
+        attempts = Attempts()
+        for number in range(20):
+            await attempts.run(f"1.0.{number}", lambda: 3)
+        assert not attempts._lost
+
+    asyncio.run(test())
+
+
 def test_work_that_hangs_keeps_no_other_thread_of_the_loop_waiting() -> None:
     """Six of a version that hung were all the threads that a replica on two processors had: keys
     that were revoked stayed good, and no version was loaded any more."""
