@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -281,8 +282,8 @@ def _outcome(row: Row[Any]) -> Outcome:
         scores = scores.reshape(row.num_rows, width)
     return Outcome(
         request_id=row.request_id,
-        version=row.version,
-        arm=row.arm,
+        version=sys.intern(row.version),
+        arm=sys.intern(row.arm),
         event_time=row.event_time,
         scores=scores,
         labels=labels,

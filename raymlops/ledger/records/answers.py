@@ -88,7 +88,7 @@ def label_values(labels: bytes, num_rows: int) -> NDArray[Any] | None:
     return np.frombuffer(labels, dtype=np.int8) if len(labels) == num_rows else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """A prediction whose labels have arrived: `scores` float32 and `labels` int8 or float32, both
     [rows]; of several classes the scores are [rows, classes], and the labels classes as objects.
