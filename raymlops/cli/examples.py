@@ -39,6 +39,7 @@ EXAMPLES = {
     "runs watch": "raymlops runs watch rain-e0a28f864c",
     "runs compare": "raymlops runs compare rain-e0a28f864c rain-471bc049f9 --differing",
     "runs best": "raymlops runs best log_loss --minimize --where 'params.epochs >= 3'",
+    "runs forget-checkpoints": "raymlops runs forget-checkpoints --keep-days 90 --why room",
     "models list": "raymlops models list",
     "models inspect": "raymlops models inspect model.onnx",
     "models convert": "raymlops models convert model.skops model.onnx --sample rows.parquet",

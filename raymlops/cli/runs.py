@@ -1,15 +1,24 @@
-"""Verbs of runs: list, show, watch, compare, best."""
+"""Verbs of runs: list, show, watch, compare, best, forget-checkpoints."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from raymlops.cli.options import EnvOption, HomeOption, JsonOption, open_workspace
-from raymlops.cli.output import emit_json, emit_lines, emit_table
+from raymlops.cli.options import (
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    WhyOption,
+    open_workspace,
+    refuse,
+)
+from raymlops.cli.output import emit_json, emit_lines, emit_table, person
+from raymlops.config import MOST_DAYS
 from raymlops.errors import TrainingError
 
 _runs = typer.Typer(
@@ -232,3 +241,43 @@ def _shown(value: Any) -> str:
             return shown_figure(value)
         case _:
             return str(value)
+
+
+@_runs.command("forget-checkpoints")
+def forget_checkpoints(
+    keep_days: Annotated[float, typer.Option(help="What was written since then stays.")],
+    why: WhyOption,
+    model: ModelOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell which, change nothing.")] = False,
+    home: HomeOption = None,
+    env: EnvOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove old checkpoints of runs that have ended, which then are resumed no more.
+
+    Weights stay, and so do the checkpoints of what is running.
+    """
+    from raymlops import operate
+
+    refuse(not 0 <= keep_days <= MOST_DAYS, f"--keep-days is {keep_days:g}, 0 to {MOST_DAYS}")
+    with open_workspace(home=home, env=env) as workspace:
+        found = operate.forget_checkpoints(
+            workspace,
+            keep_days=keep_days,
+            now=datetime.now(UTC),
+            who=person(),
+            why=why,
+            model=model,
+            dry_run=dry_run,
+        )
+    if json:
+        emit_json(found)
+        return
+    emit_table(
+        ("run", "model", "size", "folder"),
+        (
+            (each.runs[0], each.model, f"{each.size_bytes / 2**20:,.1f} MiB", each.folder)
+            for each in found
+        ),
+        if_none=f"no checkpoint of a run that has ended is older than {keep_days:g} days",
+    )

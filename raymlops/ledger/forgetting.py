@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 
 from raymlops.ledger import schema
 
-KIND = "forget"
+KIND = "forget predictions"
 """Of the decisions to do so, whose evidence tells what is forgotten `BEFORE` which time."""
 BEFORE = "before"
 

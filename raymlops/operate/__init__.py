@@ -6,7 +6,12 @@ from raymlops.operate.challenger import Challenger, judge_challenger, make_chall
 from raymlops.operate.datasets import add_data, check_data, newest_data
 from raymlops.operate.exporter import start_exporter
 from raymlops.operate.fitting import fit, propose_plan, resume
-from raymlops.operate.forgetting import Forgotten, forget_predictions
+from raymlops.operate.forgetting import (
+    Forgotten,
+    ForgottenCheckpoints,
+    forget_checkpoints,
+    forget_predictions,
+)
 from raymlops.operate.health import ModelHealth, MonitorHealth, Status, status
 from raymlops.operate.labelling import Labelled, add_labels
 from raymlops.operate.machinery import Machinery, down, up
@@ -42,6 +47,7 @@ from raymlops.operate.workspace import Workspace
 __all__ = [
     "Challenger",
     "Forgotten",
+    "ForgottenCheckpoints",
     "Labelled",
     "Machinery",
     "ModelHealth",
@@ -63,6 +69,7 @@ __all__ = [
     "end_silences",
     "example_record",
     "fit",
+    "forget_checkpoints",
     "forget_predictions",
     "inspect",
     "judge_challenger",

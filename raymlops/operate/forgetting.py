@@ -1,4 +1,5 @@
-"""Old predictions removed from the ledger, but none that anything may still be judged by.
+"""Old predictions removed from the ledger, but none that anything may still be judged by; and the
+checkpoints that trainings left.
 
     forgotten                         │ kept
     ──────────────────────────────────┼───────────────────────────────────────────────► event time
@@ -94,6 +95,65 @@ def forget_predictions(
         num_predictions=number,
         decision=decision,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgottenCheckpoints:
+    """Those of a run and of all that went on with it, or what would be forgotten: then there is no
+    decision."""
+
+    model: str
+    runs: tuple[str, ...]
+    folder: str
+    size_bytes: int
+    decision: Decision | None
+
+
+def forget_checkpoints(
+    workspace: Workspace,
+    *,
+    keep_days: float,
+    now: datetime,
+    who: str,
+    why: str,
+    model: str | None = None,
+    dry_run: bool = False,
+) -> tuple[ForgottenCheckpoints, ...]:
+    """Removes the checkpoints of trainings, of all models or one, the newest of which was written
+    more than `keep_days` ago; these runs can be resumed no more. Weights stay.
+
+    Raises:
+        OSError: a folder cannot be removed.
+        ValueError: nobody or no reason is named.
+    """
+    from raymlops.train.checkpoints.leftovers import leftovers
+
+    if not who.strip() or not why.strip():
+        raise ValueError(f"forgetting checkpoints needs a name and a reason: {who!r}, {why!r}")
+    ledger, forgotten = workspace.ledger, []
+    before = now - timedelta(days=keep_days)
+    for each in leftovers(ledger, before=before, model=model):
+        runs, decision = tuple(run.id for run in each.runs), None
+        if not dry_run:
+            decision = ledger.decisions.add(
+                model=each.runs[0].model,
+                kind="forget checkpoints",
+                outcome=f"checkpoints of run {runs[0]}",
+                who=who,
+                why=why,
+                evidence={"runs": runs, "folder": each.folder, "size_bytes": each.size_bytes},
+            )
+            each.remove()
+        forgotten.append(
+            ForgottenCheckpoints(
+                model=each.runs[0].model,
+                runs=runs,
+                folder=each.folder,
+                size_bytes=each.size_bytes,
+                decision=decision,
+            )
+        )
+    return tuple(forgotten)
 
 
 def horizon_of(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from raymlops.errors import ConfigError
 from raymlops.ledger import JoinPolicy
+from raymlops.ledger.provenance import code_at
 from raymlops.monitor import WindowPolicy
-from raymlops.operate import forget_predictions
+from raymlops.operate import Workspace, forget_checkpoints, forget_predictions
 from raymlops.operate.forgetting import Horizon, horizon_of
 from tests.operate.world import World, day
 
@@ -72,6 +75,41 @@ def test_a_dry_run_changes_nothing_and_the_other_leaves_a_decision(world: World)
     assert ledger.observations.count_predictions(model) == before - number
     assert forget(dry_run=False) == 0
     decision = ledger.decisions.list(model=model)[-1]
-    assert (decision.kind, decision.who, decision.why) == ("forget", "ann", "room")
+    assert (decision.kind, decision.who, decision.why) == ("forget predictions", "ann", "room")
     assert decision.outcome == f"{number} predictions before 2024-01-02"
     assert decision.evidence["num_predictions"] == number
+
+
+def test_checkpoints_are_forgotten_by_a_decision(workspace: Workspace, tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "here", workspace.ledger
+    (folder / "step-00000040").mkdir(parents=True)
+    (folder / "step-00000040" / "shard").write_bytes(bytes(2**20))
+    run = ledger.runs.start(
+        kind="train",
+        model="digits",
+        params={},
+        code=code_at(tmp_path),
+        config=json.dumps({"folder": str(folder)}),
+        environment="{}",
+        inputs={},
+    )
+    ledger.runs.fail(run.id, "killed")
+
+    def forget(*, days: float, dry_run: bool) -> list[int]:
+        now = datetime.now(UTC) + timedelta(days=10)
+        found = forget_checkpoints(
+            workspace, keep_days=days, now=now, who="ann", why="room", dry_run=dry_run
+        )
+        return [each.size_bytes for each in found]
+
+    assert forget(days=11, dry_run=False) == []
+    assert forget(days=9, dry_run=True) == [2**20]
+    assert ledger.decisions.list() == []
+    assert forget(days=9, dry_run=False) == [2**20]
+    assert list(folder.iterdir()) == []
+    assert forget(days=9, dry_run=False) == []
+    (decision,) = ledger.decisions.list(model="digits")
+    assert decision.outcome == f"checkpoints of run {run.id}"
+    assert decision.evidence == {
+        "runs": [run.id], "folder": str(folder), "size_bytes": 2**20,
+    }  # fmt: skip

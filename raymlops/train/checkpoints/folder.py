@@ -50,6 +50,12 @@ class CheckpointFolder:
             if _harm(path) is None
         )
 
+    def remains(self) -> list[Path]:
+        """The folders of all checkpoints, damaged ones and halves among them."""
+        return sorted(
+            path for prefix in (_PREFIX, _DAMAGED) for path in self.folder.glob(f"{prefix}*")
+        )
+
     def harms(self) -> dict[Path, str]:
         """What is wrong with those that were published and are not whole any more, by folder."""
         found = {path.parent: _harm(path) for path in self.folder.glob(f"{_PREFIX}*/{_COMPLETE}")}

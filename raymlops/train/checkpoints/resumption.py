@@ -163,11 +163,11 @@ def _running_in(folder: str, ledger: Ledger) -> list[Run]:
     return [
         run
         for run in ledger.runs.list(kind="train", status="running")
-        if _folder_in(ledger.text(run.config_digest)) == folder
+        if folder_in(ledger.text(run.config_digest)) == folder
     ]
 
 
-def _folder_in(config: str) -> str | None:
+def folder_in(config: str) -> str | None:
     """What a Trainer called its folder; None in what others recorded of theirs."""
     with contextlib.suppress(ValueError, AttributeError):
         folder: str | None = json.loads(config).get("folder")
