@@ -26,6 +26,7 @@ class RequestLog:
             max_file_bytes=policy.max_file_mb << 20,
             num_files=policy.num_files,
             max_waiting=policy.max_waiting,
+            family=model,
         )
         self._num_left_out = 0
 

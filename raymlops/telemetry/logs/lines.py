@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from raymlops.config import redact
+from raymlops.telemetry.logs.lives import hold, remove_ended
 
 _EVERY_S = 0.2
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
@@ -30,13 +31,22 @@ _logger = logging.getLogger(__name__)
 class LineWriter:
     """Appends documents to `path`, a line each; `num_written` and `num_dropped` count them.
 
-    A disk that takes nothing costs lines, never a request: the writer goes on trying.
+    A disk that takes nothing costs lines, never a request: the writer goes on trying. Writers of a
+    `family` have a file for each life, see `lives`: what ended ones left is `num_files`, too.
     """
 
     def __init__(
-        self, path: Path, *, max_file_bytes: int, num_files: int, max_waiting: int
+        self,
+        path: Path,
+        *,
+        max_file_bytes: int,
+        num_files: int,
+        max_waiting: int,
+        family: str | None = None,
     ) -> None:
         self._path = path
+        self._family = family
+        self._held: int | None = None
         self._max_file_bytes = max_file_bytes
         self._num_files = num_files
         self._max_waiting = max_waiting
@@ -64,8 +74,12 @@ class LineWriter:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _run(self) -> None:
+        self._remove_ended()
         while not self._ended.wait(_EVERY_S):
             self._write_waiting()
         self._write_waiting()
@@ -106,7 +120,24 @@ class LineWriter:
             # What a request was about is nobody else's affair.
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             with open(descriptor, "ab") as file:
+                self._hold(descriptor)
                 file.write(b"\n" * _is_torn(descriptor) + b"".join(lines))
+
+    def _hold(self, descriptor: int) -> None:
+        """Its file is another after each rotation, and where a person removed it."""
+        before, self._held = self._held, os.dup(descriptor)
+        hold(self._held)
+        if before is not None:
+            os.close(before)
+
+    def _remove_ended(self) -> None:
+        if self._family is None:
+            return
+        try:
+            with _alone_in(self._path.parent):
+                remove_ended(self._path.parent, self._family, keep=self._num_files)
+        except OSError as error:
+            _logger.warning("logs of replicas that have ended stay: %s", error)
 
     def _is_full(self) -> bool:
         try:
