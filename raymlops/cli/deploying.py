@@ -24,6 +24,9 @@ from raymlops.errors import ConfigError
 if TYPE_CHECKING:
     from raymlops.operate import Workspace
 
+_MAX_SHOWN = 4096
+"""Characters of a row that is printed: no shell takes a million, and no reader either."""
+
 
 def add_to(app: typer.Typer) -> None:
     for verb in (deploy, undeploy):
@@ -74,8 +77,8 @@ def deploy(
 def _ways_to_ask(
     workspace: Workspace, url: str, references: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    """Of each model its address, a line for the shell that asks it, and a form; and the release
-    that runs."""
+    """Of each model the release that runs, its address, a line for the shell that asks it, unless
+    that is too long, and a form."""
     from raymlops import operate
 
     key = "" if workspace.settings.serve.keys_file is None else " -H 'Authorization: Bearer KEY'"
@@ -86,7 +89,8 @@ def _ways_to_ask(
         model = f"{url}/v2/models/{name}"
         record = to_json([operate.example_record(workspace, reference)])
         yield "infer", f"POST {model}/infer"
-        yield "try", f"curl -s {model}/predict{key} -d {shlex.quote(record)}"
+        if len(record) <= _MAX_SHOWN:
+            yield "try", f"curl -s {model}/predict{key} -d {shlex.quote(record)}"
         yield "form", f"{model}/docs"
 
 

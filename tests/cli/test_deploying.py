@@ -49,18 +49,7 @@ def home(tmp_path: Path) -> Path:
 def test_the_line_that_asks_the_model_can_be_pasted(
     settings: list[str], header: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def connect(_: Workspace) -> Iterator[Any]:
-        yield SimpleNamespace(owned=False)
-
-    monkeypatch.setattr(Workspace, "connect", connect)
-    deployment = SimpleNamespace(url="http://127.0.0.1:8000", model="diabetes")
-    monkeypatch.setattr(operate, "deploy", lambda *_: deployment)
-    options = [word for setting in settings for word in ("--set", setting)]
-    told = dict(
-        line.strip().split("  ", 1)
-        for line in run("deploy", "diabetes@1.0.0", "--home", home, *options).splitlines()
-    )
+    told = told_of_deploying(home, settings, monkeypatch)
     assert told["form"] == "http://127.0.0.1:8000/v2/models/diabetes/docs"
     curl, silent, url, *given, data, body = shlex.split(told["try"])
     assert (curl, silent, data, given) == ("curl", "-s", "-d", header)
@@ -71,3 +60,27 @@ def test_the_line_that_asks_the_model_can_be_pasted(
     (record,) = json.loads(body)
     bundle.signature.check({name: np.array([value]) for name, value in record.items()})
     assert next(iter(record)) == "it's"
+
+
+def test_a_line_that_no_shell_takes_is_left_out(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image of a million pixels was printed."""
+    monkeypatch.setattr(operate, "example_record", lambda *_: {"image": [0.5] * 1_000_000})
+    told = told_of_deploying(home, [], monkeypatch)
+    assert sorted(told) == ["form", "infer"]
+
+
+def told_of_deploying(
+    home: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    @contextmanager
+    def connect(_: Workspace) -> Iterator[Any]:
+        yield SimpleNamespace(owned=False)
+
+    monkeypatch.setattr(Workspace, "connect", connect)
+    deployment = SimpleNamespace(url="http://127.0.0.1:8000", model="diabetes")
+    monkeypatch.setattr(operate, "deploy", lambda *_: deployment)
+    options = [word for setting in settings for word in ("--set", setting)]
+    lines = run("deploy", "diabetes@1.0.0", "--home", home, *options).splitlines()
+    return dict(line.strip().split("  ", 1) for line in lines)
