@@ -25,9 +25,11 @@ from raymlops.data.profile import CONFIDENCE, OUTPUTS, SCORE, Profile
 from raymlops.data.rules import Finding
 from raymlops.data.schema import TableSchema
 from raymlops.data.sources import Source, open_source
+from raymlops.data.tensors import FREE
 
 __all__ = [
     "CONFIDENCE",
+    "FREE",
     "OUTPUTS",
     "SCORE",
     "Bins",

@@ -25,6 +25,7 @@ from raymlops.data.bins import Bins, CategoryBins, Counts, NumberBins, bins_of, 
 from raymlops.data.classes import Class, class_losses
 from raymlops.data.error_cap import FAR_OFF_RATE, ErrorCap
 from raymlops.data.features import Column, Columns, Feature
+from raymlops.data.projections import Projection, read_by
 from raymlops.data.reliability import Reliability
 
 SCORE = "score"
@@ -57,6 +58,8 @@ class Profile:
     Of a model that ranks, `label_rate` is the mean relevance, and `loss` what its NDCG lacks of 1,
     mean over queries. All but a `far_off_rate` of these lacked no more than its `tolerance`: one of
     ten or less, as many lack the same.
+
+    Of tensors, the `projections` have bins; `read` makes them of what the model is asked.
     """
 
     bins: tuple[Bins, ...]
@@ -69,6 +72,7 @@ class Profile:
     far_off_rate: float = FAR_OFF_RATE
     is_ranking: bool = False
     error_cap: ErrorCap | None = None
+    projections: tuple[Projection, ...] = ()
 
     @classmethod
     def of(
@@ -189,9 +193,13 @@ class Profile:
             for bins, end in zip(self.bins, ends, strict=True)
         }
 
+    def read(self, columns: Columns) -> Columns:
+        """`columns` with one value a row each: of tensors, the numbers that tell of them."""
+        return read_by(self.projections, columns)
+
     def count(self, columns: Columns, scores: NDArray[np.float32]) -> Counts:
-        """Rows by cell, given `scores` [rows] or [rows, classes]; columns outside the profile are
-        ignored."""
+        """Rows by cell, given `scores` [rows] or [rows, classes], and columns as `read` gives them;
+        those outside the profile are ignored."""
         return _count(self.bins, columns, scores)
 
     def counting(self, columns: Columns, scores: NDArray[np.float32]) -> Iterator[Counts]:
@@ -201,7 +209,7 @@ class Profile:
             yield each.count(columns[each.name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Without classes, numbers or orders as it always was."""
+        """Without classes, numbers, orders or tensors as it always was."""
         loss: dict[str, Any] = {"log_loss": self.loss}
         if self.is_ranking:
             loss = {
@@ -225,6 +233,7 @@ class Profile:
             **loss,
             "reliability": None if self.reliability is None else self.reliability.to_dict(),
             **({"class_rates": self.class_rates} if self.class_rates else {}),
+            **({"projections": [*map(asdict, self.projections)]} if self.projections else {}),
         }
 
     @classmethod
@@ -252,6 +261,7 @@ class Profile:
             far_off_rate=values.get("far_off_rate", FAR_OFF_RATE),
             is_ranking="ndcg_loss" in values,
             error_cap=None if cap is None else ErrorCap(**cap),
+            projections=tuple(Projection(**row) for row in values.get("projections", ())),
         )
 
 

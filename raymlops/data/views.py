@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,13 +13,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raymlops.data.features import Column, Feature, as_floats, read_columns
+from raymlops.data.projections import along, directions_named
 from raymlops.data.rules.base import is_category, is_number
 
 Comparable = Literal["number", "category", "embedding"]
 
 # A column of more different texts has no bins for most of them: it is read, not chosen from.
 _MAX_CATEGORIES = 512
-_NUM_DIRECTIONS = 8
 
 _LISTS = (
     pa.types.is_list,
@@ -90,10 +89,7 @@ class Length(View):
 
 class Embedding(View):
     """How many numbers a vector has, its norm, and where it lies along eight random directions,
-    always the same; a vector of another model, of more or fewer numbers, has its length alone.
-
-    Directions keep distances between vectors (W. Johnson, J. Lindenstrauss, 1984), so a cloud that
-    moves or spreads does so along some of them.
+    see `projections`; a vector of another model, of more or fewer numbers, has its length alone.
     """
 
     def __init__(self, column: str, dimension: int) -> None:
@@ -102,22 +98,14 @@ class Embedding(View):
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        directions = (f"{self.column} direction {each + 1}" for each in range(_NUM_DIRECTIONS))
+        directions = directions_named(self.column)
         names = (f"{self.column} length", f"{self.column} norm", *directions)
         return tuple(map(_number, names))
-
-    @cached_property
-    def _directions(self) -> NDArray[np.float64]:
-        random = np.random.default_rng(self._dimension)
-        return random.normal(size=(self._dimension, _NUM_DIRECTIONS))
 
     def read(self, table: pa.Table) -> Sequence[Column]:
         column = table[self.column].combine_chunks()
         lengths = _lengths(column)
-        vectors = self._vectors(column, lengths == self._dimension)
-        with np.errstate(invalid="ignore"):  # infinite numbers have no direction: they are missing
-            directions = (vectors @ self._directions).T
-        return [lengths, np.linalg.norm(vectors, axis=1), *directions]
+        return [lengths, *along(self._vectors(column, lengths == self._dimension))]
 
     def _vectors(self, column: pa.Array, fits: NDArray[np.bool_]) -> NDArray[np.float64]:
         """[rows, dimension]; of vectors that do not fit, and those with a missing number, NaN."""
@@ -133,9 +121,14 @@ def comparable(kind: pa.DataType) -> Comparable | None:
         return "number"
     if is_category(kind) or pa.types.is_boolean(kind):
         return "category"
-    if any(test(kind) for test in _LISTS) and is_number(kind.value_type):
+    if is_list(kind) and is_number(kind.value_type):
         return "embedding"
     return None
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a row of such a column is a list of any kind."""
+    return any(test(kind) for test in _LISTS)
 
 
 def shared(left: pa.Schema, right: pa.Schema) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raymlops.errors import ModelError
 from raymlops.models.interrupts import interrupts_held
 from raymlops.models.parity import check_parity
-from raymlops.models.predictors import flat, mode_kept, predictor_of
+from raymlops.models.predictors import Matrix, flat, mode_kept, predictor_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +25,9 @@ _PROBABILITIES = "probabilities"
 
 
 class Scorer(Protocol):
-    """Logits [rows] of a float32 matrix [rows, width]."""
+    """Logits [rows] of rows of inputs."""
 
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+    def __call__(self, matrix: Matrix, /) -> NDArray[np.float32]: ...
 
 
 class OnnxScorer:
@@ -68,7 +68,7 @@ class OnnxScorer:
         self.input = inputs[0]
         self.outputs = outputs if len(outputs) == 1 else [_PROBABILITIES]
 
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[np.float32]:
+    def __call__(self, matrix: Matrix, /) -> NDArray[np.float32]:
         return flat(self.session.run(self.outputs, {self.input: matrix})[0])
 
 
@@ -84,20 +84,26 @@ def session_options(*, num_threads: int = 1) -> Any:
 
 
 def export(
-    module: torch.nn.Module, sample: NDArray[np.float32], *, output: str = "output"
+    module: torch.nn.Module,
+    sample: Matrix,
+    *,
+    output: str = "output",
+    any_length: bool = False,
 ) -> bytes:
     """`module` as ONNX with a free batch size, after what it says of `sample` was found equal.
 
     Args:
-        module: maps float32 [rows, width] to numbers, [rows] or several a row.
-        sample: real rows, [rows, width], at least two.
+        module: maps float32 [rows, width], or tensors like those of the sample, to numbers, [rows]
+            or several a row.
+        sample: real rows, [rows, ...], at least two.
         output: what ONNX calls what the module says.
+        any_length: whether it takes rows of any length, the second axis, as texts are.
 
     Raises:
         ParityError: one of them differs by more than `PARITY_TOLERANCE`.
     """
     with mode_kept(module):
-        data = export_unchecked(module, sample, output=output)
+        data = export_unchecked(module, sample, output=output, any_length=any_length)
         wanted = predictor_of(module)(sample)
     check_parity(
         OnnxScorer(data)(sample),
@@ -110,12 +116,19 @@ def export(
 
 
 def export_unchecked(
-    module: torch.nn.Module, sample: NDArray[np.float32], *, output: str = "output"
+    module: torch.nn.Module,
+    sample: Matrix,
+    *,
+    output: str = "output",
+    any_length: bool = False,
 ) -> bytes:
     """`module` as ONNX, for callers who compare the numbers themselves."""
     import torch
 
     module, rows = module.eval(), torch.from_numpy(sample)
+    free = {0: torch.export.Dim("rows")}
+    if any_length:
+        free[1] = torch.export.Dim("positions")
 
     # The exporter reports its progress as warnings and log lines about its own internals.
     quiet = logging.getLogger("torch.onnx")
@@ -131,7 +144,7 @@ def export_unchecked(
                 verbose=False,
                 input_names=["matrix"],
                 output_names=[output],
-                dynamic_shapes=({0: torch.export.Dim("rows")},),
+                dynamic_shapes=(free,),
             )
     finally:
         quiet.setLevel(level)

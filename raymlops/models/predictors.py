@@ -1,4 +1,4 @@
-"""One way to ask any model: a float32 matrix in, numbers out."""
+"""One way to ask any model: a float32 matrix or a tensor in, numbers out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from raymlops.errors import ModelError
 
-Matrix = NDArray[np.float32]
-"""Rows of inputs, [rows, width]."""
+Matrix = NDArray[Any]
+"""Rows of inputs: float32 [rows, width], or tensors [rows, ...] of any type of numbers."""
 
 Kind = Literal["sklearn", "torch", "keras", "python", "scorer"]
 """The library a model belongs to, or a plain function; a scorer answers but cannot be taken apart
@@ -21,7 +21,7 @@ again."""
 
 
 class Predictor(Protocol):
-    """Outputs [rows] or [rows, k] of a float32 matrix [rows, width]."""
+    """Outputs [rows] or [rows, k] of rows of inputs."""
 
     def __call__(self, matrix: Matrix, /) -> NDArray[Any]: ...
 

@@ -1,10 +1,11 @@
-"""From columns to the float matrix a network reads: fitted once, kept with the model."""
+"""From columns to the float matrix or the tensor a network reads: fitted once, kept with the
+model."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -53,14 +54,35 @@ class CategoryEncoding:
         into[known, index[known]] = 1.0
 
 
-Encoding = NumberEncoding | CategoryEncoding
+@dataclass(frozen=True, kw_only=True)
+class TensorEncoding:
+    """The tensors of a column as they are, [rows, ...], of that datatype."""
+
+    name: str
+    datatype: str
+
+    def encode(self, column: Column) -> NDArray[Any]:
+        if self.datatype == "FP32":
+            return np.clip(column, -_LARGEST, _LARGEST).astype(np.float32)
+        return np.asarray(column).astype(self.datatype.lower())
+
+
+Encoding = NumberEncoding | CategoryEncoding | TensorEncoding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """The encodings of all features, side by side."""
+    """The encodings of all features, side by side; that of a tensor stands alone."""
 
     encodings: tuple[Encoding, ...]
+
+    def __post_init__(self) -> None:
+        tensors = [each.name for each in self.encodings if isinstance(each, TensorEncoding)]
+        if tensors and len(self.encodings) > 1:
+            raise ValueError(
+                f"'{tensors[0]}' is a tensor, and there are {len(self.encodings)} encodings; a "
+                "model is asked with a matrix or with one tensor"
+            )
 
     @classmethod
     def fit(cls, features: Iterable[Feature], columns: Columns) -> Preprocessing:
@@ -69,16 +91,23 @@ class Preprocessing:
 
     @cached_property
     def width(self) -> int:
-        return sum(encoding.width for encoding in self.encodings)
+        return sum(each.width for each in self.encodings if not isinstance(each, TensorEncoding))
 
-    def transform(self, columns: Columns) -> NDArray[np.float32]:
-        """The matrix [rows, width]."""
+    def transform(self, columns: Columns) -> NDArray[Any]:
+        """The matrix [rows, width] of float32, or the tensor [rows, ...]."""
+        if self._tensor is not None:
+            return self._tensor.encode(columns[self._tensor.name])
         matrix = np.zeros((num_rows(columns), self.width), dtype=np.float32)
         with np.errstate(over="ignore"):  # what is beyond float32 is told as its largest number
             self._numbers.encode(columns, matrix)
         for start, each in self._categories:
             each.encode(columns[each.name], matrix[:, start : start + each.width])
         return np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
+
+    @cached_property
+    def _tensor(self) -> TensorEncoding | None:
+        first = self.encodings[0] if self.encodings else None
+        return first if isinstance(first, TensorEncoding) else None
 
     @cached_property
     def _numbers(self) -> _Numbers:
@@ -90,35 +119,19 @@ class Preprocessing:
     def _categories(self) -> list[tuple[int, CategoryEncoding]]:
         return [(at, each) for at, each in self._placed() if isinstance(each, CategoryEncoding)]
 
-    def _placed(self) -> Iterable[tuple[int, Encoding]]:
+    def _placed(self) -> Iterable[tuple[int, NumberEncoding | CategoryEncoding]]:
         """Each encoding with its first column in the matrix."""
-        widths = (encoding.width for encoding in self.encodings)
-        return zip(accumulate(widths, initial=0), self.encodings, strict=False)
+        plain = [each for each in self.encodings if not isinstance(each, TensorEncoding)]
+        widths = (encoding.width for encoding in plain)
+        return zip(accumulate(widths, initial=0), plain, strict=False)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "encodings": [
-                {
-                    "name": each.name,
-                    "mean": each.mean,
-                    "std": each.std,
-                    "flags_missing": each.flags_missing,
-                }
-                if isinstance(each, NumberEncoding)
-                else {"name": each.name, "categories": each.categories}
-                for each in self.encodings
-            ]
-        }
+        return {"encodings": [asdict(each) for each in self.encodings]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         return cls(
-            encodings=tuple(
-                CategoryEncoding(name=row["name"], categories=tuple(row["categories"]))
-                if "categories" in row
-                else NumberEncoding(**row)
-                for row in values["encodings"]
-            )
+            encodings=tuple(map(_encoding, values["encodings"])),
         )
 
 
@@ -154,6 +167,13 @@ class _Numbers:
         return values
 
 
+def _encoding(row: Mapping[str, Any]) -> Encoding:
+    """What `to_dict` made this of."""
+    if "categories" in row:
+        return CategoryEncoding(name=row["name"], categories=tuple(row["categories"]))
+    return TensorEncoding(**row) if "datatype" in row else NumberEncoding(**row)
+
+
 def _contiguous(indices: list[int]) -> list[int] | slice:
     """The same as a slice where they follow each other, which numpy takes in a quarter of the
     time."""
@@ -162,7 +182,7 @@ def _contiguous(indices: list[int]) -> list[int] | slice:
     return indices
 
 
-def _fit(feature: Feature, column: Column) -> Encoding:
+def _fit(feature: Feature, column: Column) -> NumberEncoding | CategoryEncoding:
     if feature.kind == "category":
         names = sorted({value for value in column if value is not None})
         return CategoryEncoding(name=feature.name, categories=tuple(names))

@@ -13,6 +13,7 @@ import numpy as np
 from raymlops.data.classes import Class
 from raymlops.data.features import Column, Columns
 from raymlops.data.schema import TableSchema
+from raymlops.data.tensors import FREE
 from raymlops.errors import SignatureError
 from raymlops.ledger import Bump
 
@@ -29,7 +30,8 @@ _FP16_MAX = 65504.0
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A column of a request or of an answer: in each row one value, or values of `shape`.
+    """A column of a request or of an answer: in each row one value, or values of `shape`, of which
+    the first size is FREE where it may differ between requests.
 
     `low` and `high` hold for every value of a row; `classes` are all that a label may be. What a
     field that `orders` says means nothing but the order of the rows of one request.
@@ -50,10 +52,22 @@ class Field:
                 f"field '{self.name}' has datatype {self.datatype!r}; there are "
                 f"{', '.join(sorted(_DATATYPES))}"
             )
-        if any(size < 1 for size in self.shape):
+        if any(size < 1 for size in (self.shape[1:] if self.is_free else self.shape)):
             raise ValueError(
-                f"field '{self.name}' has shape {list(self.shape)}; sizes are positive"
+                f"field '{self.name}' has shape {list(self.shape)}; sizes are positive, or the "
+                f"first is {FREE}, free"
             )
+
+    @property
+    def is_free(self) -> bool:
+        """Whether rows of one request may be of another length than those of the next."""
+        return self.shape[:1] == (FREE,)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether a row may be of that shape."""
+        if self.is_free:
+            return shape[:1] > (0,) and shape[1:] == self.shape[1:]
+        return shape == self.shape
 
     def to_dict(self) -> dict[str, Any]:
         """One value a row has no shape, what is no label no classes, and most order nothing, so
@@ -127,7 +141,7 @@ class Signature:
             column = columns.get(field.name)
             if column is None:
                 raise SignatureError(field.name, "missing")
-            if column.ndim == 0 or column.shape[1:] != field.shape:
+            if column.ndim == 0 or not field.takes(column.shape[1:]):
                 wanted = ", ".join(["rows", *map(str, field.shape)])
                 raise SignatureError(field.name, f"has shape {list(column.shape)}, not [{wanted}]")
             if length is None:
@@ -228,7 +242,7 @@ def _first(value: float | None, default: float) -> float:
 
 
 def _check_texts(field: Field, column: Column) -> None:
-    per_row = int(np.prod(field.shape))
+    per_row = int(np.prod(column.shape[1:]))
     for index, value in enumerate(column.flat):
         row = index // per_row
         if value is None:

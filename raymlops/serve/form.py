@@ -217,7 +217,7 @@ def _groups(fields: Sequence[Field]) -> Iterator[_Group]:
 
 
 def _nothing(field: Field, num_rows: int) -> Column:
-    shape = (num_rows, *field.shape)
+    shape = (num_rows, *map(abs, field.shape))  # of a free size, one
     return np.full(shape, None, object) if field.datatype == "BYTES" else np.full(shape, np.nan)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data import Columns, Feature, Profile
+from raymlops.data.projections import read_by
 from raymlops.errors import ModelError
 from raymlops.ledger.figures import shown_figure
 from raymlops.models import Postprocessing
 from raymlops.monitor.measures import orders
+from raymlops.operate.own_models.asked import Asked
 
 _ROUNDING = 1e-4
 
@@ -19,18 +22,30 @@ _logger = logging.getLogger(__name__)
 
 
 def profile_of(
+    asked: Asked,
+    labels: NDArray[np.float64],
+    said: NDArray[np.float32],
+    queries: NDArray[np.int64],
+    postprocessing: Postprocessing,
+) -> Profile:
+    """The profile of what was `asked`, of which it `said` what is watched, [rows] or [rows,
+    classes], and of which `labels` came true; rows of an order are of one of `queries` each.
+
+    Raises:
+        ModelError: what it says is no probability, or its error cannot be told.
+    """
+    columns = read_by(asked.projections, asked.columns)
+    found = _of_columns(columns, labels, said, queries, postprocessing)
+    return replace(found, projections=asked.projections)
+
+
+def _of_columns(
     columns: Columns,
     labels: NDArray[np.float64],
     said: NDArray[np.float32],
     queries: NDArray[np.int64],
     postprocessing: Postprocessing,
 ) -> Profile:
-    """The profile of the numbers `columns`, of which it `said` what is watched, [rows] or [rows,
-    classes], and of which `labels` came true; rows of an order are of one of `queries` each.
-
-    Raises:
-        ModelError: what it says is no probability, or its error cannot be told.
-    """
     features = [Feature(name=each, kind="number") for each in columns]
     if postprocessing.classes:
         return _of_classes(features, columns, labels.astype(np.int64), said, postprocessing)

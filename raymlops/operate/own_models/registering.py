@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -12,18 +13,16 @@ from raymlops.ledger.provenance import code_at, environment
 from raymlops.models import (
     Artifact,
     Bundle,
-    Field,
     Postprocessing,
-    Preprocessing,
     Recorded,
     Signature,
     format_named,
     read_model,
 )
-from raymlops.models.preprocessing import NumberEncoding
 from raymlops.monitor import loss_of
+from raymlops.operate.own_models.asked import Bounds
 from raymlops.operate.own_models.reference import profile_of
-from raymlops.operate.own_models.rows import columns_of, queries_of
+from raymlops.operate.own_models.rows import asked_of, queries_of
 from raymlops.operate.workspace import Workspace
 
 
@@ -35,12 +34,14 @@ def register_model(
     *,
     postprocessing: Postprocessing,
     query: str | None = None,
+    bounds: Bounds = MappingProxyType({}),
     bump: Bump | None = None,
 ) -> ModelVersion:
     """Registers `model` as the next version of `name`, once it has answered `rows`.
 
     It is asked with a float32 matrix [rows, columns]: the columns of `rows` but those of the label
-    and the query, in their order, as they are.
+    and the query, in their order, as they are. Where these are one column of lists, such as images
+    or tokens, it is asked with that tensor, [rows, ...].
 
     Args:
         model: a file in one of the formats, or what a format has saved.
@@ -49,20 +50,28 @@ def register_model(
         postprocessing: how it says its label, whose name is that of the label's column.
         query: of a model that ranks, the column that says which rows were of one query. Once it is
             served, those of one request are.
+        bounds: of a column the least and the largest value that the model takes, None where it
+            takes any; a request beyond them is refused, such as a token outside the vocabulary.
         bump: without it the signature decides, as `register` has it.
 
     Raises:
-        DataError: a column is no number or lacks values, or a label is none that the model can
-            say: of one probability 0 or 1, of several classes one of these, of an order 0 or more.
-        ValueError: a model that ranks has no `query`, or another has one.
-        ModelError: the model cannot be loaded, or says anything but one number a row, or one for
-            each class.
+        DataError: a column is no number, no tensor, lacks values or leaves its bounds, or a label
+            is none that the model can say: of one probability 0 or 1, of several classes one of
+            these, of an order 0 or more.
+        ValueError: a model that ranks has no `query`, or another has one; `bounds` names no column.
+        ModelError: the model cannot be loaded, does not take the rows, or says anything but one
+            number a row, or one for each class.
         UntrustedError: loading it could run code, and the ledger did not record its digest.
     """
     check_name(name, of="model")
     artifact = read_model(model) if isinstance(model, Path) else model
     bundle = bundle_of(
-        artifact, rows, postprocessing, query=query, recorded=workspace.ledger.is_recorded
+        artifact,
+        rows,
+        postprocessing,
+        query=query,
+        bounds=bounds,
+        recorded=workspace.ledger.is_recorded,
     )
     runs = workspace.ledger.runs
     run = runs.start(
@@ -92,26 +101,20 @@ def bundle_of(
     postprocessing: Postprocessing,
     *,
     query: str | None = None,
+    bounds: Bounds = MappingProxyType({}),
     recorded: Recorded,
 ) -> Bundle:
     """The model as it is served, with its answers to `rows` as the reference."""
     queries, rows = queries_of(rows, query, postprocessing)
-    columns, labels = columns_of(rows, postprocessing)
-    preprocessing = Preprocessing(
-        encodings=tuple(
-            NumberEncoding(name=each, mean=0.0, std=1.0, flags_missing=False) for each in columns
-        )
-    )
+    asked, labels = asked_of(rows, postprocessing)
+    asked = asked.within(bounds)
     predictor = format_named(artifact.format).load(artifact, recorded=recorded)
-    said = postprocessing.apply(predictor(preprocessing.transform(columns)))[postprocessing.score]
+    said = asked.said_by(predictor, postprocessing)
     return Bundle.of(
-        signature=Signature(
-            inputs=tuple(Field(name=each, datatype="FP64") for each in columns),
-            outputs=postprocessing.outputs,
-        ),
-        preprocessing=preprocessing,
+        signature=Signature(inputs=asked.fields, outputs=postprocessing.outputs),
+        preprocessing=asked.preprocessing,
         model=artifact,
         postprocessing=postprocessing,
-        profile=profile_of(columns, labels, said, queries, postprocessing),
+        profile=profile_of(asked, labels, said, queries, postprocessing),
         recorded=recorded,
     ).with_answers()

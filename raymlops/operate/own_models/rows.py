@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raymlops.data import OUTPUTS, Columns, Feature, class_numbers, read_classes, read_columns
+from raymlops.data import OUTPUTS, class_numbers, read_classes
 from raymlops.errors import DataError
 from raymlops.models import Postprocessing
+from raymlops.operate.own_models.asked import Asked, numbers_of
 
 
 def queries_of(
@@ -35,9 +36,7 @@ def queries_of(
     return numbers.to_numpy().astype(np.int64), rows.drop_columns(query)
 
 
-def columns_of(
-    rows: pa.Table, postprocessing: Postprocessing
-) -> tuple[Columns, NDArray[np.float64]]:
+def asked_of(rows: pa.Table, postprocessing: Postprocessing) -> tuple[Asked, NDArray[np.float64]]:
     """What the model is asked, and what came true."""
     label = postprocessing.label
     if label not in rows.column_names:
@@ -50,20 +49,10 @@ def columns_of(
             f"a column is called '{taken[0]}', as the model's own output is in profiles and drift; "
             "give it another name"
         )
-    labels = None
+    asked = Asked.of(rows.drop_columns(label))
     if postprocessing.classes:
-        labels, rows = _classes(rows[label], postprocessing), rows.drop_columns(label)
-    features = tuple(Feature(name=each, kind="number") for each in rows.column_names)
-    columns = dict(read_columns(rows, features))
-    for each, values in columns.items():
-        if missing := int(np.isnan(values).sum()):
-            raise DataError(
-                f"column '{each}' lacks {missing} of {len(values)} values; fill them as the model "
-                "was trained, or leave these rows out"
-            )
-    if labels is not None:
-        return columns, labels
-    labels = np.asarray(columns.pop(label), dtype=np.float64)
+        return asked, _classes(rows[label], postprocessing)
+    labels = np.asarray(numbers_of(rows.select([label]))[label], dtype=np.float64)
     if (infinite := int(np.isinf(labels).sum())) > 0:
         raise DataError(
             f"column '{label}' is infinite in {infinite} of {len(labels)} rows, of which no error "
@@ -82,7 +71,7 @@ def columns_of(
             "1; for several classes name them, for numbers give reads='number', for an order "
             "reads='relevance'"
         )
-    return columns, labels
+    return asked, labels
 
 
 def _classes(column: pa.ChunkedArray, postprocessing: Postprocessing) -> NDArray[np.float64]:

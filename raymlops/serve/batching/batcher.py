@@ -21,7 +21,7 @@ from raymlops.data import Columns, num_rows
 from raymlops.errors import RequestError
 from raymlops.serve.batching.deadlines import Deadlines
 from raymlops.serve.batching.outputs import Outputs, Run
-from raymlops.serve.batching.padding import pad_request
+from raymlops.serve.batching.padding import length_of, pad_request
 from raymlops.serve.batching.policy import Arrivals, BatchPolicy, close_after_s
 from raymlops.serve.batching.queue import Done, Waiting, WaitingQueue
 from raymlops.serve.batching.shares import Share
@@ -42,6 +42,8 @@ class Batcher:
     the queue: no task, no future, no timer.
 
     Args:
+        free: columns whose rows may be of another length in every request; without
+            `policy.lengths`, requests of one length share a batch.
         speed: what the warm-up showed; without it, every batch is run in a thread.
         prepare: called first in each engine's thread, with its number.
     """
@@ -51,12 +53,14 @@ class Batcher:
         run: Run,
         policy: BatchPolicy,
         *,
+        free: tuple[str, ...] = (),
         num_instances: int = 1,
         speed: EngineSpeed | None = None,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
         self._run = run
         self._policy = policy
+        self._free = free
         self._num_instances = num_instances
         self._prepare = prepare
         self.speed = speed or EngineSpeed()
@@ -134,6 +138,8 @@ class Batcher:
         size, length = num_rows(columns), 0
         if self._policy.lengths:
             columns, done, length = pad_request(columns, done, self._policy)
+        elif self._free:
+            length = length_of({name: columns[name] for name in self._free})
         if self._closed or self._queue.num_rows + size > self._policy.max_queue_rows:
             raise self._refusal(size)
         limit_s = self._policy.timeout_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,16 @@ from raymlops.errors import ModelError, RequestError
 from raymlops.serve.batching.outputs import Outputs
 from raymlops.serve.batching.policy import BatchPolicy
 from raymlops.serve.batching.queue import Done
+
+
+def padding_only(policy: BatchPolicy, free: tuple[str, ...]) -> BatchPolicy:
+    """`policy` for a model whose columns `free` alone have rows of several lengths: unless it names
+    others, these are padded, and where there are none, nothing is."""
+    if not policy.lengths or policy.pad_columns:
+        return policy
+    if free:
+        return replace(policy, pad_columns=free)
+    return replace(policy, lengths=(), max_tokens=None, cut_outputs=())
 
 
 def pad_request(columns: Columns, done: Done, policy: BatchPolicy) -> tuple[Columns, Done, int]:

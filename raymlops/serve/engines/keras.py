@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from raymlops.errors import ModelError
 from raymlops.models import Artifact, Predictor, Recorded, format_named
-from raymlops.models.predictors import flat
+from raymlops.models.predictors import Matrix, flat
 from raymlops.serve.engines.base import Engine
 from raymlops.serve.engines.settings import EngineSettings
 
@@ -49,12 +49,13 @@ class _Graph:
 
         self._device = device
         (inputs,) = model.inputs
-        spec = tf.TensorSpec((None, *inputs.shape[1:]), tf.float32)
+        self._dtype = inputs.dtype
+        spec = tf.TensorSpec((None, *inputs.shape[1:]), inputs.dtype)
         call = tf.function(lambda rows: model(rows, training=False), input_signature=[spec])
         self._call = call.get_concrete_function()
 
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[Any]:
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
         import tensorflow as tf
 
         with tf.device(self._device):
-            return flat(np.asarray(self._call(tf.constant(matrix))))
+            return flat(np.asarray(self._call(tf.constant(matrix, self._dtype))))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.errors import ModelError
 from raymlops.models import Artifact, OnnxScorer, Predictor, Recorded, format_named
 from raymlops.models.onnx import session_options
-from raymlops.models.predictors import flat
+from raymlops.models.predictors import Matrix, flat
 from raymlops.serve.engines.base import Engine
 from raymlops.serve.engines.settings import EngineSettings
 
@@ -62,7 +61,7 @@ class _Bound:
         self._scorer = scorer
         self._device = "cuda" if provider == _CUDA else "cpu"
 
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[Any]:
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
         binding = self._scorer.session.io_binding()
         binding.bind_cpu_input(self._scorer.input, matrix)
         binding.bind_output(self._scorer.outputs[0], self._device)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.errors import ModelError
 from raymlops.models import Artifact, Predictor, Recorded, format_named
-from raymlops.models.predictors import flat
+from raymlops.models.predictors import Matrix, flat
 from raymlops.serve.engines.base import Engine
 from raymlops.serve.engines.settings import EngineSettings
 
@@ -54,7 +53,7 @@ class _TorchPredictor:
         parameter = next(iter(module.parameters()), None)
         self._device = None if parameter is None else parameter.device
 
-    def __call__(self, matrix: NDArray[np.float32], /) -> NDArray[Any]:
+    def __call__(self, matrix: Matrix, /) -> NDArray[Any]:
         import torch
 
         with torch.inference_mode():

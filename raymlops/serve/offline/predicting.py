@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from raymlops.cluster.resources import free_cpus
 from raymlops.data import Column
 from raymlops.data.features import as_floats
+from raymlops.data.tensors import read_tensors
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger, ModelVersion, Version, open_ledger
 from raymlops.models import Bundle, Field, Signature
@@ -151,7 +152,7 @@ def _column(table: pa.Table, field: Field) -> Column:
     column = table[field.name]
     try:
         if field.shape:
-            return np.array(column.to_pylist(), np.float64).reshape(-1, *field.shape)
+            return _tensors(column, field)
         if field.datatype == "BYTES":
             return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), object)
         return np.asarray(as_floats(column).fill_null(np.nan).to_numpy())
@@ -159,6 +160,16 @@ def _column(table: pa.Table, field: Field) -> Column:
         raise DataError(
             f"column '{field.name}' has type {column.type}, not {field.datatype}: {error}"
         ) from error
+
+
+def _tensors(column: pa.ChunkedArray, field: Field) -> Column:
+    """[rows, *field.shape]; of no rows, whatever the column has them to be."""
+    if not len(column):
+        return np.empty((0, *map(abs, field.shape)))
+    tensors, _ = read_tensors(column, name=field.name)
+    if not field.takes(tensors.shape[1:]):
+        tensors = tensors.reshape(-1, *field.shape)
+    return tensors
 
 
 def _check_free(columns: Collection[str], outputs: Collection[str]) -> None:

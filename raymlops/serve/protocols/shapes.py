@@ -36,7 +36,7 @@ def read_shape(field: Field, shape: Any) -> Shape:
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise SignatureError(field.name, "its shape is no list of whole numbers")
     rest = tuple(shape[1:])
-    if not shape or (rest != field.shape and (field.shape or rest != (1,))):
+    if not shape or not (field.takes(rest) or (not field.shape and rest == (1,))):
         wanted = _named("rows", *field.shape)
         also = "" if field.shape else " nor [rows, 1]"
         neither = "not" if field.shape else "neither"
@@ -46,7 +46,7 @@ def read_shape(field: Field, shape: Any) -> Shape:
         )
     if shape[0] < 1:
         raise SignatureError(field.name, "has no rows")
-    return Shape(tuple(shape), (shape[0], *field.shape))
+    return Shape(tuple(shape), (shape[0], *rest) if field.shape else (shape[0],))
 
 
 def _named(*sizes: object) -> str:

@@ -107,10 +107,30 @@ def _column(field: Field, data: Any, unwrap: Unwrap) -> Column:
         raise SignatureError(field.name, "is ", shown(data), wanted)
     if not data:
         raise SignatureError(field.name, "has no rows")
-    of_column = (len(data), *field.shape)
+    of_column = (len(data), *_shape_of(field, data))
     is_wrapped = not field.shape and isinstance(data[0], list)
     given = (len(data), 1) if is_wrapped else of_column
     return read_json(field, Shape(given, of_column), field.datatype, unwrap(field, data))
+
+
+def _shape_of(field: Field, data: list[Any]) -> tuple[int, ...]:
+    """The field's; of rows of any length, that of the first.
+
+    Raises:
+        SignatureError: one is no list, or of another length than the first.
+    """
+    if not field.is_free:
+        return field.shape
+    for row, values in enumerate(data):
+        if not isinstance(values, list):
+            raise SignatureError(field.name, f"row {row} is ", shown(values), ", not a list")
+        if not values or len(values) != len(data[0]):
+            raise SignatureError(
+                field.name,
+                f"row {row} has {len(values)} values, row 0 has {len(data[0])}; those of one "
+                "request have the same number, at least one: ask with the others apart",
+            )
+    return (len(data[0]), *field.shape[1:])
 
 
 def named(values: Any, form: Form, where: str) -> Mapping[str, Any]:

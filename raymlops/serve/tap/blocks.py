@@ -48,6 +48,8 @@ class Block:
     scores: list[NDArray[Any]]
     size: int
     """Rows of all requests."""
+    num_values: int
+    """Of the tensors in these rows."""
 
 
 def blocks_of(runs: Iterable[Run]) -> Iterator[Block]:
@@ -101,7 +103,12 @@ def _block(
         columns=[share.columns for share in shares],
         scores=[share[score] for share in shares],
         size=sum(num_rows),
+        num_values=0 if version.form.is_flat else _num_values(shares),
     )
+
+
+def _num_values(shares: Iterable[Share]) -> int:
+    return sum(column.size for share in shares for column in share.columns.values())
 
 
 def _joined(kin: Sequence[Exchange]) -> list[Share]:

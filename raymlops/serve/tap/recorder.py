@@ -29,6 +29,8 @@ _PERIOD_S = 0.25
 _FLUSH_REQUESTS = 2048
 _FLUSH_ROWS = 4096
 _RING_ROWS = 65536
+_FLUSH_VALUES = 1 << 20  # of tensors, 8 MB
+_RING_VALUES = 1 << 23
 _MESSAGE_REQUESTS = 4096  # a quarter of a megabyte
 _AT_ONCE_VALUES = 1 << 17  # counted in a millisecond, see `steps`
 
@@ -58,8 +60,10 @@ class Recorder:
         self._slice_by = slice_by
         self._ring: deque[Block] = deque()
         self._rows = 0
+        self._values = 0
         self._requests = 0
         self._dropped_rows = 0
+        self._dropped_values = 0
         self._sequence = 0
         self._due = asyncio.Event()
         self._closing = False
@@ -69,9 +73,12 @@ class Recorder:
         for block in blocks_of(runs):
             self._ring.append(block)
             self._rows += block.size
+            self._values += block.num_values
             self._requests += len(block.ids)
-        while self._rows > self._ring_rows:
-            self._dropped_rows += self._pop().size
+        while self._rows > self._ring_rows or self._values > _RING_VALUES:
+            dropped = self._pop()
+            self._dropped_rows += dropped.size
+            self._dropped_values += dropped.num_values
         if self._is_enough:
             self._due.set()
 
@@ -98,7 +105,11 @@ class Recorder:
 
     @property
     def _is_enough(self) -> bool:
-        return self._requests >= _FLUSH_REQUESTS or self._rows >= _FLUSH_ROWS
+        return (
+            self._requests >= _FLUSH_REQUESTS
+            or self._rows >= _FLUSH_ROWS
+            or self._values >= _FLUSH_VALUES
+        )
 
     async def _pack(self) -> None:
         """Makes messages of what is in the ring, and closes the outbox behind the last."""
@@ -136,6 +147,7 @@ class Recorder:
     def _pop(self) -> Block:
         oldest = self._ring.popleft()
         self._rows -= oldest.size
+        self._values -= oldest.num_values
         self._requests -= len(oldest.ids)
         return oldest
 
@@ -147,7 +159,10 @@ class Recorder:
             sequence=self._sequence,
             slice_by=self._slice_by,
         )
-        num_values = sum(block.size * len(block.version.bundle.profile.bins) for block in blocks)
+        num_values = sum(
+            block.num_values + block.size * len(block.version.bundle.profile.bins)
+            for block in blocks
+        )
         if num_values > _AT_ONCE_VALUES:
             summary = await asyncio.to_thread(finished, steps)
         else:
@@ -157,13 +172,14 @@ class Recorder:
     def _report_drops(self) -> None:
         if self._dropped_rows:
             _logger.warning(
-                "%d rows of %s never reached the monitor: the ring holds %d",
+                "%d rows of %s never reached the monitor: the ring holds %d%s",
                 self._dropped_rows,
                 self._model,
                 self._ring_rows,
+                f", or {_RING_VALUES} values of tensors" if self._dropped_values else "",
             )
             self._on_drop(self._dropped_rows)
-            self._dropped_rows = 0
+            self._dropped_rows = self._dropped_values = 0
 
     def _report_refusal(self, num_rows: int, error: RefusedError) -> None:
         _logger.error(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raymlops.data import Columns
+from raymlops.data import Columns, Profile
 from raymlops.data.slices import cells_of
 from raymlops.ledger import PackedPredictions, Pane
 from raymlops.serve.batching.outputs import concatenated
@@ -76,7 +76,7 @@ def _pane(model: str, blocks: list[Block]) -> Steps[Pane]:
     cells = np.zeros(profile.num_cells, dtype=np.int64)
     yield
     if answered:
-        columns, scores = _columns(answered), _scores(answered)
+        columns, scores = _columns(profile, answered), _scores(answered)
         yield
         counts = []
         num_columns = max(1, _STEP_VALUES // len(scores))
@@ -98,8 +98,17 @@ def _pane(model: str, blocks: list[Block]) -> Steps[Pane]:
     )
 
 
-def _columns(answered: Iterable[Block]) -> Columns:
-    return concatenated([part for block in answered for part in block.columns])
+def _columns(profile: Profile, answered: Iterable[Block]) -> Columns:
+    """Of blocks of one version, one value a row each; tensors of one shape are read together."""
+    parts = [part for block in answered for part in block.columns]
+    if not profile.projections:
+        return concatenated(parts)
+    kin = [list(each) for _, each in groupby(parts, key=_shapes)]
+    return concatenated([profile.read(concatenated(each)) for each in kin])
+
+
+def _shapes(columns: Columns) -> list[tuple[int, ...]]:
+    return [column.shape[1:] for column in columns.values()]
 
 
 def _scores(answered: Iterable[Block]) -> NDArray[np.float32]:
@@ -150,8 +159,8 @@ def _width(block: Block) -> int:
 
 def _slices(answered: Sequence[Block], slice_by: tuple[str, ...]) -> NDArray[np.uint16]:
     """[1 + features to slice by, rows]; neighbours of one version are looked up together."""
-    parts = [
-        cells_of(version.bundle.profile, slice_by, _columns(group))
-        for version, group in groupby(answered, key=lambda block: block.version)
-    ]
+    parts = []
+    for version, group in groupby(answered, key=lambda block: block.version):
+        profile = version.bundle.profile
+        parts.append(cells_of(profile, slice_by, _columns(profile, group)))
     return np.concatenate(parts, axis=1)

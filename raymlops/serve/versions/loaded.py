@@ -12,6 +12,7 @@ from raymlops.errors import NotFoundError
 from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
 from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Outputs, Run, warm_up
+from raymlops.serve.batching.padding import padding_only
 from raymlops.serve.caching import LruCache, PredictionCache
 from raymlops.serve.caching.predictions import Enqueue, Key
 from raymlops.serve.engines import (
@@ -99,9 +100,11 @@ class Preparer:
         run, speed = await self._attempts.run(version, partial(self._warm, bundle))
         grown_bytes = memory.resident_bytes() - before
         _logger.info("loaded version %s, %.0f MiB", version, grown_bytes / 2**20)
+        free = tuple(field.name for field in bundle.signature.inputs if field.is_free)
         batcher = Batcher(
             Discreet(run) if self._discreet else run,
-            self._policy,
+            padding_only(self._policy, free),
+            free=free,
             num_instances=self._settings.num_instances,
             # The event loop is not pinned, and must not wait for another process.
             speed=None if self._settings.cpus or self._settings.isolate else speed,

@@ -47,7 +47,7 @@ def test_the_page_can_be_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAYMLOPS__HOME", str(tmp_path / "home"))
-    first, second, ranking, third = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    first, second, ranking, third, images = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(first, names)
     assert capsys.readouterr().out == "tumours 1.0.0\n"
@@ -63,11 +63,18 @@ def test_the_page_can_be_typed(
     names["result"] = SimpleNamespace(model=trained_digits)
     exec(third, names)
     assert capsys.readouterr().out == "digits 1.0.0\n"
+    exec(images, names)
+    assert capsys.readouterr().out == "pixels 1.0.0\n"
+    for name in ("digits@1.0.0", "pixels@1.0.0"):
+        assert error_rate(name) < 0.1
+
+
+def error_rate(reference: str) -> float:
     with Workspace.open() as workspace:
-        version = workspace.ledger.registry.resolve("digits@1.0.0")
+        version = workspace.ledger.registry.resolve(reference)
         known = Bundle.of_version(workspace.store, version).profile.reliability
         assert known is not None
-        assert known.error_rate < 0.1
+        return known.error_rate
 
 
 def trained_digits() -> torch.nn.Module:

@@ -16,6 +16,7 @@ from raymlops.serve.batching.padding import (
     length_of,
     padded,
     padded_length,
+    padding_only,
     with_positions,
 )
 
@@ -115,3 +116,31 @@ def test_an_output_that_cannot_be_cut_is_told(name: str, message: str) -> None:
         await batcher.close()
 
     asyncio.run(test())
+
+
+def test_requests_of_other_lengths_have_batches_of_their_own() -> None:
+    """They failed as one batch, which numpy could not make."""
+    shapes: list[tuple[int, ...]] = []
+
+    def engine(columns: Columns) -> Outputs:
+        shapes.append(columns["tokens"].shape)
+        return {"sum": columns["tokens"].sum(axis=1)}
+
+    async def test() -> None:
+        batcher = Batcher(engine, BatchPolicy(), free=("tokens",))
+        asked = [np.ones((1, length)) for length in (3, 5, 3, 4, 5)]
+        answers = await asyncio.gather(*(batcher.submit({"tokens": each}) for each in asked))
+        assert [each["sum"].tolist() for each in answers] == [[3], [5], [3], [4], [5]]
+        assert sorted(shapes) == [(1, 4), (2, 3), (2, 5)]
+        await batcher.close()
+
+    asyncio.run(test())
+
+
+def test_columns_of_a_fixed_shape_are_left_as_they_are() -> None:
+    """Images that are deployed beside texts were padded, too."""
+    policy = BatchPolicy(lengths=LENGTHS, max_tokens=32)
+    assert padding_only(policy, ()) == BatchPolicy()
+    assert padding_only(policy, ("tokens",)).pad_columns == ("tokens",)
+    named = BatchPolicy(lengths=LENGTHS, pad_columns=("words",))
+    assert padding_only(named, ("tokens",)) == padding_only(named, ()) == named

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from raymlops.models import Field
 from raymlops.serve.form import Form
 from raymlops.serve.protocols.datatypes import accepted
@@ -70,7 +72,7 @@ def open_inference_paths(of: Described) -> Paths:
             {
                 "name": name,
                 "datatype": of.form.inputs[name].datatype,
-                "shape": [len(values), *of.form.inputs[name].shape],
+                "shape": list(np.shape(values)),
                 "data": values,
             }
             for name, values in of.lists.items()

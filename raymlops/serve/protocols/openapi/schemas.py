@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from raymlops.data import FREE
 from raymlops.models import Field
 from raymlops.serve.protocols.datatypes import DTYPES, FLOATS, INTEGERS
 
@@ -20,7 +21,8 @@ def value(field: Field, *, output: bool = False) -> Schema:
     """One row's value: a number, text or flag, nested in as many lists as the field has axes."""
     schema = _scalar(field, output=output)
     for size in reversed(field.shape):
-        schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
+        sizes = {"minItems": 1} if size == FREE else {"minItems": size, "maxItems": size}
+        schema = {"type": "array", "items": schema, **sizes}
     return schema
 
 
