@@ -27,6 +27,7 @@ from raymlops.errors import RaymlopsError, StaleLeaseError
 
 if TYPE_CHECKING:
     from raymlops.operate import Operator, Workspace
+    from raymlops.operate.challenger import Source
 
 _logger = logging.getLogger(__name__)
 
@@ -139,8 +140,12 @@ def _answers(workspace: Workspace, model: str) -> str | None:
 def watch(
     configs: ConfigArgument,
     data: Annotated[
-        Path, typer.Option(help="A file that grows: all rows whose labels are known by now.")
-    ],
+        Path | None,
+        typer.Option(
+            help="A file that grows: all rows whose labels are known by now. None of a model that "
+            "was trained elsewhere: it is watched and released, and its successor is yours to make."
+        ),
+    ] = None,
     every_s: Annotated[float, typer.Option(help="Seconds between two looks.")] = 60.0,
     home: HomeOption = None,
     env: EnvOption = None,
@@ -149,7 +154,6 @@ def watch(
 ) -> None:
     """Judge windows, retrain, gate and release a deployed model, until interrupted."""
     from raymlops import operate
-    from raymlops.data import read_table
 
     refuse(
         not 1 <= every_s <= MOST_S,
@@ -158,17 +162,20 @@ def watch(
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         operate.check_rows(workspace, data)
         champion = workspace.ledger.registry.resolve(f"{workspace.model}@champion")
-        with (
-            workspace.connect(),
-            operate.watch(
-                workspace, lambda _: read_table(data, texts=workspace.schema.texts)
-            ) as operator,
-        ):
+        source = _source(data, workspace)
+        with workspace.connect(), operate.watch(workspace, source) as operator:
             ended = ended_by_signal()  # Ray, which was just connected to, had its own way
             if not json:
                 emit_lines((("watching", f"{champion}, every {every_s:g} s"),))
             while not ended.wait(every_s):
                 _look(operator, workspace.model, json=json)
+
+
+def _source(data: Path | None, workspace: Workspace) -> Source | None:
+    """What challengers are trained on, as it is then."""
+    from raymlops.data import read_table
+
+    return None if data is None else lambda _: read_table(data, texts=workspace.schema.texts)
 
 
 def _look(operator: Operator, model: str, *, json: bool) -> None:

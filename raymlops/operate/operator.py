@@ -53,7 +53,8 @@ class Operator:
     refused at its next write, or before it publishes.
 
     `make_challenger` trains and registers with what is known at an event time; it runs in a thread,
-    so that releases and windows never wait for it. What the operator was doing lies in the ledger:
+    so that releases and windows never wait for it. None where somebody else makes them: what calls
+    for one is told all the same. What the operator was doing lies in the ledger:
     one that died is replaced by one that goes on at the same step.
     """
 
@@ -62,7 +63,7 @@ class Operator:
         workspace: Workspace,
         *,
         monitor: Monitor,
-        make_challenger: Callable[[datetime], Challenger],
+        make_challenger: Callable[[datetime], Challenger] | None,
         publish: Publish,
     ) -> None:
         self._workspace = workspace
@@ -89,7 +90,8 @@ class Operator:
             if (release := self._ledger.releases.running(self._model)) is not None:
                 self._warn_of_its_policy(release)
                 self._controller.resume(release)
-            self._retraining.go_on()
+            if self._make_challenger is not None:
+                self._retraining.go_on()
             self._held = stack.pop_all()
         return self
 
@@ -131,7 +133,8 @@ class Operator:
             self._release(gate, now)
         else:
             self._follow_alias()
-        self._retraining.try_again(now)
+        if self._make_challenger is not None:
+            self._retraining.try_again(now)
         self._monitor.advance(self._model, now)
         for call in self._findings.in_windows(now):
             self._consider(call, now)
@@ -187,6 +190,11 @@ class Operator:
             self._retraining.begin(decision)
 
     def _obstacle(self) -> str | None:
+        if self._make_challenger is None:
+            return (
+                "its challengers are made elsewhere: train one, register it, and "
+                f"`raymlops release {self._model}@VERSION`"
+            )
         if (obstacle := self._retraining.obstacle) is not None:
             return obstacle
         if (release := self._ledger.releases.running(self._model)) is not None:
@@ -194,6 +202,7 @@ class Operator:
         return None
 
     def _make_fenced(self, known_at: datetime) -> Challenger:
+        assert self._make_challenger is not None, "nothing is begun without"
         with self._fenced():  # a thread does not inherit the fence of the one that started it
             return self._make_challenger(known_at)
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raymlops.cli.app import app
-from raymlops.errors import DataError, LedgerError, StaleLeaseError
+from raymlops.errors import ConfigError, DataError, LedgerError, StaleLeaseError
 from raymlops.ledger import Decision
 from raymlops.operate import Workspace
 from tests.cli.commands import run
@@ -63,6 +63,20 @@ def test_data_that_trains_no_challenger_is_told_at_once(
     pq.write_table(tumours.select(["mean_radius", "target", "seen_at"]), data)
     with pytest.raises(DataError, match="are trained on: size; it has mean_radius, target, seen_"):
         run("watch", config, "--data", data, "--home", home)
+
+
+@pytest.mark.usefixtures("ended_at_once", "registered")
+def test_rows_are_given_where_challengers_are_trained_on_them(
+    home: Path, config: Path, table: Path, tmp_path: Path
+) -> None:
+    """They had to be, also of a model that is trained elsewhere: it could not be watched."""
+    run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
+    with pytest.raises(ConfigError, match="tumours is trained on a table: give --data FILE"):
+        run("watch", config, "--home", home)
+    own = tmp_path / "own.yaml"
+    own.write_text("model: tumours\n")
+    with pytest.raises(ConfigError, match=r"describe no table \(data\) to train tumours on"):
+        run("watch", own, "--data", table, "--home", home)
 
 
 @pytest.mark.usefixtures("registered")

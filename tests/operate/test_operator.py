@@ -12,8 +12,9 @@ from raymlops.errors import ConfigError
 from raymlops.ledger import Labels
 from raymlops.monitor import DriftMonitor, WindowReport
 from raymlops.monitor.concept import Baseline
-from raymlops.operate import Workspace
+from raymlops.operate import Operator, Workspace
 from raymlops.operate.triggers import RetrainPolicy
+from raymlops.serve import TrafficTable
 from tests.operate.world import World, day, play, released, succession
 
 
@@ -28,6 +29,29 @@ def test_a_bad_week_ends_in_a_new_champion(world: World) -> None:
         [("champion", "1.0.0", 0.4), ("canary", "1.0.1", 0.6)],
         [("champion", "1.0.1", 1.0)],
     ]
+
+
+def test_a_model_whose_challengers_are_made_elsewhere_is_watched_and_released(
+    world: World,
+) -> None:
+    """Nothing judged its windows, and no canary of it went on."""
+    operator = Operator(
+        world.workspace, monitor=world.monitor(), make_challenger=None, publish=world.tables.append
+    )
+    with operator:
+        assert play(world, operator, 0, 8) == ["trigger: suppressed"]
+        assert play(world, operator, 8, 9) == []
+        operator._controller.start(world.challenger, now=day(9), who="ann", why="by hand")
+        assert play(world, operator, 9, 21)[-2:] == [
+            "alias: champion -> 1.0.1",
+            "release: 1.0.1 promoted",
+        ]
+    (trigger, *_) = world.workspace.ledger.decisions.list(model="tumours", kind="trigger")
+    assert trigger.why.endswith(
+        "; but its challengers are made elsewhere: train one, register it, and `raymlops release "
+        "tumours@VERSION`"
+    )
+    assert world.tables[-1] == TrafficTable.champion("tumours", "1.0.1")
 
 
 def test_errors_that_rise_trigger_in_the_middle_of_a_window(
