@@ -10,11 +10,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raymlops.data.rules.base import is_number
-from raymlops.data.views import is_list
 from raymlops.errors import DataError
 
 FREE = -1
 """The size of an axis along which rows differ."""
+
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a row of such a column is a list of any kind."""
+    return any(test(kind) for test in _LISTS)
 
 
 def is_tensor(kind: pa.DataType) -> bool:
@@ -60,6 +72,22 @@ def read_tensors(column: pa.ChunkedArray, *, name: str) -> tuple[NDArray[Any], t
         values = values.flatten()
     _refuse_missing(values, name)
     return _plain(values.to_numpy(zero_copy_only=False)).reshape(shape), tuple(shape[1:])
+
+
+def of_shape(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which rows are tensors of that shape and lack nothing."""
+    values = column.combine_chunks()
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        values, shape = values.storage, (int(np.prod(shape)),)
+    fits = np.ones(len(values), np.bool_)
+    rows = np.arange(len(values))  # that each of the values is of
+    for size in shape:
+        lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
+        fits[rows[lengths != size if size != FREE else lengths == 0]] = False
+        rows = np.repeat(rows, lengths)
+        values = values.filter(values.is_valid()).flatten()
+        fits[rows[np.asarray(values.is_null())]] = False
+    return fits
 
 
 def _unpacked(values: pa.ExtensionArray, name: str) -> NDArray[Any]:

@@ -13,21 +13,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raymlops.data.features import Column, Feature, as_floats, read_columns
-from raymlops.data.projections import along, directions_named
+from raymlops.data.projections import Projection, along, directions_named
 from raymlops.data.rules.base import is_category, is_number
+from raymlops.data.tensors import is_list, is_tensor, of_shape, read_tensors
+from raymlops.errors import DataError
 
 Comparable = Literal["number", "category", "embedding"]
 
 # A column of more different texts has no bins for most of them: it is read, not chosen from.
 _MAX_CATEGORIES = 512
-
-_LISTS = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
 
 
 class View(ABC):
@@ -115,20 +109,38 @@ class Embedding(View):
         return vectors
 
 
+class Tensors(View):
+    """What `projections` tell of images, and of texts as tokens; those of another shape are
+    missing."""
+
+    def __init__(self, column: str, projection: Projection, shape: tuple[int, ...]) -> None:
+        super().__init__(column)
+        self._projection = projection
+        self._shape = shape
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return tuple(map(_number, self._projection.names))
+
+    def read(self, table: pa.Table) -> Sequence[Column]:
+        fits = of_shape(table[self.column], self._shape)
+        found = np.full((len(self._projection.names), len(fits)), np.nan)
+        if fits.any():
+            rows = table[self.column].filter(pa.array(fits))
+            tensors, _ = read_tensors(rows, name=self.column)
+            found[:, fits] = list(self._projection.read(tensors).values())
+        return list(found)
+
+
 def comparable(kind: pa.DataType) -> Comparable | None:
     """As what columns of this type are compared, None if not at all."""
     if is_number(kind) or pa.types.is_decimal(kind):
         return "number"
     if is_category(kind) or pa.types.is_boolean(kind):
         return "category"
-    if is_list(kind) and is_number(kind.value_type):
+    if is_tensor(kind):
         return "embedding"
     return None
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Whether a row of such a column is a list of any kind."""
-    return any(test(kind) for test in _LISTS)
 
 
 def shared(left: pa.Schema, right: pa.Schema) -> list[str]:
@@ -157,8 +169,26 @@ def _view(sample: pa.Table, name: str, kind: Comparable | None) -> View | None:
     if kind == "category":
         few = pc.count_distinct(sample[name].cast(pa.string())).as_py() <= _MAX_CATEGORIES
         return Plain(name, "category") if few else Text(name)
-    lengths = pc.unique(pc.list_value_length(sample[name]).drop_null()).to_pylist()
-    return Embedding(name, lengths[0]) if len(lengths) == 1 and lengths[0] else Length(name)
+    column = sample[name]
+    if is_list(column.type) and is_number(column.type.value_type):
+        lengths = pc.unique(pc.list_value_length(column).drop_null()).to_pylist()
+        if len(lengths) == 1 and lengths[0]:
+            return Embedding(name, lengths[0])
+        if not pa.types.is_integer(column.type.value_type):
+            return Length(name)
+    return _of_tensors(name, column)
+
+
+def _of_tensors(name: str, column: pa.ChunkedArray) -> View:
+    """Tokens or vectors as the sample has them, and lists of which it has nothing else by how many
+    they are."""
+    try:
+        tensors, shape = read_tensors(column.drop_null(), name=name)
+    except DataError:
+        if not is_list(column.type):
+            raise
+        return Length(name)
+    return Tensors(name, Projection.of(name, tensors), shape)
 
 
 def _lengths(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:

@@ -232,9 +232,59 @@ def test_vectors_of_another_model_have_another_length() -> None:
     assert effects["vector length"] == effects["vector norm"] == 0.5
 
 
+@pytest.mark.parametrize("lie", ["lists", "tensors"])
+def test_images_are_compared_along_directions(lie: str) -> None:
+    """They were not compared: of a table of images nothing had drifted."""
+    rng = np.random.default_rng(0)
+
+    def table(shift: int) -> pa.Table:
+        images = rng.integers(0, 200, (2_000, 1, 4, 4)).astype(np.uint8)
+        images[:, :, 0] += np.uint8(shift)
+        if lie == "tensors":
+            column = pa.FixedShapeTensorArray.from_numpy_ndarray(images)
+        else:
+            column = pa.array(
+                [None, *images[1:].tolist()], pa.list_(pa.list_(pa.list_(pa.uint8())))
+            )
+        return pa.table({"image": column})
+
+    near = table(0)
+    assert compare_tables(rows(near), rows(table(0)), policy=POLICY).alike
+    found = compare_tables(rows(near), rows(table(50)), policy=POLICY)
+    assert len(found.features) == 9
+    assert {"image norm", "image direction 1"} <= set(drifted(found))
+
+
+def test_images_of_another_size_are_missing() -> None:
+    small, large = [[[1, 2], [3, 4]]], [[[1, 2, 3], [4, 5, 6], [7, 8, 9]]]
+    torn = [[[1, 2], [3]], None, [[1, 2], [None, 4]]]
+    before = pa.table({"image": small * 600})
+    after = pa.table({"image": small * 300 + large * 297 + torn})
+    found = compare_tables(rows(before), rows(after), policy=POLICY)
+    assert {(each.verdict.test, each.verdict.effect) for each in found.features} == {
+        ("missing", 0.5)
+    }
+    assert compare_tables(rows(after), rows(after), policy=POLICY).alike  # by how many there are
+
+
+def test_texts_of_other_words_are_told_apart() -> None:
+    """Tokens were compared by their number alone."""
+    rng = np.random.default_rng(0)
+
+    def table(first: int) -> pa.Table:
+        tokens = [rng.integers(first, first + 50, 5 + row % 20).tolist() for row in range(1_000)]
+        return pa.table({"tokens": pa.array(tokens, pa.list_(pa.int32()))})
+
+    same = table(1)
+    assert compare_tables(rows(same), rows(table(1)), policy=POLICY).alike
+    found = drifted(compare_tables(rows(same), rows(table(30)), policy=POLICY))
+    assert "tokens length" not in found
+    assert found
+
+
 def test_lists_of_any_length_are_compared_by_it() -> None:
     """One such column kept all others from being compared."""
-    tags = [[1] * (1 + row % 5) for row in range(600)]
+    tags = [[1.0] * (1 + row % 5) for row in range(600)]
     before = pa.table({"tags": tags, "temp": [float(row) for row in range(600)]})
     after = before.set_column(0, "tags", pa.array([each * 2 for each in tags]))
     assert compare_tables(rows(before), rows(before), policy=POLICY).alike
