@@ -112,7 +112,10 @@ def _of_model(plan: ParallelPlan, limits: Limits) -> Iterator[str]:
     if plan.pipeline > 1 and "pipeline" not in limits.closed:
         yield from _of_pipeline(plan, limits)
     if plan.tensor > 1 and "tensor" not in limits.closed and not limits.divisible:
-        yield f"tensor is {plan.tensor}, but nothing to slice was found in the model"
+        yield (
+            f"tensor is {plan.tensor}, but nothing to slice was found in the model: name its "
+            "layers in the spec, such as tensor.slices={blocks.*.up: column, blocks.*.down: row}"
+        )
     for part in limits.divisible:
         if part.count % plan.tensor:
             yield f"tensor is {plan.tensor}, which does not divide the {part.count} {part.what}"

@@ -154,7 +154,8 @@ def test_the_nearest_plans_fill_a_large_cluster() -> None:
 def test_a_model_without_slices_or_chain_takes_neither_axis() -> None:
     plain = Limits(max_workers=8, batch_size=8)
     assert problems(ParallelPlan(tensor=2), plain) == (
-        "tensor is 2, but nothing to slice was found in the model",
+        "tensor is 2, but nothing to slice was found in the model: name its layers in the spec, "
+        "such as tensor.slices={blocks.*.up: column, blocks.*.down: row}",
     )
     assert problems(ParallelPlan(pipeline=2), plain) == (
         "pipeline is 2, but the model cannot be cut: it was not looked at",
