@@ -17,8 +17,6 @@ from raymlops.monitor.alerts.signals import DISK
 _LOW_SHARE = 0.03
 _LOW_BYTES = 2 << 30
 _CALM = 1.25  # what is free once more, over what was too little: a disk does not waver around that
-
-
 _WAY_OUT = "`raymlops ledger forget-predictions` makes room in the ledger"
 
 
