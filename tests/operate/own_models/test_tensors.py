@@ -22,6 +22,7 @@ from raymlops.models import (
     format_named,
 )
 from raymlops.operate import Workspace, register_model
+from raymlops.serve.engines import BundleRunner, EngineSettings
 from raymlops.serve.offline.predicting import predict_table
 
 DIGITS = load_digits()
@@ -146,6 +147,26 @@ def test_tokens_outside_the_vocabulary_are_refused(workspace: Workspace) -> None
         register_model(
             workspace, "m", of_texts(), texts(), postprocessing=LONG, bounds={"words": (0, 20)}
         )
+
+
+@pytest.mark.parametrize("format", ["keras", "onnx"])
+def test_keras_is_asked_with_tokens_of_its_type(workspace: Workspace, format: str) -> None:
+    """Its engine made a graph of floats, whatever the model took."""
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Embedding(50, 8), keras.layers.GlobalAveragePooling1D()]
+    inputs = keras.layers.Input((None,), dtype="int32")
+    model = keras.Sequential([inputs, *layers, keras.layers.Dense(1)])
+    tokens = RNG.integers(1, 50, (20, 12)).astype(np.int32)
+    model(tokens)  # as its training does
+    rows = texts().set_column(0, "tokens", pa.array(TEXTS, pa.list_(pa.int32())))
+    saved = format_named(format).save(model, tokens)
+    bundle = registered(workspace, "texts", saved, rows, postprocessing=LONG)
+    run = BundleRunner(bundle, EngineSettings())
+    for length in (3, 12):
+        said = run({"tokens": tokens[:, :length].astype(np.float64)})["probability"]
+        logits = torch.tensor(np.asarray(model(tokens[:, :length], training=False)))
+        np.testing.assert_allclose(said, logits.sigmoid()[:, 0].numpy(), atol=1e-5)
 
 
 def test_a_vector_is_a_matrix_to_scikit_learn(workspace: Workspace) -> None:
