@@ -108,7 +108,7 @@ def parts_for(
         raise DataError(f"{target} exists; nothing is overwritten")
     parts = Parts.of(source.absolute())
     signature = Signature.from_json(ledger.text(version.signature_digest))
-    table_columns(parts.schema.empty_table(), signature)
+    table_columns(parts.no_rows, signature)
     _check_free(parts.schema.names, [f"{prefix}{field.name}" for field in signature.outputs])
     return parts
 
@@ -197,7 +197,7 @@ class _Scorer:
         bundle = _bundle(self.ledger_url, self.store_uri, self.version.model, self.version.version)
         number, num_rows = row["item"], 0
         path = self.folder / f"part-{number:08}{SUFFIX}"
-        schema = predict_table(bundle, self.parts.schema.empty_table(), prefix=self.prefix).schema
+        schema = predict_table(bundle, self.parts.no_rows, prefix=self.prefix).schema
         with pq.ParquetWriter(path, schema) as writer:
             for batch in self.parts.batches(number, num_rows=_BATCH_ROWS):
                 table = pa.Table.from_batches([batch])
