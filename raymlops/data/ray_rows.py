@@ -11,6 +11,7 @@ import pyarrow as pa
 from raymlops.data.bins import Counts
 from raymlops.data.distributions import Layout
 from raymlops.data.sources.base import storable
+from raymlops.data.tensors import no_rows
 from raymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class RayRows:
             chosen = chosen.random_sample(max_rows / num_rows, seed=0)
         batches: Iterable[Any] = chosen.iter_batches(batch_size=None, batch_format="pyarrow")
         schema = pa.schema([self.schema.field(name) for name in names])
-        return pa.concat_tables(
-            [pa.Table.from_batches([], schema), *(each.cast(schema) for each in batches)]
-        )
+        return pa.concat_tables([no_rows(schema), *(each.cast(schema) for each in batches)])
 
     def count(self, layout: Layout) -> Counts:
         count: Any = _counted  # of an Arrow table, which map_batches' types do not know

@@ -52,15 +52,17 @@ def read_tensors(column: pa.ChunkedArray, *, name: str) -> tuple[NDArray[Any], t
     """
     if not is_tensor(column.type):
         raise DataError(f"column '{name}' has type {column.type}, not lists of numbers")
-    values, shape = column.combine_chunks(), [len(column)]
+    values = column.combine_chunks()
     if isinstance(column.type, pa.FixedShapeTensorType):
         _refuse_missing(values, name)
-        tensors = _unpacked(values, name)
-        return tensors, tensors.shape[1:]
+        flat, shape = numbers_of(values, name=name), tuple(values.type.shape)
+        _refuse_missing(flat, name)
+        return _plain(flat.to_numpy(zero_copy_only=False)).reshape(-1, *shape), shape
+    sizes = [len(column)]
     while is_list(values.type):
         _refuse_missing(values, name)
         lengths = pc.unique(pc.list_value_length(values)).to_pylist()
-        if len(lengths) > 1 and len(shape) == 1 and pa.types.is_integer(values.type.value_type):
+        if len(lengths) > 1 and len(sizes) == 1 and pa.types.is_integer(values.type.value_type):
             return _padded(values, name), (FREE,)
         if len(lengths) != 1 or not lengths[0]:
             raise DataError(
@@ -68,10 +70,10 @@ def read_tensors(column: pa.ChunkedArray, *, name: str) -> tuple[NDArray[Any], t
                 f"{max(lengths, default=0)} values; they are all of one length, or rows of whole "
                 "numbers, as tokens are"
             )
-        shape.append(lengths[0])
+        sizes.append(lengths[0])
         values = values.flatten()
     _refuse_missing(values, name)
-    return _plain(values.to_numpy(zero_copy_only=False)).reshape(shape), tuple(shape[1:])
+    return _plain(values.to_numpy(zero_copy_only=False)).reshape(sizes), tuple(sizes[1:])
 
 
 def of_shape(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -90,18 +92,31 @@ def of_shape(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[np.bool
     return fits
 
 
-def _unpacked(values: pa.ExtensionArray, name: str) -> NDArray[Any]:
-    """Tensors that lie as they are read: of others pyarrow 26 writes an order that it reads as the
-    inverse one, and of an axis that numpy's None made none at all."""
+def no_rows(schema: pa.Schema) -> pa.Table:
+    """The columns alone, also of tensors that numpy made, of which Arrow's `empty_table` has none."""
+    return pa.table([_none_of(kind) for kind in schema.types], schema=schema)
+
+
+def _none_of(kind: pa.DataType) -> pa.Array:
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, pa.array([], kind.storage_type))
+    return pa.array([], kind)
+
+
+def numbers_of(values: pa.ExtensionArray, *, name: str) -> pa.Array:
+    """Those of Arrow's tensors, one row after the other.
+
+    Raises:
+        DataError: they do not lie as they are read: of such pyarrow 26 writes an order that it
+            reads as the inverse one, and of an axis that numpy's None made none at all.
+    """
     order = values.type.permutation
     if order is not None and list(order) != sorted(order):
         raise DataError(
             f"column '{name}' holds tensors whose axes lie in the order {list(order)}; make it of "
             "a .copy() of the array, whose axes lie as they are read"
         )
-    flat = values.storage.flatten()
-    _refuse_missing(flat, name)
-    return _plain(flat.to_numpy(zero_copy_only=False)).reshape(-1, *values.type.shape)
+    return values.storage.flatten()
 
 
 def _padded(rows: pa.Array, name: str) -> NDArray[Any]:

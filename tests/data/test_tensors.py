@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.data.tensors import FREE, is_tensor, read_tensors
+from raymlops.data.tensors import FREE, is_tensor, no_rows, read_tensors
 from raymlops.errors import DataError
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(3, 2, 2, 2)
@@ -69,3 +69,12 @@ def test_what_is_no_tensor_is_refused(values: list[object], message: str) -> Non
 def test_lists_of_texts_are_no_tensors() -> None:
     kinds = (PIXELS, pa.list_(pa.float32()), pa.list_(pa.string()), pa.int64())
     assert [*map(is_tensor, kinds)] == [True, True, False, False]
+
+
+def test_columns_of_tensors_are_told_without_rows() -> None:
+    """Arrow makes no empty array of those that numpy made, and no such file was predicted."""
+    images = pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES)
+    schema = pa.table({"image": images, "digit": [1, 2, 3], "name": ["a", "b", "c"]}).schema
+    found = no_rows(schema)
+    assert (found.num_rows, found.schema) == (0, schema)
+    assert len(found["image"].combine_chunks()) == 0

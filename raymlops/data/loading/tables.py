@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from raymlops.data.datasets import open_dataset
 from raymlops.data.loading.source import Columns
 from raymlops.data.loading.writing import write_blocks
+from raymlops.data.tensors import no_rows, numbers_of
 from raymlops.errors import DataError
 from raymlops.ledger import Dataset
 from raymlops.storage import Store
 
 Names: TypeAlias = str | Sequence[str]
-"""A column [rows] as it is, of lists of a fixed size [rows, size]; or the columns of a float32
-matrix [rows, names]."""
+"""A column [rows] as it is, of lists of fixed sizes or of Arrow's tensors [rows, ...]; or the
+columns of a float32 matrix [rows, names]."""
 
 _BATCH_ROWS = 1 << 16
 
@@ -76,7 +77,7 @@ def _blocks(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], columns: Sequence[Names]
 ) -> Iterable[Columns]:
     """A block a batch; before them an empty one, which says what the columns are."""
-    return (columns_of(rows, columns) for rows in chain([schema.empty_table()], batches))
+    return (columns_of(rows, columns) for rows in chain([no_rows(schema)], batches))
 
 
 def _array(rows: pa.RecordBatch | pa.Table, name: str) -> NDArray[Any]:
@@ -86,8 +87,10 @@ def _array(rows: pa.RecordBatch | pa.Table, name: str) -> NDArray[Any]:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
     shape: tuple[int, ...] = (len(array),)
-    if array.null_count == 0 and pa.types.is_fixed_size_list(kind):
-        shape, array = (len(array), kind.list_size), array.flatten()
+    if array.null_count == 0 and isinstance(kind, pa.FixedShapeTensorType):
+        shape, array = (len(array), *kind.shape), numbers_of(array, name=name)
+    while array.null_count == 0 and pa.types.is_fixed_size_list(array.type):
+        shape, array = (*shape, array.type.list_size), array.flatten()
     if array.null_count:
         raise DataError(f"column '{name}' misses {array.null_count} values; fill or drop them")
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) and (

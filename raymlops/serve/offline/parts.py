@@ -53,11 +53,6 @@ class Parts:
             )
 
     @property
-    def no_rows(self) -> pa.Table:
-        """The columns alone; of tensors that numpy made, Arrow's `empty_table` has none."""
-        return pa.Table.from_batches([], self.schema)
-
-    @property
     def num_rows(self) -> int:
         return sum(group.num_rows for part in self.fragments for group in part.row_groups)
 

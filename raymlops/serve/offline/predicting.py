@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from raymlops.cluster.resources import free_cpus
 from raymlops.data import Column
 from raymlops.data.features import as_floats
-from raymlops.data.tensors import read_tensors
+from raymlops.data.tensors import no_rows, read_tensors
 from raymlops.errors import DataError
 from raymlops.ledger import Ledger, ModelVersion, Version, open_ledger
 from raymlops.models import Bundle, Field, Signature
@@ -108,7 +108,7 @@ def parts_for(
         raise DataError(f"{target} exists; nothing is overwritten")
     parts = Parts.of(source.absolute())
     signature = Signature.from_json(ledger.text(version.signature_digest))
-    table_columns(parts.no_rows, signature)
+    table_columns(no_rows(parts.schema), signature)
     _check_free(parts.schema.names, [f"{prefix}{field.name}" for field in signature.outputs])
     return parts
 
@@ -197,7 +197,7 @@ class _Scorer:
         bundle = _bundle(self.ledger_url, self.store_uri, self.version.model, self.version.version)
         number, num_rows = row["item"], 0
         path = self.folder / f"part-{number:08}{SUFFIX}"
-        schema = predict_table(bundle, self.parts.no_rows, prefix=self.prefix).schema
+        schema = predict_table(bundle, no_rows(self.parts.schema), prefix=self.prefix).schema
         with pq.ParquetWriter(path, schema) as writer:
             for batch in self.parts.batches(number, num_rows=_BATCH_ROWS):
                 table = pa.Table.from_batches([batch])

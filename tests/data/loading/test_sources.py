@@ -285,6 +285,27 @@ class TestTables:
         (pixels,) = columns_of(table.slice(3, 2), ["pixels"])
         np.testing.assert_array_equal(pixels, digits[0][3:5].reshape(2, 64))
 
+    @pytest.mark.parametrize("kind", ["tensors", "lists"])
+    def test_images_keep_their_shape(self, digits: Columns, tmp_path: Path, kind: str) -> None:
+        images = digits[0].reshape(-1, 1, 8, 8)
+        column = pa.FixedShapeTensorArray.from_numpy_ndarray(images.copy())
+        if kind == "lists":
+            of_lists = pa.list_(pa.list_(pa.list_(pa.from_numpy_dtype(images.dtype), 8), 8), 1)
+            column = pa.array(images.tolist(), of_lists)
+        table = pa.table({"image": column, "digit": digits[1]})
+        (found,) = columns_of(table.slice(3, 2), ["image"])
+        np.testing.assert_array_equal(found, images[3:5])
+        assert found.dtype == images.dtype
+        write_table(tmp_path / "rows", table, ["image", "digit"])
+        with MappedSource(tmp_path / "rows") as source:
+            np.testing.assert_array_equal(source.take(np.array([0, 1796]))[0], images[[0, 1796]])
+
+    def test_images_whose_axes_lie_otherwise_are_refused(self, digits: Columns) -> None:
+        turned = digits[0].reshape(-1, 8, 8).transpose(0, 2, 1)
+        table = pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(turned)})
+        with pytest.raises(DataError, match="column 'image' holds tensors whose axes lie in the"):
+            columns_of(table, ["image"])
+
     @pytest.mark.parametrize(
         ("column", "message"),
         [

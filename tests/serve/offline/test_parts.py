@@ -3,7 +3,6 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -65,14 +64,6 @@ def test_of_no_rows_there_is_one_part(tmp_path: Path) -> None:
     parts = Parts.of(tmp_path)
     assert len(parts.fragments) == 1
     assert rows(parts, "row") == []
-
-
-def test_columns_of_tensors_are_told_without_rows(tmp_path: Path) -> None:
-    """Arrow makes no empty array of those that numpy made, and no such file was predicted."""
-    images = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((3, 1, 2, 2), np.uint8))
-    pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet")
-    (column,) = Parts.of(tmp_path).no_rows.columns
-    assert (len(column), column.type.shape) == (0, [1, 2, 2])
 
 
 def test_files_that_cannot_be_read_together_are_named(tmp_path: Path) -> None:
