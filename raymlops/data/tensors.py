@@ -93,7 +93,7 @@ def of_shape(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[np.bool
 
 
 def no_rows(schema: pa.Schema) -> pa.Table:
-    """The columns alone, also of tensors that numpy made, of which Arrow's `empty_table` has none."""
+    """The columns alone, also of tensors of numpy's, of which Arrow's `empty_table` makes none."""
     return pa.table([_none_of(kind) for kind in schema.types], schema=schema)
 
 

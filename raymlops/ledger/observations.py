@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
     Table,
     and_,
-    case,
     delete,
     func,
     insert,
@@ -24,22 +18,19 @@ from sqlalchemy import (
 )
 
 from raymlops.errors import NotFoundError
-from raymlops.ledger import forgetting, joins, schema, taps
+from raymlops.ledger import forgetting, joins, labelled, schema, taps
 from raymlops.ledger.database import Database
 from raymlops.ledger.forgetting import Forgotten
 from raymlops.ledger.joins import JoinPolicy
 from raymlops.ledger.records import (
-    CLASSES,
-    NUMBERS,
     Drift,
     Labels,
     Outcome,
+    Outcomes,
     Pane,
     Performance,
     Prediction,
     SlicePerformance,
-    label_values,
-    score_width,
 )
 from raymlops.ledger.taps import TapMessage, pane_of
 
@@ -92,7 +83,7 @@ class Observations:
         """(number, outcome) of what was joined since number `after`, in that order."""
         columns = schema.joins.c
         query = (
-            _outcome_query(columns.id.label("number"))
+            labelled.query(columns.id.label("number"))
             .join(
                 schema.joins,
                 and_(
@@ -105,7 +96,7 @@ class Observations:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [(row.number, _outcome(row)) for row in connection.execute(query)]
+            return [(row.number, labelled.outcome(row)) for row in connection.execute(query)]
 
     def prediction(self, request_id: str, model: str | None = None) -> Prediction:
         """What `model` answered, which need not be told where one model alone was asked.
@@ -134,11 +125,12 @@ class Observations:
 
     def outcomes(
         self, model: str, *, start: datetime, end: datetime, version: str | None = None
-    ) -> list[Outcome]:
-        """Labelled predictions whose event time lies in [start, end), in that order."""
+    ) -> list[Outcomes]:
+        """Labelled predictions whose event time lies in [start, end), side by side where version
+        and arm are the same, in that order."""
         predictions = schema.predictions.c
         query = (
-            _outcome_query()
+            labelled.query()
             .where(predictions.model == model)
             .where(predictions.event_time >= start, predictions.event_time < end)
             .order_by(predictions.event_time, predictions.request_id)
@@ -146,7 +138,7 @@ class Observations:
         if version is not None:
             query = query.where(predictions.version == version)
         with self._database.read() as connection:
-            return [_outcome(row) for row in connection.execute(query)]
+            return labelled.side_by_side(connection.execute(query))
 
     def count_predictions(self, model: str) -> int:
         query = select(func.count()).where(schema.predictions.c.model == model)
@@ -201,7 +193,7 @@ class Observations:
         """How many rows of event time [start, end) have labels, as `outcomes` has them."""
         columns = schema.predictions.c
         found = (
-            _outcome_query()
+            labelled.query()
             .where(columns.model == model)
             .where(columns.event_time >= start, columns.event_time < end)
             .with_only_columns(func.sum(columns.num_rows))
@@ -256,36 +248,3 @@ class Observations:
 _WINDOW_KEYS = (
     "model", "version", "arm", "window_start", "window_end", "metric", "feature", "part"
 )  # fmt: skip
-
-
-def _outcome_query(*extra: ColumnElement[Any]) -> Select[Any]:
-    predictions, labels = schema.predictions.c, schema.labels.c
-    same = and_(predictions.request_id == labels.request_id, predictions.model == labels.model)
-    # Ledgers hold labels that were once held against another answer under their id.
-    fits = func.length(labels.labels) == case(
-        (func.substr(labels.labels, 1, 1) == NUMBERS, 4 * predictions.num_rows + 1),
-        (func.substr(labels.labels, 1, 1) == CLASSES, func.length(labels.labels)),
-        else_=predictions.num_rows,
-    )
-    query = select(schema.predictions, labels.labels, *extra).join(schema.labels, same)
-    return query.where(fits)
-
-
-def _outcome(row: Row[Any]) -> Outcome:
-    slices = None
-    if row.slices is not None:
-        slices = np.frombuffer(row.slices, dtype="<u2").reshape(-1, row.num_rows)
-    labels = label_values(row.labels, row.num_rows)
-    assert labels is not None, "only those that fit are asked for"
-    scores = np.frombuffer(row.scores, dtype="<f4")
-    if (width := score_width(len(row.scores), row.num_rows)) > 1:
-        scores = scores.reshape(row.num_rows, width)
-    return Outcome(
-        request_id=row.request_id,
-        version=sys.intern(row.version),
-        arm=sys.intern(row.arm),
-        event_time=row.event_time,
-        scores=scores,
-        labels=labels,
-        slices=slices,
-    )

@@ -20,7 +20,6 @@ from raymlops.data import Class, class_numbers
 from raymlops.ledger import ConceptAlarm, Outcome
 from raymlops.monitor.detectors import DETECTORS, Detector, DetectorName
 from raymlops.monitor.measures import orders
-from raymlops.monitor.performance import ranked
 
 _NUM_RECENT = 100  # units whose mean error an alarm tells
 _MAX_STREAMS = 32  # versions and arms that are remembered, the ones last heard of
@@ -117,7 +116,9 @@ def errors_of(outcome: Outcome, threshold: float, known: Baseline) -> NDArray[np
     """1 where what the model said did not come true, [rows], or of an order [1], [0] where no row
     was of any use; NaN never does."""
     if known.is_ranking:
-        lacks = 1.0 - orders(*ranked([outcome])).ndcg
+        query = np.zeros(len(outcome.labels), dtype=np.int64)
+        said, relevance = outcome.scores.astype(np.float64), outcome.labels.astype(np.float64)
+        lacks = 1.0 - orders(said, relevance, query).ndcg
         return np.asarray(~(lacks <= threshold + _ROUNDING), dtype=np.float64)
     if known.is_regression:
         off = np.abs(outcome.scores.astype(np.float64) - outcome.labels)

@@ -28,7 +28,7 @@ from scipy.special import xlogy
 
 from raymlops.data import Class, Counts
 from raymlops.data.reliability import Reliability, Vector
-from raymlops.ledger import Outcome, Performance
+from raymlops.ledger import Outcomes, Performance
 from raymlops.monitor.intervals import Estimate, counted_mean, mean, ratio, undefined
 from raymlops.monitor.losses import LOG_LOSS, costs_of
 from raymlops.monitor.measures import log_losses
@@ -79,7 +79,7 @@ def _mean(metric: str, costs: Vector, counts: Vector) -> Estimate:
 
 
 def gap(
-    reliability: Reliability, outcomes: Sequence[Outcome], classes: Sequence[Class] = ()
+    reliability: Reliability, outcomes: Sequence[Outcomes], classes: Sequence[Class] = ()
 ) -> Estimate:
     """Real less expected log loss, over the rows whose labels are known, of a version that says
     these `classes`."""

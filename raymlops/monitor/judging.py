@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from raymlops.data import CONFIDENCE, SCORE
-from raymlops.ledger import Drift, Ledger, Outcome, Pane, Performance, SlicePerformance
+from raymlops.ledger import Drift, Ledger, Outcomes, Pane, Performance, SlicePerformance
 from raymlops.models import Bundle
 from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.drift import DriftPolicy, earlier_looks, judge_window
@@ -125,7 +125,7 @@ class Judge:
                 )
 
     def _performance_rows(
-        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
+        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcomes]
     ) -> Iterable[Performance]:
         saying = [self._bundles.of(model, pane.version).postprocessing for pane in panes]
         are_orders = any(each.is_ranking for each in saying)
@@ -152,13 +152,13 @@ class Judge:
     def _says_order(self, model: str, version: str) -> bool:
         return self._bundles.of(model, version).postprocessing.is_ranking
 
-    def _known(self, model: str, outcomes: Iterable[Outcome]) -> dict[str, Known]:
+    def _known(self, model: str, outcomes: Iterable[Outcomes]) -> dict[str, Known]:
         return {
             version: Known(bundle.postprocessing.classes, bundle.profile.class_rates)
             for version, bundle in self._bundles_of(model, outcomes).items()
         }
 
-    def _classified(self, model: str, group: list[Outcome]) -> tuple[Estimate, ...]:
+    def _classified(self, model: str, group: list[Outcomes]) -> tuple[Estimate, ...]:
         """By the thresholds of all versions in `group`, against the mean of their label rates."""
         bundles = self._bundles_of(model, group)
         return measure(
@@ -167,7 +167,7 @@ class Judge:
             thresholds={each: of.postprocessing.threshold for each, of in bundles.items()},
         )
 
-    def _numbers(self, model: str, group: list[Outcome]) -> tuple[Estimate, ...]:
+    def _numbers(self, model: str, group: list[Outcomes]) -> tuple[Estimate, ...]:
         """Against the mean of what the labels of all versions in `group` were; no error is capped
         that one of them would have in full."""
         bundles = self._bundles_of(model, group)
@@ -177,11 +177,11 @@ class Judge:
             error_cap=_widest_cap(bundles.values()),
         )
 
-    def _bundles_of(self, model: str, group: Iterable[Outcome]) -> dict[str, Bundle]:
+    def _bundles_of(self, model: str, group: Iterable[Outcomes]) -> dict[str, Bundle]:
         return {each: self._bundles.of(model, each) for each in {o.version for o in group}}
 
     def _slice_rows(
-        self, model: str, window: Window, outcomes: list[Outcome]
+        self, model: str, window: Window, outcomes: list[Outcomes]
     ) -> Iterable[SlicePerformance]:
         for (version, arm), group in _by_arm(outcomes).items():
             if version == ALL:
@@ -210,7 +210,7 @@ class Judge:
 
     def _measure_of(
         self, model: str, version: str
-    ) -> Callable[[Sequence[Outcome]], Sequence[Estimate]]:
+    ) -> Callable[[Sequence[Outcomes]], Sequence[Estimate]]:
         """What measures rows of that version."""
         bundle = self._bundles.of(model, version)
         saying, profile = bundle.postprocessing, bundle.profile
@@ -230,7 +230,7 @@ class Judge:
         )
 
     def _expected_rows(
-        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcome]
+        self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcomes]
     ) -> Iterable[Performance]:
         """What the scores alone let expect of each arm, and how that compares with its labels."""
         labelled = _by_arm(outcomes)
@@ -276,7 +276,7 @@ def unjudged_rows(ledger: Ledger, report: WindowReport, version: str) -> int:
     return sum(pane.num_rows for pane in panes if pane.version == version)
 
 
-def _label_rate(bundles: Mapping[str, Bundle], group: Sequence[Outcome]) -> float:
+def _label_rate(bundles: Mapping[str, Bundle], group: Sequence[Outcomes]) -> float:
     """What the labels of their trainings were on average, by the rows that each answered."""
     rates = [bundles[outcome.version].profile.label_rate for outcome in group]
     return float(np.average(rates, weights=[len(outcome.labels) for outcome in group]))
@@ -311,9 +311,9 @@ def _rows(
         )
 
 
-def _by_arm(outcomes: list[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+def _by_arm(outcomes: list[Outcomes]) -> dict[tuple[str, str], list[Outcomes]]:
     """Outcomes by (version, arm), in order, and all of them, be they none, under (ALL, ALL)."""
-    groups: dict[tuple[str, str], list[Outcome]] = {}
+    groups: dict[tuple[str, str], list[Outcomes]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.version, outcome.arm), []).append(outcome)
     return dict(sorted(groups.items())) | {(ALL, ALL): outcomes}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from raymlops.data import Class, class_numbers
 from raymlops.data.classes import class_losses
 from raymlops.data.error_cap import cap_among
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, estimate, undefined
 from raymlops.monitor.measures import log_losses, orders
 from raymlops.monitor.performance import clusters_of, ranked, scored
@@ -64,7 +64,7 @@ class Loss(ABC):
         return self.title[:1].upper() + self.title[1:]
 
     @abstractmethod
-    def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
+    def costs(self, outcomes: Sequence[Outcomes], classes_of: ClassesOf) -> Costs:
         """What each row, or query, of `outcomes` costs."""
 
     def capped(
@@ -99,7 +99,7 @@ class RowLoss(Loss):
         """What each row costs, [rows]: of `scores` [rows], or of those of several classes [rows,
         classes], of which `labels` [rows] are the numbers of those that came true."""
 
-    def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
+    def costs(self, outcomes: Sequence[Outcomes], classes_of: ClassesOf) -> Costs:
         costs = costs_of(outcomes, self, classes_of)
         return Costs(costs, np.arange(costs.size))
 
@@ -159,7 +159,7 @@ class _NdcgLoss(Loss):
     title = "NDCG loss"
     guess, naive = "random order", "a random order"
 
-    def costs(self, outcomes: Sequence[Outcome], classes_of: ClassesOf) -> Costs:
+    def costs(self, outcomes: Sequence[Outcomes], classes_of: ClassesOf) -> Costs:
         found = orders(*ranked(outcomes))
         return Costs(1.0 - found.ndcg, found.rows)
 
@@ -215,8 +215,8 @@ def paired_difference(
 
 
 def difference(
-    champion: Sequence[Outcome],
-    challenger: Sequence[Outcome],
+    champion: Sequence[Outcomes],
+    challenger: Sequence[Outcomes],
     loss: Loss = LOG_LOSS,
     *,
     classes_of: ClassesOf = lambda _: (),
@@ -248,7 +248,7 @@ def difference(
     return _difference(loss, change, influence, clusters)
 
 
-def costs_of(outcomes: Sequence[Outcome], loss: RowLoss, classes_of: ClassesOf) -> Vector:
+def costs_of(outcomes: Sequence[Outcomes], loss: RowLoss, classes_of: ClassesOf) -> Vector:
     """What each row of `outcomes` costs, [rows]."""
     if not outcomes:
         return np.empty(0)
@@ -260,7 +260,7 @@ def costs_of(outcomes: Sequence[Outcome], loss: RowLoss, classes_of: ClassesOf) 
     return np.concatenate([_costs(outcome, loss, classes_of) for outcome in outcomes])
 
 
-def _costs(outcome: Outcome, loss: RowLoss, classes_of: ClassesOf) -> Vector:
+def _costs(outcome: Outcomes, loss: RowLoss, classes_of: ClassesOf) -> Vector:
     if outcome.scores.ndim == 1:
         return loss.rows(outcome.scores, outcome.labels)
     return loss.rows(outcome.scores, class_numbers(outcome.labels, classes_of(outcome.version)))

@@ -7,7 +7,7 @@ Clusters are UTC days of event time, or requests while there are fewer than five
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raymlops.data import Class, class_numbers
 from raymlops.data.classes import UNKNOWN, class_losses
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 from raymlops.monitor.intervals import Clusters, Estimate, Vector, mean
 from raymlops.monitor.measures import (
     ClassRows,
@@ -32,7 +32,6 @@ SCORED_SHARE = "scored_share"
 MIN_DAYS = 5
 """Fewer days say too little of how days differ; see `clusters_of` for what is a cluster then."""
 
-_DAY_S = 86_400
 _MAX_CLASSES = 50  # of which each is told, the most frequent
 
 
@@ -44,7 +43,7 @@ class Known(NamedTuple):
 
 
 def measure(
-    outcomes: Sequence[Outcome], *, label_rate: float, thresholds: Mapping[str, float]
+    outcomes: Sequence[Outcomes], *, label_rate: float, thresholds: Mapping[str, float]
 ) -> tuple[Estimate, ...]:
     """Every metric of `outcomes`, whose scores are probabilities; see `classification`.
 
@@ -53,15 +52,15 @@ def measure(
     """
     outcomes = scored(outcomes)
     rows = _rows(outcomes)
-    num_rows = [len(outcome.labels) for outcome in outcomes]
-    threshold = np.repeat([thresholds[outcome.version] for outcome in outcomes], num_rows)
+    num_rows = [len(each.labels) for each in outcomes]
+    threshold = np.repeat([thresholds[each.version] for each in outcomes], num_rows)
     return classification(
         rows.scores, rows.labels, rows.clusters, label_rate=label_rate, threshold=threshold
     )
 
 
 def measure_classes(
-    outcomes: Sequence[Outcome], *, known: Mapping[str, Known]
+    outcomes: Sequence[Outcomes], *, known: Mapping[str, Known]
 ) -> tuple[Estimate, ...]:
     """Every metric of `outcomes`, whose scores are the probabilities of several classes; see
     `several`.
@@ -73,7 +72,7 @@ def measure_classes(
 
 
 def measure_each_class(
-    outcomes: Sequence[Outcome], *, known: Mapping[str, Known]
+    outcomes: Sequence[Outcomes], *, known: Mapping[str, Known]
 ) -> Iterator[tuple[str, Estimate]]:
     """(class, metric) of each class that came true or was said, the most frequent first; see
     `of_class`."""
@@ -87,7 +86,7 @@ def measure_each_class(
 
 
 def measure_numbers(
-    outcomes: Sequence[Outcome], *, label_mean: float, error_cap: float | None = None
+    outcomes: Sequence[Outcomes], *, label_mean: float, error_cap: float | None = None
 ) -> tuple[Estimate, ...]:
     """Every metric of `outcomes` of a model that says numbers, but for rows of which it said none;
     see `regression`."""
@@ -97,18 +96,18 @@ def measure_numbers(
     )
 
 
-def measure_orders(outcomes: Sequence[Outcome]) -> tuple[Estimate, ...]:
+def measure_orders(outcomes: Sequence[Outcomes]) -> tuple[Estimate, ...]:
     """Every metric of `outcomes` of a model that ranks, each of which is a query, but for rows of
     which it said nothing; see `ranking`."""
     outcomes = scored(outcomes)
     return ranking(*ranked(outcomes), clusters_of(outcomes))
 
 
-def ranked(outcomes: Sequence[Outcome]) -> tuple[Vector, Vector, NDArray[np.int64]]:
+def ranked(outcomes: Sequence[Outcomes]) -> tuple[Vector, Vector, NDArray[np.int64]]:
     """Scores, relevance, and the number of the request of each row, all [rows]."""
     rows = _rows(outcomes)
-    sizes = np.array([len(outcome.labels) for outcome in outcomes], dtype=np.int64)
-    return rows.scores, rows.labels, np.repeat(np.arange(len(outcomes)), sizes)
+    sizes = np.concatenate([np.empty(0, np.int64), *(each.sizes for each in outcomes)])
+    return rows.scores, rows.labels, np.repeat(np.arange(sizes.size), sizes)
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class _Rows:
     clusters: Clusters
 
 
-def _rows(outcomes: Sequence[Outcome]) -> _Rows:
+def _rows(outcomes: Sequence[Outcomes]) -> _Rows:
     if not outcomes:
         return _Rows(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
     return _Rows(
@@ -128,32 +127,28 @@ def _rows(outcomes: Sequence[Outcome]) -> _Rows:
     )
 
 
-def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def scored(outcomes: Sequence[Outcomes]) -> list[Outcomes]:
     """`outcomes` without the rows whose score is no number, or an infinite one; their slices are
     let go."""
-    rows = [_are_scored(outcome) for outcome in outcomes]
-    return [
-        replace(each, scores=each.scores[known], labels=each.labels[known], slices=None)
-        for each, known in zip(outcomes, rows, strict=True)
-        if known.any()
-    ]
+    found = [(each, _are_scored(each)) for each in outcomes]
+    return [each.only(known) for each, known in found if known.any()]
 
 
-def scored_share(outcomes: Sequence[Outcome]) -> Estimate:
+def scored_share(outcomes: Sequence[Outcomes]) -> Estimate:
     """Of which share of all labelled rows the score is a number: of no other does a metric tell."""
     known = [_are_scored(each) for each in outcomes]
     shares = np.concatenate([np.empty(0), *known])
     return mean(SCORED_SHARE, shares, clusters_of(outcomes))
 
 
-def _are_scored(outcome: Outcome) -> NDArray[np.bool_]:
+def _are_scored(outcomes: Outcomes) -> NDArray[np.bool_]:
     """Of which rows, [rows]."""
-    scores = outcome.scores.reshape(len(outcome.labels), -1)
+    scores = outcomes.scores.reshape(len(outcomes.labels), -1)
     return np.asarray(np.isfinite(scores).all(axis=1), dtype=np.bool_)
 
 
 def _class_rows(
-    outcomes: Sequence[Outcome], known: Mapping[str, Known]
+    outcomes: Sequence[Outcomes], known: Mapping[str, Known]
 ) -> tuple[ClassRows, list[str]]:
     """The rows, version by version, and the names of the classes that any version knows and of
     those that came true, by number."""
@@ -171,7 +166,7 @@ def _class_rows(
 
 
 def _said(
-    outcomes: Sequence[Outcome], known: Known, union: Sequence[Class]
+    outcomes: Sequence[Outcomes], known: Known, union: Sequence[Class]
 ) -> dict[str, NDArray[Any]]:
     """What `ClassRows` tell of rows of one version, their classes numbered as in `union`."""
     scores = np.concatenate([outcome.scores for outcome in outcomes])
@@ -199,11 +194,11 @@ _NOTHING = {
 """What they tell of no rows."""
 
 
-def clusters_of(outcomes: Sequence[Outcome]) -> Clusters:
+def clusters_of(outcomes: Sequence[Outcomes]) -> Clusters:
     """The day of each row, [rows], or its request while there are fewer than five days."""
     if not outcomes:
         return np.empty(0, dtype=np.int64)
-    days = np.array([int(outcome.event_time.timestamp() // _DAY_S) for outcome in outcomes])
-    requests = np.arange(len(outcomes))
+    days = np.concatenate([each.days for each in outcomes])
+    requests = np.arange(days.size)
     clusters = days if len(np.unique(days)) >= MIN_DAYS else requests
-    return np.repeat(clusters, [len(outcome.labels) for outcome in outcomes])
+    return np.repeat(clusters, np.concatenate([each.sizes for each in outcomes]))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data import Profile
 from raymlops.data.slices import cells_by, parts_of
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 from raymlops.monitor.intervals import Estimate
 
 _METRICS = (
@@ -30,10 +30,10 @@ class SliceEstimate:
 
 
 def measure_slices(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[Outcomes],
     slice_by: tuple[str, ...],
     profile: Profile,
-    measure: Callable[[Sequence[Outcome]], Sequence[Estimate]],
+    measure: Callable[[Sequence[Outcomes]], Sequence[Estimate]],
 ) -> Iterator[SliceEstimate]:
     """What `measure` tells of each large enough part of each feature.
 
@@ -50,7 +50,7 @@ def measure_slices(
         parts = [part_of[np.minimum(cells[index], len(part_of) - 1)] for _, cells in known]
         for part in _largest(parts):
             chosen = [
-                replace(outcome, scores=outcome.scores[inside], labels=outcome.labels[inside])
+                outcome.only(inside)
                 for (outcome, _), rows in zip(known, parts, strict=True)
                 if (inside := rows == part).any()
             ]

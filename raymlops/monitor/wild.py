@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raymlops.data import Profile
 from raymlops.data.error_cap import cap_among
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 
 _ABSURD = 10.0  # caps
 
@@ -70,7 +70,7 @@ def far_of_both(
 
 
 def far_of_arms(
-    champion: Sequence[Outcome], challenger: Sequence[Outcome], profile: Profile
+    champion: Sequence[Outcomes], challenger: Sequence[Outcomes], profile: Profile
 ) -> FarCounts:
     """Of two arms, on different rows: as answers count requests, whose rows are alike."""
     if profile.error_cap is None:
@@ -87,7 +87,14 @@ def far_of_arms(
     return FarCounts(
         cap,
         sum(int(far.wild.sum()) for arm in found for far in arm),
-        *(sum(bool(far.absurd.any()) for far in arm) for arm in found),
+        *map(_num_absurd, arms, found),
+    )
+
+
+def _num_absurd(arm: Sequence[Outcomes], found: Sequence[Far]) -> int:
+    """Requests of which a row is."""
+    return sum(
+        len(np.unique(each.request_of[far.absurd])) for each, far in zip(arm, found, strict=True)
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from raymlops.config import redact
 from raymlops.data import Class, Profile
 from raymlops.errors import ReleaseError, UnservableError
-from raymlops.ledger import Ledger, ModelVersion, Outcome, Release, Version
+from raymlops.ledger import Ledger, ModelVersion, Outcomes, Release, Version
 from raymlops.models import Bundle, Signature
 from raymlops.monitor import FarCounts, difference, far_of_arms, held_to, loss_of, scored
 from raymlops.release.callers import refused_callers
@@ -167,7 +167,7 @@ class ReleaseController:
         )
 
     def _far(
-        self, release: Release, champion: Sequence[Outcome], canary: Sequence[Outcome]
+        self, release: Release, champion: Sequence[Outcomes], canary: Sequence[Outcomes]
     ) -> FarCounts:
         both = (release.champion, release.challenger)
         profiles = (self._profile(release.model, version) for version in both)
@@ -247,7 +247,7 @@ def _arms(release: Release) -> tuple[tuple[str, str], tuple[str, str]]:
     return (CANARY, str(release.challenger)), (CHAMPION, str(release.champion))
 
 
-def _rows(outcomes: Sequence[Outcome]) -> tuple[int, int]:
+def _rows(outcomes: Sequence[Outcomes]) -> tuple[int, int]:
     """How many rows have a score, and how many have one that is no number."""
     known = sum(len(each.labels) for each in scored(outcomes))
     return known, sum(len(each.labels) for each in outcomes) - known

@@ -183,14 +183,3 @@ def test_a_window_judged_again_replaces_itself(ledger: Ledger) -> None:
 def test_an_unknown_request_is_not_found(ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="no prediction for request 'x'"):
         ledger.observations.prediction("x")
-
-
-def test_labelled_requests_of_a_window_share_what_they_have_in_common(ledger: Ledger) -> None:
-    """A window is judged by all of them at once: each took 700 bytes, a third of them for that."""
-    observations = ledger.observations
-    observations.add_tap("r1", 0, [], [prediction("a"), prediction("b")])
-    observations.add_labels([labels("a", 0, 1), labels("b", 0, 1)])
-    first, second = observations.outcomes("flights", start=START, end=START + timedelta(hours=1))
-    assert first.version is second.version
-    assert first.arm is second.arm
-    assert not hasattr(first, "__dict__")

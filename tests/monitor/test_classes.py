@@ -17,7 +17,7 @@ from raymlops.data.slices import cells_of
 from raymlops.ledger import (
     Labels,
     Ledger,
-    Outcome,
+    Outcomes,
     PackedPredictions,
     Pane,
     Prediction,
@@ -41,6 +41,7 @@ from raymlops.serve.tap import TapSummary
 from raymlops.serve.tap.latency import NUM_BUCKETS
 from raymlops.storage import Store
 from tests import irises
+from tests.monitor.months import outcome
 from tests.serve.conftest import register
 
 MODEL = "irises"
@@ -307,20 +308,13 @@ def test_a_classifier_that_a_regression_replaces_is_measured_as_one(
     assert "RMSE by window" in page
 
 
-def outcome(scores: list[list[float]], labels: list[Class], version: str = "1.0.0") -> Outcome:
-    return Outcome(
-        request_id="r",
-        version=version,
-        arm="champion",
-        event_time=day(0),
-        scores=np.array(scores, dtype=np.float32),
-        labels=np.array(labels, dtype=object),
-    )
+def said(scores: list[list[float]], labels: list[Class], version: str = "1.0.0") -> Outcomes:
+    return outcome(scores, np.array(labels, dtype=object), version=version)
 
 
 def test_what_no_version_knows_costs_what_a_certain_mistake_does() -> None:
     known = {"1.0.0": Known((4, 7), (0.5, 0.5))}
-    seen = [outcome([[0.5, 0.5], [0.25, 0.75]], [7, 9])]
+    seen = [said([[0.5, 0.5], [0.25, 0.75]], [7, 9])]
     found = {each.metric: each.value for each in measure_classes(seen, known=known)}
     assert found["log_loss"] == pytest.approx((np.log(2) + 15.942385) / 2)
     assert found["accuracy"] == 0.0  # where two are as likely, the first is said
@@ -338,10 +332,10 @@ def test_a_window_without_labels_says_so() -> None:
 
 
 def test_arms_are_compared_by_what_each_lost_on_its_own_rows() -> None:
-    champion = [outcome([[0.5, 0.5]], ["a"]), outcome([[0.5, 0.5]], ["b"])]
+    champion = [said([[0.5, 0.5]], ["a"]), said([[0.5, 0.5]], ["b"])]
     canary = [
-        outcome([[0.75, 0.25]], ["b"], "2.0.0"),
-        outcome([[0.25, 0.75]], ["a"], "2.0.0"),
+        said([[0.75, 0.25]], ["b"], "2.0.0"),
+        said([[0.25, 0.75]], ["a"], "2.0.0"),
     ]
     classes = {"1.0.0": ("a", "b"), "2.0.0": ("b", "a")}
     found = difference(champion, canary, classes_of=classes.__getitem__)

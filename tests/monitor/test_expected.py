@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from sklearn.model_selection import train_test_split
 
 from raymlops.data import SCORE, Feature, Profile
 from raymlops.data.reliability import Reliability
-from raymlops.ledger import Outcome, Performance
+from raymlops.ledger import Outcomes, Performance
 from raymlops.monitor.expected import expected, gap, is_off
+from tests.monitor.months import outcome
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 Rows = tuple[np.ndarray, np.ndarray]
@@ -48,19 +49,9 @@ def cells(profile: Profile, scores: np.ndarray) -> list[np.ndarray]:
     return [each[profile.cells[SCORE]] for each in found]
 
 
-def outcomes(scores: np.ndarray, labels: np.ndarray) -> list[Outcome]:
+def outcomes(scores: np.ndarray, labels: np.ndarray) -> list[Outcomes]:
     parts = zip(np.array_split(scores, 30), np.array_split(labels, 30), strict=True)
-    return [
-        Outcome(
-            request_id=str(day),
-            version="1.0.0",
-            arm="champion",
-            event_time=START + timedelta(days=day),
-            scores=some,
-            labels=true.astype(np.int8),
-        )
-        for day, (some, true) in enumerate(parts)
-    ]
+    return [outcome(some, true.astype(np.int8), day=day) for day, (some, true) in enumerate(parts)]
 
 
 def test_probabilities_are_those_of_isotonic_regression(

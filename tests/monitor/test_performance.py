@@ -12,13 +12,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 from raymlops.monitor import Estimate, log_losses, measure
 from raymlops.monitor.performance import measure_numbers, scored_share
 from tests.monitor.months import month, outcome
 
 
-def _by_name(outcomes: list[Outcome], label_rate: float = 0.3) -> dict[str, Estimate]:
+def _by_name(outcomes: list[Outcomes], label_rate: float = 0.3) -> dict[str, Estimate]:
     found = measure(outcomes, label_rate=label_rate, thresholds={"1.0.0": 0.5, "2.0.0": 0.9})
     return {each.metric: each for each in found}
 

@@ -14,7 +14,7 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import ndcg_score
 
-from raymlops.ledger import Ledger, Outcome
+from raymlops.ledger import Ledger, Outcomes
 from raymlops.models import Bundle, Postprocessing, format_named
 from raymlops.monitor import (
     ConceptPolicy,
@@ -29,6 +29,7 @@ from raymlops.operate.own_models import bundle_of
 from raymlops.operate.triggers import RetrainPolicy, find_trigger
 from raymlops.storage import Store
 from tests.monitor.answering import Request, labels, summary
+from tests.monitor.months import FIRST, outcome
 from tests.runs import start_training
 
 SAYS = Postprocessing(label="useful", reads="relevance")
@@ -212,17 +213,11 @@ def test_an_order_that_is_turned_is_an_alarm_and_worse_than_chance(
 def test_two_versions_are_held_against_each_other_by_their_orders(
     bundle: Bundle, requests: list[Request]
 ) -> None:
-    def outcomes(some: list[Request], arm: str) -> list[Outcome]:
+    def outcomes(some: list[Request], arm: str) -> list[Outcomes]:
+        days = [(each.time - FIRST) / timedelta(days=1) for each in some]
         return [
-            Outcome(
-                request_id=each.id,
-                version="1.0.0",
-                arm=arm,
-                event_time=each.time,
-                scores=each.said,
-                labels=each.came,
-            )
-            for each in some
+            outcome(each.said, each.came, day=day, arm=arm)
+            for each, day in zip(some, days, strict=True)
         ]
 
     loss = loss_of(SAYS)

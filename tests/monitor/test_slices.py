@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
 from raymlops.data import Feature, Profile
 from raymlops.data.slices import cells_of, parts_of
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 from raymlops.monitor.intervals import Estimate
 from raymlops.monitor.slices import measure_slices
+from tests.monitor.months import outcome
 
 
 def _profile(*jobs: str) -> Profile:
@@ -19,21 +19,14 @@ def _profile(*jobs: str) -> Profile:
     return Profile.of(features, columns, scores, label_rate=0.5, log_loss=0.6)
 
 
-def _outcome(profile: Profile, slice_by: tuple[str, ...], *parts: tuple[int, str]) -> Outcome:
+def _outcome(profile: Profile, slice_by: tuple[str, ...], *parts: tuple[int, str]) -> Outcomes:
     """One request with (number of rows, job) of each part."""
     jobs = np.repeat([job for _, job in parts], [num for num, _ in parts]).astype(object)
-    return Outcome(
-        request_id="a",
-        version="1.0.0",
-        arm="champion",
-        event_time=datetime(2013, 4, 1, tzinfo=UTC),
-        scores=np.zeros(len(jobs), dtype=np.float32),
-        labels=np.zeros(len(jobs), dtype=np.int8),
-        slices=cells_of(profile, slice_by, {"job": jobs}),
-    )
+    slices = cells_of(profile, slice_by, {"job": jobs})
+    return outcome(np.zeros(len(jobs)), np.zeros(len(jobs), dtype=np.int8), slices=slices)
 
 
-def _count(outcomes: Sequence[Outcome]) -> list[Estimate]:
+def _count(outcomes: Sequence[Outcomes]) -> list[Estimate]:
     num_rows = sum(len(outcome.labels) for outcome in outcomes)
     return [Estimate(metric="accuracy", num_rows=num_rows, value=1.0, low=1.0, high=1.0)]
 

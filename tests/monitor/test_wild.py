@@ -6,7 +6,7 @@ import numpy as np
 
 from raymlops.data import Profile
 from raymlops.data.error_cap import ErrorCap
-from raymlops.ledger import Outcome
+from raymlops.ledger import Outcomes
 from raymlops.monitor import FarCounts, far_of_arms, far_of_both, held_to
 from raymlops.monitor.wild import far_rows
 from tests.monitor.months import outcome
@@ -38,7 +38,7 @@ def test_of_two_arms_absurd_answers_are_counted_by_request() -> None:
     canary = [outcome([1e9, 1e9], [50, 50], arm="canary"), outcome([50], [1e9], arm="canary")]
     assert far_of_arms(champion, canary, PROFILE) == FarCounts(20.0, 2, 0, 1)
     assert far_of_arms(champion, canary, OLD) == FarCounts()
-    none: list[Outcome] = []
+    none: list[Outcomes] = []
     assert far_of_arms(none, none, PROFILE) == FarCounts(20.0, 0, 0, 0)
 
 

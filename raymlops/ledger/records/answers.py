@@ -106,6 +106,41 @@ class Outcome:
     slices: NDArray[np.uint16] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcomes:
+    """Requests whose labels have arrived, of one version in one arm, their rows one after the
+    other: `scores`, `labels` and `slices` as an `Outcome` has them.
+
+    Each request was of so many rows (`sizes`), and happened on that UTC day, counted from 1970
+    (`days`); both int64 [requests].
+    """
+
+    version: str
+    arm: str
+    sizes: NDArray[np.int64]
+    days: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    labels: NDArray[Any]
+    slices: NDArray[np.uint16] | None = None
+
+    @property
+    def request_of(self) -> NDArray[np.int64]:
+        """The number of the request of each row, [rows]."""
+        return np.repeat(np.arange(self.sizes.size), self.sizes)
+
+    def only(self, inside: NDArray[np.bool_]) -> Outcomes:
+        """The rows that are `inside`, [rows], and the requests that have any; without slices."""
+        sizes = np.bincount(self.request_of[inside], minlength=self.sizes.size)
+        return replace(
+            self,
+            sizes=sizes[sizes > 0],
+            days=self.days[sizes > 0],
+            scores=self.scores[inside],
+            labels=self.labels[inside],
+            slices=None,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pane:
     """One arm's traffic of one UTC day of event time, as counts that merge by addition.

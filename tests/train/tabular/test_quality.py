@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,11 +8,11 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from raymlops.data import TableSchema, read_columns, take
 from raymlops.errors import TrainingError
-from raymlops.ledger import Outcome
 from raymlops.models import Preprocessing
 from raymlops.monitor import measure
 from raymlops.train import calibration_error, judge
 from raymlops.train.tabular.split import split_by_time
+from tests.monitor.months import outcome
 
 
 def test_figures_are_those_of_scikit_learn_and_of_the_monitor(
@@ -30,16 +28,8 @@ def test_figures_are_those_of_scikit_learn_and_of_the_monitor(
     assert quality.roc_auc == roc_auc_score(labels, scores)
     assert quality.brier == pytest.approx(brier_score_loss(labels, scores), abs=1e-6)
 
-    start = datetime(2024, 1, 1, tzinfo=UTC)
     outcomes = [
-        Outcome(
-            request_id=str(row),
-            version="1.0.0",
-            arm="champion",
-            event_time=start + timedelta(hours=row),
-            scores=scores[row : row + 1],
-            labels=labels[row : row + 1].astype(np.int8),
-        )
+        outcome(scores[row : row + 1], labels[row : row + 1].astype(np.int8), day=row / 24)
         for row in range(len(scores))
     ]
     seen = {
