@@ -119,8 +119,8 @@ def forget_checkpoints(
     model: str | None = None,
     dry_run: bool = False,
 ) -> tuple[ForgottenCheckpoints, ...]:
-    """Removes the checkpoints of trainings, of all models or one, the newest of which was written
-    more than `keep_days` ago; these runs can be resumed no more. Weights stay.
+    """Removes the checkpoints of trainings of this home, of all models or one, the newest of which
+    was written more than `keep_days` ago; these runs can be resumed no more. Weights stay.
 
     Raises:
         OSError: a folder cannot be removed.
@@ -132,7 +132,7 @@ def forget_checkpoints(
         raise ValueError(f"forgetting checkpoints needs a name and a reason: {who!r}, {why!r}")
     ledger, forgotten = workspace.ledger, []
     before = now - timedelta(days=keep_days)
-    for each in leftovers(ledger, before=before, model=model):
+    for each in leftovers(ledger, workspace.home, before=before, model=model):
         runs, decision = tuple(run.id for run in each.runs), None
         if not dry_run:
             decision = ledger.decisions.add(

@@ -81,7 +81,7 @@ def test_a_dry_run_changes_nothing_and_the_other_leaves_a_decision(world: World)
 
 
 def test_checkpoints_are_forgotten_by_a_decision(workspace: Workspace, tmp_path: Path) -> None:
-    folder, ledger = tmp_path / "here", workspace.ledger
+    folder, ledger = workspace.home / "training" / "here", workspace.ledger
     (folder / "step-00000040").mkdir(parents=True)
     (folder / "step-00000040" / "shard").write_bytes(bytes(2**20))
     run = ledger.runs.start(

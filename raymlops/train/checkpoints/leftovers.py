@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raymlops.ledger import Ledger, Run
 from raymlops.train.checkpoints.folder import CheckpointFolder
-from raymlops.train.checkpoints.resumption import folder_in
+from raymlops.train.checkpoints.resumption import folder_in, training_folder
 from raymlops.train.spec import CheckpointPolicy
 
 
@@ -28,13 +28,19 @@ class Leftover:
             shutil.rmtree(path)
 
 
-def leftovers(ledger: Ledger, *, before: datetime, model: str | None = None) -> Iterator[Leftover]:
-    """Those on this machine whose newest checkpoint was written before that time, in folders where
-    nobody trains."""
+def leftovers(
+    ledger: Ledger, home: Path, *, before: datetime, model: str | None = None
+) -> Iterator[Leftover]:
+    """Those in that home whose newest checkpoint was written before that time, in folders where
+    nobody trains.
+
+    Folders that were recorded elsewhere are another home's, also where this one is its copy.
+    """
     by_folder: dict[str, list[Run]] = {}
     for run in ledger.runs.list(kind="train", model=model):
-        if (folder := folder_in(ledger.text(run.config_digest))) is not None:
-            by_folder.setdefault(folder, []).append(run)
+        if (recorded := folder_in(ledger.text(run.config_digest))) is not None:
+            own = training_folder(home, Path(recorded).name)
+            by_folder.setdefault(own, []).append(run)
     for folder, runs in by_folder.items():
         if any(run.status == "running" for run in runs):
             continue
