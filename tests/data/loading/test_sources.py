@@ -1,4 +1,4 @@
-"""What every source keeps, and what only files and tables can get wrong."""
+"""What every source keeps, and what only files can get wrong."""
 
 from __future__ import annotations
 
@@ -11,25 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import pytest
 
-from raymlops.data import TableSchema, add_dataset
 from raymlops.data.loading import (
     ArraySource,
     Columns,
     FillingSource,
     MappedSource,
     Source,
-    columns_of,
     write_arrays,
     write_blocks,
-    write_dataset,
-    write_table,
 )
 from raymlops.errors import DataError, IntegrityError
-from raymlops.ledger import Ledger
-from raymlops.storage import Store
 
 # Of each of the two columns, less than the 64 KiB that the kernel maps around a page; in two such
 # windows at the most.
@@ -251,73 +244,6 @@ class TestWriting:
     def test_chunks_without_rows_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="in chunks of 0 are no rows"):
             write_arrays(tmp_path / "rows", [np.zeros(3)], rows_per_chunk=0)
-
-
-class TestTables:
-    def test_a_table_becomes_matrices_and_columns(self, tumours: pa.Table, tmp_path: Path) -> None:
-        names = ("mean_radius", "mean_texture")
-        write_table(tmp_path / "rows", tumours, [names, "target"])
-        with MappedSource(tmp_path / "rows") as source:
-            matrix, target = source.take(np.arange(569))
-        assert matrix.dtype == np.float32
-        np.testing.assert_array_equal(
-            matrix, tumours.select(names).to_pandas().to_numpy(np.float32)
-        )
-        np.testing.assert_array_equal(target, tumours["target"].to_numpy())
-
-    def test_a_dataset_version_becomes_the_same_file_as_its_table(
-        self,
-        ledger: Ledger,
-        store: Store,
-        tumours: pa.Table,
-        tumour_schema: TableSchema,
-        tmp_path: Path,
-    ) -> None:
-        dataset = add_dataset(ledger, store, tumours, tumour_schema)
-        columns = [("mean_radius", "worst_area"), "target"]
-        write_dataset(tmp_path / "version", store, dataset, columns)
-        write_table(tmp_path / "table", tumours, columns)
-        assert (tmp_path / "version").read_bytes() == (tmp_path / "table").read_bytes()
-
-    def test_lists_of_a_fixed_size_become_rows_of_that_shape(self, digits: Columns) -> None:
-        flat = pa.array(digits[0].reshape(-1))
-        table = pa.table({"pixels": pa.FixedSizeListArray.from_arrays(flat, 64)})
-        (pixels,) = columns_of(table.slice(3, 2), ["pixels"])
-        np.testing.assert_array_equal(pixels, digits[0][3:5].reshape(2, 64))
-
-    @pytest.mark.parametrize("kind", ["tensors", "lists"])
-    def test_images_keep_their_shape(self, digits: Columns, tmp_path: Path, kind: str) -> None:
-        images = digits[0].reshape(-1, 1, 8, 8)
-        column = pa.FixedShapeTensorArray.from_numpy_ndarray(images.copy())
-        if kind == "lists":
-            of_lists = pa.list_(pa.list_(pa.list_(pa.from_numpy_dtype(images.dtype), 8), 8), 1)
-            column = pa.array(images.tolist(), of_lists)
-        table = pa.table({"image": column, "digit": digits[1]})
-        (found,) = columns_of(table.slice(3, 2), ["image"])
-        np.testing.assert_array_equal(found, images[3:5])
-        assert found.dtype == images.dtype
-        write_table(tmp_path / "rows", table, ["image", "digit"])
-        with MappedSource(tmp_path / "rows") as source:
-            np.testing.assert_array_equal(source.take(np.array([0, 1796]))[0], images[[0, 1796]])
-
-    def test_images_whose_axes_lie_otherwise_are_refused(self, digits: Columns) -> None:
-        turned = digits[0].reshape(-1, 8, 8).transpose(0, 2, 1)
-        table = pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(turned)})
-        with pytest.raises(DataError, match="column 'image' holds tensors whose axes lie in the"):
-            columns_of(table, ["image"])
-
-    @pytest.mark.parametrize(
-        ("column", "message"),
-        [
-            ("speed", "column 'speed' is missing; there are size, hole"),
-            ("size", "column 'size' has type string, not numbers; encode it first"),
-            ("hole", "column 'hole' misses 1 values; fill or drop them"),
-        ],
-    )
-    def test_what_is_no_number_is_refused(self, column: str, message: str) -> None:
-        table = pa.table({"size": ["large", "small"], "hole": [1.0, None]})
-        with pytest.raises(DataError, match=message):
-            columns_of(table, [column])
 
 
 def test_a_cache_smaller_than_a_chunk_is_refused(file: Path) -> None:
