@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 @pytest.mark.endurance
 def test_the_examples_run_as_they_stand(tmp_path: Path) -> None:
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    examples = [*_examples("README.md"), *_examples("docs/README.md")[1:2]]
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     start, end = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 15, tzinfo=UTC)
     flights = between(load_flights(), "scheduled_at", start, end)
@@ -44,10 +44,11 @@ def test_the_examples_run_as_they_stand(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len(examples) == 2
-    answer, training = done.stdout.splitlines()
+    assert len(examples) == 3
+    answer, training, proposal = done.stdout.splitlines()
     assert answer == "{'name': 'carrier', 'datatype': 'BYTES', 'shape': [-1]}"
     assert training.startswith("data=2 ")
+    assert re.fullmatch(r"data=4 \d+ \d+ 4 of 4 workers; .* MiB a step", proposal)
 
 
 @pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
@@ -60,6 +61,10 @@ def test_make_bench_runs_whatever_reports_figures() -> None:
     found = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if _reports(path)}
     packages = {path.parent.name for path in (ROOT / "benchmarks").glob("*/__main__.py")}
     assert found | packages == set(NAMES)
+
+
+def _examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def _reports(path: Path) -> bool:
