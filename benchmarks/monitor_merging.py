@@ -27,11 +27,13 @@ from raymlops.errors import RefusedError
 from raymlops.ledger import Ledger
 from raymlops.models import PROBABILITY, Bundle
 from raymlops.monitor import DriftMonitor, DriftPolicy, WindowPolicy
-from raymlops.serve import TapSummary
+from raymlops.serve import BatchPolicy, TapSummary
+from raymlops.serve.batching import Batcher
 from raymlops.serve.exchange import Exchange, runs_of
 from raymlops.serve.tap.blocks import blocks_of
 from raymlops.serve.tap.outbox import Outbox
 from raymlops.serve.tap.summarising import summarise
+from raymlops.serve.versions.loaded import LoadedVersion
 
 NUM_SENDERS = 64
 NUM_THREADS = 64  # as of each monitor that raymlops starts
@@ -85,7 +87,9 @@ def _messages(
     num_replicas: int = NUM_SENDERS,
 ) -> list[list[TapSummary]]:
     """By replica, its messages in order; each of 1,024 rows in so many requests."""
-    version: Any = type("Version", (), {"version": "1.0.0", "bundle": bundle})
+    version = LoadedVersion(
+        version="1.0.0", bundle=bundle, batcher=Batcher(bundle.predict, BatchPolicy())
+    )
     size = MESSAGE_ROWS // requests
     rng = np.random.default_rng(0)
 
