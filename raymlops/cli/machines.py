@@ -104,7 +104,7 @@ def doctor(home: HomeOption = None, env: EnvOption = None, json: JsonOption = Fa
     from raymlops import cluster
 
     with open_workspace(home=home, env=env) as workspace:
-        findings = cluster.diagnose(workspace.home)
+        findings = cluster.diagnose(workspace.home, workspace.copies)
     if json:
         emit_json(findings)
     else:

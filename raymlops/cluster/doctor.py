@@ -15,6 +15,7 @@ import psutil
 from raymlops.cluster.auth import open_to_others, token_path
 from raymlops.cluster.status import status
 from raymlops.errors import ClusterError
+from raymlops.storage import Copies
 
 _GIB = 2**30
 
@@ -37,9 +38,10 @@ class Finding:
     text: str
 
 
-def diagnose(home: Path) -> tuple[Finding, ...]:
-    """Findings about Python, packages, the machine, home, the Ray token and the recorded
-    cluster."""
+def diagnose(home: Path, copies: Copies | None = None) -> tuple[Finding, ...]:
+    """Findings about Python, packages, the machine, home, what it keeps of a store elsewhere, the
+    Ray token and the recorded cluster."""
+    kept = () if copies is None else (_copies(copies),)
     return (
         _python(),
         judge_ray(installed("ray")),
@@ -50,6 +52,7 @@ def diagnose(home: Path) -> tuple[Finding, ...]:
         judge_room("memory", psutil.virtual_memory().available, wanted_bytes=4 * _GIB),
         judge_home(home),
         judge_room("disk", shutil.disk_usage(_existing(home)).free, wanted_bytes=10 * _GIB),
+        *kept,
         _shared_memory(),
         judge_token(token_path()),
         _cluster(home),
@@ -140,6 +143,15 @@ def judge_token(path: Path) -> Finding:
 def _python() -> Finding:
     # The package does not install below its lowest version.
     return _finding("python", Level.OK, ".".join(str(part) for part in sys.version_info[:3]))
+
+
+def _copies(copies: Copies) -> Finding:
+    sizes = copies.sizes_bytes()
+    text = (
+        f"{len(sizes)} of the store's blobs, {sum(sizes) / 2**20:.1f} of "
+        f"{copies.max_bytes / 2**20:.0f} MiB (storage.copies_mb), in {copies.folder}"
+    )
+    return _finding("copies", Level.OK, text)
 
 
 def _shared_memory() -> Finding:

@@ -54,6 +54,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
             exporter=EXPORTER_NAME,
             log_folder=str(workspace.home / "logs"),
             slice_by=_slice_by(workspace),
+            copies=workspace.copies,
         )
     _warn_of_doors(workspace)
     return deployment
@@ -85,6 +86,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
             exporter=EXPORTER_NAME,
             log_folder=str(workspace.home / "logs"),
             slice_by=_slice_by(workspace),
+            copies=workspace.copies,
         )
     _warn_of_doors(workspace)
     return url

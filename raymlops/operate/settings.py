@@ -79,9 +79,18 @@ class LedgerSettings:
 @dataclass(frozen=True, kw_only=True)
 class StorageSettings:
     """`uri` of the store (file, s3, hdfs), its keys never shown; None is a folder in the home
-    folder."""
+    folder.
+
+    Each node keeps `copies_mb` at most of what its replicas load from s3 or hdfs, so that they
+    start again while that is away; 0 keeps nothing.
+    """
 
     uri: SecretUrl | None = None
+    copies_mb: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.copies_mb < 0:
+            raise ValueError(f"copies_mb {self.copies_mb} must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

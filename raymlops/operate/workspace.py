@@ -17,7 +17,7 @@ from raymlops.data import TableSchema
 from raymlops.errors import ConfigError
 from raymlops.ledger import Ledger, absolute_url, open_ledger, sqlite_url
 from raymlops.operate.settings import Settings, load_settings
-from raymlops.storage import Store, absolute_uri
+from raymlops.storage import Copies, Store, absolute_uri
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,14 @@ class Workspace:
     @cached_property
     def store(self) -> Store:
         return Store(self.store_uri)
+
+    @property
+    def copies(self) -> Copies | None:
+        """What each node keeps of a store that is not on its own disk."""
+        size_mb = self.settings.storage.copies_mb
+        if size_mb == 0 or self.store.files.is_local:
+            return None
+        return Copies(folder=self.home / "copies", max_bytes=size_mb << 20)
 
     @cached_property
     def coordinator(self) -> Coordinator:

@@ -56,6 +56,11 @@ class Files:
     def __reduce__(self) -> tuple[object, ...]:
         return _files, (self.uri, self._retry)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether they lie on a disk of this machine, or one that is mounted on it."""
+        return isinstance(self._backend, LocalDisk)
+
     def upload(self, path: Path, name: str) -> None:
         """Copies the local file `path`, in bounded memory."""
         self.write_chunks(name, lambda: source_chunks(path))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
-from raymlops.errors import StorageError
+from raymlops.errors import MissingFileError, StorageError
 
 # Half-written files wait here, below the root of a store, until they are renamed into place.
 STAGING = ".staging"
@@ -23,6 +24,13 @@ def checked_name(name: str) -> str:
             " 'models/flights.onnx'"
         )
     return str(PurePosixPath(name))
+
+
+def checked_digest(digest: str) -> str:
+    """Raises MissingFileError unless `digest` is one of SHA-256, and so the name of a file."""
+    if re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+        raise MissingFileError(f"there is no blob '{digest}'; a digest is 64 hexadecimal digits")
+    return digest
 
 
 def _problem(name: str) -> str | None:

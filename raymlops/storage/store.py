@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import shutil
 from collections import deque
@@ -15,7 +14,7 @@ import orjson
 from raymlops.errors import MissingFileError, StorageError
 from raymlops.storage.chunks import ChunkStream, bytes_chunks, verified
 from raymlops.storage.files import Files, save, source_chunks
-from raymlops.storage.names import checked_name
+from raymlops.storage.names import checked_digest, checked_name
 from raymlops.storage.pointers import Pointers
 from raymlops.storage.retry import RetryPolicy
 
@@ -190,9 +189,7 @@ def file_digest(path: Path) -> str:
 
 
 def _blob(digest: str) -> str:
-    if re.fullmatch(r"[0-9a-f]{64}", digest) is None:
-        raise MissingFileError(f"there is no blob '{digest}'; a digest is 64 hexadecimal digits")
-    return f"blobs/{digest[:2]}/{digest}"
+    return f"blobs/{checked_digest(digest)[:2]}/{digest}"
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int]:

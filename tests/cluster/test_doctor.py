@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from raymlops.cluster import ClusterRecord, Level, diagnose, doctor
+from raymlops.storage import Copies
 
 
 def test_both_distributions_of_tensorflow_serve_but_not_together() -> None:
@@ -58,6 +60,13 @@ def test_a_machine_without_a_cluster_is_diagnosed_without_importing_torch(tmp_pa
     assert {"python", "ray", "torch", "cores", "memory", "home", "disk", "token"} <= subjects.keys()
     assert subjects["cluster"].level is Level.NOTE
     assert ("torch" in sys.modules) == had_torch
+
+
+def test_what_a_machine_keeps_of_a_store_is_told(tmp_path: Path) -> None:
+    copies = Copies(folder=tmp_path / "copies", max_bytes=8 << 20)
+    copies.put(hashlib.sha256(bytes(1 << 20)).hexdigest(), bytes(1 << 20))
+    (finding,) = (each for each in diagnose(tmp_path, copies) if each.subject == "copies")
+    assert finding.text.startswith("1 of the store's blobs, 1.0 of 8 MiB")
 
 
 @pytest.mark.cluster

@@ -23,6 +23,7 @@ from raymlops.ledger import Ledger, absolute_url, sqlite_url
 from raymlops.operate.settings import SITE, Settings, load_settings
 from raymlops.operate.training import training_job
 from raymlops.serve import TlsFiles
+from raymlops.storage import Copies
 
 SECRET = "correct-horse-battery"
 ROOT = Path(__file__).parents[2]
@@ -275,3 +276,22 @@ def test_no_duration_is_past_what_can_be_waited_for(
     (tmp_path / "development.yaml").write_text("{}\n")
     with pytest.raises(ConfigError, match=f"{path}:.*{section}.*{name} is .*at most {most}"):
         load_settings([path], environ={})
+
+
+@pytest.mark.parametrize(
+    ("uri", "size_mb", "kept"),
+    [
+        ("s3://models/raymlops?region=us-east-1", 4096, True),
+        ("hdfs://namenode:8020/raymlops", 4096, True),
+        ("s3://models/raymlops?region=us-east-1", 0, False),
+        ("file:///mnt/raymlops", 4096, False),
+    ],
+)
+def test_nodes_keep_copies_of_a_store_that_lies_elsewhere(
+    tmp_path: Path, uri: str, size_mb: int, kept: bool
+) -> None:
+    overrides = (f"home={tmp_path}", f"storage.uri={uri}", f"storage.copies_mb={size_mb}")
+    with Workspace.open(overrides=overrides) as workspace:
+        copies = workspace.copies
+    expected = Copies(folder=tmp_path / "copies", max_bytes=4096 << 20)
+    assert copies == (expected if kept else None)

@@ -29,6 +29,7 @@ from raymlops.serve.deployment.proxy import start_serve
 from raymlops.serve.door.actor import ask_all
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic.publishing import board_name, wait_applied
+from raymlops.storage import Copies
 
 ANOTHER_CLUSTER = (
     "for another one set RAYMLOPS__CLUSTER__ADDRESS, to auto for that of `raymlops up`"
@@ -61,6 +62,7 @@ def deploy(
     exporter: str | None = None,
     log_folder: str = "logs",
     slice_by: tuple[str, ...] = (),
+    copies: Copies | None = None,
 ) -> Deployment:
     """Serves `model` on the Ray this process is connected to; returns when every replica answers.
 
@@ -74,6 +76,8 @@ def deploy(
         exporter: that of the one whose `put(Snapshot)` is given the metrics of each replica.
         log_folder: where each replica writes its request log, if `settings.log` is enabled.
         slice_by: features by which the monitor can tell performance apart.
+        copies: what each node keeps of the blobs that its replicas load; without it a replica
+            cannot start while the store is away.
 
     Raises:
         NotFoundError: the ledger has neither a traffic table nor a champion of `model`.
@@ -86,7 +90,14 @@ def deploy(
     check_deployment(model, settings)
     grpc = _grpc_address(model, settings)
     spec = spec_of(
-        model, settings, ledger_url, store_uri, grpc=grpc, log_folder=log_folder, slice_by=slice_by
+        model,
+        settings,
+        ledger_url,
+        store_uri,
+        grpc=grpc,
+        log_folder=log_folder,
+        slice_by=slice_by,
+        copies=copies,
     )
     taps = {} if tap is None else {model: tap}
     generation = ensure_table(model, ledger_url)

@@ -14,6 +14,7 @@ from raymlops.serve.replica.spec import ReplicaSpec
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic import TrafficTable
 from raymlops.serve.traffic.publishing import publish
+from raymlops.storage import Copies
 
 
 def application_name(model: str) -> str:
@@ -94,6 +95,7 @@ def spec_of(
     grpc: tuple[str, int] | None = None,
     log_folder: str,
     slice_by: tuple[str, ...],
+    copies: Copies | None,
 ) -> ReplicaSpec:
     return ReplicaSpec(
         model=model,
@@ -114,4 +116,5 @@ def spec_of(
         tls=settings.tls,
         grpc=grpc,
         deferred=settings.deferred,
+        copies=copies,
     )

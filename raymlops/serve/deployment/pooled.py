@@ -21,6 +21,7 @@ from raymlops.serve.door.actor import ask_all
 from raymlops.serve.replica.pool import PoolSpec
 from raymlops.serve.settings import ServeSettings
 from raymlops.serve.traffic.publishing import wait_applied
+from raymlops.storage import Copies
 
 
 def deploy_pool(
@@ -34,6 +35,7 @@ def deploy_pool(
     exporter: str | None = None,
     log_folder: str = "logs",
     slice_by: tuple[str, ...] = (),
+    copies: Copies | None = None,
 ) -> str:
     """Serves many models by the same replicas, each of which holds as many of them as
     `settings.pool` says and loads the others when they are asked for; returns the URL below which
@@ -55,7 +57,15 @@ def deploy_pool(
     check_pool(name, models, settings)
     before = pools()
     specs = tuple(
-        spec_of(model, settings, ledger_url, store_uri, log_folder=log_folder, slice_by=slice_by)
+        spec_of(
+            model,
+            settings,
+            ledger_url,
+            store_uri,
+            log_folder=log_folder,
+            slice_by=slice_by,
+            copies=copies,
+        )
         for model in models
     )
     spec = PoolSpec(name=name, models=specs, policy=settings.pool)

@@ -31,7 +31,7 @@ from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.asgi import Application
 from raymlops.serve.witnesses.audience import Audience
 from raymlops.serve.witnesses.metrics import Outlet
-from raymlops.storage import Store
+from raymlops.storage import CopyingStore, Store
 from raymlops.telemetry import Series, catalogue
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Replica:
         self._name = name
         self._model = spec.model
         self._ledger = open_ledger(spec.ledger_url)
-        loader = bundle_loader(spec.model, self._ledger, Store(spec.store_uri))
+        loader = bundle_loader(spec.model, self._ledger, _store(spec))
         self._arms = Arms(
             loader,
             spec.batch,
@@ -239,6 +239,12 @@ class Replica:
         await doorway.leave(timeout_s)
         self._loops.pop("doorway").cancel()
         doorway.close()
+
+
+def _store(spec: ReplicaSpec) -> Store:
+    if spec.copies is None:
+        return Store(spec.store_uri)
+    return CopyingStore(spec.store_uri, spec.copies)
 
 
 def _log_failure(loop: asyncio.Task[None]) -> None:

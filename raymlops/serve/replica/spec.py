@@ -13,13 +13,15 @@ from raymlops.serve.engines import EngineSettings
 from raymlops.serve.http import HttpLimits
 from raymlops.serve.versions.swapping import SwapPolicy
 from raymlops.serve.web.cors import CorsPolicy
+from raymlops.storage import Copies
 from raymlops.telemetry.logs import LogPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaSpec:
     """What a replica is made from; `log_folder` is on its own node. It listens at `grpc`, which
-    the model's replicas of a node share. The monitor is told where rows lie in `slice_by`."""
+    the model's replicas of a node share. The monitor is told where rows lie in `slice_by`. Of what
+    it loads it keeps `copies`, on its own node too."""
 
     model: str
     ledger_url: str
@@ -39,3 +41,4 @@ class ReplicaSpec:
     tls: TlsFiles | None = None
     grpc: tuple[str, int] | None = None
     deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
+    copies: Copies | None = None

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from raymlops.data import Columns
-from raymlops.errors import ClusterError, NotFoundError
+from raymlops.errors import ClusterError, NotFoundError, StorageError
 from raymlops.ledger import Ledger
 from raymlops.serve import BatchPolicy, HttpLimits, Replica, ReplicaSpec, TapSummary, TrafficTable
 from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.batching import Outputs
 from raymlops.serve.engines import BundleRunner
 from raymlops.serve.traffic.board import Published, Standing
+from raymlops.storage import Copies
 from raymlops.telemetry import Snapshot
 from raymlops.telemetry.logs import LogPolicy
 from tests.serve.conftest import MODEL, World
@@ -68,6 +69,25 @@ def test_a_replica_serves_what_the_ledger_says_and_flushes_at_the_end(world: Wor
     assert sum(parts[:3]) < parts[3]
     # What is unloaded at the end has nothing to tell any more.
     assert gatherer.counts("raymlops_requests_in_flight") == {(MODEL,): 0}
+
+
+def test_a_replica_starts_again_while_the_store_is_away(world: World, tmp_path: Path) -> None:
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+    copies = Copies(folder=tmp_path / "copies", max_bytes=10_000_000)
+    kept = dataclasses.replace(spec(world), copies=copies)
+
+    async def test(spec: ReplicaSpec) -> None:
+        replica = Replica(spec, board=QuietBoard(), sink=None, outlet=None)
+        await replica.load()
+        async with Server(replica.app) as client:
+            assert (await client.post(INFER, content=body(world))).status_code == 200
+
+    asyncio.run(test(kept))
+    # Nothing is behind the URI any more.
+    asyncio.run(test(dataclasses.replace(kept, store_uri=str(tmp_path / "away"))))
+    with pytest.raises(StorageError):
+        asyncio.run(test(dataclasses.replace(spec(world), store_uri=str(tmp_path / "away"))))
 
 
 def test_a_key_finds_what_was_deferred_with_it_and_nothing_else(

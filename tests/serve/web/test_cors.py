@@ -129,6 +129,6 @@ def test_replicas_are_made_with_the_origins_that_are_set() -> None:
     told = load_settings(overrides=[f"serve.cors.origins=[{APP}]"], environ={}).settings
     for settings, wanted in ((told.serve, (APP,)), (ServeSettings(), ())):
         spec = spec_of(
-            "flights", settings, "sqlite://", "store", grpc=None, log_folder="logs", slice_by=()
+            "flights", settings, "sqlite://", "store", log_folder="logs", slice_by=(), copies=None
         )
         assert spec.cors.origins == wanted
