@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
@@ -94,7 +94,9 @@ def make_engine(parsed: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         if read_only and path is not None:
             read_without_writing(engine, path)
-    elif "options" not in parsed.query:  # a URL's own settings hold
+    elif parsed.get_driver_name() == "psycopg":
+        event.listen(engine, "do_connect", _connect_listening)
+    if backend == "postgresql" and "options" not in parsed.query:  # a URL's own settings hold
         event.listen(engine, "connect", _prepare_postgresql)
     event.listen(engine, "begin", functools.partial(_take_write_lock, _TAKE_WRITE_LOCK[backend]))
     return engine
@@ -126,6 +128,14 @@ def _noticing_silence(url: URL) -> dict[str, int]:
     if url.get_driver_name() not in _LIBPQ:
         return {}
     return {key: value for key, value in _CLIENT_SIDE.items() if key not in url.query}
+
+
+def _connect_listening(
+    _: Dialect, __: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]
+) -> Any:
+    from raymlops.ledger.silence import ListeningConnection  # needs the driver, which is an extra
+
+    return ListeningConnection.connect(*arguments, **options)
 
 
 def _prepare_postgresql(connection: Any, _: ConnectionPoolEntry) -> None:
