@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Written to stderr as they are, of which a print may be under way.
 _ENDING = "raymlops: it is ending, which takes some seconds; Ctrl-C once more ends it at once\n"
@@ -14,7 +14,7 @@ _WAITING = "raymlops: it ends once what is under way is over; Ctrl-C once more e
 
 
 def ended_by_signal() -> threading.Event:
-    """Set by SIGINT or SIGTERM, for a verb that runs until then.
+    """Set by SIGINT, SIGTERM or the end of its terminal, for a verb that runs until then.
 
     What is under way, such as a training or a look at a store that is away, is waited for. The
     second signal says so, and a third ends the process at once.
@@ -33,18 +33,19 @@ def ended_by_signal() -> threading.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, tapped)
+    _at_hangup(ended.set)
     return ended
 
 
 @contextlib.contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Has the first Ctrl-C interrupt the block as ever, and a second not the end of it: how a run
-    ended is written down then, and Ray's processes are ended. A third ends this one at once.
+    """Has the first Ctrl-C, or the end of the terminal, interrupt the block as Ctrl-C ever did, and
+    a second not the end of it: how a run ended is written down then, and Ray's processes are ended.
+    A third ends this one at once.
 
     Where Ctrl-C is ignored, as by what a shell runs behind it, it stays so.
     """
-    on_main = threading.current_thread() is threading.main_thread()
-    if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     num_taps = 0
@@ -59,12 +60,29 @@ def interrupted_once() -> Iterator[None]:
             return
         _end_at_once(signal.SIGINT)
 
-    signal.signal(signal.SIGINT, tapped)
+    def hung_up() -> None:
+        nonlocal num_taps
+        if not num_taps:
+            num_taps = 1
+            raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    if before[signal.SIGINT] is signal.default_int_handler:
+        signal.signal(signal.SIGINT, tapped)
+    _at_hangup(hung_up)
     try:
         yield
     finally:
         if not num_taps:  # else the process ends, which takes a moment as well
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _at_hangup(act: Callable[[], None]) -> None:
+    """Has `act` be done when the terminal ends, of which kernel and shell may both tell: so what is
+    under way is not cut off by the second. `nohup` has it ignored, and it stays so."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: act())
 
 
 def _end_at_once(number: int) -> None:

@@ -101,6 +101,43 @@ def test_a_second_ctrl_c_does_not_break_into_the_end_of_the_first(
     assert "Traceback" not in done.stderr
 
 
+_HUNG_UP = """
+import signal, sys
+from raymlops.cli import app, main
+
+def verb():
+    try:
+        for _ in range(3):  # by the kernel, the shell and what the shell was started by
+            signal.raise_signal(signal.SIGHUP)
+        print("it goes on")
+    finally:
+        signal.raise_signal(signal.SIGHUP)
+        print("run digits-1 has ended")
+
+app.main = verb
+if len(sys.argv) > 1:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("nohup", "status", "said"),
+    [
+        ([], 130, "run digits-1 has ended\n"),
+        (["nohup"], 0, "it goes on\nrun digits-1 has ended\n"),
+    ],
+)
+def test_a_terminal_that_is_closed_interrupts_what_runs_in_it(
+    nohup: list[str], status: int, said: str
+) -> None:
+    """It killed it: runs were said to run, and models to be served, by nobody."""
+    done = subprocess.run(
+        [sys.executable, "-c", _HUNG_UP, *nohup], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, said, "")
+
+
 _UNDER_WAY = """
 import signal, sys
 from raymlops.cli.signals import ended_by_signal
@@ -116,6 +153,7 @@ print("the look is over", ended.is_set())
     ("signals", "status", "over", "told"),
     [
         ([signal.SIGTERM], 0, "the look is over True\n", ""),
+        ([signal.SIGHUP, signal.SIGHUP, signal.SIGHUP], 0, "the look is over True\n", ""),
         ([signal.SIGINT, signal.SIGINT], 0, "the look is over True\n", "Ctrl-C once more ends it"),
         ([signal.SIGINT, signal.SIGINT, signal.SIGINT], -signal.SIGINT, "", "Ctrl-C once more"),
         ([signal.SIGINT, signal.SIGTERM, signal.SIGTERM], -signal.SIGTERM, "", "Ctrl-C once more"),

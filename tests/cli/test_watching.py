@@ -20,6 +20,8 @@ from raymlops.ledger import Decision
 from raymlops.operate import Workspace
 from tests.cli.commands import run
 
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @pytest.fixture
 def ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +87,7 @@ def test_a_signal_ends_it_whatever_ray_does_at_signals(
 ) -> None:
     # Ray's own handler of SIGTERM took the place of ours, and the process was aborted.
     run("promote", "tumours@1.0.1", "--why", "first", "--home", home)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
 
     @contextmanager
     def connect(_: Workspace) -> Iterator[None]:
