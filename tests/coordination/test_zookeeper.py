@@ -105,6 +105,22 @@ def test_a_lease_outlives_a_broken_connection(behind_line: Coordinator, line: Fa
         assert not lease.wait_lost(0)
 
 
+def test_an_outage_is_told_once_and_its_end(
+    behind_line: Coordinator, line: FaultyLine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each attempt to connect was, once a second."""
+    line.down()
+    until(lambda: line.num_refused >= 3)
+    line.up()
+    with behind_line.hold("job", timeout_s=60):
+        pass
+    where = f"ZooKeeper at 127.0.0.1:{line.port}"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{where} is away, and is asked again and again",
+        f"{where} is back",
+    ]
+
+
 def test_a_lease_ends_with_its_session_and_the_next_session_goes_on(
     zookeeper_place: Place, line: FaultyLine
 ) -> None:

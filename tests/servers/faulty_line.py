@@ -20,6 +20,7 @@ class FaultyLine:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.num_lost = 0
+        self.num_refused = 0
         self._is_up = True
         self._lose_answer_to: int | None = None
         self._then_down = False
@@ -55,6 +56,7 @@ class FaultyLine:
                 client, _ = self._listener.accept()
                 if not self._is_up:
                     client.close()
+                    self.num_refused += 1
                     continue
                 server = socket.create_connection(("127.0.0.1", self._target_port))
                 with self._lock:

@@ -1,4 +1,6 @@
-"""Keeps passwords out of kazoo's log, which at level DEBUG prints every request it sends."""
+"""Keeps out of kazoo's log passwords, since at level DEBUG it prints every request it sends, and
+what it warns of at every attempt to connect: a server that was away for a night left 30,000 lines.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ class WithoutCredentials(logging.Filter):
         )
 
 
+def warns_not(record: logging.LogRecord) -> bool:
+    """What there is to warn of a session tells itself, once."""
+    return record.levelno != logging.WARNING
+
+
 def quiet_logger() -> logging.Logger:
     """The logger for kazoo's clients."""
     logger = logging.getLogger("raymlops.coordination.kazoo")
     if not any(isinstance(each, WithoutCredentials) for each in logger.filters):
         logger.addFilter(WithoutCredentials())
+        logger.addFilter(warns_not)
     return logger

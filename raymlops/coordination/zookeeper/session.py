@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 from collections import defaultdict
@@ -31,6 +32,8 @@ from raymlops.errors import CoordinationError
 
 # After these a request may or may not have been carried out.
 INTERRUPTIONS = (ConnectionLoss, OperationTimeoutError, SessionExpiredError, SessionMovedError)
+
+_logger = logging.getLogger(__name__)
 
 Events = queue.SimpleQueue[WatchedEvent]
 
@@ -76,6 +79,8 @@ class ZooKeeperSession:
         self.client.add_listener(self._on_state)
         self._changed = threading.Condition()
         self._connected = False
+        self._is_away = False
+        self._is_closed = False
         self._num_lost = 0
         self._leases: set[Lease] = set()
         self._waiting: defaultdict[str, set[Events]] = defaultdict(set)
@@ -93,6 +98,7 @@ class ZooKeeperSession:
         self.ensure(self.root)
 
     def close(self) -> None:
+        self._is_closed = True
         self.client.stop()
         self.client.close()
 
@@ -223,6 +229,8 @@ class ZooKeeperSession:
                 self._abandoned.discard((folder, prefix))
 
     def _on_state(self, state: str) -> None:
+        if not self._is_closed:
+            self._tell(state)
         with self._changed:
             self._connected = state == KazooState.CONNECTED
             if state == KazooState.LOST:
@@ -233,6 +241,19 @@ class ZooKeeperSession:
             self._changed.notify_all()
             if self._connected and self._abandoned:
                 self.client.handler.spawn(self._sweep)
+
+    def _tell(self, state: str) -> None:
+        if state == KazooState.SUSPENDED:
+            self._is_away = True
+            _logger.warning("ZooKeeper at %s is away, and is asked again and again", self._hosts)
+        elif state == KazooState.LOST:
+            _logger.warning(
+                "the session with ZooKeeper at %s was lost: its locks are held no longer",
+                self._hosts,
+            )
+        elif self._is_away:
+            self._is_away = False
+            _logger.warning("ZooKeeper at %s is back", self._hosts)
 
     @property
     def _patience_s(self) -> float:
