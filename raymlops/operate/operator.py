@@ -16,11 +16,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol
 
-from raymlops.config import differences
+from raymlops.config import differences, redact
 from raymlops.coordination import Lease
 from raymlops.errors import UnservableError
 from raymlops.ledger import ConceptAlarm, Decision, Release
@@ -34,6 +34,9 @@ from raymlops.operate.workspace import Workspace
 from raymlops.release import ReleaseController
 from raymlops.release.controller import Publish, policy_of
 from raymlops.serve import TrafficTable
+
+_TRIED_AGAIN_AFTER = timedelta(minutes=15)
+"""Of a champion that no replica could serve: what lacked, such as a file, may be there then."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +82,7 @@ class Operator:
         self._findings = Findings(workspace, self._journal)
         self._retraining = Retraining(workspace, self._journal, self._make_fenced)
         self._lock = workspace.coordinator.hold(lock_name(self._model), timeout_s=5.0)
+        self._refused: tuple[str, datetime] | None = None
         self._lease: Lease | None = None
         self._held = ExitStack()
 
@@ -132,7 +136,7 @@ class Operator:
         elif (gate := _unreleased_gate(before)) is not None:
             self._release(gate, now)
         else:
-            self._follow_alias()
+            self._follow_alias(now)
         if self._make_challenger is not None:
             self._retraining.try_again(now)
         self._monitor.advance(self._model, now)
@@ -156,22 +160,37 @@ class Operator:
                 self._model,
             )
 
-    def _follow_alias(self) -> None:
+    def _follow_alias(self, now: datetime) -> None:
         """The alias is what is wanted: traffic follows it, also when a person has moved it.
 
-        A version that cannot be served gets no traffic, and is tried again at the next look: a
-        replica that is started meanwhile has to load what the table names.
+        A version that cannot be served gets no traffic, since a replica that is started meanwhile
+        has to load what the table names. It is tried again, but not at every look: replicas load
+        it each time, and may unload what serves for that.
         """
         published = self._ledger.releases.published(self._model)
         champion = str(self._ledger.registry.alias(self._model, "champion"))
         wanted = TrafficTable.champion(self._model, champion)
         if published is None or (former := TrafficTable.from_dict(published[1])) == wanted:
+            self._refused = None
             return
+        if self._refused is not None:
+            version, since = self._refused
+            if version == champion and timedelta(0) <= now - since < _TRIED_AGAIN_AFTER:
+                return
         try:
             self._publish(wanted)
-        except UnservableError:
+        except UnservableError as error:
             self._publish(former)
-            raise
+            self._refused = (champion, now)
+            _logger.error(
+                "%s %s is the champion and cannot be served, so %s goes on; it is tried again in "
+                "%g minutes: %s",
+                self._model,
+                champion,
+                ", ".join(former.versions),
+                _TRIED_AGAIN_AFTER.total_seconds() / 60,
+                redact(str(error)),
+            )
 
     def _consider(self, call: Call, now: datetime) -> None:
         trigger, policy = call.trigger, self._workspace.settings.retrain

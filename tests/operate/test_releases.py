@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from raymlops.errors import ReleaseError, UnservableError
 from raymlops.operate import Operator, Workspace, rollback
 from raymlops.serve import TrafficTable
 from tests.operate.world import (
+    WINDOW_DAYS,
     World,
     day,
     deployed,
@@ -106,7 +108,9 @@ def test_traffic_follows_an_alias_that_a_person_moved(world: World) -> None:
     assert world.tables == [TrafficTable.champion("tumours", "1.0.1")]
 
 
-def test_traffic_stays_where_a_champion_cannot_be_served(world: World) -> None:
+def test_traffic_stays_where_a_champion_cannot_be_served(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     # The table named what no replica could load: one that was started later did not come up, and
     # no later look said anything.
     deployed(world)
@@ -120,13 +124,55 @@ def test_traffic_stays_where_a_champion_cannot_be_served(world: World) -> None:
     with world.operator() as operator:
         operator._publish_unfenced = refuse
         point(world.workspace, world.challenger)
-        for _ in range(2):
-            with pytest.raises(UnservableError):
-                operator.tick(day(0))
-            assert published(world) == TrafficTable.champion("tumours", "1.0.0")
-        operator._publish_unfenced = publish
         operator.tick(day(0))
+        assert published(world) == TrafficTable.champion("tumours", "1.0.0")
+        assert "1.0.1 is the champion and cannot be served, so 1.0.0 goes on" in caplog.text
+        operator._publish_unfenced = publish
+        operator.tick(day(0) + timedelta(minutes=14))
+        assert published(world) == TrafficTable.champion("tumours", "1.0.0")
+        operator.tick(day(0) + timedelta(minutes=15))
         assert published(world) == TrafficTable.champion("tumours", "1.0.1")
+
+
+def test_windows_are_judged_under_a_champion_that_cannot_be_served(world: World) -> None:
+    # Each look ended there: nothing was judged, and two tables were written a look.
+    deployed(world)
+
+    def refuse(table: TrafficTable) -> None:
+        world.tables.append(table)
+        if table.versions == ("1.0.1",):
+            raise UnservableError("table 2 of tumours is refused: IntegrityError")
+
+    with world.operator() as operator:
+        operator._publish_unfenced = refuse
+        point(world.workspace, world.challenger)
+        world.live(day(0), day(WINDOW_DAYS))
+        for minute in range(10):
+            operator.tick(day(WINDOW_DAYS) + timedelta(minutes=minute))
+    assert [table.versions for table in world.tables[1:]] == [("1.0.1",), ("1.0.0",)]
+    measured = world.workspace.ledger.observations.performance("tumours")
+    assert {row.window_end for row in measured} == {day(WINDOW_DAYS)}
+
+
+def test_another_champion_is_followed_at_once(world: World) -> None:
+    deployed(world)
+
+    def refuse(table: TrafficTable) -> None:
+        world.tables.append(table)
+        if table.versions == ("1.0.1",):
+            raise UnservableError("table 2 of tumours is refused: IntegrityError")
+
+    with world.operator() as operator:
+        operator._publish_unfenced = refuse
+        for version in (world.challenger, world.champion, world.challenger):
+            point(world.workspace, version)
+            operator.tick(day(0))
+    assert [table.versions for table in world.tables[1:]] == [
+        ("1.0.1",),
+        ("1.0.0",),
+        ("1.0.1",),
+        ("1.0.0",),
+    ]
 
 
 def test_a_champion_moved_during_a_release_ends_it(world: World) -> None:
