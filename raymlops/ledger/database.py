@@ -22,6 +22,7 @@ from raymlops.ledger import fencing, schema
 from raymlops.ledger.appender import Appender
 from raymlops.ledger.engines import make_engine, nothing, parse_url
 from raymlops.ledger.files import LedgerFile
+from raymlops.ledger.lost_log import check_log
 from raymlops.ledger.refusals import told_as_ours
 from raymlops.ledger.schema.version import bring_up_to_date, schema_version
 
@@ -248,6 +249,7 @@ class Database:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LedgerError(f"ledger {path} has no folder: {error}") from error
+            check_log(self._file.path)
         self._prepare_schema()
         if self._file is not None:  # it and its log may just have been made
             now = LedgerFile.at(self._file.path)
