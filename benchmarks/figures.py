@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,14 @@ class Figure:
     references: Mapping[str, float]
     goal: str | None = None
     met: bool | None = None
+
+
+def program(name: str, *, of: str) -> str:
+    """Where a program of another package lies that a benchmark runs; ends this one without it."""
+    found = shutil.which(name)
+    if found is None:
+        raise SystemExit(f"{name} is not installed: apt-get install {of}")
+    return found
 
 
 def seconds(call: Callable[[], object]) -> float:

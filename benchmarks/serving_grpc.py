@@ -27,7 +27,7 @@ import grpc
 import numpy as np
 import psutil
 
-from benchmarks.figures import Figure, report
+from benchmarks.figures import Figure, program, report
 from benchmarks.serving.measure import HERE, Measured, cpu_s, family, free_port, running
 from benchmarks.serving.places import KEY, MODEL
 from benchmarks.serving.world import make_world, read_columns
@@ -164,7 +164,14 @@ def _load(port: int, body: Path, connections: int, seconds: int) -> tuple[str, l
     """What h2load tells, and how many microseconds each request took."""
     log = body.with_name("requests.log")
     log.unlink(missing_ok=True)
-    command = ["h2load", "-t1", f"-c{connections}", "-m1", f"-D{seconds}", f"-d{body}"]
+    command = [
+        program("h2load", of="nghttp2-client"),
+        "-t1",
+        f"-c{connections}",
+        "-m1",
+        f"-D{seconds}",
+        f"-d{body}",
+    ]
     command += [f"--log-file={log}", *(f"-H{name}: {text}" for name, text in HEADERS.items())]
     url = f"http://127.0.0.1:{port}{METHOD}"
     done = subprocess.run([*command, url], capture_output=True, text=True, check=True)

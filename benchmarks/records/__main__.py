@@ -24,9 +24,9 @@ SECTIONS: Mapping[str, Callable[[bool], list[Figure]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repeats")
-    parser.add_argument("sections", nargs="*", choices=SECTIONS)
+    parser.add_argument("sections", nargs="*", choices=(*SECTIONS, "all"), default="all")
     arguments = parser.parse_args()
-    names = arguments.sections or SECTIONS
+    names = SECTIONS if "all" in arguments.sections else arguments.sections
     figures = [figure for name in names for figure in SECTIONS[name](arguments.quick)]
     report("records", figures)
 

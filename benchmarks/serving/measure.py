@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.figures import program
 from benchmarks.serving.places import KEY, MODEL
 
 HERE = Path(__file__).parent
@@ -77,7 +78,8 @@ def measure(
 
 
 def _load(url: str, bodies: Path, connections: int, seconds: int) -> dict[str, float]:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "load.lua"), url]
+    command = [program("wrk", of="wrk"), "-t1", f"-c{connections}", f"-d{seconds}s"]
+    command += ["-s", str(HERE / "load.lua"), url]
     environment = {**os.environ, "LOAD_BODIES": str(bodies), "LOAD_KEY": KEY}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
