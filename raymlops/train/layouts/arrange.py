@@ -13,6 +13,7 @@ from raymlops.train.compression import make_compressor
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
+from raymlops.train.layouts.chance import is_by_chance
 from raymlops.train.layouts.changing import Changes, find_changes, keeping
 from raymlops.train.layouts.model import (
     build_model,
@@ -60,7 +61,8 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     computing = partial(seat.device.autocast, spec.precision)
     changes = _changes(spec, seat, model, probe, computing)
     with keeping(model, changes.parameters):
-        norms = share_norms(spec, model, seat, _passes(probe), computing)
+        by_chance = seat.plan.num_replicas > 1 and is_by_chance(model, probe, computing)
+        norms = share_norms(spec, model, seat, _passes(probe), computing, by_chance=by_chance)
     around: Context = nullcontext
     if seat.plan.tensor > 1:
         from raymlops.train.layouts.slicing import slice_layers
@@ -78,6 +80,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         computing=computing,
         around=around,
         changes=changes,
+        by_chance=by_chance,
         norms=norms,
     )
 
@@ -107,6 +110,7 @@ class _Draft:
     computing: Context
     around: Context
     changes: Changes
+    by_chance: bool
     norms: SharedNorms | None
 
     @cached_property
@@ -120,7 +124,7 @@ class _Draft:
         rows = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in self.probe.inputs)
         pipeline = self.spec.pipeline
         with self.around():
-            unreached = self._unreached_by(_first_alone(self.probe))
+            unreached = self._perhaps_unreached()
         return Staged(
             self.model,
             self._loss,
@@ -141,7 +145,7 @@ class _Draft:
 
         blocks = gathered(self.model, self.blocks, self.seat.plan)
         with self.around():
-            unreached = self._unreached_by(_first_alone(self.probe))
+            unreached = self._perhaps_unreached()
         self._compile(self.model)
         return Sharded(
             self.model,
@@ -171,7 +175,7 @@ class _Draft:
     def replicated(self) -> Layout:
         from raymlops.train.layouts.replicated import Replicated
 
-        unreached = self._unreached_by(_first_alone(self.probe))
+        unreached = self._perhaps_unreached()
         self._compile(self.model)
         return Replicated(
             self.model,
@@ -194,6 +198,12 @@ class _Draft:
             around=self.around,
             unreached=unreached,
         )
+
+    def _perhaps_unreached(self) -> list[str]:
+        """What a pass of a worker may not reach, and those of others at the same time may."""
+        if self.by_chance:
+            return [name for name, p in self.model.named_parameters() if p.requires_grad]
+        return self._unreached_by(_first_alone(self.probe))
 
     def _unreached_by(self, rows: Rows) -> list[str]:
         """To be asked before the model is compiled, which two rows are not worth."""

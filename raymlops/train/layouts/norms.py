@@ -39,12 +39,19 @@ def why_apart(spec: TrainSpec, plan: ParallelPlan) -> str | None:
 
 
 def share_norms(
-    spec: TrainSpec, model: nn.Module, seat: Seat, passes: Sequence[Rows], computing: Context
+    spec: TrainSpec,
+    model: nn.Module,
+    seat: Seat,
+    passes: Sequence[Rows],
+    computing: Context,
+    *,
+    by_chance: bool,
 ) -> SharedNorms | None:
     """Lets batch norms of `model` normalise over the rows of all workers, and returns what has to
     be told of the rows; None where there are none, or they stay by themselves, which is warned of.
 
-    `passes` are rows to try the model on, the same on every worker.
+    `passes` are rows to try the model on, the same on every worker; `by_chance` says that workers
+    go other ways through it than each other.
     """
     norms = {name: each for name, each in model.named_modules() if isinstance(each, _BatchNorm)}
     looking = {name: norm for name, norm in norms.items() if _looks_at_batches(norm)}
@@ -52,6 +59,9 @@ def share_norms(
         return None  # a pipeline refuses them
     if (why := why_apart(spec, seat.plan)) is not None:
         _warn(looking, why, seat)
+        return None
+    if by_chance:
+        _warn(looking, "chance decides which layers a pass goes through", seat)
         return None
     found = [_survey(model, looking, rows, computing) for rows in passes]
     if any(found[0].entered[name] != each.entered[name] for each in found for name in looking):

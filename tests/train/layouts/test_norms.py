@@ -172,7 +172,7 @@ class Activated(nn.BatchNorm1d):
         return nn.functional.relu(nn.functional.batch_norm(x, None, None, training=True))
 
 
-def shared(_seat: Seat, model: nn.Module, plan: str) -> tuple[int, list[str]]:
+def shared(_seat: Seat, model: nn.Module, plan: str, by_chance: bool) -> tuple[int, list[str]]:
     """How many norms of `model` are normalised together, and what is warned of on rank 0."""
     told: list[str] = []
     handler = logging.Handler()
@@ -181,7 +181,7 @@ def shared(_seat: Seat, model: nn.Module, plan: str) -> tuple[int, list[str]]:
     seat = replace(_seat, plan=ParallelPlan.parse(plan))
     one, other = torch.tensor([[1.0, 2.0], [1.0, 2.0]]), torch.tensor([[-1.0, 0.0], [-1.0, 0.0]])
     passes = [Rows(inputs=(x,), targets=x) for x in (one, other)]
-    share_norms(MLP, model, seat, passes, nullcontext)
+    share_norms(MLP, model, seat, passes, nullcontext, by_chance=by_chance)
     return sum("forward" in vars(module) for module in model.modules()), told
 
 
@@ -193,13 +193,15 @@ def shared(_seat: Seat, model: nn.Module, plan: str) -> tuple[int, list[str]]:
         (Sorted(), "data=2", 0, r"ways.0.0, ways.1.0 .*rows differ in which of them"),
         (Spare(), "data=2", 0, "norm, spare .*the first rows do not go through spare"),
         (nn.BatchNorm1d(2), "data=2,server=1,sync=asynchronous", 0, "wait for nobody"),
+        (nn.BatchNorm1d(2), "data=2", 0, "chance decides which layers"),
         (nn.BatchNorm1d(2).eval(), "data=2", 0, None),
     ],
 )
 def test_norms_that_stay_apart_are_warned_of(
     model: nn.Module, plan: str, num_shared: int, why: str | None
 ) -> None:
-    (found, told), (also, silent) = gloo.run(ParallelPlan(data=2), shared, model, plan)
+    by_chance = why is not None and "chance" in why
+    (found, told), (also, silent) = gloo.run(ParallelPlan(data=2), shared, model, plan, by_chance)
     assert found == also == num_shared
     assert not silent
     if why is None:
