@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from raymlops.errors import TrainingError
 from raymlops.train.compression import CompressionHook, Compressor
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.layouts.norms import SharedNorms
@@ -54,6 +55,8 @@ class Replicated(Whole):
 
     def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         super().backward(rows, scale=scale, last=last, tell=tell)
+        if last:
+            self._require_averaged()
         if last and self._hook is not None:
             self._hook.hand_on()
         self._num_exchanges += last
@@ -63,6 +66,23 @@ class Replicated(Whole):
                 told.get(f"backward_{n}_time", 0) for n in ("comm", "compute_comm_overlap")
             )
             self.exchange_s = max(0, sent - hidden) / 1e9
+
+    def _require_averaged(self) -> None:
+        """Raises TrainingError where gradients are still those of one worker: DDP, which was not to
+        look for parameters without one, says so at the next pass, after a step."""
+        try:
+            self._copies._check_reducer_finalized()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            names = [
+                name
+                for name, p in self._copies.module.named_parameters()
+                if p.requires_grad and p.grad is None
+            ]
+            raise TrainingError(
+                f"the loss does not reach {', '.join(names) or 'some parameters'} in a pass, and "
+                "did on the first rows, so that workers do not average gradients of them: add 0 "
+                "times the output of a layer that a pass leaves out, or train in one process"
+            ) from error
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last else self._copies.no_sync()
