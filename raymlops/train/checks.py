@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -11,6 +11,7 @@ from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+_NUM_SHOWN = 3
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 _WORDS = {
@@ -113,3 +114,9 @@ def require_known(
         raise ValueError(
             f"there is no {kind} '{name}'; known: {', '.join(known)}, or one of your own as {own}"
         )
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    told, more = ", ".join(names[:_NUM_SHOWN]), len(names) - _NUM_SHOWN
+    return told if more <= 0 else f"{told} and {more} more"

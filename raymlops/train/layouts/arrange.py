@@ -61,7 +61,8 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     computing = partial(seat.device.autocast, spec.precision)
     changes = _changes(spec, seat, model, probe, computing)
     with keeping(model, changes.parameters):
-        by_chance = seat.plan.num_replicas > 1 and is_by_chance(model, probe, computing)
+        many = seat.plan.num_replicas > 1 or seat.plan.server > 0
+        by_chance = many and is_by_chance(model, probe, computing)
         norms = share_norms(spec, model, seat, _passes(probe), computing, by_chance=by_chance)
     around: Context = nullcontext
     if seat.plan.tensor > 1:
@@ -188,7 +189,9 @@ class _Draft:
         )
 
     def alone(self) -> Layout:
-        unreached = self._unreached_by(self.probe) if self.seat.plan.server else []
+        has_server = self.seat.plan.server > 0
+        unreached = self._unreached_by(self.probe) if has_server else []
+        wavering = self._wavering() if has_server else []
         self._compile(self.model)
         return Alone(
             self.model,
@@ -197,13 +200,20 @@ class _Draft:
             computing=self.computing,
             around=self.around,
             unreached=unreached,
+            wavering=wavering,
         )
 
     def _perhaps_unreached(self) -> list[str]:
         """What a pass of a worker may not reach, and those of others at the same time may."""
-        if self.by_chance:
-            return [name for name, p in self.model.named_parameters() if p.requires_grad]
-        return self._unreached_by(_first_alone(self.probe))
+        return self._trained() if self.by_chance else self._unreached_by(_first_alone(self.probe))
+
+    def _wavering(self) -> list[str]:
+        """What one pass reaches and another does not."""
+        one, other = (set(self._unreached_by(rows)) for rows in _passes(self.probe))
+        return self._trained() if self.by_chance else sorted(one ^ other)
+
+    def _trained(self) -> list[str]:
+        return [name for name, p in self.model.named_parameters() if p.requires_grad]
 
     def _unreached_by(self, rows: Rows) -> list[str]:
         """To be asked before the model is compiled, which two rows are not worth."""

@@ -57,7 +57,7 @@ class Layout(ABC):
     is what averages gradients in fewer bytes, None where they are sent as they are. With
     `keeps_gradients` a gradient is cleared by setting it to zero, where it lies. `unreached` names
     the parameters to which the loss of the first rows hands no gradient, where workers together
-    have to know.
+    have to know; `wavering` those to which it does of some rows or draws, where a server has to.
     """
 
     parts: Sequence[nn.Module]
@@ -66,6 +66,7 @@ class Layout(ABC):
     compression: Compression | None = None
     keeps_gradients: bool = False
     unreached: Collection[str] = ()
+    wavering: Collection[str] = ()
 
     @abstractmethod
     def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
@@ -97,9 +98,11 @@ class Whole(Layout):
         around: Context = nullcontext,
         norms: SharedNorms | None = None,
         unreached: Collection[str] = (),
+        wavering: Collection[str] = (),
     ) -> None:
         self.parts = (model,)
         self.unreached = unreached
+        self.wavering = wavering
         self._model = model
         self._loss = loss
         self._computing = computing

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raymlops.errors import TrainingError
+from raymlops.train.checks import shown
 from raymlops.train.layouts.base import Context, Rows
 from raymlops.train.layouts.model import build_model
 from raymlops.train.loop.buffers import copy_buffers
@@ -26,8 +27,6 @@ from raymlops.train.plan import ParallelPlan
 from raymlops.train.spec import TrainSpec
 
 _logger = logging.getLogger(__name__)
-
-_NUM_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class Changes:
             return
         raise TrainingError(
             f"the forward of {type(model).__name__} changes its parameters "
-            f"{_shown(self.parameters)}, {why}: use data alone, or make them buffers"
+            f"{shown(self.parameters)}, {why}: use data alone, or make them buffers"
         )
 
     def warn(self, plan: ParallelPlan, model: nn.Module) -> None:
@@ -62,13 +61,13 @@ class Changes:
             _logger.warning(
                 "a pass changes %s, once a microbatch in a pipeline, also where rows stand in: "
                 "numbers are not those of one process",
-                _shown(others),
+                shown(others),
             )
         elif plan.num_replicas > 1 and apart:
             _logger.warning(
                 "a pass changes %s by its rows, in each worker by those of its own, and those of "
                 "worker 0 are kept: numbers are not those of one process",
-                _shown(apart),
+                shown(apart),
             )
 
 
@@ -136,8 +135,3 @@ def _sum(tensor: torch.Tensor) -> float:
 def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Bit by bit, since what is no number equals nothing."""
     return torch.equal(one.flatten().view(torch.uint8), other.flatten().view(torch.uint8))
-
-
-def _shown(names: Sequence[str]) -> str:
-    shown, more = ", ".join(names[:_NUM_SHOWN]), len(names) - _NUM_SHOWN
-    return shown if more <= 0 else f"{shown} and {more} more"

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.errors import TrainingError
+from raymlops.train.checks import shown
 from raymlops.train.compression import CompressionHook, Compressor
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.layouts.norms import SharedNorms
@@ -79,7 +80,7 @@ class Replicated(Whole):
                 if p.requires_grad and p.grad is None
             ]
             raise TrainingError(
-                f"the loss does not reach {', '.join(names) or 'some parameters'} in a pass, and "
+                f"the loss does not reach {shown(names) or 'some parameters'} in a pass, and "
                 "did on the first rows, so that workers do not average gradients of them: add 0 "
                 "times the output of a layer that a pass leaves out, or train in one process"
             ) from error

@@ -86,6 +86,7 @@ class Loop:
             num_steps=self.num_steps,
             start_server=start_server,
             unreached=self._layout.unreached,
+            wavering=self._layout.wavering,
         )
         self._compression = self._layout.compression or self._updater.compression
         self._state = State(self._updater.saved, seat, self._compression)

@@ -28,6 +28,7 @@ STATES: Mapping[type[Optimizer], tuple[str, ...]] = {
     Adagrad: ("sum",),
 }
 COUNTING: tuple[type[Optimizer], ...] = (Adam, AdamW, Adagrad)
+_REMEMBERING: tuple[type[Optimizer], ...] = (Momentum, Adam, AdamW)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,11 @@ def counterpart(spec: OptimizerSpec, rate: Rate) -> Optimizer:
             f"the server's {spec.name} has no argument {', '.join(unknown)}; it has {possible}"
         )
     return _MAKERS[spec.name](rate, spec.arguments)
+
+
+def moves_by_itself(spec: OptimizerSpec) -> bool:
+    """Whether gradients of before move what has none now, which a server takes for zeros."""
+    return isinstance(counterpart(spec, 1.0), _REMEMBERING)
 
 
 def _sgd(rate: Rate, given: Mapping[str, Any]) -> Optimizer:

@@ -25,10 +25,12 @@ def make_updater(
     num_steps: int,
     start_server: StartServer | None = None,
     unreached: Collection[str] = (),
+    wavering: Collection[str] = (),
 ) -> Updater:
     """The updater of `parts`; where the plan has a server and nothing starts it, Ray does.
 
-    `unreached` names the parameters that no gradient is expected of.
+    `unreached` names the parameters that no gradient is expected of, `wavering` those that have one
+    in some passes.
 
     Raises:
         PlanError: the server cannot train this; says what it could.
@@ -42,5 +44,12 @@ def make_updater(
     (model,) = parts
     start = start_server or ParameterServer.start
     return Served(
-        spec, model, seat, schedule, num_steps=num_steps, start=start, unreached=unreached
+        spec,
+        model,
+        seat,
+        schedule,
+        num_steps=num_steps,
+        start=start,
+        unreached=unreached,
+        wavering=wavering,
     )

@@ -12,8 +12,9 @@ in the form, of every other plan.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raymlops.errors import PlanError, TrainingError
+from raymlops.train.checks import shown
 from raymlops.train.compression import make_compressor
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan import ParallelPlan
@@ -34,10 +36,18 @@ from raymlops.train.server.sync import Asynchronous, Stale, Sync, Synchronous
 from raymlops.train.spec import TrainSpec
 from raymlops.train.spec.recipe import Schedule, make_optimizer
 from raymlops.train.updaters.base import Updater
-from raymlops.train.updaters.counterparts import COUNTING, STATES, ScheduledRate, counterpart
+from raymlops.train.updaters.counterparts import (
+    COUNTING,
+    STATES,
+    ScheduledRate,
+    counterpart,
+    moves_by_itself,
+)
 from raymlops.train.updaters.demanding import demands_of
 from raymlops.train.updaters.packing import Packing
 from raymlops.train.updaters.tables import find_tables, pull_before_lookup, push_rows
+
+_logger = logging.getLogger(__name__)
 
 
 class Server(Protocol):
@@ -70,8 +80,10 @@ class Served(Updater):
     shards bound. In the other modes each gradient is a step of its own, bounded before it is
     pushed, and what a worker says of a batch's loss is what it saw of it, until they meet.
 
-    A server takes a push without a gradient as one of zeros. That is the same unless it decays
-    weights, so that what is `unreached` by the loss then stays with the workers, as it is.
+    A server takes a push without a gradient as one of zeros. Of what never has one that is the same
+    unless it decays weights, so that what is `unreached` by the loss then stays with the workers,
+    as it is. What has one at times only, as what is `wavering`, it moves at the other times too if
+    its optimizer does so by itself, which is warned of.
     """
 
     _packing: Packing | None = None
@@ -87,6 +99,7 @@ class Served(Updater):
         num_steps: int,
         start: StartServer,
         unreached: Collection[str] = (),
+        wavering: Collection[str] = (),
     ) -> None:
         super().__init__(spec, (model,), seat, schedule)
         if problems := tuple(demands_of(spec, model).problems(seat.plan)):
@@ -100,6 +113,12 @@ class Served(Updater):
         left_out = set(seat.told(list(unreached))) - set(self._tables) if _decays(spec) else set()
         self._left_out = {name: p for name, p in trained.items() if name in left_out}
         self._trained = {name: p for name, p in trained.items() if name not in left_out}
+        self._late: dict[str, nn.Parameter] = {}
+        if moves_by_itself(spec.optimizer):
+            self._late = {n: p for n, p in self._trained.items() if n in set(unreached)}
+            dense = [name for name in wavering if name not in self._tables]
+            if dense and seat.rank == 0:
+                self._warn(dense)
         self._dense = {name: p for name, p in self._trained.items() if name not in self._tables}
         self._optimizer = make_optimizer(spec.optimizer, model.parameters())
         self._states = STATES[type(counterpart(spec.optimizer, 1.0))]
@@ -153,6 +172,9 @@ class Served(Updater):
 
     def _apply(self, step: int) -> None:
         self._require_unreached(step)
+        if late := [name for name, p in self._late.items() if p.grad is not None]:
+            self._warn(late)
+            self._late.clear()
         self.learning_rate(step)  # fails here rather than in a shard, which nobody would hear of
         started = time.perf_counter()
         room = self._lent()
@@ -174,6 +196,15 @@ class Served(Updater):
                 "rows: a server would decay such weights at every step, other plans at some; set "
                 "weight_decay of the optimizer to 0, or go on under a plan without a server"
             )
+
+    def _warn(self, names: Sequence[str]) -> None:
+        _logger.warning(
+            "some rows or draws use %s and others do not, and the server's %s moves those that no "
+            "row of a step uses, too, by gradients of before: numbers are not those of one "
+            "process; take sgd without momentum or adagrad, or a plan without a server",
+            shown(names),
+            self._spec.optimizer.name,
+        )
 
     def _is_finite(self, loss_sum: float, norm: float | None) -> bool:
         finite = super()._is_finite(loss_sum, norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from raymlops.train import CheckpointPolicy, CommunicationSpec, Factory, Optimiz
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import StoppingPolicy, TrainSpec
 from tests.train import gloo, models
-from tests.train.specs import MLP, SPARE
+from tests.train.specs import EXPERTS, MLP, SPARE
 from tests.train.updaters.training import ALONE, FALLING, assert_close, losses, norms, train
 
 
@@ -151,3 +152,36 @@ def test_running_statistics_are_those_of_the_first_worker() -> None:
     weights, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
     assert_close(weights, together)
     assert logged[-1].get("validation_loss") == expected[-1].get("validation_loss")
+
+
+def warned(seat: Seat, spec: TrainSpec) -> tuple[dict[str, torch.Tensor], list[str]]:
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("raymlops").addHandler(handler)
+    weights, _ = train(seat, spec)
+    return weights, [each for each in told if "not those of one process" in each]
+
+
+FEW = replace(EXPERTS, batch_size=2, max_steps=6)  # all rows of a step may go to one expert
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (replace(FEW, optimizer=OptimizerSpec(name="adam")), "experts.0.weight"),
+        (replace(FEW, optimizer=OptimizerSpec(name="sgd", learning_rate=0.1)), None),
+        (replace(SPARE, optimizer=OptimizerSpec(name="adam"), max_steps=3), None),
+    ],
+)
+def test_what_a_server_moves_without_a_gradient_is_warned_of(
+    spec: TrainSpec, expected: str | None
+) -> None:
+    """Weights of experts that no row of a step went to were others, without a word."""
+    (weights, told), _ = gloo.run(ParallelPlan(data=2, server=1), warned, spec)
+    if expected is None:
+        assert not told
+        assert_close(weights, train(Seat(), spec)[0])
+    else:
+        (once,) = told
+        assert expected in once
