@@ -13,7 +13,7 @@ from raymlops.train.compression import make_compressor
 from raymlops.train.layouts.alone import Alone
 from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
-from raymlops.train.layouts.chance import is_by_chance
+from raymlops.train.layouts.chance import find_chance
 from raymlops.train.layouts.changing import Changes, find_changes, keeping
 from raymlops.train.layouts.model import (
     build_model,
@@ -61,8 +61,7 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
     computing = partial(seat.device.autocast, spec.precision)
     changes = _changes(spec, seat, model, probe, computing)
     with keeping(model, changes.parameters):
-        many = seat.plan.num_replicas > 1 or seat.plan.server > 0
-        by_chance = many and is_by_chance(model, probe, computing)
+        by_chance = _is_by_chance(seat.plan, model, probe, computing)
         norms = share_norms(spec, model, seat, _passes(probe), computing, by_chance=by_chance)
     around: Context = nullcontext
     if seat.plan.tensor > 1:
@@ -97,6 +96,15 @@ def _changes(
     if seat.rank == 0:
         found.warn(seat.plan, model)
     return found
+
+
+def _is_by_chance(plan: ParallelPlan, model: nn.Module, probe: Rows, computing: Context) -> bool:
+    """Whether each worker goes a way through the model that it draws."""
+    if plan.num_workers == 1 and not plan.server:
+        return False
+    found = find_chance(model, probe, computing)
+    found.require_shared(plan, model)
+    return found.decides
 
 
 @dataclass(frozen=True, kw_only=True)

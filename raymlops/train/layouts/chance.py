@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context, Rows
 from raymlops.train.pipeline.costs import untouched
+from raymlops.train.plan import ParallelPlan
 
 # Dropout is none of them: it changes numbers, and not which layers they go through.
 _DRAWING = {
@@ -33,15 +36,34 @@ _READING = {
 }  # fmt: skip
 
 
-def is_by_chance(model: nn.Module, rows: Rows, computing: Context) -> bool:
-    """Whether the way of `rows` through the model follows from random numbers: it reads tensors
-    that were drawn, or draws from the generators of Python or numpy. The model is as it was
-    before."""
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """`decides` says that the way of a pass follows from random numbers, `elsewhere` that it draws
+    some that are not torch's, with which a worker's seed has nothing to do."""
+
+    decides: bool
+    elsewhere: bool
+
+    def require_shared(self, plan: ParallelPlan, model: nn.Module) -> None:
+        """Raises TrainingError where workers that hold the same activations would draw others."""
+        if plan.tensor > 1 and self.elsewhere:
+            raise TrainingError(
+                f"the forward of {type(model).__name__} draws from the random numbers of Python or "
+                f"numpy, which the {plan.tensor} workers of the tensor axis do not share as they "
+                "do torch's: draw by torch, as by torch.rand(()), or use data, shard or pipeline"
+            )
+
+
+def find_chance(model: nn.Module, rows: Rows, computing: Context) -> Chance:
+    """What a pass of `rows` through the model shows. It decides where tensors are read that follow
+    from what was drawn; of numbers that are no tensors that cannot be told, and they do, too. The
+    model is as it was before."""
     watch = _Watch()
     before = _elsewhere()
     with untouched(model), torch.no_grad(), computing(), watch:
         model(*rows.inputs)
-    return watch.has_read or _elsewhere() != before
+    elsewhere = _elsewhere() != before
+    return Chance(decides=watch.has_read or elsewhere, elsewhere=elsewhere)
 
 
 def _elsewhere() -> tuple[object, bytes, int]:

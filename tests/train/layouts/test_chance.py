@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from raymlops.errors import TrainingError
 from raymlops.train import ParallelPlan
 from raymlops.train.layouts.base import Rows
-from raymlops.train.layouts.chance import is_by_chance
+from raymlops.train.layouts.chance import find_chance
+from raymlops.train.spec import TensorSpec
 from raymlops.train.spec.factory import Factory
 from tests.endurance import endurance
 from tests.train import gloo
@@ -72,8 +74,37 @@ class NoisyExperts(nn.Module):
 )
 def test_whether_a_pass_goes_its_way_by_chance(model: nn.Module, expected: bool) -> None:
     before = torch.get_rng_state()
-    assert is_by_chance(model, ROWS, nullcontext) is expected
+    assert find_chance(model, ROWS, nullcontext).decides is expected
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random])  # as some models do
+def test_what_a_tensor_group_does_not_share_is_refused(draw: Callable[[], float]) -> None:
+    """Its workers met at different sums, and gloo ended their processes; or they went on with other
+    activations than each other."""
+    model = Drawn(lambda _: draw() > 2)
+    found = find_chance(model, ROWS, nullcontext)
+    found.require_shared(ParallelPlan(shard=2), model)
+    with pytest.raises(
+        TrainingError, match="forward of Drawn draws from the random numbers of Pyt"
+    ):
+        found.require_shared(ParallelPlan(tensor=2), model)
+    drawn = Drawn(lambda _: torch.rand(()) > 2)
+    find_chance(drawn, ROWS, nullcontext).require_shared(ParallelPlan(tensor=2), drawn)
+
+
+def noisy() -> nn.Module:
+    return nn.Sequential(Drawn(lambda _: random.random() > 2), nn.ReLU(), nn.Linear(64, 10))
+
+
+def test_no_training_begins_with_what_a_tensor_group_does_not_share() -> None:
+    spec = replace(
+        MLP,
+        model=Factory(call=f"{__name__}:noisy"),
+        tensor=TensorSpec(slices={"0.first": "column", "0.second": "row"}),
+    )
+    with pytest.raises(RuntimeError, match="TrainingError: the forward of Sequential draws"):
+        gloo.run(ParallelPlan(tensor=2), train, spec)
 
 
 class LayerDrop(nn.Module):
