@@ -12,7 +12,7 @@ from raymlops.storage import arrow_place
 from raymlops.train.backend import backend_of
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.room import worker_resources
-from raymlops.train.workers.tracebacks import leaving_traceback, reason_of
+from raymlops.train.workers.tracebacks import LeftBehind, leaving_traceback, reason_of
 from raymlops.train.workers.waiting import PATIENCE_S
 from raymlops.train.workers.worker import Task
 
@@ -99,9 +99,10 @@ def _text(failure: Exception) -> str:
     if isinstance(failure, WorkerHealthCheckTimeoutError):
         # What follows is Ray's handle of it, and advice to wait longer.
         return f"{type(failure).__name__}: {str(failure).splitlines()[0]}"
+    if isinstance(failure, LeftBehind):
+        return failure.text
     failure = getattr(failure, "health_check_failure", None) or failure
-    notes: list[str] = getattr(failure, "__notes__", [])
-    return notes[-1] if notes else f"{type(failure).__name__}: {failure}"
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _qualified(raised: Exception) -> str:

@@ -51,6 +51,15 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Raised:
+class LeftBehind(Exception):
+    """What a worker raised, as Python formats it: Ray hands on an error without its traceback, and
+    of many a class only what `args` hold, or nothing where they are not what it is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
     """One exception: its type and all lines of its message, and its frames, the innermost last."""
 
     message: str
@@ -58,12 +67,15 @@ class Raised:
 
 
 def leaving_traceback(work: Callable[[Any], None], config: Any) -> None:
-    """Calls `work`; what it raises takes along its traceback, which Ray drops on the way."""
+    """Calls `work`.
+
+    Raises:
+        LeftBehind: `work` raised an error.
+    """
     try:
         work(config)
     except Exception as error:
-        error.add_note(traceback.format_exc())
-        raise
+        raise LeftBehind(traceback.format_exc()) from error
 
 
 def read_traceback(text: str) -> tuple[Raised, ...]:

@@ -14,7 +14,7 @@ from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.workers.attempt import _text
 from raymlops.train.workers.failures import Failure, cause_of
-from raymlops.train.workers.tracebacks import leaving_traceback
+from raymlops.train.workers.tracebacks import LeftBehind, leaving_traceback
 from raymlops.train.workers.worker import Task
 from tests.runs import start_training
 from tests.train.specs import MLP
@@ -121,10 +121,30 @@ def test_the_reason_is_all_that_was_said_and_where() -> None:
 
 def test_what_is_raised_takes_its_traceback_along() -> None:
     """Ray hands on the error that was raised, pickled, and not where."""
-    with pytest.raises(RuntimeError) as caught:
-        leaving_traceback(lambda _: broken_file(), {})
-    handed_on = pickle.loads(pickle.dumps(caught.value))
-    assert "in broken_file" in cause_of({0: _text(handed_on)}).reason
+    assert "in broken_file" in handed_on(broken_file).reason
+
+
+class UnknownColumnError(Exception):
+    def __init__(self, column: str, table: str) -> None:
+        super().__init__(f"table {table} has no column {column}")
+
+
+def unknown_column() -> None:
+    raise UnknownColumnError("price", "flights")
+
+
+def test_an_error_that_pickle_cannot_make_again_is_told() -> None:
+    """Ray told of pickle's own: a missing argument of an error that nobody had heard of."""
+    assert (
+        "table flights has no column price (in unknown_column" in handed_on(unknown_column).reason
+    )
+
+
+def handed_on(body: Callable[[], object]) -> Failure:
+    """What is known of what a worker raised, once it was pickled."""
+    with pytest.raises(LeftBehind) as caught:
+        leaving_traceback(lambda _: body(), {})
+    return cause_of({0: _text(pickle.loads(pickle.dumps(caught.value)))})
 
 
 def test_the_place_is_in_no_library() -> None:
