@@ -34,6 +34,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def lighter(self) -> str:
+        """What to use where a worker ran out of memory."""
+        ...
+
+    @property
     def work(self) -> Callable[[dict[str, Any]], None]:
         """What each Ray Train worker runs, with its `Task` as "task"."""
         ...

@@ -34,6 +34,10 @@ class TorchBackend:
 
     spec: TrainSpec
     name = "torch"
+    lighter = (
+        "a smaller batch_size, more accumulation, activation_checkpointing, or a plan with more "
+        "shards"
+    )
 
     @property
     def work(self) -> Callable[[dict[str, Any]], None]:

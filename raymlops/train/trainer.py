@@ -269,7 +269,12 @@ class Trainer:
                 if not failure.is_told:
                     told = redact(failure.text)
                     _logger.error("run %s: %s ended with:\n%s", task.run_id, failure.who, told)
-                raise failure.error(task.run_id, restarts, step=step if can_resume else None)
+                raise failure.error(
+                    task.run_id,
+                    restarts,
+                    lighter=backend_of(self.spec).lighter,
+                    step=step if can_resume else None,
+                )
             lost = f"{failure.who} was lost ({failure.reason})"
             following = f"going on from step {step}" if step else "no checkpoint yet, starting anew"
             told = f"{lost}; {following}"

@@ -42,6 +42,7 @@ class KerasBackend:
 
     spec: KerasSpec
     name = "keras"
+    lighter = "a smaller batch_size, a plan with more of data, or a smaller model"
 
     @property
     def work(self) -> Callable[[dict[str, Any]], None]:

@@ -20,6 +20,7 @@ _WANT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
     "out of memory",
+    "OOM when allocating",  # TensorFlow's
 )
 _DEATH = (
     "ActorDiedError",
@@ -72,15 +73,17 @@ class Failure:
     def who(self) -> str:
         return "a worker" if self.rank is None else f"worker {self.rank}"
 
-    def error(self, run_id: str, restarts: int, *, step: int | None = None) -> TrainingError:
-        """What to raise when the run ends with it, and can be gone on with from that step."""
+    def error(
+        self, run_id: str, restarts: int, *, lighter: str, step: int | None = None
+    ) -> TrainingError:
+        """What to raise when the run ends with it, and can be gone on with from that step;
+        `lighter` is what takes less memory."""
         tried = f" after {restarts} restarts" if restarts else ""
         back = way_back(run_id, step)
         if self.kind == "memory":
             return OutOfMemoryError(
-                f"run {run_id}: {self.who} ran out of memory{tried}: {self.reason}; use a smaller "
-                "batch_size, more accumulation, activation_checkpointing, or a plan with more "
-                f"shards{back}"
+                f"run {run_id}: {self.who} ran out of memory{tried}: {self.reason}; use {lighter}"
+                f"{back}"
             )
         if self.kind == "lost":
             return LostWorkerError(f"run {run_id}: {self.who} was lost{tried}: {self.reason}{back}")

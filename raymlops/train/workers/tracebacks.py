@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import raymlops
+from raymlops.train.workers.traced import FRAME, untangle
 
 _HEADER = "Traceback (most recent call last):"
 _CHAINED = re.compile(
@@ -20,13 +21,6 @@ _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<functio
 _LIBRARY = re.compile(
     r"^<|[/\\](?:site-packages|dist-packages|lib[/\\]python[\d.]+)[/\\]|__autograph_generated_file"
 )
-# TensorFlow puts the frames of what it traced into the message, and Keras in colour what it said.
-_TRACED = ": in user code:\n"
-_TRACED_FRAME = re.compile(
-    r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>\S+)', re.M
-)
-_ARGUMENTS = "Arguments received by"
-_COLOUR = re.compile(r"\x1b\[\d*m")
 # What Ray adds to every death of a process, which is half a page and of nobody's in particular.
 _CONJECTURE = " Some common causes include:"
 
@@ -51,6 +45,12 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Raised:
+    """One exception: its type and all lines of its message, and its frames, the innermost last."""
+
+    message: str
+    frames: tuple[Frame, ...]
+
+
 class LeftBehind(Exception):
     """What a worker raised, as Python formats it: Ray hands on an error without its traceback, and
     of many a class only what `args` hold, or nothing where they are not what it is made of."""
@@ -58,12 +58,6 @@ class LeftBehind(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-
-
-    """One exception: its type and all lines of its message, and its frames, the innermost last."""
-
-    message: str
-    frames: tuple[Frame, ...]
 
 
 def leaving_traceback(work: Callable[[Any], None], config: Any) -> None:
@@ -112,11 +106,9 @@ def _chain(text: str) -> Iterator[Raised]:
         first = next((i for i, line in enumerate(lines) if not line.startswith(" ")), len(lines))
         frames = _frames(_FRAME, "\n".join(lines[:first]))
         message = "\n".join(lines[first:] or lines).strip()
-        _, traced, told = message.partition(_TRACED)
-        if traced:
-            frames += _frames(_TRACED_FRAME, told)
-            message = _said(told)
-        yield Raised(message=message, frames=frames)
+        said, traced = untangle(message)
+        frames += _frames(FRAME, traced)
+        yield Raised(message=said, frames=frames)
 
 
 def _frames(pattern: re.Pattern[str], text: str) -> tuple[Frame, ...]:
@@ -124,9 +116,3 @@ def _frames(pattern: re.Pattern[str], text: str) -> tuple[Frame, ...]:
         Frame(file=each["file"], line=int(each["line"]), function=each["function"])
         for each in pattern.finditer(text)
     )
-
-
-def _said(traced: str) -> str:
-    """The exception below the frames, in one line, without the arguments that Keras adds."""
-    _, _, said = traced.strip().partition("\n\n")
-    return " ".join(_COLOUR.sub("", said.partition(_ARGUMENTS)[0]).split())

@@ -12,11 +12,13 @@ from raymlops.config import Secret, SecretUrl
 from raymlops.errors import LedgerError, LostWorkerError, OutOfMemoryError, TrainingError
 from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
+from raymlops.train.backend import backend_of
 from raymlops.train.workers.attempt import _text
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.tracebacks import LeftBehind, leaving_traceback
 from raymlops.train.workers.worker import Task
 from tests.runs import start_training
+from tests.train.keras.specs import MLP as KERAS_MLP
 from tests.train.specs import MLP
 
 # As Ray Train handed them on.
@@ -54,14 +56,14 @@ def test_what_others_lost_is_not_the_cause(failures: dict[int, str], kind: str, 
 
 
 def test_the_error_names_the_way_out() -> None:
-    hungry = cause_of({2: HUNGRY}).error("digits-1", 0)
+    hungry = cause_of({2: HUNGRY}).error("digits-1", 0, lighter="less")
     assert isinstance(hungry, OutOfMemoryError)
     assert "worker 2 ran out of memory" in str(hungry)
-    assert "use a smaller batch_size" in str(hungry)
-    lost = cause_of({0: KILLED}).error("digits-1", 3)
+    assert str(hungry).endswith("; use less")
+    lost = cause_of({0: KILLED}).error("digits-1", 3, lighter="less")
     assert type(lost) is LostWorkerError
     assert "worker 0 was lost after 3 restarts: The actor is dead" in str(lost)
-    back = str(cause_of({1: RAISED}).error("digits-1", 0, step=40))
+    back = str(cause_of({1: RAISED}).error("digits-1", 0, lighter="less", step=40))
     assert back.endswith("; `raymlops train --resume digits-1` goes on from step 40")
 
 
@@ -186,6 +188,56 @@ def test_of_what_tensorflow_traced_the_last_words_are_told() -> None:
     assert cause_of({0: f"UserExceptionWithTraceback: {TRACED}"}).reason == (
         "ValueError: Exception encountered when calling Dense.call(). Input 0 of layer 'dense' is "
         "incompatible: expected axis -1 to have value 64 (in penalty, /home/me/mine.py:56)"
+    )
+
+
+FAILED = """\
+Traceback (most recent call last):
+  File "/venv/lib/python3.11/site-packages/tensorflow/python/eager/execute.py", line 53, in execute
+    tensors = pywrap_tfe.TFE_Py_Execute(ctx._handle, device_name, op_name,
+tensorflow.python.framework.errors_impl.InvalidArgumentError: Graph execution error:
+
+Detected at node Softmax/Softmax defined at (most recent call last):
+  File "/venv/lib/python3.11/site-packages/tensorflow/mirrored_run.py", line 387, in run
+
+  File "/home/me/mine.py", line 12, in call
+
+  File "/venv/lib/python3.11/site-packages/tensorflow/util/tf_stack.py", line 162, in extract
+
+Received a label value of 14 which is outside the valid range of [0, 10).  Label values: 14 1 -1
+\t [[{{node Softmax/Softmax}}]] [Op:__inference__learn_batch_502]
+"""
+
+
+def test_of_what_tensorflow_computed_the_reason_is_told() -> None:
+    """The name of the node and of TensorFlow's function was all that was told."""
+    assert cause_of({0: FAILED}).reason == (
+        "InvalidArgumentError: Received a label value of 14 which is outside the valid range of "
+        "[0, 10). (node Softmax/Softmax) (in call, /home/me/mine.py:12)"
+    )
+
+
+def test_of_memory_a_framework_names_what_it_has() -> None:
+    """A Keras spec was told of accumulation, and of shards."""
+    assert "accumulation" in backend_of(MLP).lighter
+    assert "accumulation" not in backend_of(KERAS_MLP).lighter
+
+
+def test_tensorflow_ran_out_of_memory_too() -> None:
+    """It was an error of its own, without what to do."""
+    hungry = (
+        "Traceback (most recent call last):\n"
+        '  File "/venv/lib/python3.11/site-packages/keras/random.py", line 34, in uniform\n'
+        "    return tf.random.stateless_uniform(\n"
+        "tensorflow.python.framework.errors_impl.ResourceExhaustedError: {{function_node "
+        "__wrapped__Uniform_device_/job:localhost/device:CPU:0}} OOM when allocating tensor with "
+        "shape[64,1000] and type float by allocator cpu [Op:Uniform] name: \n"
+    )
+    failure = cause_of({0: hungry})
+    assert (failure.kind, failure.reason) == (
+        "memory",
+        "ResourceExhaustedError: OOM when allocating tensor with shape[64,1000] and type float by "
+        "allocator cpu",
     )
 
 
