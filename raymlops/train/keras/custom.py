@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from raymlops.errors import TrainingError
-from raymlops.train.keras.draws import draw_by_replica
+from raymlops.train.keras.draws import draw_by_replica, draw_from
 from raymlops.train.keras.loop import Loop
 
 
@@ -25,7 +25,7 @@ class CustomLoop(Loop):
 
         super().__init__(*arguments, **named)
         self._require_own_steps()
-        draw_by_replica(self.model)
+        draw_by_replica(self.model, *self._generators)
         self._learn = tf.function(self._learn_batch, reduce_retracing=True)
 
     def _require_own_steps(self) -> None:
@@ -44,6 +44,13 @@ class CustomLoop(Loop):
         import keras
 
         return keras
+
+    def _make_generators(self, keras: Any) -> tuple[Any, ...]:
+        return (keras.random.SeedGenerator(),)
+
+    def objective(self, *arguments: Any, **named: Any) -> Any:
+        draw_from(*self._generators)
+        return super().objective(*arguments, **named)
 
     def _losses(self, targets: Any, outputs: Any) -> Any:
         import tensorflow as tf

@@ -62,8 +62,9 @@ class Loop(ABC):
             self.loss = make_loss(spec.loss, keras)
             self.optimizer = with_loss_scale(self._make_optimizer(keras), self.model, keras)
             self.optimizer.build(self.model.trainable_variables)
+            self._generators = self._make_generators(keras)
         require_fitting(spec, self.model, self.sources.train)
-        self.state = State(self.model, self.optimizer, strategy)
+        self.state = State(self.model, self.optimizer, strategy, self._generators)
         self.course = Course(
             spec,
             len(self.sources.train),
@@ -103,6 +104,10 @@ class Loop(ABC):
     @abstractmethod
     def _library(self) -> Any:
         """The Keras that this loop trains with."""
+
+    def _make_generators(self, keras: Any) -> tuple[Any, ...]:
+        """What random numbers come from, beside the generators of the model's layers."""
+        return ()
 
     def _make_optimizer(self, keras: Any) -> Any:
         return make_optimizer(self.spec.optimizer, keras)

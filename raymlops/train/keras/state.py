@@ -1,6 +1,7 @@
 """The numbers of a training: the model's variables and the optimizer's, as arrays by name.
 
     model/000/dense/kernel          weights, random generators of dropout
+    draws/000/seed_generator_state  what layers draw from that have no generator of their own
     optimizer/001/learning_rate     and momenta
 
 The numbers are places in Keras's order; what follows is for people, and for the last part of it,
@@ -9,7 +10,7 @@ the variable's role, by which weights of another model are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,12 +27,19 @@ Arrays = Mapping[str, NDArray[Any]]
 class State:
     """A model and its optimizer, of Keras 3 or of tf_keras, kept by a strategy."""
 
-    def __init__(self, model: Any, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        strategy: tf.distribute.Strategy,
+        generators: Sequence[Any] = (),
+    ) -> None:
         import tensorflow as tf
 
         self._model = model
         learned = [*optimizer.variables, *_of_loss_scale(optimizer)]
-        self._groups = {"model": model.variables, "optimizer": learned}
+        draws = [each.state for each in generators]
+        self._groups = {"model": model.variables, "draws": draws, "optimizer": learned}
         self._strategy = strategy
         self._average = tf.function(self._average_everywhere)
 
@@ -58,6 +66,8 @@ class State:
         """
         for group, variables in self._groups.items():
             of_group = {n: array for n, array in arrays.items() if n.startswith(f"{group}/")}
+            if group == "draws" and not of_group:
+                continue  # the first checkpoints did not hold them
             _assign(of_group, _named(group, variables))
         _finalize(self._model)
 

@@ -91,6 +91,17 @@ def normalised(dropout: float = 0.2) -> Any:
     )
 
 
+def noisy() -> Any:
+    """With numbers that no generator of its own gives; of Keras 3 alone."""
+    import keras
+
+    class Noise(keras.layers.Layer):  # type: ignore[misc]  # untyped
+        def call(self, x: Any, training: bool = False) -> Any:
+            return x + keras.random.normal(keras.ops.shape(x)) if training else x
+
+    return keras.Sequential([keras.layers.Input((64,)), Noise(), keras.layers.Dense(10)])
+
+
 def by_batch() -> Any:
     """Normalised by the whole batch."""
     keras = tf.keras

@@ -28,6 +28,7 @@ CNN = replace(
 NORMALISED = replace(
     MLP, model=Factory(call="tests.train.keras.models:normalised"), data=UNVALIDATED
 )
+NOISY = replace(MLP, model=Factory(call="tests.train.keras.models:noisy"), data=UNVALIDATED)
 BY_BATCH = replace(
     MLP,
     model=Factory(call="tests.train.keras.models:by_batch"),

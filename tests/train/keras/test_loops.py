@@ -24,6 +24,7 @@ from tests.train.keras.loops import (
 )
 from tests.train.keras.specs import (
     MLP,
+    NOISY,
     TAGGER,
 )
 
@@ -100,6 +101,20 @@ def test_workers_drop_places_of_their_own(tensorflow_host: Host) -> None:
     spec = spec_of("custom", "normalised")
     first, second = tensorflow_host.run(crew("custom", num_workers=2), training.drop, spec)
     assert len({mask.tobytes() for mask in first + second}) == 4
+
+
+def test_numbers_of_keras_random_are_those_of_keras_by_itself(
+    tensorflow_host: Host, tmp_path: Path
+) -> None:
+    """Their generator could not be made where a strategy traced the first step. Replicas draw
+    numbers of their own, and a training that goes on draws what it would have."""
+    ((alone,),) = tensorflow_host.run(crew("custom"), training.train, NOISY)
+    (plain,) = tensorflow_host.run(crew("custom"), training.train_plainly, NOISY, "keras")
+    assert_close(alone.weights.values(), plain)
+    (resumed,) = tensorflow_host.run(crew("custom"), training.train_twice, NOISY, tmp_path)
+    assert_equal(resumed.weights.values(), alone.weights.values())
+    ((mirrored,),) = tensorflow_host.run(crew("custom", num_devices=2), training.train, NOISY)
+    assert mirrored.losses != alone.losses
 
 
 def test_a_training_goes_on_from_its_checkpoint_bit_equal(
