@@ -57,6 +57,8 @@ class FitLoop(Loop):
 
         if targets.dtype.is_floating:
             targets = tf.cast(targets, outputs.dtype)
+        if targets.shape.rank == 1 and outputs.shape.rank == 2:
+            targets = tf.expand_dims(targets, axis=1)
         return self.loss.call(targets, outputs)
 
     def _finish_epoch(self) -> None:

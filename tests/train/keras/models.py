@@ -152,6 +152,37 @@ def own_loss() -> Any:
     return Own()
 
 
+def mean_loss() -> Any:
+    class Own(tf.keras.losses.Loss):  # type: ignore[misc]  # untyped
+        def call(self, targets: Any, outputs: Any) -> Any:
+            return tf.reduce_mean(tf.square(outputs))
+
+    return Own()
+
+
+def flat_loss() -> Any:
+    """Of outputs without their last axis, as if that of the targets was not there."""
+
+    class Own(tf.keras.losses.Loss):  # type: ignore[misc]  # untyped
+        def call(self, targets: Any, outputs: Any) -> Any:
+            return tf.reduce_mean(tf.square(targets - outputs[:, 0]), axis=-1)
+
+    return Own()
+
+
+def single() -> Any:
+    """One output a row."""
+    keras = tf.keras
+    return keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(1)])
+
+
+def halves() -> tuple[ArraySource, ArraySource]:
+    """Whether a digit is above 4, as a vector; validated on the same."""
+    images, labels = load_digits(return_X_y=True)
+    source = ArraySource([images[:333].astype(np.float32) / 16, (labels[:333] > 4).astype(float)])
+    return source, source
+
+
 def doubles() -> tuple[ArraySource, ArraySource]:
     """Targets of numpy's own type, [rows, 10]."""
     images, labels = load_digits(return_X_y=True)

@@ -152,6 +152,22 @@ def test_validation_leaves_out_what_training_does(loop: LoopName, tensorflow_hos
     assert epoch["validation_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mse"])
+def test_a_vector_of_targets_is_validated_as_it_is_trained(
+    loss: str, loop: LoopName, tensorflow_host: Host
+) -> None:
+    """`fit` broke off after its first epoch: tf_keras matches their shapes where it trains."""
+    still = OptimizerSpec(name="sgd", learning_rate=1e-9)
+    models = "tests.train.keras.models"
+    model, data = (Factory(call=f"{models}:{name}") for name in ("single", "halves"))
+    spec = replace(
+        spec_of(loop, "mlp"), model=model, data=data, loss=loss, optimizer=still, epochs=1
+    )
+    ((outcome,),) = tensorflow_host.run(crew(loop), training.train, spec)
+    (epoch,) = outcome.epochs
+    assert epoch["validation_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5)
+
+
 def test_a_loss_of_ones_own_gets_targets_of_the_type_of_outputs(
     loop: LoopName, tensorflow_host: Host
 ) -> None:
