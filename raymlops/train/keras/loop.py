@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.data.loading import Source
+from raymlops.train.keras.by_row import require_by_row
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.course import Course, Log
 from raymlops.train.keras.recipe import (
@@ -64,6 +65,7 @@ class Loop(ABC):
             self.optimizer.build(self.model.trainable_variables)
             self._generators = self._make_generators(keras)
         require_fitting(spec, self.model, self.sources.train)
+        require_by_row(spec, self._losses, self.sources.train, self.model.output_shape)
         self.state = State(self.model, self.optimizer, strategy, self._generators)
         self.course = Course(
             spec,

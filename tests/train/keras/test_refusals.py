@@ -86,6 +86,30 @@ def test_what_a_loop_would_not_do_is_told(loop: LoopName, tensorflow_host: Host)
         assert text.startswith(expected)
 
 
+def test_a_loss_that_mixes_rows_is_told(loop: LoopName, tensorflow_host: Host) -> None:
+    """Of a vector of targets every pair with an output of [rows, 1] was counted: another loss on
+    two workers than on one. One value of all rows ended in TensorFlow's frames."""
+    models = "tests.train.keras.models"
+    names = {"custom": "own_loss", "fit": "flat_loss"}  # tf_keras would match the first one's
+    paired, of_all = (
+        replace(
+            spec_of(loop, "mlp"),
+            model=Factory(call=f"{models}:single"),
+            data=Factory(call=f"{models}:halves"),
+            loss=Factory(call=f"{models}:{loss}"),
+        )
+        for loss in (names[loop], "mean_loss")
+    )
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, paired, of_all)
+    assert told == [
+        f"TrainingError: loss {models}:{names[loop]} holds each row's target against the outputs "
+        "of all rows, since targets have shape [rows] and outputs [rows, 1]: let "
+        f"{models}:halves give targets of shape [rows, 1], or the loss reshape them",
+        f"TrainingError: loss {models}:mean_loss gives values of shape [] for 256 rows: let it "
+        "give one for each row, such as a mean over the last axis",
+    ]
+
+
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
 def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
     loop: LoopName, clip_norm: float | None, tensorflow_host: Host
