@@ -12,11 +12,11 @@ from raymlops.data.loading import Source
 from raymlops.train.keras.by_row import require_by_row
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.course import Course, Log
+from raymlops.train.keras.fitting import require_fitting
 from raymlops.train.keras.recipe import (
     make_loss,
     make_model,
     make_optimizer,
-    require_fitting,
     unscaled,
     with_loss_scale,
 )
@@ -64,7 +64,7 @@ class Loop(ABC):
             self.optimizer = with_loss_scale(self._make_optimizer(keras), self.model, keras)
             self.optimizer.build(self.model.trainable_variables)
             self._generators = self._make_generators(keras)
-        require_fitting(spec, self.model, self.sources.train)
+        require_fitting(spec, self.model, self.sources)
         require_by_row(spec, self._losses, self.sources.train, self.model.output_shape)
         self.state = State(self.model, self.optimizer, strategy, self._generators)
         self.course = Course(

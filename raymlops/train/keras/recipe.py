@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from raymlops.errors import TrainingError
 from raymlops.train.spec import OptimizerSpec
 from raymlops.train.spec.factory import Factory
-
-if TYPE_CHECKING:
-    from raymlops.data.loading import Source
-    from raymlops.train.keras.spec import KerasSpec
 
 _LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "cross_entropy": ("SparseCategoricalCrossentropy", {"from_logits": True}),
@@ -73,29 +66,6 @@ def make_model(factory: Factory, keras: Any) -> Any:
             "[rows, values], also for a single value"
         )
     return model
-
-
-def require_fitting(spec: KerasSpec, model: Any, source: Source) -> None:
-    """Raises TrainingError where the model does not take rows of the source, with both shapes."""
-    *columns, _targets = source.take(np.zeros(1, np.int64))
-    given = [tuple(column.shape[1:]) for column in columns]
-    taken = [tuple(each.shape[1:]) for each in model.inputs or ()]
-    if not taken or (len(given) == len(taken) and all(map(_fits, given, taken))):
-        return
-    raise TrainingError(
-        f"{spec.model.call} takes rows of shape {_told(taken)}, and {spec.data.call} gives them of "
-        f"shape {_told(given)}: let the data give the first, or the model's Input take the second"
-    )
-
-
-def _fits(given: tuple[int, ...], taken: tuple[int | None, ...]) -> bool:
-    # Of another rank Keras makes what the model wants, or says itself that it cannot.
-    same_rank = len(given) == len(taken)
-    return not same_rank or all(t in (None, g) for g, t in zip(given, taken, strict=True))
-
-
-def _told(shapes: Sequence[tuple[int | None, ...]]) -> str:
-    return " and ".join(str(list(shape)) for shape in shapes)
 
 
 def make_loss(loss: str | Factory, keras: Any) -> Any:

@@ -18,9 +18,11 @@ from raymlops.errors import ConfigError, PlanError, TrainingError
 from raymlops.train import OptimizerSpec, ParallelPlan, StoppingPolicy
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.backend import KerasBackend
-from raymlops.train.keras.recipe import make_optimizer, require_fitting
+from raymlops.train.keras.fitting import require_fitting
+from raymlops.train.keras.recipe import make_optimizer
 from raymlops.train.keras.strategy import make_strategy
 from raymlops.train.plan.feasibility import Limits, require
+from raymlops.train.spec.sources import Sources
 from tests.train.keras.specs import MLP
 
 
@@ -65,24 +67,50 @@ def test_a_spec_comes_back_from_the_ledgers_json() -> None:
     assert adapter.validate_python(adapter.dump_python(MLP, mode="json")) == MLP
 
 
-def rows(*shapes: tuple[int, ...]) -> ArraySource:
-    return ArraySource([np.zeros((3, *shape), np.float32) for shape in (*shapes, ())])
+def rows(*shapes: tuple[int, ...], dtype: str = "float32", targets: str = "int64") -> ArraySource:
+    inputs = [np.zeros((3, *shape), dtype) for shape in shapes]
+    return ArraySource([*inputs, np.zeros(3, targets)])
 
 
-def taking(*shapes: tuple[int | None, ...]) -> SimpleNamespace:
-    return SimpleNamespace(inputs=[SimpleNamespace(shape=(None, *shape)) for shape in shapes])
+def taking(*shapes: tuple[int | None, ...], dtype: str = "float32") -> SimpleNamespace:
+    inputs = [SimpleNamespace(shape=(None, *shape), dtype=dtype) for shape in shapes]
+    return SimpleNamespace(inputs=inputs)
+
+
+def refusal(
+    model: SimpleNamespace, train: ArraySource, validation: ArraySource | None = None
+) -> str:
+    with pytest.raises(TrainingError) as caught:
+        require_fitting(MLP, model, Sources(train=train, validation=validation))
+    return str(caught.value)
 
 
 def test_rows_that_a_model_does_not_take_are_told_with_both_shapes() -> None:
-    """TensorFlow ended the first step with a page of frames."""
-    require_fitting(MLP, taking((64,), (None, 3)), rows((64,), (5, 3)))
-    require_fitting(MLP, taking((1,)), rows(()))  # which Keras gives a dimension
-    with pytest.raises(
-        TrainingError, match=r"takes rows of shape \[64\], and .* shape \[60\]: let"
-    ):
-        require_fitting(MLP, taking((64,)), rows((60,)))
-    with pytest.raises(TrainingError, match=r"shape \[2\] and \[3\], and .* of shape \[2\]: let"):
-        require_fitting(MLP, taking((2,), (3,)), rows((2,)))
+    """TensorFlow ended the first step with a page of frames, and those to validate on the first
+    epoch."""
+    several = rows((64,), (5, 3))
+    require_fitting(MLP, taking((64,), (None, 3)), Sources(train=several, validation=several))
+    require_fitting(MLP, taking((1,)), Sources(train=rows(())))  # which Keras gives a dimension
+    both = "takes rows of shape [64], and tests.train.keras.models:digits gives them of shape [60]:"
+    assert both in refusal(taking((64,)), rows((60,)))
+    assert both in refusal(taking((64,)), rows((64,)), rows((60,)))
+    assert "shape [2] and [3], and " in refusal(taking((2,), (3,)), rows((2,)))
+    assert "gives them of shape none, targets apart: let" in refusal(taking((64,)), rows())
+
+
+def test_texts_and_objects_for_numbers_are_told_with_both_types() -> None:
+    """Neither the column nor its type was told: "Cast string to float is not supported"."""
+    require_fitting(MLP, taking((1,), dtype="string"), Sources(train=rows((1,), dtype="<U9")))
+    texts = refusal(taking((64,)), rows((64,), dtype="<U9"))
+    assert texts.endswith(
+        "takes rows of type float32, and tests.train.keras.models:digits gives them of type <U9: "
+        "let the data give numbers"
+    )
+    assert "of type object: let" in refusal(taking((64,)), rows((64,), dtype="object"))
+    assert refusal(taking((64,)), rows((64,), targets="<U2")) == (
+        "tests.train.keras.models:digits gives targets of type <U2, and loss cross_entropy takes "
+        "numbers, of classes those from 0"
+    )
 
 
 def strict_adam(*, learning_rate: float) -> None:
