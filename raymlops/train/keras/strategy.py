@@ -39,6 +39,9 @@ def make_strategy(*, device: DeviceName = "cpu", num_threads: int) -> tf.distrib
             f"device is cuda, and TensorFlow {tf.__version__} sees no GPU: install "
             "'raymlops[tensorflow]' in a build for the GPU's driver, or set device to cpu"
         )
+    if device == "cpu":
+        # Ray hides no GPU from a worker that asked for none, and strategies take all they see.
+        tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(num_threads)
     if _CONFIG in os.environ:
         return tf.distribute.MultiWorkerMirroredStrategy()

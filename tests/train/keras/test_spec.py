@@ -133,6 +133,19 @@ def test_a_gpu_that_tensorflow_does_not_see_is_never_replaced_by_the_cpu(
         make_strategy(device="cuda", num_threads=1)
 
 
+def test_gpus_that_nobody_asked_for_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that had asked Ray for none trained on all GPUs of their machine."""
+    hidden: list[tuple[list[object], str]] = []
+    config = SimpleNamespace(
+        set_visible_devices=lambda seen, kind: hidden.append((seen, kind)),
+        threading=SimpleNamespace(set_intra_op_parallelism_threads=lambda count: None),
+    )
+    distribute = SimpleNamespace(MirroredStrategy=lambda: list(hidden))
+    tensorflow = SimpleNamespace(config=config, distribute=distribute)
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    assert make_strategy(device="cpu", num_threads=1) == [([], "GPU")]
+
+
 def test_plans_other_than_copies_are_refused_with_those_near() -> None:
     plan = ParallelPlan(data=2, tensor=2, pipeline=2)
     limits = KerasBackend(MLP).limits(plan, Limits(max_workers=4, batch_size=50))
