@@ -19,6 +19,7 @@ PROBABILITY = "probability"
 PROBABILITIES = "probabilities"
 
 _THRESHOLD = 0.5
+_SINGLE = np.dtype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,9 @@ class Postprocessing:
         Raises:
             ModelError: the model says something else.
         """
+        if scores.dtype.itemsize < _SINGLE.itemsize:
+            # Halves, of which numpy sums probabilities to 0.999.
+            scores = scores.astype(_SINGLE)
         if self.classes:
             return self._classified(scores)
         if scores.ndim == 2 and scores.shape[1] == 2 and self.reads == "probability":

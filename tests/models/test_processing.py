@@ -76,6 +76,20 @@ def test_preprocessing_survives_its_file() -> None:
     assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
 
 
+@pytest.mark.parametrize("width", [1, 10])
+def test_halves_of_a_mixed_precision_model_are_taken_as_singles(width: int) -> None:
+    """Their probabilities were summed in float16, to 0.999, and the model was refused."""
+    classes = tuple(range(width)) if width > 1 else ()
+    postprocessing = Postprocessing(label="digit", classes=classes, reads="logit")
+    scores = np.random.default_rng(0).normal(size=(50, width)).astype(np.float16)
+    halves, singles = (
+        postprocessing.apply(each if classes else each[:, 0])
+        for each in (scores, scores.astype(np.float32))
+    )
+    for name, values in singles.items():
+        np.testing.assert_array_equal(halves[name], values)
+
+
 def test_a_logit_becomes_a_probability_and_a_decision() -> None:
     postprocessing = Postprocessing(label="late", threshold=0.4)
     outputs = postprocessing.apply(np.array([0.0, -1.0, 100.0], dtype=np.float32))
