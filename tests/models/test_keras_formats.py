@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,48 @@ def test_keras_graphs_with_branches_come_back(name: str) -> None:
     predict = format_named(name).load(artifact, recorded=lambda _: False)
     wanted = model.predict(rows[:50], batch_size=50, verbose=0)
     np.testing.assert_allclose(predict(rows[:50]), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_weights", "onnx"])
+def test_operations_between_keras_layers_come_back(name: str) -> None:
+    """Each was refused, the `+` of a residual too. As onnx no model was taken that nothing had
+    asked before."""
+    rows = fitted("keras classifier").rows
+    import keras
+
+    image = keras.Input((64,))
+    residual = image * 2.0 - 1.0 + keras.layers.Dense(64)(image)
+    halves = keras.ops.relu(residual[:, ::2]) + keras.ops.cast(residual[:, 32:], "float32")
+    joined = keras.ops.concatenate(
+        [halves, keras.ops.mean(residual, axis=1, keepdims=True)], axis=1
+    )
+    model = keras.Model(image, keras.layers.Dense(3)(joined))
+    artifact = format_named(name).save(model, rows[:50])
+    predict = format_named(name).load(artifact, recorded=lambda _: False)
+    np.testing.assert_allclose(predict(rows), model(rows).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_weights"])
+def test_a_keras_layer_of_ones_own_is_kept_as_onnx(name: str) -> None:
+    """The refusal named no way out."""
+    rows = fitted("keras classifier").rows
+    import keras
+
+    class Scaled(keras.layers.Layer):  # type: ignore[misc]  # untyped
+        def __init__(self, factor: object) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def call(self, x: Any) -> Any:
+            return x * 2.0
+
+    for factor, problem in ((2.0, "Scaled is no part of Keras"), (object(), "non-serializable")):
+        model = keras.Sequential([keras.Input((64,)), Scaled(factor), keras.layers.Dense(3)])
+        with pytest.raises(ModelError, match=rf"(?s){problem}.*; as onnx it is kept by"):
+            format_named(name).save(model, rows[:50])
+    artifact = format_named("onnx").save(model, rows[:50])
+    predict = format_named("onnx").load(artifact, recorded=lambda _: False)
+    np.testing.assert_allclose(predict(rows), model(rows).numpy(), atol=1e-4)
 
 
 def test_a_keras_model_that_normalizes_becomes_onnx() -> None:

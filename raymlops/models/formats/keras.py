@@ -1,9 +1,10 @@
 """Keras 3: `.keras` archives, and weights with the architecture apart.
 
 `safe_mode` stays on, and Keras is handed only architectures whose every object is a layer,
-initializer, regularizer, constraint or dtype policy of Keras itself: `safe_mode` alone has let
-code through before (CVE-2025-1550, -8747, -9906). Nor is it handed weights that lie in other files,
-which it read before 3.13, or let make more weights than the file could fill.
+operation on numbers, initializer, regularizer, constraint or dtype policy of Keras itself:
+`safe_mode` alone has let code through before (CVE-2025-1550, -8747, -9906). Nor is it handed
+weights that lie in other files, which it read before 3.13, or let make more weights than the file
+could fill.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import tempfile
 import threading
 import warnings
@@ -39,7 +41,17 @@ _MODULES = frozenset(
      "keras.constraints", "keras.dtype_policies"}
 )  # fmt: skip
 _ROOT_CLASSES = frozenset({"Sequential", "Functional", "Model", "DTypePolicy"})
-_VALUES = frozenset({"__keras_tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__tuple__"})
+# Of keras.ops, such as the sum that x + y is: modules of operations on numbers alone. Of those that
+# take functions (`core`) these.
+_OPERATIONS = frozenset(
+    f"keras.src.ops.{name}" for name in ("numpy", "nn", "math", "linalg", "image")
+)
+_CORE_OPERATIONS = frozenset({"Cast", "StopGradient"})
+_OPERATION = re.compile(r"(?!Operation$|KerasTensor$)[A-Z][A-Za-z0-9]*")
+_VALUES = frozenset(
+    {"__keras_tensor__", "__numpy__", "__tensor__", "__bytes__", "__ellipsis__", "__slice__",
+     "__tuple__"}
+)  # fmt: skip
 """Plain values, which Keras writes as objects without a module."""
 
 # Layers that call Python, read files or wrap other libraries' objects.
@@ -74,7 +86,7 @@ class Keras(Format):
         )
 
     def _save(self, model: Any, sample: Matrix) -> Artifact:
-        _refuse_code(json.loads(model.to_json()))
+        _architecture(model)
         with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:
             path = Path(folder) / "model.keras"
             with _quiet():
@@ -119,8 +131,7 @@ class KerasWeights(Format):
         )
 
     def _save(self, model: Any, sample: Matrix) -> Artifact:
-        architecture = model.to_json()
-        _refuse_code(json.loads(architecture))
+        architecture = _architecture(model)
         with tempfile.TemporaryDirectory(prefix="raymlops-keras-") as folder:
             path = Path(folder) / "model.weights.h5"
             with _quiet():
@@ -143,6 +154,21 @@ class KerasWeights(Format):
         return model
 
 
+def _architecture(model: Any) -> str:
+    """As JSON.
+
+    Raises:
+        ModelError: it names what could not be loaded again, or a layer of one's own does not say
+            what it was made with.
+    """
+    try:
+        architecture: str = model.to_json()
+        _refuse_code(json.loads(architecture))
+    except (ModelError, NotImplementedError) as error:
+        raise ModelError(f"{error}; as onnx it is kept by what its layers compute") from error
+    return architecture
+
+
 def _refuse_code(config: dict[str, Any]) -> None:
     """Raises ModelError when the architecture names anything that is not a part of Keras.
 
@@ -154,7 +180,8 @@ def _refuse_code(config: dict[str, Any]) -> None:
         if name in _REFUSED:
             raise ModelError(f"keras: {name} can run code or read files when loaded; refused")
         if not _is_known(name, module):
-            raise ModelError(f"keras: {module}.{name} is no part of Keras that is known; refused")
+            full = name if module is None else f"{module}.{name}"
+            raise ModelError(f"keras: {full} is no part of Keras that is known; refused")
         registered = node.get("registered_name")
         if registered is not None and registered != name:
             raise ModelError(f"keras: {registered} is registered outside of Keras; refused")
@@ -166,6 +193,10 @@ def _is_known(name: str, module: str | None) -> bool:
             return name in _VALUES
         case "keras":
             return name in _ROOT_CLASSES
+        case "keras.src.ops.core":
+            return name in _CORE_OPERATIONS
+        case _ if module in _OPERATIONS:
+            return _OPERATION.fullmatch(name) is not None
     # Models say where they are defined, e.g. keras.src.models.functional.
     return module in _MODULES or (module.startswith("keras.src.models.") and name in _ROOT_CLASSES)
 

@@ -15,7 +15,7 @@ from raymlops.errors import ModelError
 from raymlops.models.artifact import Artifact
 from raymlops.models.formats.base import Facts, Format, Tensor
 from raymlops.models.onnx import PARITY_TOLERANCE, OnnxScorer, export_unchecked
-from raymlops.models.predictors import Matrix, kind_of
+from raymlops.models.predictors import Matrix, kind_of, predictor_of
 
 _DATATYPES = {
     1: "FP32", 2: "UINT8", 3: "INT8", 4: "UINT16", 5: "INT16", 6: "INT32", 7: "INT64",
@@ -53,7 +53,7 @@ class Onnx(Format):
             case "sklearn":
                 data = _from_sklearn(model, sample)
             case "keras":
-                data = _from_keras(model)
+                data = _from_keras(model, sample)
             case _:
                 data = export_unchecked(model, sample)
         return Artifact(format=self.name, data=data)
@@ -155,7 +155,8 @@ def _flags_as_numbers() -> Iterator[None]:
         tree_ensemble.add_node = add_node
 
 
-def _from_keras(model: Any) -> bytes:
+def _from_keras(model: Any, sample: Matrix) -> bytes:
+    predictor_of(model)(sample[:1])  # Keras exports no model that was never asked
     with tempfile.TemporaryDirectory(prefix="raymlops-onnx-") as folder:
         path = Path(folder) / "model.onnx"
         with warnings.catch_warnings(), _tensors_as_arrays(model):
