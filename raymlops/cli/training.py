@@ -143,12 +143,12 @@ def tune(
     overrides: SetOption = [],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """Search for better training parameters with Ray Tune and Optuna.
+    """Search for better training parameters of a table's model with Ray Tune and Optuna.
 
     A search that was cut off goes on by --resume: trials that had ended count, those that were cut
     off are run again, and the rest is suggested from the same seed.
     """
-    from raymlops.cli.specs import part
+    from raymlops.cli.specs import is_spec, part
     from raymlops.ledger.figures import shown_figure
 
     refuse(not configs and resume is None, "name a configuration file, or a search with --resume")
@@ -156,6 +156,12 @@ def tune(
         refuse(bool(configs), "--resume takes what is searched from the search: give no file")
         of_search = part(overrides)[1]
         refuse(bool(of_search), f"a search keeps its settings: --resume takes no {of_search}")
+    refuse(
+        is_spec(configs),
+        "a search is around a table's model, and this is a spec: train it with other values, such "
+        "as --set optimizer.learning_rate=0.001, and let `raymlops runs best validation_loss "
+        "--minimize` compare",
+    )
     with open_workspace(configs, home=home, env=env, overrides=overrides) as workspace:
         search, path = _searched(workspace, resume, json=json)
     if json:

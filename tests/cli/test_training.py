@@ -172,6 +172,15 @@ def test_options_that_do_not_go_together_are_refused(arguments: list[str], why: 
     assert why in " ".join(refused.output.replace("│", " ").split())
 
 
+def test_a_search_around_a_spec_is_refused() -> None:
+    """Every key of it was told as no setting, on a page of lines."""
+    refused = CliRunner().invoke(app, ["tune", str(KERAS)])
+    assert refused.exit_code == 2
+    assert "a search is around a table's model, and this is a spec" in " ".join(
+        refused.output.replace("│", " ").split()
+    )
+
+
 def test_wrong_keys_and_plans_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="option --set epoch"):
         run("train", SPEC, "--set", "epoch=3", "--home", tmp_path)
