@@ -107,6 +107,8 @@ class FitLoop(Loop):
                 self.loss_scale = loop.loss_scale
 
             def on_train_batch_end(self, number: int, logs: Any = None) -> None:
+                if number == 0:
+                    loop._require_loss()
                 loss, finite = loop._take_step()
                 loop.course.after_step(
                     float(loss),
@@ -117,6 +119,16 @@ class FitLoop(Loop):
                 )
 
         return Listener()
+
+    def _require_loss(self) -> None:
+        """Raises TrainingError where a `train_step` of the model's own keeps its loss elsewhere."""
+        names = [metric.name for metric in self.model.metrics]
+        if "loss" not in names:
+            raise TrainingError(
+                f"{self.spec.model.call} made a {type(self.model).__name__} whose metrics are "
+                f"{names}, of which none is called loss: name the one of its train_step's loss so, "
+                "as Mean(name='loss')"
+            )
 
     def _take_global_step(self) -> Any:
         """The last step's mean loss over the global batch, which is forgotten, and whether the

@@ -252,6 +252,31 @@ def stepping() -> Any:
     return Own(inputs, tf.keras.layers.Dense(10)(inputs))
 
 
+def tracking(name: str = "loss") -> Any:
+    """With steps and a metric of its own."""
+
+    class Own(tf.keras.Model):  # type: ignore[misc]  # untyped
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.mean = tf.keras.metrics.Mean(name=name)
+
+        @property
+        def metrics(self) -> list[Any]:
+            return [self.mean]
+
+        def train_step(self, data: Any) -> dict[str, Any]:
+            images, labels, weights = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(images, labels, self(images, training=True), weights)
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            self.mean.update_state(loss)
+            return {name: self.mean.result()}
+
+    inputs = tf.keras.layers.Input((64,))
+    return Own(inputs, tf.keras.layers.Dense(10)(inputs))
+
+
 def compiled() -> Any:
     model = mlp()
     model.compile(optimizer="sgd", loss="mse")

@@ -86,6 +86,19 @@ def test_what_a_loop_would_not_do_is_told(loop: LoopName, tensorflow_host: Host)
         assert text.startswith(expected)
 
 
+def test_steps_of_ones_own_tell_their_loss(tensorflow_host: Host) -> None:
+    """A metric of another name ended in a KeyError."""
+    model = Factory(call="tests.train.keras.models:tracking", arguments={"name": "mean"})
+    spec = replace(spec_of("fit", "mlp"), model=model)
+    named = replace(spec, model=Factory(call=model.call))
+    (told,) = tensorflow_host.run(crew("fit"), training.failure_of, spec, named)
+    assert told == [
+        f"TrainingError: {model.call} made a Own whose metrics are ['mean'], of which none is "
+        "called loss: name the one of its train_step's loss so, as Mean(name='loss')",
+        "nothing",
+    ]
+
+
 def test_a_loss_that_mixes_rows_is_told(loop: LoopName, tensorflow_host: Host) -> None:
     """Of a vector of targets every pair with an output of [rows, 1] was counted: another loss on
     two workers than on one. One value of all rows ended in TensorFlow's frames."""
