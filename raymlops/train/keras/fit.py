@@ -143,9 +143,13 @@ class FitLoop(Loop):
     def _take_replica_loss(self) -> Any:
         import tensorflow as tf
 
-        by_name = {metric.name: metric for metric in self.model.metrics}
-        loss = by_name["loss"].total / by_name["loss"].count
-        for metric in by_name.values():
+        metrics = self.model.metrics
+        told = next(metric for metric in metrics if metric.name == "loss")
+        loss = told.total / told.count
+        # Of its own metric tf_keras undoes what it divided the loss by; a model's does not.
+        if not any(told is metric for metric in self.model.compiled_loss.metrics):
+            loss *= self.strategy.num_replicas_in_sync
+        for metric in metrics:
             for variable in metric.variables:
                 variable.assign(tf.zeros_like(variable))
         return loss

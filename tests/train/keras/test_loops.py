@@ -152,6 +152,18 @@ def test_validation_leaves_out_what_training_does(loop: LoopName, tensorflow_hos
     assert epoch["validation_loss"] == pytest.approx(epoch["train_loss"], rel=1e-5)
 
 
+def test_steps_of_ones_own_tell_the_loss_of_the_whole_batch(tensorflow_host: Host) -> None:
+    """On two workers it was half of that on one."""
+    model = Factory(call="tests.train.keras.models:tracking")
+    spec = replace(spec_of("fit", "mlp"), model=model, max_steps=2)
+    alone, two = (
+        tensorflow_host.run(crew("fit", num_workers=workers), training.train, spec)[0][0].losses
+        for workers in (1, 2)
+    )
+    assert alone[0] > 1
+    np.testing.assert_allclose(two, alone, rtol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "mse"])
 def test_a_vector_of_targets_is_validated_as_it_is_trained(
     loss: str, loop: LoopName, tensorflow_host: Host
