@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,9 @@ _BOOK = TypeAdapter(Book)
 class AlertBook:
     """The book of a home; one process at a time has it open.
 
+    It is parsed once for every time that it was written: sentinels look every few seconds, and most
+    of it is what was told long ago and letters that wait.
+
     With `holds_on`, where the disk takes nothing, what was written is kept in memory and read from
     there, until it does again or another process has written something else: an alert that cannot
     be kept is to be told all the same.
@@ -55,6 +58,7 @@ class AlertBook:
         self._home = home
         self._holds_on = holds_on
         self._unwritten: _Unwritten | None = None
+        self._parsed: _Parsed | None = None
 
     @property
     def path(self) -> Path:
@@ -68,7 +72,7 @@ class AlertBook:
     def read(self) -> Book:
         """As it was written last."""
         text = self._text()
-        return Book() if text is None else _BOOK.validate_json(text)
+        return Book() if text is None else self._book_of(text)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Book]:
@@ -79,9 +83,13 @@ class AlertBook:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.with_suffix(".lock")):
-            book = self.read()
+            text = self._text()
+            book = Book() if text is None else self._book_of(text)
+            found = replace(book)
             yield book
             _trim(book)
+            if book == found and text is not None and self._unwritten is None:
+                return
             if (after := _json(book)) != (before := self._written()):
                 self._write(after, before)
             else:
@@ -99,6 +107,13 @@ class AlertBook:
         else:
             self._unwritten = None
 
+    def _book_of(self, text: str) -> Book:
+        """A book of the caller's own; the entries, which never change, are shared."""
+        parsed = self._parsed
+        if parsed is None or parsed.text != text:
+            parsed = self._parsed = _Parsed(text, _BOOK.validate_json(text))
+        return replace(parsed.book)
+
     def _text(self) -> str | None:
         written, unwritten = self._written(), self._unwritten
         return unwritten.text if unwritten and unwritten.before == written else written
@@ -115,6 +130,11 @@ class _Unwritten(NamedTuple):
 
     text: str
     before: str | None
+
+
+class _Parsed(NamedTuple):
+    text: str
+    book: Book
 
 
 def _trim(book: Book) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raymlops.monitor.alerts import AlertBook, Sentinel, Signal, book
+from raymlops.monitor.alerts import AlertBook, DeliveryError, Sentinel, Signal, book
 from tests.disks import output_on_small_disk
 from tests.monitor.alerts.world import NOW, World
 
@@ -80,6 +82,7 @@ def test_whoever_does_not_hold_on_is_told(world: World, monkeypatch: pytest.Monk
 _ON_A_DISK_THAT_BECOMES_READ_ONLY = """
 import subprocess, sys
 from pathlib import Path
+from typing import Any
 from raymlops.monitor.alerts import AlertBook
 home = Path(sys.argv[1])
 kept = AlertBook(home, holds_on=True)
@@ -104,3 +107,46 @@ def test_it_is_kept_while_the_disk_is_read_only(tmp_path: Path) -> None:
         "8 7",
         f"[Errno 30] Read-only file system: '{path}'",
     ]
+
+
+class _Counted:
+    """What parses books, and how often it did."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+        self.num = 0
+
+    def validate_json(self, text: str) -> Any:
+        self.num += 1
+        return self.wrapped.validate_json(text)
+
+
+def test_a_book_that_nobody_has_written_is_not_parsed_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the letters of a sink that was away for long each look parsed all, three times over."""
+    world.seen = [LOW]
+    world.sink.error = DeliveryError("away")
+    world.look()
+    kept, counted = AlertBook(world.home), _Counted(book._BOOK)
+    monkeypatch.setattr(book, "_BOOK", counted)
+    monkeypatch.setattr(book, "_json", lambda _: pytest.fail("there is nothing to write"))
+    sentinel = Sentinel(world.ledger, kept, world.settings, [world.sink])
+    for second in range(5):
+        sentinel.look(NOW + timedelta(seconds=second))
+    assert counted.num == 1
+    assert [letter.attempts for letter in kept.read().letters] == [1]
+
+
+def test_what_a_caller_does_to_what_it_has_read_stays_with_it(world: World) -> None:
+    world.seen = [LOW]
+    world.look()
+    kept = AlertBook(world.home)
+    mine = kept.read()
+    mine.cursor, mine.episodes = 99, ()
+    assert kept.read().cursor != 99
+    assert [each.name for each in kept.read().episodes] == ["disk"]
+    with suppress(KeyError), kept.open() as opened:
+        opened.episodes = ()
+        raise KeyError
+    assert [each.name for each in kept.read().episodes] == ["disk"]
