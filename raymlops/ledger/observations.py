@@ -204,13 +204,27 @@ class Observations:
     def add_performance(self, rows: Sequence[Performance]) -> None:
         self._replace(schema.performance, [asdict(row) for row in rows])
 
-    def performance(self, model: str) -> list[Performance]:
-        return [Performance(**values) for values in self._windows(schema.performance, model)]
+    def performance(
+        self, model: str, *, after: datetime | None = None, until: datetime | None = None
+    ) -> list[Performance]:
+        """Of all windows, or those that ended in (after, until]."""
+        found = self._windows(schema.performance, model, after, until)
+        return [Performance(**values) for values in found]
 
-    def last_judged(self, model: str) -> datetime | None:
-        """The end of the last window that was judged; None before the first."""
+    def count_judged(self, model: str) -> int:
+        """How many windows were judged, by their ends."""
+        columns = schema.performance.c
+        query = select(func.count(columns.window_end.distinct())).where(columns.model == model)
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
+    def last_judged(self, model: str, *, before: datetime | None = None) -> datetime | None:
+        """The end of the last window that was judged, or of the last that ended before a time; None
+        where there is none."""
         columns = schema.performance.c
         query = select(func.max(columns.window_end)).where(columns.model == model)
+        if before is not None:
+            query = query.where(columns.window_end < before)
         with self._database.read() as connection:
             last: datetime | None = connection.scalar(query)
         return last
@@ -225,8 +239,23 @@ class Observations:
     def add_drift(self, rows: Sequence[Drift]) -> None:
         self._replace(schema.drift, [asdict(row) for row in rows])
 
-    def drift(self, model: str) -> list[Drift]:
-        return [Drift(**values) for values in self._windows(schema.drift, model)]
+    def drift(
+        self, model: str, *, after: datetime | None = None, until: datetime | None = None
+    ) -> list[Drift]:
+        """Of all windows, or those that ended in (after, until]."""
+        return [Drift(**values) for values in self._windows(schema.drift, model, after, until)]
+
+    def looks(self, model: str, version: str) -> list[datetime]:
+        """The ends of the windows in which drift of `version` was looked for, in order."""
+        columns = schema.drift.c
+        query = (
+            select(columns.window_end)
+            .where(columns.model == model, columns.version == version)
+            .distinct()
+            .order_by(columns.window_end)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
 
     def _replace(self, table: Table, rows: list[dict[str, Any]]) -> None:
         keys = [key for key in _WINDOW_KEYS if key in table.c]
@@ -236,8 +265,18 @@ class Observations:
                 connection.execute(delete(table).where(*same))
                 connection.execute(insert(table), row)
 
-    def _windows(self, table: Table, model: str) -> list[dict[str, Any]]:
+    def _windows(
+        self,
+        table: Table,
+        model: str,
+        after: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[dict[str, Any]]:
         query = select(table).where(table.c.model == model)
+        if after is not None:
+            query = query.where(table.c.window_end > after)
+        if until is not None:
+            query = query.where(table.c.window_end <= until)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(table.c.window_start, table.c.id))
             return [

@@ -10,8 +10,8 @@ from raymlops.monitor.drift import (
     holm,
 )
 from raymlops.monitor.intervals import Estimate
-from raymlops.monitor.judging import ALL, WindowReport, read_reports, unjudged_rows
-from raymlops.monitor.late import late_in, late_rows
+from raymlops.monitor.judging import ALL, WindowReport, newest_reports, read_reports, unjudged_rows
+from raymlops.monitor.late import late_rows
 from raymlops.monitor.losses import (
     HELD_TO,
     LOSSES,
@@ -54,11 +54,11 @@ __all__ = [
     "far_of_both",
     "held_to",
     "holm",
-    "late_in",
     "late_rows",
     "log_losses",
     "loss_of",
     "measure",
+    "newest_reports",
     "paired_difference",
     "read_reports",
     "restore_reference",

@@ -18,8 +18,8 @@ from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.concept import Baseline, ConceptPolicy, watch
 from raymlops.monitor.drift import DriftPolicy
 from raymlops.monitor.group_commit import GroupCommit
-from raymlops.monitor.judging import Judge, WindowReport, read_reports
-from raymlops.monitor.late import decide_again, late_in
+from raymlops.monitor.judging import Judge, WindowReport, newest_reports, read_reports
+from raymlops.monitor.late import Days, decide_again, late_in
 from raymlops.monitor.looks import judged_again
 from raymlops.monitor.windows import Window, WindowPolicy, due
 from raymlops.serve.tap import TapSummary
@@ -197,16 +197,19 @@ class DriftMonitor:
         """Windows before `judged` that were passed over without traffic and have some now, and
         those of which much came since; for as long as labels may come."""
         oldest = watermark - timedelta(days=self._joins.max_age_days)
-        reports = read_reports(self._ledger, model)
         again = judged_again(self._ledger, model)
         complete = judged + self._windows.label_delay
-        for window in due(self._windows, since=oldest, watermark=complete):
+        passed = due(self._windows, since=oldest, watermark=complete)
+        first = min([oldest, *(window.start for window in passed)])
+        reports = read_reports(self._ledger, model, after=first)
+        for window in passed:
             if _holds_any(window, days) and not _meets_any(window, reports):
                 self._judge.judge(model, window)
+        now = Days(self._ledger, model)
         for report in reports:
             if report.window.end <= oldest:
                 continue
-            late = late_in(self._ledger, report, min_rows=self._min_rows)
+            late = late_in(self._ledger, report, now, min_rows=self._min_rows)
             times = sum(decision.evidence == late.evidence for decision in again)
             look_at = late.versions if times < _MOST_TIMES else ()
             if look_at:
@@ -215,13 +218,13 @@ class DriftMonitor:
                 self._judge.judge(model, report.window, again=look_at)
 
     def status(self, model: str) -> MonitorStatus:
-        reports = read_reports(self._ledger, model)
+        observations = self._ledger.observations
         return MonitorStatus(
             model=model,
-            num_predictions=self._ledger.observations.count_predictions(model),
-            num_windows=len(reports),
-            latest=reports[-1] if reports else None,
-            joins=self._ledger.observations.join_counts(model),
+            num_predictions=observations.count_predictions(model),
+            num_windows=observations.count_judged(model),
+            latest=next(newest_reports(self._ledger, model), None),
+            joins=observations.join_counts(model),
             num_alarms=len(self._ledger.watches.alarms(model)),
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from raymlops.monitor.performance import (
     measure_orders,
     scored_share,
 )
-from raymlops.monitor.references import reference_of
+from raymlops.monitor.references import Reference, reference_of
 from raymlops.monitor.slices import SliceEstimate, measure_slices
 from raymlops.monitor.windows import Window
 from raymlops.storage import Store
@@ -101,7 +102,6 @@ class Judge:
         self, model: str, window: Window, panes: list[Pane], again: Collection[str] | None
     ) -> Iterable[Drift]:
         by_version = sorted(panes, key=lambda pane: pane.version)
-        judged = self._ledger.observations.drift(model)
         decisions = judged_again(self._ledger, model)
         for version, group in itertools.groupby(by_version, key=lambda pane: pane.version):
             if again is not None and version not in again:
@@ -109,12 +109,10 @@ class Judge:
             counts = np.stack([pane.cells for pane in group]).sum(axis=0)
             trained = self._bundles.of(model, version).profile
             reference = reference_of(self._ledger, self._store, model, version, trained)
-            earlier = earlier_looks(judged, version, before=window.end, since=reference.since)
-            later = {row.window_end for row in judged if row.version == version}
-            num_later = sum(end > window.end for end in later)
-            num_more = num_later + num_again(decisions, version, after=reference.decision)
+            recent, num_others = self._looks(model, version, window, reference)
+            num_more = num_others + num_again(decisions, version, after=reference.decision)
             for found in judge_window(
-                reference.profile, counts, self._drift, earlier, num_more=num_more
+                reference.profile, counts, self._drift, recent, num_more=num_more
             ):
                 yield Drift(
                     model=model,
@@ -123,6 +121,24 @@ class Judge:
                     window_end=window.end,
                     **asdict(found),
                 )
+
+    def _looks(
+        self, model: str, version: str, window: Window, reference: Reference
+    ) -> tuple[Sequence[Sequence[Drift]], int]:
+        """What the windows before this one showed that the policy would have drift last for, and
+        how many others were held against the reference."""
+        observations, since = self._ledger.observations, reference.since
+        ends = observations.looks(model, version)
+        before = [end for end in ends if end < window.end and (since is None or end > since)]
+        num_others = max(0, len(before) - self._drift.debounce + 1)
+        if num_others:
+            since = before[num_others - 1]
+        if num_others == len(before):
+            recent: Sequence[Sequence[Drift]] = ()
+        else:
+            rows = observations.drift(model, after=since, until=before[-1])
+            recent = earlier_looks(rows, version, before=window.end, since=since)
+        return recent, num_others + sum(end > window.end for end in ends)
 
     def _performance_rows(
         self, model: str, window: Window, panes: list[Pane], outcomes: list[Outcomes]
@@ -251,10 +267,13 @@ class Judge:
             yield from _rows(model, version, arm, window, (*estimates, contradiction))
 
 
-def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
-    """What was found in every window judged so far, in the order in which they ended."""
-    drift = _by_window(ledger.observations.drift(model))
-    performance = _by_window(ledger.observations.performance(model))
+def read_reports(
+    ledger: Ledger, model: str, *, after: datetime | None = None, until: datetime | None = None
+) -> tuple[WindowReport, ...]:
+    """What was found in every window judged so far, in the order in which they ended; of those
+    alone that ended in (after, until], where these are given."""
+    drift = _by_window(ledger.observations.drift(model, after=after, until=until))
+    performance = _by_window(ledger.observations.performance(model, after=after, until=until))
     return tuple(
         WindowReport(
             model=model,
@@ -264,6 +283,18 @@ def read_reports(ledger: Ledger, model: str) -> tuple[WindowReport, ...]:
         )
         for window in sorted(performance, key=lambda window: window.end)
     )
+
+
+def newest_reports(
+    ledger: Ledger, model: str, *, before: datetime | None = None
+) -> Iterator[WindowReport]:
+    """What was found in every window judged so far, or that ended before `before`, the newest
+    first; read as far as it is asked for."""
+    end = ledger.observations.last_judged(model, before=before)
+    while end is not None:
+        earlier = ledger.observations.last_judged(model, before=end)
+        yield from reversed(read_reports(ledger, model, after=earlier, until=end))
+        end = earlier
 
 
 def unjudged_rows(ledger: Ledger, report: WindowReport, version: str) -> int:

@@ -7,9 +7,10 @@ so that is a decision, which names what was looked at and how often it was by th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from raymlops.ledger import Decision, Ledger
@@ -71,7 +72,8 @@ class Late:
 def late_rows(ledger: Ledger, report: WindowReport) -> dict[str, int]:
     """By version, how many came since drift was looked for; none is no key."""
     judged = {row.version: row.num_rows for row in report.drift}
-    now = _rows_now(ledger, report)
+    start, end = report.window.start.date(), report.window.end.date()
+    now = ledger.observations.count_rows(report.model, start=start, end=end)
     return {
         version: late
         for version, num_rows in judged.items()
@@ -81,24 +83,58 @@ def late_rows(ledger: Ledger, report: WindowReport) -> dict[str, int]:
 
 def late_labels(ledger: Ledger, report: WindowReport) -> int:
     """Of how many rows the labels came since performance was measured."""
-    return max(0, _labelled_now(ledger, report) - _labelled_then(report))
+    window = report.window
+    now = ledger.observations.count_labelled(report.model, start=window.start, end=window.end)
+    return max(0, now - _labelled_then(report))
 
 
-def late_in(ledger: Ledger, report: WindowReport, *, min_rows: int) -> Late:
+class Days:
+    """What the ledger holds now of the days of `model`, each counted once: windows that slide, of
+    which there is one for each day, share all but one."""
+
+    def __init__(self, ledger: Ledger, model: str) -> None:
+        self._observations = ledger.observations
+        self._model = model
+        self._rows: dict[date, Mapping[str, int]] = {}
+        self._labelled: dict[date, int] = {}
+
+    def rows(self, window: Window) -> dict[str, int]:
+        """How many of a window there are, by version."""
+        found: Counter[str] = Counter()
+        for day in window.days:
+            if day.start.date() not in self._rows:
+                self._rows[day.start.date()] = self._observations.count_rows(
+                    self._model, start=day.start.date(), end=day.end.date()
+                )
+            found.update(self._rows[day.start.date()])
+        return dict(found)
+
+    def labelled(self, window: Window) -> int:
+        """Of how many rows of a window the labels are known."""
+        for day in window.days:
+            if day.start.date() not in self._labelled:
+                self._labelled[day.start.date()] = self._observations.count_labelled(
+                    self._model, start=day.start, end=day.end
+                )
+        return sum(self._labelled[day.start.date()] for day in window.days)
+
+
+def late_in(ledger: Ledger, report: WindowReport, days: Days, *, min_rows: int) -> Late:
     """What came late for a window; a version that was held against another reference then keeps
     what was found of it."""
     judged = {row.version: row.num_rows for row in report.drift}
-    now = _rows_now(ledger, report)
+    now = days.rows(report.window)
     rows = {
-        version: num_rows - judged.get(version, 0)
+        version: late
         for version, num_rows in now.items()
         if num_rows >= min_rows
+        and (late := num_rows - judged.get(version, 0)) > 0
         and not is_held_against_another(ledger, report.model, version, report.window.end)
     }
-    num_labelled = _labelled_now(ledger, report)
+    num_labelled = days.labelled(report.window)
     return Late(
         window=report.window,
-        rows={version: late for version, late in rows.items() if late > 0},
+        rows=rows,
         num_rows=now,
         labelled=max(0, num_labelled - _labelled_then(report)),
         num_labelled=num_labelled,
@@ -115,16 +151,6 @@ def decide_again(ledger: Ledger, model: str, late: Late, now: datetime) -> Decis
         evidence=late.evidence,
         event_time=now,
     )
-
-
-def _rows_now(ledger: Ledger, report: WindowReport) -> dict[str, int]:
-    start, end = report.window.start.date(), report.window.end.date()
-    return ledger.observations.count_rows(report.model, start=start, end=end)
-
-
-def _labelled_now(ledger: Ledger, report: WindowReport) -> int:
-    window = report.window
-    return ledger.observations.count_labelled(report.model, start=window.start, end=window.end)
 
 
 def _labelled_then(report: WindowReport) -> int:

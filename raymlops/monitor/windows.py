@@ -22,6 +22,10 @@ class Window:
     start: datetime
     end: datetime
 
+    @property
+    def days(self) -> tuple[Window, ...]:
+        return tuple(windows("day", self.start, self.end))
+
     def __str__(self) -> str:
         return f"{self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 from raymlops.ledger import Drift, Performance
 from raymlops.models import Bundle
-from raymlops.monitor import WindowReport, read_reports, unjudged_rows
+from raymlops.monitor import WindowReport, newest_reports, read_reports, unjudged_rows
 from raymlops.operate.journal import Journal
 from raymlops.operate.recoveries import KIND as RECOVERY
 from raymlops.operate.recoveries import Standard, calm_windows, open_causes
@@ -55,10 +56,8 @@ class Findings:
         if known is not None and last <= known:
             yield from self._in_the_newest_again()
             return
-        reports = read_reports(self._ledger, self._model)
-        for number, report in enumerate(reports, start=1):
-            if known is None or report.window.end > known:
-                yield from self._in_window(reports[:number], now)
+        for report in read_reports(self._ledger, self._model, after=known):
+            yield from self._in_window(report, now)
 
     def in_alarms(self) -> Iterator[Call]:
         """What alarms of concept drift call for that no trigger has considered."""
@@ -71,13 +70,12 @@ class Findings:
         if (trigger := concept_trigger(policy, alarms)) is not None:
             yield Call(trigger)
 
-    def _in_window(self, reports: Sequence[WindowReport], now: datetime) -> Iterator[Call]:
-        """In the last of all windows until then."""
-        report, standard = reports[-1], self._standard()
+    def _in_window(self, report: WindowReport, now: datetime) -> Iterator[Call]:
+        standard = self._standard()
         self._sizes = _sizes(report.drift, report.performance)
         if "drift" in standard.retrain.on:
             self._warn_of_few_rows(report, standard.version)
-        self._tell_recoveries(reports, standard, now)
+        self._tell_recoveries(report, standard, now)
         self._tell_wild_labels(report, standard.version, now)
         if (trigger := _trigger_in(report, standard)) is None:
             self._ledger.decisions.consider(self._model, report.window.end)
@@ -93,7 +91,7 @@ class Findings:
         if (sizes := _sizes(drift, measured)) == self._sizes:
             return
         self._sizes = sizes
-        report = read_reports(self._ledger, self._model)[-1]
+        report = next(newest_reports(self._ledger, self._model))
         trigger = _trigger_in(report, self._standard())
         past = self._journal.all("trigger")
         called = [(cause_of(each), each.evidence.get("window")) for each in past]
@@ -110,14 +108,13 @@ class Findings:
             drift=settings.monitor.drift,
         )
 
-    def _tell_recoveries(
-        self, reports: Sequence[WindowReport], standard: Standard, now: datetime
-    ) -> None:
+    def _tell_recoveries(self, report: WindowReport, standard: Standard, now: datetime) -> None:
         """Before the window counts as considered: what a kill leaves out, the next look tells."""
         alarms = self._ledger.watches.alarms(self._model, version=standard.version)
         left = causes = open_causes(self._journal.all())
         for cause in causes:
-            if windows := calm_windows(cause, reports, alarms, standard):
+            earlier = newest_reports(self._ledger, self._model, before=report.window.end)
+            if windows := calm_windows(cause, chain([report], earlier), alarms, standard):
                 left = tuple(each for each in left if each != cause)
                 told = [str(window) for window in windows]
                 self._journal.add(

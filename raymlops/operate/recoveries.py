@@ -12,7 +12,7 @@ nor prolongs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raymlops.data import OUTPUTS
@@ -60,14 +60,14 @@ def open_causes(past: Sequence[Decision]) -> tuple[Cause, ...]:
 
 def calm_windows(
     cause: Cause,
-    reports: Sequence[WindowReport],
+    newest_first: Iterable[WindowReport],
     alarms: Sequence[ConceptAlarm],
     standard: Standard,
 ) -> tuple[Window, ...]:
     """The newest windows that say anything of `cause`, where all of them say that it is gone; none
-    while one does not, or there are too few. `reports` are in order."""
+    while one does not, or there are too few. Of the windows no more are read than that takes."""
     found: list[Window] = []
-    for report in reversed(reports):
+    for report in newest_first:
         match _IS_CALM[cause](report, alarms, standard):
             case True:
                 found.insert(0, report.window)

@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raymlops.ledger import Drift, Ledger, Performance, SlicePerformance
-from raymlops.monitor import ALL, Window, read_reports, write_report
+from raymlops.ledger.observations import Observations
+from raymlops.monitor import ALL, Window, newest_reports, read_reports, write_report
 
 
 def _window(start: tuple[int, int], end: tuple[int, int]) -> Window:
@@ -53,6 +55,28 @@ def test_windows_of_two_units_that_begin_together_are_told_apart(ledger: Ledger)
     assert [[row.num_rows for row in report.drift] for report in reports] == [[1], [2], [3]]
     assert [[row.num_rows for row in report.performance] for report in reports] == [[1], [2], [3]]
     assert [len(report.drifted) for report in reports] == [0, 0, 1]
+
+
+def test_reports_are_read_from_the_newest_on_as_far_as_they_are_asked_for(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To know the newest, or whether two were calm, all windows there ever were were read."""
+    assert list(newest_reports(ledger, "m")) == list(reversed(read_reports(ledger, "m")))
+    days = newest_reports(ledger, "m", before=JUNE.end)
+    assert [report.window for report in days] == [DAYS[1], DAYS[0]]
+    assert list(newest_reports(ledger, "other")) == []
+    assert [each.window for each in read_reports(ledger, "m", after=DAYS[0].end)] == [DAYS[1], JUNE]
+
+    read = Observations.performance
+    rows = []
+
+    def performance(*about: Any, **within: Any) -> list[Performance]:
+        rows.extend(found := read(*about, **within))
+        return found
+
+    monkeypatch.setattr(Observations, "performance", performance)
+    assert next(newest_reports(ledger, "m")).window == JUNE
+    assert len(rows) == 1
 
 
 def test_the_slices_of_a_page_are_those_of_the_last_window(ledger: Ledger, tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raymlops.data import SCORE
+from raymlops.data import SCORE, Counts, Profile
 from raymlops.ledger import Decision, Drift, Ledger, PackedPredictions
+from raymlops.ledger.observations import Observations
 from raymlops.monitor import (
     ALL,
     DriftMonitor,
     DriftPolicy,
+    FeatureDrift,
     WindowPolicy,
     WindowReport,
     judging,
@@ -215,6 +218,56 @@ def test_a_day_that_was_passed_over_without_traffic_is_judged_when_it_has_some(
     month.monitor = months
     assert months.advance("flights", APRIL.start.replace(day=8)) == ()
     assert len(read_reports(month.ledger, "flights")) == 6
+
+
+def test_days_are_counted_once_for_all_windows_that_share_them(
+    month: Month, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of windows that slide each was counted as a whole: 30 days of labels 90 times, every day."""
+    weeks = WindowPolicy(unit="day", span=7)
+    month.answered(1, 20)
+    month.labelled(1, 20)
+    end = APRIL.start.replace(day=21)
+    DriftMonitor(month.url, month.store.uri, weeks, DriftPolicy()).advance("flights", end)
+    num_days: list[float] = []
+    count = Observations.count_labelled
+
+    def count_labelled(*about: Any, start: datetime, end: datetime) -> int:
+        num_days.append((end - start) / timedelta(days=1))
+        return count(*about, start=start, end=end)
+
+    monkeypatch.setattr(Observations, "count_labelled", count_labelled)
+    DriftMonitor(month.url, month.store.uri, weeks, DriftPolicy()).advance("flights", end)
+    assert sum(num_days) == 26  # six of March, in which there is nothing, and twenty
+
+
+@pytest.mark.parametrize("debounce", [1, 3])
+def test_a_look_reads_no_more_of_those_before_than_it_is_held_against(
+    month: Month, monkeypatch: pytest.MonkeyPatch, debounce: int
+) -> None:
+    """Every window read what was found in all before it: the 730th took ten times the first."""
+    looks: list[tuple[int, int]] = []
+    look, read = judging.judge_window, Observations.drift
+
+    def judge_window(
+        profile: Profile, counts: Counts, policy: DriftPolicy, earlier: Any, *, num_more: int
+    ) -> tuple[FeatureDrift, ...]:
+        looks.append((len(earlier), num_more))
+        return look(profile, counts, policy, earlier, num_more=num_more)
+
+    def drift(*about: Any, **within: Any) -> list[Drift]:
+        found = read(*about, **within)
+        assert len({row.window_end for row in found}) < debounce
+        return found
+
+    monkeypatch.setattr(judging, "judge_window", judge_window)
+    days, lasting = WindowPolicy(unit="day"), DriftPolicy(debounce=debounce)
+    monitor = DriftMonitor(month.url, month.store.uri, days, lasting)
+    month.answered(1, 6)
+    monkeypatch.setattr(Observations, "drift", drift)
+    assert len(monitor.advance("flights", APRIL.start.replace(day=7))) == 6
+    assert [sum(each) for each in looks] == [0, 1, 2, 3, 4, 5]
+    assert [num_read for num_read, _ in looks] == [min(debounce - 1, number) for number in range(6)]
 
 
 def test_a_window_that_had_too_few_rows_is_judged_once_it_has_enough(

@@ -83,7 +83,7 @@ def found(
     cause: Cause, *weeks: list[Drift] | list[Performance], alarms: tuple[ConceptAlarm, ...] = ()
 ) -> list[int]:
     """The weeks that say it is over."""
-    calm = calm_windows(cause, reports(*weeks), alarms, STANDARD)
+    calm = calm_windows(cause, reversed(reports(*weeks)), alarms, STANDARD)
     return [number for number in range(len(weeks)) if window(number) in calm]
 
 
@@ -126,8 +126,8 @@ def test_without_a_loss_of_the_training_the_constants_is_the_limit() -> None:
         *([loss(week, "rmse", 9.0), loss(week, "rmse_over_baseline", over)]
           for week, over in enumerate((0.5, -0.1, -0.1)))
     )  # fmt: skip
-    assert calm_windows("performance", weeks, (), unknown) == (window(1), window(2))
-    assert calm_windows("performance", weeks[:2], (), unknown) == ()
+    assert calm_windows("performance", weeks[::-1], (), unknown) == (window(1), window(2))
+    assert calm_windows("performance", weeks[1::-1], (), unknown) == ()
 
 
 def test_what_scores_let_expect_gives_way_to_what_labels_say() -> None:

@@ -76,7 +76,7 @@ def write_report(
 
 
 def _reports_in(period: Period, ledger: Ledger, model: str) -> list[WindowReport]:
-    found = read_reports(ledger, model)
+    found = read_reports(ledger, model, after=period.since)
     return [each for each in found if period.meets(each.window.start, each.window.end)]
 
 
