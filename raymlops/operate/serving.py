@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from raymlops import serve
 from raymlops.cluster import code_digest, is_private, renew
+from raymlops.data import OUTPUTS
 from raymlops.errors import ConfigError, NotFoundError, ReleaseError
 from raymlops.ledger import ModelVersion
-from raymlops.models import Signature
+from raymlops.models import Bundle, Signature
 from raymlops.monitor import DriftMonitor
 from raymlops.monitor.client import MonitorClient
 from raymlops.operate.exporter import EXPORTER_NAME, start_exporter
@@ -38,12 +39,14 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
         NotFoundError: there is no such version.
         ReleaseError: a release of the model is running, whose traffic another version than the
             champion would take away.
-        ConfigError: the model is in a pool, or `serve.log.hidden` names no input of it.
+        ConfigError: the model is in a pool, or `serve.log.hidden` or `monitor.slice_by` names what
+            it is not asked with.
         ClusterError: the cluster never has the CPUs that the settings ask for.
     """
     version = workspace.ledger.registry.resolve(reference)
     serve.check_deployment(version.model, workspace.settings.serve)
     _check_hidden(workspace, [version])
+    _check_slices(workspace, [version])
     with _giving_traffic(workspace, [version]):
         deployment = serve.deploy(
             version.model,
@@ -53,7 +56,7 @@ def deploy(workspace: Workspace, reference: str) -> Deployment:
             tap=monitor_name(version.model),
             exporter=EXPORTER_NAME,
             log_folder=str(workspace.home / "logs"),
-            slice_by=_slice_by(workspace),
+            slice_by=workspace.settings.monitor.slice_by,
             copies=workspace.copies,
         )
     _warn_of_doors(workspace)
@@ -67,14 +70,15 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
     Raises:
         NotFoundError: there is no such version.
         ReleaseError: as `deploy`.
-        ConfigError: a model is deployed by itself or in another pool, or `serve.log.hidden` names
-            an input of none of them.
+        ConfigError: a model is deployed by itself or in another pool, or `serve.log.hidden` or
+            `monitor.slice_by` names what none of them is asked with.
         ClusterError: as `deploy`.
     """
     versions = [workspace.ledger.registry.resolve(reference) for reference in references]
     models = [version.model for version in versions]
     serve.check_pool(name, models, workspace.settings.serve)
     _check_hidden(workspace, versions)
+    _check_slices(workspace, versions)
     with _giving_traffic(workspace, versions):
         url = serve.deploy_pool(
             name,
@@ -85,7 +89,7 @@ def deploy_pool(workspace: Workspace, name: str, references: Sequence[str]) -> s
             taps={model: monitor_name(model) for model in models},
             exporter=EXPORTER_NAME,
             log_folder=str(workspace.home / "logs"),
-            slice_by=_slice_by(workspace),
+            slice_by=workspace.settings.monitor.slice_by,
             copies=workspace.copies,
         )
     _warn_of_doors(workspace)
@@ -142,7 +146,7 @@ def start_monitor(workspace: Workspace, model: str) -> MonitorClient:
         "code": code_digest(),
         "ledger_url": workspace.ledger.url,  # opened here, since an actor makes no SQLite file
         "store_uri": workspace.store_uri,
-        "slice_by": _slice_by(workspace),
+        "slice_by": settings.slice_by,
     }
     is_own = configured.settings.model == model
     named = [name for name in policies if is_own or configured.is_set(f"monitor.{name}")]
@@ -279,12 +283,19 @@ def _check_hidden(workspace: Workspace, versions: Sequence[ModelVersion]) -> Non
         )
 
 
-def _slice_by(workspace: Workspace) -> tuple[str, ...]:
-    """Raises ConfigError where the settings slice by features, and describe no table with any."""
-    names = workspace.settings.monitor.slice_by
-    if names and workspace.settings.data is None:
+def _check_slices(workspace: Workspace, versions: Sequence[ModelVersion]) -> None:
+    """Raises ConfigError where the monitor is to slice by what is counted of none of the versions
+    and is no feature of the settings' table, by which a challenger may be the first to be asked."""
+    if not (names := workspace.settings.monitor.slice_by):
+        return
+    table = workspace.settings.data
+    known = set() if table is None else {feature.name for feature in table.features}
+    for version in versions:
+        counted = Bundle.of_version(workspace.store, version).profile.cells
+        known |= counted.keys() - {*OUTPUTS}
+    if unknown := [name for name in names if name not in known]:
         raise ConfigError(
-            f"monitor.slice_by names '{names[0]}', and the settings describe no table with such a "
-            "feature: give the model's file, e.g. --config configs/flights.yaml"
+            f"monitor.slice_by names '{unknown[0]}', by which nothing is counted of "
+            f"{', '.join(version.model for version in versions)}; there are: "
+            f"{', '.join(sorted(known))}"
         )
-    return names

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from raymlops.errors import (
     ClusterError,
@@ -16,9 +17,17 @@ from raymlops.errors import (
 )
 from raymlops.ledger import Version
 from raymlops.models import Field, Signature
-from raymlops.operate import Workspace, deploy, deploy_pool, undeploy, undeploy_pool
+from raymlops.operate import (
+    Workspace,
+    deploy,
+    deploy_pool,
+    register_model,
+    undeploy,
+    undeploy_pool,
+)
 from raymlops.release import CanaryPolicy, CanaryState
 from raymlops.serve import HttpLimits, TrafficTable
+from tests.operate.own_models.material import BENIGN, TUMOURS, fitted, saved, unseen
 from tests.runs import start_training
 
 
@@ -212,11 +221,10 @@ def test_a_hidden_column_that_is_none_is_refused_before_anything_changes(
         deploy(other, "cards@1.0.0")
 
 
-def test_slices_by_what_no_table_has_are_refused(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_slices_by_what_the_table_lacks_are_refused_when_settings_are_read(
+    workspace: Workspace, tmp_path: Path
 ) -> None:
     # `config check` took them, and `deploy` refused them.
-    monkeypatch.setattr("raymlops.serve.deploy", lambda *_, **__: None)
     overrides = [f"home={workspace.home}", "monitor.slice_by=[nothere]"]
     table = tmp_path / "m.yaml"
     table.write_text(
@@ -225,8 +233,31 @@ def test_slices_by_what_no_table_has_are_refused(
     )
     with pytest.raises(ConfigError, match=r"slice_by names 'nothere', which is no feature;.*: x"):
         Workspace.open(table, overrides=overrides)
-    with (
-        Workspace.open(overrides=overrides) as other,
-        pytest.raises(ConfigError, match="'nothere', and the settings describe no table"),
-    ):
-        deploy(other, "m@1.0.0")
+
+
+def test_a_model_of_ones_own_is_sliced_by_what_it_is_asked_with(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a table in the settings no feature was taken, though the model has some."""
+    sliced: list[tuple[str, ...]] = []
+    for name in ("deploy", "deploy_pool"):
+        monkeypatch.setattr(
+            f"raymlops.serve.{name}", lambda *_, slice_by, **__: sliced.append(slice_by)
+        )
+    forest = saved(fitted(TUMOURS, RandomForestClassifier), TUMOURS)
+    register_model(workspace, "tumours", forest, unseen(TUMOURS), postprocessing=BENIGN)
+
+    def slicing(names: str) -> Workspace:
+        return Workspace.open(overrides=[f"home={workspace.home}", f"monitor.slice_by={names}"])
+
+    with slicing("[x3, x0]") as other:
+        deploy(other, "tumours@1.0.0")
+        deploy_pool(other, "pool", ["tumours@1.0.0"])
+    assert sliced == [("x3", "x0")] * 2
+    for wrong in ("x30", "score"):
+        with (
+            slicing(f"[x3, {wrong}]") as other,
+            pytest.raises(ConfigError, match=f"names '{wrong}', .* of tumours; there are: x0, x1"),
+        ):
+            deploy(other, "tumours@1.0.0")
+    assert workspace.ledger.releases.published("tumours") is not None
