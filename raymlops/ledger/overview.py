@@ -6,6 +6,7 @@ Each is one query that reads no more than it returns, since somebody asks every 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Table, and_, func, select
@@ -45,14 +46,16 @@ class Overview:
         with self._database.read() as connection:
             return {(model, fate): num for model, fate, num in connection.execute(query)}
 
-    def newest_drift(self) -> Sequence[Drift]:
-        """The rows of each model's newest window that was judged; none where that had too few rows
-        to look for drift."""
-        return [Drift(**values) for values in self._newest_windows(schema.drift)]
+    def newest_drift(self, *, before: datetime | None = None) -> Sequence[Drift]:
+        """The rows of each model's newest window that was judged, or of those that ended before a
+        time; none where that had too few rows to look for drift."""
+        return [Drift(**values) for values in self._newest_windows(schema.drift, before)]
 
-    def newest_performance(self) -> Sequence[Performance]:
-        """The rows of each model's newest window that was judged."""
-        return [Performance(**values) for values in self._newest_windows(schema.performance)]
+    def newest_performance(self, *, before: datetime | None = None) -> Sequence[Performance]:
+        """The rows of each model's newest window that was judged, or of those that ended before a
+        time."""
+        found = self._newest_windows(schema.performance, before)
+        return [Performance(**values) for values in found]
 
     def decisions_after(self, decision_id: int, *, limit: int) -> Sequence[Decision]:
         """The first `limit` decisions that came after one, oldest first."""
@@ -75,16 +78,16 @@ class Overview:
         with self._database.read() as connection:
             return {tuple(keys): number for *keys, number in connection.execute(query)}
 
-    def _newest_windows(self, table: Table) -> list[dict[str, Any]]:
+    def _newest_windows(self, table: Table, before: datetime | None) -> list[dict[str, Any]]:
         judged = schema.performance.c  # every window that was judged has rows there
         models = _each_once(judged.model)
-        newest = (
-            select(func.max(judged.window_end))
-            .where(judged.model == models.c.value)
-            .correlate(models)
-            .scalar_subquery()
+        newest = select(func.max(judged.window_end)).where(judged.model == models.c.value)
+        if before is not None:
+            newest = newest.where(judged.window_end < before)
+        same = and_(
+            table.c.model == models.c.value,
+            table.c.window_end == newest.correlate(models).scalar_subquery(),
         )
-        same = and_(table.c.model == models.c.value, table.c.window_end == newest)
         query = select(table).join(models, same).order_by(table.c.id)
         with self._database.read() as connection:
             return [

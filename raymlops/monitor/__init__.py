@@ -27,7 +27,7 @@ from raymlops.monitor.performance import measure, scored
 from raymlops.monitor.references import restore_reference, roll_reference
 from raymlops.monitor.report import Period, write_report
 from raymlops.monitor.wild import FarCounts, far_of_arms, far_of_both, held_to
-from raymlops.monitor.windows import Window, WindowPolicy, due, window_of, windows
+from raymlops.monitor.windows import Window, WindowPolicy, credible_before, due, window_of, windows
 
 __all__ = [
     "ALL",
@@ -48,6 +48,7 @@ __all__ = [
     "WindowPolicy",
     "WindowReport",
     "compare",
+    "credible_before",
     "difference",
     "due",
     "far_of_arms",

@@ -21,12 +21,11 @@ from raymlops.monitor.group_commit import GroupCommit
 from raymlops.monitor.judging import Judge, WindowReport, newest_reports, read_reports
 from raymlops.monitor.late import Days, decide_again, late_in
 from raymlops.monitor.looks import judged_again
-from raymlops.monitor.windows import Window, WindowPolicy, due
+from raymlops.monitor.windows import MOST_SKEW, Window, WindowPolicy, credible_before, due
 from raymlops.serve.tap import TapSummary
 from raymlops.storage import Store
 
 _WATCH_ROWS = 4096  # requests that are shown to the detectors at a time
-_MOST_SKEW = timedelta(minutes=5)  # between clocks that are right
 _MOST_TIMES = 2  # the same rows of a window are judged again: the first may have been killed
 
 _logger = logging.getLogger(__name__)
@@ -153,7 +152,9 @@ class DriftMonitor:
 
         A `watermark` ahead of this machine's clock is that of a machine whose clock is wrong, or
         this one's is: it is taken for now, since a window that closes early is judged by a part of
-        its rows, and one that closes late by all of them.
+        its rows, and one that closes late by all of them. What was judged of windows yet to come,
+        by a clock that was set back since, does not count: they, and those before them, are judged
+        when they close.
 
         Each window is judged once, in order, and those of which much came late again, once a day of
         event time at most. What is found takes the place of what was; to look for drift again is a
@@ -163,7 +164,7 @@ class DriftMonitor:
         watermark = self._not_ahead(model, watermark)
         with self._judging:
             observations = self._ledger.observations
-            judged = observations.last_judged(model)
+            judged = observations.last_judged(model, before=credible_before(watermark))
             days = observations.days(model)
             if not days:
                 return ()
@@ -180,7 +181,7 @@ class DriftMonitor:
 
     def _not_ahead(self, model: str, watermark: datetime) -> datetime:
         now = datetime.now(UTC)
-        was_ahead, self._is_ahead = self._is_ahead, watermark - now > _MOST_SKEW
+        was_ahead, self._is_ahead = self._is_ahead, watermark - now > MOST_SKEW
         if self._is_ahead and not was_ahead:
             _logger.warning(
                 "windows of %s are closed by the monitor's clock (%s), not by that of who watches, "
@@ -201,7 +202,7 @@ class DriftMonitor:
         complete = judged + self._windows.label_delay
         passed = due(self._windows, since=oldest, watermark=complete)
         first = min([oldest, *(window.start for window in passed)])
-        reports = read_reports(self._ledger, model, after=first)
+        reports = read_reports(self._ledger, model, after=first, until=judged)
         for window in passed:
             if _holds_any(window, days) and not _meets_any(window, reports):
                 self._judge.judge(model, window)

@@ -11,6 +11,9 @@ from raymlops.config import MOST_DAYS, check_durations
 
 Unit = Literal["day", "week", "month"]
 
+MOST_SKEW = timedelta(minutes=5)
+"""Between clocks that are right."""
+
 _DAYS: dict[Unit, int] = {"day": 1, "week": 7, "month": 31}
 """At most."""
 
@@ -88,6 +91,12 @@ def due(policy: WindowPolicy, *, since: datetime, watermark: datetime) -> tuple[
         for window in windows(policy.unit, since, ready)
         if window.end <= ready
     )
+
+
+def credible_before(now: datetime) -> datetime:
+    """The time before which a window ends that may have been judged by `now`: one that ends later
+    was by a clock that was ahead, and nothing is known of it."""
+    return now + MOST_SKEW
 
 
 def first_start(policy: WindowPolicy, *, after: datetime) -> datetime:

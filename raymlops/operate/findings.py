@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from raymlops.ledger import Drift, Performance
 from raymlops.models import Bundle
-from raymlops.monitor import WindowReport, newest_reports, read_reports, unjudged_rows
+from raymlops.monitor import (
+    WindowReport,
+    credible_before,
+    newest_reports,
+    read_reports,
+    unjudged_rows,
+)
 from raymlops.operate.journal import Journal
 from raymlops.operate.recoveries import KIND as RECOVERY
 from raymlops.operate.recoveries import Standard, calm_windows, open_causes
@@ -45,18 +51,19 @@ class Findings:
         self._ledger = workspace.ledger
         self._journal = journal
         self._sizes: list[int] = []  # of what was found in the newest window
+        self._set_back_at: datetime | None = None  # when it was seen that the clock had been
 
     def in_windows(self, now: datetime) -> Iterator[Call]:
         """What windows call for that were judged and never considered, in order. Those that call
         for nothing are considered by that, and what is over is told."""
-        known = self._ledger.decisions.considered(self._model)
-        last = self._ledger.observations.last_judged(self._model)
+        known, before = self._considered(now), credible_before(now)
+        last = self._ledger.observations.last_judged(self._model, before=before)
         if last is None:
             return
         if known is not None and last <= known:
-            yield from self._in_the_newest_again()
+            yield from self._in_the_newest_again(before)
             return
-        for report in read_reports(self._ledger, self._model, after=known):
+        for report in read_reports(self._ledger, self._model, after=known, until=last):
             yield from self._in_window(report, now)
 
     def in_alarms(self) -> Iterator[Call]:
@@ -82,16 +89,23 @@ class Findings:
         else:
             yield Call(trigger, report.window.end)
 
-    def _in_the_newest_again(self) -> Iterator[Call]:
+    def _considered(self, now: datetime) -> datetime | None:
+        """The end of the last window that was considered. Where that is yet to come it was so by a
+        clock that was set back since: then the windows that end from now on are not."""
+        known = self._ledger.decisions.considered(self._model)
+        if known is None or known < credible_before(now):
+            self._set_back_at = None
+            return known
+        self._set_back_at = self._set_back_at or now
+        return self._set_back_at
+
+    def _in_the_newest_again(self, before: datetime) -> Iterator[Call]:
         """What it calls for and did not before: rows or labels that came since may have had it
         judged again. Older ones are history by then."""
-        overview = self._ledger.overview
-        drift = [row for row in overview.newest_drift() if row.model == self._model]
-        measured = [row for row in overview.newest_performance() if row.model == self._model]
-        if (sizes := _sizes(drift, measured)) == self._sizes:
+        report = next(newest_reports(self._ledger, self._model, before=before))
+        if (sizes := _sizes(report.drift, report.performance)) == self._sizes:
             return
         self._sizes = sizes
-        report = next(newest_reports(self._ledger, self._model))
         trigger = _trigger_in(report, self._standard())
         past = self._journal.all("trigger")
         called = [(cause_of(each), each.evidence.get("window")) for each in past]

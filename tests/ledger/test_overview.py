@@ -80,6 +80,12 @@ def test_the_newest_window_of_each_model_is_found(ledger: Ledger) -> None:
     }
     drifted = {(row.model, row.window_start) for row in overview.newest_drift()}
     assert drifted == {("flights", START + 2 * DAY), ("rain", START + 4 * DAY)}
+    earlier = overview.newest_drift(before=START + 5 * DAY)  # when the last of rain had not ended
+    assert {(row.model, row.window_start) for row in earlier} == {
+        ("flights", START + 2 * DAY),
+        ("rain", START + 3 * DAY),
+    }
+    assert {row.model for row in overview.newest_performance(before=START + DAY)} == set()
 
 
 @pytest.mark.parametrize("asked", ["newest_performance", "newest_drift", "last_judged", "late"])

@@ -241,6 +241,25 @@ def test_days_are_counted_once_for_all_windows_that_share_them(
     assert sum(num_days) == 26  # six of March, in which there is nothing, and twenty
 
 
+def test_what_a_clock_that_was_ahead_had_judged_holds_nothing_up(month: Month) -> None:
+    """Until the days came that it had judged, each day was judged in its first hour, as late rows
+    are, and no window was told of."""
+    days = WindowPolicy(unit="day")
+    month.monitor = DriftMonitor(month.url, month.store.uri, days, DriftPolicy(min_rows=1))
+    month.answered(1, 2)
+    month.answered(20, 20)
+    third, fourth, fifth = (APRIL.start.replace(day=number) for number in (3, 4, 5))
+    assert len(month.monitor.advance("flights", APRIL.start.replace(day=21))) == 3
+    rows = month.answered(3, 3)
+    assert month.monitor.advance("flights", third.replace(hour=6)) == ()
+    assert month.monitor.advance("flights", third.replace(hour=23)) == ()
+    (report,) = month.monitor.advance("flights", fourth)
+    assert (report.window.start, rows_of(report)) == (third, {rows})
+    month.answered(4, 4)
+    assert [each.window.end for each in month.monitor.advance("flights", fifth)] == [fifth]
+    assert month.again() == []
+
+
 @pytest.mark.parametrize("debounce", [1, 3])
 def test_a_look_reads_no_more_of_those_before_than_it_is_held_against(
     month: Month, monkeypatch: pytest.MonkeyPatch, debounce: int

@@ -113,6 +113,30 @@ def test_a_window_that_calls_for_nothing_is_not_considered_again(
     assert [each.window.end for each in considered] == [day(7), day(14)]
 
 
+def test_windows_are_considered_after_a_clock_that_was_ahead(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock two weeks ahead a window was judged that had not begun: until its end came, none
+    called for anything, and each was judged by the rows of its first hours."""
+    considered: list[WindowReport] = []
+    monkeypatch.setattr(
+        "raymlops.operate.findings.find_trigger",
+        lambda policy, report, *_: considered.append(report),
+    )
+    with world.operator() as operator:
+        play(world, operator, 0, 8)
+        world.live(day(21), day(22))
+        operator.tick(day(28))
+        assert [each.window.end for each in considered] == [day(7), day(14), day(28)]
+    with world.operator() as operator:
+        play(world, operator, 8, 21)
+        operator.tick(day(27))
+        # One that begins looks whether the newest window calls for more than it did.
+        assert [each.window.end for each in considered[3:]] == [day(7), day(14), day(21)]
+        operator.tick(day(28))
+    assert [each.window.end for each in considered[6:]] == [day(28)]
+
+
 @pytest.mark.parametrize(("cause", "told"), [("drift", 1), ("performance", 0)])
 def test_drift_that_is_never_looked_for_is_warned_of_where_it_should_trigger(
     world: World, caplog: pytest.LogCaptureFixture, cause: str, told: int

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from raymlops.data import OUTPUTS
 from raymlops.data.drift import TESTS, DriftPolicy
@@ -14,7 +15,7 @@ from raymlops.ledger.joins import FATES
 from raymlops.monitor.alerts.book import Book
 from raymlops.monitor.judging import WindowReport
 from raymlops.monitor.late import late_rows
-from raymlops.monitor.windows import Window
+from raymlops.monitor.windows import Window, credible_before
 from raymlops.telemetry import Series, catalogue
 
 MAX_FEATURES = 50
@@ -40,10 +41,11 @@ def recorded_series(ledger: Ledger, policy: DriftPolicy) -> Iterator[Series]:
     yield from _labels(models, ledger.overview.labels())
     for (model, alias), version in aliases.items():
         yield Series(catalogue.VERSION_INFO.name, (model, alias, version), 1)
-    drift = ledger.overview.newest_drift()
+    before = credible_before(datetime.now(UTC))
+    drift = ledger.overview.newest_drift(before=before)
     yield from _drift(drift, policy)
     yield from _late(ledger, drift)
-    yield from _performance(ledger.overview.newest_performance())
+    yield from _performance(ledger.overview.newest_performance(before=before))
     yield from _training(ledger)
 
 

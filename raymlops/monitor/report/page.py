@@ -31,6 +31,7 @@ from raymlops.monitor.report.figures import (
 from raymlops.monitor.report.period import EVER, Period
 from raymlops.monitor.report.slices import MAX_SLICES, SLICE_MEASURES, class_rows, slice_rows
 from raymlops.monitor.report.versions import version_rows
+from raymlops.monitor.windows import credible_before
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -76,7 +77,8 @@ def write_report(
 
 
 def _reports_in(period: Period, ledger: Ledger, model: str) -> list[WindowReport]:
-    found = read_reports(ledger, model, after=period.since)
+    now = credible_before(datetime.now(UTC))
+    found = read_reports(ledger, model, after=period.since, until=now)
     return [each for each in found if period.meets(each.window.start, each.window.end)]
 
 

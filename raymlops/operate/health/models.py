@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from raymlops.cluster import ClusterStatus
 from raymlops.data import OUTPUTS
 from raymlops.ledger import Drift, Ledger, Performance, Release
-from raymlops.monitor import Window, WindowReport, late_rows, unjudged_rows
+from raymlops.monitor import Window, WindowReport, credible_before, late_rows, unjudged_rows
 from raymlops.monitor.alerts import Book, Episode
 from raymlops.operate.private import is_served_privately
 from raymlops.operate.triggers import estimates_of
@@ -55,7 +55,9 @@ class ModelHealth:
 def models_of(workspace: Workspace, book: Book, found: ClusterStatus) -> tuple[ModelHealth, ...]:
     ledger = workspace.ledger
     aliases = ledger.overview.aliases()
-    drift, performance = ledger.overview.newest_drift(), ledger.overview.newest_performance()
+    before = credible_before(datetime.now(UTC))
+    drift = ledger.overview.newest_drift(before=before)
+    performance = ledger.overview.newest_performance(before=before)
     running = ledger.runs.list(status="running")
     names = {*ledger.registry.models(), *(run.model for run in running)}
     return tuple(
