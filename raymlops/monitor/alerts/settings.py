@@ -38,5 +38,6 @@ class AlertSettings:
 
 def open_sinks(settings: AlertSettings) -> tuple[Sink, ...]:
     """Those that are set, the log first."""
-    found = (settings.webhook, settings.smtp, settings.alertmanager)
-    return (Log(), *(sink for sink in found if sink is not None))
+    mails = () if settings.smtp is None else settings.smtp.sinks()
+    others = [each for each in (settings.webhook, settings.alertmanager) if each is not None]
+    return (Log(), *others, *mails)

@@ -103,6 +103,7 @@ def webhook() -> Iterator[Hook]:
 @dataclass
 class Mailbox:
     sink: Sink
+    server: Smtp
     mails: list[email.message.EmailMessage] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -135,15 +136,15 @@ class Mailbox:
 @contextlib.contextmanager
 def mailbox() -> Iterator[Mailbox]:
     port = free_port(HOST)
-    box = Mailbox(
-        Smtp(
-            host=HOST,
-            port=port,
-            sender="raymlops@example.org",
-            recipients=("ops@example.org",),
-            security="none",
-        )
+    server = Smtp(
+        host=HOST,
+        port=port,
+        sender="raymlops@example.org",
+        recipients=("ops@example.org",),
+        security="none",
     )
+    (sink,) = server.sinks()
+    box = Mailbox(sink, server)
     controller = Controller(box, hostname=HOST, port=port, auth_require_tls=False)
     controller.start()
     try:

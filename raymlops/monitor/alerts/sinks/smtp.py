@@ -24,8 +24,7 @@ _LONGEST_S = 60.0  # until it has said everything
 
 @dataclass(frozen=True, kw_only=True)
 class Smtp:
-    """A mail an alert; those of one episode are one thread. Where a server takes it for some
-    recipients, and others may be tried later, it is sent to all of them again.
+    """The server that mails go by, and whom to.
 
     `security` is starttls, tls from the first byte, or none, with which no password is sent.
     """
@@ -48,33 +47,22 @@ class Smtp:
         if self.password is not None and self.security == "none":
             raise ValueError("security is none: a password is only sent over starttls or tls")
 
-    @property
-    def name(self) -> str:
-        return "smtp"
+    def sinks(self) -> tuple[Mail, ...]:
+        """One a recipient: each has what is tried again for it, and nobody else gets it twice."""
+        return tuple(Mail(by=self, recipient=each) for each in dict.fromkeys(self.recipients))
 
-    def send(self, alert: Alert) -> None:
+    def connect(self) -> smtplib.SMTP:
+        """A connection to the server, logged in."""
+        server = self._connect()
         try:
-            with self._connect() as server:
-                if self.security == "starttls":
-                    server.starttls(context=ssl.create_default_context())
-                if self.user is not None and self.password is not None:
-                    server.login(self.user, self.password.reveal())
-                # smtplib raises only where none is left who takes it.
-                if refused := server.send_message(self._message(alert)):
-                    raise smtplib.SMTPRecipientsRefused(refused)
-        except smtplib.SMTPResponseException as error:
-            permanent = 500 <= error.smtp_code < 600
-            told = f"{error.smtp_code} {error.smtp_error!r}"
-            raise DeliveryError(f"the mail server answered {told}", permanent) from None
-        except smtplib.SMTPRecipientsRefused as error:
-            codes = {code for code, _ in error.recipients.values()}
-            told = f"recipients were refused: {error.recipients}"
-            raise DeliveryError(told, min(codes) >= 500) from None
-        except UnicodeError as error:
-            told = f"host, user or password cannot be sent: {error}"
-            raise DeliveryError(told, True) from None
-        except (smtplib.SMTPException, OSError) as error:
-            raise DeliveryError(f"{type(error).__name__}: {error}") from None
+            if self.security == "starttls":
+                server.starttls(context=ssl.create_default_context())
+            if self.user is not None and self.password is not None:
+                server.login(self.user, self.password.reveal())
+        except BaseException:
+            server.close()
+            raise
+        return server
 
     def _connect(self) -> smtplib.SMTP:
         if self.security == "tls":
@@ -82,11 +70,41 @@ class Smtp:
             return _BoundedTls(self.host, self.port, timeout=_TIMEOUT_S, context=context)
         return _Bounded(self.host, self.port, timeout=_TIMEOUT_S)
 
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """A mail an alert to one of the recipients; those of one episode are one thread."""
+
+    by: Smtp
+    recipient: str
+
+    @property
+    def name(self) -> str:
+        return f"smtp {self.recipient}"
+
+    def send(self, alert: Alert) -> None:
+        try:
+            with self.by.connect() as server:
+                server.send_message(self._message(alert), to_addrs=[self.recipient])
+        except smtplib.SMTPResponseException as error:
+            permanent = 500 <= error.smtp_code < 600
+            told = f"{error.smtp_code} {error.smtp_error!r}"
+            raise DeliveryError(f"the mail server answered {told}", permanent) from None
+        except smtplib.SMTPRecipientsRefused as error:
+            ((code, why),) = error.recipients.values()
+            told = f"the recipient was refused: {code} {why!r}"
+            raise DeliveryError(told, code >= 500) from None
+        except UnicodeError as error:
+            told = f"host, user or password cannot be sent: {error}"
+            raise DeliveryError(told, True) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryError(f"{type(error).__name__}: {error}") from None
+
     def _message(self, alert: Alert) -> EmailMessage:
         message = EmailMessage()
-        message["From"] = self.sender
+        message["From"] = self.by.sender
         message["Date"] = format_datetime(datetime.now(UTC))
-        message["To"] = ", ".join(self.recipients)
+        message["To"] = ", ".join(self.by.recipients)
         # A header is one line, whatever a model is called.
         message["Subject"] = " ".join(headline(alert).split())
         message["Message-ID"] = f"<{alert.id}.{alert.status}.{alert.severity}@raymlops>"
