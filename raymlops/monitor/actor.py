@@ -138,7 +138,10 @@ class DriftMonitor:
                 log = self._ledger.observations.joined(model, after=start, limit=_WATCH_ROWS)
                 if not log:
                     return tuple(found)
-                outcomes = [each for _, each in log if self._tells_errors(model, each.version)]
+                # Each version once: those of a thousand labels in a row may be of many.
+                versions = {each.version for _, each in log}
+                telling = {each for each in versions if self._tells_errors(model, each)}
+                outcomes = [each for _, each in log if each.version in telling]
                 known = partial(self._baseline, model)
                 state, alarms = watch(self._concept, model, outcomes, state, known)
                 if self._ledger.watches.advance(

@@ -135,7 +135,7 @@ def _register(service: Service, table: pd.DataFrame, until: datetime) -> _Model:
     bundle = Bundle.of(
         signature=Signature.of(schema, postprocessing.outputs),
         preprocessing=preprocessing,
-        model=b"",  # the monitor reads profiles, it predicts nothing
+        model=b"onnx",  # the monitor reads profiles, it predicts nothing
         postprocessing=postprocessing,
         profile=Profile.of(
             FEATURES, columns, scores, label_rate=float(table["late"].mean()), log_loss=loss

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from raymlops.errors import RefusedError
-from raymlops.ledger import Ledger, PackedPredictions
-from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, read_reports
+from raymlops.ledger import Ledger, ModelVersion, PackedPredictions
+from raymlops.models import Bundle
+from raymlops.monitor import ALL, DriftMonitor, DriftPolicy, WindowPolicy, bundles, read_reports
+from raymlops.monitor.bundles import Bundles
 from raymlops.monitor.concept import watch
 from raymlops.monitor.expected import is_off
 from raymlops.serve.tap import TapSummary
+from raymlops.storage import Store
 from tests.endurance import endurance
 from tests.monitor.killing import KILLED, feed_and_kill
 
@@ -214,6 +218,37 @@ def test_a_window_cut_off_before_it_was_marked_is_judged_again(service, tmp_path
     half.observations.add_drift(first.drift)  # killed here: drift is written, no performance
     (again,) = other.advance("flights", _time(5))
     assert half.observations.drift("flights") == list(again.drift) == list(first.drift)
+
+
+def test_versions_whose_labels_come_mixed_are_read_once_for_many(
+    service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of fifty versions, three quarters of the labels each had a whole bundle read and hashed."""
+    url = f"sqlite:///{tmp_path}/l.db"
+    _copy_versions(service.ledger, Ledger(url))
+    monitor = DriftMonitor(url, service.store.uri, MONTHS, DriftPolicy())
+    for summary in service.summaries:
+        if summary.panes[0].day.month == 7:
+            monitor.observe(summary)
+    july = [each for each in service.labels if each.at.month == 7]
+    monitor.label(sorted(july, key=lambda each: each.at))  # a quarter is the challenger's
+    read = []
+    of_version = Bundle.of_version
+
+    def counted(store: Store, version: ModelVersion) -> Bundle:
+        read.append(version)
+        return of_version(store, version)
+
+    monkeypatch.setattr(bundles, "_MAX_BUNDLES", 1)
+    monkeypatch.setattr(Bundle, "of_version", counted)
+    monitor.watch("flights")
+    assert {str(each.version) for each in read} == {"1.0.0", "1.0.1"}
+    assert len(read) <= 2 * 2 * math.ceil(len(july) / 4096)
+
+
+def test_a_monitor_keeps_no_models(service) -> None:
+    """Sixteen of a hundred megabytes each lay in memory, though nobody asks them here."""
+    assert Bundles(service.ledger, service.store).of("flights", "1.0.0").model == b""
 
 
 def test_importing_the_monitor_loads_neither_ray_nor_torch_nor_matplotlib() -> None:
