@@ -56,7 +56,7 @@ def add_labels(
     The table has a line a row: a request of several rows has as many lines, in the order of its
     rows. Labels may be told before their requests are known, twice, and in any order. `now` is when
     they were known: of a request long past, such as those of a replay, another than today. Those
-    that come too late are warned of.
+    that come too late, and those that no longer may wait for their requests, are warned of.
 
     Raises:
         NotFoundError: the ledger holds no such model.
@@ -92,9 +92,19 @@ def add_labels(
         if num_late == len(known):
             raise DataError(why)
         _logger.warning("%s", why)
+    if num_dropped := fates["overflow"]:
+        _logger.warning(
+            "the labels of %s requests that %s has not answered are dropped, those that waited "
+            "longest: no more than %s may wait (monitor.joins.max_waiting); set that higher, or "
+            "tell them again once their requests were answered, by the same ids",
+            f"{num_dropped:,}",
+            model,
+            f"{policy.max_waiting:,}",
+        )
     return Labelled(
         num_requests=len(found),
-        num_new=fates["joined"] + fates["waiting"],
+        # Of more than may wait the newest are left, and those are of this file.
+        num_new=fates["joined"] + min(fates["waiting"], policy.max_waiting),
         num_unknown=len(found) - len(known),
         fates=dict(fates),
     )

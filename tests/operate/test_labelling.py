@@ -160,6 +160,27 @@ def test_what_is_no_class_is_refused_as_a_whole(workspace: Workspace, tmp_path: 
     assert workspace.ledger.observations.join_counts("flights") == {"misfit": 1}
 
 
+def test_labels_of_too_many_unknown_requests_are_told(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file with the wrong ids was "taken now", while most of it was dropped at once."""
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,label\n" + "".join(f"order-{i},1\n" for i in range(9)) + "q-1,1\n")
+    predicted(workspace, "q-1", 1)
+    overrides = [f"home={workspace.home}", "monitor.joins.max_waiting=4"]
+    with Workspace.open(overrides=overrides) as few:
+        told = add_labels(few, "flights", path, now=NOW)
+    assert told.fates == {"joined": 1, "waiting": 9, "overflow": 5}
+    assert told.num_new == 5
+    assert re.match(
+        r"the labels of 5 requests that flights has not answered are dropped, .* no more than 4 "
+        r"may wait \(monitor\.joins\.max_waiting\)",
+        caplog.messages[-1],
+    )
+    add_labels(workspace, "flights", path, now=NOW)
+    assert len(caplog.messages) == 1
+
+
 def test_labels_that_come_too_late_are_told(
     workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
