@@ -232,8 +232,11 @@ class Observations:
     def add_slices(self, rows: Sequence[SlicePerformance]) -> None:
         self._replace(schema.slice_performance, [asdict(row) for row in rows])
 
-    def slices(self, model: str) -> list[SlicePerformance]:
-        found = self._windows(schema.slice_performance, model)
+    def slices(
+        self, model: str, *, after: datetime | None = None, until: datetime | None = None
+    ) -> list[SlicePerformance]:
+        """Of all windows, or those that ended in (after, until]."""
+        found = self._windows(schema.slice_performance, model, after, until)
         return [SlicePerformance(**values) for values in found]
 
     def add_drift(self, rows: Sequence[Drift]) -> None:

@@ -85,6 +85,25 @@ def test_the_slices_of_a_page_are_those_of_the_last_window(ledger: Ledger, tmp_p
     assert str(DAYS[0]) not in page
 
 
+def test_a_page_reads_no_slices_of_windows_before_the_last(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times over it read those of all windows there were: two years of days took 31 s."""
+    august = _window((7, 31), (8, 1))
+    _judge(ledger, august, 9)
+    read = Observations.slices
+    seen: set[datetime] = set()
+
+    def slices(*about: Any, **within: Any) -> list[SlicePerformance]:
+        found = read(*about, **within)
+        seen.update(row.window_end for row in found)
+        return found
+
+    monkeypatch.setattr(Observations, "slices", slices)
+    assert str(august) in write_report(ledger, "m", tmp_path / "m.html").read_text("utf-8")
+    assert seen == {august.end}
+
+
 def test_a_report_is_written_before_a_single_label_came(tmp_path: Path) -> None:
     """What the scores let expect was told, but no loss, and the page ended in a StopIteration."""
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:

@@ -104,8 +104,7 @@ def class_rows(ledger: Ledger, model: str, latest: WindowReport) -> list[ClassRo
 
 
 def _slices_in(ledger: Ledger, model: str, window: Window) -> list[SlicePerformance]:
+    found = ledger.observations.slices(model, after=window.start, until=window.end)
     return [
-        row
-        for row in ledger.observations.slices(model)
-        if (row.window_start, row.window_end) == (window.start, window.end)
+        row for row in found if (row.window_start, row.window_end) == (window.start, window.end)
     ]
