@@ -24,14 +24,17 @@ import torch.distributed as dist
 from torch.distributed.checkpoint._nested_dict import flatten_state_dict
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import CURRENT_DCP_VERSION, _StorageInfo
-from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
-from torch.distributed.checkpoint.planner import SavePlan, WriteItemType
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
+from torch.distributed.checkpoint.planner import SavePlan, WriteItem, WriteItemType
 from torch.distributed.tensor import DTensor
 
 from raymlops.storage.direct import paged_memory, write_direct
 from raymlops.train.checkpoints.digest import digest
+from raymlops.train.checkpoints.parts import share_out
 
 _Places: TypeAlias = dict[MetadataIndex, _StorageInfo]
+_Rows: TypeAlias = slice | None
+"""Those that are written of what a worker holds; None is all of it."""
 
 # What torch aligns numbers to within an item; so must the item be within the file.
 _ALIGNMENT_BYTES = 64
@@ -51,13 +54,13 @@ class Image:
 
     def __init__(self, tensors: dict[str, Any], group: dist.ProcessGroup | None) -> None:
         self._rank = 0 if group is None else dist.get_rank(group)
-        plan, metadata = self._planned(tensors, group)
-        self._numbers: list[tuple[str, torch.Tensor]] = []
+        held, plan, metadata = self._planned(tensors, group)
+        self._numbers: list[tuple[str, _Rows, torch.Tensor]] = []
         self._values: list[tuple[str, slice]] = []
         self._written: dict[str, object] = {}  # of what never changes in place
         found = _flat(tensors)
         self._kinds = _kinds(found)
-        places = self._lay_out(plan, found)
+        places = self._lay_out(plan, found, _chunks(held))
         self._metadata = _described(metadata, places, group)
         self._names = {place.relative_path for place in metadata.storage_data.values()}
         self.fill(tensors)
@@ -81,8 +84,8 @@ class Image:
             self._memory[span] = text
             if _is_plain(value):
                 self._written[name] = value
-        for name, numbers in self._numbers:
-            numbers.copy_(_held(found[name]))
+        for name, rows, numbers in self._numbers:
+            numbers.copy_(_held(found[name], rows))
         return True
 
     def write(self, folder: Path) -> int:
@@ -105,22 +108,25 @@ class Image:
 
     def _planned(
         self, tensors: dict[str, Any], group: dist.ProcessGroup | None
-    ) -> tuple[SavePlan, Metadata]:
-        """What this worker writes, and what a reader must know of all."""
+    ) -> tuple[SavePlan, SavePlan, Metadata]:
+        """What this worker holds, what of that it writes, and what a reader must know of all."""
         planner = DefaultSavePlanner()
         planner.set_up_planner(tensors, is_coordinator=self._rank == 0)
-        plans: list[Any] = [planner.create_local_plan()]
+        held = planner.create_local_plan()
+        plans: list[Any] = [held]
         if group is not None:
-            mine, plans = plans[0], [None] * dist.get_world_size(group)
-            dist.all_gather_object(plans, mine, group=group)
-        of_all, metadata = planner.create_global_plan(plans)
-        return planner.finish_plan(of_all[self._rank]), metadata
+            plans = [None] * dist.get_world_size(group)
+            dist.all_gather_object(plans, held, group=group)
+        of_all, metadata = planner.create_global_plan(share_out(plans))
+        return held, planner.finish_plan(of_all[self._rank]), metadata
 
-    def _lay_out(self, plan: SavePlan, found: Mapping[str, Any]) -> _Places:
+    def _lay_out(
+        self, plan: SavePlan, found: Mapping[str, Any], chunks: Mapping[str, ChunkStorageMetadata]
+    ) -> _Places:
         """Gives every item its place in new memory, with all of it that stays the same."""
         places: _Places = {}
         frames: list[tuple[int, bytes]] = []
-        spans: list[tuple[str, slice]] = []
+        spans: list[tuple[str, _Rows, slice]] = []
         end = 0
         for item in plan.items:
             name = item.index.fqn
@@ -129,11 +135,12 @@ class Image:
                 end = start + len(_serialised(found[name]))
                 self._values.append((name, slice(start, end)))
             else:
-                tensor = _held(found[name])
+                rows = _rows(item, chunks[name])
+                tensor = _held(found[name], rows)
                 head, tail = _frame(tensor)
                 numbers = slice(start + len(head), start + len(head) + tensor.nbytes)
                 end = numbers.stop + len(tail)
-                spans.append((name, numbers))
+                spans.append((name, rows, numbers))
                 frames += [(start, head), (numbers.stop, tail)]
             places[item.index] = _StorageInfo(_name(self._rank), start, end - start)
         self._size_bytes = end
@@ -141,10 +148,25 @@ class Image:
         for start, frame in frames:
             self._memory[start : start + len(frame)] = frame
         whole = torch.frombuffer(self._memory, dtype=torch.uint8)
-        for name, span in spans:
-            tensor = _held(found[name])
-            self._numbers.append((name, whole[span].view(tensor.dtype).view(tensor.shape)))
+        for name, rows, span in spans:
+            tensor = _held(found[name], rows)
+            self._numbers.append((name, rows, whole[span].view(tensor.dtype).view(tensor.shape)))
         return places
+
+
+def _chunks(held: SavePlan) -> dict[str, ChunkStorageMetadata]:
+    """Where in the whole tensors that lies which a worker holds, by name."""
+    data = {item.index.fqn: item.tensor_data for item in held.items}
+    return {name: each.chunk for name, each in data.items() if each is not None}
+
+
+def _rows(item: WriteItem, held: ChunkStorageMetadata) -> _Rows:
+    assert item.tensor_data is not None, "what is no value is numbers"
+    chunk = item.tensor_data.chunk
+    if chunk == held:
+        return None
+    start = chunk.offsets[0] - held.offsets[0]
+    return slice(start, start + chunk.sizes[0])
 
 
 def _name(rank: int) -> str:
@@ -165,9 +187,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _held(tensor: torch.Tensor) -> torch.Tensor:
-    """What this worker holds of it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def _held(tensor: torch.Tensor, rows: _Rows) -> torch.Tensor:
+    """These of the rows that this worker holds of it."""
+    held = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return held if rows is None else held[rows]
 
 
 def _kinds(tensors: Mapping[str, Any]) -> dict[str, tuple[torch.Size, torch.dtype] | None]:

@@ -165,3 +165,30 @@ def test_shards_are_loaded_by_torch_in_one_process_and_in_other_shards(tmp_path:
     assert torch.equal(found["table"], table() * 3)
     assert [int(found[f"mine.{rank}"]) for rank in range(4)] == [0, 1, 2, 3]
     assert gloo.run(ParallelPlan(shard=3), load_shards, tmp_path) == [True] * 3
+
+
+def large() -> torch.Tensor:
+    """Of 3 MB, in rows that do not come out even."""
+    return torch.from_numpy(models.digits(401)[0].columns[0]).repeat(31, 1)
+
+
+def save_large(seat: Seat, folder: Path, plan: ParallelPlan) -> None:
+    tensors: dict[str, Any] = {"large": large(), "small": table(), f"{seat.rank}": large()[:9]}
+    if plan.shard > 1:
+        tensors["large"] = sharded(seat, large())
+    image = Image(tensors, seat.saving)
+    tensors["large"].mul_(3)
+    assert image.fill(tensors)
+    image.write(folder)
+
+
+@pytest.mark.parametrize("plan", [ParallelPlan(data=3), ParallelPlan(data=2, shard=2)])
+def test_each_replica_writes_its_rows_of_what_is_large(tmp_path: Path, plan: ParallelPlan) -> None:
+    gloo.run(plan, save_large, tmp_path, plan)
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.distcp")]
+    assert max(sizes) - min(sizes) < large().nbytes // plan.num_workers // 10
+    like = {"large": large(), "small": table(), "0": large()[:9]}
+    found = read(tmp_path, like)
+    assert torch.equal(found["large"], large() * 3)
+    assert torch.equal(found["small"], table())
+    assert torch.equal(found["0"], large()[:9])
