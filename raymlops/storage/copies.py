@@ -7,9 +7,11 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import orjson
 
 from raymlops.storage.local import replace
 from raymlops.storage.names import checked_digest
@@ -23,8 +25,8 @@ _LEFT_BEHIND_S = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Blobs in `folder`, of a size of `max_bytes` together; those that were read longest ago go
-    first.
+    """Blobs in `folder`, of a size of `max_bytes` together; those that were read or renewed longest
+    ago go first.
 
     Processes share the folder, and each may be killed at any moment: a copy appears whole, and is
     held against its digest as it is read. Several that write at once may pass the bound by what
@@ -54,9 +56,14 @@ class Copies:
             with self._warned("removed"):
                 path.unlink(missing_ok=True)
             return None
-        with contextlib.suppress(OSError):  # a disk that is read-only evicts nothing either
-            os.utime(path)
+        self.renew((digest,))
         return data
+
+    def renew(self, digests: Iterable[str]) -> None:
+        """Has those of the blobs that there are copies of go after all others, as if just read."""
+        for digest in digests:
+            with contextlib.suppress(OSError):  # a disk that is read-only evicts nothing either
+                os.utime(self.folder / checked_digest(digest))
 
     def put(self, digest: str, data: bytes) -> None:
         """Keeps the blob, if it is no larger than all copies may be."""
@@ -132,3 +139,9 @@ class CopyingStore(Store):
         data = super().get(digest)
         self._copies.put(digest, data)
         return data
+
+    def renew_tree(self, digest: str) -> None:
+        """Has this node keep its copies of a tree that is in use, whatever is read beside it; reads
+        nothing of the store."""
+        if (listing := self._copies.get(digest)) is not None:
+            self._copies.renew(orjson.loads(listing).values())

@@ -26,7 +26,7 @@ from raymlops.serve.routing import RoutingName
 from raymlops.serve.tap.outbox import Sink
 from raymlops.serve.traffic.board import Published
 from raymlops.serve.versions.arms import Arms
-from raymlops.serve.versions.loaded import bundle_loader
+from raymlops.serve.versions.registered import RegisteredBundles
 from raymlops.serve.web import Admit, Handler
 from raymlops.serve.web.asgi import Application
 from raymlops.serve.witnesses.audience import Audience
@@ -35,6 +35,9 @@ from raymlops.storage import CopyingStore, Store
 from raymlops.telemetry import Series, catalogue
 
 _logger = logging.getLogger(__name__)
+
+# What others read on a node in this time is far less than it keeps.
+_RENEWED_EVERY_S = 60.0
 
 
 class Replica:
@@ -61,9 +64,9 @@ class Replica:
         self._name = name
         self._model = spec.model
         self._ledger = open_ledger(spec.ledger_url)
-        loader = bundle_loader(spec.model, self._ledger, _store(spec))
+        self._bundles = RegisteredBundles(spec.model, self._ledger, _store(spec))
         self._arms = Arms(
-            loader,
+            self._bundles.load,
             spec.batch,
             spec.engine,
             cache=spec.cache,
@@ -202,6 +205,7 @@ class Replica:
         """Starts the loops, on the event loop this is called on."""
         loops = {
             "follower": self._follower.run(),
+            "renewal": self._renew_copies(),
             **self._entrance.loops(),
             **self._audience.loops(),
         }
@@ -227,13 +231,19 @@ class Replica:
             if self._doorway is not None:
                 leaving.create_task(self._leave(self._doorway, drain_s))
         await self._entrance.close(max(0.0, ends_at - time.monotonic()))
-        for name in ("follower", "sweeper", "keyring"):
+        for name in ("follower", "renewal", "sweeper", "keyring"):
             if name in self._loops:
                 self._loops.pop(name).cancel()
         await self._follower.leave()
         await self._arms.close()
         await self._audience.leave(self._loops)
         self._ledger.close()
+
+    async def _renew_copies(self) -> None:
+        """Has the node keep what is served; never returns."""
+        while True:
+            await asyncio.sleep(_RENEWED_EVERY_S)
+            await asyncio.to_thread(self._bundles.renew, self._arms.named)
 
     async def _leave(self, doorway: Doorway, timeout_s: float) -> None:
         await doorway.leave(timeout_s)

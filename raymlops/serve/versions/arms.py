@@ -91,6 +91,11 @@ class Arms:
         return tuple(self._loaded)
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The versions its table names, also while it is parked and has none loaded."""
+        return () if self._table is None else tuple(self._table.versions)
+
+    @property
     def rows_per_s(self) -> float:
         """Of the slowest version that is loaded, by all instances; 1 where nothing is known."""
         rates = [each.batcher.speed.rows_per_s for each in self._loaded.values()]

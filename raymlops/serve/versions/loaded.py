@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from raymlops.errors import NotFoundError
-from raymlops.ledger import Ledger, Version
 from raymlops.models import Bundle, Signature
 from raymlops.serve.batching import Batcher, BatchPolicy, EngineSpeed, Outputs, Run, warm_up
 from raymlops.serve.batching.padding import padding_only
@@ -27,7 +25,6 @@ from raymlops.serve.form import Form, form_of
 from raymlops.serve.process import memory
 from raymlops.serve.versions.attempts import Attempts
 from raymlops.serve.versions.swapping import Footprint
-from raymlops.storage import Store
 
 _logger = logging.getLogger(__name__)
 
@@ -137,16 +134,3 @@ class Preparer:
         if self._settings.isolate:
             return IsolatedRunner(bundle, self._settings, limit_s=self._policy.hang_after_s)
         return BundleRunner(bundle, self._settings)
-
-
-def bundle_loader(model: str, ledger: Ledger, store: Store) -> Loader:
-    """Loads what the ledger registered as a version of `model`."""
-
-    def load(version: str) -> Bundle:
-        try:
-            parsed = Version.parse(version)
-        except ValueError as error:
-            raise NotFoundError(f"{model}: {error}") from error
-        return Bundle.of_version(store, ledger.registry.get(model, parsed))
-
-    return load

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import queue
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from raymlops.serve.access import ApiKey, Keyring, digest_of
 from raymlops.serve.batching import Outputs
 from raymlops.serve.engines import BundleRunner
 from raymlops.serve.traffic.board import Published, Standing
+from raymlops.serve.versions.registered import RegisteredBundles
 from raymlops.storage import Copies
 from raymlops.telemetry import Snapshot
 from raymlops.telemetry.logs import LogPolicy
@@ -88,6 +90,24 @@ def test_a_replica_starts_again_while_the_store_is_away(world: World, tmp_path: 
     asyncio.run(test(dataclasses.replace(kept, store_uri=str(tmp_path / "away"))))
     with pytest.raises(StorageError):
         asyncio.run(test(dataclasses.replace(spec(world), store_uri=str(tmp_path / "away"))))
+
+
+def test_a_replica_renews_the_copies_of_what_it_serves(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger(world.ledger_url) as ledger:
+        ledger.releases.publish(MODEL, TrafficTable.champion(MODEL, "1.0.0").to_dict())
+    renewed: queue.Queue[tuple[str, ...]] = queue.Queue()
+    monkeypatch.setattr(RegisteredBundles, "renew", lambda _, versions: renewed.put(versions))
+    monkeypatch.setattr("raymlops.serve.replica.replica._RENEWED_EVERY_S", 0.001)
+
+    async def test() -> None:
+        replica = Replica(spec(world), board=QuietBoard(), sink=None, outlet=None)
+        await replica.load()
+        async with Server(replica.app):
+            assert await asyncio.to_thread(renewed.get, timeout=60.0) == ("1.0.0",)
+
+    asyncio.run(test())
 
 
 def test_a_key_finds_what_was_deferred_with_it_and_nothing_else(
