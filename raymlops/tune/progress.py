@@ -24,7 +24,7 @@ class TrialsTold(Callback):
     """Ray Tune's callback: each trial that ends is a step of the search's run, with the lowest loss
     so far, so a search is followed like a training. Steps are counted on from what is `known`.
 
-    `folder` is where Ray Tune keeps what trials leave, `causes` say why trials failed.
+    `folder` is where tracebacks are once the search has ended, `causes` say why trials failed.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TrialsTold(Callback):
         cause = _cause(patiently(error_of, waits=self._waits))
         self.causes.append(cause)
         _logger.warning(
-            "trial %d (%s) failed: %s; its traceback is in %s",
+            "trial %d (%s) failed: %s; its traceback will be in %s",
             number,
             _shown(trial.config),
             cause,

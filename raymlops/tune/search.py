@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymlops.cluster.resources import node_cpus
@@ -20,15 +21,14 @@ from raymlops.errors import TrainingError
 from raymlops.ledger import Dataset, Ledger, LogPolicy, Run, open_ledger
 from raymlops.ledger.figures import shown_figure
 from raymlops.ledger.patience import PATIENCE_S, patiently
-from raymlops.storage import Store, arrow_place
+from raymlops.storage import Store
 from raymlops.train import TabularSpec
-from raymlops.tune.leftovers import give_back
 from raymlops.tune.spec import TuneSpec
+from raymlops.tune.tracebacks import keeping_tracebacks
 from raymlops.tune.trials import (
     METRIC,
     NUMBER,
     Trial,
-    family_of,
     require_first,
     require_resumable,
     trials_of,
@@ -96,7 +96,8 @@ def tune(
     with ledger.runs.recording(search):
         require_first(ledger, search)
         known = trials_of(ledger, search)
-        told = TrialsTold(ledger, search.id, folder=_folder(store, search), known=known)
+        below = f"{_TUNING}/{search.id}"
+        told = TrialsTold(ledger, search.id, folder=store.below(below), known=known)
         told.begin(spec.num_trials)
         if on_start is not None:
             on_start(search)
@@ -105,24 +106,13 @@ def tune(
             suggestions = Suggestions(
                 spec, seed=job.spec.seed, tried=[trial.tried for trial in known]
             )
-            # Drivers that were killed left theirs.
-            folders = [_folder(store, member) for member in family_of(ledger, search)]
-            try:
-                with _without_list_of_failures():
-                    _tuner(trial, spec, num_left, suggestions, told, store, search.id).fit()
-            finally:
-                for folder in folders:
-                    give_back(folder)
+            with keeping_tracebacks(store.files, below) as folder, _without_list_of_failures():
+                _tuner(trial, spec, num_left, suggestions, told, folder, search.id).fit()
         waits = f"search {search.id} has tried all"
         tried = patiently(partial(trials_of, ledger, search), waits=waits)
         found = _best(job, search, tried, told.causes)
         patiently(partial(_keep, ledger, job, found), waits=waits)
     return replace(found, run=patiently(partial(ledger.runs.get, search.id), waits=waits))
-
-
-def _folder(store: Store, search: Run) -> str:
-    """Where Ray Tune keeps what trials leave."""
-    return store.below(f"{_TUNING}/{search.id}")
 
 
 def _trainable(
@@ -151,7 +141,7 @@ def _tuner(
     num_trials: int,
     suggestions: Suggestions,
     told: TrialsTold,
-    store: Store,
+    folder: Path,
     name: str,
 ) -> Any:
     from ray import tune as ray_tune
@@ -164,7 +154,6 @@ def _tuner(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     # A trial that fails is told by `told`, in a line; Ray Tune would print its whole traceback.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-    path, filesystem = arrow_place(store.below(_TUNING))
     return ray_tune.Tuner(
         ray_tune.with_resources(trial, {"CPU": spec.cpus_per_trial}),
         tune_config=ray_tune.TuneConfig(
@@ -179,8 +168,7 @@ def _tuner(
         ),
         run_config=ray_tune.RunConfig(
             name=name,
-            storage_path=path,
-            storage_filesystem=filesystem,
+            storage_path=str(folder),
             verbose=0,
             callbacks=[told],
         ),
