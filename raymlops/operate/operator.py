@@ -22,7 +22,7 @@ from typing import Protocol
 
 from raymlops.config import differences, redact
 from raymlops.coordination import Lease
-from raymlops.errors import UnservableError
+from raymlops.errors import CoordinationError, StaleLeaseError, UnservableError
 from raymlops.ledger import ConceptAlarm, Decision, Release
 from raymlops.monitor import WindowReport
 from raymlops.operate.challenger import Challenger
@@ -123,8 +123,27 @@ class Operator:
         Raises:
             StaleLeaseError: another operator has taken over.
         """
+        self._require_no_successor()
         with self._fenced():
             return self._tick(now)
+
+    def _require_no_successor(self) -> None:
+        """Raises StaleLeaseError where the lock was lost, as with a session of ZooKeeper, and
+        another operator holds it: a look that writes nothing is not refused by the ledger."""
+        assert self._lease is not None, "an operator acts inside its `with` block"
+        if not self._lease.wait_lost(0.0):
+            return
+        try:
+            holder = self._workspace.coordinator.lock(self._lease.name).holder()
+        except CoordinationError as error:  # the ledger refuses it once there is a successor
+            _logger.warning("who holds the lock '%s' now is unknown: %s", self._lease.name, error)
+            return
+        if holder is not None and holder.token > self._lease.token:
+            raise StaleLeaseError(
+                f"the lock '{self._lease.name}' of token {self._lease.token} was lost, and "
+                f"{holder.owner} has held it since, under token {holder.token}: that operator goes "
+                "on, this one ends"
+            )
 
     def _tick(self, now: datetime) -> tuple[Decision, ...]:
         before = self._journal.all()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from raymlops.coordination.base import Holder
+from raymlops.coordination.embedded.lock import EmbeddedLock
 from raymlops.errors import CoordinationError, StaleLeaseError
 from raymlops.ledger.fencing import Fence
 from raymlops.operate.journal import Journal
@@ -65,6 +67,29 @@ def test_a_window_judged_for_an_operator_that_died_is_considered_once(
 def test_one_operator_watches_a_model(world: World) -> None:
     with world.operator(), pytest.raises(CoordinationError, match="is held by process"):
         world.operator().__enter__()
+
+
+def test_an_operator_whose_lock_was_lost_goes_on_until_another_has_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its looks that wrote nothing went on beside those of the other, and said nothing of it."""
+    with world.operator() as operator:
+        assert operator._lease is not None
+        operator._lease.end()  # as with a session of ZooKeeper
+        assert operator.tick(day(0)) == ()
+        token = operator._lease.token + 1
+        other = Holder(owner="process 7 on b", token=token)
+        with monkeypatch.context() as patch:
+            patch.setattr(EmbeddedLock, "holder", lambda _: other)
+            with pytest.raises(StaleLeaseError, match=r"and process 7 on b has held it since"):
+                operator.tick(day(0))
+
+        def away(_: EmbeddedLock) -> Holder:
+            raise CoordinationError("there is no connection to ZooKeeper")
+
+        monkeypatch.setattr(EmbeddedLock, "holder", away)
+        assert operator.tick(day(0)) == ()
+        assert "who holds the lock 'operator-tumours' now is unknown: there is no" in caplog.text
 
 
 def test_an_operator_that_another_replaced_writes_and_publishes_nothing(world: World) -> None:
