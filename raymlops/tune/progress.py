@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,21 @@ class TrialsTold(Callback):
     """Ray Tune's callback: each trial that ends is a step of the search's run, with the lowest loss
     so far, so a search is followed like a training. Steps are counted on from what is `known`.
 
-    `folder` is where tracebacks are once the search has ended, `causes` say why trials failed.
+    `place` says where a traceback of that name is once the search has ended, `causes` why trials
+    failed.
     """
 
     def __init__(
-        self, ledger: Ledger, run_id: str, *, folder: str, known: Iterable[Trial] = ()
+        self,
+        ledger: Ledger,
+        run_id: str,
+        *,
+        place: Callable[[str], str],
+        known: Iterable[Trial] = (),
     ) -> None:
         ended = [trial for trial in known if trial.has_ended]
         losses = [trial.tried.loss for trial in ended if trial.tried.loss is not None]
-        self._ledger, self._run_id, self._folder = ledger, run_id, folder
+        self._ledger, self._run_id, self._place = ledger, run_id, place
         self._waits = f"search {run_id} goes on"
         self._num_ended = len(ended)
         self._best = min(losses, default=None)
@@ -62,7 +68,7 @@ class TrialsTold(Callback):
             number,
             _shown(trial.config),
             cause,
-            f"{redacted(self._folder)}/{trial.custom_dirname}/{Path(trial.error_file).name}",
+            redacted(self._place(f"{trial.custom_dirname}/{Path(trial.error_file).name}")),
         )
         self._end()
 

@@ -46,6 +46,8 @@ _TUNING = "tuning"
 _KIND = "tune"
 """Of a search's run, and of the decision which of its trials won."""
 
+_LAST_WORDS = ("Trials did not complete", "Wrote the latest version")
+
 _PATIENT = LogPolicy(patience_s=PATIENCE_S)
 
 
@@ -97,7 +99,9 @@ def tune(
         require_first(ledger, search)
         known = trials_of(ledger, search)
         below = f"{_TUNING}/{search.id}"
-        told = TrialsTold(ledger, search.id, folder=store.below(below), known=known)
+        told = TrialsTold(
+            ledger, search.id, place=lambda name: store.below(f"{below}/{name}"), known=known
+        )
         told.begin(spec.num_trials)
         if on_start is not None:
             on_start(search)
@@ -106,7 +110,7 @@ def tune(
             suggestions = Suggestions(
                 spec, seed=job.spec.seed, tried=[trial.tried for trial in known]
             )
-            with keeping_tracebacks(store.files, below) as folder, _without_list_of_failures():
+            with keeping_tracebacks(store.files, below) as folder, _without_its_last_words():
                 _tuner(trial, spec, num_left, suggestions, told, folder, search.id).fit()
         waits = f"search {search.id} has tried all"
         tried = patiently(partial(trials_of, ledger, search), waits=waits)
@@ -180,12 +184,13 @@ def _name(trial: Any) -> str:
 
 
 @contextmanager
-def _without_list_of_failures() -> Iterator[None]:
-    """Ray Tune ends with an error that lists the trials that failed, each of which was told."""
+def _without_its_last_words() -> Iterator[None]:
+    """Ray Tune ends with an error that lists the trials that failed, each of which was told, and
+    with where its files are, which go."""
     logger = logging.getLogger("ray.tune.tune")
 
     def is_other(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Trials did not complete")
+        return not str(record.msg).startswith(_LAST_WORDS)
 
     logger.addFilter(is_other)
     try:

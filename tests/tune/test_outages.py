@@ -101,11 +101,13 @@ def test_what_came_of_trials_waits_for_it(
     job: TrainingJob,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Ray Tune ended the search with what its callback had raised."""
     run = job.start(ledger, dataset, "tune", {})
     killed = job.start(ledger, dataset, "trial", PARAMETERS, run.id)
-    told = TrialsTold(ledger, run.id, folder="tuning")
+    store = Store("s3://models/home?region=here")
+    told = TrialsTold(ledger, run.id, place=store.below)
     error = tmp_path / "error.txt"
     error.write_text("Failure # 1\nThe actor died unexpectedly before finishing this task.\n")
     trial = SimpleNamespace(
@@ -114,6 +116,7 @@ def test_what_came_of_trials_waits_for_it(
     for name in ("log", "list"):
         monkeypatch.setattr(Runs, name, away_at_first(getattr(Runs, name)))
     told.on_trial_error(1, [trial], trial)
+    assert "its traceback will be in s3://models/home/t/error.txt?region=here" in caplog.text
     assert ledger.runs.get(killed.id).status == "failed"
     monkeypatch.setattr(Runs, "log", away_at_first(Runs.log))
     trial.last_result = {"validation_loss": 0.5}
