@@ -13,8 +13,13 @@ from raymlops.cluster.link import ActorLink
 from raymlops.cluster.resources import free_cpus, node_cpus
 from raymlops.serve.client.messages import Answer, Columns
 from raymlops.serve.deployment.autoscaling import WorkMeter
-from raymlops.serve.deployment.proxy import run_application
-from raymlops.serve.deployment.room import Claim, cpus_needed_first, surge_percent
+from raymlops.serve.deployment.proxy import FRONT, run_application
+from raymlops.serve.deployment.room import (
+    Claim,
+    cpus_needed_first,
+    require_not_taken,
+    surge_percent,
+)
 from raymlops.serve.door.actor import door_path, local_door
 from raymlops.serve.process.garbage import spare_what_is_loaded
 from raymlops.serve.replica.pool import Pool, PoolSpec
@@ -59,9 +64,10 @@ def run_replicas(origin: Origin, *, application: str, route: str | None) -> None
     """
     before = _running_origin(application)
     wanted, running = _wanted(origin.settings), _running(application, before)
-    free = free_cpus()
-    surge = surge_percent(wanted, running, node_cpus=node_cpus(), free_cpus=free)
+    free, nodes = free_cpus(), node_cpus()
+    surge = surge_percent(wanted, running, node_cpus=nodes, free_cpus=free)
     if free < (needed := cpus_needed_first(wanted, running, surge)):
+        require_not_taken(needed, running, _others(application), total_cpus=sum(nodes))
         _logger.warning(
             "new replicas need %g CPUs (serve.num_cpus), %g are free: deploying waits for the "
             "others",
@@ -82,12 +88,11 @@ def check_room(application: str, settings: ServeSettings) -> None:
     Raises:
         ClusterError: it never has.
     """
-    surge_percent(
-        _wanted(settings),
-        _running(application, _running_origin(application)),
-        node_cpus=node_cpus(),
-        free_cpus=free_cpus(),
-    )
+    wanted, running = _wanted(settings), _running(application, _running_origin(application))
+    free, nodes = free_cpus(), node_cpus()
+    surge = surge_percent(wanted, running, node_cpus=nodes, free_cpus=free)
+    if free < (needed := cpus_needed_first(wanted, running, surge)):
+        require_not_taken(needed, running, _others(application), total_cpus=sum(nodes))
 
 
 def _wanted(settings: ServeSettings) -> Claim:
@@ -96,6 +101,15 @@ def _wanted(settings: ServeSettings) -> Claim:
         num_replicas=settings.num_replicas if scaling is None else scaling.min_replicas,
         num_cpus=settings.num_cpus,
     )
+
+
+def _others(application: str) -> dict[str, Claim]:
+    """What the other applications keep, as far as their replicas say."""
+    from ray import serve
+
+    others = {name for name in serve.status().applications if name not in (application, FRONT)}
+    origins = {name: _running_origin(name) for name in others}
+    return {name: _wanted(each.settings) for name, each in origins.items() if each is not None}
 
 
 def _running(application: str, origin: Origin | None) -> Claim | None:

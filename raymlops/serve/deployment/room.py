@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raymlops.cluster.resources import places
@@ -53,6 +53,27 @@ def cpus_needed_first(wanted: Claim, running: Claim | None, surge: int) -> float
         return wanted.num_replicas * wanted.num_cpus
     ends_one_first = surge == _IN_PLACE_PERCENT or running.num_replicas > wanted.num_replicas
     return 0.0 if ends_one_first else wanted.num_cpus
+
+
+def require_not_taken(
+    needed_cpus: float, running: Claim | None, others: Mapping[str, Claim], *, total_cpus: float
+) -> None:
+    """Raises ClusterError where what `others` keep, by application, never leaves `needed_cpus`
+    beside what is `running`: they end when somebody undeploys them, and Serve waits for that."""
+    own = 0.0 if running is None else running.num_replicas * running.num_cpus
+    taken = {name: claim.num_replicas * claim.num_cpus for name, claim in others.items()}
+    left = total_cpus - own - sum(taken.values())
+    if needed_cpus == 0.0 or round(needed_cpus - left, 4) <= 0.0:
+        return
+    kept = ", ".join(f"{name} {cpus:g}" for name, cpus in sorted(taken.items()) if cpus)
+    if not kept:  # what else has them may end
+        return
+    beside = f", what is to be replaced {own:g}" if own else ""
+    raise ClusterError(
+        f"new replicas need {needed_cpus:g} CPUs (serve.num_cpus), and of the cluster's "
+        f"{total_cpus:g} others keep theirs ({kept}{beside}): undeploy one of them, set "
+        "serve.num_cpus or serve.num_replicas to less, or add nodes"
+    )
 
 
 def _require_room(wanted: Claim, node_cpus: Sequence[float]) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from raymlops.errors import ClusterError
-from raymlops.serve.deployment.room import Claim, cpus_needed_first, surge_percent
+from raymlops.serve.deployment.room import (
+    Claim,
+    cpus_needed_first,
+    require_not_taken,
+    surge_percent,
+)
 
 
 def claim(num_replicas: int, num_cpus: float) -> Claim:
@@ -60,3 +65,19 @@ def test_what_waits_for_others_is_told_apart_from_what_makes_its_own_room() -> N
     assert cpus_needed_first(two, two, 100) == 1.0
     assert cpus_needed_first(two, two, 0) == 0.0
     assert cpus_needed_first(claim(1, 1.0), two, 100) == 0.0
+
+
+def test_cpus_that_other_models_keep_are_not_waited_for() -> None:
+    """Serve waited for them until somebody undeployed one of the others."""
+    one = Claim(num_replicas=1, num_cpus=1.0)
+    others = {"flights": Claim(num_replicas=2, num_cpus=0.5), "rain": one}
+    require_not_taken(1.0, None, others, total_cpus=3.0)
+    require_not_taken(0.0, one, others, total_cpus=3.0)
+    require_not_taken(1.0, one, {}, total_cpus=1.0)  # those of a training come back
+    with pytest.raises(ClusterError) as refused:
+        require_not_taken(1.0, one, others, total_cpus=3.0)
+    assert str(refused.value) == (
+        "new replicas need 1 CPUs (serve.num_cpus), and of the cluster's 3 others keep theirs "
+        "(flights 1, rain 1, what is to be replaced 1): undeploy one of them, set serve.num_cpus "
+        "or serve.num_replicas to less, or add nodes"
+    )
