@@ -30,6 +30,7 @@ class FitLoop(Loop):
         with self.strategy.scope():
             self.model.compile(optimizer=self.optimizer, loss=self.loss)
         self._take_step = tf.function(self._take_global_step)
+        self._unread: Exception | None = None
 
     @property
     def loss_scale(self) -> float:
@@ -62,14 +63,22 @@ class FitLoop(Loop):
         return self.loss.call(targets, outputs)
 
     def _finish_epoch(self) -> None:
+        import tensorflow as tf
+
         batches = list(self.course.rest_of_epoch())
-        if batches:
+        if not batches:
+            return
+        try:
             self.model.fit(
                 self._dataset(batches),
                 steps_per_epoch=len(batches),
                 callbacks=[self._listener(batches)],
                 verbose=0,
             )
+        except tf.errors.OpError:
+            if self._unread is None:
+                raise
+            raise self._unread from None
 
     def _dataset(self, batches: Sequence[Batch]) -> Any:
         """Each worker's replicas' rows, batch by batch."""
@@ -83,9 +92,13 @@ class FitLoop(Loop):
             first = context.input_pipeline_id * num_here
 
             def parts() -> Iterator[Any]:
-                for batch in batches:
-                    for replica in range(first, first + num_here):
-                        yield self._read_scaled(batch, replica)
+                try:
+                    for batch in batches:
+                        for replica in range(first, first + num_here):
+                            yield self._read_scaled(batch, replica)
+                except Exception as error:  # TensorFlow's thread would make a text of it
+                    self._unread = error
+                    raise
 
             return tf.data.Dataset.from_generator(parts, output_signature=signature)
 

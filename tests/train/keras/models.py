@@ -144,6 +144,20 @@ def tagged(rows: int = 333) -> tuple[ArraySource, ArraySource]:
     return source, source
 
 
+class Torn(ArraySource):
+    """Rows of which the 24th is lost."""
+
+    def take(self, rows: Any) -> Any:
+        if 23 in rows:
+            raise OSError("rows.bin: Input/output error")
+        return super().take(rows)
+
+
+def torn() -> ArraySource:
+    train, _ = digits(100)
+    return Torn(train.columns)
+
+
 def own_loss() -> Any:
     class Own(tf.keras.losses.Loss):  # type: ignore[misc]  # untyped
         def call(self, targets: Any, outputs: Any) -> Any:

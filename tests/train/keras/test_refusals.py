@@ -123,6 +123,13 @@ def test_a_loss_that_mixes_rows_is_told(loop: LoopName, tensorflow_host: Host) -
     ]
 
 
+def test_what_reading_rows_raises_is_told(loop: LoopName, tensorflow_host: Host) -> None:
+    """Under `fit` it was an UnknownError of TensorFlow's, without the line that raised it."""
+    spec = replace(spec_of(loop, "mlp"), data=Factory(call="tests.train.keras.models:torn"))
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, replace(spec, batch_size=10))
+    assert told == ["OSError: rows.bin: Input/output error"]
+
+
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
 def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
     loop: LoopName, clip_norm: float | None, tensorflow_host: Host
