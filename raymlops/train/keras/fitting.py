@@ -8,27 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raymlops.errors import TrainingError
+from raymlops.train.keras.targets import NO_NUMBERS, Targets
 
 if TYPE_CHECKING:
     from raymlops.train.keras.spec import KerasSpec
     from raymlops.train.spec.sources import Sources
 
-_NO_NUMBERS = "OUSMm"
-"""Kinds of numpy's types: objects, texts, times."""
 
-
-def require_fitting(spec: KerasSpec, model: Any, sources: Sources) -> None:
+def require_fitting(spec: KerasSpec, model: Any, targets: Targets, sources: Sources) -> None:
     """Raises TrainingError where the model does not take the rows to train or to validate on, or
-    nothing takes their targets, with what both are."""
+    the loss not their targets, with what both are."""
     for source in (sources.train, sources.validation):
         if source is not None:
-            *columns, targets = source.take(np.zeros(1, np.int64))
+            *columns, given = source.take(np.zeros(1, np.int64))
             _require_inputs(spec, model, columns)
-            if targets.dtype.kind in _NO_NUMBERS and isinstance(spec.loss, str):
-                raise TrainingError(
-                    f"{spec.data.call} gives targets of type {targets.dtype}, and loss {spec.loss} "
-                    "takes numbers, of classes those from 0"
-                )
+            targets.require_form(given)
 
 
 def _require_inputs(spec: KerasSpec, model: Any, columns: Sequence[Any]) -> None:
@@ -42,7 +36,7 @@ def _require_inputs(spec: KerasSpec, model: Any, columns: Sequence[Any]) -> None
             "the second"
         )
     for column, each in zip(columns, inputs, strict=False):
-        if column.dtype.kind in _NO_NUMBERS and each.dtype != "string":
+        if column.dtype.kind in NO_NUMBERS and each.dtype != "string":
             wanted = getattr(each.dtype, "name", each.dtype)  # Keras 3 has texts
             raise TrainingError(
                 f"{spec.model.call} takes rows of type {wanted}, and {spec.data.call} gives them "

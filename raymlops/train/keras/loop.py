@@ -23,6 +23,7 @@ from raymlops.train.keras.recipe import (
 from raymlops.train.keras.share import share
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
+from raymlops.train.keras.targets import Targets
 from raymlops.train.loop.batches import Batch, batches_of
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec.sources import Sources
@@ -64,7 +65,8 @@ class Loop(ABC):
             self.optimizer = with_loss_scale(self._make_optimizer(keras), self.model, keras)
             self.optimizer.build(self.model.trainable_variables)
             self._generators = self._make_generators(keras)
-        require_fitting(spec, self.model, self.sources)
+        self._targets = Targets(spec, self.model.output_shape)
+        require_fitting(spec, self.model, self._targets, self.sources)
         require_by_row(spec, self._losses, self.sources.train, self.model.output_shape)
         self.state = State(self.model, self.optimizer, strategy, self._generators)
         self.course = Course(
@@ -150,6 +152,8 @@ class Loop(ABC):
         """The rows of a batch that a replica sees."""
         part = share(batch, replica=replica, num_replicas=self.strategy.num_replicas_in_sync)
         *inputs, targets = source.take(part.rows)
+        purpose = "validate" if source is self.sources.validation else "train"
+        self._targets.require_values(targets, part.rows, purpose=purpose)
         return inputs[0] if len(inputs) == 1 else tuple(inputs), targets, part.weights
 
     def _validate(self) -> float | None:

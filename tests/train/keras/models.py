@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,14 @@ def tagged(rows: int = 333) -> tuple[ArraySource, ArraySource]:
     tokens = images[:rows, 24:32].astype(np.int64)
     source = ArraySource([tokens, tokens % 4])
     return source, source
+
+
+def labelled(label: float, dtype: str = "int64", shape: Sequence[int] = ()) -> ArraySource:
+    """Digits, whether they are above 4 but for row 23."""
+    images, labels = load_digits(return_X_y=True)
+    targets = (labels[:100] > 4).astype(dtype)
+    targets[23] = label
+    return ArraySource([images[:100].astype(np.float32) / 16, targets.reshape(100, *shape)])
 
 
 class Torn(ArraySource):

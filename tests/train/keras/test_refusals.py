@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from raymlops.train import CheckpointPolicy, Factory, OptimizerSpec
@@ -121,6 +122,43 @@ def test_a_loss_that_mixes_rows_is_told(loop: LoopName, tensorflow_host: Host) -
         f"TrainingError: loss {models}:mean_loss gives values of shape [] for 256 rows: let it "
         "give one for each row, such as a mean over the last axis",
     ]
+
+
+def test_targets_that_a_loss_does_not_take_are_told(loop: LoopName, tensorflow_host: Host) -> None:
+    """Of a class too high a GPU's loss was no number, for which the learning rate was blamed;
+    class 3.5 was class 3; a binary loss fell without end by a label above 1; `fit` held a vector
+    of targets against ten outputs each."""
+    models = "tests.train.keras.models"
+    spec = replace(spec_of(loop, "mlp"), max_steps=3)  # which leave no checkpoint
+    single = Factory(call=f"{models}:single")
+    binary = replace(spec, model=single, loss="binary_cross_entropy")
+
+    def of(spec: KerasSpec, **arguments: object) -> KerasSpec:
+        return replace(spec, data=Factory(call=f"{models}:labelled", arguments=arguments))
+
+    given = f"{models}:labelled gives target"
+    wrong = [
+        (of(spec, label=10), f"{given} 10 in row 23 of those to train on, and the model tells 10 "),
+        (of(spec, label=-1), f"{given} -1 in row 23 of those to train on, and the model tells 10 "),
+        (of(spec, label=3.5, dtype="float32"), f"{given}s of type float32, and loss cross_entropy"),
+        (of(binary, label=2), f"{given} 2 in row 23 of those to train on, and loss binary_cross_"),
+        (of(binary, label=np.nan, dtype="float64"), f"{given} nan in row 23 of those to train on"),
+        (
+            of(replace(spec, loss="mse"), label=1),
+            f"{given}s of shape [rows], and loss mse takes those of shape [rows, 10] for outputs",
+        ),
+    ]
+    right = [
+        of(spec, label=1, dtype="uint8", shape=[1]),
+        of(spec, label=9, dtype="int32"),
+        of(binary, label=1, dtype="bool"),
+        of(binary, label=0.5, dtype="float64", shape=[1]),
+    ]
+    specs = [*(broken for broken, _ in wrong), *right]
+    (told,) = tensorflow_host.run(crew(loop), training.failure_of, *specs)
+    for text, (_, expected) in zip(told, wrong, strict=False):
+        assert text.startswith(f"TrainingError: {expected}")
+    assert told[len(wrong) :] == ["nothing"] * len(right)
 
 
 def test_what_reading_rows_raises_is_told(loop: LoopName, tensorflow_host: Host) -> None:

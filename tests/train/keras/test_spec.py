@@ -21,6 +21,7 @@ from raymlops.train.keras.backend import KerasBackend
 from raymlops.train.keras.fitting import require_fitting
 from raymlops.train.keras.recipe import make_optimizer
 from raymlops.train.keras.strategy import make_strategy
+from raymlops.train.keras.targets import Targets
 from raymlops.train.plan.feasibility import Limits, require
 from raymlops.train.spec.sources import Sources
 from tests.train.keras.specs import MLP
@@ -77,11 +78,15 @@ def taking(*shapes: tuple[int | None, ...], dtype: str = "float32") -> SimpleNam
     return SimpleNamespace(inputs=inputs)
 
 
+def fit(model: SimpleNamespace, sources: Sources) -> None:
+    require_fitting(MLP, model, Targets(MLP, (None, 10)), sources)
+
+
 def refusal(
     model: SimpleNamespace, train: ArraySource, validation: ArraySource | None = None
 ) -> str:
     with pytest.raises(TrainingError) as caught:
-        require_fitting(MLP, model, Sources(train=train, validation=validation))
+        fit(model, Sources(train=train, validation=validation))
     return str(caught.value)
 
 
@@ -89,8 +94,8 @@ def test_rows_that_a_model_does_not_take_are_told_with_both_shapes() -> None:
     """TensorFlow ended the first step with a page of frames, and those to validate on the first
     epoch."""
     several = rows((64,), (5, 3))
-    require_fitting(MLP, taking((64,), (None, 3)), Sources(train=several, validation=several))
-    require_fitting(MLP, taking((1,)), Sources(train=rows(())))  # which Keras gives a dimension
+    fit(taking((64,), (None, 3)), Sources(train=several, validation=several))
+    fit(taking((1,)), Sources(train=rows(())))  # which Keras gives a dimension
     both = "takes rows of shape [64], and tests.train.keras.models:digits gives them of shape [60]:"
     assert both in refusal(taking((64,)), rows((60,)))
     assert both in refusal(taking((64,)), rows((64,)), rows((60,)))
@@ -100,7 +105,7 @@ def test_rows_that_a_model_does_not_take_are_told_with_both_shapes() -> None:
 
 def test_texts_and_objects_for_numbers_are_told_with_both_types() -> None:
     """Neither the column nor its type was told: "Cast string to float is not supported"."""
-    require_fitting(MLP, taking((1,), dtype="string"), Sources(train=rows((1,), dtype="<U9")))
+    fit(taking((1,), dtype="string"), Sources(train=rows((1,), dtype="<U9")))
     texts = refusal(taking((64,)), rows((64,), dtype="<U9"))
     assert texts.endswith(
         "takes rows of type float32, and tests.train.keras.models:digits gives them of type <U9: "
