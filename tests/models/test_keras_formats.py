@@ -91,6 +91,21 @@ def test_a_keras_model_that_normalizes_becomes_onnx() -> None:
     np.testing.assert_array_equal(model(rows).numpy(), wanted)  # it was left as it was
 
 
+@pytest.mark.parametrize("taken", [None, "int32"])
+def test_a_keras_model_becomes_onnx_that_takes_rows_of_their_type(taken: str | None) -> None:
+    """Tokens of type int64 were refused by ONNX Runtime, which got an input of the model's type:
+    "Unexpected input data type", and no way out. Keras casts them."""
+    rows = np.random.default_rng(0).integers(0, 17, (9, 8))
+    import keras
+
+    tokens = keras.Input((None,), dtype=taken)
+    embedded = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(17, 4)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(3)(embedded))
+    artifact = format_named("onnx").save(model, rows)
+    predict = format_named("onnx").load(artifact, recorded=lambda _: False)
+    np.testing.assert_allclose(predict(rows), model(rows).numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["keras", "keras_weights"])
 def test_inputs_of_models_within_a_keras_model_are_not_told_as_its_own(name: str) -> None:
     rows = fitted("keras classifier").rows[:7]

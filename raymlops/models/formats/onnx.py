@@ -163,7 +163,8 @@ def _from_keras(model: Any, sample: Matrix) -> bytes:
             # tf2onnx calls parts of numpy and protobuf that warn of their own deprecation.
             warnings.simplefilter("ignore")
             try:
-                model.export(path, format="onnx", verbose=False)
+                signature = _signature(model, sample)
+                model.export(path, format="onnx", verbose=False, input_signature=signature)
             except ImportError as error:
                 raise ModelError(
                     "Keras to onnx needs tf2onnx: pip install 'raymlops[formats]'"
@@ -171,6 +172,19 @@ def _from_keras(model: Any, sample: Matrix) -> bytes:
         data = path.read_bytes()
     _require_operators(data)
     return data
+
+
+def _signature(model: Any, sample: Matrix) -> Any:
+    """The model's input, of the type of the rows it will get; None where that is its own.
+
+    Keras casts them, as the graph does then: ONNX Runtime takes the type of its input alone.
+    """
+    from keras import InputSpec
+
+    inputs: Any = getattr(model, "inputs", None) or ()
+    if len(inputs) != 1 or inputs[0].dtype == sample.dtype:
+        return None
+    return [InputSpec(dtype=str(sample.dtype), shape=inputs[0].shape)]
 
 
 def _require_operators(data: bytes) -> None:
