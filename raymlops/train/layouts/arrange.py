@@ -15,6 +15,7 @@ from raymlops.train.layouts.base import Context, Layout, Rows
 from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.chance import find_chance
 from raymlops.train.layouts.changing import Changes, find_changes, keeping
+from raymlops.train.layouts.meeting import looks_at_rows
 from raymlops.train.layouts.model import (
     build_model,
     compile_model,
@@ -133,7 +134,7 @@ class _Draft:
         rows = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in self.probe.inputs)
         pipeline = self.spec.pipeline
         with self.around():
-            unreached = self._perhaps_unreached()
+            unreached, looks = self._perhaps_unreached(), self._looks()
         return Staged(
             self.model,
             self._loss,
@@ -147,6 +148,7 @@ class _Draft:
             prepare=self._compile,
             timeline_to=folder if pipeline.timeline else None,
             unreached=unreached,
+            looks=looks,
         )
 
     def sharded(self) -> Layout:
@@ -154,7 +156,7 @@ class _Draft:
 
         blocks = gathered(self.model, self.blocks, self.seat.plan)
         with self.around():
-            unreached = self._perhaps_unreached()
+            unreached, looks = self._perhaps_unreached(), self._looks()
         self._compile(self.model)
         return Sharded(
             self.model,
@@ -162,6 +164,7 @@ class _Draft:
             self.seat,
             blocks=without_skipped(self.model, blocks, unreached),
             unreached=unreached,
+            looks=looks,
             norms=self.norms,
             computing=self.computing,
             around=self.around,
@@ -214,6 +217,11 @@ class _Draft:
     def _perhaps_unreached(self) -> list[str]:
         """What a pass of a worker may not reach, and those of others at the same time may."""
         return self._trained() if self.by_chance else self._unreached_by(_first_alone(self.probe))
+
+    def _looks(self) -> bool:
+        """Whether rows may decide which way a pass goes, also where the first ones do not."""
+        with keeping(self.model, self.changes.parameters):
+            return looks_at_rows(self.model, self.probe, self.computing)
 
     def _wavering(self) -> list[str]:
         """What one pass reaches and another does not."""

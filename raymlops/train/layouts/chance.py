@@ -10,18 +10,15 @@ send must not depend on the way. A pass tells it, whichever way that one went.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from raymlops.errors import TrainingError
 from raymlops.train.layouts.base import Context, Rows
+from raymlops.train.layouts.followed import Followed
 from raymlops.train.pipeline.costs import untouched
 from raymlops.train.plan import ParallelPlan
 
@@ -30,9 +27,6 @@ _DRAWING = {
     "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "normal",
     "normal_", "uniform_", "random_", "bernoulli", "bernoulli_", "multinomial", "poisson",
     "exponential_", "geometric_", "cauchy_", "log_normal_", "gumbel_softmax",
-}  # fmt: skip
-_READING = {
-    "__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy", "nonzero", "unique",
 }  # fmt: skip
 
 
@@ -58,7 +52,7 @@ def find_chance(model: nn.Module, rows: Rows, computing: Context) -> Chance:
     """What a pass of `rows` through the model shows. It decides where tensors are read that follow
     from what was drawn; of numbers that are no tensors that cannot be told, and they do, too. The
     model is as it was before."""
-    watch = _Watch()
+    watch = Followed(sources=_DRAWING)
     before = _elsewhere()
     with untouched(model), torch.no_grad(), computing(), watch:
         model(*rows.inputs)
@@ -70,32 +64,3 @@ def _elsewhere() -> tuple[object, bytes, int]:
     """The states of random numbers that are not torch's."""
     _, numbers, position, *_ = np.random.get_state(legacy=True)  # noqa: NPY002  # a user's choice
     return random.getstate(), np.asarray(numbers).tobytes(), int(position)
-
-
-class _Watch(TorchFunctionMode):
-    """Follows what is drawn within it, and all that is computed from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.has_read = False
-        self._drawn: dict[int, torch.Tensor] = {}  # held, so that no other takes its id
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Collection[type],
-        arguments: tuple[Any, ...] = (),
-        named: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = _tensors((arguments, named))
-        result = function(*arguments, **(named or {}))
-        name = getattr(function, "__name__", "")
-        follows = any(id(each) in self._drawn for each in given)
-        self.has_read |= follows and name in _READING
-        if follows or name in _DRAWING:
-            self._drawn |= {id(each): each for each in _tensors(result)}
-        return result
-
-
-def _tensors(values: Any) -> list[torch.Tensor]:
-    return [each for each in tree_leaves(values) if isinstance(each, torch.Tensor)]

@@ -45,18 +45,22 @@ class Search:
             shards.set_reduce_scatter_unused_params(True)
             return
         _logger.warning(
-            "the first row does not reach %s, and torch %s cannot wait for workers that use other "
-            "parameters than each other: if only some rows use them, take a newer torch, or data "
-            "alone",
-            ", ".join(unreached),
+            "%s, and torch %s cannot wait for workers that use other parameters than each other: "
+            "if only some rows use them, take a newer torch, or data alone",
+            f"the first row does not reach {', '.join(unreached)}"
+            if unreached
+            else "the model looks at its rows",
             torch.__version__,
         )
 
-    def follow(self, value: torch.Tensor) -> None:
-        """Counts what gradients of `value` go back to, which a pass has just computed."""
+    def follow(self, value: torch.Tensor) -> Collection[str]:
+        """The names of what gradients of `value` go back to, which a pass has just computed; it
+        counts them."""
         found = reached_by(value) if value.grad_fn is not None else ()
-        self._reached.update(self._names[p] for p in found if p in self._names)
+        names = {self._names[p] for p in found if p in self._names}
+        self._reached |= names
         self._names.clear()
+        return names
 
     def end(self) -> None:
         """Leaves no gradient where none of a batch's passes had one; every replica calls it."""

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.layouts.clocked import Clock
+from raymlops.train.layouts.meeting import Meeting
 from raymlops.train.layouts.norms import SharedNorms
 from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.shards import require_shardable
@@ -35,7 +36,8 @@ def mesh_of(seat: Seat) -> DeviceMesh:
 class Sharded(Whole):
     """FSDP2 (Y. Zhao et al., PyTorch FSDP, 2023), each of `blocks` gathered on its own.
 
-    Where some parameters are `unreached` by the loss of one row, a `Search` goes along.
+    Where some parameters are `unreached` by the loss of one row, or the model `looks` at its rows,
+    a `Search` goes along; where it looks, workers meet at blocks.
 
     Raises:
         TrainingError: the model holds what FSDP2 does not take.
@@ -52,15 +54,17 @@ class Sharded(Whole):
         norms: SharedNorms | None = None,
         around: Context = nullcontext,
         unreached: Collection[str] = (),
+        looks: bool = False,
     ) -> None:
         require_shardable(model, blocks)
         (num_unreached,) = seat.total([float(len(unreached))])  # which a worker alone may not see
-        self._search = Search(model, blocks, seat) if num_unreached else None
+        self._search = Search(model, blocks, seat) if num_unreached or looks else None
         mesh = mesh_of(seat)
         shards = [fully_shard(block, mesh=mesh) for block in (*blocks, model)]
         self._shards: FSDPModule = shards[-1]
         if self._search is not None:
             self._search.begin(self._shards, unreached)
+        self._meeting = Meeting(model, blocks, seat) if looks and blocks else None
         self._clock = Clock()
         if seat.device.where.type == "cpu":
             for each in shards:
@@ -84,7 +88,9 @@ class Sharded(Whole):
     def _forward(self, rows: Rows) -> torch.Tensor:
         loss = super()._forward(rows)
         if self._search is not None:
-            self._search.follow(loss)
+            reached = self._search.follow(loss)
+            if self._meeting is not None:
+                self._meeting.end(reached)
         return loss
 
     def _sending(self, last: bool) -> AbstractContextManager[object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raymlops.storage.files import save as write_file
 from raymlops.train.layouts.base import Context, Layout, Rows, Tell
+from raymlops.train.layouts.meeting import Meeting
 from raymlops.train.layouts.recorded import keep_timeline
 from raymlops.train.layouts.searched import Search
 from raymlops.train.layouts.sharded import mesh_of
@@ -48,7 +50,7 @@ class Staged(Layout):
     those that lie in a stage are gathered on their own, where the schedule allows it. The timeline
     of the second batch is kept in the folder `timeline_to`: the first also finds out what passes
     between stages. Replicas of a stage expect parameters without a gradient where some are
-    `unreached` by the loss of one row.
+    `unreached` by the loss of one row, or the model `looks` at its rows; then they meet at blocks.
     """
 
     def __init__(
@@ -64,10 +66,11 @@ class Staged(Layout):
         prepare: Prepare,
         timeline_to: Path | None = None,
         unreached: Collection[str] = (),
+        looks: bool = False,
     ) -> None:
         assert seat.mesh is not None, "a plan with a pipeline has a mesh"
         self._searches: list[Search] = []
-        replicate = _replication(seat, set(blocks), unreached, self._searches)
+        replicate = _replication(seat, set(blocks), unreached, self._searches, looks=looks)
 
         def wrap(stage: nn.Module) -> nn.Module:
             _enter_around_forward(stage, computing)
@@ -149,7 +152,12 @@ def _kept(path: Path, plan: ParallelPlan) -> list[str] | None:
 
 
 def _replication(
-    seat: Seat, blocks: set[nn.Module], unreached: Collection[str], searches: list[Search]
+    seat: Seat,
+    blocks: set[nn.Module],
+    unreached: Collection[str],
+    searches: list[Search],
+    *,
+    looks: bool,
 ) -> Callable[[nn.Module], nn.Module]:
     """What makes the replicas of a stage train together; of sharded ones it adds to `searches`."""
     plan = seat.plan
@@ -158,23 +166,32 @@ def _replication(
     splits = find_schedule(plan.schedule).splits_backward
     if plan.shard == 1 and plan.tensor == 1 and not splits:
         return lambda stage: DistributedDataParallel(
-            stage, process_group=seat.replicas, find_unused_parameters=bool(unreached)
+            stage, process_group=seat.replicas, find_unused_parameters=bool(unreached) or looks
         )
 
     def shard(stage: nn.Module) -> nn.Module:
         alone = [] if splits else [module for module in stage.modules() if module in blocks]
         require_shardable(stage, alone)
-        search = Search(stage, alone, seat) if unreached else None
+        search = Search(stage, alone, seat) if unreached or looks else None
         for module in alone:
             fully_shard(module, mesh=mesh_of(seat))
         shards = fully_shard(stage, mesh=mesh_of(seat))
         if search is not None:
-            stage.register_forward_hook(lambda _stage, _inputs, output: search.follow(output))
+            meeting = Meeting(stage, alone, seat) if looks and alone else None
+            stage.register_forward_hook(partial(_end_pass, search, meeting))
             search.begin(shards, unreached)
             searches.append(search)
         return stage
 
     return shard
+
+
+def _end_pass(
+    search: Search, meeting: Meeting | None, _stage: nn.Module, _inputs: Any, output: torch.Tensor
+) -> None:
+    reached = search.follow(output)
+    if meeting is not None:
+        meeting.end(reached)
 
 
 def _enter_around_forward(stage: nn.Module, computing: Context) -> None:
