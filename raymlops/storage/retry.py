@@ -12,6 +12,10 @@ from raymlops.errors import UnavailableError
 
 Result = TypeVar("Result")
 
+# Of its own: a training seeds the process's, which would give its workers the same waits, and a
+# model that draws from it would draw others after a failure.
+_RANDOM = random.Random()
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
@@ -53,7 +57,7 @@ class Attempts:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = _RANDOM.random,
     ) -> None:
         self._policy = policy
         self._clock, self._sleep, self._draw = clock, sleep, draw

@@ -9,7 +9,6 @@ send must not depend on the way. A pass tells it, whichever way that one went.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from raymlops.errors import TrainingError
+from raymlops.train.generators import states
 from raymlops.train.layouts.base import Context, Rows
 from raymlops.train.layouts.followed import Followed
 from raymlops.train.pipeline.costs import untouched
@@ -53,14 +53,10 @@ def find_chance(model: nn.Module, rows: Rows, computing: Context) -> Chance:
     from what was drawn; of numbers that are no tensors that cannot be told, and they do, too. The
     model is as it was before."""
     watch = Followed(sources=_DRAWING)
-    before = _elsewhere()
-    with untouched(model), torch.no_grad(), computing(), watch:
-        model(*rows.inputs)
-    elsewhere = _elsewhere() != before
+    with untouched(model):
+        before = states()
+        with torch.no_grad(), computing(), watch:
+            model(*rows.inputs)
+        after = states()
+    elsewhere = any(not np.array_equal(before[name], after[name]) for name in before)
     return Chance(decides=watch.has_read or elsewhere, elsewhere=elsewhere)
-
-
-def _elsewhere() -> tuple[object, bytes, int]:
-    """The states of random numbers that are not torch's."""
-    _, numbers, position, *_ = np.random.get_state(legacy=True)  # noqa: NPY002  # a user's choice
-    return random.getstate(), np.asarray(numbers).tobytes(), int(position)

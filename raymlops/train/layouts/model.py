@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from raymlops.errors import TrainingError
 from raymlops.train.devices import Device
+from raymlops.train.generators import kept, seed_others
 from raymlops.train.spec import TrainSpec
 
 _logger = logging.getLogger(__name__)
@@ -25,8 +26,9 @@ def build_model(spec: TrainSpec) -> nn.Module:
         TrainingError: it is no module of torch, or its layers wait for rows to have a size.
     """
     spec.model.function()  # imported by now, so that what its module draws is none of the weights
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), kept():
         torch.manual_seed(spec.seed)
+        seed_others(spec.seed)
         model = spec.model.make()
     if not isinstance(model, nn.Module):
         raise TrainingError(f"{spec.model.call} made a {type(model).__name__}, not a torch module")

@@ -13,6 +13,7 @@ import torch
 from raymlops.data.loading import InOrder, Position
 from raymlops.errors import TrainingError
 from raymlops.train.checkpoints.checkpoints import Checkpoints
+from raymlops.train.generators import seed_others
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.inputs import telling_of_inputs
 from raymlops.train.layouts.model import build_model
@@ -134,7 +135,9 @@ class Loop:
         return self._layout.parts
 
     def _begin(self) -> None:
-        torch.manual_seed(self._spec.seed + self._seat.stream)
+        seed = self._spec.seed + self._seat.stream
+        torch.manual_seed(seed)
+        seed_others(seed)
         latest = self._checkpoints.latest() if self._checkpoints is not None else None
         if self._checkpoints is not None and latest is not None:
             tensors = self._state.template(self._checkpoints.shapes(latest))

@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from raymlops.train import generators
 from raymlops.train.compression import Compression, saved
 from raymlops.train.loop.named import NamedPart
 from raymlops.train.pipeline.passage import unwrapped
@@ -95,11 +96,16 @@ class State:
                 _make_momentum_sparse(each.part, each.optimizer)
         for optimizer, parameter, _ in unsaved:
             del optimizer.state[parameter]
+        others: generators.States = {}
         for name, state in tensors["random"].items():
-            if name.startswith("cpu"):
+            kind = name.partition("-")[0]
+            if kind == "cpu":
                 torch.set_rng_state(state)
+            elif kind in generators.NAMES:
+                others[kind] = state.numpy()
             else:
                 self._seat.device.set_generator_state(state)
+        generators.set_states(others)
         if self._compression is not None:
             saved.restore(self._compression, tensors["compression"], self._seat.replica)
 
@@ -149,6 +155,8 @@ class State:
         if stage := self._seat.plan.coordinates(self._seat.rank)["pipeline"]:
             mine += f"-{stage}"  # it has drawn other numbers than the stages before
         found = {f"cpu-{mine}": torch.get_rng_state()}
+        for kind, numbers in generators.states().items():
+            found[f"{kind}-{mine}"] = torch.from_numpy(numbers)
         device = self._seat.device
         if (state := device.generator_state()) is not None:
             found[f"{device.where.type}-{mine}"] = state

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from raymlops.train.generators import kept
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -68,7 +70,7 @@ def untouched(*models: nn.Module) -> Iterator[None]:
 
     buffers = copy_buffers(models)
     devices = {p.device for model in models for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=[device.index for device in devices]):
+    with torch.random.fork_rng(devices=[device.index for device in devices]), kept():
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from raymlops.train import ParallelPlan
+from raymlops.train import ParallelPlan, generators
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, OptimizerSpec, PipelineSpec, TrainSpec
@@ -80,6 +81,26 @@ class Centred(torch.nn.Module):
         if self.training:
             self.mean.lerp_(x.mean(0), 0.1)
         return self.mlp(x - self.mean)
+
+
+class Noisy(torch.nn.Module):
+    """Draws what is not torch's, as a model made by numpy and rotations of images by Python do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = models.mlp()
+        first = np.random.normal(size=64).astype(np.float32)  # noqa: NPY002
+        self.scale = torch.nn.Parameter(torch.from_numpy(first))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            noise = random.gauss(0, 0.1) + np.random.normal(size=64)  # noqa: NPY002
+            x = x + torch.from_numpy(noise.astype(np.float32))
+        outputs: torch.Tensor = self.mlp(self.scale * x)
+        return outputs
+
+
+NOISY = replace(DROPPING, model=Factory(call="tests.train.checkpoints.test_going_on:Noisy"))
 
 
 def train_alone(spec: TrainSpec, folder: Path) -> tuple[Progress, Mapping[str, Any]]:
@@ -255,6 +276,32 @@ def test_a_checkpoint_of_one_plan_is_loaded_under_others_bit_by_bit(
     for plan, ranks in zip(plans[1:], loaded, strict=True):
         assert ranks[0]["losses"] == {}  # all steps are done
         assert same_bits(merged(ranks), merged(saved)), plan
+
+
+@pytest.mark.parametrize("plan", ["data=1", "data=2", endurance("shard=2")])
+def test_what_python_and_numpy_draw_goes_on_where_it_was(plan: str, tmp_path: Path) -> None:
+    """First weights and noise were others in every process, and after a kill."""
+    layout, cut = ParallelPlan.parse(plan), replace(NOISY, max_steps=12)
+    spec = NOISY
+    whole = gloo.run(layout, train, spec, tmp_path / "whole")
+    gloo.run(layout, train, cut, tmp_path / "cut")
+    after = gloo.run(layout, train, spec, tmp_path / "cut")
+    assert sorted(after[0]["losses"]) == list(range(11, 21))
+    assert same_bits(merged(after), merged(whole))
+    assert all(after[0]["losses"][step] == whole[0]["losses"][step] for step in range(11, 21))
+
+
+@RESTORED_ALONE
+def test_a_checkpoint_without_states_of_python_and_numpy_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before, generators.kept():
+        before.setattr(generators, "states", dict)
+        before.setattr(generators, "set_states", lambda found: None)
+        train_alone(replace(MLP, checkpoints=EVERY_5, max_steps=10), tmp_path)
+    with generators.kept():
+        progress, _ = train_alone(replace(MLP, checkpoints=EVERY_5), tmp_path)
+    assert progress.step == 20
 
 
 @RESTORED_ALONE
