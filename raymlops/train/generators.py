@@ -47,14 +47,36 @@ def set_states(found: Mapping[str, NDArray[np.int64]]) -> None:
         np.random.set_state(state)  # noqa: NPY002
 
 
+Drawn: TypeAlias = tuple[Any, Any]
+"""How far both have drawn, in this process alone: quicker than `states`."""
+
+
+def drawn() -> Drawn:
+    return random.getstate(), np.random.get_state(legacy=True)  # noqa: NPY002
+
+
 @contextmanager
-def kept() -> Iterator[None]:
-    """What is drawn inside is drawn again after."""
-    before = states()
+def drawing_from(found: Drawn) -> Iterator[None]:
+    """What is drawn inside is what was drawn after `found`, and what follows is as without it."""
+    before = drawn()
+    _go_to(found)
     try:
         yield
     finally:
-        set_states(before)
+        _go_to(before)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """What is drawn inside is drawn again after."""
+    with drawing_from(drawn()):
+        yield
+
+
+def _go_to(found: Drawn) -> None:
+    of_python, of_numpy = found
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)  # noqa: NPY002
 
 
 def _packed(integers: tuple[int, ...], has_normal: bool, normal: float) -> NDArray[np.int64]:

@@ -71,7 +71,8 @@ def _draft(spec: TrainSpec, seat: Seat, probe: Rows) -> _Draft:
         around = slice_layers(model, spec.tensor, seat, probe.inputs)
     blocks = blocks_of(model)
     if spec.activation_checkpointing:
-        recompute(model, blocks, compiled=spec.compile is not None and norms is None)
+        is_compiled = spec.compile is not None
+        recompute(model, blocks, compiled=is_compiled, shares_norms=norms is not None)
     return _Draft(
         spec=spec,
         seat=seat,

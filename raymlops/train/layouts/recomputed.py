@@ -1,6 +1,6 @@
 """Blocks whose inputs are kept, and whose insides are computed again on the way back.
 
-forward     buffers 0 ──▶ block ──▶ buffers 1        as running means go on
+forward     buffers 0 ──▶ block ──▶ buffers 1        as running means go on, and random numbers
 backward    buffers 0 ──▶ block again                and nothing goes on a second time
 """
 
@@ -20,12 +20,16 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 )
 
 from raymlops.errors import TrainingError
+from raymlops.train.generators import Drawn, drawing_from, drawn
 
 _Buffers: TypeAlias = Mapping[nn.Module, Mapping[str, torch.Tensor]]
 
 
-def recompute(model: nn.Module, blocks: Mapping[str, nn.Module], *, compiled: bool) -> None:
-    """Has `blocks` of `model` computed again in place.
+def recompute(
+    model: nn.Module, blocks: Mapping[str, nn.Module], *, compiled: bool, shares_norms: bool
+) -> None:
+    """Has `blocks` of `model` computed again in place; where it shares norms with other workers, a
+    compiled graph ends at them.
 
     Raises:
         TrainingError: there are none.
@@ -39,7 +43,8 @@ def recompute(model: nn.Module, blocks: Mapping[str, nn.Module], *, compiled: bo
 
     def wrapped(block: nn.Module) -> nn.Module:
         # A compiled graph changes buffers once, however often it computes what is in it.
-        if compiled or next(block.buffers(), None) is None:
+        is_cut = shares_norms and next(block.buffers(), None) is not None
+        if compiled and not is_cut:
             return wrap(block)
         return wrap(block, context_fn=partial(_contexts, block))
 
@@ -54,17 +59,19 @@ def _contexts(
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What to enter around a pass through `block`, and around the same computed again."""
     before = _copied(_buffers_of(block))
-    return nullcontext(), _holding(block, before)
+    return nullcontext(), _as_before(block, before, drawn())
 
 
 @contextmanager
-def _holding(block: nn.Module, buffers: _Buffers) -> Iterator[None]:
+def _as_before(block: nn.Module, buffers: _Buffers, numbers: Drawn) -> Iterator[None]:
     """Within it the modules of `block` have copies of `buffers`, others than those they had, which
-    what was computed before may still read."""
+    what was computed before may still read, and draw what follows `numbers`; torch sees to those
+    that are its own."""
     now = _buffers_of(block)
     _give(_copied(buffers))
     try:
-        yield
+        with drawing_from(numbers):
+            yield
     finally:
         _give(now)
 

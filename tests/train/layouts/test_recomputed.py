@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
 from copy import deepcopy
 
+import numpy as np
 import torch
 from torch import nn
 
+from raymlops.train.generators import kept, seed_others
 from raymlops.train.layouts.blocks import blocks_of
 from raymlops.train.layouts.recomputed import recompute
 
@@ -31,7 +34,7 @@ def test_running_means_go_on_once_in_blocks_that_are_computed_again() -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(Centred(), nn.BatchNorm1d(4), nn.Linear(4, 2))
     again = deepcopy(plain)
-    recompute(again, blocks_of(again), compiled=False)
+    recompute(again, blocks_of(again), compiled=False, shares_norms=False)
     batches = torch.randn(3, 6, 4)
     for model in (plain, again):
         outputs = [model(batch) for batch in batches]  # as a pipeline, whose passes overlap
@@ -42,6 +45,39 @@ def test_running_means_go_on_once_in_blocks_that_are_computed_again() -> None:
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
     assert int(found["1.num_batches_tracked"]) == 3
+    for ours, theirs in zip(again.parameters(), plain.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.allclose(ours.grad, theirs.grad, rtol=0, atol=1e-6)
+
+
+class Scaled(nn.Module):
+    """By what Python and numpy draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = torch.tanh(self.layer(x * random.random()))
+        return outputs * float(np.random.random())  # noqa: NPY002
+
+
+def test_what_python_and_numpy_drew_is_drawn_again() -> None:
+    """Gradients were those of other numbers, and what was drawn next skipped some."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(Scaled(), Scaled())
+    again = deepcopy(plain)
+    recompute(again, blocks_of(again), compiled=False, shares_norms=False)
+    batches = torch.randn(3, 6, 4)
+    next_drawn = []
+    for model in (plain, again):
+        with kept():
+            seed_others(0)
+            for batch in batches:
+                model(batch).square().sum().backward()
+            next_drawn.append((random.random(), float(np.random.random())))  # noqa: NPY002
+    assert next_drawn[0] == next_drawn[1]
     for ours, theirs in zip(again.parameters(), plain.parameters(), strict=True):
         assert ours.grad is not None
         assert theirs.grad is not None
