@@ -178,8 +178,10 @@ def _plans(plan: ParallelPlan, limits: Limits) -> Iterator[ParallelPlan]:
                 yield replace(sized, server=0, sync="synchronous", staleness=0)
 
 
-def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[int, float, int]:
-    """Axes opened or closed, then how far sizes are apart in doublings, then workers left idle."""
+def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[bool, int, float, int]:
+    """Whether nothing is parallel any more, axes opened or closed, then how far sizes are apart in
+    doublings, then workers left idle."""
+    is_given_up = other.num_workers == 1 < plan.num_workers
     pairs = [(plan.sizes[axis], other.sizes[axis]) for axis in AXES]
     changed = sum((a > 1) != (b > 1) for a, b in pairs)
     changed += (plan.server > 0) != (other.server > 0)
@@ -187,4 +189,4 @@ def _distance(plan: ParallelPlan, other: ParallelPlan) -> tuple[int, float, int]
     if other.pipeline > 1:
         pairs.append((plan.microbatches, other.microbatches))
     doublings = sum(abs(math.log2(a / b)) for a, b in pairs)
-    return changed, doublings, -other.num_workers
+    return is_given_up, changed, doublings, -other.num_workers

@@ -92,6 +92,6 @@ def test_a_plan_that_cuts_the_model_starts_nothing(
 ) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(PlanError) as caught:
         Trainer(MLP, plan=ParallelPlan(shard=2), home=tmp_path).fit()
-    assert caught.value.nearest == ("data=1", "data=2", "data=3")
+    assert caught.value.nearest == ("data=2", "data=3", "data=4")
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         assert list(ledger.runs.list()) == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -142,6 +143,16 @@ def test_the_nearest_plans_keep_the_axes_and_fit() -> None:
     assert all(not problems(plan, LIMITS) for plan in near)
     assert nearest(ParallelPlan(tensor=4), LIMITS)[0] == ParallelPlan(tensor=3)
     assert problems(ParallelPlan(data=4, tensor=2), LIMITS) == ()
+
+
+def test_the_nearest_plans_keep_workers_before_they_give_up() -> None:
+    """A pipeline of a model that cannot be cut was answered with a single process, which is nearer
+    by its axes than workers on another one."""
+    whole = replace(LIMITS, num_layers=0, uncuttable="it has one layer")
+    told = [str(plan) for plan in nearest(ParallelPlan(pipeline=2), whole)]
+    assert told == ["tensor=2", "shard=2", "data=2"]
+    alone = replace(whole, max_workers=1)
+    assert nearest(ParallelPlan(pipeline=2), alone) == (ParallelPlan(),)
 
 
 def test_the_nearest_plans_fill_a_large_cluster() -> None:
