@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -134,17 +135,23 @@ def test_traffic_stays_where_a_champion_cannot_be_served(
         assert published(world) == TrafficTable.champion("tumours", "1.0.1")
 
 
-def test_windows_are_judged_under_a_champion_that_cannot_be_served(world: World) -> None:
-    # Each look ended there: nothing was judged, and two tables were written a look.
-    deployed(world)
+def refusing_the_challenger(world: World) -> Callable[[TrafficTable], None]:
+    """Publishes as replicas do that can serve the champion alone."""
 
-    def refuse(table: TrafficTable) -> None:
+    def publish(table: TrafficTable) -> None:
         world.tables.append(table)
         if table.versions == ("1.0.1",):
             raise UnservableError("table 2 of tumours is refused: IntegrityError")
 
+    return publish
+
+
+def test_windows_are_judged_under_a_champion_that_cannot_be_served(world: World) -> None:
+    # Each look ended there: nothing was judged, and two tables were written a look.
+    deployed(world)
+
     with world.operator() as operator:
-        operator._publish_unfenced = refuse
+        operator._publish_unfenced = refusing_the_challenger(world)
         point(world.workspace, world.challenger)
         world.live(day(0), day(WINDOW_DAYS))
         for minute in range(10):
@@ -157,13 +164,8 @@ def test_windows_are_judged_under_a_champion_that_cannot_be_served(world: World)
 def test_another_champion_is_followed_at_once(world: World) -> None:
     deployed(world)
 
-    def refuse(table: TrafficTable) -> None:
-        world.tables.append(table)
-        if table.versions == ("1.0.1",):
-            raise UnservableError("table 2 of tumours is refused: IntegrityError")
-
     with world.operator() as operator:
-        operator._publish_unfenced = refuse
+        operator._publish_unfenced = refusing_the_challenger(world)
         for version in (world.challenger, world.champion, world.challenger):
             point(world.workspace, version)
             operator.tick(day(0))
