@@ -227,7 +227,9 @@ class DriftMonitor:
             model=model,
             num_predictions=observations.count_predictions(model),
             num_windows=observations.count_judged(model),
-            latest=next(newest_reports(self._ledger, model), None),
+            latest=next(
+                newest_reports(self._ledger, model, before=credible_before(datetime.now(UTC))), None
+            ),
             joins=observations.join_counts(model),
             num_alarms=len(self._ledger.watches.alarms(model)),
         )
