@@ -92,15 +92,7 @@ def add_labels(
         if num_late == len(known):
             raise DataError(why)
         _logger.warning("%s", why)
-    if num_dropped := fates["overflow"]:
-        _logger.warning(
-            "the labels of %s requests that %s has not answered are dropped, those that waited "
-            "longest: no more than %s may wait (monitor.joins.max_waiting); set that higher, or "
-            "tell them again once their requests were answered, by the same ids",
-            f"{num_dropped:,}",
-            model,
-            f"{policy.max_waiting:,}",
-        )
+    _warn_of_dropped(model, fates["overflow"], policy.max_waiting)
     return Labelled(
         num_requests=len(found),
         # Of more than may wait the newest are left, and those are of this file.
@@ -108,6 +100,18 @@ def add_labels(
         num_unknown=len(found) - len(known),
         fates=dict(fates),
     )
+
+
+def _warn_of_dropped(model: str, num_dropped: int, max_waiting: int) -> None:
+    if num_dropped:
+        _logger.warning(
+            "the labels of %s requests that %s has not answered are dropped, those that waited "
+            "longest: no more than %s may wait (monitor.joins.max_waiting); set that higher, or "
+            "tell them again once their requests were answered, by the same ids",
+            f"{num_dropped:,}",
+            model,
+            f"{max_waiting:,}",
+        )
 
 
 def _labels(
