@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,9 +57,23 @@ def test_a_create_whose_answer_is_lost_leaves_one_node(
     assert zookeeper_place.queue("locks/job") == []
 
 
+def tell_late(coordinator: Coordinator, by_s: float) -> None:
+    """Lets its session hear of a lost connection that much after its requests were interrupted."""
+    session = coordinator._backend._session  # type: ignore[attr-defined]
+
+    def hear(state: str) -> None:
+        time.sleep(by_s)
+        session._on_state(state)
+
+    session.client.remove_listener(session._on_state)
+    session.client.add_listener(hear)
+
+
+@pytest.mark.parametrize("told_late_s", [0.0, 1.0])
 def test_who_gives_up_without_having_heard_of_its_node_leaves_none(
-    behind_line: Coordinator, line: FaultyLine, zookeeper_place: Place
+    behind_line: Coordinator, line: FaultyLine, zookeeper_place: Place, told_late_s: float
 ) -> None:
+    tell_late(behind_line, by_s=told_late_s)
     with behind_line.hold("job"):
         pass
     line.lose_answer_to(CREATE, then_down=True)

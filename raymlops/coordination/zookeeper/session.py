@@ -78,7 +78,6 @@ class ZooKeeperSession:
         )
         self.client.add_listener(self._on_state)
         self._changed = threading.Condition()
-        self._connected = False
         self._is_away = False
         self._is_closed = False
         self._num_lost = 0
@@ -160,10 +159,14 @@ class ZooKeeperSession:
         self.ensure(folder)
 
     def wait_connected(self, deadline: Deadline | None = None) -> None:
-        """Raises CoordinationError when there is no connection before the deadline."""
+        """Raises CoordinationError when there is no connection before the deadline.
+
+        The client is asked, which knows of a lost connection before it interrupts requests; it
+        tells `_on_state` of it only afterwards.
+        """
         wait_s = (deadline or Deadline(self._patience_s)).left_s
         with self._changed:
-            if not self._changed.wait_for(lambda: self._connected, wait_s):
+            if not self._changed.wait_for(lambda: self.client.connected, wait_s):
                 raise CoordinationError(f"there is no connection to ZooKeeper at {self._hosts}")
 
     @contextlib.contextmanager
@@ -210,8 +213,7 @@ class ZooKeeperSession:
         is back: where a request was interrupted, nobody knows whether there is one."""
         with self._changed:
             self._abandoned.add((folder, prefix))
-            connected = self._connected
-        if connected:
+        if self.client.connected:
             self.client.handler.spawn(self._sweep)
 
     def _sweep(self) -> None:
@@ -232,14 +234,13 @@ class ZooKeeperSession:
         if not self._is_closed:
             self._tell(state)
         with self._changed:
-            self._connected = state == KazooState.CONNECTED
             if state == KazooState.LOST:
                 self._num_lost += 1
                 self._abandoned.clear()  # gone with the session
                 for lease in self._leases:
                     lease.end()
             self._changed.notify_all()
-            if self._connected and self._abandoned:
+            if state == KazooState.CONNECTED and self._abandoned:
                 self.client.handler.spawn(self._sweep)
 
     def _tell(self, state: str) -> None:
