@@ -19,11 +19,11 @@ from raymlops.errors import ClusterError
 
 _TIMEOUT_S = 5.0
 
-_TABLES = (
-    ("actors", "ActorInfoGcsService.GetAllActorInfo", "actor_table_data"),
-    ("groups", "PlacementGroupInfoGcsService.GetAllPlacementGroup", "placement_group_table_data"),
-    ("jobs", "JobInfoGcsService.GetAllJobInfo", "job_info_list"),
-)
+_TABLES = {
+    "actors": ("ActorInfoGcsService.GetAllActorInfo", "actor_table_data"),
+    "groups": ("PlacementGroupInfoGcsService.GetAllPlacementGroup", "placement_group_table_data"),
+    "jobs": ("JobInfoGcsService.GetAllJobInfo", "job_info_list"),
+}
 """Of Ray's head, with the calls that ask for them and the fields of their replies."""
 
 
@@ -84,12 +84,29 @@ class Head:
 
     def holders(self, resource: str) -> tuple[Holder, ...]:
         """Who keeps so much of a resource of Ray's, such as CPU, the largest holder first."""
-        rows = {
-            name: getattr(_ask(self.address, f"gcs_service.{call}", token=self.token), field)
-            for name, call, field in _TABLES
-        }
         used = sum(node.used.get(resource, 0.0) for node in self.nodes() if node.alive)
-        return share_out(resource, used, **rows)
+        return share_out(resource, used, **{name: self._rows(name) for name in _TABLES})
+
+    def abandoned_groups(self, job_id: str) -> tuple[str, ...]:
+        """The ids of the placement groups of a job that nobody has removed, and whose actors that
+        made them are dead."""
+        tables = import_module("ray.core.generated.gcs_pb2")
+        dead = {
+            actor.actor_id
+            for actor in self._rows("actors")
+            if actor.state == tables.ActorTableData.DEAD
+        }
+        return tuple(
+            group.placement_group_id.hex()
+            for group in self._rows("groups")
+            if group.creator_job_id.hex() == job_id
+            and group.creator_actor_id in dead
+            and group.state != tables.PlacementGroupTableData.REMOVED
+        )
+
+    def _rows(self, table: str) -> Any:
+        call, field = _TABLES[table]
+        return getattr(_ask(self.address, f"gcs_service.{call}", token=self.token), field)
 
 
 def find_head(address: str) -> Head:

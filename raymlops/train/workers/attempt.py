@@ -35,12 +35,14 @@ def attempt(
     Raises:
         LostWorkerError: Ray Train itself failed, or could not start the workers.
     """
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayActorError, RayTaskError
     from ray.train.v2.api.exceptions import (
         ControllerError,
         TrainingFailedError,
         WorkerGroupError,
     )
+
+    from raymlops.train.workers.controller import sweep
 
     # Ray Train looks at its workers so often; by default a run waits 2 s at its end.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
@@ -54,6 +56,10 @@ def attempt(
         if isinstance(raised, RayTaskError):  # by a worker, as they were brought together
             return replace(cause_of({0: _qualified(raised.cause)}), rank=None)
         raise LostWorkerError(f"run {task.run_id}: {reason_of(str(error))}") from error
+    except RayActorError as error:  # of the controller, which looks after all of them
+        sweep()
+        failure = cause_of({0: _qualified(error)})
+        return replace(failure, rank=None, reason=f"with Ray Train's controller: {failure.reason}")
     return None
 
 
@@ -61,7 +67,8 @@ def _ray_trainer(
     task: Task, name: str, num_workers: int | tuple[int, int], cpus_per_worker: float
 ) -> DataParallelTrainer:
     from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from raymlops.train.workers.controller import UnsweptTrainer
 
     backend = backend_of(task.spec)
     resources = worker_resources(cpus_per_worker=cpus_per_worker, device=task.spec.device)
@@ -78,7 +85,7 @@ def _ray_trainer(
         ),
         worker_runtime_env={"env_vars": variables} if variables else {},
     )
-    return DataParallelTrainer(
+    return UnsweptTrainer(
         partial(leaving_traceback, backend.work),
         train_loop_config={"task": task},
         backend_config=backend.ray_config(task.plan),
