@@ -2,12 +2,12 @@
 
     python -m benchmarks.checkpoints [--quick]
 
-One training saves in turn not at all, asynchronously, synchronously, by torch, by Ray Train's
-report of what torch has saved, and again not at all, every five steps:
-    steps   1 ... 5 | 6 ... 10 | 11 ... 15 | 16 ... 20 | 21 ... 25 | 26 ... 30 | 31 ...
-            none      ours       waiting     torch's     reported    control     none
-The cost is what the five steps took more than those of the same turn without a checkpoint, so that
-steps that are slower while it is written count as well; the control tells how far off that is.
+One training saves every second five steps, many turns in one way before it goes on in the next:
+asynchronously, synchronously, by torch, by Ray Train's report of what torch has saved, not at all.
+    steps   1 ... 5 | 6 ... 10 | 11 ... 15 | 16 ... 20 | 21 ... 25 | ...
+            none      ours       none        ours        none        ...
+The cost is what five steps took more than those before and after them on average, so that steps
+that are slower while it is written count as well; the last way, control, tells how far off that is.
 Processor time is told beside it, which a machine that is not quiet changes less. Ours holds the
 step's report, too: each step is logged to the ledger.
 
@@ -45,7 +45,7 @@ from raymlops.train.plan.seat import Seat
 from raymlops.train.workers.worker import Task
 
 WINDOW = 5
-KINDS = ("none", "ours", "waiting", "torch's", "reported", "control")
+KINDS = ("ours", "waiting", "torch's", "reported", "control")
 PLAN = ParallelPlan(data=2)
 LOOKS_S = (2.0, 0.1)
 _ENDS = "ends.json"
@@ -68,7 +68,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     figures = []
     for look_s in LOOKS_S:
-        figures += _figures(WIDE, look_s, 20 if quick else 60)
+        figures += _figures(WIDE, look_s, 10 if quick else 40)
         if not quick:
             figures += _figures(WIDER, look_s, 30)
     report("checkpoints", figures)
@@ -123,9 +123,10 @@ def _on_ray(spec: TrainSpec, look_s: float, turns: int) -> list[dict[str, float]
             environment=environment(),
             inputs={},
         )
-        num_steps = (turns + 1) * len(KINDS) * WINDOW
+        turns_each = turns + 1  # the first lays out and fills what later ones find there
+        windows = _windows(turns_each)
         task = Task(
-            spec=replace(spec, max_steps=num_steps),
+            spec=replace(spec, max_steps=len(windows) * WINDOW),
             plan=PLAN,
             folder=SecretUrl(name),
             ledger_url=SecretUrl(ledger.url),
@@ -135,7 +136,7 @@ def _on_ray(spec: TrainSpec, look_s: float, turns: int) -> list[dict[str, float]
         with connect(ClusterSettings(num_cpus=2), home=folder):
             TorchTrainer(
                 measure,
-                train_loop_config={"task": task},
+                train_loop_config={"task": task, "windows": windows},
                 scaling_config=ScalingConfig(num_workers=PLAN.num_workers),
                 run_config=RunConfig(
                     name="reported",
@@ -144,7 +145,7 @@ def _on_ray(spec: TrainSpec, look_s: float, turns: int) -> list[dict[str, float]
                 ),
             ).fit()
         by_clock, of_processor = np.array(json.loads((folder / _ENDS).read_text())).T
-        return [_added(np.diff(by_clock)), _added(np.diff(of_processor))]
+        return [_added(np.diff(ends), turns_each) for ends in (by_clock, of_processor)]
 
 
 def measure(config: dict[str, Any]) -> None:
@@ -157,6 +158,7 @@ def measure(config: dict[str, Any]) -> None:
     from raymlops.train.workers.worker import recorder
 
     task: Task = config["task"]
+    windows: list[str | None] = config["windows"]
     folder = Path(task.folder.reveal())
     torch.set_num_threads(task.num_threads)
     seat = Seat.take(task.plan)
@@ -174,10 +176,11 @@ def measure(config: dict[str, Any]) -> None:
                 self.wait()  # within the window, whatever it takes
                 if seat.rank == 0:
                     shutil.rmtree(folder / "torchs", ignore_errors=True)  # it keeps all it saves
-            return super().is_due(step) and _kind(step) not in ("none", "control")
+            is_last = step == len(windows) * WINDOW
+            return super().is_due(step) and not is_last and begun(step) not in (None, "control")
 
         def save(self, tensors: dict[str, Any], progress: Progress) -> None:
-            match _kind(progress.step):
+            match begun(progress.step):
                 case "ours":
                     super().save(tensors, progress)
                 case "waiting":
@@ -190,6 +193,9 @@ def measure(config: dict[str, Any]) -> None:
                         _save(tensors, Path(part), seat)
                         kept = train.Checkpoint.from_directory(part)
                         train.report({"step": progress.step}, checkpoint=kept)
+
+    def begun(step: int) -> str | None:
+        return windows[step // WINDOW]
 
     ends = [(time.perf_counter(), time.process_time())]
 
@@ -210,17 +216,16 @@ def _save(tensors: dict[str, Any], folder: Path, seat: Seat) -> None:
     save(tensors, checkpoint_id=folder, process_group=seat.saving)
 
 
-def _added(took: NDArray[np.float64]) -> dict[str, float]:
-    """What windows of each kind took more than those of the same turn that did not save; the first
-    turn lays out and fills what later ones find there."""
-    by_turn = took.reshape(-1, len(KINDS))[1:]
-    added = np.median(by_turn - by_turn[:, :1], axis=0)
-    return dict(zip(KINDS, added.tolist(), strict=True))
+def _windows(turns_each: int) -> list[str | None]:
+    """How each window saves; None does not."""
+    return [None, *(way for kind in KINDS for way in (kind, None) * turns_each)]
 
 
-def _kind(step: int) -> str:
-    """How the window that begins after `step` saves."""
-    return KINDS[step // WINDOW % len(KINDS)]
+def _added(took: NDArray[np.float64], turns_each: int) -> dict[str, float]:
+    """What the windows of each kind took more than those around them, the first turn left out."""
+    saved, around = took[1::2], (took[:-1:2] + took[2::2]) / 2
+    by_kind = (saved - around).reshape(len(KINDS), turns_each)[:, 1:]
+    return dict(zip(KINDS, np.median(by_kind, axis=1).tolist(), strict=True))
 
 
 if __name__ == "__main__":
