@@ -190,15 +190,17 @@ class _Draft:
 
         unreached = self._perhaps_unreached()
         self._compile(self.model)
-        return Replicated(
-            self.model,
-            self._loss,
-            self.seat,
-            norms=self.norms,
-            computing=self.computing,
-            compressor=make_compressor(self.spec.communication),
-            unreached=unreached,
-        )
+        with keeping(self.model, self.changes.parameters):
+            return Replicated(
+                self.model,
+                self._loss,
+                self.seat,
+                _first_alone(self.probe),
+                norms=self.norms,
+                computing=self.computing,
+                compressor=make_compressor(self.spec.communication),
+                unreached=unreached,
+            )
 
     def alone(self) -> Layout:
         has_server = self.seat.plan.server > 0

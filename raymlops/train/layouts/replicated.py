@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -13,6 +14,7 @@ from raymlops.train.checks import shown
 from raymlops.train.compression import CompressionHook, Compressor
 from raymlops.train.layouts.base import Context, Rows, Tell, Whole
 from raymlops.train.layouts.norms import SharedNorms
+from raymlops.train.pipeline.costs import untouched
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec.recipe import Loss
 
@@ -23,11 +25,15 @@ _SAMPLE_EVERY = 10
 class Replicated(Whole):
     """torch DDP (S. Li et al., PyTorch Distributed, 2020).
 
-    What a compressor loses of a gradient depends on the bucket it is in, and DDP makes its buckets
-    anew after the first step, also after the first of a training that goes on: it would not end as
-    one that was not interrupted. DDP keeps its buckets when it has to look for unused parameters;
-    that it finds none it tells its log once. It looks for them, which takes a while each step, only
-    then and where some are `unreached` by the loss of one row, as all are that only other rows use.
+    What a compressor loses of a gradient depends on the bucket it is in, and so does the order in
+    which three or more workers add up theirs, by which sums differ in their last bits. But DDP
+    makes its buckets anew after the first step, also after the first of a training that goes on: it
+    would not end as one that was not interrupted. So it is led to make them before any step, by
+    `first`, rows that are the same on every worker.
+
+    DDP keeps its buckets when it has to look for unused parameters; that it finds none it tells its
+    log once. It looks for them, which takes a while each step, only with a compressor and where
+    some are `unreached` by the loss of one row, as all are that only other rows use.
     """
 
     def __init__(
@@ -35,17 +41,19 @@ class Replicated(Whole):
         model: nn.Module,
         loss: Loss,
         seat: Seat,
+        first: Rows,
         *,
         computing: Context = nullcontext,
         norms: SharedNorms | None = None,
         compressor: Compressor | None = None,
         unreached: Collection[str] = (),
     ) -> None:
-        (searches,) = seat.total([float(len(unreached))])  # which a worker alone may not see
+        (num_unreached,) = seat.total([float(len(unreached))])  # which a worker alone may not see
+        searches = compressor is not None or num_unreached > 0
         self._copies = DistributedDataParallel(
             model,
             process_group=seat.replicas,
-            find_unused_parameters=compressor is not None or searches > 0,
+            find_unused_parameters=searches,
         )
         self._hook = None
         if compressor is not None:
@@ -53,6 +61,8 @@ class Replicated(Whole):
         self._copies._set_ddp_runtime_logging_sample_rate(_SAMPLE_EVERY)  # type: ignore[no-untyped-call]
         self._num_exchanges = 0
         super().__init__(self._copies, loss, computing=computing, norms=norms, unreached=unreached)
+        if not searches:
+            self._settle_buckets(first)
 
     def backward(self, rows: Rows, *, scale: float, last: bool, tell: Tell) -> None:
         super().backward(rows, scale=scale, last=last, tell=tell)
@@ -67,6 +77,15 @@ class Replicated(Whole):
                 told.get(f"backward_{n}_time", 0) for n in ("comm", "compute_comm_overlap")
             )
             self.exchange_s = max(0, sent - hidden) / 1e9
+
+    def _settle_buckets(self, rows: Rows) -> None:
+        """Has DDP see in which order gradients come, of which it makes buckets at the next pass;
+        the model is as it was before."""
+        eagerly = torch.compiler.set_stance("force_eager")  # or it is compiled for so few rows
+        with untouched(self._copies.module), eagerly:
+            super().backward(rows, scale=0.0, last=True, tell=lambda _: None)
+        self._require_averaged()
+        self._copies.zero_grad()
 
     def _require_averaged(self) -> None:
         """Raises TrainingError where gradients are still those of one worker: DDP, which was not to
