@@ -27,7 +27,7 @@ from raymlops.cluster import ClusterSettings, connect
 from raymlops.cluster.resources import node_resources
 from raymlops.cluster.uploads import refuse_upload
 from raymlops.config import SecretUrl, redact
-from raymlops.errors import ClusterError, LedgerError, TrainingError
+from raymlops.errors import ClusterError, LedgerError, LostWorkerError, TrainingError
 from raymlops.ledger import Run, open_ledger, sqlite_url
 from raymlops.ledger.patience import patiently
 from raymlops.ledger.provenance import code_at, environment
@@ -258,10 +258,10 @@ class Trainer:
                         cpus_per_worker=self.cpus_per_worker,
                     )
             except KeyboardInterrupt:
-                step = newest_step(task.folder.reveal(), self.spec.checkpoints)
-                back = way_back(task.run_id, step if can_resume else None)
-                _logger.warning("run %s: interrupted%s", task.run_id, back)
+                _logger.warning("run %s: interrupted%s", task.run_id, self._way_back(task))
                 raise
+            except LostWorkerError as error:  # with all of Ray Train
+                raise LostWorkerError(f"{error}{self._way_back(task)}") from error
             if failure is None:
                 return
             step = newest_whole_step(task.folder.reveal(), self.spec.checkpoints)
@@ -280,6 +280,12 @@ class Trainer:
             told = f"{lost}; {following}"
             _logger.warning("run %s: %s", task.run_id, told)
             _record_restart(task, restarts + 1, told)
+
+    def _way_back(self, task: Task) -> str:
+        """How to go on with what was cut off; nothing where that cannot be."""
+        _, can_resume = spec_as_json(self.spec)
+        step = newest_step(task.folder.reveal(), self.spec.checkpoints)
+        return way_back(task.run_id, step if can_resume else None)
 
     def _require_room(self) -> None:
         """Raises what `fit` does of a plan that fits nowhere; Ray Train would wait without a

@@ -35,7 +35,7 @@ def attempt(
     Raises:
         LostWorkerError: Ray Train itself failed, or could not start the workers.
     """
-    from ray.exceptions import RayActorError, RayTaskError
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
     from ray.train.v2.api.exceptions import (
         ControllerError,
         TrainingFailedError,
@@ -56,6 +56,11 @@ def attempt(
         if isinstance(raised, RayTaskError):  # by a worker, as they were brought together
             return replace(cause_of({0: _qualified(raised.cause)}), rank=None)
         raise LostWorkerError(f"run {task.run_id}: {reason_of(str(error))}") from error
+    except OutOfMemoryError as error:
+        # Where memory runs out, Ray kills Ray Train's controller with the workers, and nobody is
+        # left to say what became of them.
+        sweep()
+        return replace(cause_of({0: _text(error)}), rank=None)
     except RayActorError as error:  # of the controller, which looks after all of them
         sweep()
         failure = cause_of({0: _qualified(error)})

@@ -23,6 +23,8 @@ _LIBRARY = re.compile(
 )
 # What Ray adds to every death of a process, which is half a page and of nobody's in particular.
 _CONJECTURE = " Some common causes include:"
+# The line that says it of a page of Ray's, which ends with how Ray could be set up otherwise.
+_LOW = "running low on memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +92,12 @@ def place_of(chain: tuple[Raised, ...]) -> Frame | None:
 
 
 def reason_of(text: str) -> str:
-    """What was raised last in a text that ends with a traceback, and where; else its last line."""
+    """What was raised last in a text that ends with a traceback, and where; else its last line, or
+    that one which says that Ray killed for want of memory."""
     if not (chain := read_traceback(text)):
         lines = [line for line in text.strip().splitlines() if line.strip()]
-        said = lines[-1].partition(_CONJECTURE)[0].strip() if lines else ""
-        return said or "no reason was given"
+        told = next((line for line in lines if _LOW in line), lines[-1] if lines else "")
+        return told.partition(_CONJECTURE)[0].strip() or "no reason was given"
     place = place_of(chain)
     return chain[-1].message if place is None else f"{chain[-1].message} ({place})"
 

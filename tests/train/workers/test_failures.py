@@ -315,6 +315,20 @@ def test_an_interrupted_training_tells_how_it_goes_on(
     assert caplog.messages == [f"run digits-1: {told}"]
 
 
+def test_a_training_that_ray_train_gave_up_tells_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise LostWorkerError("run digits-1: Ray Train could not start them")
+
+    fails_with(cause_of({}), monkeypatch)
+    monkeypatch.setattr("raymlops.train.trainer.attempt", lost)
+    monkeypatch.setattr("raymlops.train.trainer.newest_step", lambda *_: 40)
+    told = r"could not start them; `raymlops train --resume digits-1` goes on from step 40$"
+    with pytest.raises(LostWorkerError, match=told):
+        Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
+
+
 @pytest.fixture
 def lost_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Task, Ledger]]:
     """The task of a run whose workers are lost in its first two attempts, and its ledger."""
