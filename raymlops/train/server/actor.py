@@ -69,9 +69,21 @@ class ShardActor:
         await self._do(load)
 
     @ray.method
-    async def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
-        """The worker lives; its last applied push to each block."""
-        return await self._do(partial(self._service.contact, worker, incarnation))
+    async def join(self, worker: int, incarnation: int) -> tuple[int, ...]:
+        """A process becomes the worker; its last applied push to each block."""
+
+        def join() -> tuple[int, ...]:
+            sequences = self._service.join(worker, incarnation)
+            if self._follower is not None:
+                self._follower.enrol()
+            return sequences
+
+        return await self._do(join)
+
+    @ray.method
+    async def contact(self, worker: int, incarnation: int) -> None:
+        """The worker, which has joined, lives."""
+        await self._do(partial(self._service.contact, worker, incarnation))
 
     @ray.method
     async def push(

@@ -37,7 +37,7 @@ class RemoteLink:
         self._asked: dict[int, Any] = {}
         self._measure: Any = None
         self._closed = threading.Event()
-        self._sequences: list[int] = list(self._get(handle.contact.remote(*self._who)))
+        self._sequences: list[int] = list(self._get(handle.join.remote(*self._who)))
         period_s = spec.settings.lease_s / _BEATS_PER_LEASE
         threading.Thread(target=self._beat, args=(period_s,), daemon=True).start()
 

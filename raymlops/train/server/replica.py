@@ -79,6 +79,19 @@ class Replica:
         return True
 
     @ray.method
+    def enrol(self, epoch: int, roster: bytes) -> bool:
+        """Follows who works with the shard; False when this replica must be restored.
+
+        Raises:
+            StaleLeaseError: a newer epoch has begun.
+        """
+        self._check(epoch)
+        if not self._shard.roster.is_loaded:
+            return False
+        self._shard.roster.restore(roster)
+        return True
+
+    @ray.method
     def node(self) -> str:
         """Where it runs."""
         found: str = ray.get_runtime_context().get_node_id()
@@ -113,6 +126,13 @@ class Follower:
     def restore(self) -> None:
         """Sends all."""
         ray.get(self._replica.restore.remote(self._epoch, self._shard.copy()))
+
+    def enrol(self) -> None:
+        """Returns once the replica knows the workers of the shard: a process that joined between
+        two updates would be a stranger to the shard that comes of it."""
+        roster = self._shard.roster.to_bytes()
+        while not ray.get(self._replica.enrol.remote(self._epoch, roster)):
+            self.restore()
 
     def follow(self, block: int, pushes: Sequence[Push[Any]], factor: float, version: int) -> None:
         """Returns once the update is in the replica; a Witness of the shard."""

@@ -113,14 +113,26 @@ class Service:
         os.eventfd_write(self._bell, 1)
         return future
 
-    def contact(self, worker: int, incarnation: int) -> tuple[int, ...]:
-        """For `call`: a worker of another node lives; its last applied push to each block."""
-        self._vigil.hear(worker)
-        if self.shard.roster.is_living(worker, incarnation):
-            return tuple(int(block.sequences[worker]) for block in self.shard.blocks)
-        if (why := self.shard.why_closed(worker, incarnation)) is not None:
+    def join(self, worker: int, incarnation: int) -> tuple[int, ...]:
+        """For `call`: a worker of another node comes, in place of a process that was the same one;
+        its last applied push to each block."""
+        if (why := self._why_refused(worker, incarnation)) is not None:
             raise TrainingError(f"shard {self._index} {why}")
+        self._relieve(worker, incarnation)
+        self._vigil.hear(worker)
         return self.shard.join(worker, incarnation, pid=0, started_s=0.0)
+
+    def contact(self, worker: int, incarnation: int) -> None:
+        """For `call`: a worker of another node, which has joined, lives.
+
+        Raises:
+            TrainingError: another process has joined in its place.
+        """
+        if self.shard.roster.incarnation(worker) != incarnation:
+            raise TrainingError(f"shard {self._index} {self._replaced(worker)}")
+        self._vigil.hear(worker)
+        if not self.shard.roster.is_living(worker, incarnation):
+            self.shard.join(worker, incarnation, pid=0, started_s=0.0)
 
     def leave(self, worker: int, incarnation: int) -> None:
         """For `call`: a worker of another node has ended."""
@@ -211,22 +223,33 @@ class Service:
         if not self.shard.roster.is_loaded:
             self._refuse(line, "holds no parameters", final=False)
             return
-        for other in [other for other in self._lines.values() if other.worker == worker]:
-            if not _has_ended(other.socket):
-                holder = check_peer(other.socket)
-                reason = f"has a worker {worker}, process {holder}: give each a number of its own"
-                self._refuse(line, reason, final=True)
-                return
-            self._drop(other)
-        if (why := self.shard.why_closed(worker, message.number)) is not None:
+        if (why := self._why_refused(worker, message.number)) is not None:
             self._refuse(line, why, final=True)
             return
-        self._vigil.relieve(worker)
+        self._relieve(worker, message.number)
         line.worker = worker
         line.slots = Slots(self._spec.partition, self._spec.settings.num_slots, slots)
         sequences = self.shard.join(worker, message.number, pid=pid, started_s=started_s(pid))
         tail = np.array(sequences, np.uint64).tobytes()
         send(line.socket, Message(kind=Kind.WELCOME, tail=tail), self._arena.descriptor)
+
+    def _why_refused(self, worker: int, incarnation: int) -> str | None:
+        """Why a process cannot be this worker; None if it can, in place of whoever was it."""
+        for other in [other for other in self._lines.values() if other.worker == worker]:
+            if not _has_ended(other.socket):
+                holder = check_peer(other.socket)
+                return f"has a worker {worker}, process {holder}: give each a number of its own"
+            self._drop(other)
+        return self.shard.why_closed(worker, incarnation)
+
+    def _relieve(self, worker: int, incarnation: int) -> None:
+        """Ends the watch on whoever was this worker, and the calls of another process."""
+        self._vigil.relieve(worker)
+        if self.shard.roster.incarnation(worker) != incarnation:
+            self._end_calls(worker, self._replaced(worker))
+
+    def _replaced(self, worker: int) -> str:
+        return f"has another process as worker {worker} by now: give each a number of its own"
 
     def _refuse(self, line: _Line, reason: str, *, final: bool) -> None:
         tail = f"shard {self._index} {reason}".encode()
@@ -279,13 +302,15 @@ class Service:
 
     def _tell_silent(self, worker: int) -> None:
         """Ends the calls of a worker elsewhere that counts as dead."""
-        lease_s = self._spec.settings.lease_s
-        silent = TrainingError(
-            f"shard {self._index} heard nothing of worker {worker} for {lease_s} s and dropped "
-            "what it had not answered; make a new client, or give lease_s more"
+        self._end_calls(
+            worker,
+            f"heard nothing of worker {worker} for {self._spec.settings.lease_s} s and dropped "
+            "what it had not answered; make a new client, or give lease_s more",
         )
+
+    def _end_calls(self, worker: int, why: str) -> None:
         for key in [key for key in self._waiting if key[1] == worker]:
-            self._waiting.pop(key).set_exception(silent)
+            self._waiting.pop(key).set_exception(TrainingError(f"shard {self._index} {why}"))
 
 
 def _has_ended(line: socket.socket) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 import torch
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sklearn.datasets import load_digits
 
@@ -22,6 +22,7 @@ from raymlops.train.server import (
     ServerSettings,
     Sgd,
     Snapshot,
+    Stale,
     Synchronous,
 )
 from raymlops.train.updaters.packing import Packing
@@ -200,10 +201,10 @@ def test_a_worker_of_another_node_that_falls_silent_is_not_waited_for() -> None:
             assert client.pull()["bias"].tolist() == [-2.0] * 64
 
 
-def pushing_actor() -> Any:
+def pushing_actor(worker: int = 1) -> Any:
     class Pushing:
         def __init__(self, server: ParameterServer) -> None:
-            self.client = server.client(worker=1)
+            self.client = server.client(worker=worker)
 
         def push(self) -> None:
             import numpy
@@ -212,6 +213,38 @@ def pushing_actor() -> Any:
             self.client.flush()
 
     return ray.remote(Pushing)
+
+
+def test_a_worker_whose_place_another_process_took_is_told() -> None:
+    """Each took the place of the other with every push: of five that were acknowledged three were
+    applied, and when one left, the other's next pull ended the shard."""
+    parameters = {"bias": np.zeros(64, np.float32)}
+    with ParameterServer.start(
+        parameters, Sgd(learning_rate=1.0), sync=Stale(bound=9), num_shards=1
+    ) as server:
+        untyped: Any = ray
+        (away,) = {node["NodeID"] for node in untyped.nodes() if node["Alive"]} - {
+            *server.placement
+        }
+        place = NodeAffinitySchedulingStrategy(away, soft=False)
+        far = pushing_actor().options(num_cpus=0, scheduling_strategy=place)
+        first = far.remote(server)
+        ray.get(first.push.remote())
+        second = far.remote(server)
+        ray.get(second.push.remote())
+        with pytest.raises(RayTaskError, match=r"shard 0 has another process as worker 1 by now"):
+            ray.get(first.push.remote())
+        ray.get(second.push.remote())
+        with server.client(worker=0) as here:
+            here.push({"bias": np.ones(64, np.float32)})
+            again = pushing_actor(0).options(num_cpus=0, scheduling_strategy=place).remote(server)
+            with pytest.raises(RayActorError, match=r"shard 0 has a worker 0, process \d+: give"):
+                ray.get(again.push.remote())
+            here.push({"bias": np.ones(64, np.float32)})
+            here.flush()
+            applied = [(entry.worker, entry.sequence) for entry in server.journal(0)]
+            assert sorted(applied) == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
+            assert here.pull()["bias"].tolist() == [-5.0] * 64
 
 
 def test_durability_node_survives_the_loss_of_a_machine(two_nodes: Any) -> None:
