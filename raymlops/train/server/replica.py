@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ from raymlops.train.server.events import ShardCopy
 from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.settings import ServerSpec
 from raymlops.train.server.shard import Shard, make_shard
+
+_logger = logging.getLogger(__name__)
 
 
 def replica_name(spec: ServerSpec, shard: int) -> str:
@@ -111,6 +114,7 @@ class Follower:
     """A shard's side of its replica."""
 
     def __init__(self, spec: ServerSpec, index: int, shard: Shard) -> None:
+        self._index = index
         self._shard = shard
         self._replica: Any = ray.get_actor(replica_name(spec, index))
         began: Any = ray.get(self._replica.begin.remote())
@@ -120,8 +124,9 @@ class Follower:
         # An update that the replica has and this memory has not was cut off before its commit.
         if versions and (not mine or any(a > b for a, b in zip(versions, mine, strict=True))):
             shard.restore(ray.get(self._replica.copy.remote()))
+            self._look_around()
         elif mine:
-            self.restore()
+            self._restart()
 
     def restore(self) -> None:
         """Sends all."""
@@ -132,7 +137,7 @@ class Follower:
         two updates would be a stranger to the shard that comes of it."""
         roster = self._shard.roster.to_bytes()
         while not ray.get(self._replica.enrol.remote(self._epoch, roster)):
-            self.restore()
+            self._restart()
 
     def follow(self, block: int, pushes: Sequence[Push[Any]], factor: float, version: int) -> None:
         """Returns once the update is in the replica; a Witness of the shard."""
@@ -141,4 +146,24 @@ class Follower:
             self._replica.update.remote, self._epoch, block, version, pushes, factor, roster
         )
         while not ray.get(update()):
-            self.restore()
+            self._restart()
+
+    def _restart(self) -> None:
+        """Sends all to a replica that was started again, wherever that was possible."""
+        self.restore()
+        self._look_around()
+
+    def _look_around(self) -> None:
+        here = ray.get_runtime_context().get_node_id()
+        warn_of_neighbours(self._index, here, ray.get(self._replica.node.remote()))
+
+
+def warn_of_neighbours(shard: int, home: str, replica_home: str) -> None:
+    """Ray places an actor elsewhere than asked when no other node is there, or ready."""
+    if home == replica_home:
+        _logger.warning(
+            "shard %d and its replica are both on node %s, whose loss would be that of the "
+            "parameters; start the server anew once there are other nodes, and they are ready",
+            shard,
+            home,
+        )

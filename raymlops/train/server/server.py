@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,14 +24,12 @@ from raymlops.train.server.memory import SharedMemory
 from raymlops.train.server.optimizers import Optimizer
 from raymlops.train.server.partition import divide, place, replica_nodes
 from raymlops.train.server.remote import RemoteLink
-from raymlops.train.server.replica import Replica, replica_name
+from raymlops.train.server.replica import Replica, replica_name, warn_of_neighbours
 from raymlops.train.server.settings import ServerSettings, ServerSpec
 from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Sync
 
 _NODE = "ray.io/node-id"
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +92,9 @@ class ParameterServer:
                 for index, shard in enumerate(shards)
             ]
         )
-        _warn_of_neighbours(shards, replicas)
+        homes: list[str] = ray.get([actor.node.remote() for actor in (*shards, *replicas)])
+        for index, (home, copied) in enumerate(zip(homes, homes[num_shards:], strict=False)):
+            warn_of_neighbours(index, home, copied)
         return cls(spec=spec, placement=placement, shards=shards, helpers=(*replicas, *keepers))
 
     def client(self, *, worker: int) -> Client:
@@ -187,19 +186,6 @@ def _launch_shards(
             for i in share.shards
         ]
     return tuple(keepers), tuple(shards)
-
-
-def _warn_of_neighbours(shards: Sequence[Any], replicas: Sequence[Any]) -> None:
-    """Ray may place an actor elsewhere than asked when a node was not ready."""
-    homes: list[str] = ray.get([actor.node.remote() for actor in (*shards, *replicas)])
-    for index, _ in enumerate(replicas):
-        if homes[index] == homes[len(shards) + index]:
-            _logger.warning(
-                "shard %d and its replica are both on node %s, whose loss would be that of the "
-                "parameters; start the server anew once all nodes are ready",
-                index,
-                homes[index],
-            )
 
 
 def _nodes() -> list[str]:

@@ -24,7 +24,8 @@ class ServerSettings:
 
     Attributes:
         durability: "process" survives kill -9 of any one process; "node" also the loss of a
-            machine, by a replica of each shard on another one.
+            machine, by a replica of each shard on another one; where none is left both are on one,
+            which is warned of.
         num_slots: Pushes of a worker to one block that may be on their way at once.
         timeout_s: How long a worker waits for a shard that has died to come back.
         lease_s: How long a worker of another node is silent until it counts as dead.
