@@ -12,9 +12,8 @@ in the form, of every other plan.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,13 +23,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raymlops.errors import PlanError, TrainingError
-from raymlops.train.checks import shown
 from raymlops.train.compression import make_compressor
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.seat import Seat
 from raymlops.train.server.client import Client
-from raymlops.train.server.optimizers import AdamW, Optimizer
+from raymlops.train.server.optimizers import Optimizer
 from raymlops.train.server.snapshot import Snapshot
 from raymlops.train.server.sync import Asynchronous, Stale, Sync, Synchronous
 from raymlops.train.spec import TrainSpec
@@ -41,13 +39,11 @@ from raymlops.train.updaters.counterparts import (
     STATES,
     ScheduledRate,
     counterpart,
-    moves_by_itself,
 )
 from raymlops.train.updaters.demanding import demands_of
 from raymlops.train.updaters.packing import Packing
+from raymlops.train.updaters.resting import Resting
 from raymlops.train.updaters.tables import find_tables, pull_before_lookup, push_rows
-
-_logger = logging.getLogger(__name__)
 
 
 class Server(Protocol):
@@ -80,10 +76,7 @@ class Served(Updater):
     shards bound. In the other modes each gradient is a step of its own, bounded before it is
     pushed, and what a worker says of a batch's loss is what it saw of it, until they meet.
 
-    A server takes a push without a gradient as one of zeros. Of what never has one that is the same
-    unless it decays weights, so that what is `unreached` by the loss then stays with the workers,
-    as it is. What has one at times only, as what is `wavering`, it moves at the other times too if
-    its optimizer does so by itself, which is warned of.
+    What the loss does not reach, or in some passes only, is a matter of `Resting`.
     """
 
     _packing: Packing | None = None
@@ -110,15 +103,16 @@ class Served(Updater):
         self._start = start
         self._tables = find_tables(model)
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        left_out = set(seat.told(list(unreached))) - set(self._tables) if _decays(spec) else set()
-        self._left_out = {name: p for name, p in trained.items() if name in left_out}
+        self._resting = Resting(
+            spec.optimizer,
+            trained,
+            seat,
+            tables=self._tables,
+            unreached=unreached,
+            wavering=wavering,
+        )
+        left_out = self._resting.left_out
         self._trained = {name: p for name, p in trained.items() if name not in left_out}
-        self._late: dict[str, nn.Parameter] = {}
-        if moves_by_itself(spec.optimizer):
-            self._late = {n: p for n, p in self._trained.items() if n in set(unreached)}
-            dense = [name for name in wavering if name not in self._tables]
-            if dense and seat.rank == 0:
-                self._warn(dense)
         self._dense = {name: p for name, p in self._trained.items() if name not in self._tables}
         self._optimizer = make_optimizer(spec.optimizer, model.parameters())
         self._states = STATES[type(counterpart(spec.optimizer, 1.0))]
@@ -171,10 +165,7 @@ class Served(Updater):
         return loss_sum if self._in_step else together / self._seat.plan.data
 
     def _apply(self, step: int) -> None:
-        self._require_unreached(step)
-        if late := [name for name, p in self._late.items() if p.grad is not None]:
-            self._warn(late)
-            self._late.clear()
+        self._resting.look(step)
         self.learning_rate(step)  # fails here rather than in a shard, which nobody would hear of
         started = time.perf_counter()
         room = self._lent()
@@ -187,24 +178,6 @@ class Served(Updater):
             push_rows(self._client, name, table)
         self._pull()
         self.exchange_s = time.perf_counter() - started
-
-    def _require_unreached(self, step: int) -> None:
-        reached = [name for name, p in self._left_out.items() if p.grad is not None]
-        if reached:
-            raise TrainingError(
-                f"the loss reaches {', '.join(reached)} at step {step + 1}, and not on the first "
-                "rows: a server would decay such weights at every step, other plans at some; set "
-                "weight_decay of the optimizer to 0, or go on under a plan without a server"
-            )
-
-    def _warn(self, names: Sequence[str]) -> None:
-        _logger.warning(
-            "some rows or draws use %s and others do not, and the server's %s moves those that no "
-            "row of a step uses, too, by gradients of before: numbers are not those of one "
-            "process; take sgd without momentum or adagrad, or a plan without a server",
-            shown(names),
-            self._spec.optimizer.name,
-        )
 
     def _is_finite(self, loss_sum: float, norm: float | None) -> bool:
         finite = super()._is_finite(loss_sum, norm)
@@ -315,12 +288,6 @@ class Served(Updater):
                 state["step"] = torch.tensor(float(snapshot.version))
             if state:
                 self._optimizer.state[parameter] = state
-
-
-def _decays(spec: TrainSpec) -> bool:
-    """Whether the server's optimizer moves weights whose gradients are zeros."""
-    optimizer = counterpart(spec.optimizer, 1.0)
-    return isinstance(optimizer, AdamW) and optimizer.weight_decay > 0
 
 
 def _sync(plan: ParallelPlan) -> Sync:
