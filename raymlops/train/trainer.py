@@ -26,15 +26,13 @@ from typing import Any
 from raymlops.cluster import ClusterSettings, connect
 from raymlops.cluster.resources import node_resources
 from raymlops.cluster.uploads import refuse_upload
-from raymlops.config import SecretUrl, redact
-from raymlops.errors import ClusterError, LedgerError, LostWorkerError, TrainingError
+from raymlops.config import SecretUrl
+from raymlops.errors import TrainingError
 from raymlops.ledger import Run, open_ledger, sqlite_url
 from raymlops.ledger.patience import patiently
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train.backend import Spec, backend_of
 from raymlops.train.checkpoints.resumption import (
-    newest_step,
-    newest_whole_step,
     require_first,
     resumable,
     spec_as_json,
@@ -44,11 +42,8 @@ from raymlops.train.checkpoints.resumption import (
 from raymlops.train.checks import require_types
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
-from raymlops.train.workers.attempt import attempt
-from raymlops.train.workers.failures import way_back
-from raymlops.train.workers.interrupts import interruptible
-from raymlops.train.workers.room import room_on, worker_resources
-from raymlops.train.workers.waiting import wait_for_room
+from raymlops.train.workers.attempts import see_through
+from raymlops.train.workers.room import room_on
 from raymlops.train.workers.worker import Task
 
 _logger = logging.getLogger(__name__)
@@ -201,7 +196,12 @@ class Trainer:
             run_id=run_id,
             num_threads=max(1, int(self.cpus_per_worker)),
         )
-        self._see_through(task)
+        see_through(
+            task,
+            min_workers=self.min_workers,
+            cpus_per_worker=self.cpus_per_worker,
+            max_restarts=self.max_restarts,
+        )
         read = partial(backend_of(self.spec).progress, folder)
         progress = patiently(read, waits=f"run {run_id} has trained")
         return TrainResult(
@@ -240,53 +240,6 @@ class Trainer:
                     on_start(run)
                 return self.fit_run(run.id, folder=folder, ledger_url=ledger.url)
 
-    def _see_through(self, task: Task) -> None:
-        """Attempts it until the workers have ended well, or what failed would fail again."""
-        fewest = self.plan.num_workers if self.min_workers is None else self.min_workers
-        each = worker_resources(cpus_per_worker=self.cpus_per_worker, device=self.spec.device)
-        _, can_resume = spec_as_json(self.spec)
-        step = newest_whole_step(task.folder.reveal(), self.spec.checkpoints)
-        for restarts in range(self.max_restarts + 1):
-            back_to = step if can_resume else None
-            try:
-                with interruptible():
-                    wait_for_room(fewest, each, run_id=task.run_id, step=back_to)
-                    failure = attempt(
-                        task,
-                        f"{task.run_id}-{restarts}",
-                        num_workers=self._num_workers,
-                        cpus_per_worker=self.cpus_per_worker,
-                    )
-            except KeyboardInterrupt:
-                _logger.warning("run %s: interrupted%s", task.run_id, self._way_back(task))
-                raise
-            except LostWorkerError as error:  # with all of Ray Train
-                raise LostWorkerError(f"{error}{self._way_back(task)}") from error
-            if failure is None:
-                return
-            step = newest_whole_step(task.folder.reveal(), self.spec.checkpoints)
-            if not failure.may_pass or restarts == self.max_restarts:
-                if not failure.is_told:
-                    told = redact(failure.text)
-                    _logger.error("run %s: %s ended with:\n%s", task.run_id, failure.who, told)
-                raise failure.error(
-                    task.run_id,
-                    restarts,
-                    lighter=backend_of(self.spec).lighter,
-                    step=step if can_resume else None,
-                )
-            lost = f"{failure.who} was lost ({failure.reason})"
-            following = f"going on from step {step}" if step else "no checkpoint yet, starting anew"
-            told = f"{lost}; {following}"
-            _logger.warning("run %s: %s", task.run_id, told)
-            _record_restart(task, restarts + 1, told)
-
-    def _way_back(self, task: Task) -> str:
-        """How to go on with what was cut off; nothing where that cannot be."""
-        _, can_resume = spec_as_json(self.spec)
-        step = newest_step(task.folder.reveal(), self.spec.checkpoints)
-        return way_back(task.run_id, step if can_resume else None)
-
     def _require_room(self) -> None:
         """Raises what `fit` does of a plan that fits nowhere; Ray Train would wait without a
         word."""
@@ -296,12 +249,6 @@ class Trainer:
             most = min(limits.max_workers, plan.num_workers)
             plan = plan.resized(max(self.min_workers, most))
         require(plan, limits)
-
-    @property
-    def _num_workers(self) -> int | tuple[int, int]:
-        """For Ray Train: so many, or from so few to so many."""
-        most = self.plan.num_workers
-        return most if self.min_workers is None else (self.min_workers, most)
 
     def _limits(self) -> Limits:
         room = room_on(
@@ -329,15 +276,6 @@ class Trainer:
             "environment": dict(backend_of(self.spec).environment),
             "resumable": whole,
         }
-
-
-def _record_restart(task: Task, number: int, told: str) -> None:
-    """Keeps with the run what its log alone would say: one that finished went through it."""
-    try:
-        with open_ledger(task.ledger_url.reveal()) as ledger:
-            ledger.runs.tag(task.run_id, {f"restart_{number}": redact(told)})
-    except (LedgerError, ClusterError) as error:  # no reason not to go on
-        _logger.warning("run %s: restart %d is not recorded: %s", task.run_id, number, error)
 
 
 def _require_driver() -> None:

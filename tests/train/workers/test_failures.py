@@ -14,6 +14,7 @@ from raymlops.ledger import Ledger
 from raymlops.train import ParallelPlan, Trainer
 from raymlops.train.backend import backend_of
 from raymlops.train.workers.attempt import _text
+from raymlops.train.workers.attempts import see_through
 from raymlops.train.workers.failures import Failure, cause_of
 from raymlops.train.workers.tracebacks import LeftBehind, leaving_traceback
 from raymlops.train.workers.worker import Task
@@ -258,8 +259,8 @@ def test_a_connection_is_lost_where_workers_talk_or_another_died() -> None:
 
 def fails_with(failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
-    monkeypatch.setattr("raymlops.train.trainer.wait_for_room", lambda *_, **__: None)
-    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failure)
+    monkeypatch.setattr("raymlops.train.workers.attempts.wait_for_room", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.train.workers.attempts.attempt", lambda *_, **__: failure)
 
 
 def diverges() -> None:
@@ -307,9 +308,9 @@ def test_an_interrupted_training_tells_how_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainer, "_require_room", lambda self: None)
-    monkeypatch.setattr("raymlops.train.trainer.wait_for_room", lambda *_, **__: None)
-    monkeypatch.setattr("raymlops.train.trainer.newest_step", lambda *_: step)
-    monkeypatch.setattr("raymlops.train.trainer.attempt", interrupted)
+    monkeypatch.setattr("raymlops.train.workers.attempts.wait_for_room", lambda *_, **__: None)
+    monkeypatch.setattr("raymlops.train.workers.attempts.newest_step", lambda *_: step)
+    monkeypatch.setattr("raymlops.train.workers.attempts.attempt", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
     assert caplog.messages == [f"run digits-1: {told}"]
@@ -322,8 +323,8 @@ def test_a_training_that_ray_train_gave_up_tells_how_it_goes_on(
         raise LostWorkerError("run digits-1: Ray Train could not start them")
 
     fails_with(cause_of({}), monkeypatch)
-    monkeypatch.setattr("raymlops.train.trainer.attempt", lost)
-    monkeypatch.setattr("raymlops.train.trainer.newest_step", lambda *_: 40)
+    monkeypatch.setattr("raymlops.train.workers.attempts.attempt", lost)
+    monkeypatch.setattr("raymlops.train.workers.attempts.newest_step", lambda *_: 40)
     told = r"could not start them; `raymlops train --resume digits-1` goes on from step 40$"
     with pytest.raises(LostWorkerError, match=told):
         Trainer(MLP).fit_run("digits-1", folder="/nowhere", ledger_url="sqlite://")
@@ -334,7 +335,7 @@ def lost_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
     """The task of a run whose workers are lost in its first two attempts, and its ledger."""
     failures = [cause_of({1: KILLED}), cause_of({0: f"{LOST_SHARD} {SECRET.reveal()}"}), None]
     fails_with(cause_of({}), monkeypatch)
-    monkeypatch.setattr("raymlops.train.trainer.attempt", lambda *_, **__: failures.pop(0))
+    monkeypatch.setattr("raymlops.train.workers.attempts.attempt", lambda *_, **__: failures.pop(0))
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         run = start_training(ledger, "mlp")
         task = Task(
@@ -347,7 +348,7 @@ def lost_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
 def test_a_run_that_finished_keeps_what_it_went_through(lost_twice: tuple[Task, Ledger]) -> None:
     """Its restarts stood in a terminal alone, and those at the same step left no trace at all."""
     task, ledger = lost_twice
-    Trainer(MLP, plan=task.plan)._see_through(task)
+    see_through(task, min_workers=None, cpus_per_worker=1.0, max_restarts=2)
     assert ledger.runs.tags(task.run_id) == {
         "restart_1": "worker 1 was lost (The actor is dead because its worker process has died. "
         "Worker exit type: SYSTEM_ERROR); no checkpoint yet, starting anew",
@@ -366,8 +367,8 @@ def test_a_restart_does_not_wait_for_the_ledger(
     def away(*_: object) -> None:
         raise LedgerError("the ledger is away")
 
-    monkeypatch.setattr("raymlops.train.trainer.open_ledger", away)
-    Trainer(MLP, plan=task.plan)._see_through(task)
+    monkeypatch.setattr("raymlops.train.workers.attempts.open_ledger", away)
+    see_through(task, min_workers=None, cpus_per_worker=1.0, max_restarts=2)
     told = f"run {task.run_id}: restart 2 is not recorded: the ledger is away"
     assert told in caplog.messages
 
