@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from raymlops.data.loading.fields import Field, fields_of
 from raymlops.data.loading.source import Columns, check_rows
 from raymlops.data.loading.tables import Names, columns_of
+from raymlops.data.tensors import no_rows
 from raymlops.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,8 +32,11 @@ class RayDataSource:
     copied. A dataset that is computed again may have its blocks in another order, unless its
     `DataContext` preserves it: a position in one is not a position in the other then.
 
+    `fields` are what the columns are over all blocks: of numbers that are whole in one and not in
+    another it is the type that holds both.
+
     Raises:
-        DataError: a column is missing, is not of numbers, or misses values; so does `take`.
+        DataError: `take` found that a column misses values.
     """
 
     def __init__(
@@ -39,11 +44,13 @@ class RayDataSource:
         blocks: Sequence[ray.ObjectRef[pa.Table]],
         lengths: Sequence[int],
         columns: Sequence[Names],
+        fields: Sequence[Field],
         cached_blocks: int = CACHED_BLOCKS,
     ) -> None:
         self._blocks = tuple(blocks)
         self._lengths = tuple(lengths)
         self._names = tuple(columns)
+        self._fields = tuple(fields)
         self._ends = np.cumsum(self._lengths)
         self._cached_blocks = cached_blocks
         self._held: OrderedDict[int, Columns] = OrderedDict()  # the least recently used first
@@ -56,19 +63,23 @@ class RayDataSource:
         """Computes the dataset, if it is not yet, into the object store.
 
         Raises:
-            DataError: the dataset has no rows; or this is an actor, such as a worker of a training,
-                and no CPU is free: it may hold the one that it would wait for.
+            DataError: the dataset has no rows; a column is missing, is not of numbers, or has rows
+                of several shapes; or this is an actor, such as a worker of a training, and no CPU
+                is free: it may hold the one that it would wait for.
         """
         import ray
 
         untyped: Any = ray
         _require_cpu(untyped)
         blocks = dataset.materialize().to_arrow_refs()
-        count = untyped.remote(num_cpus=0)(_num_rows)
-        lengths = untyped.get([count.remote(block) for block in blocks])
-        if not sum(lengths):
+        look = untyped.remote(num_cpus=0)(_length_and_schema)
+        seen = untyped.get([look.remote(block) for block in blocks])
+        # What a filter has emptied knows no columns any more.
+        schemas = [schema for num_rows, schema in seen if num_rows]
+        if not schemas:
             raise DataError("the Ray dataset has no rows")
-        return cls(blocks, lengths, columns, cached_blocks)
+        lengths = [num_rows for num_rows, _ in seen]
+        return cls(blocks, lengths, columns, _common_fields(schemas, columns), cached_blocks)
 
     def __len__(self) -> int:
         return sum(self._lengths)
@@ -76,21 +87,17 @@ class RayDataSource:
     def take(self, rows: NDArray[np.int64]) -> Columns:
         check_rows(rows, len(self))
         blocks = np.searchsorted(self._ends, rows, side="right")
-        distinct = np.unique(blocks) if len(rows) else np.zeros(1, np.int64)
-        into: Columns | None = None
-        for block in distinct.tolist():
-            columns = self._columns(block)
-            if into is None:
-                into = tuple(np.empty((len(rows), *c.shape[1:]), c.dtype) for c in columns)
+        into = tuple(np.empty((len(rows), *field.shape), field.dtype) for field in self._fields)
+        for block in np.unique(blocks).tolist():
             here = np.flatnonzero(blocks == block)
             first = self._ends[block] - self._lengths[block]
-            for column, target in zip(columns, into, strict=True):
+            for column, target in zip(self._columns(block), into, strict=True):
                 target[here] = column[rows[here] - first]
-        assert into is not None
         return into
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._blocks, self._lengths, self._names, self._cached_blocks)
+        held = (self._blocks, self._lengths, self._names, self._fields, self._cached_blocks)
+        return type(self), held
 
     def _columns(self, block: int) -> Columns:
         import ray
@@ -135,5 +142,23 @@ def _require_cpu(untyped: Any) -> None:
         )
 
 
-def _num_rows(block: pa.Table) -> int:
-    return int(block.num_rows)
+def _length_and_schema(block: pa.Table) -> tuple[int, pa.Schema]:
+    return block.num_rows, block.schema
+
+
+def _common_fields(schemas: Sequence[pa.Schema], columns: Sequence[Names]) -> list[Field]:
+    """What the columns are in all blocks together, of which each file of a CSV has types of its
+    own."""
+    distinct: list[pa.Schema] = []
+    for schema in schemas:
+        if schema not in distinct:
+            distinct.append(schema)
+    found = [fields_of(columns_of(no_rows(schema), columns)) for schema in distinct]
+    common = []
+    for names, fields in zip(columns, zip(*found, strict=True), strict=True):
+        shapes = sorted({field.shape for field in fields})
+        if len(shapes) > 1:
+            told = " and ".join(str(list(shape)) for shape in shapes)
+            raise DataError(f"column '{names}' has rows of {told}; make them of one shape")
+        common.append(Field(np.result_type(*(field.dtype for field in fields)), shapes[0]))
+    return common

@@ -91,8 +91,9 @@ def _array(rows: pa.RecordBatch | pa.Table, name: str) -> NDArray[Any]:
         shape, array = (len(array), *kind.shape), numbers_of(array, name=name)
     while array.null_count == 0 and pa.types.is_fixed_size_list(array.type):
         shape, array = (*shape, array.type.list_size), array.flatten()
-    if array.null_count:
-        raise DataError(f"column '{name}' misses {array.null_count} values; fill or drop them")
+    missing = "all" if pa.types.is_null(array.type) else array.null_count
+    if missing:
+        raise DataError(f"column '{name}' misses {missing} values; fill or drop them")
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) and (
         not pa.types.is_boolean(array.type)
     ):

@@ -80,9 +80,34 @@ def test_shards_are_streamed_to_workers_and_have_each_row_once(
 
 
 def test_a_column_that_is_not_there_is_an_error_of_its_name(dataset: Any) -> None:
-    source = RayDataSource.of(dataset, ["age"])
     with pytest.raises(DataError, match="column 'age' is missing; there are mean_radius"):
-        source.take(np.array([0]))
+        RayDataSource.of(dataset, ["age"])
+
+
+def test_numbers_that_are_whole_in_one_block_are_not_cut_in_another() -> None:
+    """Each file of a CSV has types of its own: of a batch with rows of both 1.5 became 1."""
+    dataset = ray.data.from_arrow([pa.table({"x": [1, 2, 3]}), pa.table({"x": [1.5, 2.5, 3.5]})])
+    source = RayDataSource.of(dataset, ["x", ["x"]])
+    for rows, expected in (([0, 4, 5], [1.0, 2.5, 3.5]), ([0, 1], [1.0, 2.0])):
+        column, matrix = source.take(np.array(rows))
+        assert (column.dtype, column.tolist()) == (np.float64, expected)
+        assert (matrix.dtype, matrix[:, 0].tolist()) == (np.float32, expected)
+
+
+def test_a_worker_without_rows_reads_none_of_an_emptied_block() -> None:
+    """It knows no columns any more, and ended the training at the last batch of an epoch."""
+    dataset = ray.data.range(9, override_num_blocks=3)
+    dataset = dataset.flat_map(lambda row: [row] if row["id"] >= 3 else [])
+    source = RayDataSource.of(dataset, ["id"])
+    (column,) = source.take(np.empty(0, np.int64))
+    assert (column.shape, column.dtype) == ((0,), np.int64)
+    assert source.take(np.array([0, 5]))[0].tolist() == [3, 8]
+
+
+def test_a_block_without_any_value_of_a_column_is_refused_before_the_training() -> None:
+    dataset = ray.data.from_items([{"late": 1.0}, {"late": None}], override_num_blocks=2)
+    with pytest.raises(DataError, match="column 'late' misses all values; fill or drop them"):
+        RayDataSource.of(dataset, ["late"])
 
 
 def test_a_worker_that_holds_the_last_cpu_does_not_wait_for_one(dataset: Any) -> None:
