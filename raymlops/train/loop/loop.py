@@ -184,10 +184,10 @@ class Loop:
             loss_sum, num_rows=batch.global_size, finite=finite, precision=spec.precision
         )
         self._settle_unsent(self._progress.scale.value / before.scale.value, finite=finite)
-        loss = loss_sum / (batch.global_size * self._targets_per_row)
+        num_targets = self._updater.num_summed(batch.global_size) * self._targets_per_row
         self._tell(
             {
-                "loss": loss,
+                "loss": loss_sum / num_targets,
                 "learning_rate": self._updater.learning_rate(before.step),
                 **({} if norm is None else {"gradient_norm": norm}),
                 **({} if finite else {"skipped": 1.0}),

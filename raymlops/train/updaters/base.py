@@ -68,6 +68,10 @@ class Updater(ABC):
         what is returned waits for it."""
         return self._seat.begin_total(loss_sum)
 
+    def num_summed(self, num_rows: int) -> int:
+        """Over how many rows that sum goes on rank 0, of a batch of `num_rows`."""
+        return num_rows
+
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
         """Makes the parameters of the next step, unless something is not finite; the norm of all
         gradients, if they are clipped, and whether everything was finite."""

@@ -12,6 +12,7 @@ in the form, of every other plan.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -147,6 +148,12 @@ class Served(Updater):
         if self._in_step:
             return super().begin_total(loss_sum)
         return lambda: float(loss_sum) * self._seat.plan.data
+
+    def num_summed(self, num_rows: int) -> int:
+        if self._in_step:
+            return num_rows
+        num_workers = self._seat.plan.data
+        return num_workers * math.ceil(num_rows / num_workers)  # its own, which stand for all
 
     def update(self, loss_sum: float, progress: Progress) -> tuple[float | None, bool]:
         self.exchange_s = 0.0

@@ -73,6 +73,21 @@ def test_one_worker_that_waits_for_nobody_is_one_process(sync: str) -> None:
         ), name
 
 
+def test_what_rank_0_saw_of_a_short_last_batch_is_told_by_its_rows() -> None:
+    """Its one row counted for those of both workers: a loss of 2.3 was told as 4.6."""
+    spec = replace(MLP, batch_size=83, accumulation=1, epochs=1, max_steps=None)  # 4 x 83 + 1
+    still = replace(spec, optimizer=OptimizerSpec(name="sgd", learning_rate=1e-9))
+
+    _, expected = gloo.run(ALONE, train, still)[0]
+    _, logged = gloo.run(ParallelPlan.parse("data=2,server=1,sync=asynchronous"), train, still)[0]
+
+    assert losses(logged)[-1] == pytest.approx(losses(expected)[-1], rel=1e-5)
+    assert losses(logged) == pytest.approx(losses(expected), rel=0.1)  # of a half of each batch
+    (told,), (mean,) = ([v["train_loss"] for v in each if "train_loss" in v]
+                        for each in (logged, expected))  # fmt: skip
+    assert told == pytest.approx(mean, rel=1e-6)
+
+
 class Late(models.Spare):
     """Uses its spare head for batches only."""
 
