@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -27,10 +28,11 @@ CACHED_BLOCKS = 16
 class RayDataSource:
     """The rows of a dataset that is in Ray's object store, whatever node its blocks lie on.
 
-    `columns` are named as for `write_table`. Passed to workers it takes references along, not
-    rows. A worker holds the blocks it read last; numbers of a block on its own node are not
-    copied. A dataset that is computed again may have its blocks in another order, unless its
-    `DataContext` preserves it: a position in one is not a position in the other then.
+    `columns` are named as for `write_table`, and may be Ray's tensors as well. Passed to workers it
+    takes references along, not rows. A worker holds the blocks it read last; numbers of a block on
+    its own node are not copied. A dataset that is computed again may have its blocks in another
+    order, unless its `DataContext` preserves it: a position in one is not a position in the other
+    then.
 
     `fields` are what the columns are over all blocks: of numbers that are whole in one and not in
     another it is the type that holds both.
@@ -105,7 +107,9 @@ class RayDataSource:
         untyped: Any = ray
         with self._lock:
             if block not in self._held:
-                self._held[block] = columns_of(untyped.get(self._blocks[block]), self._names)
+                self._held[block] = columns_of(
+                    _plain(untyped.get(self._blocks[block])), self._names
+                )
                 if len(self._held) > self._cached_blocks:
                     self._held.popitem(last=False)
             self._held.move_to_end(block)
@@ -124,7 +128,7 @@ def stream_columns(
         DataError: a column is missing, is not of numbers, or misses values.
     """
     for table in shard.iter_batches(batch_size=batch_size, batch_format="pyarrow"):
-        yield columns_of(table, columns)
+        yield columns_of(_plain(table), columns)
 
 
 def _require_cpu(untyped: Any) -> None:
@@ -153,7 +157,7 @@ def _common_fields(schemas: Sequence[pa.Schema], columns: Sequence[Names]) -> li
     for schema in schemas:
         if schema not in distinct:
             distinct.append(schema)
-    found = [fields_of(columns_of(no_rows(schema), columns)) for schema in distinct]
+    found = [fields_of(columns_of(_plain(no_rows(schema)), columns)) for schema in distinct]
     common = []
     for names, fields in zip(columns, zip(*found, strict=True), strict=True):
         shapes = sorted({field.shape for field in fields})
@@ -162,3 +166,20 @@ def _common_fields(schemas: Sequence[pa.Schema], columns: Sequence[Names]) -> li
             raise DataError(f"column '{names}' has rows of {told}; make them of one shape")
         common.append(Field(np.result_type(*(field.dtype for field in fields)), shapes[0]))
     return common
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The same rows with Arrow's tensors for Ray's, of which nobody else knows."""
+    from ray.data.extensions import ArrowTensorType, ArrowTensorTypeV2
+
+    for place, field in enumerate(table.schema):
+        column, kind = table.column(place), field.type
+        if isinstance(kind, ArrowTensorType | ArrowTensorTypeV2) and not column.null_count:
+            numbers = column.combine_chunks().to_numpy(zero_copy_only=False).reshape(-1)
+            each = kind.storage_type.value_type
+            flat = pa.array(numbers, each)
+            rows = pa.FixedSizeListArray.from_arrays(flat, math.prod(kind.shape))
+            tensor = pa.fixed_shape_tensor(each, kind.shape)
+            tensors = pa.ExtensionArray.from_storage(tensor, rows)
+            table = table.set_column(place, field.name, tensors)
+    return table

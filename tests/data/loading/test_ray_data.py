@@ -94,6 +94,26 @@ def test_numbers_that_are_whole_in_one_block_are_not_cut_in_another() -> None:
         assert (matrix.dtype, matrix[:, 0].tolist()) == (np.float32, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.bool_])
+def test_images_that_numpy_made_keep_shape_and_type(dtype: Any) -> None:
+    """Ray keeps them as tensors of its own, which were refused as no numbers."""
+    images = (np.arange(5 * 2 * 3).reshape(5, 2, 3) % 2).astype(dtype)
+    tables = ray.data.from_numpy([images[:2], images[2:]])
+
+    (found,) = RayDataSource.of(tables, ["data"]).take(np.array([4, 0, 2]))
+
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, images[[4, 0, 2]])
+    (streamed,) = next(stream_columns(tables.iterator(), ["data"], batch_size=5))
+    np.testing.assert_array_equal(streamed, images)
+
+
+def test_tensors_of_several_shapes_are_refused_with_both() -> None:
+    images = [np.zeros((2, 2, 3), np.float32), np.zeros((2, 4), np.float32)]
+    with pytest.raises(DataError, match=r"column 'data' has rows of \[2, 3\] and \[4\]"):
+        RayDataSource.of(ray.data.from_numpy(images), ["data"])
+
+
 def test_a_worker_without_rows_reads_none_of_an_emptied_block() -> None:
     """It knows no columns any more, and ended the training at the last batch of an epoch."""
     dataset = ray.data.range(9, override_num_blocks=3)
