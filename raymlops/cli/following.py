@@ -18,6 +18,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from raymlops.cli.output import emit_json_line
 from raymlops.errors import RaymlopsError
@@ -87,16 +88,19 @@ class Screen(Protocol):
 
 
 class Bar:
-    """A line on a terminal that is drawn again and again."""
+    """A line on a terminal that is drawn again and again; where it is narrow bar and values give
+    way, not how far the run is."""
 
     def __init__(self, console: Console) -> None:
+        values = Column(ratio=5, no_wrap=True, overflow="ellipsis")
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TextColumn("{task.fields[steps]}"),
             TextColumn("{task.fields[elapsed]}"),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", table_column=values),
             console=console,
+            expand=True,
         )
         self._task: TaskID | None = None
 

@@ -261,6 +261,26 @@ def test_a_terminal_gets_a_bar(records: Ledger, training: Run) -> None:
     assert "\x1b[?25h" in drawn  # the cursor is back
 
 
+def test_a_narrow_terminal_shows_how_far_a_run_is(records: Ledger) -> None:
+    """Of 80 columns values took so many that `12,340/20,000` was `12,…`, and there was no bar."""
+    run = begun(records)
+    sight = Sight(
+        run=run,
+        step=12_340,
+        num_steps=20_000,
+        values={"loss": 0.5, "train_loss": 1.25, "validation_loss": 1.5, "rows_per_s": 12_345.0},
+        elapsed=timedelta(seconds=3_671),
+    )
+    out = io.StringIO()
+    bar = Bar(Console(file=out, force_terminal=True, color_system=None, width=80))
+    bar.show(sight, 0.0)
+    bar.close()
+    line = next(line for line in out.getvalue().splitlines() if "12,340" in line)
+    assert f"{run.id} ━" in line
+    assert "12,340/20,000 1:01:11 loss 0.5000, train_loss 1.2" in line
+    assert line.rstrip().endswith("…")
+
+
 def test_a_table_tells_its_run_when_it_begins_and_when_it_is_interrupted(
     home: Path, records: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
