@@ -32,7 +32,8 @@ def main() -> None:
     )
     trained = train_layout(arguments, plan, "pipeline.timeline=true", when=has_checkpoints)
     if trained.result.spec.pipeline.timeline:
-        print((Path(trained.result.folder) / TEXT).read_text(), end="")
+        timeline = Path(trained.result.folder) / TEXT
+        print(timeline.read_text() if timeline.exists() else "no timeline: there was one batch")
     step_s, bubble_s = (trained.metrics[name] for name in ("step_s", "bubble_s"))
     print(f"last step: {step_s * 1e3:.1f} ms, of which rank 0 waited {bubble_s * 1e3:.1f} ms")
 
