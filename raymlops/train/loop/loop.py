@@ -17,6 +17,7 @@ from raymlops.train.generators import seed_others
 from raymlops.train.layouts import Rows, arrange
 from raymlops.train.layouts.inputs import telling_of_inputs
 from raymlops.train.layouts.model import build_model
+from raymlops.train.loop.alike import require_alike, require_same_epoch
 from raymlops.train.loop.batches import num_steps
 from raymlops.train.loop.buffers import copy_buffers, put_back
 from raymlops.train.loop.feed import Batch, Feed
@@ -66,6 +67,7 @@ class Loop:
         self._seat = seat
         sources = sources or Sources.make(spec.data)
         sources.require_for(spec.stopping)
+        require_alike(sources, seat)
         order = make_order(spec.loading, sources.train, seed=spec.seed)
         self._train = Feed(spec, seat, sources.train, order)
         self._validation = None
@@ -93,7 +95,8 @@ class Loop:
         self._state = State(self._updater.saved, seat, self._compression)
         self._targets_per_row = probe[-1][0].numel()
         self._meter = self._make_meter(probe[:-1])
-        self._progress = Progress(scale=LossScale.first(spec.precision))
+        scale = LossScale.first(spec.precision)
+        self._progress = Progress(scale=scale, num_rows=len(self._train))
         self._sent_bytes = 0
 
     def run(self) -> Progress:
@@ -141,7 +144,9 @@ class Loop:
         latest = self._checkpoints.latest() if self._checkpoints is not None else None
         if self._checkpoints is not None and latest is not None:
             tensors = self._state.template(self._checkpoints.shapes(latest))
-            self._progress = self._checkpoints.load(latest, tensors)
+            before = self._checkpoints.load(latest, tensors)
+            require_same_epoch(before, len(self._train))
+            self._progress = replace(before, num_rows=len(self._train))
             self._state.restore(tensors)
         self._meter.restart()
 

@@ -16,7 +16,8 @@ class Progress:
 
     `loss_sum` is the summed loss of this epoch's batches, but for those whose loss was no number,
     which had `uncounted_rows`. `skips` counts skipped steps in a row, `bad_epochs` those since the
-    validation loss was lowest. `ended` says why nothing comes next.
+    validation loss was lowest. `num_rows` are those of an epoch, None of checkpoints before they
+    were kept. `ended` says why nothing comes next.
     """
 
     step: int = 0
@@ -28,6 +29,7 @@ class Progress:
     skips: int = 0
     lowest: float = math.inf
     bad_epochs: int = 0
+    num_rows: int | None = None
     ended: str | None = None
 
     def after_step(
