@@ -6,14 +6,15 @@ worker sends about (S. Rajbhandari et al., ZeRO, 2020, section 7; M. Shoeybi et 
 2019)
 
     data     2 P (n-1)/n           gradients summed and handed out
-    shard    3 P (n-1)/n           parameters gathered twice, gradients reduced once
+    shard    4 P (n-1)/n           parameters gathered twice, gradients reduced once
     tensor   4 A (t-1)/t a pair    activations of A bytes summed forward and backward
 
-a step; shards of copies send both, the copies only what a shard holds. Workers also wait for each
-operation in which they all take part, however little it sends: one for the gradients of copies,
-three a block of shards, two a pair of sliced layers. No pipeline is proposed:
-shards of as many workers need as little memory, and whether its workers would wait for each other
-shorter than for the network is to be measured.
+a step; shards of copies send both, the copies only what a shard holds. To reduce gradients to
+shards gloo sums them for everyone, as for copies, where ZeRO counts half of that. Workers also wait
+for each operation in which they all take part, however little it sends: one for the gradients of
+copies, three a block of shards, two a pair of sliced layers. No pipeline is proposed: shards of as
+many workers need as little memory, and whether its workers would wait for each other shorter than
+for the network is to be measured.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def memory_of(plan: ParallelPlan, size: ModelSize) -> int:
 def sent_by(plan: ParallelPlan, size: ModelSize, batch_size: int) -> int:
     """Bytes a worker sends in a step."""
     held = _held(plan, size)
-    shards = 3 * held * (plan.shard - 1) // plan.shard
+    shards = 4 * held * (plan.shard - 1) // plan.shard
     copies = 2 * held // plan.shard * (plan.data - 1) // plan.data
     rows = -(-batch_size // plan.num_replicas)
     sums = 4 * size.num_pairs * size.activation_bytes * rows * (plan.tensor - 1) // plan.tensor
