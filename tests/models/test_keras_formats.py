@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +52,16 @@ def test_operations_between_keras_layers_come_back(name: str) -> None:
     artifact = format_named(name).save(model, rows[:50])
     predict = format_named(name).load(artifact, recorded=lambda _: False)
     np.testing.assert_allclose(predict(rows), model(rows).numpy(), atol=1e-4)
+
+
+def test_a_keras_model_that_becomes_onnx_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = fitted("keras classifier")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    format_named("onnx").save(source.model, source.rows[:50])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["keras", "keras_weights"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from raymlops.errors import ModelError
 from raymlops.models.artifact import Artifact
+from raymlops.models.autograph import keep_autograph_in_memory
 from raymlops.models.formats.base import Facts, Format, Tensor
 from raymlops.models.onnx import PARITY_TOLERANCE, OnnxScorer, export_unchecked
 from raymlops.models.predictors import Matrix, kind_of, predictor_of
@@ -156,6 +157,7 @@ def _flags_as_numbers() -> Iterator[None]:
 
 
 def _from_keras(model: Any, sample: Matrix) -> bytes:
+    keep_autograph_in_memory()
     predictor_of(model)(sample[:1])  # Keras exports no model that was never asked
     with tempfile.TemporaryDirectory(prefix="raymlops-onnx-") as folder:
         path = Path(folder) / "model.onnx"

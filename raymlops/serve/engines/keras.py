@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from raymlops.errors import ModelError
 from raymlops.models import Artifact, Predictor, Recorded, format_named
+from raymlops.models.autograph import keep_autograph_in_memory
 from raymlops.models.predictors import Matrix, flat
 from raymlops.serve.engines.base import Engine
 from raymlops.serve.engines.settings import EngineSettings
@@ -31,6 +32,7 @@ class KerasEngine(Engine):
                 f"Keras runs on {keras.backend.backend()} here, the engine needs TensorFlow: set "
                 "KERAS_BACKEND=tensorflow"
             )
+        keep_autograph_in_memory()
         return _Graph(model, _device(settings))
 
 

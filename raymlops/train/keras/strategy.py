@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raymlops.errors import TrainingError
+from raymlops.models.autograph import keep_autograph_in_memory
 from raymlops.train.spec import DeviceName
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def make_strategy(*, device: DeviceName = "cpu", num_threads: int) -> tf.distrib
     """
     import tensorflow as tf
 
+    keep_autograph_in_memory()
     if device == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise TrainingError(
             f"device is cuda, and TensorFlow {tf.__version__} sees no GPU: install "

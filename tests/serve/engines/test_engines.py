@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,14 @@ def test_every_format_has_one_engine() -> None:
 @pytest.mark.parametrize("format", MODELS)
 def test_an_engine_answers_like_the_model_it_was_made_from(format: str, settings: str) -> None:
     answers_right(format, SETTINGS[settings])
+
+
+def test_a_replica_that_is_killed_leaves_no_files_of_its_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    answers_right("keras", EngineSettings())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("settings", ONNX, ids=str)

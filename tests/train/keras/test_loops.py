@@ -81,6 +81,12 @@ def test_one_worker_learns_what_keras_by_itself_learns(
     assert_close(one["mlp"][0].weights.values(), plain)
 
 
+def test_a_worker_that_is_killed_leaves_no_files(loop: LoopName, tensorflow_host: Host) -> None:
+    """Each left a dozen, of what TensorFlow had traced: Ray ends its workers by killing them."""
+    spec = replace(spec_of(loop, "mlp"), max_steps=1)
+    assert tensorflow_host.run(crew(loop), training.leave_files, spec) == [[]]
+
+
 def test_devices_of_one_process_learn_what_one_learns(
     loop: LoopName, one: Outcomes, tensorflow_host: Host
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,14 @@ def drop(strategy: Any, spec: KerasSpec) -> list[NDArray[Any]]:
     return [
         np.array(each) for _ in range(2) for each in strategy.experimental_local_results(leave())
     ]
+
+
+def leave_files(strategy: Any, spec: KerasSpec) -> list[str]:
+    """The temporary files of a training whose process does not come to remove them."""
+    with TemporaryDirectory() as folder, TemporaryDirectory() as temporary:
+        tempfile.tempdir = temporary
+        _train(strategy, spec, Path(folder))
+        return os.listdir(temporary)
 
 
 def failure_of(strategy: Any, *specs: KerasSpec) -> list[str]:
