@@ -88,6 +88,7 @@ def hdfs() -> Iterator[HdfsServer]:
                 is_up=listens,
                 environment=environment,
                 end_signal=signal.SIGKILL,
+                leaves=[folder],
             ),
         ):
             patch.setenv("HADOOP_USER_NAME", server.user)
@@ -97,6 +98,7 @@ def hdfs() -> Iterator[HdfsServer]:
                 is_up=writes,
                 environment=environment,
                 end_signal=signal.SIGKILL,
+                leaves=[folder],
             ):
                 yield server
 

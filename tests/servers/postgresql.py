@@ -44,7 +44,9 @@ def postgresql() -> Iterator[str]:
         subprocess.run([*as_owner, *initialise], check=True, capture_output=True, cwd=folder)
         # SIGINT throws clients out; on SIGTERM it would wait for those a failed test left behind.
         command = [*as_owner, *serve]
-        with running(command, folder=folder, is_up=is_up, end_signal=signal.SIGINT):
+        with running(
+            command, folder=folder, is_up=is_up, end_signal=signal.SIGINT, leaves=[folder]
+        ):
             yield f"postgresql+psycopg://raymlops@127.0.0.1:{port}"
     finally:
         shutil.rmtree(folder)

@@ -108,13 +108,19 @@ def seaweedfs() -> Iterator[S3Server]:
                 return False
             return True
 
-        with running(command, folder=folder, is_up=is_up) as process:
-            try:
-                yield server
-            finally:
-                process.kill()  # asked to end, it takes ten seconds
-                for part in ("master", "volume", "filer", "s3"):
-                    _socket(part, ports[f"{part}.port.grpc"]).unlink(missing_ok=True)
+        sockets = [
+            _socket(part, ports[f"{part}.port.grpc"])
+            for part in ("master", "volume", "filer", "s3")
+        ]
+        try:
+            with running(command, folder=folder, is_up=is_up, leaves=[folder, *sockets]) as process:
+                try:
+                    yield server
+                finally:
+                    process.kill()  # asked to end, it takes ten seconds
+        finally:
+            for socket in sockets:
+                socket.unlink(missing_ok=True)
 
 
 def _socket(part: str, port: int) -> Path:

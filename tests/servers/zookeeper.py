@@ -73,7 +73,9 @@ def zookeeper(
                 # No member of an ensemble answers before most of them run.
                 is_last = number == num_servers - 1
                 is_up = all_are_up if is_last else (lambda: True)
-                process = stack.enter_context(running(command, folder=home, is_up=is_up))
+                process = stack.enter_context(
+                    running(command, folder=home, is_up=is_up, leaves=[folder])
+                )
                 servers.append(ZooKeeper(port, process))
             yield Ensemble(tuple(servers))
     finally:
