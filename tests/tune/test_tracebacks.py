@@ -54,3 +54,17 @@ def test_tracebacks_that_the_store_does_not_take_stay(
     (folder,) = temporary.iterdir()
     assert f"tracebacks of trials that failed stay in {folder}, since " in caplog.text
     assert (folder / "rain-1" / "trial-1" / "error.txt").exists()
+
+
+def test_the_folder_of_a_search_that_was_killed_goes_with_the_next(
+    tmp_path: Path, temporary: Path
+) -> None:
+    """What Ray Tune had written to it stayed for ever; those of searches that run are theirs."""
+    files = Files(str(tmp_path / "store"))
+    left_by(temporary, "raymlops-tune-killed/rain-1/tuner.pkl", "other/tuner.pkl")
+    with keeping_tracebacks(files, "tuning/rain-2") as one:
+        left_by(one, "rain-2/tuner.pkl")
+        with keeping_tracebacks(files, "tuning/rain-3") as two:
+            assert set(temporary.iterdir()) == {temporary / "other", one, two}
+        assert (one / "rain-2" / "tuner.pkl").exists()
+    assert list(temporary.iterdir()) == [temporary / "other"]
