@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +53,8 @@ def _checkpoints(task: Task, log: Recorder | None) -> Checkpoints | None:
     nobody would tell again."""
     if not task.spec.checkpoints.every_steps:
         return None
-    folder = Path(task.folder.reveal().removeprefix("file://"))
-    return Checkpoints(folder, task.spec.checkpoints, settle=None if log is None else log.flush)
+    settle = None if log is None else log.flush
+    return Checkpoints(task.checkpoints, task.spec.checkpoints, settle=settle)
 
 
 def loop_named(name: LoopName) -> type[Loop]:

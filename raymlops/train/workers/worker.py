@@ -15,6 +15,7 @@ from raymlops.config import SecretUrl
 from raymlops.ledger import LogPolicy, MetricLogger, open_ledger
 from raymlops.ledger.patience import PATIENCE_S, patiently
 from raymlops.storage import Files
+from raymlops.train.checkpoints.folder import CheckpointFolder
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.workers.naming import name_of, take_name
 
@@ -45,6 +46,11 @@ class Task:
     run_id: str
     num_threads: int
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where they are, if there are any: then the folder is one that every node has mounted."""
+        return Path(self.folder.reveal().removeprefix("file://"))
+
 
 def work(config: dict[str, Any]) -> None:
     """Trains, and leaves the weights of the whole model in the task's folder."""
@@ -73,9 +79,8 @@ def work(config: dict[str, Any]) -> None:
     with recorder(task) if rank == 0 else contextlib.nullcontext(None) as log:
         checkpoints = None
         if task.spec.checkpoints.every_steps:
-            folder = Path(task.folder.reveal().removeprefix("file://"))
             settle = (lambda: None) if log is None else log.flush
-            checkpoints = Checkpoints(folder, task.spec.checkpoints, seat, settle=settle)
+            checkpoints = Checkpoints(task.checkpoints, task.spec.checkpoints, seat, settle=settle)
         start = partial(ParameterServer.start, label=task.run_id)
         loop = Loop(
             task.spec,
@@ -104,11 +109,13 @@ def deliver(task: Task, files: Mapping[str, bytes]) -> None:
 
 class Recorder:
     """Logs to a run what is newer than what it holds: steps done again after a worker was lost
-    gave the same values before."""
+    gave the same values before. `start` is the step of the checkpoint that it goes on from, which
+    may be of another run."""
 
-    def __init__(self, logger: MetricLogger, newest: Mapping[str, int]) -> None:
+    def __init__(self, logger: MetricLogger, newest: Mapping[str, int], *, start: int) -> None:
         self._logger = logger
         self._newest = newest
+        self._start = start
 
     def __call__(self, values: Mapping[str, float], step: int) -> None:
         fresh = {name: v for name, v in values.items() if step > self._newest.get(name, -1)}
@@ -118,7 +125,7 @@ class Recorder:
     def begin(self, *, num_workers: int, num_steps: int, tuned: Tuned | None = None) -> None:
         """Tells with how many workers an attempt goes on from the newest step, how far, and what
         their connections were tuned to."""
-        self({"num_workers": num_workers}, max(self._newest.values(), default=0))
+        self({"num_workers": num_workers}, max([self._start, *self._newest.values()]))
         self({"num_steps": num_steps}, 0)
         if tuned is not None:
             self({name: float(value) for name, value in asdict(tuned).items()}, 0)
@@ -139,4 +146,5 @@ def recorder(task: Task) -> Iterator[Recorder]:
             newest[metric.name] = max(metric.step, newest.get(metric.name, -1))
         logged = patiently(partial(ledger.runs.logger, task.run_id, _PATIENT), waits=waits)
         with logged as logger:
-            yield Recorder(logger, newest)
+            saved = CheckpointFolder(task.checkpoints, task.spec.checkpoints)
+            yield Recorder(logger, newest, start=max(saved.steps(), default=0))

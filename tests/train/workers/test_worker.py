@@ -41,6 +41,19 @@ def task(ledger: Ledger, tmp_path: Path) -> Task:
     )  # fmt: skip
 
 
+def test_a_run_that_goes_on_from_another_begins_at_its_step(
+    task: Task, ledger: Ledger, tmp_path: Path
+) -> None:
+    """It was said to be at step 0 until its next one, and for ever where there was none."""
+    checkpoint = tmp_path / "step-00000010" / "complete.json"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("{}")
+    with recorder(task) as log:
+        log.begin(num_workers=2, num_steps=10)
+    (told,) = ledger.runs.metrics(task.run_id, "num_workers")
+    assert (told.step, told.value) == (10, 2.0)
+
+
 def test_a_checkpoint_waits_for_a_ledger_that_fails_over(
     task: Task, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
