@@ -93,10 +93,8 @@ def require_first(ledger: Ledger, search: Run) -> None:
 
 
 def _runs(search: Run) -> TrainingError:
-    owner = search.owner
     return TrainingError(
-        f"search {search.id} is running, as process {owner and owner.pid} of "
-        f"{owner and owner.host}; resume it when it has ended"
+        f"search {search.id} is running, as {search.owner}; resume it when it has ended"
     )
 
 

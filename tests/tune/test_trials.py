@@ -54,12 +54,12 @@ def test_only_a_search_that_was_cut_off_can_be_gone_on_with(ledger: Ledger) -> N
     with pytest.raises(TrainingError, match="is no search but a train; `raymlops runs list --kind"):
         require_resumable(ledger, start(ledger, "train"))
     first = start(ledger, "tune")
-    with pytest.raises(TrainingError, match=f"search {first.id} is running, as process"):
+    with pytest.raises(TrainingError, match=f"search {first.id} is running, as {first.owner};"):
         require_resumable(ledger, first)
     ledger.runs.fail(first.id, "KeyboardInterrupt")
     require_resumable(ledger, ledger.runs.get(first.id))
     second = start(ledger, "tune", first)
-    with pytest.raises(TrainingError, match=f"search {second.id} is running, as process"):
+    with pytest.raises(TrainingError, match=f"search {second.id} is running, as {second.owner};"):
         require_resumable(ledger, ledger.runs.get(first.id))
     ledger.runs.finish(second.id)
     with pytest.raises(

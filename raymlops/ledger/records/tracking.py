@@ -27,6 +27,10 @@ class Owner:
     pid: int
     process_started_at: float
 
+    def __str__(self) -> str:
+        machine, *_ = self.host.split()
+        return f"process {self.pid} of {machine}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

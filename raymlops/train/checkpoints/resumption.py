@@ -70,7 +70,7 @@ def resumable(run: Run, ledger: Ledger, home: Path) -> dict[str, Any]:
     """
     recorded: dict[str, Any] = json.loads(ledger.text(run.config_digest))
     if run.status == "running":
-        raise TrainingError(f"run {run.id} is running, {_owner(run)}; resume it when it has ended")
+        raise TrainingError(f"run {run.id} is running, as {run.owner}; resume it when it has ended")
     if "resumable" not in recorded:
         raise TrainingError(
             f"run {run.id} keeps no checkpoints, since it is none of a spec: train a table's model "
@@ -150,12 +150,8 @@ def require_first(run: Run, parent: Run, folder: str, ledger: Ledger) -> None:
 def _goes_on(other: Run, run_id: str, folder: str) -> TrainingError:
     return TrainingError(
         f"run {other.id} goes on already with the checkpoints of run {run_id} in {folder}, "
-        f"{_owner(other)}; let it end, and resume it should it fail"
+        f"as {other.owner}; let it end, and resume it should it fail"
     )
-
-
-def _owner(run: Run) -> str:
-    return f"as process {run.owner and run.owner.pid} of {run.owner and run.owner.host}"
 
 
 def _running_in(folder: str, ledger: Ledger) -> list[Run]:

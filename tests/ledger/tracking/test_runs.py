@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -245,3 +246,8 @@ def test_runs_are_compared_side_by_side(ledger: Ledger, run: Run) -> None:
     assert [row.name for row in comparison.rows] == [
         "epochs", "lr", "auc", "loss", "team", "train",
     ]  # fmt: skip
+
+
+def test_a_run_tells_whose_it_is_as_people_name_machines(run: Run) -> None:
+    """Refusals showed boot and process namespace, too."""
+    assert str(run.owner) == f"process {os.getpid()} of {socket.gethostname()}"
