@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from raymlops.errors import TrainingError
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
+from raymlops.train.loop.alike import require_same_epoch
 from raymlops.train.loop.batches import Batch, epoch_batches, num_steps
 from raymlops.train.loop.meter import Meter
 from raymlops.train.loop.progress import Progress
@@ -31,7 +33,7 @@ class Course:
         checkpoints: Checkpoints | None,
         log: Log | None,
     ) -> None:
-        self.progress = Progress()
+        self.progress = Progress(num_rows=num_rows)
         self._spec = spec
         self._num_rows = num_rows
         self._precision = precision
@@ -40,9 +42,15 @@ class Course:
         self.meter = Meter()
 
     def begin(self, state: State) -> None:
-        """Fills `state` from the newest checkpoint, if there is one."""
-        if self._checkpoints is not None:
-            self.progress = self._checkpoints.restore(state) or self.progress
+        """Fills `state` from the newest checkpoint, if there is one.
+
+        Raises:
+            TrainingError: it is of another model, or within an epoch of another number of rows.
+        """
+        before = self._checkpoints.restore(state) if self._checkpoints is not None else None
+        if before is not None:
+            require_same_epoch(before, self._num_rows)
+            self.progress = replace(before, num_rows=self._num_rows)
         self.meter.restart()
 
     def end(self) -> Progress:

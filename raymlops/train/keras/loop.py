@@ -23,7 +23,9 @@ from raymlops.train.keras.recipe import (
 from raymlops.train.keras.share import share
 from raymlops.train.keras.spec import KerasSpec
 from raymlops.train.keras.state import State
+from raymlops.train.keras.strategy import of_each_worker
 from raymlops.train.keras.targets import Targets
+from raymlops.train.loop.alike import require_alike
 from raymlops.train.loop.batches import Batch, batches_of
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec.sources import Sources
@@ -59,6 +61,7 @@ class Loop(ABC):
         self.strategy = strategy
         self.sources = sources or Sources.make(spec.data)
         self.sources.require_for(spec.stopping)
+        require_alike(of_each_worker(strategy, self.sources.lengths))
         with strategy.scope():
             self.model = make_model(spec.model, keras)
             self.loss = make_loss(spec.loss, keras)

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
-
-import torch.distributed as dist
+from collections.abc import Sequence
 
 from raymlops.errors import TrainingError
 from raymlops.train.loop.progress import Progress
-from raymlops.train.plan.seat import Seat
-from raymlops.train.spec.sources import Sources
 
 
-def require_alike(sources: Sources, seat: Seat) -> None:
-    """Raises TrainingError, in every worker, where they have sources of other lengths: one would
-    end its epoch before another, which waits for it."""
-    if seat.saving is None:
-        return
-    validation = 0 if sources.validation is None else len(sources.validation)
-    everyone: list[Any] = [None] * seat.plan.num_workers
-    dist.all_gather_object(everyone, (len(sources.train), validation), group=seat.saving)
-    for purpose, lengths in zip(("train", "validate"), zip(*everyone, strict=True), strict=True):
+def require_alike(lengths: Sequence[Sequence[int]]) -> None:
+    """Raises TrainingError where workers have sources of other lengths: one would end its epoch
+    before another, which waits for it. `lengths` are each worker's `Sources.lengths`, by rank."""
+    for purpose, of_purpose in zip(("train", "validate"), zip(*lengths, strict=True), strict=True):
         ranks: dict[int, list[int]] = defaultdict(list)
-        for rank, length in enumerate(lengths):
+        for rank, length in enumerate(of_purpose):
             ranks[length].append(rank)
         if len(ranks) > 1:
             told = "; ".join(

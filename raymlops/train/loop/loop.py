@@ -67,7 +67,7 @@ class Loop:
         self._seat = seat
         sources = sources or Sources.make(spec.data)
         sources.require_for(spec.stopping)
-        require_alike(sources, seat)
+        require_alike(seat.of_each(sources.lengths))
         order = make_order(spec.loading, sources.train, seed=spec.seed)
         self._train = Feed(spec, seat, sources.train, order)
         self._validation = None

@@ -127,6 +127,13 @@ class Seat:
             dist.broadcast_object_list(found, src=0, group=self.saving)
         return found[0]
 
+    def of_each(self, value: Any) -> list[Any]:
+        """The values that all workers give, by rank."""
+        found = [value] * self.plan.num_workers
+        if self.saving is not None:
+            dist.all_gather_object(found, value, group=self.saving)
+        return found
+
 
 def _replicas_of(plan: ParallelPlan) -> dist.ProcessGroup:
     """A new group of those of this worker that share the rows of a batch."""

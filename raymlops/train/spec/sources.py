@@ -39,6 +39,11 @@ class Sources:
                 raise TrainingError(f"{data.call} gives no rows to {purpose} on")
         return cls(train=train, validation=validation)
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """How many rows there are to train on, and to validate on."""
+        return len(self.train), 0 if self.validation is None else len(self.validation)
+
     def require_for(self, stopping: StoppingPolicy) -> None:
         """Raises TrainingError where the policy waits for a loss that nothing gives."""
         if stopping.patience is not None and self.validation is None:

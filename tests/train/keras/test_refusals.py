@@ -187,3 +187,27 @@ def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
     two = crew(loop, num_workers=2)
     for told in tensorflow_host.run(two, training.failure_of, blank, last):
         assert all(text.startswith(expected) for text in told)
+
+
+@pytest.mark.parametrize(
+    ("rows", "validation", "told"),
+    [
+        ((333, 280), (101, 101), "to train on: 333 of rank 0; 280 of rank 1"),
+        ((333, 333), (101, 60), "to validate on: 101 of rank 0; 60 of rank 1"),
+    ],
+    ids=["train", "validate"],
+)
+def test_workers_with_other_rows_end_as_they_begin(
+    rows: tuple[int, int],
+    validation: tuple[int, int],
+    told: str,
+    loop: LoopName,
+    tensorflow_host: Host,
+) -> None:
+    """They came to unlike messages at the end of an epoch, of which TensorFlow told the shapes."""
+    arguments = {"rows": rows, "validation": validation}
+    data = Factory(call="tests.train.keras.models:replaced", arguments=arguments)
+    spec = replace(spec_of(loop, "mlp"), data=data)
+    found = tensorflow_host.run(crew(loop, num_workers=2), training.failure_of, spec)
+    for (failure,) in found:
+        assert failure.startswith(f"TrainingError: workers have other rows {told}: let every")
