@@ -84,11 +84,6 @@ class CheckpointFolder:
             return f"{_COMPLETE} cannot be read: {error}"
         return None
 
-    def newest_whole(self) -> int | None:
-        """The step of the newest that holds what was written, None where none does; every worker
-        that looks finds the same, also while one sets others aside."""
-        return next((step for step in reversed(self.steps()) if self.damage(step) is None), None)
-
     def path(self, step: int) -> Path:
         return self.folder / f"{_PREFIX}{step:08d}"
 

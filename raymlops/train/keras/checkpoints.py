@@ -22,13 +22,19 @@ _ARRAYS = "arrays.npz"
 
 class Checkpoints:
     """The checkpoints of one training; the one worker that has `settle` writes them, and calls it
-    before it publishes each."""
+    before it publishes each. `told` gives every worker the step that this one gives."""
 
     def __init__(
-        self, folder: Path, policy: CheckpointPolicy, *, settle: Callable[[], None] | None
+        self,
+        folder: Path,
+        policy: CheckpointPolicy,
+        *,
+        settle: Callable[[], None] | None,
+        told: Callable[[int | None], int | None],
     ) -> None:
         self._saved = CheckpointFolder(folder, policy)
         self._settle = settle
+        self._told = told
         self._writer = ThreadPoolExecutor(1, "checkpoints") if policy.asynchronous else None
         self._writing: Future[None] | None = None
 
@@ -56,16 +62,20 @@ class Checkpoints:
             writing.result()
 
     def restore(self, state: State) -> Progress | None:
-        """Fills `state` from the newest checkpoint; None if there is none.
+        """Fills `state` from the newest checkpoint that the worker who writes them finds; None if
+        there is none.
 
-        No worker writes before all have been here: the first step waits for every one.
+        Every worker calls it, and none writes before all have. Another node may still hold an older
+        list of the folder.
 
         Raises:
             TrainingError: it is of another model.
         """
+        newest = None
         if self._settle is not None:
             self._saved.clear()
-        step = self._saved.newest_whole()
+            newest = max(self._saved.steps(), default=None)
+        step = self._told(newest)
         if step is None:
             return None
         with np.load(self._saved.path(step) / _ARRAYS, allow_pickle=False) as arrays:

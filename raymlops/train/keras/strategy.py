@@ -61,3 +61,9 @@ def of_each_worker(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> 
     by_replica = strategy.gather(mine, axis=0).numpy()  # those of a worker beside each other
     found: list[list[int]] = by_replica[::num_devices].tolist()
     return found
+
+
+def told_by_first(strategy: tf.distribute.Strategy, step: int | None) -> int | None:
+    """The step that rank 0 gives, in every worker; all call it."""
+    (first, *_) = of_each_worker(strategy, [-1 if step is None else step])
+    return None if first[0] < 0 else first[0]

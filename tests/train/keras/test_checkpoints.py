@@ -40,17 +40,38 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     damage: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     policy = CheckpointPolicy(every_steps=5, asynchronous=False)
-    saved = Checkpoints(tmp_path, policy, settle=lambda: None)
+    told: list[int | None] = []
+
+    def tell(step: int | None) -> int | None:
+        told.append(step)
+        return step
+
+    saved = Checkpoints(tmp_path, policy, settle=lambda: None, told=tell)
     for step in (5, 10):
         state: Any = Bare(step / 10)
         saved.save(state, Progress(step=step))
     arrays = tmp_path / "step-00000010" / "arrays.npz"
     arrays.write_bytes(damage(arrays.read_bytes()))
 
-    for settle in (None, lambda: None):  # of a worker that writes none, and of the one that does
-        found: Any = Bare(0.0)
-        assert Checkpoints(tmp_path, policy, settle=settle).restore(found) == Progress(step=5)
-        assert found.value == 0.5
+    found: Any = Bare(0.0)
+    first = Checkpoints(tmp_path, policy, settle=lambda: None, told=tell)
+    assert first.restore(found) == Progress(step=5)
+    assert (found.value, told) == (0.5, [5])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "damaged-00000010", "step-00000005",
     ]  # fmt: skip
+
+
+def test_workers_go_on_from_what_the_first_one_finds(tmp_path: Path) -> None:
+    """Each looked for itself, and a node may hold a list of the folder from before."""
+    policy = CheckpointPolicy(every_steps=5, asynchronous=False)
+    saved = Checkpoints(tmp_path, policy, settle=lambda: None, told=lambda step: step)
+    for step in (5, 10):
+        state: Any = Bare(step / 10)
+        saved.save(state, Progress(step=step))
+    found: Any = Bare(0.0)
+    other = Checkpoints(tmp_path, policy, settle=None, told=lambda _: 5)
+    assert other.restore(found) == Progress(step=5)
+    assert found.value == 0.5
+    none = Checkpoints(tmp_path, policy, settle=None, told=lambda _: None)
+    assert none.restore(found) is None

@@ -21,7 +21,7 @@ class Left(Checkpoints):
     """One that was saved with this progress."""
 
     def __init__(self, progress: Progress, folder: Path) -> None:
-        super().__init__(folder, CheckpointPolicy(), settle=None)
+        super().__init__(folder, CheckpointPolicy(), settle=None, told=lambda step: step)
         self._left = progress
 
     def restore(self, state: Any) -> Progress:

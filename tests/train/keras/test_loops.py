@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from raymlops.train import Factory, OptimizerSpec
+from raymlops.train import CheckpointPolicy, Factory, OptimizerSpec
 from raymlops.train.keras.spec import LoopName
 from tests.train.keras import training
 from tests.train.keras.host import Host
@@ -205,6 +206,21 @@ def test_layers_adapted_to_data_have_what_they_were_trained_with(
     )
     ((wanted, given),) = tensorflow_host.run(crew(loop), training.hand_over, trained, made_later)
     np.testing.assert_array_equal(given, wanted)
+
+
+def test_workers_that_find_other_checkpoints_go_on_from_one(
+    tmp_path: Path, tensorflow_host: Host
+) -> None:
+    """One went on from step 8 and one from step 4, with gradients of other rows and weights: what
+    the first ended with was kept as if it were right."""
+    policy = CheckpointPolicy(every_steps=4, keep=3, asynchronous=False)
+    two, spec = crew("custom", num_workers=2), replace(MLP, max_steps=12, checkpoints=policy)
+    newer, older = tmp_path / "newer", tmp_path / "older"
+    whole, _ = tensorflow_host.run(two, training.train_in, spec, newer, newer)
+    shutil.copytree(newer / "step-00000004", older / "step-00000004")
+    first, second = tensorflow_host.run(two, training.train_in, spec, older, newer)
+    assert first.losses == second.losses == whole.losses[4:]
+    assert_equal(first.weights.values(), whole.weights.values())
 
 
 def test_weights_of_another_model_are_refused(two: Outcomes, tensorflow_host: Host) -> None:

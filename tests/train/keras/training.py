@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +19,7 @@ from raymlops.train import Factory
 from raymlops.train.keras import KerasSpec
 from raymlops.train.keras.checkpoints import Checkpoints
 from raymlops.train.keras.state import State, load_weights
+from raymlops.train.keras.strategy import told_by_first
 from raymlops.train.keras.worker import loop_named
 from raymlops.train.loop.progress import Progress
 from raymlops.train.spec.sources import Sources
@@ -44,6 +47,12 @@ def train_twice(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
     first = _train(strategy, replace(spec, max_steps=9), folder)
     assert first.progress.step == 9
     return _train(strategy, spec, folder)
+
+
+def train_in(strategy: Any, spec: KerasSpec, *folders: Path) -> Outcome:
+    """A training whose workers, by rank, have a folder each."""
+    rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    return _train(strategy, spec, folders[rank])
 
 
 def train_plainly(_: Any, spec: KerasSpec, library: str) -> list[NDArray[Any]]:
@@ -135,7 +144,8 @@ def _train(strategy: Any, spec: KerasSpec, folder: Path) -> Outcome:
 
     is_chief = '"index": 1' not in os.environ.get("TF_CONFIG", "")
     settle = (lambda: None) if is_chief else None
-    checkpoints = Checkpoints(folder, spec.checkpoints, settle=settle)
+    told = partial(told_by_first, strategy)
+    checkpoints = Checkpoints(folder, spec.checkpoints, settle=settle, told=told)
     loop = loop_named(spec.loop)(spec, strategy, checkpoints=checkpoints, log=log)
     progress = loop.run()
     return Outcome(
