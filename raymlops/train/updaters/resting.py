@@ -43,7 +43,7 @@ class Resting:
         self.left_out = {name: p for name, p in trained.items() if name in left_out}
         self._late: dict[str, nn.Parameter] = {}
         if moves_by_itself(spec):
-            late = set(unreached) - set(self.left_out)
+            late = set(unreached) - set(self.left_out) - set(tables)
             self._late = {name: p for name, p in trained.items() if name in late}
             dense = [name for name in wavering if name not in tables]
             if dense and seat.rank == 0:

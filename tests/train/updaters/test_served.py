@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,15 @@ from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import StoppingPolicy, TrainSpec
 from tests.train import gloo, models
 from tests.train.specs import EXPERTS, MLP, SPARE
-from tests.train.updaters.training import ALONE, FALLING, assert_close, losses, norms, train
+from tests.train.updaters.training import (
+    ALONE,
+    FALLING,
+    assert_close,
+    losses,
+    norms,
+    train,
+    warned,
+)
 
 
 def test_a_step_tells_what_pushing_and_pulling_took() -> None:
@@ -167,15 +174,6 @@ def test_running_statistics_are_those_of_the_first_worker() -> None:
     weights, logged = gloo.run(ParallelPlan(data=2, server=2), train, spec)[0]
     assert_close(weights, together)
     assert logged[-1].get("validation_loss") == expected[-1].get("validation_loss")
-
-
-def warned(seat: Seat, spec: TrainSpec) -> tuple[dict[str, torch.Tensor], list[str]]:
-    told: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("raymlops").addHandler(handler)
-    weights, _ = train(seat, spec)
-    return weights, [each for each in told if "not those of one process" in each]
 
 
 FEW = replace(EXPERTS, batch_size=2, max_steps=6)  # all rows of a step may go to one expert

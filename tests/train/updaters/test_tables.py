@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
-from raymlops.train import OptimizerSpec, ParallelPlan
+from raymlops.train import Factory, OptimizerSpec, ParallelPlan
+from raymlops.train.plan.seat import Seat
 from tests.train import gloo
-from tests.train.specs import FLIGHTS
-from tests.train.updaters.training import ALONE, assert_close, losses, norms, train
+from tests.train.specs import FLIGHTS, MLP
+from tests.train.updaters.training import ALONE, assert_close, losses, norms, train, warned
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,23 @@ def test_rows_are_pulled_before_a_compiled_lookup() -> None:
     compiled = replace(spec, compile="aot_eager")
     weights, _ = gloo.run(ParallelPlan.parse("data=2,server=2"), train, compiled)[0]
     assert_close(weights, gloo.run(ALONE, train, spec)[0][0])
+
+
+class Rare(nn.Module):
+    """Looks its table up for batches only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.rare = nn.Linear(64, 10), nn.Embedding(4, 10, sparse=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.body(x)
+        return outputs + self.rare((10 * x.mean(1)).long() % 4) if len(x) > 2 else outputs
+
+
+def test_a_table_that_the_first_rows_do_not_reach_is_not_warned_of() -> None:
+    """Its rows rest, and it was said that the server's adam moves them."""
+    model = Factory(call="tests.train.updaters.test_tables:Rare")
+    spec = replace(MLP, model=model, optimizer=OptimizerSpec(name="adam"), max_steps=3)
+    _, told = warned(Seat(plan=ParallelPlan(server=1)), spec)
+    assert not told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,16 @@ def train(
     loop = Loop(spec, seat, checkpoints=checkpoints, log=log, start_server=start_threads)
     loop.run()
     return loop.weights(), logged
+
+
+def warned(seat: Seat, spec: TrainSpec) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The weights, and every warning that numbers will not be those of one process."""
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("raymlops").addHandler(handler)
+    weights, _ = train(seat, spec)
+    return weights, [each for each in told if "not those of one process" in each]
 
 
 def losses(logged: list[Mapping[str, float]]) -> list[float]:
