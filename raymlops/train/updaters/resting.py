@@ -2,6 +2,7 @@
 
 never one       the same, unless the optimizer decays weights: then they stay with the workers
 one at times    moved at the other times too, by an optimizer that remembers: warned of
+rows            left as they are, which torch's sgd with momentum does not: warned of
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import nn
 from raymlops.errors import TrainingError
 from raymlops.train.checks import shown
 from raymlops.train.plan.seat import Seat
-from raymlops.train.server.optimizers import AdamW
+from raymlops.train.server.optimizers import AdamW, Momentum
 from raymlops.train.spec import OptimizerSpec
 from raymlops.train.updaters.counterparts import counterpart, moves_by_itself
 
@@ -48,6 +49,14 @@ class Resting:
             dense = [name for name in wavering if name not in tables]
             if dense and seat.rank == 0:
                 self._warn(dense)
+        if tables and seat.rank == 0 and _rests_alone(spec):
+            _logger.warning(
+                "a server leaves rows of %s as they are while no batch looks them up, and one "
+                "process moves them on by gradients of before, as sgd with momentum has it: "
+                "numbers are not those of one process; take sgd without momentum or adagrad, or a "
+                "plan without a server",
+                shown(sorted(tables)),
+            )
 
     def look(self, step: int) -> None:
         """Looks at the gradients of `step`, counted from 0, of which parameters have one after all.
@@ -80,3 +89,8 @@ def _decays(spec: OptimizerSpec) -> bool:
     """Whether the server's optimizer moves weights whose gradients are zeros."""
     optimizer = counterpart(spec, 1.0)
     return isinstance(optimizer, AdamW) and optimizer.weight_decay > 0
+
+
+def _rests_alone(spec: OptimizerSpec) -> bool:
+    """Whether rows of a table rest on a server only: torch's adam and adamw take no tables."""
+    return isinstance(counterpart(spec, 1.0), Momentum)

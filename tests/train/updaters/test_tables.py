@@ -63,3 +63,15 @@ def test_a_table_that_the_first_rows_do_not_reach_is_not_warned_of() -> None:
     spec = replace(MLP, model=model, optimizer=OptimizerSpec(name="adam"), max_steps=3)
     _, told = warned(Seat(plan=ParallelPlan(server=1)), spec)
     assert not told
+
+
+def test_rows_that_momentum_moves_in_one_process_only_are_warned_of() -> None:
+    """Weights were others by up to 0.06 after 200 steps, without a word."""
+    optimizer = OptimizerSpec(name="sgd", learning_rate=0.05, arguments={"momentum": 0.9})
+    spec = replace(FLIGHTS, optimizer=optimizer, max_steps=8)
+    alone, _ = gloo.run(ALONE, train, spec)[0]
+    (weights, told), (_, others) = gloo.run(ParallelPlan(data=2, server=1), warned, spec)
+    (once,) = told
+    assert "rows of tables.0.weight, tables.1.weight, tables.2.weight as they are" in once
+    assert not others
+    assert not torch.allclose(weights["tables.2.weight"], alone["tables.2.weight"], atol=1e-4)
