@@ -12,6 +12,7 @@ of the buffer that is being written that they were too slow.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -249,12 +250,16 @@ class RowBlock(Block[Rows]):
 
 def _square(values: NDArray[Any]) -> float:
     """The sum of squares: of short runs as they are, which costs a third of widening every number,
-    and of these in float64."""
+    and of these in float64. Where numbers are so large that such a run passes float32, all are
+    widened."""
     flat = values.reshape(-1)
     stop = len(flat) // _RUN * _RUN
     runs, rest = flat[:stop].reshape(-1, _RUN), flat[stop:].astype(np.float64)
-    of_runs = np.einsum("ij,ij->i", runs, runs)
-    return float(of_runs.sum(dtype=np.float64) + rest @ rest)
+    total = float(np.einsum("ij,ij->i", runs, runs).sum(dtype=np.float64) + rest @ rest)
+    if math.isinf(total):
+        wide = flat.astype(np.float64)
+        total = float(wide @ wide)
+    return total
 
 
 def _average(parts: Sequence[NDArray[Any]], *, out: NDArray[Any]) -> None:

@@ -120,6 +120,16 @@ def test_the_square_of_a_mean_is_summed_as_if_in_double_precision(size: int) -> 
     assert block.square(pushes) == pytest.approx(expected, rel=2e-7)
 
 
+@pytest.mark.parametrize("scale", [1e18, 1e20, 1e34])
+def test_the_square_of_large_gradients_is_finite(scale: float) -> None:
+    """It was infinite above 1e19, and a step that was to be clipped one on zeros."""
+    images = load_digits().data.astype(np.float32).reshape(-1)[:70_000]
+    expected = float((images.astype(np.float64) ** 2).sum())
+    block = dense(70_000, Sgd(learning_rate=1.0))
+    push = Push(worker=0, sequence=1, gradient=images * np.float32(scale))
+    assert block.square([push]) / scale / scale == pytest.approx(expected, rel=2e-7)
+
+
 def test_rows_stay_right_over_a_restart() -> None:
     """A block that is opened anew does not know which rows its other buffer lacks."""
     adam = Adam(learning_rate=0.01)
