@@ -114,10 +114,16 @@ class PowerSGD(Compressor):
                 yield name, part.reshape(_as_matrix(part.shape))
 
     def _start(self, name: str, matrix: Tensor, memory: Memory) -> Tensor:
-        """The Q of the step before, or one at random, the same on all workers."""
+        """The Q of the step before, or one at random, the same on all workers.
+
+        Of that Q the space counts alone. It is as large as a gradient, whose product with it would
+        pass float32 above 1e19, and vanish below 1e-19: a power of two, which float32 holds, takes
+        it towards 1, and changes no other bit.
+        """
         known = memory.tensors.get(name)
         if known is not None:
-            return known
+            exponent = torch.frexp(known.abs().max()).exponent.clamp(min=-126)
+            return torch.ldexp(known, -exponent)
         generator = drawing(self.seed, zlib.crc32(name.encode()))
         return torch.randn(matrix.shape[1], self.rank, generator=generator)
 

@@ -148,6 +148,19 @@ class TestEveryCompressor:
         assert found.isfinite().all()
         assert (found / scale - mean).norm() < 0.02 * mean.norm()
 
+    @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e34])
+    def test_takes_many_gradients_of_any_scale(
+        self, compressor: Compressor, gradients: list[Gradient], scale: float
+    ) -> None:
+        """From the second on PowerSGD made no numbers of large ones, and all but zeros of small."""
+        feedback, other = Feedback(compressor), Feedback(compressor)
+        for gradient in gradients[:4]:
+            payload = feedback.compress(replace(gradient, vector=gradient.vector * scale))
+            found = compressor.decompress(payload, gradient.shapes)
+            expected = compressor.decompress(other.compress(gradient), gradient.shapes)
+            assert found.isfinite().all()
+            assert (found / scale - expected).norm() < 0.02 * expected.norm()
+
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("place", [0, 17, 4100, 4809])
     def test_lets_no_other_than_a_finite_result_pass_for_one(
