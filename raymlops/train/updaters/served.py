@@ -44,7 +44,7 @@ from raymlops.train.updaters.counterparts import (
 from raymlops.train.updaters.demanding import demands_of
 from raymlops.train.updaters.packing import Packing
 from raymlops.train.updaters.resting import Resting
-from raymlops.train.updaters.tables import find_tables, pull_before_lookup, push_rows
+from raymlops.train.updaters.tables import Lookups, find_tables
 
 
 class Server(Protocol):
@@ -103,6 +103,7 @@ class Served(Updater):
         self._num_steps = num_steps
         self._start = start
         self._tables = find_tables(model)
+        self._lookups: list[Lookups] = []
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._resting = Resting(
             spec.optimizer,
@@ -181,8 +182,8 @@ class Served(Updater):
                 _fill(room[name], parameter.grad)
         self._give_back()  # it is the server's until it is lent again
         self._client.push({name: of.numpy() for name, of in room.items()}, packing=self._packing)
-        for name, table in self._tables.items():
-            push_rows(self._client, name, table)
+        for lookups in self._lookups:
+            lookups.push()
         self._pull()
         self.exchange_s = time.perf_counter() - started
 
@@ -229,8 +230,9 @@ class Served(Updater):
     @contextlib.contextmanager
     def _pulling_rows(self) -> Iterator[None]:
         with contextlib.ExitStack() as undo:
-            for name, table in self._tables.items():
-                undo.callback(pull_before_lookup(self._client, name, table))
+            self._lookups = [Lookups(self._client, *each) for each in self._tables.items()]
+            for lookups in self._lookups:
+                undo.callback(lookups.close)
             yield
 
     @contextlib.contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from raymlops.errors import TrainingError
 from raymlops.train.server.client import Client
 
 Lookup = nn.Embedding | nn.EmbeddingBag
@@ -34,24 +34,47 @@ def find_tables(model: nn.Module) -> dict[str, Lookup]:
     return tables
 
 
-def pull_before_lookup(client: Client, name: str, table: Lookup) -> Callable[[], None]:
-    """From now on rows are the server's when `table` is called; the function undoes it."""
+class Lookups:
+    """The rows of one table on their way: from now on they are the server's when `table` is called,
+    and only then, until `close`."""
 
-    def pull(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        keys = torch.unique(inputs[0] if inputs else named["input"])
-        rows = torch.from_numpy(client.pull_rows(name, keys.cpu().numpy()))
-        weight = table.weight.detach()
-        weight.index_copy_(0, keys.long(), rows.to(weight.device))
+    def __init__(self, client: Client, name: str, table: Lookup) -> None:
+        self._client = client
+        self._name = name
+        self._weight = table.weight
+        self._fetched: list[torch.Tensor] = []
+        # What is asked of a server is no part of a compiled graph.
+        hook = torch.compiler.disable(self._pull)  # type: ignore[no-untyped-call]  # torch types it not
+        self.close = table.register_forward_pre_hook(hook, with_kwargs=True).remove
 
-    # What is asked of a server is no part of a compiled graph.
-    hook = torch.compiler.disable(pull)  # type: ignore[no-untyped-call]  # torch types it not
-    return table.register_forward_pre_hook(hook, with_kwargs=True).remove
+    def push(self) -> None:
+        """Sends the gradient; an empty one counts as a push too.
+
+        Raises:
+            TrainingError: it is of more than was looked up since the push before.
+        """
+        gradient, fetched = self._weight.grad, self._fetched
+        self._fetched = []
+        if gradient is None:
+            self._client.push_rows(self._name, (), self._weight.detach()[:0].cpu().numpy())
+            return
+        rows = gradient.coalesce().cpu() if gradient.is_sparse else None
+        if rows is None or not torch.isin(rows.indices()[0], torch.cat(fetched or [_NONE])).all():
+            raise TrainingError(
+                f"the loss reaches {'rows of ' if rows is not None else ''}{self._name} by another "
+                "way than a call of its embedding, before which a worker fetches the rows that are "
+                "looked up: others are old; look all up by calling it, or set sparse to false"
+            )
+        self._client.push_rows(self._name, rows.indices()[0].numpy(), rows.values().numpy())
+
+    def _pull(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        keys = torch.unique(inputs[0] if inputs else named["input"]).long()
+        known = keys.cpu()
+        rows = torch.from_numpy(self._client.pull_rows(self._name, known.numpy()))
+        weight = self._weight.detach()
+        weight.index_copy_(0, keys, rows.to(weight.device))
+        if torch.is_grad_enabled():  # others are read alone
+            self._fetched.append(known)
 
 
-def push_rows(client: Client, name: str, table: Lookup) -> None:
-    """Sends the gradient of `table`; an empty one counts as a push too."""
-    if table.weight.grad is None:
-        client.push_rows(name, (), table.weight.detach()[:0].cpu().numpy())
-        return
-    gradient = table.weight.grad.coalesce().cpu()
-    client.push_rows(name, gradient.indices()[0].numpy(), gradient.values().numpy())
+_NONE = torch.empty(0, dtype=torch.int64)
