@@ -42,7 +42,7 @@ from raymlops.train.checkpoints.resumption import (
 from raymlops.train.checks import require_types
 from raymlops.train.plan import ParallelPlan
 from raymlops.train.plan.feasibility import Limits, require
-from raymlops.train.workers.attempts import see_through
+from raymlops.train.workers.restarts import see_through
 from raymlops.train.workers.room import room_on
 from raymlops.train.workers.worker import Task
 

@@ -77,8 +77,8 @@ def test_a_run_that_lost_a_machine_tells_how_it_goes_on(
     monkeypatch.setattr(waiting, "_room_now", lambda *_: "none is free")
     monkeypatch.setattr(Trainer, "_require_room", lambda _: None)
     lost = Failure(kind="lost", rank=1, reason="its node died")
-    monkeypatch.setattr("raymlops.train.workers.attempts.attempt", lambda *_, **__: lost)
-    monkeypatch.setattr("raymlops.train.workers.attempts.newest_whole_step", lambda *_: 40)
+    monkeypatch.setattr("raymlops.train.workers.restarts.attempt", lambda *_, **__: lost)
+    monkeypatch.setattr("raymlops.train.workers.restarts.newest_whole_step", lambda *_: 40)
     ready = [True, False]  # there was room, until a machine was lost
     with pytest.raises(NoRoomError) as caught:
         Trainer(MLP).fit_run("digits-1", folder=str(tmp_path), ledger_url="sqlite://")
