@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from raymlops.data.loading import ArraySource, Columns
 from raymlops.train import ParallelPlan
+from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
 from raymlops.train.spec import CheckpointPolicy, TrainSpec
 from raymlops.train.spec.factory import Factory
@@ -29,6 +31,9 @@ DROPPING = replace(
     checkpoints=EVERY_5,
     loading=LoadingSpec(num_threads=0),  # what is read is what is learned from
 )
+
+# What nobody else loads torch warns of.
+RESTORED_ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
 
 def dropping_mlp() -> torch.nn.Module:
@@ -93,6 +98,15 @@ def train(seat: Seat, spec: TrainSpec, folder: Path, watch: bool = False) -> Map
         "losses": losses,
         "generator": torch.get_rng_state(),
     }
+
+
+def train_alone(spec: TrainSpec, folder: Path) -> tuple[Progress, Mapping[str, Any]]:
+    """How far the training in `folder` came in this process, and its weights."""
+    from raymlops.train.checkpoints.checkpoints import Checkpoints
+    from raymlops.train.loop.loop import Loop
+
+    loop = Loop(spec, Seat(), checkpoints=Checkpoints(folder, spec.checkpoints, Seat()))
+    return loop.run(), loop.weights()
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, torch.Tensor]:
