@@ -24,7 +24,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,11 @@ from raymlops.config import SecretUrl
 from raymlops.ledger import open_ledger
 from raymlops.ledger.provenance import code_at, environment
 from raymlops.train import CheckpointPolicy, Factory, ParallelPlan, TrainSpec
+from raymlops.train.checkpoints.checkpoints import Checkpoints
+from raymlops.train.loop.loop import Loop
 from raymlops.train.loop.progress import Progress
 from raymlops.train.plan.seat import Seat
-from raymlops.train.workers.worker import Task
+from raymlops.train.workers.worker import Task, recorder
 
 WINDOW = 5
 KINDS = ("ours", "waiting", "torch's", "reported", "control")
@@ -151,52 +153,11 @@ def _on_ray(spec: TrainSpec, look_s: float, turns: int) -> list[dict[str, float]
 def measure(config: dict[str, Any]) -> None:
     """Trains in a worker; rank 0 leaves when each window ended, by the clock and in processor
     time."""
-    from ray import train
-
-    from raymlops.train.checkpoints.checkpoints import Checkpoints
-    from raymlops.train.loop.loop import Loop
-    from raymlops.train.workers.worker import recorder
-
     task: Task = config["task"]
-    windows: list[str | None] = config["windows"]
     folder = Path(task.folder.reveal())
     torch.set_num_threads(task.num_threads)
     seat = Seat.take(task.plan)
-
-    class InTurn(Checkpoints):
-        """Saves at the first step of each window, in the window's way."""
-
-        def __init__(self) -> None:
-            super().__init__(folder / "ours", CheckpointPolicy(every_steps=WINDOW), seat)
-            policy = CheckpointPolicy(every_steps=WINDOW, asynchronous=False)
-            self.waiting = Checkpoints(folder / "waiting", policy, seat)
-
-        def is_due(self, step: int) -> bool:
-            if (step + 1) % WINDOW == 0:
-                self.wait()  # within the window, whatever it takes
-                if seat.rank == 0:
-                    shutil.rmtree(folder / "torchs", ignore_errors=True)  # it keeps all it saves
-            is_last = step == len(windows) * WINDOW
-            return super().is_due(step) and not is_last and begun(step) not in (None, "control")
-
-        def save(self, tensors: dict[str, Any], progress: Progress) -> None:
-            match begun(progress.step):
-                case "ours":
-                    super().save(tensors, progress)
-                case "waiting":
-                    self.waiting.save(tensors, progress)
-                case "torch's":
-                    _save(tensors, folder / "torchs" / str(progress.step), seat)
-                case _:
-                    # As Ray's guide to training has it.
-                    with tempfile.TemporaryDirectory() as part:
-                        _save(tensors, Path(part), seat)
-                        kept = train.Checkpoint.from_directory(part)
-                        train.report({"step": progress.step}, checkpoint=kept)
-
-    def begun(step: int) -> str | None:
-        return windows[step // WINDOW]
-
+    saving = InTurn(folder, seat, config["windows"])
     ends = [(time.perf_counter(), time.process_time())]
 
     with recorder(task) if seat.rank == 0 else contextlib.nullcontext() as record:
@@ -207,9 +168,53 @@ def measure(config: dict[str, Any]) -> None:
             if step == len(ends) * WINDOW:  # an epoch that ends tells of its last step once more
                 ends.append((time.perf_counter(), time.process_time()))
 
-        Loop(task.spec, seat, checkpoints=InTurn(), log=log).run()
+        Loop(task.spec, seat, checkpoints=saving, log=log).run()
     if seat.rank == 0:
         (folder / _ENDS).write_text(json.dumps(ends))
+
+
+class InTurn(Checkpoints):
+    """Saves at the first step of each window, in the window's way."""
+
+    def __init__(self, folder: Path, seat: Seat, windows: Sequence[str | None]) -> None:
+        policy = CheckpointPolicy(every_steps=WINDOW)
+        super().__init__(folder / "ours", policy, seat)
+        self._waiting = Checkpoints(folder / "waiting", replace(policy, asynchronous=False), seat)
+        self._torchs = folder / "torchs"
+        self._of = seat
+        self._ways = dict(enumerate(windows))
+
+    def is_due(self, step: int) -> bool:
+        if (step + 1) % WINDOW == 0:
+            self.wait()  # within the window, whatever it takes
+            if self._of.rank == 0:
+                shutil.rmtree(self._torchs, ignore_errors=True)  # it keeps all it saves
+        return super().is_due(step) and self._begun(step) not in (None, "control")
+
+    def save(self, tensors: dict[str, Any], progress: Progress) -> None:
+        match self._begun(progress.step):
+            case "ours":
+                super().save(tensors, progress)
+            case "waiting":
+                self._waiting.save(tensors, progress)
+            case "torch's":
+                _save(tensors, self._torchs / str(progress.step), self._of)
+            case _:
+                _report(tensors, progress, self._of)
+
+    def _begun(self, step: int) -> str | None:
+        """How the window that begins after `step` saves; after the last there is none."""
+        return self._ways.get(step // WINDOW)
+
+
+def _report(tensors: dict[str, Any], progress: Progress, seat: Seat) -> None:
+    """As Ray's guide to training has it."""
+    from ray import train
+
+    with tempfile.TemporaryDirectory() as part:
+        _save(tensors, Path(part), seat)
+        kept = train.Checkpoint.from_directory(part)
+        train.report({"step": progress.step}, checkpoint=kept)
 
 
 def _save(tensors: dict[str, Any], folder: Path, seat: Seat) -> None:
