@@ -68,17 +68,21 @@ def test_an_answer_that_came_while_it_was_asked_after_counts() -> None:
         statement.look(Ready.R)
 
 
+def _serves(process: psutil.Process, port: str) -> bool:
+    try:
+        return process.name() == "postgres" and port in process.cmdline()
+    except psutil.NoSuchProcess:  # another's, which has ended since it was listed
+        return False
+
+
 @pytest.fixture
 def stopped() -> Iterator[tuple[Ledger, Callable[[], None], Callable[[], None]]]:
     """A ledger on a server, what stops that and what lets it go on."""
     with postgresql() as server:
         url = create_database(server, "stopped")
         port = str(make_url(url).port)
-        (postmaster,) = (
-            process
-            for process in psutil.Process().children(recursive=True)
-            if process.name() == "postgres" and port in process.cmdline()
-        )
+        children = psutil.Process().children(recursive=True)
+        (postmaster,) = (process for process in children if _serves(process, port))
 
         def tell(number: int) -> None:
             for process in (postmaster, *postmaster.children()):
